@@ -1,0 +1,13 @@
+"""Alembic's entry: run by `python -m tidings.migrate`, which hands over an open connection."""
+
+from alembic import context
+from tidings.adapters.schema import metadata
+
+with context.begin_transaction():
+    context.configure(
+        connection=context.config.attributes["connection"],
+        target_metadata=metadata,
+        render_as_batch=True,  # SQLite cannot alter most of a table in place
+        transactional_ddl=False,
+    )
+    context.run_migrations()

@@ -1,0 +1,181 @@
+"""The database connection: one engine a process, short transactions, retried where the work may run twice."""
+
+import functools
+import random
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from pydantic import Field, field_validator
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from tidings.errors import StoreUnavailable
+from tidings.settings import Settings
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+_DEADLOCKS = {1205, 1213}  # lock wait timeout, deadlock: the server has rolled back, nothing happened
+_LOST = {
+    0,
+    1927,
+    2003,
+    2006,
+    2013,
+    2014,
+    2055,
+}  # the connection is gone; the transaction too, unless COMMIT had arrived
+_ATTEMPTS = 5
+_READ_ONLY = {"tidings_read_only": True}
+
+
+class DatabaseSettings(Settings):
+    """Where the rows are. Prefix TIDINGS_."""
+
+    database_url: str = Field(
+        default="sqlite:///.tidings/tidings.db",
+        description="mysql+pymysql://user:password@host:3306/tidings, or sqlite:///path for the embedded default",
+    )
+    database_pool: int = Field(default=8, ge=1, le=200, description="connections a process, at most")
+    database_timeout: float = Field(default=10.0, gt=0, le=300, description="seconds to wait for an answer or a lock")
+
+    @field_validator("database_url")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        try:
+            url = make_url(value)
+        except Exception:
+            raise ValueError("not a database URL") from None
+        if url.drivername == "mysql":
+            url = url.set(drivername="mysql+pymysql")
+        if url.drivername not in ("mysql+pymysql", "mariadb+pymysql", "sqlite"):
+            raise ValueError(f"{url.drivername} is not supported; use mysql+pymysql or sqlite")
+        return url.render_as_string(hide_password=False)
+
+
+class Database:
+    """Transactions on one engine. Opened at the first use, so it may be made before a fork."""
+
+    def __init__(self, settings: DatabaseSettings, *, clock: Callable[[], datetime] | None = None) -> None:
+        """`clock` takes the place of the database's own time; tests of leases and delays give one."""
+        self._settings = settings
+        self._clock = clock
+        self._sqlite = settings.database_url.startswith("sqlite")
+
+    @functools.cached_property
+    def engine(self) -> Engine:
+        settings = self._settings
+        if self._sqlite:
+            engine = create_engine(settings.database_url, connect_args={"timeout": settings.database_timeout})
+            event.listen(engine, "connect", _prepare_sqlite)
+            event.listen(engine, "begin", _begin_sqlite)
+            return engine
+        return create_engine(
+            settings.database_url,
+            # Lock only the rows that match: under REPEATABLE READ two batches block each other's gaps.
+            isolation_level="READ COMMITTED",
+            pool_size=settings.database_pool,
+            max_overflow=0,
+            pool_timeout=settings.database_timeout,
+            pool_recycle=3600,
+            connect_args={
+                "charset": "utf8mb4",
+                "connect_timeout": settings.database_timeout,
+                "read_timeout": settings.database_timeout,
+                "write_timeout": settings.database_timeout,
+                "init_command": "SET time_zone = '+00:00'",
+            },
+        )
+
+    def now(self, connection: Connection) -> datetime:
+        """The database's time: the one clock that all processes share."""
+        if self._clock is not None:
+            return self._clock()
+        if self._sqlite:  # in the process, so its clock is ours
+            return datetime.now(UTC)
+        value: datetime = connection.scalar(text("SELECT UTC_TIMESTAMP(6)"))
+        return value.replace(tzinfo=UTC)
+
+    def close(self) -> None:
+        if "engine" in self.__dict__:
+            self.engine.dispose()
+            del self.__dict__["engine"]
+
+
+def transaction(
+    work: Callable[Concatenate[Any, Connection, P], T],
+) -> Callable[Concatenate[Any, P], T]:
+    """Run the method in a transaction of `self.database`, again after a deadlock or a lost connection.
+
+    The method must therefore be safe to run twice, also where the first COMMIT had arrived and only its answer was
+    lost. Raise StoreUnavailable when the database does not answer.
+    """
+
+    @functools.wraps(work)
+    def run(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        database: Database = self.database
+        return _run(database.engine, lambda connection: work(self, connection, *args, **kwargs))
+
+    return run
+
+
+def reading(work: Callable[Concatenate[Any, Connection, P], T]) -> Callable[Concatenate[Any, P], T]:
+    """As `transaction`, for a method that changes nothing: on SQLite it waits for no writer."""
+
+    @functools.wraps(work)
+    def run(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        database: Database = self.database
+        reader = database.engine.execution_options(**_READ_ONLY)
+        return _run(reader, lambda connection: work(self, connection, *args, **kwargs))
+
+    return run
+
+
+def _run(engine: Engine, work: Callable[[Connection], T]) -> T:
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            with engine.begin() as connection:
+                return work(connection)
+        except DBAPIError as error:
+            if attempt == _ATTEMPTS or not _may_retry(error, attempt):
+                raise _translated(error) from error
+            time.sleep(random.uniform(0, 0.02 * 2**attempt))  # noqa: S311
+        except PoolTimeout as error:
+            raise StoreUnavailable(f"no free connection: {error}") from error
+    raise AssertionError("unreachable")
+
+
+def _code(error: DBAPIError) -> int | None:
+    arguments = getattr(error.orig, "args", ())
+    return arguments[0] if arguments and isinstance(arguments[0], int) else None
+
+
+def _may_retry(error: DBAPIError, attempt: int) -> bool:
+    code = _code(error)
+    # A lost connection gets one new one; a database that is gone is for the caller to wait for.
+    return code in _DEADLOCKS or (code in _LOST - {2003} and attempt == 1)
+
+
+def _translated(error: DBAPIError) -> Exception:
+    code = _code(error)
+    if isinstance(error, OperationalError) or code in _LOST | _DEADLOCKS or error.connection_invalidated:
+        # Never the statement or its parameters: they hold recipients.
+        return StoreUnavailable(
+            f"the database does not answer ({type(error.orig).__name__} {code or ''})".rstrip(" )") + ")"
+        )
+    return error
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # SQLAlchemy's begin event below says BEGIN, not the driver
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A transaction that reads first and then writes could not upgrade its lock under WAL: take it at once.
+    read_only = connection.get_execution_options().get("tidings_read_only")
+    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")

@@ -1,0 +1,181 @@
+"""The Broker without a broker: a table with `visible_at` and a holder, in the database that is there anyway.
+
+It keeps RabbitMQ's promises (at least once, retry steps, delivery limit to parking, high before normal), for trying
+Tidings and for one small machine. A consumer that dies gives its messages back when their visibility runs out.
+"""
+
+import json
+import threading
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from tidings import topology
+from tidings.adapters.database import Database, reading, transaction
+from tidings.adapters.schema import messages
+from tidings.errors import BrokerUnavailable, StoreUnavailable
+from tidings.ports import Outgoing, Received
+from tidings.topology import DELIVERY_LIMIT, EXCHANGE, PARKING, UNROUTABLE, Destination
+
+POLL = 0.05  # seconds between looks at an empty table
+VISIBILITY = timedelta(seconds=150)  # longer than a delivery's lease: who still works has not lost its messages
+
+m = messages.c
+
+
+class EmbeddedBroker:
+    """Broker."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._queues = {(q.exchange, q.routing_key): q.name for q in topology.queues() if q.delay is None}
+        self._steps = {q.exchange: q.delay for q in topology.queues() if q.delay is not None}
+
+    def publish(self, wave: Sequence[Outgoing]) -> None:
+        if wave:
+            _as_broker(self._publish, wave)
+
+    @transaction
+    def _publish(self, connection: Connection, wave: Sequence[Outgoing]) -> None:
+        now = self.database.now(connection)
+        connection.execute(insert(messages), [self._row(outgoing, now) for outgoing in wave])
+
+    def _row(self, outgoing: Outgoing, now: datetime) -> dict[str, Any]:
+        queue, delay = self._route(outgoing.to)
+        return {
+            "queue": queue,
+            "routing_key": outgoing.to.routing_key,
+            "message_id": outgoing.message_id,
+            "headers": json.dumps(outgoing.all_headers),
+            "body": outgoing.body,
+            "visible_at": now + delay,
+            "deliveries": 0,
+        }
+
+    def _route(self, to: Destination) -> tuple[str, timedelta]:
+        """A retry step needs no queue of its own here: the message waits, unseen, where it is going."""
+        delay = self._steps.get(to.exchange)
+        exchange = to.exchange if delay is None else EXCHANGE
+        return self._queues.get((exchange, to.routing_key), UNROUTABLE), delay or timedelta(0)
+
+    def depth(self, queue: str) -> int:
+        depth: int = _as_broker(self._depth, queue)
+        return depth
+
+    @reading
+    def _depth(self, connection: Connection, queue: str) -> int:
+        waiting = select(func.count()).where(m.queue == queue, m.visible_at <= self.database.now(connection))
+        return connection.scalar(waiting) or 0
+
+    def declare(self) -> None:
+        """The table comes with the migrations."""
+
+    def check(self) -> None:
+        self.depth(UNROUTABLE)
+
+    def consume(self, queues: Sequence[str], *, visibility: timedelta = VISIBILITY) -> "EmbeddedConsumer":
+        return EmbeddedConsumer(self.database, queues, visibility)
+
+    def close(self) -> None:
+        self.database.close()
+
+
+class EmbeddedConsumer:
+    """Consumer."""
+
+    def __init__(self, database: Database, queues: Sequence[str], visibility: timedelta) -> None:
+        self.database = database
+        self._queues = tuple(queues)
+        self._visibility = visibility
+        self._holder = uuid.uuid4().hex
+        self._woken = threading.Event()
+
+    def receive(self, limit: int, wait: timedelta) -> Sequence[Received]:
+        deadline = time.monotonic() + wait.total_seconds()
+        while True:
+            found = _as_broker(self._look) if limit else set()
+            for queue in self._queues:
+                if queue in found and (received := _as_broker(self._take, queue, limit)):
+                    return received  # type: ignore[no-any-return]
+            left = deadline - time.monotonic()
+            if left <= 0 or self._woken.wait(min(left, POLL)):
+                self._woken.clear()
+                return []
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    @reading
+    def _look(self, connection: Connection) -> set[str]:
+        """Which queues have something: an idle poll takes no write lock."""
+        now = self.database.now(connection)
+        found = select(m.queue).where(m.queue.in_(self._queues), m.visible_at <= now).distinct()
+        return set(connection.scalars(found))
+
+    @transaction
+    def _take(self, connection: Connection, queue: str, limit: int) -> Sequence[Received]:
+        now = self.database.now(connection)
+        rows = connection.execute(
+            select(messages)
+            .where(m.queue == queue, m.visible_at <= now)
+            .order_by(m.visible_at, m.seq)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        ).all()
+        worn = [row.seq for row in rows if row.deliveries >= DELIVERY_LIMIT]
+        taken = [row for row in rows if row.deliveries < DELIVERY_LIMIT]
+        if worn:
+            connection.execute(update(messages).where(m.seq.in_(worn)).values(queue=PARKING, holder=None))
+        connection.execute(
+            update(messages)
+            .where(m.seq.in_([row.seq for row in taken]))
+            .values(holder=self._holder, visible_at=now + self._visibility, deliveries=m.deliveries + 1)
+        )
+        return [
+            Received(
+                receipt=row.seq,
+                queue=queue,
+                body=row.body,
+                message_id=row.message_id,
+                content_type="application/json",
+                headers=json.loads(row.headers),
+                redelivered=row.deliveries > 0,
+                deliveries=row.deliveries + 1,
+            )
+            for row in taken
+        ]
+
+    def acknowledge(self, received: Iterable[Received]) -> None:
+        _as_broker(self._acknowledge, [item.receipt for item in received])
+
+    @transaction
+    def _acknowledge(self, connection: Connection, receipts: Sequence[int]) -> None:
+        # Only what is still ours: after the visibility ran out another may be at work on it.
+        connection.execute(delete(messages).where(m.seq.in_(receipts), m.holder == self._holder))
+
+    def give_back(self, received: Iterable[Received]) -> None:
+        _as_broker(self._give_back, [item.receipt for item in received])
+
+    @transaction
+    def _give_back(self, connection: Connection, receipts: Sequence[int] | None) -> None:
+        mine = update(messages).where(m.holder == self._holder)
+        if receipts is not None:
+            mine = mine.where(m.seq.in_(receipts))
+        connection.execute(mine.values(holder=None, visible_at=self.database.now(connection)))
+
+    def close(self) -> None:
+        try:
+            self._give_back(None)
+        except StoreUnavailable:
+            return  # they come again when their visibility runs out
+
+
+def _as_broker(work: Any, *args: Any) -> Any:
+    try:
+        return work(*args)
+    except StoreUnavailable as error:
+        raise BrokerUnavailable(f"the embedded broker: {error}") from error

@@ -1,0 +1,89 @@
+"""The Store's reads, and how a row becomes a Notification."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, func, select
+from sqlalchemy.exc import DatabaseError
+
+from tidings.adapters.database import Database, reading
+from tidings.adapters.schema import events, notifications
+from tidings.errors import StoreUnavailable
+from tidings.notification import Event, Notification, OnAmbiguous, Priority, Status, first_id
+from tidings.ports import Selection
+
+_FIELDS = tuple(field.name for field in fields(Notification))
+_EVENT_FIELDS = tuple(field.name for field in fields(Event))
+_COLUMNS = [notifications.c[name] for name in _FIELDS]
+_WITHOUT_CONTENT = [column for column in _COLUMNS if column.name != "content"]
+
+n = notifications.c
+
+
+def notification_of(row: Row[Any]) -> Notification:
+    values = row._mapping
+    made = {name: values[name] for name in _FIELDS if name in values}
+    made["status"] = Status(made["status"])
+    made["priority"] = Priority(made["priority"])
+    made["on_ambiguous"] = OnAmbiguous(made["on_ambiguous"])
+    return Notification(**made)
+
+
+def values_of(notification: Notification) -> dict[str, Any]:
+    return {name: getattr(notification, name) for name in _FIELDS}
+
+
+class Reads:
+    """The half of the Store that changes nothing."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    @reading
+    def get(self, connection: Connection, tenant: str, id: str) -> Notification | None:
+        row = connection.execute(select(*_COLUMNS).where(n.id == id, n.tenant == tenant)).one_or_none()
+        return None if row is None else notification_of(row)
+
+    @reading
+    def events(self, connection: Connection, id: str) -> Sequence[Event]:
+        e = events.c
+        columns = [e[name] for name in _EVENT_FIELDS]
+        rows = connection.execute(select(*columns).where(e.notification_id == id).order_by(e.seq))
+        return [Event(**{**row._mapping, "status": Status(row.status)}) for row in rows]
+
+    @reading
+    def find(self, connection: Connection, selection: Selection, limit: int) -> Sequence[Notification]:
+        statement = self.narrowed(select(*_WITHOUT_CONTENT), selection).order_by(n.id.desc()).limit(limit)
+        return [notification_of(row) for row in connection.execute(statement)]
+
+    @reading
+    def count(self, connection: Connection, selection: Selection) -> int:
+        return connection.scalar(self.narrowed(select(func.count()).select_from(notifications), selection)) or 0
+
+    @reading
+    def check(self, connection: Connection) -> None:
+        try:
+            connection.execute(select(n.id, n.wake_at).limit(1))
+        except DatabaseError as error:
+            raise StoreUnavailable("the schema is missing or old: run `python -m tidings.migrate`") from error
+
+    def close(self) -> None:
+        self.database.close()
+
+    @staticmethod
+    def narrowed(statement: Select[Any], selection: Selection) -> Select[Any]:
+        """Times become bounds of the id, which starts with the creation's millisecond: the id's indexes serve them."""
+        conditions = [
+            n.tenant == selection.tenant,
+            n.id.in_(sorted(selection.ids)) if selection.ids is not None else None,
+            n.status.in_(selection.statuses) if selection.statuses is not None else None,
+            n.channel == selection.channel if selection.channel is not None else None,
+            n.recipient == selection.recipient if selection.recipient is not None else None,
+            n.error_class == selection.error_class if selection.error_class is not None else None,
+            n.error_code == selection.error_code if selection.error_code is not None else None,
+            n.id >= first_id(selection.since) if selection.since is not None else None,
+            n.id < first_id(selection.until) if selection.until is not None else None,
+            n.id < selection.before_id if selection.before_id is not None else None,
+        ]
+        return statement.where(*[condition for condition in conditions if condition is not None])

@@ -1,0 +1,154 @@
+"""The tables. `infra/migrations` makes them; this module is what the queries are written against.
+
+One row of `notifications` is a notification; one row of `events` is a change of its state; `suppressions` holds the
+recipients that can take nothing any more. Every query that the code makes has its index here.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+)
+from sqlalchemy.dialects import mysql
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeEngine
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware datetime, kept in UTC with microseconds."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[datetime]:
+        if dialect.name in ("mysql", "mariadb"):
+            return dialect.type_descriptor(mysql.DATETIME(fsp=6))
+        return dialect.type_descriptor(DateTime())
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+def ascii_string(length: int) -> TypeEngine[str]:
+    """Ids, hashes and codes: compared byte by byte, one byte a character in every index."""
+    return String(length).with_variant(
+        mysql.VARCHAR(length, charset="ascii", collation="ascii_bin"), "mysql", "mariadb"
+    )
+
+
+def long_text() -> TypeEngine[str]:
+    return Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
+
+
+ON_MYSQL: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
+
+metadata = MetaData()
+
+notifications = Table(
+    "notifications",
+    metadata,
+    Column("id", ascii_string(36), primary_key=True),
+    Column("tenant", ascii_string(64), nullable=False),
+    Column("channel", ascii_string(32), nullable=False),
+    Column("recipient", String(512), nullable=False),
+    Column("content", long_text(), nullable=False),
+    Column("priority", ascii_string(8), nullable=False),
+    Column("on_ambiguous", ascii_string(8), nullable=False),
+    Column("max_attempts", Integer, nullable=False),
+    Column("metadata", Text),
+    Column("send_at", UtcDateTime),
+    Column("expires_at", UtcDateTime),
+    Column("traceparent", ascii_string(64)),
+    Column("idempotency_hash", ascii_string(64)),
+    Column("fingerprint", ascii_string(64)),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("status", ascii_string(16), nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("spared", Integer, nullable=False),
+    Column("next_attempt_at", UtcDateTime),
+    Column("claimed_at", UtcDateTime),
+    Column("lease_until", UtcDateTime),
+    Column("token", ascii_string(32)),
+    Column("queued_at", UtcDateTime),
+    # When it should have moved by itself; the sweep looks at what is past this. NULL: it has come to its end.
+    Column("wake_at", UtcDateTime),
+    Column("provider", ascii_string(32)),
+    Column("provider_message_id", String(255)),
+    Column("error_class", ascii_string(16)),
+    Column("error_code", ascii_string(64)),
+    Column("error_message", String(500)),
+    # NULLs are distinct: only rows with a key take part.
+    Index("ux_notifications_idempotency", "idempotency_hash", unique=True),
+    Index("ix_notifications_wake", "wake_at"),
+    Index("ix_notifications_tenant", "tenant", "id"),
+    Index("ix_notifications_status", "tenant", "status", "id"),
+    Index("ix_notifications_channel", "tenant", "channel", "id"),
+    Index("ix_notifications_recipient", "tenant", "recipient", "id"),
+    **ON_MYSQL,
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("notification_id", ascii_string(36), nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("status", ascii_string(16), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("started_at", UtcDateTime),
+    Column("provider", ascii_string(32)),
+    Column("provider_message_id", String(255)),
+    Column("error_class", ascii_string(16)),
+    Column("error_code", ascii_string(64)),
+    Column("error_message", String(500)),
+    Column("next_attempt_at", UtcDateTime),
+    Column("token", ascii_string(32)),  # the claim it ended; NULL where no claim did
+    Column("spared", Integer, nullable=False),
+    Index("ix_events_notification", "notification_id", "seq"),
+    **ON_MYSQL,
+)
+
+suppressions = Table(
+    "suppressions",
+    metadata,
+    Column("tenant", ascii_string(64), primary_key=True),
+    Column("channel", ascii_string(32), primary_key=True),
+    Column("recipient", String(512), primary_key=True),
+    Column("reason", ascii_string(32), nullable=False),  # token_dead, opted_out, mailbox_unknown
+    Column("notification_id", ascii_string(36), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    **ON_MYSQL,
+)
+
+messages = Table(
+    "messages",  # the embedded broker's queues
+    metadata,
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("queue", ascii_string(64), nullable=False),
+    Column("routing_key", ascii_string(64), nullable=False),
+    Column("message_id", ascii_string(128)),
+    Column("headers", Text, nullable=False),
+    Column("body", LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql", "mariadb"), nullable=False),
+    Column("visible_at", UtcDateTime, nullable=False),
+    Column("deliveries", Integer, nullable=False),
+    Column("holder", ascii_string(32)),  # the consumer that has it until visible_at
+    Index("ix_messages_queue", "queue", "visible_at", "seq"),
+    **ON_MYSQL,
+)

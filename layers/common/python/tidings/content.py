@@ -1,0 +1,235 @@
+"""What a notification says, one class a channel, and how its recipient is written.
+
+A new channel is one more class here, added to CONTENT. Everything is checked at the door, with a message that says what
+to change; nothing is dropped silently.
+"""
+
+import base64
+import binascii
+import re
+from typing import Annotated, Any, ClassVar, Self
+
+from email_validator import EmailNotValidError, validate_email
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+MAX_ATTACHMENTS = 20
+MAX_ATTACHMENT_BYTES = 7 * 1024 * 1024  # decoded, all together; base64 adds a third, and receivers stop at 10-25 MB
+MAX_PUSH_BYTES = (
+    4096  # https://firebase.google.com/docs/cloud-messaging/concept-options#notifications_and_data_messages
+)
+
+
+def one_line(value: str) -> str:
+    if "\r" in value or "\n" in value or "\0" in value:
+        raise ValueError("must be one line: CR, LF and NUL are not allowed here")
+    return value
+
+
+def email_address(value: str) -> str:
+    return _mailbox(value, allow_display_name=False)
+
+
+def mailbox(value: str) -> str:
+    """An address, or `Name <address>`."""
+    return _mailbox(value, allow_display_name=True)
+
+
+def _mailbox(value: str, *, allow_display_name: bool) -> str:
+    one_line(value)
+    try:
+        valid = validate_email(
+            value, check_deliverability=False, allow_smtputf8=False, allow_display_name=allow_display_name
+        )
+    except EmailNotValidError as error:
+        raise ValueError(f"not an email address: {error}") from None
+    address = valid.ascii_email or valid.normalized
+    return f"{valid.display_name} <{address}>" if valid.display_name else address
+
+
+def e164(value: str) -> str:
+    if not re.fullmatch(r"\+[1-9]\d{1,14}", value, re.ASCII):
+        raise ValueError(
+            "not an E.164 number: a plus sign, the country code and the number, digits only, like +15005550010"
+        )
+    return value
+
+
+Line = Annotated[str, StringConstraints(min_length=1, max_length=998), AfterValidator(one_line)]
+EmailAddress = Annotated[str, StringConstraints(max_length=320), AfterValidator(email_address)]
+Mailbox = Annotated[str, StringConstraints(max_length=998), AfterValidator(mailbox)]
+PhoneNumber = Annotated[str, StringConstraints(max_length=32), AfterValidator(e164)]
+
+
+class Part(BaseModel):
+    """Strict: no coercion, no unknown field, no change afterwards."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Content(Part):
+    """The base of every channel's content. `Recipient` is the type of the request's `recipient`."""
+
+    channel: ClassVar[str]
+    Recipient: ClassVar[Any]
+
+    @classmethod
+    def stored(cls, recipient: Any) -> str:
+        """The recipient as one string, as the database holds it and the list filters by it."""
+        return str(recipient)
+
+    @classmethod
+    def shown(cls, stored: str) -> Any:
+        """The recipient as the API shows it: the reverse of `stored`."""
+        return stored
+
+
+# --- email ------------------------------------------------------------------------------------------------------------
+
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,76}")
+_OWN_HEADERS = frozenset(
+    [
+        "bcc",
+        "cc",
+        "content-disposition",
+        "content-id",
+        "content-transfer-encoding",
+        "content-type",
+        "date",
+        "dkim-signature",
+        "from",
+        "message-id",
+        "mime-version",
+        "received",
+        "reply-to",
+        "return-path",
+        "sender",
+        "subject",
+        "to",
+    ]
+)
+
+
+def _header_name(value: str) -> str:
+    if not _HEADER_NAME.fullmatch(value):
+        raise ValueError("not a header name: letters, digits and hyphens, at most 76")
+    if value.lower() in _OWN_HEADERS or value.lower().startswith("resent-"):
+        raise ValueError(f"the header {value} is made by Tidings; use the field of that name where there is one")
+    return value
+
+
+HeaderName = Annotated[str, AfterValidator(_header_name)]
+
+
+class Attachment(Part):
+    """A file in a mail. `content` is base64 (RFC 4648)."""
+
+    filename: Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(one_line)]
+    content_type: Annotated[
+        str, StringConstraints(pattern=r"^[A-Za-z0-9!#$&^_.+-]{1,64}/[A-Za-z0-9!#$&^_.+-]{1,64}$")
+    ] = "application/octet-stream"
+    content: Annotated[str, StringConstraints(max_length=MAX_ATTACHMENT_BYTES * 4 // 3 + 4)]
+
+    @model_validator(mode="after")
+    def _is_base64(self) -> Self:
+        try:
+            base64.b64decode(self.content, validate=True)
+        except binascii.Error as error:
+            raise ValueError(f"content is not base64: {error}") from None
+        return self
+
+    @property
+    def data(self) -> bytes:
+        return base64.b64decode(self.content)
+
+
+class EmailContent(Content):
+    """A mail: a subject and text, html, or both."""
+
+    channel: ClassVar[str] = "email"
+    Recipient: ClassVar[Any] = EmailAddress
+
+    subject: Line
+    text: Annotated[str, StringConstraints(max_length=1_000_000)] | None = None
+    html: Annotated[str, StringConstraints(max_length=2_000_000)] | None = None
+    from_: Annotated[Mailbox | None, Field(alias="from")] = None  # None: the provider's default sender
+    reply_to: Mailbox | None = None
+    cc: Annotated[tuple[EmailAddress, ...], Field(max_length=50, strict=False)] = ()
+    bcc: Annotated[tuple[EmailAddress, ...], Field(max_length=50, strict=False)] = ()
+    headers: Annotated[dict[HeaderName, Line], Field(max_length=20)] = {}
+    attachments: Annotated[tuple[Attachment, ...], Field(max_length=MAX_ATTACHMENTS, strict=False)] = ()
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.text is None and self.html is None:
+            raise ValueError("give text, html, or both")
+        if sum(len(attachment.content) for attachment in self.attachments) > MAX_ATTACHMENT_BYTES * 4 // 3 + 4:
+            raise ValueError(f"attachments are over {MAX_ATTACHMENT_BYTES} bytes together")
+        return self
+
+
+# --- sms --------------------------------------------------------------------------------------------------------------
+
+
+class SmsContent(Content):
+    """A text message, at most 1,600 characters (Twilio's limit; it is sent and billed in segments)."""
+
+    channel: ClassVar[str] = "sms"
+    Recipient: ClassVar[Any] = PhoneNumber
+
+    text: Annotated[str, StringConstraints(min_length=1, max_length=1600)]
+
+
+# --- push -------------------------------------------------------------------------------------------------------------
+
+
+class PushRecipient(Part):
+    """A device by its registration token, or a topic's subscribers."""
+
+    token: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_:.-]{1,480}$")] | None = None
+    topic: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.~%-]{1,480}$")] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.token is None) == (self.topic is None):
+            raise ValueError("give either token or topic")
+        return self
+
+
+def _data_key(value: str) -> str:
+    # https://firebase.google.com/docs/reference/fcm/rest/v1/projects.messages#Message.FIELDS.data
+    if value in ("from", "message_type") or value.startswith(("google.", "gcm.")):
+        raise ValueError(f"the key {value} is reserved by FCM; choose another")
+    return value
+
+
+class PushContent(Content):
+    """A message to a device; at most 4,096 bytes together."""
+
+    channel: ClassVar[str] = "push"
+    Recipient: ClassVar[Any] = PushRecipient
+
+    title: Annotated[str, StringConstraints(min_length=1, max_length=1024)] | None = None
+    body: Annotated[str, StringConstraints(max_length=4096)] | None = None
+    data: dict[Annotated[str, AfterValidator(_data_key)], str] = {}
+    image: Annotated[str, StringConstraints(pattern=r"^https://\S+$", max_length=2048)] | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.title is None and self.body is None and not self.data:
+            raise ValueError("give title, body, or data")
+        size = len(self.model_dump_json(exclude_defaults=True).encode())
+        if size > MAX_PUSH_BYTES:
+            raise ValueError(f"the message has {size} bytes; FCM takes {MAX_PUSH_BYTES}")
+        return self
+
+    @classmethod
+    def stored(cls, recipient: Any) -> str:
+        return f"token:{recipient.token}" if recipient.token is not None else f"topic:{recipient.topic}"
+
+    @classmethod
+    def shown(cls, stored: str) -> Any:
+        kind, _, value = stored.partition(":")
+        return {kind: value}
+
+
+CONTENT: dict[str, type[Content]] = {cls.channel: cls for cls in (EmailContent, SmsContent, PushContent)}

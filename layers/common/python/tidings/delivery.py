@@ -1,0 +1,112 @@
+"""Claim, send, settle: the heart, the same for every channel."""
+
+import logging
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+
+from pydantic import ValidationError
+
+from tidings import topology
+from tidings.content import CONTENT
+from tidings.envelope import Letter
+from tidings.errors import AmbiguousError, DeliveryError, PermanentError
+from tidings.notification import Notification
+from tidings.ports import Broker, Claims, Outbound, Outgoing, Provider, Settlement, Store
+from tidings.settling import Expired, NotSent, Outcome, Settling
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """Claim, send, settle.
+
+    The queue hands us each message at least once and takes the batch as done when `deliver` returns. So we return only
+    after everything is settled or put back, and the claim makes a repeated copy harmless.
+    """
+
+    provider: Provider
+    store: Store
+    broker: Broker
+    settling: Settling
+    lease: timedelta
+    concurrency: int
+
+    def deliver(self, batch: Sequence[Letter]) -> None:
+        """Raise only if our own store or broker fails; the whole batch then comes again."""
+        started = time.monotonic()
+        self._park([letter for letter in batch if letter.message is None])
+        messages = [letter.message for letter in batch if letter.message is not None]
+        if not messages:
+            return
+        claims = self.store.claim(messages, self.lease)
+        for message in claims.finished:
+            log.info("duplicate_dropped", extra={"notification_id": message.id, "generation": message.generation})
+        settlements = self._send_all(claims, started)
+        left = self.lease - timedelta(seconds=time.monotonic() - started)
+        self.settling.commit(claims, settlements, held=claims.held, within=left)
+
+    def _park(self, unreadable: Sequence[Letter]) -> None:
+        for letter in unreadable:
+            log.error("parked", extra={"queue": letter.queue, "reason": letter.unreadable, "bytes": len(letter.body)})
+        self.broker.publish(
+            [
+                Outgoing(
+                    to=topology.parking(),
+                    raw=letter.body,
+                    headers={"tidings-queue": letter.queue, "tidings-reason": letter.unreadable or ""},
+                )
+                for letter in unreadable
+            ]
+        )
+
+    def _send_all(self, claims: Claims, started: float) -> Sequence[Settlement]:
+        """Send concurrently; one failure stays one failure."""
+
+        def attempt(notification: Notification) -> Settlement:
+            outcome = self._outcome(notification, claims, time.monotonic() - started)
+            return self.settling.decide(notification, outcome, provider=self.provider.name)
+
+        return list(self._threads.map(attempt, claims.acquired))
+
+    def _outcome(self, notification: Notification, claims: Claims, elapsed: float) -> Outcome:
+        # Who could still be sending when the lease runs out must not begin: another would send too.
+        if timedelta(seconds=elapsed) + self.provider.timeout >= self.lease:
+            return NotSent()
+        expires_at, now = notification.expires_at, claims.at + timedelta(seconds=elapsed)
+        if expires_at is not None and expires_at <= now:
+            return Expired()
+        try:
+            content = CONTENT[notification.channel].model_validate_json(notification.content)
+        except (ValidationError, KeyError):
+            return PermanentError("content", "the stored content is not what this version of the channel reads")
+        outbound = Outbound(
+            id=notification.id,
+            attempt=notification.attempt,
+            recipient=notification.recipient,
+            content=content,
+            expires_at=expires_at,
+            time_to_live=expires_at - now if expires_at is not None else None,
+        )
+        try:
+            return self.provider.send(outbound)
+        except DeliveryError as error:
+            return error
+        except Exception as error:
+            # A fault of ours, at a point we do not know: the request may have been written. The text could hold a
+            # recipient, so only the type is kept.
+            log.error("provider_fault", extra={"notification_id": notification.id, "error": type(error).__name__})
+            return AmbiguousError("internal", f"unexpected {type(error).__name__}")
+
+    @cached_property
+    def _threads(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self.concurrency, thread_name_prefix="tidings-send")
+
+    def close(self) -> None:
+        """Let what is being sent come to its end, then give up connections."""
+        self._threads.shutdown()
+        self.provider.close()

@@ -1,0 +1,79 @@
+"""What can go wrong, as values.
+
+::
+
+    Exception
+    ├── DeliveryError            a provider did not say "accepted"
+    │   ├── TransientError       proven not accepted; trying again may help
+    │   ├── PermanentError       proven not accepted; trying again cannot help
+    │   ├── AmbiguousError       it may have accepted
+    │   └── AccountError         it refuses us, not this notification
+    ├── StoreUnavailable         the database does not answer
+    ├── BrokerUnavailable        the broker does not answer or confirm
+    ├── Unreadable               a message that is none of ours
+    └── ConfigurationError       a setting is missing or wrong
+"""
+
+from datetime import timedelta
+
+
+class DeliveryError(Exception):
+    """A provider did not say "accepted". `code` is the provider's own, or a short name of ours (`timeout`)."""
+
+    kind = "delivery"
+
+    def __init__(self, code: str, message: str, *, retry_after: timedelta | None = None) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+        self.retry_after = retry_after
+
+
+class TransientError(DeliveryError):
+    """Proven not accepted; trying again may help."""
+
+    kind = "transient"
+
+
+class PermanentError(DeliveryError):
+    """Proven not accepted; trying again cannot help.
+
+    `suppress` says why this recipient can take nothing any more (`token_dead`, `opted_out`, `mailbox_unknown`).
+    """
+
+    kind = "permanent"
+
+    def __init__(self, code: str, message: str, *, suppress: str | None = None) -> None:
+        super().__init__(code, message)
+        self.suppress = suppress
+
+
+class AmbiguousError(DeliveryError):
+    """It may have accepted: the answer is missing or says nothing. Sending again may double."""
+
+    kind = "ambiguous"
+
+
+class AccountError(DeliveryError):
+    """The provider refuses us (credentials, sender, route), not this notification.
+
+    A person must act; until then the notification waits and burns no attempt.
+    """
+
+    kind = "account"
+
+
+class StoreUnavailable(Exception):
+    """The database does not answer. Nothing is half done: try the whole call again."""
+
+
+class BrokerUnavailable(Exception):
+    """The broker did not confirm. Some of the wave may be queued: publishing it again is harmless."""
+
+
+class Unreadable(Exception):
+    """A message that is none of ours: no id, no channel, an unknown version."""
+
+
+class ConfigurationError(Exception):
+    """A setting is missing or wrong; the text is the one line that says what to change."""

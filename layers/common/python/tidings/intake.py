@@ -1,0 +1,47 @@
+"""Accept a batch: store, publish, mark queued."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tidings.errors import BrokerUnavailable, StoreUnavailable
+from tidings.notification import Notification
+from tidings.ports import Broker, Inserted, Store
+from tidings.settling import to_work
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intake:
+    """202 means: the row is committed. A broker that is down refuses nobody: the sweep publishes what it missed."""
+
+    store: Store
+    broker: Broker
+
+    def accept(self, batch: Sequence[Notification]) -> Sequence[Inserted]:
+        """In the order of the batch. Raise StoreUnavailable; nothing of it is then promised, and it may be tried again
+        as it is, with the same ids."""
+        inserted = self.store.insert(batch)
+        new = [item.notification for item in inserted if item.existing is None]
+        for notification in new:
+            log.info(
+                "accepted",
+                extra={
+                    "notification_id": notification.id,
+                    "tenant": notification.tenant,
+                    "channel": notification.channel,
+                },
+            )
+        self._queue([notification for notification in new if notification.next_attempt_at is None])
+        return inserted
+
+    def _queue(self, due: Sequence[Notification]) -> None:
+        """From here on nothing can fail the caller: the rows are there."""
+        if not due:
+            return
+        try:
+            self.broker.publish([to_work(notification) for notification in due])
+            self.store.mark_queued([notification.id for notification in due])
+        except (BrokerUnavailable, StoreUnavailable) as error:
+            log.error("left_to_the_sweep", extra={"error": str(error), "notifications": len(due)})

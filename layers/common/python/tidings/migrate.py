@@ -1,0 +1,55 @@
+"""Bring the database to this version's schema: `python -m tidings.migrate [REVISION]` (default: head)."""
+
+import sys
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from pydantic import Field
+from sqlalchemy import make_url, text
+
+from tidings.adapters.database import Database, DatabaseSettings
+from tidings.errors import ConfigurationError
+from tidings.settings import Settings, load
+
+
+class MigrationSettings(Settings):
+    """Where the migrations lie. Prefix TIDINGS_."""
+
+    migrations: Path = Field(default=Path("infra/migrations"), description="the folder with alembic's env.py")
+
+
+def migrate(database: DatabaseSettings, migrations: Path, revision: str = "head") -> None:
+    """Upgrade to this revision. Two that run at once wait for each other."""
+    if not (migrations / "env.py").is_file():
+        raise ConfigurationError(
+            f"TIDINGS_MIGRATIONS: no env.py in {migrations}; run from the project's root or set it"
+        )
+    url = make_url(database.database_url)
+    if url.drivername == "sqlite" and url.database:
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    config = Config()
+    config.set_main_option("script_location", str(migrations))
+    opened = Database(database)
+    try:
+        with opened.engine.connect() as connection:
+            if connection.dialect.name != "sqlite":  # which has one writer anyway
+                connection.execute(text("SELECT GET_LOCK('tidings_migrations', 120)"))
+            config.attributes["connection"] = connection
+            command.upgrade(config, revision)
+            connection.commit()
+    finally:
+        opened.close()
+
+
+def main() -> int:
+    try:
+        migrate(load(DatabaseSettings), load(MigrationSettings).migrations, *sys.argv[1:2])
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""A notification, its state machine, and the events of its timeline."""
+
+import enum
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+
+
+class Status(enum.StrEnum):
+    """Where a notification stands.
+
+    ::
+
+        pending --claim--> sending --accepted--> sent --receipt--> delivered | undelivered
+           ^                  |--transient--> retrying --claim--> sending ...
+           |                  |--permanent, out of attempts--> failed --replay--> pending
+           |                  '--ambiguous--> retrying (resend) | unknown (hold)
+           '-- canceled before a claim; expired past expires_at
+    """
+
+    PENDING = "pending"
+    SENDING = "sending"
+    RETRYING = "retrying"
+    SENT = "sent"
+    DELIVERED = "delivered"
+    UNDELIVERED = "undelivered"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+
+
+CLAIMABLE = frozenset({Status.PENDING, Status.RETRYING})
+"""What a worker may claim, and what a caller may still cancel."""
+
+REPLAYABLE = frozenset({Status.FAILED, Status.UNKNOWN})
+"""What an operator may set back to pending, one generation later."""
+
+
+class Priority(enum.StrEnum):
+    """`high` has a queue of its own that is drained first."""
+
+    NORMAL = "normal"
+    HIGH = "high"
+
+
+class OnAmbiguous(enum.StrEnum):
+    """What to do when the provider may or may not have accepted: at least once, or at most once."""
+
+    RESEND = "resend"
+    HOLD = "hold"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Notification:
+    """One row: the truth about one notification.
+
+    Every time is UTC. What decides (due, leased, expired) is compared on the database's clock; only `id` and
+    `created_at`, which agree to the millisecond, come from the intake's.
+    """
+
+    id: str  # UUIDv7
+    tenant: str
+    channel: str
+    recipient: str  # the stored form: an address, an E.164 number, "token:..." or "topic:..."
+    content: str = ""  # JSON of the channel's content class; left out of lists
+    priority: Priority = Priority.NORMAL
+    on_ambiguous: OnAmbiguous = OnAmbiguous.RESEND
+    max_attempts: int = 6
+    metadata: str | None = None  # JSON; the caller's own, given back as it came
+    send_at: datetime | None = None
+    expires_at: datetime | None = None
+    traceparent: str | None = None  # W3C Trace Context of the POST
+    idempotency_hash: str | None = None  # sha256 hex of tenant and key; unique
+    fingerprint: str | None = None  # sha256 hex of the payload under that key
+    created_at: datetime
+    updated_at: datetime
+    status: Status = Status.PENDING
+    generation: int = 1  # raised by a replay
+    attempt: int = 0  # claims in this generation; raised by each
+    spared: int = 0  # attempts that do not count against max_attempts: our account's fault, not the notification's
+    next_attempt_at: datetime | None = None  # None: at once
+    claimed_at: datetime | None = None
+    lease_until: datetime | None = None
+    queued_at: datetime | None = None  # its message was confirmed by the broker
+    provider: str | None = None
+    provider_message_id: str | None = None
+    error_class: str | None = None  # of the last attempt: transient, permanent, ambiguous, account
+    error_code: str | None = None
+    error_message: str | None = None
+
+    @property
+    def is_last_attempt(self) -> bool:
+        """True if the attempt under way is the last that counts."""
+        return self.attempt - self.spared >= self.max_attempts
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Event:
+    """A change of state, as the timeline shows it. An attempt is one event: one provider call."""
+
+    generation: int
+    attempt: int
+    status: Status
+    at: datetime
+    started_at: datetime | None = None  # when the attempt was claimed
+    provider: str | None = None
+    provider_message_id: str | None = None
+    error_class: str | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    next_attempt_at: datetime | None = None
+
+
+def new_id(at: datetime) -> str:
+    """A UUIDv7 (RFC 9562): 48 bits of Unix milliseconds, then 74 random bits. (`uuid.uuid7` comes with Python 3.14.)"""
+    return _uuid7(at, secrets.randbits(74))
+
+
+def first_id(at: datetime) -> str:
+    """The lowest id of this millisecond: ids at or above it were made at or after it."""
+    return _uuid7(at, 0)
+
+
+def _uuid7(at: datetime, random: int) -> str:
+    milliseconds = round(at.timestamp() * 1_000_000) // 1000
+    value = (milliseconds << 80) | (7 << 76) | ((random >> 62) << 64) | (2 << 62) | (random & (1 << 62) - 1)
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -1,0 +1,161 @@
+"""Replay dead letters; sweep what is due or stuck. Both work from the database, which is the truth."""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from tidings import topology
+from tidings.errors import AmbiguousError, BrokerUnavailable
+from tidings.notification import REPLAYABLE, Notification, Status
+from tidings.ports import Broker, Selection, Store
+from tidings.settling import Settling, dead_letter, to_work
+
+log = logging.getLogger(__name__)
+
+PAGE = 500
+"""Rows a transaction: enough to be fast, few enough that nobody waits for its locks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DryRun:
+    """What a replay would do."""
+
+    count: int
+    may_double: int  # of these, how many ended in an ambiguous answer: the first send may have arrived
+    sample: Sequence[Notification]  # the newest, without content
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replayed:
+    """What a replay did."""
+
+    ids: Sequence[str]  # back to pending, oldest first
+    queued: int  # of these, how many messages are confirmed; the sweep publishes the rest when they are due
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """Set dead letters back to pending, one generation later. Replaying twice is harmless: the second finds nothing."""
+
+    store: Store
+    broker: Broker
+
+    def dry_run(self, selection: Selection, *, sample: int = 10) -> DryRun:
+        dead = replace(selection, statuses=_replayable(selection))
+        unknown = (
+            self.store.count(replace(dead, statuses=[Status.UNKNOWN])) if Status.UNKNOWN in _replayable(dead) else 0
+        )
+        return DryRun(count=self.store.count(dead), may_double=unknown, sample=self.store.find(dead, sample))
+
+    def replay(self, selection: Selection, *, limit: int, rate: int | None = None) -> Replayed:
+        """Oldest first, at most `limit`. `rate`: notifications a second; each second's share becomes due in its second,
+        so nothing waits here and a crash of this process loses nothing."""
+        dead = replace(selection, statuses=_replayable(selection))
+        ids: list[str] = []
+        queued = second = 0
+        while len(ids) < limit:
+            page = min(limit - len(ids), PAGE if rate is None else rate)
+            revived = self.store.revive(dead, page, timedelta(seconds=second))
+            ids += [notification.id for notification in revived]
+            for notification in revived:
+                log.info("replayed", extra={"notification_id": notification.id, "generation": notification.generation})
+            if second == 0:
+                queued += self._queue(revived)
+            if rate is not None:
+                second += 1
+            if len(revived) < page:
+                break
+        return Replayed(ids=ids, queued=queued)
+
+    def _queue(self, notifications: Sequence[Notification]) -> int:
+        try:
+            self.broker.publish([to_work(notification) for notification in notifications])
+        except BrokerUnavailable as error:
+            log.error("broker_unavailable", extra={"error": str(error), "messages": len(notifications)})
+            return 0  # the rows are pending: the sweep publishes them
+        self.store.mark_queued([notification.id for notification in notifications])
+        return len(notifications)
+
+
+def _replayable(selection: Selection) -> Sequence[Status]:
+    wanted = REPLAYABLE if selection.statuses is None else REPLAYABLE & set(selection.statuses)
+    return sorted(wanted)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Swept:
+    """What a sweep found and did."""
+
+    published: int = 0  # never queued, due, retry overdue, or its message lost
+    waiting: int = 0  # overdue, but their queue still holds messages: left alone for a while
+    abandoned: int = 0  # their worker's lease ran out
+    lettered: int = 0  # failed, and their dead letter was owed
+    expired: int = 0
+
+    def __add__(self, other: "Swept") -> "Swept":
+        return Swept(
+            published=self.published + other.published,
+            waiting=self.waiting + other.waiting,
+            abandoned=self.abandoned + other.abandoned,
+            lettered=self.lettered + other.lettered,
+            expired=self.expired + other.expired,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """Find every row that should have moved and has not, and move it. Several may run at once."""
+
+    store: Store
+    broker: Broker
+    settling: Settling
+    lease: timedelta = timedelta(seconds=30)  # for the sweep's own settling of what it found abandoned
+
+    def run(self, *, at_most: timedelta = timedelta(seconds=20)) -> Swept:
+        """Page by page until nothing is left or the time is up. Raise StoreUnavailable or BrokerUnavailable."""
+        deadline = time.monotonic() + at_most.total_seconds()
+        total, more = Swept(), True
+        while more and time.monotonic() < deadline:
+            swept, more = self._page()
+            total += swept
+        if total != Swept():
+            log.info("swept", extra={name: getattr(total, name) for name in Swept.__dataclass_fields__})
+        return total
+
+    def _page(self) -> tuple[Swept, bool]:
+        overdue = self.store.overdue(PAGE, self.lease)
+        if overdue.abandoned is not None:
+            # Its worker died or stalls; whether the provider was asked is not known.
+            lost = AmbiguousError("lease_expired", "the worker that had it did not settle it in time")
+            settlements = [self.settling.decide(notification, lost) for notification in overdue.abandoned.acquired]
+            self.settling.commit(overdue.abandoned, settlements)
+        if overdue.unlettered:
+            self.broker.publish([dead_letter(notification, None) for notification in overdue.unlettered])
+            self.store.mark_lettered([notification.id for notification in overdue.unlettered])
+        lost_messages, waiting = self._told_apart(overdue.wake)
+        self.broker.publish([to_work(notification) for notification in lost_messages])
+        self.store.mark_queued([notification.id for notification in overdue.wake])
+        return Swept(
+            published=len(lost_messages),
+            waiting=len(waiting),
+            abandoned=len(overdue.abandoned.acquired) if overdue.abandoned is not None else 0,
+            lettered=len(overdue.unlettered),
+            expired=overdue.expired,
+        ), overdue.more
+
+    def _told_apart(self, wake: Sequence[Notification]) -> tuple[list[Notification], list[Notification]]:
+        """Those whose message is gone, and those whose message may be waiting in a queue that is not empty.
+
+        Publishing those again would not double a notification, but it would double a backlog of a million.
+        """
+        queues = {(item.channel, item.priority) for item in wake if _was_queued(item)}
+        busy = {key for key in queues if self.broker.depth(topology.work_queue(*key)) > 0}
+        waiting = [item for item in wake if _was_queued(item) and (item.channel, item.priority) in busy]
+        left_alone = {item.id for item in waiting}
+        return [item for item in wake if item.id not in left_alone], waiting
+
+
+def _was_queued(notification: Notification) -> bool:
+    return notification.status is Status.RETRYING or notification.queued_at is not None

@@ -1,0 +1,193 @@
+"""What the end of an attempt means, and the order in which it is written down. Delivery and the sweep share it."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from tidings import topology
+from tidings.envelope import Message
+from tidings.errors import (
+    AccountError,
+    AmbiguousError,
+    BrokerUnavailable,
+    DeliveryError,
+    PermanentError,
+    StoreUnavailable,
+    TransientError,
+)
+from tidings.notification import Notification, OnAmbiguous, Status
+from tidings.ports import Broker, Claims, Held, Outgoing, Receipt, Settlement, Store
+from tidings.retry import RetrySchedule
+
+log = logging.getLogger(__name__)
+
+
+class Expired(Exception):
+    """It was claimed in time, but its turn came after `expires_at`. The provider was not called."""
+
+
+class NotSent(Exception):
+    """There was no time left under the lease. The provider was not called."""
+
+
+Outcome = Receipt | DeliveryError | Expired | NotSent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settling:
+    """Decide what each outcome means and write it down.
+
+    Order: letters to the dead-letter queue, then the rows in one transaction, then the retries. A crash after any step
+    repeats a harmless one: a letter twice, a retry that the sweep publishes instead.
+    """
+
+    store: Store
+    broker: Broker
+    retry: RetrySchedule
+    sleep: Callable[[float], None] = time.sleep
+
+    def decide(self, notification: Notification, outcome: Outcome, *, provider: str | None = None) -> Settlement:
+        """The one place that says what happens after an attempt."""
+
+        def end(status: Status, *, delay: timedelta | None = None, spared: bool = False) -> Settlement:
+            return Settlement(
+                notification=notification,
+                status=status,
+                provider=provider,
+                provider_message_id=outcome.provider_message_id if isinstance(outcome, Receipt) else None,
+                error=outcome if isinstance(outcome, DeliveryError) else None,
+                delay=delay,
+                spared=spared,
+            )
+
+        counted = notification.attempt - notification.spared
+        match outcome:
+            case Receipt():
+                return end(Status.SENT)
+            case Expired():
+                return end(Status.EXPIRED, spared=True)
+            case NotSent():
+                return end(Status.RETRYING, delay=topology.LADDER[0], spared=True)
+            case PermanentError():
+                return end(Status.FAILED)
+            case AccountError():
+                return end(Status.RETRYING, delay=self.retry.delay_for_account(outcome.retry_after), spared=True)
+            case AmbiguousError() if notification.on_ambiguous is OnAmbiguous.HOLD:
+                return end(Status.UNKNOWN)
+            case AmbiguousError() | TransientError() | DeliveryError():
+                if notification.is_last_attempt:
+                    return end(Status.FAILED)
+                return end(Status.RETRYING, delay=self.retry.delay_after(counted, retry_after=outcome.retry_after))
+
+    def commit(
+        self,
+        claims: Claims,
+        settlements: Sequence[Settlement],
+        *,
+        held: Sequence[Held] = (),
+        within: timedelta = timedelta(0),
+    ) -> None:
+        """Write all of it down; return once nothing depends on this process any more.
+
+        `within`: how long to go on trying while the database is down. What the provider accepted must not be sent
+        again for want of a row, so this is worth waiting for, as long as the lease lasts.
+        Raise StoreUnavailable or BrokerUnavailable; the batch then comes again, and finds what was written.
+        """
+        unpublished = self._publish(
+            [dead_letter(s.notification, s.error) for s in settlements if s.status is Status.FAILED]
+        )
+        lost = self._settle(claims, settlements, letters_owed=unpublished is not None, within=within)
+        for settlement in settlements:
+            _log_settled(settlement, late=settlement in lost)
+        retries = [_retry(s) for s in settlements if s.delay is not None and s not in lost]
+        unpublished = self._publish([*retries, *(_put_back(item) for item in held)]) or unpublished
+        if unpublished is not None:
+            raise unpublished
+
+    def _publish(self, wave: Sequence[Outgoing]) -> BrokerUnavailable | None:
+        """A broker that is down must not keep a row from being settled: its neighbours were sent."""
+        try:
+            self.broker.publish(wave)
+        except BrokerUnavailable as error:
+            log.error("broker_unavailable", extra={"error": str(error), "messages": len(wave)})
+            return error
+        return None
+
+    def _settle(
+        self, claims: Claims, settlements: Sequence[Settlement], *, letters_owed: bool, within: timedelta
+    ) -> Sequence[Settlement]:
+        deadline = time.monotonic() + within.total_seconds()
+        pause = 0.2
+        while True:
+            try:
+                return self.store.settle(claims, settlements, letters_owed=letters_owed)
+            except StoreUnavailable as error:
+                if time.monotonic() + pause > deadline:
+                    raise
+                log.error("settle_waits", extra={"error": str(error), "notifications": len(settlements)})
+                self.sleep(pause)
+                pause = min(pause * 2, 5.0)
+
+
+def wake_up(notification: Notification) -> Message:
+    """The message that says: this notification may be due."""
+    return Message(
+        id=notification.id,
+        channel=notification.channel,
+        generation=notification.generation,
+        attempt=notification.attempt,
+        traceparent=notification.traceparent,
+    )
+
+
+def to_work(notification: Notification) -> Outgoing:
+    return Outgoing(message=wake_up(notification), to=topology.work(notification.channel, notification.priority))
+
+
+def dead_letter(notification: Notification, error: DeliveryError | None) -> Outgoing:
+    """The reason is the class and the code; the vendor's words stay in the database."""
+    reason = {"tidings-class": error.kind, "tidings-code": error.code} if error is not None else {}
+    return Outgoing(message=wake_up(notification), to=topology.dead(notification.channel), headers=reason)
+
+
+def _retry(settlement: Settlement) -> Outgoing:
+    notification = settlement.notification
+    delay = settlement.delay or timedelta(0)
+    return Outgoing(
+        message=wake_up(notification), to=topology.retry(delay, notification.channel, notification.priority)
+    )
+
+
+def _put_back(held: Held) -> Outgoing:
+    message = held.message
+    return Outgoing(message=message, to=topology.retry(held.remaining, message.channel, held.priority))
+
+
+_LOG_NAMES = {
+    Status.SENT: "sent",
+    Status.RETRYING: "retry_scheduled",
+    Status.FAILED: "dead_lettered",
+    Status.UNKNOWN: "held_unknown",
+    Status.EXPIRED: "expired",
+}
+
+
+def _log_settled(settlement: Settlement, *, late: bool) -> None:
+    notification, error = settlement.notification, settlement.error
+    level = logging.ERROR if isinstance(error, AccountError) else logging.INFO
+    details: dict[str, object] = {
+        "notification_id": notification.id,
+        "tenant": notification.tenant,
+        "channel": notification.channel,
+        "generation": notification.generation,
+        "attempt": notification.attempt,
+        "provider": settlement.provider,
+    }
+    if error is not None:
+        details |= {"error_class": error.kind, "code": error.code}
+    if settlement.delay is not None:
+        details["retry_in_seconds"] = round(settlement.delay.total_seconds(), 1)
+    # Late: another took over when the lease ran out. What the provider said is kept here only.
+    log.log(level, "settled_late" if late else _LOG_NAMES[settlement.status], extra=details)
