@@ -3,11 +3,10 @@
 from alembic import context
 from tidings.adapters.schema import metadata
 
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    render_as_batch=True,  # SQLite cannot alter most of a table in place
+)
 with context.begin_transaction():
-    context.configure(
-        connection=context.config.attributes["connection"],
-        target_metadata=metadata,
-        render_as_batch=True,  # SQLite cannot alter most of a table in place
-        transactional_ddl=False,
-    )
     context.run_migrations()

@@ -10,6 +10,8 @@ from sqlalchemy.dialects import mysql
 
 revision = "0001"
 down_revision = None
+branch_labels = None
+depends_on = None
 
 ON_MYSQL = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
 

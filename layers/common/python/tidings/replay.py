@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 
 from tidings import topology
@@ -95,13 +95,11 @@ class Swept:
     expired: int = 0
 
     def __add__(self, other: "Swept") -> "Swept":
-        return Swept(
-            published=self.published + other.published,
-            waiting=self.waiting + other.waiting,
-            abandoned=self.abandoned + other.abandoned,
-            lettered=self.lettered + other.lettered,
-            expired=self.expired + other.expired,
-        )
+        return Swept(**{name: count + other.counts[name] for name, count in self.counts.items()})
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +119,7 @@ class Sweep:
             swept, more = self._page()
             total += swept
         if total != Swept():
-            log.info("swept", extra={name: getattr(total, name) for name in Swept.__dataclass_fields__})
+            log.info("swept", extra=total.counts)
         return total
 
     def _page(self) -> tuple[Swept, bool]:

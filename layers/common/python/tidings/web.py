@@ -96,7 +96,7 @@ class Route:
 class Api:
     """Routes, in order. Every answer, also a fault's, is a Response."""
 
-    def __init__(self, routes: Sequence[Route], keyring: Callable[[], Keyring]) -> None:
+    def __init__(self, routes: Sequence[Route], keyring: Keyring) -> None:
         self.routes = routes
         self._keyring = keyring
         self._patterns = [(re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", route.path)), route) for route in routes]
@@ -144,7 +144,7 @@ class Api:
                 "Send the header `Authorization: Bearer KEY`.",
                 headers={"www-authenticate": "Bearer"},
             )
-        key = self._keyring().find(presented.strip())
+        key = self._keyring.find(presented.strip())
         if key is None:
             raise Problem(401, "This key is not valid", headers={"www-authenticate": 'Bearer error="invalid_token"'})
         if scope not in key.scopes:

@@ -1,0 +1,28 @@
+"""Email: takes an `aws:rmq` event and delivers it by SMTP."""
+
+from functools import cache
+from typing import Any
+
+from tidings import runtime
+from tidings.delivery import Delivery
+from tidings.settings import load
+from tidings.wiring import NEEDED, DeliverySettings, wired
+
+from .providers.smtp import SmtpProvider, SmtpSettings
+
+runtime.start("email", *NEEDED, DeliverySettings, SmtpSettings)
+
+
+@cache
+def delivery() -> Delivery:
+    return wired().delivery(SmtpProvider(load(SmtpSettings)))
+
+
+def email(request: runtime.FlaskRequest) -> runtime.FlaskAnswer:
+    """Under functions-framework (http signature)."""
+    return runtime.answer_trigger(request, "email", delivery)
+
+
+def handler(event: object, _context: Any) -> None:
+    """On Lambda, behind an Amazon MQ event source."""
+    runtime.deliver_event(event, "email", delivery)

@@ -1,0 +1,35 @@
+"""Intake: takes notifications over HTTP, stores and queues them; looks up, lists and cancels."""
+
+from functools import cache
+from typing import Any
+
+import functions_framework.aio
+from starlette.requests import Request
+from starlette.responses import Response
+from tidings import runtime
+from tidings.keys import KeySettings
+from tidings.web import Api
+from tidings.wiring import NEEDED, utc_now, wired
+
+from .routes import IntakeRoutes
+
+runtime.start("intake", *NEEDED, KeySettings)
+
+
+@cache
+def api() -> Api:
+    wiring = wired()
+    routes = IntakeRoutes(intake=wiring.intake(), store=wiring.store, broker=wiring.broker, now=utc_now)
+    return Api(routes.all(), wiring.keyring())
+
+
+@functions_framework.aio.http
+async def intake(request: Request) -> Response:
+    """Under functions-framework (ASGI)."""
+    answer = await runtime.answer_asgi(request, api())
+    return Response(answer.body, answer.status, answer.headers)
+
+
+def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
+    """On Lambda, behind an HTTP API (payload format 2.0)."""
+    return runtime.answer_gateway(event, api())

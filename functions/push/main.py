@@ -1,0 +1,28 @@
+"""Push: takes an `aws:rmq` event and delivers it by Firebase Cloud Messaging."""
+
+from functools import cache
+from typing import Any
+
+from tidings import runtime
+from tidings.delivery import Delivery
+from tidings.settings import load
+from tidings.wiring import NEEDED, DeliverySettings, wired
+
+from .providers.fcm import FcmProvider, FcmSettings
+
+runtime.start("push", *NEEDED, DeliverySettings, FcmSettings)
+
+
+@cache
+def delivery() -> Delivery:
+    return wired().delivery(FcmProvider(load(FcmSettings)))
+
+
+def push(request: runtime.FlaskRequest) -> runtime.FlaskAnswer:
+    """Under functions-framework (http signature)."""
+    return runtime.answer_trigger(request, "push", delivery)
+
+
+def handler(event: object, _context: Any) -> None:
+    """On Lambda, behind an Amazon MQ event source."""
+    runtime.deliver_event(event, "push", delivery)

@@ -1,0 +1,42 @@
+"""Replay: dead letters listed and replayed, and the sweep; over HTTP, and by a schedule's event."""
+
+from functools import cache
+from typing import Any
+
+import functions_framework.aio
+from starlette.requests import Request
+from starlette.responses import Response
+from tidings import runtime
+from tidings.keys import KeySettings
+from tidings.web import Api
+from tidings.wiring import NEEDED, Wiring, wired
+
+from .routes import ReplayRoutes
+
+runtime.start("replay", *NEEDED, KeySettings)
+
+
+@cache
+def wiring() -> Wiring:
+    return wired()
+
+
+@cache
+def api() -> Api:
+    parts = wiring()
+    routes = ReplayRoutes(replay=parts.replay(), sweep=parts.sweep(), store=parts.store, broker=parts.broker)
+    return Api(routes.all(), parts.keyring())
+
+
+@functions_framework.aio.http
+async def replay(request: Request) -> Response:
+    """Under functions-framework (ASGI)."""
+    answer = await runtime.answer_asgi(request, api())
+    return Response(answer.body, answer.status, answer.headers)
+
+
+def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
+    """On Lambda: an HTTP API event, or any other, which is the schedule's and runs the sweep."""
+    if "requestContext" in event:
+        return runtime.answer_gateway(event, api())
+    return wiring().sweep().run().counts

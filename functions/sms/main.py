@@ -1,0 +1,28 @@
+"""SMS: takes an `aws:rmq` event and delivers it by Twilio."""
+
+from functools import cache
+from typing import Any
+
+from tidings import runtime
+from tidings.delivery import Delivery
+from tidings.settings import load
+from tidings.wiring import NEEDED, DeliverySettings, wired
+
+from .providers.twilio import TwilioProvider, TwilioSettings
+
+runtime.start("sms", *NEEDED, DeliverySettings, TwilioSettings)
+
+
+@cache
+def delivery() -> Delivery:
+    return wired().delivery(TwilioProvider(load(TwilioSettings)))
+
+
+def sms(request: runtime.FlaskRequest) -> runtime.FlaskAnswer:
+    """Under functions-framework (http signature)."""
+    return runtime.answer_trigger(request, "sms", delivery)
+
+
+def handler(event: object, _context: Any) -> None:
+    """On Lambda, behind an Amazon MQ event source."""
+    runtime.deliver_event(event, "sms", delivery)

@@ -1,0 +1,93 @@
+"""What a caller may ask for: the filters of lists and of replays, as models."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from tidings.notification import REPLAYABLE, Status
+from tidings.ports import Selection
+from tidings.submission import Instant, entry
+from tidings.web import Problem
+
+Id = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+Q = TypeVar("Q", bound=BaseModel)
+
+
+class Filter(BaseModel):
+    """Every field that is given narrows."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    status: Status | None = None
+    channel: Name | None = None
+    recipient: Annotated[str, StringConstraints(max_length=512)] | None = Field(
+        None, description="as it is stored: an address, a number, token:... or topic:..."
+    )
+    since: Instant | None = Field(None, description="created at or after")
+    until: Instant | None = Field(None, description="created before")
+
+    def selection(self, tenant: str) -> Selection:
+        return Selection(
+            tenant=tenant,
+            statuses=[self.status] if self.status is not None else None,
+            channel=self.channel,
+            recipient=self.recipient,
+            since=self.since,
+            until=self.until,
+        )
+
+
+class ListQuery(Filter):
+    """A page of a list, newest first."""
+
+    cursor: Id | None = Field(None, description="next_cursor of the page before")
+    limit: int = Field(50, ge=1, le=200)
+
+    def selection(self, tenant: str) -> Selection:
+        return replace(super().selection(tenant), before_id=self.cursor)
+
+
+class DeadFilter(BaseModel):
+    """Which dead letters."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    ids: Annotated[Sequence[Id], Field(min_length=1, max_length=1000)] | None = None
+    status: Status | None = Field(None, description="failed or unknown; both if not given")
+    channel: Name | None = None
+    code: Annotated[str, StringConstraints(max_length=64)] | None = Field(None, description="of the last error")
+    since: Instant | None = None
+    until: Instant | None = None
+
+    def selection(self, tenant: str) -> Selection:
+        return Selection(
+            tenant=tenant,
+            ids=self.ids,
+            statuses=sorted(REPLAYABLE) if self.status is None else [self.status],
+            channel=self.channel,
+            error_code=self.code,
+            since=self.since,
+            until=self.until,
+        )
+
+
+class DeadQuery(DeadFilter):
+    """A page of dead letters, newest first."""
+
+    cursor: Id | None = None
+    limit: int = Field(50, ge=1, le=200)
+
+    def selection(self, tenant: str) -> Selection:
+        return replace(super().selection(tenant), before_id=self.cursor)
+
+
+def query_of(model: type[Q], parameters: Mapping[str, str]) -> Q:
+    """Raise Problem 422, one entry a parameter."""
+    try:
+        return model.model_validate(parameters)
+    except ValidationError as invalid:
+        errors = [entry(error["loc"], error["msg"]) for error in invalid.errors(include_url=False, include_input=False)]
+        raise Problem(422, "The query is not valid", errors=errors) from None

@@ -1,0 +1,196 @@
+"""A handler where it runs: under functions-framework and on Lambda. It translates, and decides nothing.
+
+Return (2xx) = the whole batch is acknowledged; raise (5xx) = the whole batch comes again. Lambda offers nothing else
+for RabbitMQ, so it is the contract everywhere.
+"""
+
+import asyncio
+import base64
+import hmac
+import json
+import logging
+import sys
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import Any, Protocol
+from urllib.parse import parse_qsl, unquote
+
+from pydantic import Field
+
+from tidings import logging as tidings_logging
+from tidings.delivery import Delivery
+from tidings.envelope import from_event
+from tidings.errors import BrokerUnavailable, ConfigurationError, StoreUnavailable, Unreadable
+from tidings.settings import Settings, load
+from tidings.web import Api, Problem, Request, Response, as_json
+
+log = logging.getLogger(__name__)
+
+MAX_BODY = 16 * 1024 * 1024  # bytes of a request; a mail's attachments are at most 7 MiB, a third more in base64
+
+
+class TriggerSettings(Settings):
+    """Who may invoke a queue function over HTTP. Prefix TIDINGS_. (On Lambda, IAM decides.)"""
+
+    trigger_token: str = Field(min_length=16, description="the secret that trigger and function share")
+
+
+def start(service: str, *needed: type[Settings]) -> None:
+    """At import: logs, and a look at the settings that will be needed. A wrong one stops the start with one line.
+    Nothing is opened."""
+    try:
+        for settings in needed:
+            load(settings)
+        tidings_logging.configure(service, load(tidings_logging.LogSettings))
+    except ConfigurationError as error:
+        print(f"tidings: {service}: {error}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(2) from None
+
+
+# --- HTTP functions under functions-framework (ASGI) ------------------------------------------------------------------
+
+
+class AsgiRequest(Protocol):
+    """What is used of Starlette's Request."""
+
+    @property
+    def method(self) -> str: ...
+
+    @property
+    def scope(self) -> MutableMapping[str, Any]: ...
+
+    def stream(self) -> Any: ...
+
+
+async def from_asgi(request: AsgiRequest) -> Request:
+    """Raise Problem 413 for a body over MAX_BODY, before it is all in memory."""
+    scope = request.scope
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    if int(headers.get("content-length") or 0) > MAX_BODY:
+        raise _too_large()
+    body = b""
+    if request.method in ("POST", "PUT", "PATCH"):
+        chunks, size = [], 0
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > MAX_BODY:
+                raise _too_large()
+            chunks.append(chunk)
+        body = b"".join(chunks)
+    return Request(
+        method=request.method,
+        path=scope["path"],
+        query=dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)),
+        headers=headers,
+        body=body,
+    )
+
+
+async def answer_asgi(request: AsgiRequest, api: Api) -> Response:
+    try:
+        return await api.answer(await from_asgi(request))
+    except Problem as problem:
+        return problem.response()
+
+
+def _too_large() -> Problem:
+    return Problem(
+        413, "The body is too large", f"At most {MAX_BODY} bytes; send fewer items.", headers={"connection": "close"}
+    )
+
+
+# --- HTTP functions on Lambda -----------------------------------------------------------------------------------------
+
+
+def from_gateway(event: Mapping[str, Any]) -> Request:
+    """An HTTP API event, payload format 2.0."""
+    http = event["requestContext"]["http"]
+    raw = event.get("body") or ""
+    body = base64.b64decode(raw) if event.get("isBase64Encoded") else raw.encode()
+    if len(body) > MAX_BODY:
+        raise _too_large()
+    return Request(
+        method=http["method"],
+        path=unquote(event.get("rawPath") or http["path"]),
+        query=dict(parse_qsl(event.get("rawQueryString") or "", keep_blank_values=True)),
+        headers={str(name).lower(): str(value) for name, value in (event.get("headers") or {}).items()},
+        body=body,
+    )
+
+
+def to_gateway(response: Response) -> dict[str, Any]:
+    return {
+        "statusCode": response.status,
+        "headers": dict(response.headers),
+        "body": base64.b64encode(response.body).decode(),
+        "isBase64Encoded": True,
+    }
+
+
+def answer_gateway(event: Mapping[str, Any], api: Api) -> dict[str, Any]:
+    """One event at a time, as Lambda gives them."""
+
+    async def answered() -> Response:
+        try:
+            return await api.answer(from_gateway(event))
+        except Problem as problem:
+            return problem.response()
+
+    return to_gateway(asyncio.run(answered()))
+
+
+# --- queue functions --------------------------------------------------------------------------------------------------
+
+
+class FlaskRequest(Protocol):
+    """What is used of Flask's Request."""
+
+    @property
+    def method(self) -> str: ...
+
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+    def get_data(self) -> bytes: ...
+
+
+FlaskAnswer = tuple[bytes, int, dict[str, str]]
+
+
+def answer_trigger(request: FlaskRequest, channel: str, delivery: Callable[[], Delivery]) -> FlaskAnswer:
+    """POST an aws:rmq event with the trigger's token; GET /healthz for anyone."""
+    try:
+        return _flask(_trigger_answer(request, channel, delivery))
+    except Problem as problem:
+        return _flask(problem.response())
+
+
+def _trigger_answer(request: FlaskRequest, channel: str, delivery: Callable[[], Delivery]) -> Response:
+    if request.method == "GET" and request.path == "/healthz":
+        return as_json({"status": "ok", "channel": channel})
+    if request.method != "POST":
+        raise Problem(405, "Method not allowed", headers={"allow": "POST"})
+    token = load(TriggerSettings).trigger_token
+    presented = request.headers.get("Authorization", "").removeprefix("Bearer ")
+    if not hmac.compare_digest(presented.encode(), token.encode()):
+        raise Problem(401, "Only the trigger may call this", headers={"www-authenticate": "Bearer"})
+    try:
+        event = json.loads(request.get_data())
+        deliver_event(event, channel, delivery)
+    except (ValueError, RecursionError, Unreadable) as error:
+        raise Problem(400, "Not an aws:rmq event", str(error)[:200]) from None
+    except (StoreUnavailable, BrokerUnavailable) as error:
+        log.error("batch_comes_again", extra={"error": str(error)})
+        raise Problem(503, "The batch comes again", str(error), headers={"retry-after": "2"}) from None
+    return as_json({"status": "settled"})
+
+
+def deliver_event(event: object, channel: str, delivery: Callable[[], Delivery]) -> None:
+    """Raise Unreadable for what is no aws:rmq event, else as `Delivery.deliver`."""
+    delivery().deliver(from_event(event, channel))
+
+
+def _flask(response: Response) -> FlaskAnswer:
+    return response.body, response.status, dict(response.headers)

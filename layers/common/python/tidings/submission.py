@@ -1,0 +1,205 @@
+"""What a caller hands in: one model a channel, made from its content class, and clear words for what is wrong."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal, Self, Union, cast
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    create_model,
+    model_validator,
+)
+
+from tidings.content import CONTENT, Content, Part
+from tidings.notification import Notification, OnAmbiguous, Priority, new_id
+from tidings.web import Problem
+
+MAX_ITEMS = 1000
+LONGEST_WAIT = timedelta(days=366)  # how far ahead send_at and expires_at may lie
+
+
+def _utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("out of range") from None
+
+
+Instant = Annotated[AwareDatetime, AfterValidator(_utc)]
+IdempotencyKey = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?$")]
+
+
+class Submission(Part):
+    """One notification, as it is handed in."""
+
+    channel: str
+    recipient: Any
+    content: Content
+    send_at: Annotated[Instant | None, Field(description="Not before this; at once if not given")] = None
+    expires_at: Annotated[Instant | None, Field(description="Not after this; then the status is expired")] = None
+    priority: Annotated[Priority, Field(description="`high` passes everything that is `normal`")] = Priority.NORMAL
+    on_ambiguous: Annotated[
+        OnAmbiguous,
+        Field(description="When a provider may have accepted: `resend` (at least once) or `hold` (at most once)"),
+    ] = OnAmbiguous.RESEND
+    max_attempts: Annotated[int, Field(ge=1, le=20)] = 6
+    metadata: Annotated[
+        dict[Annotated[str, StringConstraints(max_length=64)], Annotated[str, StringConstraints(max_length=1024)]],
+        Field(default_factory=dict, max_length=32, description="Yours; given back as it came, never sent"),
+    ]
+    idempotency_key: Annotated[IdempotencyKey | None, Field(description="In an array, in place of the header")] = None
+
+    @model_validator(mode="after")
+    def _in_time(self) -> Self:
+        if self.expires_at is not None and self.send_at is not None and self.expires_at <= self.send_at:
+            raise ValueError("expires_at must be after send_at")
+        return self
+
+    def notification(self, *, tenant: str, now: datetime, traceparent: str | None) -> Notification:
+        """The row that it becomes."""
+        content_class = type(self.content)
+        return Notification(
+            id=new_id(now),
+            tenant=tenant,
+            channel=self.channel,
+            recipient=content_class.stored(self.recipient),
+            content=self.content.model_dump_json(by_alias=True, exclude_defaults=True),
+            priority=self.priority,
+            on_ambiguous=self.on_ambiguous,
+            max_attempts=self.max_attempts,
+            metadata=json.dumps(self.metadata) if self.metadata else None,
+            send_at=self.send_at,
+            expires_at=self.expires_at,
+            next_attempt_at=self.send_at if self.send_at is not None and self.send_at > now else None,
+            traceparent=traceparent,
+            idempotency_hash=_hash(f"{tenant}\0{self.idempotency_key}") if self.idempotency_key is not None else None,
+            fingerprint=self._fingerprint() if self.idempotency_key is not None else None,
+            created_at=now,
+            updated_at=now,
+        )
+
+    def _fingerprint(self) -> str:
+        """The same for the same payload, whatever the order of its keys."""
+        payload = self.model_dump(mode="json", exclude={"idempotency_key"})
+        return _hash(json.dumps(payload, sort_keys=True))
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _for_channel(content: type[Content]) -> type[Submission]:
+    fields: dict[str, Any] = {
+        "channel": (Literal[content.channel], ...),
+        "recipient": (content.Recipient, ...),
+        "content": (content, ...),
+    }
+    name = f"{content.channel.capitalize()}Notification"
+    return create_model(name, __base__=Submission, __doc__=content.__doc__, **fields)
+
+
+SUBMISSIONS: dict[str, type[Submission]] = {name: _for_channel(content) for name, content in CONTENT.items()}
+
+
+def _caught(value: Any, handler: ValidatorFunctionWrapHandler) -> Submission | ValidationError:
+    """A bad item becomes its errors, so that it never spoils the good ones."""
+    try:
+        return cast(Submission, handler(value))
+    except ValidationError as invalid:
+        return invalid
+
+
+class Reader:
+    """Reads a request's body. Made once: building the validators costs more than a thousand uses."""
+
+    def __init__(self) -> None:
+        one: Any = Annotated[Union[tuple(SUBMISSIONS.values())], Field(discriminator="channel")]  # noqa: UP007
+        many: Any = list[Annotated[one, WrapValidator(_caught)]]
+        self._one: TypeAdapter[Submission] = TypeAdapter(one)
+        self._many: TypeAdapter[list[Submission | ValidationError]] = TypeAdapter(many)
+
+    def one(self, body: bytes) -> Submission:
+        """Raise Problem: 400 for what is no JSON, 422 with an entry a field."""
+        try:
+            return self._one.validate_json(body)
+        except ValidationError as invalid:
+            raise problem_of(invalid) from None
+
+    def many(self, body: bytes) -> Sequence[Submission | Problem]:
+        """Each item or what is wrong with it, in order. Raise Problem if the array as a whole cannot be read."""
+        try:
+            items = self._many.validate_json(body)
+        except ValidationError as invalid:
+            raise problem_of(invalid) from None
+        if not 1 <= len(items) <= MAX_ITEMS:
+            raise Problem(
+                422, "Wrong number of items", f"An array holds 1 to {MAX_ITEMS} notifications, not {len(items)}."
+            )
+        return [
+            problem_of(item, index=index) if isinstance(item, ValidationError) else item
+            for index, item in enumerate(items)
+        ]
+
+
+def check_times(submission: Submission, now: datetime, *, index: int | None = None) -> Problem | None:
+    """What only the clock can tell."""
+    wrong = []
+    if submission.expires_at is not None and submission.expires_at <= now:
+        wrong.append(entry(("expires_at",), "lies in the past", index))
+    for name in ("send_at", "expires_at"):
+        at = getattr(submission, name)
+        if at is not None and at > now + LONGEST_WAIT:
+            wrong.append(entry((name,), f"lies more than {LONGEST_WAIT.days} days ahead", index))
+    return Problem(422, "The notification is not valid", errors=wrong) if wrong else None
+
+
+_WORDS = {
+    "missing": "is required",
+    "extra_forbidden": "unknown field",
+    "timezone_aware": "needs a time zone, like 2026-11-22T10:00:00Z",
+    "union_tag_not_found": f"channel is required: one of {', '.join(CONTENT)}",
+    "model_attributes_type": "must be an object",
+    "model_type": "must be an object",
+}
+
+
+def problem_of(
+    invalid: ValidationError, *, index: int | None = None, title: str = "The notification is not valid"
+) -> Problem:
+    """The caller's mistakes, one entry a field. Never the value: it may be personal."""
+    errors = invalid.errors(include_url=False, include_input=False)
+    if errors[0]["type"] == "json_invalid":
+        return Problem(400, "The body is not JSON", errors[0]["msg"])
+    return Problem(422, title, errors=[entry(_place(error["loc"]), _words(error), index) for error in errors])
+
+
+def entry(place: Sequence[int | str], detail: str, index: int | None = None) -> dict[str, Any]:
+    """One field's mistake: `pointer` (RFC 6901) into the body, the field, and in an array the index."""
+    path = [*([index] if index is not None else []), *place]
+    escaped = (str(part).replace("~", "~0").replace("/", "~1") for part in path)
+    found: dict[str, Any] = {"pointer": "#/" + "/".join(escaped), "field": ".".join(map(str, place)), "detail": detail}
+    if index is not None:
+        found["index"] = index
+    return found
+
+
+def _place(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """pydantic's location, without the tag of the union and its marks for a mapping's keys."""
+    place = location[1:] if location and location[0] in SUBMISSIONS else location
+    return tuple(part for part in place if part != "[key]")
+
+
+def _words(error: Any) -> str:
+    if error["type"] == "union_tag_invalid":
+        return f"channel must be one of {', '.join(CONTENT)}"
+    message: str = _WORDS.get(error["type"], error["msg"])
+    return message.removeprefix("Value error, ")

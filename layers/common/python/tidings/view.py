@@ -1,0 +1,156 @@
+"""What the API shows of a notification: the models of its answers."""
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tidings.content import CONTENT
+from tidings.notification import Event, Notification, OnAmbiguous, Priority, Status
+
+
+class View(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    def encoded(self) -> bytes:
+        return self.model_dump_json(exclude_none=True).encode()
+
+
+class AcceptedView(View):
+    """The row is committed."""
+
+    id: str = Field(examples=["01930b6c-4a5e-7c3b-9d2e-6f1a2b3c4d5e"])
+    status: Status = Status.PENDING
+    channel: str
+    created_at: datetime
+    send_at: datetime | None = None
+    expires_at: datetime | None = None
+
+
+class ErrorView(View):
+    """Why the last attempt did not end in `sent`."""
+
+    error_class: str = Field(description="transient, permanent, ambiguous, account")
+    code: str = Field(description="the provider's own code, or a short name of ours")
+    message: str
+
+
+class EventView(View):
+    """A change of state."""
+
+    status: Status
+    at: datetime
+    generation: int
+    attempt: int
+    provider: str | None = None
+    provider_message_id: str | None = None
+    error: ErrorView | None = None
+    next_attempt_at: datetime | None = None
+
+
+class NotificationView(View):
+    """A notification as it stands."""
+
+    id: str
+    status: Status
+    channel: str
+    recipient: Any
+    content: Any = None  # left out of lists
+    priority: Priority
+    on_ambiguous: OnAmbiguous
+    max_attempts: int
+    metadata: dict[str, str] | None = None
+    send_at: datetime | None = None
+    expires_at: datetime | None = None
+    created_at: datetime
+    updated_at: datetime
+    generation: int = Field(description="1, and one more for each replay")
+    attempts: int = Field(description="in this generation")
+    next_attempt_at: datetime | None = None
+    provider: str | None = None
+    provider_message_id: str | None = None
+    last_error: ErrorView | None = None
+    events: list[EventView] | None = Field(None, description="the timeline, oldest first; left out of lists")
+
+
+class Page(View):
+    """Part of a list, newest first. `next_cursor` is missing on the last page."""
+
+    notifications: list[NotificationView]
+    next_cursor: str | None = None
+
+
+def accepted(notification: Notification) -> AcceptedView:
+    """The first answer; a repeated request gets the same, whatever has become of the notification since."""
+    return AcceptedView.model_construct(
+        id=notification.id,
+        status=Status.PENDING,
+        channel=notification.channel,
+        created_at=notification.created_at,
+        send_at=notification.send_at,
+        expires_at=notification.expires_at,
+    )
+
+
+def shown(notification: Notification, events: Sequence[Event] | None = None) -> NotificationView:
+    return NotificationView(
+        id=notification.id,
+        status=notification.status,
+        channel=notification.channel,
+        recipient=CONTENT[notification.channel].shown(notification.recipient),
+        content=json.loads(notification.content) if notification.content else None,
+        priority=notification.priority,
+        on_ambiguous=notification.on_ambiguous,
+        max_attempts=notification.max_attempts,
+        metadata=json.loads(notification.metadata) if notification.metadata is not None else None,
+        send_at=notification.send_at,
+        expires_at=notification.expires_at,
+        created_at=notification.created_at,
+        updated_at=notification.updated_at,
+        generation=notification.generation,
+        attempts=notification.attempt,
+        next_attempt_at=notification.next_attempt_at,
+        provider=notification.provider,
+        provider_message_id=notification.provider_message_id,
+        last_error=_error(notification),
+        events=list(_timeline(notification, events)) if events is not None else None,
+    )
+
+
+def page_of(found: Sequence[Notification], limit: int) -> Page:
+    """`found` holds one more than `limit` if there is a next page."""
+    kept = found[:limit]
+    more = len(found) > limit
+    return Page(notifications=[shown(item) for item in kept], next_cursor=kept[-1].id if more else None)
+
+
+def _error(source: Notification | Event) -> ErrorView | None:
+    if source.error_class is None:
+        return None
+    return ErrorView(error_class=source.error_class, code=source.error_code or "", message=source.error_message or "")
+
+
+def _timeline(notification: Notification, events: Sequence[Event]) -> Iterator[EventView]:
+    """The row itself is the first event; an attempt's event also tells when it began."""
+    yield EventView(status=Status.PENDING, at=notification.created_at, generation=1, attempt=0)
+    for event in events:
+        if event.started_at is not None:
+            yield _sending(event, event.started_at)
+        yield EventView(
+            status=event.status,
+            at=event.at,
+            generation=event.generation,
+            attempt=event.attempt,
+            provider=event.provider,
+            provider_message_id=event.provider_message_id,
+            error=_error(event),
+            next_attempt_at=event.next_attempt_at,
+        )
+    if notification.status is Status.SENDING and notification.claimed_at is not None:
+        yield _sending(notification, notification.claimed_at)
+
+
+def _sending(source: Notification | Event, at: datetime) -> EventView:
+    return EventView(status=Status.SENDING, at=at, generation=source.generation, attempt=source.attempt)

@@ -1,0 +1,96 @@
+"""Which adapters a process uses: the only module that knows them. Nothing is opened before its first use."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+
+from pydantic import Field
+
+from tidings.adapters.database import Database, DatabaseSettings
+from tidings.adapters.embedded import EmbeddedBroker
+from tidings.adapters.rabbitmq import BrokerSettings, RabbitBroker
+from tidings.adapters.sql import SqlStore
+from tidings.delivery import Delivery
+from tidings.errors import ConfigurationError
+from tidings.intake import Intake
+from tidings.keys import Keyring, KeySettings
+from tidings.ports import Broker, Provider, Store
+from tidings.replay import Replay, Sweep
+from tidings.retry import RetrySchedule
+from tidings.settings import Settings, load
+from tidings.settling import Settling
+
+
+class DeliverySettings(Settings):
+    """How a function delivers. Prefix TIDINGS_."""
+
+    lease: float = Field(default=120.0, ge=1, le=3600, description="seconds a worker may take for a batch")
+    concurrency: int = Field(default=16, ge=1, le=500, description="provider calls at once, a process")
+
+
+NEEDED: tuple[type[Settings], ...] = (DatabaseSettings, BrokerSettings)
+"""The settings that every function needs, to be looked at when it starts."""
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """The parts of one process, each made when first asked for."""
+
+    database: DatabaseSettings
+    broker_settings: BrokerSettings
+
+    @cached_property
+    def store(self) -> Store:
+        return SqlStore(Database(self.database))
+
+    @cached_property
+    def broker(self) -> Broker:
+        if self.broker_settings.broker_url is None:
+            return EmbeddedBroker(Database(self.database))
+        return RabbitBroker(self.broker_settings)
+
+    @cached_property
+    def settling(self) -> Settling:
+        return Settling(store=self.store, broker=self.broker, retry=RetrySchedule())
+
+    def intake(self) -> Intake:
+        return Intake(store=self.store, broker=self.broker)
+
+    def delivery(self, provider: Provider) -> Delivery:
+        settings = load(DeliverySettings)
+        if provider.timeout.total_seconds() >= settings.lease:
+            raise ConfigurationError(
+                f"TIDINGS_LEASE: {settings.lease:g} s is not longer than a call to {provider.name} may take "
+                f"({provider.timeout.total_seconds():g} s); raise it or lower the provider's time-out"
+            )
+        return Delivery(
+            provider=provider,
+            store=self.store,
+            broker=self.broker,
+            settling=self.settling,
+            lease=timedelta(seconds=settings.lease),
+            concurrency=settings.concurrency,
+        )
+
+    def replay(self) -> Replay:
+        return Replay(store=self.store, broker=self.broker)
+
+    def sweep(self) -> Sweep:
+        return Sweep(store=self.store, broker=self.broker, settling=self.settling)
+
+    def keyring(self) -> Keyring:
+        return Keyring(keys=load(KeySettings).api_keys)
+
+    def close(self) -> None:
+        for part in ("broker", "store"):
+            if part in self.__dict__:
+                getattr(self, part).close()
+
+
+def wired() -> Wiring:
+    """From the environment. Raise ConfigurationError with the one line that says what to change."""
+    return Wiring(load(DatabaseSettings), load(BrokerSettings))
