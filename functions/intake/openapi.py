@@ -59,7 +59,6 @@ _PROBLEMS = {
     "405": "The path has other methods",
     "409": "Too late: it is claimed or over",
     "413": "The body is too large",
-    "415": "The body is not declared as JSON",
     "422": "Not valid; `errors` has one entry a field",
     "500": "A fault of ours",
     "503": "The database does not answer, or too much is waiting; see Retry-After",
@@ -107,7 +106,7 @@ def document() -> dict[str, Any]:
                             },
                         ),
                         "422": _unprocessable(),
-                        **_problems("400", "401", "403", "405", "413", "415", "500", "503"),
+                        **_problems("400", "401", "403", "405", "413", "500", "503"),
                     },
                 },
                 "get": {

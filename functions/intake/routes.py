@@ -49,8 +49,6 @@ class IntakeRoutes:
     # --- hand in ------------------------------------------------------------------------------------------------------
 
     async def post(self, call: Call) -> Response:
-        if call.request.headers.get("content-type", "application/json").split(";")[0].strip() != "application/json":
-            raise Problem(415, "The body must be JSON", "Send Content-Type: application/json.")
         key = idempotency_key(call.request.headers)
         if call.request.body.lstrip()[:1] == b"[":
             if key is not None:

@@ -21,7 +21,7 @@ from tidings.errors import BrokerUnavailable, StoreUnavailable
 from tidings.ports import Outgoing, Received
 from tidings.topology import DELIVERY_LIMIT, EXCHANGE, PARKING, UNROUTABLE, Destination
 
-POLL = 0.05  # seconds between looks at an empty table
+FIRST_POLL, LONGEST_POLL = 0.02, 0.25  # seconds between looks at an empty table, growing while it stays empty
 VISIBILITY = timedelta(seconds=150)  # longer than a delivery's lease: who still works has not lost its messages
 
 m = messages.c
@@ -95,16 +95,17 @@ class EmbeddedConsumer:
         self._woken = threading.Event()
 
     def receive(self, limit: int, wait: timedelta) -> Sequence[Received]:
-        deadline = time.monotonic() + wait.total_seconds()
+        deadline, poll = time.monotonic() + wait.total_seconds(), FIRST_POLL
         while True:
             found = _as_broker(self._look) if limit else set()
             for queue in self._queues:
                 if queue in found and (received := _as_broker(self._take, queue, limit)):
                     return received  # type: ignore[no-any-return]
             left = deadline - time.monotonic()
-            if left <= 0 or self._woken.wait(min(left, POLL)):
+            if left <= 0 or self._woken.wait(min(left, poll)):
                 self._woken.clear()
                 return []
+            poll = min(poll * 1.5, LONGEST_POLL)
 
     def wake(self) -> None:
         self._woken.set()

@@ -1,0 +1,218 @@
+"""A notification as the bytes of a mail (RFC 5322, MIME), ready for SMTP's DATA.
+
+Written by hand, because building a mail costs more than sending it: `EmailMessage` with the SMTP policy takes 1.4 ms of
+CPU for a short mail, this 0.05 ms. The rare and difficult (encoded words, folding) is left to the standard library.
+
+The bytes are ASCII with CRLF line ends, no line is longer than 998 characters, and lines that begin with a dot are
+doubled already (RFC 5321, 4.5.2).
+"""
+
+import binascii
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from email.header import Header
+from email.utils import format_datetime
+from urllib.parse import quote
+
+from tidings.content import Attachment, EmailContent
+from tidings.errors import PermanentError
+from tidings.ports import Outbound
+
+MAX_LINE = 998  # RFC 5322, 2.1.1, without the CRLF
+LINE = 76  # RFC 2045, 6.7 and 6.8; RFC 2047, 2
+CRLF = "\r\n"
+FOLD = "\r\n "  # a header goes on in a line that begins with a space
+
+_NOT_SEVEN_BIT = re.compile(r"[^\t\n\x20-\x7e]")
+_NOT_IN_HEADER = re.compile(r"[\r\n\0]")
+_ADDRESS = re.compile(r"[!-;=?-~]+@[!-;=?-~]+")  # printable ASCII without space, < and >: nothing that ends a command
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]+")  # RFC 5322 atoms and spaces: needs no quotes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mail:
+    """An envelope and what is in it."""
+
+    message_id: str  # <id@domain>
+    sender: str  # the addresses alone, without names
+    recipients: Sequence[str]  # `to` first, then cc, then bcc
+    data: bytes  # headers and body, without the terminating dot; ends with CRLF
+
+
+def build_mail(outbound: Outbound, *, sender: str, domain: str, date: datetime) -> Mail:
+    """Raise PermanentError for what cannot be said in a mail: a line break in a header, an address that is none.
+
+    `sender` is the default mailbox, taken where the content names none. The Message-ID is the same for every attempt
+    of one notification, so that a receiver can drop a duplicate.
+    """
+    content = outbound.content
+    if not isinstance(content, EmailContent):
+        raise TypeError(f"a mail is made of EmailContent, not of {type(content).__name__}")
+    from_ = content.from_ or sender
+    message_id = f"<{outbound.id}@{domain}>"
+    try:
+        lines = [
+            _header("Message-ID", message_id),
+            f"Date: {format_datetime(date)}",
+            f"From: {_mailbox(from_)}",
+            f"To: {_address(outbound.recipient)}",
+            *([f"Cc: {f',{FOLD}'.join(map(_address, content.cc))}"] if content.cc else []),
+            *([f"Reply-To: {_mailbox(content.reply_to)}"] if content.reply_to is not None else []),
+            _header("Subject", content.subject),
+            *(_header(name, value) for name, value in content.headers.items()),
+            "MIME-Version: 1.0",
+            *_body(outbound.id, content),
+        ]
+        text = CRLF.join(lines)
+        data = text.replace(f"{CRLF}.", f"{CRLF}..").encode("ascii")
+    except UnicodeError:  # a lone surrogate: JSON can write it, UTF-8 cannot
+        raise PermanentError("content", "the mail holds characters that cannot be encoded") from None
+    return Mail(
+        message_id=message_id,
+        sender=_address(_split(from_)[1]),
+        recipients=tuple(dict.fromkeys(map(_address, (outbound.recipient, *content.cc, *content.bcc)))),
+        data=data if data.endswith(b"\r\n") else data + b"\r\n",
+    )
+
+
+# --- headers ----------------------------------------------------------------------------------------------------------
+
+
+def _refused(name: str) -> PermanentError:
+    return PermanentError("header", f"{name}: a line break or NUL is not allowed in a header")
+
+
+def _header(name: str, value: str) -> str:
+    """One header, folded at 76 where it can be, as encoded words (RFC 2047) where it is not plain ASCII."""
+    if _NOT_IN_HEADER.search(name) or _NOT_IN_HEADER.search(value):
+        raise _refused("header")
+    line = f"{name}: {value}"
+    if not _is_plain(value):
+        return f"{name}: {_encoded_words(value, len(name))}"
+    if len(line) <= LINE + 2:
+        return line
+    folded = Header(value, "us-ascii", header_name=name, maxlinelen=LINE).encode(linesep=CRLF)
+    if len(name) + 2 + max(map(len, folded.split(CRLF))) <= MAX_LINE:
+        return f"{name}: {folded}"
+    return f"{name}: {_encoded_words(value, len(name))}"  # one word of a thousand letters: only encoded can it be cut
+
+
+def _is_plain(value: str) -> bool:
+    return _NOT_SEVEN_BIT.search(value) is None and "=?" not in value  # what looks encoded would be decoded
+
+
+def _encoded_words(value: str, taken: int) -> str:
+    """`taken`: how much of the first line is gone already."""
+    return Header(value, "utf-8", header_name="x" * taken, maxlinelen=LINE).encode(linesep=CRLF)
+
+
+def _split(mailbox: str) -> tuple[str, str]:
+    """`Name <address>` or `address`, as content.py writes them: the name is not quoted."""
+    if mailbox.endswith(">") and "<" in mailbox:
+        name, _, address = mailbox[:-1].rpartition("<")
+        return name.strip(), address
+    return "", mailbox
+
+
+def _address(address: str) -> str:
+    if not _ADDRESS.fullmatch(address):
+        raise PermanentError("address", "an address of this mail is not ASCII, or holds a space or a bracket")
+    return address
+
+
+def _mailbox(mailbox: str) -> str:
+    name, address = _split(mailbox)
+    _address(address)
+    if _NOT_IN_HEADER.search(name):
+        raise _refused("mailbox")
+    if not name:
+        return address
+    if not _is_plain(name):
+        return f"{_encoded_words(name, len('Reply-To'))}{FOLD}<{address}>"
+    if _PLAIN_NAME.fullmatch(name):
+        return f"{name} <{address}>"
+    return f"{_quoted(name)} <{address}>"
+
+
+def _quoted(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+# --- bodies -----------------------------------------------------------------------------------------------------------
+
+
+def _body(id: str, content: EmailContent) -> Iterator[str]:
+    """The lines from the first Content-Type on."""
+    texts = [("plain", content.text), ("html", content.html)]
+    bodies = [list(_text_part(subtype, text)) for subtype, text in texts if text is not None]
+    if len(bodies) > 1:
+        bodies = [list(_multipart("alternative", f"=_{id}_a", bodies))]
+    if content.attachments:
+        files = (list(_file_part(attachment)) for attachment in content.attachments)
+        bodies = [list(_multipart("mixed", f"=_{id}_m", [*bodies, *files]))]
+    return iter(bodies[0])
+
+
+def _multipart(subtype: str, boundary: str, parts: Iterable[list[str]]) -> Iterator[str]:
+    # No part holds the boundary: `=_` is neither base64 nor quoted-printable, and who wrote the text knew no id.
+    yield f'Content-Type: multipart/{subtype}; boundary="{boundary}"'
+    yield ""
+    for part in parts:
+        yield f"--{boundary}"
+        yield from part
+    yield f"--{boundary}--"
+
+
+def _text_part(subtype: str, text: str) -> Iterator[str]:
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    encoding, lines = _encoded(text)
+    yield f"Content-Type: text/{subtype}; charset={'us-ascii' if encoding == '7bit' else 'utf-8'}"
+    yield f"Content-Transfer-Encoding: {encoding}"
+    yield ""
+    yield from lines
+
+
+def _encoded(text: str) -> tuple[str, list[str]]:
+    """The shortest of the three that every server takes: as it is, quoted-printable, or base64."""
+    lines = text.split("\n")
+    if _NOT_SEVEN_BIT.search(text) is None and max(map(len, lines)) <= MAX_LINE:
+        return "7bit", lines
+    data = text.encode()
+    if 6 * (len(data) - len(data.translate(None, _ESCAPED))) < len(data):  # three bytes for one, against four for three
+        return "quoted-printable", binascii.b2a_qp(data, istext=True).decode("ascii").split("\n")
+    return "base64", _wrapped(binascii.b2a_base64(data.replace(b"\n", b"\r\n"), newline=False).decode("ascii"))
+
+
+_ESCAPED = bytes([61, *range(9), *range(11, 32), *range(127, 256)])  # what quoted-printable writes as three bytes
+
+
+def _wrapped(base64: str) -> list[str]:
+    return [base64[start : start + LINE] for start in range(0, len(base64), LINE)]
+
+
+def _file_part(attachment: Attachment) -> Iterator[str]:
+    if _NOT_IN_HEADER.search(attachment.filename) or _NOT_IN_HEADER.search(attachment.content_type):
+        raise _refused("attachment")
+    if attachment.content_type.lower().startswith(("multipart/", "message/")):
+        # RFC 2046, 5.1 and 5.2: these may not be base64, so they would reach the reader broken.
+        raise PermanentError(
+            "content_type", f"{attachment.content_type} cannot be attached; use application/octet-stream"
+        )
+    yield f"Content-Type: {attachment.content_type}"
+    yield "Content-Transfer-Encoding: base64"
+    yield f";{FOLD}".join(["Content-Disposition: attachment", *_filename(attachment.filename)])
+    yield ""
+    yield from _wrapped(attachment.content)  # base64 already, and checked by content.py
+
+
+def _filename(name: str) -> list[str]:
+    """The filename parameter; RFC 2231 where it is not ASCII, in pieces where it is long."""
+    if _NOT_SEVEN_BIT.search(name) is None:
+        return [f"filename={_quoted(name)}"]
+    pieces = re.findall(r"(?:%..|[^%]){1,20}", quote(name, safe=""))
+    if len(pieces) == 1:
+        return [f"filename*=utf-8''{pieces[0]}"]
+    return [f"filename*0*=utf-8''{pieces[0]}", *(f"filename*{n}*={piece}" for n, piece in enumerate(pieces[1:], 1))]

@@ -1,0 +1,95 @@
+"""SMS through Twilio's Programmable Messaging, with Twilio's own SDK."""
+
+import threading
+from datetime import timedelta
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+from tidings.content import SmsContent
+from tidings.errors import AmbiguousError
+from tidings.ports import Outbound, Receipt
+from tidings.settings import Settings
+from twilio.rest import Client
+
+from .twilio_client import OneCall
+from .twilio_errors import twilio_errors
+
+VALIDITY = (timedelta(seconds=1), timedelta(seconds=36_000))
+"""https://www.twilio.com/docs/messaging/api/message-resource#create-a-message-resource"""
+
+
+class TwilioSettings(Settings):
+    """TIDINGS_TWILIO_ACCOUNT_SID and its neighbours."""
+
+    prefix: ClassVar[str] = "TIDINGS_TWILIO_"
+
+    account_sid: Annotated[str, Field(pattern=r"^AC[0-9a-zA-Z]{1,64}$", description="the account, AC...")]
+    auth_token: Annotated[str, Field(pattern=r"^[!-~]+$", repr=False)]
+    sender: Annotated[
+        str,
+        Field(
+            pattern=r"^(\+[1-9]\d{1,14}|\d{3,8}|MG[0-9a-zA-Z]{1,64}|[A-Za-z0-9 &_+-]{1,11})$",
+            description="a number, short code or name to send from, or a messaging service, MG...",
+        ),
+    ]
+    url: Annotated[str, Field(pattern=r"^https?://[^/?#@\s]+/?$", description="http(s)://host[:port]")] = (
+        "https://api.twilio.com"
+    )
+    timeout: Annotated[float, Field(gt=0, le=600, description="seconds to wait for an answer, connecting included")] = (
+        15
+    )
+    connections: Annotated[int, Field(ge=1, le=1000, description="connections kept open")] = 32
+    status_callback: Annotated[
+        str | None, Field(pattern=r"^https?://\S+$", description="where Twilio reports what became of a message")
+    ] = None
+
+
+class TwilioProvider:
+    """One POST a message, never repeated here."""
+
+    name = "twilio"
+
+    def __init__(self, settings: TwilioSettings) -> None:
+        self.timeout = timedelta(seconds=settings.timeout)
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._opened: tuple[Client, OneCall] | None = None
+        self._options = {
+            "messaging_service_sid" if settings.sender.startswith("MG") else "from_": settings.sender,
+            **({"status_callback": settings.status_callback} if settings.status_callback is not None else {}),
+        }
+
+    def send(self, outbound: Outbound) -> Receipt:
+        """Create the message; its SID is the receipt. Raise DeliveryError."""
+        if not isinstance(outbound.content, SmsContent):
+            raise TypeError(f"an SMS is made of SmsContent, not of {type(outbound.content).__name__}")
+        client, http = self._client()
+        options: dict[str, Any] = dict(self._options)
+        if outbound.time_to_live is not None:
+            options["validity_period"] = _validity_period(outbound.time_to_live)
+        with twilio_errors(outbound.recipient, http.answer):
+            message = client.messages.create(to=outbound.recipient, body=outbound.content.text, **options)
+        if not message.sid:
+            raise AmbiguousError("unreadable", "Twilio answered without a message SID")
+        return Receipt(provider_message_id=message.sid)
+
+    def close(self) -> None:
+        with self._lock:
+            opened, self._opened = self._opened, None
+        if opened is not None:
+            opened[1].session.close()
+
+    def _client(self) -> "tuple[Client, OneCall]":
+        with self._lock:
+            if self._opened is None:
+                given = self._settings
+                http = OneCall(url=given.url, timeout=given.timeout, connections=given.connections)
+                # The name and the secret are both given: else the SDK takes them from the environment.
+                self._opened = Client(given.account_sid, given.auth_token, http_client=http), http
+            return self._opened
+
+
+def _validity_period(time_to_live: timedelta) -> int:
+    """In seconds. An expired message was not claimed; one that has less than a second left gets that second."""
+    shortest, longest = VALIDITY
+    return int(min(max(time_to_live, shortest), longest).total_seconds())

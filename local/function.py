@@ -1,0 +1,31 @@
+"""Start one function as a functions-framework process: `python -m local.function NAME --port N`.
+
+What the command `functions-framework --source functions/NAME/main.py --target NAME` does, with two settings of gunicorn
+that it does not hand on: no control socket (two processes of one user would fight for it), and time to finish.
+"""
+
+import argparse
+from pathlib import Path
+
+from functions_framework import create_app
+from functions_framework._http import create_server
+
+DRAIN = 30  # seconds that requests under way get after SIGTERM
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", help="a folder below functions/")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, required=True)
+    options = parser.parse_args()
+    source = Path("functions") / options.name / "main.py"
+    if not source.is_file():
+        parser.error(f"there is no {source}; run from the project's root")
+    app = create_app(options.name, str(source))  # type: ignore[no-untyped-call]
+    server = create_server(app, False, control_socket_disable=True, graceful_timeout=DRAIN)  # type: ignore[no-untyped-call]
+    server.run(options.host, options.port)
+
+
+if __name__ == "__main__":
+    main()

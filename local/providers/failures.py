@@ -1,0 +1,111 @@
+"""Failures on demand: rules that say which call fails, when and how."""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Collection
+from dataclasses import dataclass
+from itertools import count
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Stage = Literal["connect", "mail", "rcpt", "data", "dot"]
+
+
+class Rule(BaseModel):
+    """One failure, as POST /failures.json takes it.
+
+    Without `status` and `drop` it only delays. `delay` (seconds) comes before the answer and after the acceptance, as
+    with a slow provider: a client that does not wait for it has been served all the same.
+    """
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    channel: Literal["email", "sms", "push"]
+    next: Annotated[int, Field(ge=1)] | None = None  # how many calls; None: until cleared
+    status: Annotated[int, Field(ge=400, le=599)] | None = None
+    code: Annotated[str, Field(min_length=1, max_length=64)] | None = (
+        None  # the vendor's; None: the usual one of the status
+    )
+    enhanced: Annotated[str, Field(pattern=r"^[45]\.\d{1,3}\.\d{1,3}$")] | None = None  # SMTP, RFC 3463
+    message: Annotated[str, Field(max_length=400, pattern=r"^[ -~]+$")] | None = None
+    retry_after: Annotated[int, Field(ge=0)] | None = None  # seconds, in a Retry-After header
+    delay: Annotated[float, Field(ge=0, le=3600)] = 0  # seconds
+    drop: Literal["before_accept", "after_accept"] | None = None
+    recipient: str | None = None
+    stage: Stage = "dot"  # SMTP
+    chance: Annotated[float, Field(ge=0, le=1)] = 1
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        mail = self.channel == "email"
+        if self.status is not None and self.drop is not None:
+            raise ValueError("give status or drop, not both: a dropped call has no answer")
+        if self.status is None and self.drop is None and not self.delay:
+            raise ValueError("give status, drop or delay: this rule would do nothing")
+        if mail and (self.code is not None or self.retry_after is not None):
+            raise ValueError("code and retry_after belong to HTTP; SMTP has status and enhanced")
+        if not mail and (self.enhanced is not None or self.stage != "dot"):
+            raise ValueError("enhanced and stage belong to email")
+        if self.enhanced is not None and self.status is not None and int(self.enhanced[0]) != self.status // 100:
+            raise ValueError("enhanced and status must begin with the same digit")
+        if self.drop == "after_accept" and self.stage != "dot":
+            raise ValueError("a mail is accepted after the dot: drop after_accept needs stage dot")
+        if self.recipient is not None and self.stage in ("connect", "mail"):
+            raise ValueError(f"at stage {self.stage} no recipient is known yet")
+        return self
+
+
+@dataclass(kw_only=True, slots=True)
+class _Armed:
+    id: str
+    rule: Rule
+    used: int = 0
+
+    @property
+    def spent(self) -> bool:
+        return self.rule.next is not None and self.used >= self.rule.next
+
+
+class Failures:
+    """The rules, in order. `stopping` cuts every delay short, so that the process can end."""
+
+    def __init__(self, *, stopping: asyncio.Event) -> None:
+        self._stopping = stopping
+        self._armed: dict[str, _Armed] = {}
+        self._ids = count(1)
+
+    def arm(self, rule: Rule) -> str:
+        armed = _Armed(id=f"failure-{next(self._ids)}", rule=rule)
+        self._armed[armed.id] = armed
+        return armed.id
+
+    def take(self, channel: str, recipients: Collection[str] = (), *, stage: Stage = "dot") -> Rule | None:
+        """The first rule for this call, which is thereby used once."""
+        for armed in self._armed.values():
+            rule = armed.rule
+            if armed.spent or rule.channel != channel or rule.stage != stage:
+                continue
+            if rule.recipient is not None and rule.recipient not in recipients:
+                continue
+            if random.random() >= rule.chance:  # noqa: S311
+                continue
+            armed.used += 1
+            return rule
+        return None
+
+    async def pause(self, rule: Rule | None) -> None:
+        """The rule's delay."""
+        if rule is not None and rule.delay:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), rule.delay)
+
+    def shown(self) -> list[dict[str, Any]]:
+        return [
+            {"id": armed.id, "used": armed.used, **armed.rule.model_dump(exclude_none=True)}
+            for armed in self._armed.values()
+        ]
+
+    def clear(self) -> None:
+        self._armed.clear()

@@ -1,0 +1,65 @@
+"""What a private instance is reached by: a password and ports, kept in its state folder so that both last."""
+
+import contextlib
+import json
+import os
+import random
+import secrets
+import socket
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+USER = "tidings"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    password: str
+    ports: dict[str, int]
+
+
+def remembered(path: Path, ports: Iterable[str], fixed: dict[str, int]) -> Access:
+    """Read the access kept at `path`, or make one, and keep it.
+
+    `fixed` ports are taken as they are; the others are last time's where they are still free, else new ones.
+    """
+    known = Access(password=secrets.token_hex(16), ports={})
+    with contextlib.suppress(FileNotFoundError):
+        known = Access(**json.loads(path.read_text()))
+    chosen = dict(fixed)
+    for port in ports:
+        last = known.ports.get(port)
+        if port not in chosen:
+            usable = last is not None and last not in chosen.values() and is_free(last)
+            chosen[port] = last if usable and last is not None else free_port()
+    access = Access(password=known.password, ports=chosen)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        json.dump(asdict(access), file)
+    return access
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody has.
+
+    Below 32768, where the kernel takes ports for outgoing connections: those could take it while our service is down.
+    """
+    while not is_free(port := random.randrange(20_000, 32_768)):  # noqa: S311 - no secret
+        pass
+    return port
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do
+        with contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return True
+    return False
+
+
+def accepts(port: int) -> bool:
+    """Whether somebody answers at this port of 127.0.0.1."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False

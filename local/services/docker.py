@@ -1,0 +1,88 @@
+"""The two services of local/compose.yaml, where a Docker engine answers."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+from local.services.access import USER, Access, remembered
+from local.services.process import ServiceError
+
+COMPOSE = Path(__file__).parent.parent / "compose.yaml"
+STARTED = ("rabbitmq", "mysql")
+
+
+def engine_answers() -> bool:
+    """Whether a Docker engine and its Compose are there: the client alone, which many machines have, is not enough."""
+    if shutil.which("docker") is None:
+        return False
+    try:
+        return all(
+            subprocess.run(
+                ["docker", *arguments], stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False
+            ).returncode
+            == 0
+            for arguments in (["info"], ["compose", "version"])
+        )
+    except (subprocess.TimeoutExpired, OSError):
+        return False
+
+
+class Compose:
+    """RabbitMQ and MySQL in containers, on free ports of 127.0.0.1. Their volumes outlive them."""
+
+    def __init__(self, state: Path) -> None:
+        self.state = state.absolute()
+        self._access: Access | None = None
+
+    @property
+    def database_url(self) -> str:
+        return f"mysql+pymysql://{USER}:{self._reached_by.password}@127.0.0.1:{self._reached_by.ports['mysql']}/tidings"
+
+    @property
+    def broker_url(self) -> str:
+        return f"amqp://{USER}:{self._reached_by.password}@127.0.0.1:{self._reached_by.ports['rabbitmq']}/"
+
+    def start(self, services: Sequence[str] = STARTED) -> None:
+        """Return when they are healthy. The first time takes minutes: images are pulled."""
+        self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._access = remembered(self.state / "access.json", ("mysql", "rabbitmq", "management"), {})
+        print("Starting RabbitMQ and MySQL with Docker Compose ...", flush=True)
+        done = self._compose("up", "--detach", "--wait", *services)
+        if done.returncode:
+            self.stop()
+            raise ServiceError(f"docker compose up failed:\n{done.stdout[-2000:]}")
+
+    def stop(self) -> None:
+        self._compose("down")
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def _reached_by(self) -> Access:
+        if self._access is None:
+            raise ServiceError("Docker Compose was never started")
+        return self._access
+
+    def _compose(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        # A project a state folder, so that neither another one nor a whole `docker compose up` is disturbed.
+        project = "tidings-" + hashlib.sha256(str(self.state).encode()).hexdigest()[:8]
+        ports = {f"TIDINGS_LOCAL_{name.upper()}_PORT": str(port) for name, port in self._reached_by.ports.items()}
+        return subprocess.run(
+            ["docker", "compose", "--project-name", project, "--file", str(COMPOSE), *arguments],
+            env={**os.environ, **ports, "TIDINGS_LOCAL_PASSWORD": self._reached_by.password},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+        )

@@ -1,0 +1,107 @@
+"""The machine's packages of MariaDB and RabbitMQ: found, or installed where we may."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from local.services.process import ServiceError
+
+POLICY = Path("/usr/sbin/policy-rc.d")
+
+
+def mariadb_program(name: str) -> str:
+    """The path of `mariadbd` or `mariadb-install-db`."""
+    return _existing("mariadb-server", shutil.which(name, path=_search_path()))
+
+
+def rabbitmq_program() -> str:
+    """The path of RabbitMQ's own script. Debian's, in PATH, insists on the user rabbitmq and on the system's node."""
+    unpacked = sorted(Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*/sbin/rabbitmq-server"))
+    candidates = [Path("/usr/lib/rabbitmq/bin/rabbitmq-server"), *reversed(unpacked)]
+    if on_path := shutil.which("rabbitmq-server", path=_search_path()):
+        candidates.append(Path(on_path))
+    usable = [path for path in candidates if path.exists() and path.resolve().name != "rabbitmq-script-wrapper"]
+    return _existing("rabbitmq-server", str(usable[0]) if usable else None)
+
+
+def missing() -> list[str]:
+    """The Debian packages that are not there."""
+    found = {"rabbitmq-server": _has_rabbitmq(), "mariadb-server": _has_mariadb()}
+    return [name for name, there in found.items() if not there]
+
+
+def install(packages: Sequence[str], *, policy: Path = POLICY) -> None:
+    """Install the packages with apt, without starting the services that they bring. Raise ServiceError if we cannot."""
+    if not packages:
+        return
+    remedy = f"install {' and '.join(packages)}, start a Docker engine, or give the URLs of running servers"
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        raise ServiceError(f"No RabbitMQ and MariaDB to run on: {remedy}.")
+    print(f"Installing {' and '.join(packages)} (once; their system services stay off) ...", flush=True)
+    command = ["install", "-y", "--no-install-recommends", *packages]
+    with _services_stay_off(policy):
+        done = _apt(command)
+        if done.returncode:  # mostly because the machine has no package lists yet
+            print("Reading the package lists ...", flush=True)
+            _apt(["update"])
+            done = _apt(command)
+    if done.returncode:
+        cause = " ".join(done.stdout.strip().splitlines()[-1:])
+        raise ServiceError(f"apt-get cannot install {' and '.join(packages)}: {cause}. Instead, {remedy}.")
+    print("Installed.", flush=True)
+
+
+def _apt(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["apt-get", "-o", "DPkg::Lock::Timeout=120", *arguments],
+        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+
+
+@contextlib.contextmanager
+def _services_stay_off(policy: Path) -> Iterator[None]:
+    """Packages ask this script whether they may start their services. One that is there is not ours: it stays."""
+    try:
+        handle = os.open(policy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o755)
+    except FileExistsError:
+        yield
+        return
+    try:
+        with open(handle, "w") as script:
+            script.write("#!/bin/sh\nexit 101\n")
+        policy.chmod(0o755)
+        yield
+    finally:
+        policy.unlink(missing_ok=True)
+
+
+def _has_mariadb() -> bool:
+    with contextlib.suppress(ServiceError):
+        return bool(mariadb_program("mariadbd") and mariadb_program("mariadb-install-db"))
+    return False
+
+
+def _has_rabbitmq() -> bool:
+    with contextlib.suppress(ServiceError):
+        return bool(rabbitmq_program())
+    return False
+
+
+def _existing(package: str, path: str | None) -> str:
+    if path is None:
+        raise ServiceError(f"{package} is not installed")
+    return path
+
+
+def _search_path() -> str:
+    """PATH, and where servers lie: a plain user's PATH leaves that out."""
+    return os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin"])

@@ -1,0 +1,63 @@
+"""The first thing a newcomer sees: one notification a channel, and its way to `sent`."""
+
+import json
+import time
+import urllib.request
+from datetime import datetime
+from typing import Any
+
+from local.stack.stack import Stack
+
+FIRST = (
+    {
+        "channel": "email",
+        "recipient": "ada@example.com",
+        "content": {"subject": "Shipped", "text": "Your order 4711 has left our house."},
+    },
+    {"channel": "sms", "recipient": "+15005550010", "content": {"text": "Your order 4711 has left our house."}},
+    {
+        "channel": "push",
+        "recipient": {"token": "a-device-of-ada"},
+        "content": {"title": "Shipped", "body": "Your order 4711 has left our house.", "data": {"order": "4711"}},
+    },
+)
+WITHIN = 30.0  # seconds
+ENDS = ("sent", "failed", "unknown", "canceled", "expired")
+
+
+def show(stack: Stack) -> bool:
+    """Send one a channel and print each one's timeline. False if one was not sent in time."""
+    results = _call(stack, "/v1/notifications", FIRST)["results"]
+    ends = [_ended(stack, result["id"]) for result in results]
+    for notification in ends:
+        _print(notification)
+    return all(notification["status"] == "sent" for notification in ends)
+
+
+def _ended(stack: Stack, id: str) -> dict[str, Any]:
+    deadline = time.monotonic() + WITHIN
+    while True:
+        notification: dict[str, Any] = _call(stack, f"/v1/notifications/{id}")
+        if notification["status"] in ENDS or time.monotonic() > deadline:
+            return notification
+        time.sleep(0.05)
+
+
+def _print(notification: dict[str, Any]) -> None:
+    begun = datetime.fromisoformat(notification["created_at"])
+    steps = []
+    for event in notification["events"]:
+        after = (datetime.fromisoformat(event["at"]) - begun).total_seconds()
+        error = f" ({event['error']['code']})" if "error" in event else ""
+        steps.append(f"{event['status']}{error} +{after * 1000:.0f} ms")
+    print(f"  {notification['channel']:<6} {' -> '.join(steps)}   by {notification.get('provider', '?')}")
+
+
+def _call(stack: Stack, path: str, body: object = None) -> Any:
+    request = urllib.request.Request(
+        stack.url + path,
+        data=json.dumps(body).encode() if body is not None else None,
+        headers={"authorization": f"Bearer {stack.secrets.api_key}", "content-type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return json.load(answer)

@@ -1,0 +1,57 @@
+"""Which port each part listens on: nine in a row, or any that are free."""
+
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from local.services.process import ServiceError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ports:
+    intake: int
+    replay: int
+    inbox: int
+    smtp: int
+    channels: dict[str, int]
+
+    @classmethod
+    def plan(cls, first: int, channels: Sequence[str]) -> "Ports":
+        """From `first` on; 0: any free ones. Raise ServiceError, naming a port in use and the remedy."""
+        names = ["intake", "replay", "inbox", "smtp", *channels]
+        numbers = _free(len(names)) if first == 0 else list(range(first, first + len(names)))
+        if first != 0:
+            for name, number in zip(names, numbers, strict=True):
+                _check(name, number)
+        by_name = dict(zip(names, numbers, strict=True))
+        return cls(
+            intake=by_name["intake"],
+            replay=by_name["replay"],
+            inbox=by_name["inbox"],
+            smtp=by_name["smtp"],
+            channels={channel: by_name[channel] for channel in channels},
+        )
+
+
+def _check(name: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port of a stack that has just ended is free
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise ServiceError(
+                f"port {port} (for {name}) is not free: {error.strerror}. Stop what listens there "
+                f"(`ss -ltnp 'sport = :{port}'` shows it), or choose others: local/up --port 9080"
+            ) from None
+
+
+def _free(count: int) -> list[int]:
+    """Held together while they are picked, so that they differ."""
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()

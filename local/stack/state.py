@@ -1,0 +1,59 @@
+"""What a stack keeps between its starts: the state folder, with the database, secrets, logs and inbox."""
+
+import json
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from tidings.keys import ApiKey, Scope, new_key
+
+TENANT = "local"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Secrets:
+    """Made at the first start."""
+
+    api_key: str  # both scopes
+    api_key_hash: str  # what the functions are given of it
+    trigger_token: str
+
+
+@dataclass(frozen=True)
+class State:
+    """The folder. Git ignores it; deleting it begins anew."""
+
+    folder: Path
+
+    @property
+    def logs(self) -> Path:
+        return self.folder / "logs"
+
+    @property
+    def providers(self) -> Path:
+        return self.folder / "providers"
+
+    @property
+    def sqlite_url(self) -> str:
+        return f"sqlite:///{self.folder.resolve()}/tidings.db"
+
+    @property
+    def env_file(self) -> Path:
+        """For scripts: KEY=value lines, there only while the stack is ready."""
+        return self.folder / "env"
+
+    def prepare(self) -> None:
+        for folder in (self.folder, self.logs, self.providers):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.env_file.unlink(missing_ok=True)
+
+    def secrets(self) -> Secrets:
+        file = self.folder / "secrets.json"
+        if not file.exists():
+            key, kept = new_key(TENANT, list(Scope))
+            file.touch(mode=0o600)
+            made = {"api_key": key, "api_key_hash": str(kept), "trigger_token": secrets.token_urlsafe(32)}
+            file.write_text(json.dumps(made, indent=2))
+        found = Secrets(**json.loads(file.read_text()))
+        ApiKey.parse(found.api_key_hash)
+        return found

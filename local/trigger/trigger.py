@@ -1,0 +1,189 @@
+"""Queue to function: take a batch, POST it as an `aws:rmq` event, acknowledge it on 2xx.
+
+It does what Lambda's event source does, and waits where that one spins: while the function or its database is down it
+keeps what it holds and asks again, ever more slowly.
+"""
+
+import http.client
+import json
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+from tidings.envelope import to_event
+from tidings.errors import BrokerUnavailable
+from tidings.ports import Consumer, Received
+
+log = logging.getLogger("tidings.trigger")
+
+SEEN_OFTEN = 3
+"""From this delivery on a message is sent alone: if it crashes its worker, it takes no neighbours with it."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0  # seconds, doubling
+
+
+class FunctionDown(Exception):
+    """It is not there, or says 503: nothing is wrong with the batch."""
+
+
+class BatchFailed(Exception):
+    """It broke on this batch, or did not answer in time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Function:
+    """Where the batches go."""
+
+    url: str
+    token: str
+    timeout: timedelta  # longer than the lease: a function that still works must not be asked twice
+
+    def invoke(self, batch: Sequence[Received]) -> None:
+        """Return on 2xx. Raise FunctionDown or BatchFailed."""
+        event = to_event((item.queue, item.body, _basic_properties(item), item.redelivered) for item in batch)
+        parts = urlsplit(self.url)
+        connection = http.client.HTTPConnection(
+            parts.hostname or "127.0.0.1", parts.port or 80, timeout=self.timeout.total_seconds()
+        )
+        try:
+            connection.connect()
+        except OSError as error:
+            raise FunctionDown(f"{self.url}: {error}") from error
+        try:
+            headers = {"content-type": "application/json", "authorization": f"Bearer {self.token}"}
+            connection.request("POST", parts.path or "/", json.dumps(event), headers)
+            answer = connection.getresponse()
+            answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise BatchFailed(f"{self.url}: {type(error).__name__} {error}") from error
+        finally:
+            connection.close()
+        if answer.status in (401, 429, 503):
+            raise FunctionDown(f"{self.url}: {answer.status}")
+        if not 200 <= answer.status < 300:
+            raise BatchFailed(f"{self.url}: {answer.status}")
+
+
+@dataclass(kw_only=True)
+class Trigger:
+    """One channel's trigger. `run` returns after `stop`, when what was under way is settled."""
+
+    channel: str
+    consume: Callable[[], Consumer]
+    function: Function
+    batch: int = 100
+    concurrency: int = 2  # batches at the function at once: while one settles, the next is claimed and sent
+    patience: timedelta = timedelta(minutes=5)  # how long a batch is kept while the function is down
+    _stopping: threading.Event = field(default_factory=threading.Event)
+    _done: "queue.SimpleQueue[tuple[Consumer, Sequence[Received], bool]]" = field(default_factory=queue.SimpleQueue)
+    _consumer: Consumer | None = None
+    _in_flight: int = 0
+
+    def run(self) -> None:
+        pause = FIRST_PAUSE
+        with ThreadPoolExecutor(self.concurrency, thread_name_prefix=f"trigger-{self.channel}") as threads:
+            while not self._stopping.is_set():
+                try:
+                    self._consumer = self.consume()
+                    log.info("consuming", extra={"channel": self.channel})
+                    pause = FIRST_PAUSE
+                    self._serve(self._consumer, threads)
+                except BrokerUnavailable as error:
+                    log.warning("broker_unavailable", extra={"channel": self.channel, "error": str(error)})
+                    self._stopping.wait(pause)
+                    pause = min(pause * 2, LONGEST_PAUSE)
+                finally:
+                    self._close()
+
+    def stop(self) -> None:
+        """From any thread, or a signal's handler."""
+        self._stopping.set()
+        consumer = self._consumer
+        if consumer is not None:
+            consumer.wake()
+
+    def _serve(self, consumer: Consumer, threads: ThreadPoolExecutor) -> None:
+        """All that touches the consumer happens in this thread. Raise BrokerUnavailable."""
+        while not self._stopping.is_set() or self._in_flight:
+            free = self.concurrency - self._in_flight if not self._stopping.is_set() else 0
+            batch = consumer.receive(self.batch if free else 0, timedelta(seconds=1))
+            if batch:
+                self._in_flight += 1
+                threads.submit(self._deliver, consumer, batch)
+            self._give_answers(consumer)
+
+    def _give_answers(self, consumer: Consumer) -> None:
+        while True:
+            try:
+                taken_by, part, settled = self._done.get_nowait()
+            except queue.Empty:
+                return
+            if not part:
+                self._in_flight -= 1
+            elif taken_by is not consumer:
+                continue  # the connection was lost meanwhile: they have come again already
+            elif settled:
+                consumer.acknowledge(part)
+            else:
+                consumer.give_back(part)
+
+    def _close(self) -> None:
+        if self._consumer is not None:
+            self._consumer.close()
+            self._consumer = None
+
+    # --- in a thread of the pool --------------------------------------------------------------------------------------
+
+    def _deliver(self, consumer: Consumer, batch: Sequence[Received]) -> None:
+        try:
+            for part in _parts(batch):
+                settled = self._settled(part)
+                self._done.put((consumer, part, settled))
+                consumer.wake()
+        finally:
+            self._done.put((consumer, (), True))  # the whole batch is answered
+            consumer.wake()
+
+    def _settled(self, part: Sequence[Received]) -> bool:
+        """Whether the function took it. While it is down the part is kept: giving it back would spin, and would wear
+        out the queue's delivery limit."""
+        pause, until = FIRST_PAUSE, time.monotonic() + self.patience.total_seconds()
+        while True:
+            try:
+                self.function.invoke(part)
+                return True
+            except FunctionDown as error:
+                if self._stopping.is_set() or time.monotonic() > until:
+                    return False
+                log.warning(
+                    "function_down", extra={"channel": self.channel, "error": str(error), "messages": len(part)}
+                )
+            except BatchFailed as error:
+                log.error("batch_failed", extra={"channel": self.channel, "error": str(error), "messages": len(part)})
+                self._stopping.wait(pause)
+                return False
+            self._stopping.wait(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+
+def _parts(batch: Sequence[Received]) -> list[Sequence[Received]]:
+    fresh = [item for item in batch if item.deliveries < SEEN_OFTEN]
+    worn = [[item] for item in batch if item.deliveries >= SEEN_OFTEN]
+    return [fresh, *worn] if fresh else [*worn]
+
+
+def _basic_properties(item: Received) -> dict[str, object]:
+    return {
+        "contentType": item.content_type,
+        "contentEncoding": None,
+        "headers": item.headers,
+        "deliveryMode": 2,
+        "messageId": item.message_id,
+        "bodySize": len(item.body),
+    }

@@ -1,0 +1,98 @@
+"""What suites share: a real MariaDB and a real RabbitMQ, started when the first test asks for one.
+
+`TIDINGS_TEST_DATABASE_URL` and `TIDINGS_TEST_BROKER_URL` name running servers instead. Each test gets a database or a
+virtual host of its own; of a given broker, the virtual host of the URL, as it is.
+"""
+
+import contextlib
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from local.services import packages
+from local.services.broker import BrokerServer, GivenBroker
+from local.services.database import DatabaseServer, GivenDatabase
+from local.services.mariadb import MariaDB
+from local.services.mariadb import program_version as mariadb_version
+from local.services.rabbitmq import RabbitMQ
+from local.services.rabbitmq import program_version as rabbitmq_version
+
+DATABASE = "TIDINGS_TEST_DATABASE_URL"
+BROKER = "TIDINGS_TEST_BROKER_URL"
+
+
+def pytest_report_header() -> list[str]:
+    missing = packages.missing()
+
+    def described(variable: str, package: str, version: str) -> str:
+        if os.environ.get(variable):
+            return f"given by {variable}"
+        return f"{package}, to be installed" if package in missing else f"{version}, private, started on demand"
+
+    known_mariadb = "" if "mariadb-server" in missing else mariadb_version()
+    known_rabbitmq = "" if "rabbitmq-server" in missing else rabbitmq_version()
+    return [
+        f"database: {described(DATABASE, 'mariadb-server', known_mariadb)}",
+        f"broker: {described(BROKER, 'rabbitmq-server', known_rabbitmq)}",
+    ]
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[DatabaseServer]:
+    """The session's database server. A test that wants to hurt one starts its own `MariaDB`."""
+    if url := os.environ.get(DATABASE):
+        yield GivenDatabase(url)
+        return
+    with _short_folder() as folder:
+        packages.install([name for name in packages.missing() if name == "mariadb-server"])
+        server = MariaDB(folder)
+        try:
+            yield server.start()
+        finally:
+            server.kill()  # its data go with it, so there is nothing to end in order
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> Iterator[BrokerServer]:
+    """The session's broker. A test that wants to hurt one starts its own `RabbitMQ`."""
+    if url := os.environ.get(BROKER):
+        yield GivenBroker(url)
+        return
+    with _short_folder() as folder:
+        packages.install([name for name in packages.missing() if name == "rabbitmq-server"])
+        server = RabbitMQ(folder)
+        try:
+            yield server.start()
+        finally:
+            server.kill()
+
+
+@pytest.fixture
+def mariadb_url(mariadb: DatabaseServer) -> Iterator[str]:
+    """The URL of a fresh, empty database."""
+    name = f"tidings_test_{secrets.token_hex(6)}"
+    yield mariadb.create_database(name)
+    mariadb.drop_database(name)
+
+
+@pytest.fixture
+def rabbitmq_url(rabbitmq: BrokerServer) -> Iterator[str]:
+    """The URL of a fresh, empty virtual host."""
+    name = f"test-{secrets.token_hex(6)}"
+    yield rabbitmq.create_vhost(name)
+    rabbitmq.delete_vhost(name)
+
+
+@contextlib.contextmanager
+def _short_folder() -> Iterator[Path]:
+    """Not pytest's own, which lies too deep, and is kept."""
+    folder = Path(tempfile.mkdtemp(prefix="tidings-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

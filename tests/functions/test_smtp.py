@@ -1,0 +1,648 @@
+"""SMTP: what each reply means at each stage, the pool, and the mail itself."""
+
+import base64
+import email
+import email.policy
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from email.header import decode_header, make_header
+from email.message import EmailMessage
+from email.utils import parseaddr
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tidings.content import Attachment, EmailContent, SmsContent
+from tidings.errors import (
+    AccountError,
+    AmbiguousError,
+    ConfigurationError,
+    DeliveryError,
+    PermanentError,
+    TransientError,
+)
+from tidings.ports import Outbound
+from tidings.settings import load
+
+from functions.email.providers.mime import build_mail
+from functions.email.providers.smtp import SmtpProvider, SmtpSettings
+from functions.email.providers.smtp_replies import Reply, Stage, masked, refusal
+from tests.functions.scripted import CLOSE, DRIP, HANG, RESET, ScriptedSmtp, refusing_port
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+TEXT = EmailContent(subject="Shipped", text="Your order is on its way.")
+
+
+def outbound(content: EmailContent = TEXT, recipient: str = "ada@example.com", id: str = "0193-a") -> Outbound:
+    return Outbound(id=id, attempt=1, recipient=recipient, content=content)
+
+
+Make = Callable[..., SmtpProvider]
+
+
+@pytest.fixture
+def make() -> Iterator[Make]:
+    """Make a provider for a URL; all are closed afterwards."""
+    made: list[SmtpProvider] = []
+
+    def provider(url: str, **changed: Any) -> SmtpProvider:
+        given = {"sender": "Shop <shop@example.org>", "timeout": 3.0, **changed}
+        made.append(SmtpProvider(SmtpSettings(url=url, **given), now=lambda: NOW))
+        return made[-1]
+
+    yield provider
+    for one in made:
+        one.close()
+
+
+# --- what a reply means -----------------------------------------------------------------------------------------------
+
+REPLIES = [
+    # stage, reply, kind, code, suppress
+    (Stage.RCPT, "550 5.1.1 no such user", PermanentError, "5.1.1", "mailbox_unknown"),
+    (Stage.RCPT, "550 5.1.2 no such host", PermanentError, "5.1.2", "mailbox_unknown"),
+    (Stage.RCPT, "553 5.1.3 bad address", PermanentError, "5.1.3", "mailbox_unknown"),
+    (Stage.RCPT, "550 5.1.6 moved", PermanentError, "5.1.6", "mailbox_unknown"),
+    (Stage.RCPT, "550 5.2.1 disabled", PermanentError, "5.2.1", "mailbox_unknown"),
+    (Stage.DOT, "550 5.1.1 no such user", PermanentError, "5.1.1", "mailbox_unknown"),
+    (Stage.RCPT, "550 no", PermanentError, "550", None),
+    (Stage.RCPT, "421 4.4.2 closing", TransientError, "4.4.2", None),
+    (Stage.RCPT, "450 greylisted", TransientError, "450", None),
+    (Stage.RCPT, "451 4.7.1 greylisted", TransientError, "4.7.1", None),
+    (Stage.RCPT, "452 4.2.2 full", TransientError, "4.2.2", None),
+    (Stage.RCPT, "552 full", TransientError, "552", None),
+    (Stage.RCPT, "552 5.2.2 full", TransientError, "5.2.2", None),
+    (Stage.RCPT, "550 5.2.2 full", TransientError, "5.2.2", None),
+    (Stage.MAIL, "552 5.3.4 too big", PermanentError, "5.3.4", None),
+    (Stage.DOT, "552 5.2.3 too big", PermanentError, "5.2.3", None),
+    (Stage.CONNECT, "554 no service for you", AccountError, "554", None),
+    (Stage.CONNECT, "421 4.7.0 too many connections", TransientError, "4.7.0", None),
+    (Stage.AUTH, "535 5.7.8 bad credentials", AccountError, "5.7.8", None),
+    (Stage.AUTH, "535 bad credentials", AccountError, "535", None),
+    (Stage.AUTH, "454 4.7.0 come later", TransientError, "4.7.0", None),
+    (Stage.MAIL, "530 5.7.0 authenticate first", AccountError, "5.7.0", None),
+    (Stage.MAIL, "530 authenticate first", AccountError, "530", None),
+    (Stage.MAIL, "550 5.7.1 not your address", AccountError, "5.7.1", None),
+    (Stage.MAIL, "553 5.1.8 no such domain", AccountError, "5.1.8", None),
+    (Stage.RCPT, "554 5.7.1 relay access denied", AccountError, "5.7.1", None),
+    (Stage.DOT, "550 5.7.26 unauthenticated", AccountError, "5.7.26", None),
+    (Stage.DOT, "554 5.7.1 spam", PermanentError, "5.7.1", None),
+    (Stage.DOT, "554 5.7.0 virus", PermanentError, "5.7.0", None),
+    (Stage.DOT, "554 failed", PermanentError, "554", None),
+    (Stage.DOT, "451 local error", TransientError, "451", None),
+    (Stage.DATA, "554 no valid recipients", PermanentError, "554", None),
+    (Stage.DATA, "999 what", TransientError, "protocol", None),
+    (Stage.DOT, "354 what", AmbiguousError, "protocol", None),
+]
+
+
+@pytest.mark.parametrize(("stage", "line", "kind", "code", "suppress"), REPLIES, ids=lambda value: str(value)[:32])
+def test_a_reply_means_the_same_wherever_it_is_written_down(
+    stage: Stage, line: str, kind: type[DeliveryError], code: str, suppress: str | None
+) -> None:
+    number, text = line.split(" ", 1)
+    error = refusal(stage, Reply(int(number), text.encode()), suppress=True)
+    assert (type(error), error.code, getattr(error, "suppress", None)) == (kind, code, suppress)
+
+
+@pytest.mark.parametrize("pipelining", [True, False])
+@pytest.mark.parametrize(
+    ("verb", "answer", "kind"),
+    [
+        ("CONNECT", "554 5.7.1 blocked", AccountError),
+        ("CONNECT", "421 busy", TransientError),
+        ("EHLO", "421 busy", TransientError),
+        ("MAIL", "451 4.3.0 later", TransientError),
+        ("MAIL", "550 5.7.1 not your address", AccountError),
+        ("RCPT", "550 5.1.1 no such user", PermanentError),
+        ("RCPT", "451 4.7.1 greylisted", TransientError),
+        ("DATA", "451 4.3.0 later", TransientError),
+        ("DATA", "554 5.5.1 no valid recipients", PermanentError),
+        ("DOT", "451 4.3.0 later", TransientError),
+        ("DOT", "554 5.7.1 spam", PermanentError),
+        ("DOT", "nonsense", AmbiguousError),
+        *((verb, CLOSE, TransientError) for verb in ("CONNECT", "EHLO", "MAIL", "RCPT", "DATA")),
+        *((verb, HANG, TransientError) for verb in ("CONNECT", "EHLO", "MAIL", "RCPT", "DATA")),
+        *((verb, DRIP, TransientError) for verb in ("CONNECT", "MAIL", "DATA")),
+        *(("DOT", how, AmbiguousError) for how in (CLOSE, RESET, HANG, DRIP)),
+    ],
+)
+def test_only_what_happens_after_the_final_dot_is_ambiguous(
+    make: Make, verb: str, answer: str, kind: type[DeliveryError], pipelining: bool
+) -> None:
+    features = ("PIPELINING",) if pipelining else ()
+    with ScriptedSmtp(answers={verb: answer}, features=features) as server:
+        began = time.monotonic()
+        with pytest.raises(DeliveryError) as raised:
+            make(server.url, timeout=0.4).send(outbound())
+        assert time.monotonic() - began < 2
+        assert type(raised.value) is kind
+        assert server.connections == 1  # never tried again by itself
+
+
+def test_a_connection_lost_in_the_body_carried_no_mail(make: Make) -> None:
+    # More than the sockets' buffers hold, so that the connection breaks while we write.
+    file = Attachment(filename="big", content=base64.b64encode(bytes(7_000_000)).decode())
+    big = EmailContent(subject="Big", text="Big", attachments=(file,))
+    with ScriptedSmtp(answers={"BODY": RESET}) as server, pytest.raises(TransientError, match="connection_lost"):
+        make(server.url).send(outbound(big))
+    assert server.mails == []
+
+
+def test_a_refused_connection_is_transient(make: Make) -> None:
+    with pytest.raises(TransientError, match="connect"):
+        make(f"smtp://127.0.0.1:{refusing_port()}").send(outbound())
+
+
+def test_a_name_that_does_not_resolve_is_transient(make: Make) -> None:
+    with pytest.raises(TransientError, match="connect"):
+        make("smtp://no-such-host.invalid").send(outbound())
+
+
+def test_no_address_appears_in_an_error(make: Make) -> None:
+    reply = "550 5.1.1 <ada@example.com>: Recipient ada unknown, ask postmaster@example.org"
+    with ScriptedSmtp(answers={"RCPT": reply}) as server, pytest.raises(PermanentError) as raised:
+        make(server.url).send(outbound())
+    assert "ada" not in str(raised.value)
+    assert "@" not in str(raised.value)
+    assert "unknown" in str(raised.value)
+
+
+def test_an_errors_text_is_one_short_line() -> None:
+    assert masked("a\r\nb\tc " + "x" * 500) == ("a b c " + "x" * 500)[:200]
+
+
+# --- several recipients -----------------------------------------------------------------------------------------------
+
+MANY = EmailContent(subject="All", text="Hello", cc=("bob@example.com",), bcc=("eve@example.com",))
+
+
+@pytest.mark.parametrize("features", [("PIPELINING",), ()])
+def test_a_refused_cc_refuses_the_mail_for_all_and_blames_nobody(make: Make, features: tuple[str, ...]) -> None:
+    answers: dict[str, str | list[str]] = {"RCPT": ["250 OK", "550 5.1.1 no such user", "250 OK"]}
+    with ScriptedSmtp(answers=answers, features=features) as server:
+        with pytest.raises(PermanentError) as raised:
+            make(server.url).send(outbound(MANY))
+        assert raised.value.suppress is None
+        assert server.mails == []
+        assert "DATA" not in server.verbs
+        assert server.verbs[-1] == "RSET"
+
+
+def test_a_refused_to_is_suppressed_though_the_cc_was_fine(make: Make) -> None:
+    with ScriptedSmtp(answers={"RCPT": ["550 5.1.1 no such user"]}) as server, pytest.raises(PermanentError) as raised:
+        make(server.url).send(outbound(MANY))
+    assert raised.value.suppress == "mailbox_unknown"
+
+
+def test_every_recipient_is_in_the_envelope_and_bcc_in_no_header(make: Make) -> None:
+    with ScriptedSmtp() as server:
+        make(server.url).send(outbound(MANY))
+        for name in ("ada", "bob", "eve"):
+            assert f"RCPT TO:<{name}@example.com>" in server.lines
+        assert b"eve" not in server.mails[0]
+        assert b"Cc: bob@example.com" in server.mails[0]
+
+
+def test_a_server_that_waits_for_a_mail_without_recipients_gets_none(make: Make) -> None:
+    with ScriptedSmtp(answers={"RCPT": ["550 5.1.1 no"]}) as server:  # and DATA, said ahead, is answered 354
+        provider = make(server.url)
+        with pytest.raises(PermanentError):
+            provider.send(outbound())
+        provider.send(outbound(id="0193-b"))
+        assert server.connections == 2
+        assert len(server.mails) == 1
+        assert b"0193-b" in server.mails[0]
+
+
+# --- connections ------------------------------------------------------------------------------------------------------
+
+
+def test_a_mail_on_a_kept_connection_costs_two_round_trips(make: Make) -> None:
+    with ScriptedSmtp() as server:
+        provider = make(server.url)
+        provider.send(outbound())
+        server.bursts.clear()
+        provider.send(outbound())
+        assert server.connections == 1
+        commands = server.bursts[0].decode().split("\r\n")
+        assert [command.split(":")[0] for command in commands] == ["MAIL FROM", "RCPT TO", "DATA", ""]
+
+
+def test_without_pipelining_each_command_waits_for_its_answer(make: Make) -> None:
+    with ScriptedSmtp(features=()) as server:
+        make(server.url).send(outbound())
+        assert server.mails
+        assert all(burst.count(b"\r\n") == 1 for burst in server.bursts[:4])
+
+
+def test_a_connection_serves_on_after_a_refusal(make: Make) -> None:
+    with ScriptedSmtp(answers={"RCPT": ["550 5.1.1 no"], "DATA": ["503 no recipients"]}) as server:
+        provider = make(server.url)
+        with pytest.raises(PermanentError):
+            provider.send(outbound())
+        provider.send(outbound())
+        assert server.connections == 1
+
+
+def test_a_connection_closed_by_an_idle_server_is_replaced(make: Make) -> None:
+    with ScriptedSmtp(idle=0.05) as server:
+        provider = make(server.url)
+        provider.send(outbound())
+        time.sleep(0.2)
+        provider.send(outbound())
+        assert (server.connections, len(server.mails)) == (2, 2)
+
+
+@pytest.mark.parametrize("farewell", ["421 4.4.2 idle too long", CLOSE, RESET])
+def test_a_connection_that_is_over_when_used_again_is_replaced(make: Make, farewell: str) -> None:
+    with ScriptedSmtp(answers={"MAIL": ["250 OK", farewell]}) as server:
+        provider = make(server.url)
+        provider.send(outbound())
+        provider.send(outbound())
+        assert (server.connections, len(server.mails)) == (2, 2)
+
+
+def test_a_connection_is_replaced_once_and_no_more(make: Make) -> None:
+    with ScriptedSmtp(answers={"MAIL": ["250 OK", CLOSE, CLOSE, CLOSE]}) as server:
+        provider = make(server.url)
+        provider.send(outbound())
+        with pytest.raises(TransientError):
+            provider.send(outbound())
+        assert server.connections == 2
+
+
+def test_a_connection_unused_for_too_long_is_not_used_again(make: Make) -> None:
+    with ScriptedSmtp() as server:
+        provider = make(server.url, idle=0.01)
+        provider.send(outbound())
+        time.sleep(0.05)
+        provider.send(outbound())
+        assert server.connections == 2
+        assert "QUIT" in server.verbs
+
+
+def test_a_server_that_restarts_costs_no_mail(make: Make) -> None:
+    with ScriptedSmtp() as server:
+        provider = make(server.url)
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda n: provider.send(outbound(id=str(n))), range(20)))
+            server.hang_up()
+            list(pool.map(lambda n: provider.send(outbound(id=str(n))), range(20)))
+        assert len(server.mails) == 40
+
+
+def test_there_are_never_more_connections_than_allowed(make: Make) -> None:
+    with ScriptedSmtp() as server:
+        provider = make(server.url, connections=2)
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda n: provider.send(outbound(id=str(n))), range(60)))
+        assert len(server.mails) == 60
+        assert server.most <= 2
+        assert server.connections <= 2
+
+
+def test_a_mail_that_finds_no_free_connection_in_time_is_transient(make: Make) -> None:
+    with ScriptedSmtp(answers={"DOT": HANG}) as server:
+        provider = make(server.url, connections=1, timeout=0.5)
+        with ThreadPoolExecutor(2) as pool:
+            kinds = [future.exception() for future in [pool.submit(provider.send, outbound()) for _ in range(2)]]
+        assert sorted(type(kind).__name__ for kind in kinds) == ["AmbiguousError", "TransientError"]
+        assert server.connections == 1
+
+
+def test_close_says_goodbye_and_the_next_mail_connects_again(make: Make) -> None:
+    with ScriptedSmtp() as server:
+        provider = make(server.url)
+        provider.send(outbound())
+        provider.close()
+        provider.send(outbound())
+        assert server.connections == 2
+        assert "QUIT" in server.verbs
+
+
+def test_the_constructor_opens_nothing(make: Make) -> None:
+    with ScriptedSmtp() as server:
+        make(server.url)
+        assert server.connections == 0
+
+
+# --- login and encryption ---------------------------------------------------------------------------------------------
+
+
+def with_login(server: ScriptedSmtp, scheme: str = "smtp") -> str:
+    return f"{scheme}://ada%40relay:s%2Fcret@127.0.0.1:{server.port}"
+
+
+def test_the_login_is_said_before_the_first_mail(make: Make) -> None:
+    with ScriptedSmtp(features=("AUTH PLAIN", "PIPELINING")) as server:
+        make(with_login(server)).send(outbound())
+        said = next(line for line in server.lines if line.startswith("AUTH PLAIN "))
+        assert base64.b64decode(said.split(" ")[2]) == b"\0ada@relay\0s/cret"
+
+
+def test_a_wrong_password_is_our_accounts_fault(make: Make) -> None:
+    with (
+        ScriptedSmtp(features=("AUTH PLAIN LOGIN",), answers={"AUTH": "535 5.7.8 no, ada@relay"}) as server,
+        pytest.raises(AccountError, match=r"5\.7\.8") as raised,
+    ):
+        make(with_login(server)).send(outbound())
+    assert "ada" not in str(raised.value)
+    assert "cret" not in str(raised.value)
+
+
+def test_a_login_that_the_server_does_not_offer_is_our_accounts_fault(make: Make) -> None:
+    with ScriptedSmtp() as server, pytest.raises(AccountError, match="not_supported"):
+        make(with_login(server)).send(outbound())
+
+
+def test_a_login_that_fails_for_now_is_transient(make: Make) -> None:
+    answers: dict[str, str | list[str]] = {"AUTH": "454 4.7.0 come later"}
+    with ScriptedSmtp(features=("AUTH PLAIN",), answers=answers) as server, pytest.raises(TransientError):
+        make(with_login(server)).send(outbound())
+
+
+def test_required_encryption_that_is_not_offered_stops_before_the_login(make: Make) -> None:
+    with ScriptedSmtp(features=("AUTH PLAIN",)) as server:
+        with pytest.raises(AccountError, match="not_supported"):
+            make(with_login(server, "smtp+starttls")).send(outbound())
+        assert server.verbs == ["CONNECT", "EHLO"]
+
+
+def test_encryption_that_fails_for_now_is_transient(make: Make, certificate: tuple[Path, Path]) -> None:
+    with (
+        ScriptedSmtp(tls=server_side(certificate), answers={"STARTTLS": "454 4.7.0 not now"}) as server,
+        pytest.raises(TransientError),
+    ):
+        make(with_login(server, "smtp+starttls")).send(outbound())
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(make: Make, certificate: tuple[Path, Path]) -> None:
+    with ScriptedSmtp(tls=server_side(certificate)) as server, pytest.raises(AccountError, match="certificate"):
+        make(with_login(server, "smtp+starttls")).send(outbound())
+
+
+def test_the_mail_goes_encrypted_where_the_certificate_is_trusted(make: Make, certificate: tuple[Path, Path]) -> None:
+    with ScriptedSmtp(tls=server_side(certificate), features=("AUTH PLAIN", "PIPELINING")) as server:
+        provider = make(with_login(server, "smtp+starttls"), ca_file=str(certificate[0]))
+        provider.send(outbound())
+        provider.send(outbound())
+        assert len(server.mails) == 2
+        assert server.verbs[:5] == ["CONNECT", "EHLO", "STARTTLS", "EHLO", "AUTH"]
+
+
+def test_implicit_tls_meets_a_server_that_speaks_plainly(make: Make) -> None:
+    with ScriptedSmtp() as server, pytest.raises(TransientError):
+        make(f"smtps://127.0.0.1:{server.port}").send(outbound())
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    from local.providers.certificate import self_signed
+
+    return self_signed(tmp_path_factory.mktemp("certificate"))
+
+
+def server_side(certificate: tuple[Path, Path]) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    return context
+
+
+# --- the mail ---------------------------------------------------------------------------------------------------------
+
+
+def raw(content: EmailContent = TEXT, sender: str = "Shop <shop@example.org>", id: str = "0193-a") -> bytes:
+    return build_mail(outbound(content, id=id), sender=sender, domain="example.org", date=NOW).data
+
+
+def parsed(data: bytes) -> EmailMessage:
+    undotted = data.replace(b"\r\n..", b"\r\n.")  # as the server does
+    message = email.message_from_bytes(undotted, policy=email.policy.default)
+    assert isinstance(message, EmailMessage)
+    return message
+
+
+def said(part: Any) -> str:
+    """A text part's text; the last line end may be the mail's own."""
+    assert part is not None
+    return str(part.get_content()).replace("\r\n", "\n").removesuffix("\n")
+
+
+def test_a_plain_mail_reads_as_it_should() -> None:
+    assert raw().decode().split("\r\n") == [
+        "Message-ID: <0193-a@example.org>",
+        "Date: Fri, 02 Jan 2026 03:04:05 +0000",
+        "From: Shop <shop@example.org>",
+        "To: ada@example.com",
+        "Subject: Shipped",
+        "MIME-Version: 1.0",
+        "Content-Type: text/plain; charset=us-ascii",
+        "Content-Transfer-Encoding: 7bit",
+        "",
+        "Your order is on its way.",
+        "",
+    ]
+
+
+def test_every_attempt_carries_the_same_message_id(make: Make) -> None:
+    with ScriptedSmtp(answers={"DOT": ["451 later"]}) as server:
+        provider = make(server.url)
+        with pytest.raises(TransientError):
+            provider.send(outbound())
+        receipt = provider.send(outbound())
+        assert receipt.provider_message_id == "<0193-a@example.org>"
+        assert all(b"Message-ID: <0193-a@example.org>\r\n" in mail for mail in server.mails)
+        assert len(server.mails) == 2
+
+
+def test_the_contents_own_sender_is_used_and_the_message_id_stays() -> None:
+    content = EmailContent(subject="s", text="t", from_="Sales <sales@example.net>", reply_to="help@example.net")
+    mail = build_mail(outbound(content), sender="shop@example.org", domain="example.org", date=NOW)
+    assert (mail.sender, mail.message_id) == ("sales@example.net", "<0193-a@example.org>")
+    message = parsed(mail.data)
+    assert message["From"] == "Sales <sales@example.net>"
+    assert message["Reply-To"] == "help@example.net"
+
+
+words = st.text(st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp")), min_size=1, max_size=200)
+
+
+@settings(max_examples=150, deadline=None)
+@given(subject=words, header=words, text=st.text(st.characters(exclude_categories=["Cs"]), max_size=1500))
+def test_whatever_is_said_arrives_as_it_was_said(subject: str, header: str, text: str) -> None:
+    data = raw(EmailContent(subject=subject, text=text, headers={"X-Note": header}))
+    assert data.isascii()
+    assert max(map(len, data.split(b"\r\n"))) <= 998
+    assert b"\n" not in data.replace(b"\r\n", b"")
+    assert b"\r" not in data.replace(b"\r\n", b"")
+    message = parsed(data)
+    assert [message["Subject"].strip(), message["X-Note"].strip()] == [subject.strip(), header.strip()]
+    assert said(message) == text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n")
+
+
+@pytest.mark.parametrize("text", [".", ".\n..\n...", "a\n.\nb", "\n.\n"])
+def test_lines_of_dots_survive_the_wire(make: Make, text: str) -> None:
+    with ScriptedSmtp() as server:
+        make(server.url).send(outbound(EmailContent(subject="s", text=text)))
+        assert len(server.mails) == 1
+        assert said(parsed(server.mails[0])) == text.removesuffix("\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("plain", "7bit"),
+        ("Grüße und ein längerer deutscher Satz, der kaum Umlaute hat", "quoted-printable"),
+        ("日本語だけの本文", "base64"),
+        ("x" * 999, "quoted-printable"),
+        ("a\0b and some more text so that it pays", "quoted-printable"),
+    ],
+)
+def test_the_shortest_encoding_is_chosen(text: str, encoding: str) -> None:
+    message = parsed(raw(EmailContent(subject="s", text=text)))
+    assert message["Content-Transfer-Encoding"] == encoding
+    assert said(message) == text
+
+
+def test_text_and_html_are_alternatives_and_files_are_mixed_in() -> None:
+    pdf = base64.b64encode(bytes(range(256)) * 5).decode()
+    files = (
+        Attachment(filename='the "bill".pdf', content_type="application/pdf", content=pdf),
+        Attachment(filename="Rechnung für März, eine lange Geschichte in vielen Worten.pdf", content=pdf),
+    )
+    message = parsed(raw(EmailContent(subject="s", text="text\n", html="<b>für</b>", attachments=files)))
+    assert [part.get_content_type() for part in message.walk()] == [
+        "multipart/mixed",
+        "multipart/alternative",
+        "text/plain",
+        "text/html",
+        "application/pdf",
+        "application/octet-stream",
+    ]
+    assert all(not part.defects for part in message.walk())
+    assert [part.get_filename() for part in message.iter_attachments()] == [file.filename for file in files]
+    assert all(part.get_content() == bytes(range(256)) * 5 for part in message.iter_attachments())
+    assert said(message.get_body(("plain",))) == "text"
+    assert said(message.get_body(("html",))) == "<b>für</b>"
+
+
+@pytest.mark.parametrize(
+    "mailbox",
+    [
+        "Shop <a@b.org>",
+        "Doe, John <a@b.org>",
+        'The "Shop" <a@b.org>',
+        "Jürgen Groß <a@b.org>",
+        "日本語" * 20 + " <a@b.org>",
+    ],
+)
+def test_a_senders_name_survives(mailbox: str) -> None:
+    # The older parser: the newer one of Python 3.11 puts spaces between the encoded words of one name.
+    old = email.message_from_bytes(raw(sender=mailbox))["From"]
+    name, address = parseaddr(old)
+    assert (str(make_header(decode_header(name))), address) == (mailbox.removesuffix(" <a@b.org>"), "a@b.org")
+
+
+def test_fifty_copies_are_folded() -> None:
+    cc = tuple(f"someone.with.a.long.name.{n}@example.com" for n in range(50))
+    message = parsed(raw(EmailContent(subject="s", text="t", cc=cc)))
+    assert tuple(address.addr_spec for address in message["Cc"].addresses) == cc
+
+
+INJECTION = "x\r\nBcc: eve@example.com"
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"subject": INJECTION},
+        {"headers": {"X-A": INJECTION}},
+        {"headers": {"X-A\r\nBcc": "eve@example.com"}},
+        {"from_": f"{INJECTION} <a@example.com>"},
+        {"from_": "a@example.com>\r\nRCPT TO:<eve@example.com"},
+        {"reply_to": "a@example.com\nBcc: eve@example.com"},
+        {"cc": ("a@example.com>\r\nRCPT TO:<eve@example.com",)},
+        {"bcc": ("a@example.com\r\n",)},
+        {"attachments": (Attachment.model_construct(filename=INJECTION, content_type="a/b", content=""),)},
+        {"attachments": (Attachment.model_construct(filename="x", content_type=INJECTION, content=""),)},
+    ],
+    ids=lambda bad: next(iter(bad)),
+)
+def test_a_line_break_in_a_header_or_address_is_refused_whatever_let_it_through(bad: dict[str, Any]) -> None:
+    content = EmailContent.model_construct(**{**TEXT.__dict__, **bad})
+    with pytest.raises(PermanentError) as raised:
+        raw(content)
+    assert "eve" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "recipient", ["a b@example.com", "<a@example.com>", "a@example.com\r\nDATA", "jürgen@example.com"]
+)
+def test_a_recipient_that_could_end_the_command_is_refused(recipient: str) -> None:
+    with pytest.raises(PermanentError):
+        build_mail(outbound(recipient=recipient), sender="a@b.org", domain="b.org", date=NOW)
+
+
+def test_an_attached_mail_is_refused_rather_than_broken() -> None:
+    file = Attachment(filename="a.eml", content_type="message/rfc822", content="")
+    with pytest.raises(PermanentError, match="content_type"):
+        raw(EmailContent(subject="s", text="t", attachments=(file,)))
+
+
+def test_what_cannot_be_encoded_is_refused() -> None:
+    with pytest.raises(PermanentError, match="encoded"):
+        raw(EmailContent.model_construct(**{**TEXT.__dict__, "text": "\ud800"}))
+
+
+def test_another_channels_content_is_a_mistake_of_ours() -> None:
+    with pytest.raises(TypeError):
+        build_mail(
+            Outbound(id="1", attempt=1, recipient="a@b.org", content=SmsContent(text="t")),
+            sender="a@b.org",
+            domain="b.org",
+            date=NOW,
+        )
+
+
+# --- settings ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("URL", "http://host"),
+        ("URL", "smtp://"),
+        ("URL", "smtp://host:port"),
+        ("URL", "smtp://host/path"),
+        ("URL", "smtp://user:p#ss@host"),
+        ("URL", "smtp://user:pässword-secret@host"),
+        ("SENDER", "not an address"),
+        ("TIMEOUT", "0"),
+        ("CONNECTIONS", "none"),
+        ("CA_FILE", "/no/such/file"),
+        ("MESSAGE_ID_DOMAIN", "a b"),
+    ],
+)
+def test_a_wrong_setting_stops_the_start_with_one_line_that_names_it(variable: str, value: str) -> None:
+    environment = {"TIDINGS_SMTP_URL": "smtp://host", "TIDINGS_SMTP_SENDER": "a@b.org"}
+    with pytest.raises(ConfigurationError, match=f"^TIDINGS_SMTP_{variable}: .+") as raised:
+        load(SmtpSettings, {**environment, f"TIDINGS_SMTP_{variable}": value})
+    assert "\n" not in str(raised.value)
+    assert "secret" not in str(raised.value)
+
+
+def test_a_password_is_decoded_and_never_shown() -> None:
+    loaded = load(
+        SmtpSettings,
+        {"TIDINGS_SMTP_URL": "smtp+starttls://u%40x:p%23ss@host", "TIDINGS_SMTP_SENDER": "Shop <a@b.org>"},
+    )
+    assert (loaded.server.user, loaded.server.password, loaded.server.port) == ("u@x", "p#ss", 587)
+    assert loaded.domain == "b.org"
+    assert "p%23ss" not in repr(loaded)
+    assert "p#ss" not in repr(loaded.server)

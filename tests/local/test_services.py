@@ -1,0 +1,313 @@
+"""Private MariaDB and RabbitMQ: they keep their data, take faults, and leave nothing behind."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pika
+import pytest
+
+from local.services import docker, packages
+from local.services.broker import BrokerServer, GivenBroker
+from local.services.database import DatabaseServer, GivenDatabase, connection
+from local.services.mariadb import MariaDB
+from local.services.process import ServiceError
+from local.services.provision import services
+from local.services.rabbitmq import RabbitMQ
+from local.services.service import Service
+
+GIVEN_DATABASE = "mysql+pymysql://somebody:secret@db.example:3306/tidings"
+GIVEN_BROKER = "amqp://somebody:secret@broker.example:5672/"
+
+
+def query(url: str, *statements: str) -> object:
+    """Run the statements; give the first value of the last one's first row."""
+    with connection(url) as connected, connected.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+        row = cursor.fetchone()
+        return row[0] if row else None
+
+
+def channel(url: str) -> "pika.adapters.blocking_connection.BlockingChannel":
+    opened = pika.BlockingConnection(pika.URLParameters(url)).channel()
+    opened.confirm_delivery()
+    return opened
+
+
+def processes_of(state: Path) -> list[str]:
+    """Command lines of the processes that were started with this folder, by their arguments or environment."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command, environment = (process / "cmdline").read_bytes(), (process / "environ").read_bytes()
+        except OSError:  # it has ended, or is a stranger's
+            continue
+        if os.fsencode(state) in command + environment and process.name != str(os.getpid()):
+            found.append(command.replace(b"\0", b" ").decode(errors="replace"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RabbitMQ, RabbitMQ]]:
+    """Two brokers side by side, started at once."""
+    pair = tuple(RabbitMQ(tmp_path_factory.mktemp(name)) for name in ("one", "two"))
+    starts = [threading.Thread(target=broker.start) for broker in pair]
+    try:
+        for start in starts:
+            start.start()
+        for start in starts:
+            start.join()
+        yield pair[0], pair[1]
+    finally:
+        for broker in pair:
+            broker.kill()
+
+
+class TestMariaDB:
+    def test_data_and_url_last_over_a_new_start(self, tmp_path: Path) -> None:
+        with MariaDB(tmp_path) as first:
+            url = first.url
+            query(url, "CREATE TABLE kept (id INT)", "INSERT INTO kept VALUES (42)")
+        with MariaDB(tmp_path) as second:
+            assert second.url == url
+            assert query(url, "SELECT id FROM kept") == 42
+
+    def test_a_kill_loses_no_commit(self, tmp_path: Path) -> None:
+        with MariaDB(tmp_path) as database:
+            query(database.url, "CREATE TABLE kept (id INT)", "INSERT INTO kept VALUES (42)")
+            database.kill()
+            assert not database.running
+            assert processes_of(tmp_path) == []
+            database.start()
+            assert query(database.url, "SELECT id FROM kept") == 42
+
+    def test_it_ends_when_stopped_even_if_paused(self, tmp_path: Path) -> None:
+        with MariaDB(tmp_path) as database:
+            pid = database.pid
+            assert processes_of(tmp_path) != []
+            database.pause()
+        assert not Path(f"/proc/{pid}").exists()
+        assert processes_of(tmp_path) == []
+
+    def test_a_paused_one_answers_again_after_resume(self, tmp_path: Path) -> None:
+        with MariaDB(tmp_path) as database, connection(database.url) as connected, connected.cursor() as cursor:
+            database.pause()
+            resume = threading.Timer(0.5, database.resume)
+            resume.start()
+            asked = time.monotonic()
+            cursor.execute("SELECT 1")
+            assert time.monotonic() - asked > 0.4
+            resume.join()
+
+    def test_two_run_side_by_side(self, tmp_path: Path) -> None:
+        with MariaDB(tmp_path / "one") as one, MariaDB(tmp_path / "two") as two:
+            query(one.url, "CREATE TABLE only_here (id INT)")
+            assert one.port != two.port
+            assert query(two.url, "SHOW TABLES") is None
+
+    def test_a_folder_serves_one_at_a_time(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        with MariaDB(tmp_path):
+            monkeypatch.setattr(MariaDB, "stop_within", MariaDB.stop_within * 0)
+            with pytest.raises(ServiceError, match="in use by another process"):
+                MariaDB(tmp_path).start()
+
+    def test_it_is_durable_and_listens_on_the_loopback_only(self, tmp_path: Path) -> None:
+        with MariaDB(tmp_path) as database:
+            assert query(database.url, "SELECT @@innodb_flush_log_at_trx_commit") == 1
+            assert query(database.url, "SELECT @@bind_address") == "127.0.0.1"
+            assert query(database.url, "SELECT COUNT(*) FROM mysql.global_priv WHERE host <> '127.0.0.1'") == 2
+            assert f"MariaDB {query(database.url, 'SELECT VERSION()')}".startswith(f"{database.version}-MariaDB")
+
+    def test_a_folder_of_any_depth_will_do(self, tmp_path: Path) -> None:
+        with MariaDB(tmp_path / ("deep" * 30) / "with a space") as database:  # a socket's path ends at 107 bytes
+            assert query(database.url, "SELECT 1") == 1
+
+    def test_a_failed_start_shows_the_end_of_the_log(self, tmp_path: Path) -> None:
+        database = MariaDB(tmp_path)
+        with database:
+            pass
+        (tmp_path / "data" / "ibdata1").write_bytes(b"broken")
+        with pytest.raises(ServiceError, match=r"(?s)MariaDB ended while it was starting.*InnoDB"):
+            database.start()
+        assert processes_of(tmp_path) == []
+
+
+class TestRabbitMQ:
+    def test_two_run_side_by_side(self, both: tuple[RabbitMQ, RabbitMQ]) -> None:
+        one, two = both
+        with channel(one.url).connection as connected:
+            connected.channel().queue_declare("only-here")
+        with channel(two.url).connection as connected, pytest.raises(pika.exceptions.ChannelClosedByBroker):
+            connected.channel().queue_declare("only-here", passive=True)
+
+    def test_a_vhost_is_made_and_deleted(self, both: tuple[RabbitMQ, RabbitMQ]) -> None:
+        url = both[0].create_vhost("fresh")
+        with channel(url).connection as connected:
+            connected.channel().queue_declare("q")
+        both[0].delete_vhost("fresh")
+        with pytest.raises(pika.exceptions.ProbableAccessDeniedError):
+            channel(url)
+
+    def test_a_kill_loses_no_confirmed_message(self, both: tuple[RabbitMQ, RabbitMQ]) -> None:
+        broker = both[0]
+        url = broker.url
+        opened = channel(url)
+        opened.queue_declare("kept", durable=True, arguments={"x-queue-type": "quorum"})
+        # RabbitMQ 3.10 writes down every 0.5 s which quorum queues it runs: a younger one does not come back.
+        time.sleep(1)
+        opened.basic_publish("", "kept", b"still here")
+        broker.kill()
+        assert processes_of(broker.state) == []
+        with pytest.raises(pika.exceptions.AMQPError):
+            opened.queue_declare("kept", passive=True)
+        broker.start()
+        assert broker.url == url
+        with channel(url).connection as connected:
+            assert connected.channel().basic_get("kept", auto_ack=True)[2] == b"still here"
+
+    def test_stopped_it_leaves_no_process(self, both: tuple[RabbitMQ, RabbitMQ]) -> None:
+        broker = both[1]
+        pid = broker.pid
+        assert any("epmd" in command for command in processes_of(broker.state))
+        broker.stop()
+        assert not Path(f"/proc/{pid}").exists()
+        assert processes_of(broker.state) == []
+
+
+@pytest.mark.parametrize("kind", [MariaDB, RabbitMQ])
+def test_the_death_of_the_owner_ends_it(kind: type[Service], tmp_path: Path) -> None:
+    owner = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            f"import sys, time; from pathlib import Path; from {kind.__module__} import {kind.__name__} as Kind;"
+            "print(Kind(Path(sys.argv[1])).start().pid, flush=True); time.sleep(600)",
+            str(tmp_path),
+        ],
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    )
+    with owner:
+        assert owner.stdout is not None
+        pid = int(owner.stdout.readline())
+        assert processes_of(tmp_path) != []
+        owner.kill()
+    deadline = time.monotonic() + 20
+    while processes_of(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert processes_of(tmp_path) == []
+    assert not Path(f"/proc/{pid}").exists()
+
+
+class TestShared:
+    def test_each_test_gets_an_empty_database(self, mariadb_url: str) -> None:
+        assert query(mariadb_url, "SHOW TABLES") is None
+        assert query(mariadb_url, "SELECT @@character_set_database") == "utf8mb4"
+
+    def test_each_test_gets_a_vhost(self, rabbitmq_url: str) -> None:
+        with channel(rabbitmq_url).connection as connected:
+            assert connected.channel().queue_declare("q").method.message_count == 0
+
+    def test_a_given_server_serves_as_well(self, mariadb: DatabaseServer, rabbitmq: BrokerServer) -> None:
+        given = GivenDatabase(mariadb.url)
+        assert query(given.create_database("given"), "SELECT DATABASE()") == "given"
+        given.drop_database("given")
+        assert GivenBroker(rabbitmq.url).create_vhost("any") == rabbitmq.url
+
+    def test_a_name_that_is_no_name_is_refused(self, mariadb: DatabaseServer) -> None:
+        with pytest.raises(ServiceError, match="no name for a database"):
+            mariadb.create_database("x`; DROP DATABASE tidings; --")
+
+
+class TestProvision:
+    def test_given_urls_are_used_as_they_are(self, tmp_path: Path) -> None:
+        with services(tmp_path, GIVEN_DATABASE, GIVEN_BROKER) as given:
+            assert (given.database_url, given.broker_url) == (GIVEN_DATABASE, GIVEN_BROKER)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_without_docker_the_machines_packages_serve(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_docker: Path
+    ) -> None:
+        fake_docker.write_text("#!/bin/sh\necho 'Cannot connect to the Docker daemon' >&2\nexit 1\n")
+        with services(tmp_path / "state", None, GIVEN_BROKER) as given:
+            assert query(given.database_url, "SELECT 1") == 1
+            assert given.broker_url == GIVEN_BROKER
+            assert given.described.startswith("MariaDB ")
+        assert processes_of(tmp_path / "state") == []
+
+    def test_docker_is_asked_first_and_only_for_what_is_missing(self, tmp_path: Path, fake_docker: Path) -> None:
+        calls = tmp_path / "calls"
+        fake_docker.write_text(f'#!/bin/sh\necho "$@ mysql=$TIDINGS_LOCAL_MYSQL_PORT" >> {calls}\n')
+        with services(tmp_path / "state", None, GIVEN_BROKER) as given:
+            port = given.database_url.rpartition(":")[2].partition("/")[0]
+            assert given.described == "MySQL in Docker"
+        up, down = calls.read_text().splitlines()[-2:]
+        assert up.endswith(f"up --detach --wait mysql mysql={port}")
+        assert f"--file {docker.COMPOSE}" in up
+        assert f"{down} ".startswith(up.partition(" up ")[0] + " down ")
+
+    def test_a_failed_up_is_taken_down_and_told(self, tmp_path: Path, fake_docker: Path) -> None:
+        calls = tmp_path / "calls"
+        fake_docker.write_text(
+            f'#!/bin/sh\necho "$@" >> {calls}\ncase "$*" in *up*) echo no space left; exit 1;; esac\n'
+        )
+        with pytest.raises(ServiceError, match="no space left"), services(tmp_path / "state"):
+            pass
+        assert calls.read_text().splitlines()[-1].endswith(" down")
+
+    @pytest.fixture
+    def fake_docker(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        return fake(tmp_path, monkeypatch, "docker")
+
+
+class TestPackages:
+    def test_they_are_installed_with_their_services_off(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        calls, policy = tmp_path / "calls", tmp_path / "policy-rc.d"
+        # As on a machine without package lists: the first install fails.
+        fake(tmp_path, monkeypatch, "apt-get").write_text(
+            f"#!/bin/sh\n{policy}; echo $3 policy=$? $DEBIAN_FRONTEND >> {calls}\n"
+            f"test $3 = update || grep -q update {calls}\n"
+        )
+        packages.install(["rabbitmq-server"], policy=policy)
+        assert calls.read_text().split("\n")[:3] == [
+            "install policy=101 noninteractive",
+            "update policy=101 noninteractive",
+            "install policy=101 noninteractive",
+        ]
+        assert not policy.exists()
+        assert "Installing rabbitmq-server" in capsys.readouterr().out
+
+    def test_the_machines_own_policy_stays(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        fake(tmp_path, monkeypatch, "apt-get").write_text("#!/bin/sh\n")
+        policy = tmp_path / "policy-rc.d"
+        policy.write_text("theirs")
+        packages.install(["rabbitmq-server"], policy=policy)
+        assert policy.read_text() == "theirs"
+
+    def test_a_failure_names_its_cause_and_the_remedy(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        fake(tmp_path, monkeypatch, "apt-get").write_text("#!/bin/sh\necho E: no network\nexit 100\n")
+        with pytest.raises(ServiceError, match=r"^apt-get cannot .* E: no network\. Instead, .* Docker .* URLs .*\.$"):
+            packages.install(["mariadb-server"], policy=tmp_path / "policy-rc.d")
+        assert not (tmp_path / "policy-rc.d").exists()
+
+    def test_who_may_not_install_is_told_what_to_do(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(os, "geteuid", lambda: 1000)
+        with pytest.raises(ServiceError, match=r"install rabbitmq-server and mariadb-server, start a Docker engine"):
+            packages.install(["rabbitmq-server", "mariadb-server"])
+
+
+def fake(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> Path:
+    """A program of this name, the first in PATH, for the test to write. The user may install packages."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    program = folder / "bin" / name
+    program.parent.mkdir(exist_ok=True)
+    program.touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    return program
