@@ -64,6 +64,12 @@ _PROBLEMS = {
     "503": "The database does not answer, or too much is waiting; see Retry-After",
 }
 
+_PROBLEM_HEADERS = {
+    "401": {"WWW-Authenticate": "Bearer"},
+    "405": {"Allow": "The methods that the path has"},
+    "503": {"Retry-After": "Seconds"},
+}
+
 
 @cache
 def document() -> dict[str, Any]:
@@ -153,7 +159,7 @@ def document() -> dict[str, Any]:
                     "Asks the database and the broker",
                     {
                         "200": _answer("It accepts; `degraded` without the broker", _reference(Health)),
-                        "503": _answer("No database", _reference(Health)),
+                        "503": _answer("No database", _reference(Health), _PROBLEM_HEADERS["503"]),
                     },
                 )
             },
@@ -194,12 +200,16 @@ def _reference(model: type[BaseModel]) -> dict[str, str]:
 
 
 def _answer(description: str, schema: dict[str, Any], headers: dict[str, str] | None = None) -> dict[str, Any]:
-    answer: dict[str, Any] = {"description": description, "content": {"application/json": {"schema": schema}}}
-    if headers:
-        answer["headers"] = {
-            name: {"description": text, "schema": {"type": "string"}} for name, text in headers.items()
-        }
-    return answer
+    return {
+        "description": description,
+        "content": {"application/json": {"schema": schema}},
+        **_headers(headers or {}),
+    }
+
+
+def _headers(headers: dict[str, str]) -> dict[str, Any]:
+    described = {name: {"description": text, "schema": {"type": "string"}} for name, text in headers.items()}
+    return {"headers": described} if described else {}
 
 
 def _unprocessable() -> dict[str, Any]:
@@ -211,7 +221,10 @@ def _unprocessable() -> dict[str, Any]:
 
 def _problems(*codes: str) -> dict[str, Any]:
     content = {"application/problem+json": {"schema": _reference(ProblemDocument)}}
-    return {code: {"description": _PROBLEMS[code], "content": content} for code in codes}
+    return {
+        code: {"description": _PROBLEMS[code], "content": content, **_headers(_PROBLEM_HEADERS.get(code, {}))}
+        for code in codes
+    }
 
 
 def _open(operation: str, summary: str, responses: dict[str, Any]) -> dict[str, Any]:

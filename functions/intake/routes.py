@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from tidings.envelope import ID
 from tidings.errors import BrokerUnavailable, StoreUnavailable
 from tidings.gather import Full, Gather
 from tidings.intake import Intake
@@ -111,7 +112,7 @@ class IntakeRoutes:
     # --- look up ------------------------------------------------------------------------------------------------------
 
     async def get(self, call: Call) -> Response:
-        notification = await self._run(self._store.get, call.tenant, call.path["id"])
+        notification = await self._run(self._store.get, call.tenant, _id(call))
         if notification is None:
             raise _not_found()
         events = await self._run(self._store.events, notification.id)
@@ -123,7 +124,7 @@ class IntakeRoutes:
         return _encoded(200, page_of(found, query.limit).encoded())
 
     async def cancel(self, call: Call) -> Response:
-        notification = await self._run(self._store.cancel, call.tenant, call.path["id"])
+        notification = await self._run(self._store.cancel, call.tenant, _id(call))
         if notification is None:
             raise _not_found()
         if notification.status is not Status.CANCELED:
@@ -191,6 +192,13 @@ def _answers(check: Callable[[], None]) -> str:
 
 def _encoded(status: int, body: bytes) -> Response:
     return Response(status=status, body=body, headers={"content-type": "application/json"})
+
+
+def _id(call: Call) -> str:
+    """The path's, which the database is only asked for if it can be one."""
+    if not ID.fullmatch(call.path["id"]):
+        raise _not_found()
+    return call.path["id"]
 
 
 def _not_found() -> Problem:

@@ -59,6 +59,14 @@ def _wait(child: subprocess.Popen[bytes], wakeup: int) -> None:
         ready, _, _ = select.select([lifeline, wakeup], [], [])
         if lifeline in ready or any(number in END for number in os.read(wakeup, 64)):
             return
+        _bury_adopted(child.pid)
+
+
+def _bury_adopted(child: int) -> None:
+    """Wait for dead processes but the child: RabbitMQ leaves two a minute, by looking after its epmd."""
+    with contextlib.suppress(ChildProcessError):
+        while (dead := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and dead.si_pid != child:
+            os.waitpid(dead.si_pid, 0)
 
 
 def _end(child: subprocess.Popen[bytes], grace: float) -> None:

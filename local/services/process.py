@@ -27,7 +27,7 @@ class Guarded:
         self._grace = grace
 
     @classmethod
-    def start(  # noqa: PLR0913
+    def start(
         cls,
         command: Sequence[str],
         *,

@@ -67,9 +67,9 @@ def _stop(*_: object) -> None:
 
 
 def _watch(stack: Stack) -> int:
-    while (ended := stack.ended()) is None:
+    while (ended := stack.processes.ended()) is None:
         time.sleep(0.5)
-    print(f"{ended} ended by itself:\n{tail(stack.log(ended))}", file=sys.stderr)
+    print(f"local/up: {ended} ended by itself:\n{tail(stack.processes.log(ended))}", file=sys.stderr)
     return 1
 
 

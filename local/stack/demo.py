@@ -6,6 +6,7 @@ import urllib.request
 from datetime import datetime
 from typing import Any
 
+from local.stack import direct
 from local.stack.stack import Stack
 
 FIRST = (
@@ -59,5 +60,5 @@ def _call(stack: Stack, path: str, body: object = None) -> Any:
         data=json.dumps(body).encode() if body is not None else None,
         headers={"authorization": f"Bearer {stack.secrets.api_key}", "content-type": "application/json"},
     )
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with direct.ask(request, timeout=10) as answer:
         return json.load(answer)

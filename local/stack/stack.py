@@ -4,9 +4,6 @@ import contextlib
 import os
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -14,14 +11,14 @@ from pathlib import Path
 
 from tidings.topology import CHANNELS
 
-from local.services.process import Guarded, ServiceError, locked, tail
+from local.services.process import ServiceError, locked, tail
 from local.services.provision import services
+from local.stack import direct
 from local.stack.ports import Ports
+from local.stack.processes import Part, Processes
 from local.stack.state import Secrets, State
 
 ROOT = Path(__file__).parents[2]
-START_WITHIN = timedelta(seconds=60)
-STOP_WITHIN = timedelta(seconds=40)  # longer than a function's drain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +42,7 @@ class Stack:
     ports: Ports
     secrets: Secrets
     described: str  # what it runs on
-    processes: dict[str, Guarded]
-    environment: dict[str, str]  # of the processes, secrets included
+    processes: Processes
 
     @property
     def url(self) -> str:
@@ -59,13 +55,6 @@ class Stack:
     @property
     def inbox_url(self) -> str:
         return f"http://127.0.0.1:{self.ports.inbox}"
-
-    def log(self, name: str) -> Path:
-        return self.state.logs / f"{name}.log"
-
-    def ended(self) -> str | None:
-        """The name of a process that ended by itself, or None."""
-        return next((name for name, process in self.processes.items() if not process.running), None)
 
     def write_env(self) -> None:
         values = {
@@ -88,6 +77,8 @@ def running(options: Options) -> Iterator[Stack]:
     state.prepare()
     with contextlib.ExitStack() as stack:
         lock = stack.enter_context(locked(state.folder / "lock", timedelta(seconds=2)))
+        stack.callback(state.env_file.unlink, missing_ok=True)
+        state.env_file.unlink(missing_ok=True)  # of a stack that was killed
         ports = Ports.plan(options.first_port, CHANNELS)
         if options.use_services:
             given = stack.enter_context(services(state.folder, options.database_url, options.broker_url))
@@ -97,35 +88,18 @@ def running(options: Options) -> Iterator[Stack]:
         secrets = state.secrets()
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("TIDINGS_")},
+            **direct.environment(),
             **_settings(state, ports, secrets),
             "TIDINGS_DATABASE_URL": database_url,
             "TIDINGS_BROKER_URL": broker_url,
             **options.environment,
         }
+        processes = Processes(environment=environment, folder=ROOT, logs=state.logs, lock=lock)
+        stack.enter_context(processes.group(_providers(state, ports)))
         _migrate(environment, state.logs / "migrate.log")
-        started: dict[str, Guarded] = {}
-        for name, command in _commands(state, ports, options).items():
-            process = Guarded.start(
-                [sys.executable, "-m", *command],
-                environment=environment,
-                log=state.logs / f"{name}.log",
-                lock=lock,
-                grace=STOP_WITHIN,
-                folder=ROOT,
-            )
-            started[name] = process
-            stack.callback(process.stop)
-        _wait_until_ready(started, _health(ports), state)
-        made = Stack(
-            state=state,
-            ports=ports,
-            secrets=secrets,
-            described=described,
-            processes=started,
-            environment=environment,
-        )
-        stack.callback(state.env_file.unlink, missing_ok=True)
-        yield made
+        stack.enter_context(processes.group(_functions(ports)))
+        stack.enter_context(processes.group(_feeders(ports, options)))
+        yield Stack(state=state, ports=ports, secrets=secrets, described=described, processes=processes)
 
 
 def _settings(state: State, ports: Ports, secrets: Secrets) -> dict[str, str]:
@@ -147,26 +121,36 @@ def _settings(state: State, ports: Ports, secrets: Secrets) -> dict[str, str]:
     }
 
 
-def _commands(state: State, ports: Ports, options: Options) -> dict[str, list[str]]:
-    """In the order of their start; they are stopped in the reverse."""
-    folder = str(state.providers.resolve())
-    providers = ["--smtp-port", str(ports.smtp), "--http-port", str(ports.inbox), "--state", folder]
-    functions = {"intake": ports.intake, "replay": ports.replay, **ports.channels}
-    sweep = f"http://127.0.0.1:{ports.replay}/v1/sweep"
+def _providers(state: State, ports: Ports) -> dict[str, Part]:
+    listen = ["--smtp-port", str(ports.smtp), "--http-port", str(ports.inbox)]
     return {
-        "providers": ["local.providers", *providers],
-        **{name: ["local.function", name, "--port", str(port)] for name, port in functions.items()},
-        "trigger": ["local.trigger", *(f"{name}=http://127.0.0.1:{port}" for name, port in ports.channels.items())],
-        "schedule": ["local.schedule", sweep, "--every", str(options.sweep_every)],
+        "providers": Part(
+            command=["local.providers", *listen, "--state", str(state.providers.resolve())],
+            health=f"http://127.0.0.1:{ports.inbox}/healthz",
+        )
     }
 
 
-def _health(ports: Ports) -> dict[str, str]:
+def _functions(ports: Ports) -> dict[str, Part]:
+    """The HTTP functions are ready when database and broker answer them; a channel's function asks neither."""
+    health = {
+        "intake": (ports.intake, "readyz"),
+        "replay": (ports.replay, "readyz"),
+        **{channel: (port, "healthz") for channel, port in ports.channels.items()},
+    }
     return {
-        "providers": f"http://127.0.0.1:{ports.inbox}/healthz",
-        "intake": f"http://127.0.0.1:{ports.intake}/readyz",
-        "replay": f"http://127.0.0.1:{ports.replay}/readyz",
-        **{channel: f"http://127.0.0.1:{port}/healthz" for channel, port in ports.channels.items()},
+        name: Part(command=["local.function", name, "--port", str(port)], health=f"http://127.0.0.1:{port}/{path}")
+        for name, (port, path) in health.items()
+    }
+
+
+def _feeders(ports: Ports, options: Options) -> dict[str, Part]:
+    """What calls the functions."""
+    sweep = f"http://127.0.0.1:{ports.replay}/v1/sweep"
+    urls = [f"{channel}=http://127.0.0.1:{port}" for channel, port in ports.channels.items()]
+    return {
+        "trigger": Part(command=["local.trigger", *urls]),
+        "schedule": Part(command=["local.schedule", sweep, "--every", str(options.sweep_every)]),
     }
 
 
@@ -182,26 +166,3 @@ def _migrate(environment: Mapping[str, str], log: Path) -> None:
         )
     if done.returncode != 0:
         raise ServiceError(f"the database's migrations failed:\n{tail(log)}")
-
-
-def _wait_until_ready(processes: Mapping[str, Guarded], health: Mapping[str, str], state: State) -> None:
-    deadline = time.monotonic() + START_WITHIN.total_seconds()
-    waiting = dict(health)
-    while waiting:
-        for name, process in processes.items():
-            if not process.running:
-                raise ServiceError(f"{name} ended while it was starting:\n{tail(state.logs / f'{name}.log')}")
-        for name in [name for name, url in waiting.items() if _answers(url)]:
-            del waiting[name]
-        if waiting and time.monotonic() > deadline:
-            name = next(iter(waiting))
-            raise ServiceError(f"{name} was not ready in time:\n{tail(state.logs / f'{name}.log')}")
-        time.sleep(0.05)
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False

@@ -45,7 +45,6 @@ class State:
     def prepare(self) -> None:
         for folder in (self.folder, self.logs, self.providers):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.env_file.unlink(missing_ok=True)
 
     def secrets(self) -> Secrets:
         file = self.folder / "secrets.json"

@@ -108,6 +108,7 @@ class _SmtpTalk:
         self.server = server
         self.connection = connection
         self.connection.settimeout(server.idle or 20)
+        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = b""
 
     def run(self) -> None:
@@ -206,7 +207,9 @@ class ScriptedHttp:
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                request = Request("POST", self.path, dict(self.headers.items()), body)
+                request = Request(
+                    self.command, self.path, {name.lower(): value for name, value in self.headers.items()}, body
+                )
                 outer.requests.append(request)
                 answer = outer.script(request)
                 if isinstance(answer, str):

@@ -220,6 +220,15 @@ def test_a_server_that_waits_for_a_mail_without_recipients_gets_none(make: Make)
         assert b"0193-b" in server.mails[0]
 
 
+@pytest.mark.parametrize("verb", ["MAIL", "RCPT"])
+def test_a_server_that_refuses_and_hangs_up_has_refused(make: Make, verb: str) -> None:
+    follows = {"MAIL": "RCPT", "RCPT": "DATA"}[verb]
+    with ScriptedSmtp(answers={verb: "554 5.7.1 go away", follows: CLOSE}) as server:
+        with pytest.raises(AccountError, match="go away"):
+            make(server.url).send(outbound())
+        assert server.connections == 1
+
+
 # --- connections ------------------------------------------------------------------------------------------------------
 
 
@@ -590,9 +599,9 @@ def test_a_recipient_that_could_end_the_command_is_refused(recipient: str) -> No
 
 
 def test_an_attached_mail_is_refused_rather_than_broken() -> None:
-    file = Attachment(filename="a.eml", content_type="message/rfc822", content="")
+    file = Attachment.model_construct(filename="a.eml", content_type="message/rfc822", content="")
     with pytest.raises(PermanentError, match="content_type"):
-        raw(EmailContent(subject="s", text="t", attachments=(file,)))
+        raw(EmailContent.model_construct(**{**TEXT.__dict__, "attachments": (file,)}))
 
 
 def test_what_cannot_be_encoded_is_refused() -> None:

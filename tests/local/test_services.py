@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pika
@@ -15,7 +16,7 @@ from local.services import docker, packages
 from local.services.broker import BrokerServer, GivenBroker
 from local.services.database import DatabaseServer, GivenDatabase, connection
 from local.services.mariadb import MariaDB
-from local.services.process import ServiceError
+from local.services.process import Guarded, ServiceError, locked
 from local.services.provision import services
 from local.services.rabbitmq import RabbitMQ
 from local.services.service import Service
@@ -50,6 +51,14 @@ def processes_of(state: Path) -> list[str]:
         if os.fsencode(state) in command + environment and process.name != str(os.getpid()):
             found.append(command.replace(b"\0", b" ").decode(errors="replace"))
     return found
+
+
+def parent_of(pid: str) -> str | None:
+    """The parent's id; None if the process has ended and was waited for."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[1]
+    except OSError:
+        return None
 
 
 @pytest.fixture(scope="module")
@@ -202,6 +211,20 @@ def test_the_death_of_the_owner_ends_it(kind: type[Service], tmp_path: Path) -> 
         time.sleep(0.1)
     assert processes_of(tmp_path) == []
     assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_guard_buries_what_its_command_leaves(tmp_path: Path) -> None:
+    orphans = "for i in 1 2 3; do (setsid sh -c 'sleep 0.1' &); done; sleep 600"
+    with locked(tmp_path / "lock", timedelta()) as lock:
+        process = Guarded.start(
+            ["sh", "-c", orphans], environment=os.environ, log=tmp_path / "log", lock=lock, grace=timedelta(seconds=1)
+        )
+    guard = parent_of(str(process.pid))
+    try:
+        time.sleep(1)
+        assert [parent_of(other.name) for other in Path("/proc").glob("[0-9]*")].count(guard) == 1
+    finally:
+        process.stop()
 
 
 class TestShared:

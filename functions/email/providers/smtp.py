@@ -17,7 +17,8 @@ from tidings.ports import Clock, Outbound, Receipt
 from tidings.settings import Settings
 
 from .mime import Mail, build_mail
-from .smtp_session import Server, Session, Stale
+from .smtp_session import Session, Stale
+from .smtp_wire import Server
 
 DEFAULT_PORTS = {"smtp": 25, "smtps": 465, "smtp+starttls": 587}
 

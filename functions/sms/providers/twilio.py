@@ -1,5 +1,6 @@
 """SMS through Twilio's Programmable Messaging, with Twilio's own SDK."""
 
+import re
 import threading
 from datetime import timedelta
 from typing import Annotated, Any, ClassVar
@@ -28,7 +29,7 @@ class TwilioSettings(Settings):
     sender: Annotated[
         str,
         Field(
-            pattern=r"^(\+[1-9]\d{1,14}|\d{3,8}|MG[0-9a-zA-Z]{1,64}|[A-Za-z0-9 &_+-]{1,11})$",
+            pattern=r"^(\+[1-9]\d{1,14}|\d{3,8}|MG[0-9a-fA-F]{32}|[A-Za-z0-9 &_+-]{1,11})$",
             description="a number, short code or name to send from, or a messaging service, MG...",
         ),
     ]
@@ -54,8 +55,9 @@ class TwilioProvider:
         self._settings = settings
         self._lock = threading.Lock()
         self._opened: tuple[Client, OneCall] | None = None
+        service = re.fullmatch("MG[0-9a-fA-F]{32}", settings.sender)  # a name may begin with MG, too
         self._options = {
-            "messaging_service_sid" if settings.sender.startswith("MG") else "from_": settings.sender,
+            "messaging_service_sid" if service else "from_": settings.sender,
             **({"status_callback": settings.status_callback} if settings.status_callback is not None else {}),
         }
 

@@ -5,12 +5,11 @@ to change; nothing is dropped silently.
 """
 
 import base64
-import binascii
 import re
 from typing import Annotated, Any, ClassVar, Self
 
 from email_validator import EmailNotValidError, validate_email
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 MAX_ATTACHMENTS = 20
 MAX_ATTACHMENT_BYTES = 7 * 1024 * 1024  # decoded, all together; base64 adds a third, and receivers stop at 10-25 MB
@@ -19,31 +18,41 @@ MAX_PUSH_BYTES = (
 )
 
 
+# Also what only some readers take for the end of a line: VT, FF, the separators, NEL.
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
+
+
 def one_line(value: str) -> str:
-    if "\r" in value or "\n" in value or "\0" in value:
-        raise ValueError("must be one line: CR, LF and NUL are not allowed here")
+    if _CONTROL.search(value):
+        raise ValueError("must be one line: CR, LF and other control characters are not allowed here")
     return value
 
 
 def email_address(value: str) -> str:
-    return _mailbox(value, allow_display_name=False)
+    one_line(value)
+    try:
+        valid = validate_email(value, check_deliverability=False, allow_smtputf8=False)
+    except EmailNotValidError as error:
+        raise ValueError(f"not an email address: {error}") from None
+    return valid.ascii_email or valid.normalized
+
+
+_QUOTED_NAME = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 
 def mailbox(value: str) -> str:
-    """An address, or `Name <address>`."""
-    return _mailbox(value, allow_display_name=True)
-
-
-def _mailbox(value: str, *, allow_display_name: bool) -> str:
-    one_line(value)
-    try:
-        valid = validate_email(
-            value, check_deliverability=False, allow_smtputf8=False, allow_display_name=allow_display_name
-        )
-    except EmailNotValidError as error:
-        raise ValueError(f"not an email address: {error}") from None
-    address = valid.ascii_email or valid.normalized
-    return f"{valid.display_name} <{address}>" if valid.display_name else address
+    """An address, or `Name <address>`. The name may be quoted and is kept without quotes; what this gives back, it also
+    takes, because stored content is read by the same rules."""
+    value = one_line(value).strip()
+    if not value.endswith(">"):
+        return email_address(value)
+    name, _, address = value[:-1].rpartition("<")
+    name = name.strip()
+    if quoted := _QUOTED_NAME.fullmatch(name):
+        name = re.sub(r"\\(.)", r"\1", quoted[1]).strip()
+    if re.search(r"[<>]|@.*,", name):
+        raise ValueError("not one address: give one, or one as Name <address>")
+    return f"{name} <{email_address(address)}>" if name else email_address(address)
 
 
 def e164(value: str) -> str:
@@ -129,12 +138,19 @@ class Attachment(Part):
     ] = "application/octet-stream"
     content: Annotated[str, StringConstraints(max_length=MAX_ATTACHMENT_BYTES * 4 // 3 + 4)]
 
+    @field_validator("content_type")
+    @classmethod
+    def _may_be_base64(cls, value: str) -> str:
+        if value.lower().startswith(("multipart/", "message/")):  # RFC 2046, 5.1 and 5.2
+            raise ValueError(f"{value} cannot be attached; use application/octet-stream")
+        return value
+
     @model_validator(mode="after")
     def _is_base64(self) -> Self:
         try:
             base64.b64decode(self.content, validate=True)
-        except binascii.Error as error:
-            raise ValueError(f"content is not base64: {error}") from None
+        except ValueError:  # also where it is not ASCII
+            raise ValueError("content is not base64 (RFC 4648, with padding, in one line)") from None
         return self
 
     @property

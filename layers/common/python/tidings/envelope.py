@@ -5,8 +5,8 @@ bridges keep where they drop `x-` ones.
 """
 
 import base64
-import binascii
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ from tidings.errors import Unreadable
 
 VERSION = "1.0"
 TYPE = "dev.tidings.notification.v1"
+ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 SOURCE = "tidings"
 CONTENT_TYPE = "application/json"
 
@@ -62,6 +63,9 @@ class Letter:
     unreadable: str | None = None
 
 
+LONGEST_REASON = 200  # it travels in a header
+
+
 def parse(body: bytes, headers: Mapping[str, object], channel: str) -> Message:
     """Raise Unreadable, with what is wrong, unless it is a message of ours for this channel."""
     kind = headers.get("ce-type")
@@ -73,12 +77,13 @@ def parse(body: bytes, headers: Mapping[str, object], channel: str) -> Message:
             id=data["id"],
             channel=data["channel"],
             generation=int(str(headers["ce-generation"])),
-            attempt=int(str(headers.get("ce-attempt", "0"))),
-            traceparent=str(headers["ce-traceparent"]) if "ce-traceparent" in headers else None,
+            attempt=int(str(headers.get("ce-attempt") or "0")),
+            traceparent=trace if isinstance(trace := headers.get("ce-traceparent"), str) else None,
         )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise Unreadable(f"{type(error).__name__} in body or headers") from error
-    if not isinstance(message.id, str) or len(message.id) != 36:
+    # Anything else the database could refuse, and with it the whole batch, for ever.
+    if not isinstance(message.id, str) or not ID.fullmatch(message.id):
         raise Unreadable("id is not a UUID string")
     if message.channel != channel:
         raise Unreadable(f"channel is {message.channel!r} in a queue of {channel!r}")
@@ -114,8 +119,14 @@ def from_event(event: object, channel: str) -> list[Letter]:
     return [
         _letter(str(name).split("::", 1)[0], entry, channel)
         for name, entries in queues.items()
-        for entry in entries or ()
+        for entry in _listed(entries)
     ]
+
+
+def _listed(entries: object) -> list[Any]:
+    if entries is not None and not isinstance(entries, list):
+        raise Unreadable("not an aws:rmq event: each queue holds a list of messages")
+    return entries or []
 
 
 def _letter(queue: str, entry: object, channel: str) -> Letter:
@@ -128,8 +139,9 @@ def _letter(queue: str, entry: object, channel: str) -> Letter:
         headers = properties.get("headers") if isinstance(properties, Mapping) else None
         decoded = _decoded(headers if isinstance(headers, Mapping) else {})
         return Letter(queue=queue, body=body, message=parse(body, decoded, channel))
-    except (Unreadable, binascii.Error) as error:
-        return Letter(queue=queue, body=body, message=None, unreadable=str(error))
+    except (Unreadable, ValueError, RecursionError) as error:
+        reason = str(error) if isinstance(error, Unreadable) else f"{type(error).__name__} in data or headers"
+        return Letter(queue=queue, body=body, message=None, unreadable=reason[:LONGEST_REASON])
 
 
 def _encoded(value: object) -> Any:

@@ -54,8 +54,9 @@ class KeySettings(Settings):
     """Who may call. Prefix TIDINGS_."""
 
     api_keys: tuple[ApiKey, ...] = Field(
+        min_length=1,
         description="tenant:scope+scope:sha256-hex of the key, several separated by spaces; "
-        "`tidings keys create TENANT send operate` makes one"
+        "`tidings keys create TENANT send operate` makes one",
     )
 
     @field_validator("api_keys", mode="before")

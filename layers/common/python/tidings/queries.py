@@ -4,16 +4,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from tidings.envelope import ID
 from tidings.notification import REPLAYABLE, Status
 from tidings.ports import Selection
-from tidings.submission import Instant, entry
-from tidings.web import Problem
+from tidings.submission import Instant, problem_of
 
-Id = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+Id = Annotated[str, StringConstraints(pattern=f"^{ID.pattern}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+Code = Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]{1,64}$")]
 Q = TypeVar("Q", bound=BaseModel)
+
+
+def _replayable(value: Status) -> Status:
+    if value not in REPLAYABLE:
+        raise ValueError(f"a dead letter is {' or '.join(sorted(REPLAYABLE))}")
+    return value
 
 
 class Filter(BaseModel):
@@ -56,9 +63,11 @@ class DeadFilter(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     ids: Annotated[Sequence[Id], Field(min_length=1, max_length=1000)] | None = None
-    status: Status | None = Field(None, description="failed or unknown; both if not given")
+    status: Annotated[Status, AfterValidator(_replayable)] | None = Field(
+        None, description="failed or unknown; both if not given"
+    )
     channel: Name | None = None
-    code: Annotated[str, StringConstraints(max_length=64)] | None = Field(None, description="of the last error")
+    code: Code | None = Field(None, description="of the last error")
     since: Instant | None = None
     until: Instant | None = None
 
@@ -89,5 +98,4 @@ def query_of(model: type[Q], parameters: Mapping[str, str]) -> Q:
     try:
         return model.model_validate(parameters)
     except ValidationError as invalid:
-        errors = [entry(error["loc"], error["msg"]) for error in invalid.errors(include_url=False, include_input=False)]
-        raise Problem(422, "The query is not valid", errors=errors) from None
+        raise problem_of(invalid, title="The query is not valid") from None

@@ -9,6 +9,7 @@ import base64
 import hmac
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, Protocol
@@ -21,7 +22,8 @@ from tidings.delivery import Delivery
 from tidings.envelope import from_event
 from tidings.errors import BrokerUnavailable, ConfigurationError, StoreUnavailable, Unreadable
 from tidings.settings import Settings, load
-from tidings.web import Api, Problem, Request, Response, as_json
+from tidings.topology import CHANNELS
+from tidings.web import RETRY_AFTER, Api, Problem, Request, Response, as_json, where
 
 log = logging.getLogger(__name__)
 
@@ -38,12 +40,17 @@ def start(service: str, *needed: type[Settings]) -> None:
     """At import: logs, and a look at the settings that will be needed. A wrong one stops the start with one line.
     Nothing is opened."""
     try:
-        for settings in needed:
+        for settings in (*needed, *_of_caller(service)):
             load(settings)
         tidings_logging.configure(service, load(tidings_logging.LogSettings))
     except ConfigurationError as error:
         print(f"tidings: {service}: {error}", file=sys.stderr)  # noqa: T201
         raise SystemExit(2) from None
+
+
+def _of_caller(service: str) -> tuple[type[Settings], ...]:
+    """A queue function, whose service is its channel, is called over HTTP everywhere but on Lambda."""
+    return (TriggerSettings,) if service in CHANNELS and "AWS_LAMBDA_FUNCTION_NAME" not in os.environ else ()
 
 
 # --- HTTP functions under functions-framework (ASGI) ------------------------------------------------------------------
@@ -105,16 +112,23 @@ def from_gateway(event: Mapping[str, Any]) -> Request:
     """An HTTP API event, payload format 2.0."""
     http = event["requestContext"]["http"]
     raw = event.get("body") or ""
-    body = base64.b64decode(raw) if event.get("isBase64Encoded") else raw.encode()
+    body = base64.b64decode(raw) if event.get("isBase64Encoded") else raw.encode(errors="surrogatepass")
     if len(body) > MAX_BODY:
         raise _too_large()
     return Request(
         method=http["method"],
-        path=unquote(event.get("rawPath") or http["path"]),
+        path=_path(event),
         query=dict(parse_qsl(event.get("rawQueryString") or "", keep_blank_values=True)),
         headers={str(name).lower(): str(value) for name, value in (event.get("headers") or {}).items()},
         body=body,
     )
+
+
+def _path(event: Mapping[str, Any]) -> str:
+    """Without the stage, which is in front of it unless it is the $default one."""
+    context = event["requestContext"]
+    path, stage = str(event.get("rawPath") or context["http"]["path"]), f"/{context.get('stage') or '$default'}"
+    return unquote(path.removeprefix(stage) if path.startswith(f"{stage}/") else path)
 
 
 def to_gateway(response: Response) -> dict[str, Any]:
@@ -177,13 +191,18 @@ def _trigger_answer(request: FlaskRequest, channel: str, delivery: Callable[[], 
     if not hmac.compare_digest(presented.encode(), token.encode()):
         raise Problem(401, "Only the trigger may call this", headers={"www-authenticate": "Bearer"})
     try:
-        event = json.loads(request.get_data())
-        deliver_event(event, channel, delivery)
+        letters = from_event(json.loads(request.get_data()), channel)
     except (ValueError, RecursionError, Unreadable) as error:
         raise Problem(400, "Not an aws:rmq event", str(error)[:200]) from None
+    try:
+        delivery().deliver(letters)
     except (StoreUnavailable, BrokerUnavailable) as error:
         log.error("batch_comes_again", extra={"error": str(error)})
-        raise Problem(503, "The batch comes again", str(error), headers={"retry-after": "2"}) from None
+        raise Problem(503, "The batch comes again", str(error), headers={"retry-after": RETRY_AFTER}) from None
+    except Exception as error:
+        # Not left to the web framework, which would log the message, and that may hold a recipient.
+        log.error("fault", extra={"error": type(error).__name__, "where": where(error)})
+        raise Problem(500, "A fault of ours", "The batch comes again.") from None
     return as_json({"status": "settled"})
 
 

@@ -64,15 +64,15 @@ def _resolved(name: str, text: str) -> str:
 
 
 def _secret(name: str, reference: str) -> str:
-    from aws_lambda_powertools.utilities import parameters  # needs boto3: only where a value points to AWS
-
     path, _, key = reference.partition("#")
     try:
+        from aws_lambda_powertools.utilities import parameters  # needs boto3: only where a value points to AWS
+
         secret: Any = parameters.get_secret(path)
-    except (parameters.GetParameterError, ValueError) as error:
+    except Exception as error:  # AWS says no, or boto3 finds no region, no credentials; or is not there itself
         raise ConfigurationError(f"{name}: the secret {path} cannot be read: {_cause(error)}") from None
     if not key:
-        return str(secret)
+        return secret.decode() if isinstance(secret, bytes) else str(secret)
     try:
         return str(json.loads(secret)[key])
     except (ValueError, KeyError, TypeError):
@@ -80,11 +80,11 @@ def _secret(name: str, reference: str) -> str:
 
 
 def _parameter(name: str, path: str) -> str:
-    from aws_lambda_powertools.utilities import parameters
-
     try:
+        from aws_lambda_powertools.utilities import parameters
+
         return str(parameters.get_parameter(path, decrypt=True))
-    except (parameters.GetParameterError, ValueError) as error:
+    except Exception as error:
         raise ConfigurationError(f"{name}: the parameter {path} cannot be read: {_cause(error)}") from None
 
 

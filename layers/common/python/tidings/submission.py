@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal, Self, Union, cast
+from typing import Annotated, Any, Literal, Union, cast
 
 from pydantic import (
     AfterValidator,
@@ -16,7 +16,7 @@ from pydantic import (
     ValidatorFunctionWrapHandler,
     WrapValidator,
     create_model,
-    model_validator,
+    field_validator,
 )
 
 from tidings.content import CONTENT, Content, Part
@@ -25,6 +25,8 @@ from tidings.web import Problem
 
 MAX_ITEMS = 1000
 LONGEST_WAIT = timedelta(days=366)  # how far ahead send_at and expires_at may lie
+MAX_METADATA_BYTES = 60_000  # as JSON; MySQL's TEXT holds 65,535
+MAX_ERRORS = 100  # entries of one problem: an answer is not to be larger than what caused it
 
 
 def _utc(value: datetime) -> datetime:
@@ -58,11 +60,12 @@ class Submission(Part):
     ]
     idempotency_key: Annotated[IdempotencyKey | None, Field(description="In an array, in place of the header")] = None
 
-    @model_validator(mode="after")
-    def _in_time(self) -> Self:
-        if self.expires_at is not None and self.send_at is not None and self.expires_at <= self.send_at:
-            raise ValueError("expires_at must be after send_at")
-        return self
+    @field_validator("metadata")
+    @classmethod
+    def _fits(cls, value: dict[str, str]) -> dict[str, str]:
+        if len(_json(value).encode()) > MAX_METADATA_BYTES:
+            raise ValueError(f"is over {MAX_METADATA_BYTES} bytes together")
+        return value
 
     def notification(self, *, tenant: str, now: datetime, traceparent: str | None) -> Notification:
         """The row that it becomes."""
@@ -76,7 +79,7 @@ class Submission(Part):
             priority=self.priority,
             on_ambiguous=self.on_ambiguous,
             max_attempts=self.max_attempts,
-            metadata=json.dumps(self.metadata) if self.metadata else None,
+            metadata=_json(self.metadata) if self.metadata else None,
             send_at=self.send_at,
             expires_at=self.expires_at,
             next_attempt_at=self.send_at if self.send_at is not None and self.send_at > now else None,
@@ -91,6 +94,10 @@ class Submission(Part):
         """The same for the same payload, whatever the order of its keys."""
         payload = self.model_dump(mode="json", exclude={"idempotency_key"})
         return _hash(json.dumps(payload, sort_keys=True))
+
+
+def _json(metadata: dict[str, str]) -> str:
+    return json.dumps(metadata, ensure_ascii=False)
 
 
 def _hash(text: str) -> str:
@@ -130,14 +137,14 @@ class Reader:
     def one(self, body: bytes) -> Submission:
         """Raise Problem: 400 for what is no JSON, 422 with an entry a field."""
         try:
-            return self._one.validate_json(body)
+            return self._one.validate_json(body, by_alias=True, by_name=False)
         except ValidationError as invalid:
             raise problem_of(invalid) from None
 
     def many(self, body: bytes) -> Sequence[Submission | Problem]:
         """Each item or what is wrong with it, in order. Raise Problem if the array as a whole cannot be read."""
         try:
-            items = self._many.validate_json(body)
+            items = self._many.validate_json(body, by_alias=True, by_name=False)
         except ValidationError as invalid:
             raise problem_of(invalid) from None
         if not 1 <= len(items) <= MAX_ITEMS:
@@ -151,9 +158,12 @@ class Reader:
 
 
 def check_times(submission: Submission, now: datetime, *, index: int | None = None) -> Problem | None:
-    """What only the clock can tell."""
+    """What no field tells alone: the order of the times, and where they lie by the clock."""
     wrong = []
-    if submission.expires_at is not None and submission.expires_at <= now:
+    send_at, expires_at = submission.send_at, submission.expires_at
+    if expires_at is not None and send_at is not None and expires_at <= send_at:
+        wrong.append(entry(("expires_at",), "must be after send_at", index))
+    elif expires_at is not None and expires_at <= now:
         wrong.append(entry(("expires_at",), "lies in the past", index))
     for name in ("send_at", "expires_at"):
         at = getattr(submission, name)
@@ -166,7 +176,9 @@ _WORDS = {
     "missing": "is required",
     "extra_forbidden": "unknown field",
     "timezone_aware": "needs a time zone, like 2026-11-22T10:00:00Z",
-    "union_tag_not_found": f"channel is required: one of {', '.join(CONTENT)}",
+    "union_tag_not_found": f"is required: one of {', '.join(CONTENT)}",
+    "union_tag_invalid": f"must be one of {', '.join(CONTENT)}",
+    "dict_type": "must be an object",
     "model_attributes_type": "must be an object",
     "model_type": "must be an object",
 }
@@ -179,27 +191,32 @@ def problem_of(
     errors = invalid.errors(include_url=False, include_input=False)
     if errors[0]["type"] == "json_invalid":
         return Problem(400, "The body is not JSON", errors[0]["msg"])
-    return Problem(422, title, errors=[entry(_place(error["loc"]), _words(error), index) for error in errors])
+    return Problem(422, title, errors=[entry(_place(error), _words(error), index) for error in errors[:MAX_ERRORS]])
 
 
 def entry(place: Sequence[int | str], detail: str, index: int | None = None) -> dict[str, Any]:
     """One field's mistake: `pointer` (RFC 6901) into the body, the field, and in an array the index."""
     path = [*([index] if index is not None else []), *place]
     escaped = (str(part).replace("~", "~0").replace("/", "~1") for part in path)
-    found: dict[str, Any] = {"pointer": "#/" + "/".join(escaped), "field": ".".join(map(str, place)), "detail": detail}
+    found: dict[str, Any] = {
+        "pointer": "".join(["#", *(f"/{part}" for part in escaped)]),
+        "field": ".".join(map(str, place)),
+        "detail": detail,
+    }
     if index is not None:
         found["index"] = index
     return found
 
 
-def _place(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
+def _place(error: Any) -> tuple[int | str, ...]:
     """pydantic's location, without the tag of the union and its marks for a mapping's keys."""
-    place = location[1:] if location and location[0] in SUBMISSIONS else location
+    location = error["loc"]
+    if error["type"].startswith("union_tag_"):
+        return (*location, "channel")
+    place = location[1:] if len(location) > 1 and location[0] in SUBMISSIONS else location
     return tuple(part for part in place if part != "[key]")
 
 
 def _words(error: Any) -> str:
-    if error["type"] == "union_tag_invalid":
-        return f"channel must be one of {', '.join(CONTENT)}"
     message: str = _WORDS.get(error["type"], error["msg"])
     return message.removeprefix("Value error, ")

@@ -99,7 +99,7 @@ class Api:
     def __init__(self, routes: Sequence[Route], keyring: Keyring) -> None:
         self.routes = routes
         self._keyring = keyring
-        self._patterns = [(re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", route.path)), route) for route in routes]
+        self._patterns = [(_pattern(route.path), route) for route in routes]
 
     async def answer(self, request: Request) -> Response:
         try:
@@ -118,8 +118,7 @@ class Api:
                 headers={"retry-after": RETRY_AFTER},
             ).response()
         except Exception as error:
-            # The traceback without its message, which may hold what a user sent.
-            log.error("fault", extra={"error": type(error).__name__, "where": _where(error)})
+            log.error("fault", extra={"error": type(error).__name__, "where": where(error)})
             return Problem(
                 500, "A fault of ours", "It is logged. Trying again is safe with an Idempotency-Key."
             ).response()
@@ -152,7 +151,14 @@ class Api:
         return key
 
 
-def _where(error: BaseException) -> str:
+def _pattern(path: str) -> re.Pattern[str]:
+    """Of `/v1/notifications/{id}`; all but the parameters is taken literally."""
+    parts = re.split(r"{(\w+)}", path)
+    return re.compile("".join(f"(?P<{part}>[^/]+)" if n % 2 else re.escape(part) for n, part in enumerate(parts)))
+
+
+def where(error: BaseException) -> str:
+    """File and line of a fault, for the log in place of its message, which may hold what a user sent."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

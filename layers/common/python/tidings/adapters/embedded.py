@@ -30,8 +30,9 @@ m = messages.c
 class EmbeddedBroker:
     """Broker."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, visibility: timedelta = VISIBILITY) -> None:
         self.database = database
+        self._visibility = visibility
         self._queues = {(q.exchange, q.routing_key): q.name for q in topology.queues() if q.delay is None}
         self._steps = {q.exchange: q.delay for q in topology.queues() if q.delay is not None}
 
@@ -77,8 +78,8 @@ class EmbeddedBroker:
     def check(self) -> None:
         self.depth(UNROUTABLE)
 
-    def consume(self, queues: Sequence[str], *, visibility: timedelta = VISIBILITY) -> "EmbeddedConsumer":
-        return EmbeddedConsumer(self.database, queues, visibility)
+    def consume(self, queues: Sequence[str]) -> "EmbeddedConsumer":
+        return EmbeddedConsumer(self.database, queues, self._visibility)
 
     def close(self) -> None:
         self.database.close()
@@ -130,7 +131,7 @@ class EmbeddedConsumer:
         worn = [row.seq for row in rows if row.deliveries >= DELIVERY_LIMIT]
         taken = [row for row in rows if row.deliveries < DELIVERY_LIMIT]
         if worn:
-            connection.execute(update(messages).where(m.seq.in_(worn)).values(queue=PARKING, holder=None))
+            connection.execute(update(messages).where(m.seq.in_(worn)).values(queue=PARKING, holder=None, deliveries=0))
         connection.execute(
             update(messages)
             .where(m.seq.in_([row.seq for row in taken]))

@@ -211,11 +211,12 @@ class _PublishingLink:
             self._end(error)
         finally:
             self._end(BrokerUnavailable("the connection ended"))
+            self._connection.ioloop.close()
 
     def _stop(self) -> None:
         if self._connection.is_open:
             self._connection.close()
-        else:
+        elif self._connection.is_closed:
             self._connection.ioloop.stop()
 
     def _on_open(self, connection: Any) -> None:
@@ -223,7 +224,8 @@ class _PublishingLink:
 
     def _on_closed(self, _connection: Any, error: Any) -> None:
         self._end(error if isinstance(error, BaseException) else BrokerUnavailable(str(error)))
-        self._connection.ioloop.stop()
+        # One turn later: the socket is closed by a callback that is queued before this one.
+        self._connection.ioloop.call_later(0, self._connection.ioloop.stop)
 
     def _on_channel(self, channel: Any) -> None:
         self._channel = channel

@@ -1,0 +1,51 @@
+"""Every adapter, behind the same fixture: one suite holds them all to the same promises."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from tidings.adapters.database import Database, DatabaseSettings
+from tidings.adapters.embedded import EmbeddedBroker
+from tidings.adapters.rabbitmq import BrokerSettings, RabbitBroker
+from tidings.adapters.sql import SqlStore
+from tidings.migrate import migrate
+from tidings.ports import Broker
+
+from tests.clock import TestClock
+
+MIGRATIONS = Path(__file__).parents[2] / "infra" / "migrations"
+
+
+@pytest.fixture
+def clock() -> TestClock:
+    return TestClock()
+
+
+@pytest.fixture(params=["sqlite", "mariadb"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> DatabaseSettings:
+    """An empty database with the schema that the migrations make."""
+    url = f"sqlite:///{tmp_path}/tidings.db" if request.param == "sqlite" else request.getfixturevalue("mariadb_url")
+    settings = DatabaseSettings(database_url=url)
+    migrate(settings, MIGRATIONS)
+    return settings
+
+
+@pytest.fixture
+def store(database: DatabaseSettings, clock: TestClock) -> Iterator[SqlStore]:
+    store = SqlStore(Database(database, clock=clock))
+    yield store
+    store.close()
+
+
+@pytest.fixture(params=["embedded", "rabbitmq"])
+def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
+    if request.param == "embedded":
+        settings = DatabaseSettings(database_url=f"sqlite:///{tmp_path}/broker.db")
+        migrate(settings, MIGRATIONS)
+        broker: Broker = EmbeddedBroker(Database(settings), visibility=timedelta(seconds=2))
+    else:
+        broker = RabbitBroker(BrokerSettings(broker_url=request.getfixturevalue("rabbitmq_url")))
+    broker.declare()
+    yield broker
+    broker.close()

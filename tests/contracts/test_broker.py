@@ -1,0 +1,235 @@
+"""What every Broker and its Consumer promise."""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+
+import pytest
+from tidings import topology
+from tidings.adapters.rabbitmq import BrokerSettings, RabbitBroker
+from tidings.envelope import Message, parse
+from tidings.errors import BrokerUnavailable
+from tidings.notification import Priority
+from tidings.ports import Broker, Consumer, Outgoing, Received
+from tidings.topology import Destination
+
+WAIT = timedelta(seconds=15)
+EMAIL = topology.work_queues("email")
+
+
+def message(number: int = 0, channel: str = "email") -> Message:
+    return Message(id=f"01930b6c-4a5e-7c3b-9d2e-{number:012d}", channel=channel, generation=1)
+
+
+def to_work(number: int = 0, channel: str = "email", priority: Priority = Priority.NORMAL) -> Outgoing:
+    return Outgoing(message=message(number, channel), to=topology.work(channel, priority))
+
+
+@contextmanager
+def consuming(broker: Broker, queues: Sequence[str] = EMAIL) -> Iterator[Consumer]:
+    consumer = broker.consume(queues)
+    yield consumer
+    consumer.close()
+
+
+def received(consumer: Consumer, count: int, *, acknowledge: bool = True) -> list[Received]:
+    """Receive until there are so many; fail at the deadline."""
+    found: list[Received] = []
+    deadline = time.monotonic() + WAIT.total_seconds()
+    while len(found) < count and time.monotonic() < deadline:
+        part = consumer.receive(100, timedelta(seconds=1))
+        found += part
+        if acknowledge and part:
+            consumer.acknowledge(part)
+    assert len(found) >= count, f"{len(found)} of {count} came"
+    return found
+
+
+def test_what_was_published_is_received_as_it_was(broker: Broker) -> None:
+    sent = Message(id=message().id, channel="email", generation=3, attempt=2, traceparent="00-" + "a" * 52)
+    broker.publish([Outgoing(message=sent, to=topology.work("email", Priority.NORMAL))])
+    with consuming(broker) as consumer:
+        (item,) = received(consumer, 1)
+    assert parse(item.body, item.headers, "email") == sent
+    assert (item.queue, item.message_id, item.redelivered) == ("tidings.email", sent.message_id, False)
+
+
+def test_a_wave_is_received_whole(broker: Broker) -> None:
+    broker.publish([to_work(number) for number in range(500)])
+    with consuming(broker) as consumer:
+        items = received(consumer, 500)
+    assert {item.message_id for item in items} == {message(number).message_id for number in range(500)}
+
+
+def test_an_empty_wave_is_no_work(broker: Broker) -> None:
+    broker.publish([])
+
+
+def test_a_batch_holds_no_more_than_the_limit(broker: Broker) -> None:
+    broker.publish([to_work(number) for number in range(20)])
+    with consuming(broker) as consumer:
+        while not (batch := consumer.receive(7, timedelta(seconds=1))):
+            pass
+        assert len(batch) <= 7
+
+
+def test_what_is_acknowledged_does_not_come_again(broker: Broker) -> None:
+    broker.publish([to_work(number) for number in range(5)])
+    with consuming(broker) as consumer:
+        received(consumer, 5)
+    with consuming(broker) as consumer:
+        assert consumer.receive(10, timedelta(seconds=3)) == []
+
+
+def test_what_is_not_acknowledged_comes_again_to_another(broker: Broker) -> None:
+    broker.publish([to_work()])
+    with consuming(broker) as consumer:
+        received(consumer, 1, acknowledge=False)
+    with consuming(broker) as consumer:
+        (item,) = received(consumer, 1)
+    assert item.redelivered
+    assert item.deliveries == 2
+
+
+def test_what_is_given_back_comes_again_and_counts(broker: Broker) -> None:
+    broker.publish([to_work()])
+    with consuming(broker) as consumer:
+        for delivery in (1, 2, 3):
+            (item,) = received(consumer, 1, acknowledge=False)
+            assert item.deliveries == delivery
+            consumer.give_back([item])
+
+
+def test_high_priority_is_drained_first(broker: Broker) -> None:
+    broker.publish([to_work(number) for number in range(50)])
+    broker.publish([to_work(99, priority=Priority.HIGH)])
+    deadline = time.monotonic() + WAIT.total_seconds()
+    while broker.depth(topology.work_queue("email", Priority.NORMAL)) < 50 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    with consuming(broker) as consumer:
+        consumer.receive(0, timedelta(seconds=1))  # both queues' messages have arrived
+        first = consumer.receive(100, WAIT)
+    assert [item.message_id for item in first] == [message(99).message_id]
+
+
+def test_channels_do_not_mix(broker: Broker) -> None:
+    broker.publish([to_work(1), to_work(2, "sms")])
+    with consuming(broker, topology.work_queues("sms")) as consumer:
+        (item,) = received(consumer, 1)
+    assert item.message_id == message(2).message_id
+
+
+@pytest.mark.parametrize("priority", list(Priority))
+def test_a_retry_comes_back_to_its_queue_after_its_step_and_not_before(broker: Broker, priority: Priority) -> None:
+    step = timedelta(seconds=1)
+    begun = time.monotonic()
+    broker.publish([Outgoing(message=message(), to=topology.retry(step, "email", priority))])
+    with consuming(broker) as consumer:
+        (item,) = received(consumer, 1)
+    assert time.monotonic() - begun >= 0.95
+    assert item.queue == topology.work_queue("email", priority)
+
+
+def test_a_dead_letter_keeps_its_reason(broker: Broker) -> None:
+    letter = Outgoing(message=message(), to=topology.dead("email"), headers={"tidings-code": "550"})
+    broker.publish([letter])
+    with consuming(broker, [topology.dead_queue("email")]) as consumer:
+        (item,) = received(consumer, 1)
+    assert item.headers["tidings-code"] == "550"
+
+
+def test_what_cannot_be_read_is_parked_as_it_came(broker: Broker) -> None:
+    broker.publish([Outgoing(to=topology.parking(), raw=b"\x00\xff garbage", headers={"tidings-reason": "none of ours"})])
+    with consuming(broker, [topology.PARKING]) as consumer:
+        (item,) = received(consumer, 1)
+    assert item.body == b"\x00\xff garbage"
+
+
+def test_what_no_queue_takes_is_kept_aside(broker: Broker) -> None:
+    broker.publish([Outgoing(message=message(), to=Destination(topology.EXCHANGE, "fax"))])
+    with consuming(broker, [topology.UNROUTABLE]) as consumer:
+        received(consumer, 1)
+
+
+def test_a_message_that_keeps_coming_back_ends_in_parking(broker: Broker) -> None:
+    broker.publish([to_work()])
+    with consuming(broker) as consumer:
+        deadline = time.monotonic() + WAIT.total_seconds()
+        while time.monotonic() < deadline and (batch := consumer.receive(1, timedelta(seconds=2))):
+            consumer.give_back(batch)
+    with consuming(broker, [topology.PARKING]) as consumer:
+        (item,) = received(consumer, 1)
+    assert item.message_id == message().message_id
+
+
+def test_the_depth_is_what_is_ready(broker: Broker) -> None:
+    broker.publish([to_work(number) for number in range(3)])
+    deadline = time.monotonic() + WAIT.total_seconds()
+    while broker.depth("tidings.email") != 3 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert broker.depth("tidings.email") == 3
+    assert broker.depth("tidings.sms") == 0
+    assert broker.depth("tidings.no.such.queue") == 0
+
+
+def test_a_receive_that_waits_can_be_woken(broker: Broker) -> None:
+    with consuming(broker) as consumer:
+        begun = time.monotonic()
+        timer = threading.Timer(0.3, consumer.wake)
+        timer.start()
+        assert consumer.receive(10, WAIT) == []
+        assert time.monotonic() - begun < WAIT.total_seconds() / 2
+        timer.join()
+
+
+def test_several_threads_publish_at_once(broker: Broker) -> None:
+    def publish(start: int) -> None:
+        for number in range(start, start + 40, 10):
+            broker.publish([to_work(number + offset) for offset in range(10)])
+
+    threads = [threading.Thread(target=publish, args=[start]) for start in range(0, 160, 40)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with consuming(broker) as consumer:
+        items = received(consumer, 160)
+    assert len({item.message_id for item in items}) == 160
+
+
+def test_declaring_again_changes_nothing(broker: Broker) -> None:
+    broker.publish([to_work()])
+    broker.declare()
+    with consuming(broker) as consumer:
+        received(consumer, 1)
+
+
+def test_the_check_passes_where_the_broker_answers(broker: Broker) -> None:
+    broker.check()
+
+
+# --- RabbitMQ alone ---------------------------------------------------------------------------------------------------
+
+
+def test_a_rabbitmq_that_is_not_there_is_unavailable_and_is_not_asked_at_once_again() -> None:
+    broker = RabbitBroker(BrokerSettings(broker_url="amqp://guest:guest@127.0.0.1:9/", broker_timeout=2))
+    for _ in range(2):
+        with pytest.raises(BrokerUnavailable):
+            broker.publish([to_work()])
+    begun = time.monotonic()
+    with pytest.raises(BrokerUnavailable, match="a moment ago"):
+        broker.publish([to_work()])
+    assert time.monotonic() - begun < 0.5
+    with pytest.raises(BrokerUnavailable):
+        broker.check()
+
+
+def test_publishing_finds_its_way_when_the_topology_is_gone(rabbitmq_url: str) -> None:
+    """Nothing was ever declared here: the first wave meets a missing exchange, declares, and is published again."""
+    broker = RabbitBroker(BrokerSettings(broker_url=rabbitmq_url))
+    broker.publish([to_work()])
+    with consuming(broker) as consumer:
+        received(consumer, 1)
+    broker.close()

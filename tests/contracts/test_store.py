@@ -1,0 +1,446 @@
+"""What every Store promises."""
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import event, select
+from tidings.adapters.database import Database, DatabaseSettings
+from tidings.adapters.schema import notifications, suppressions
+from tidings.adapters.sql import GRACE, REQUEUE_AFTER, SqlStore
+from tidings.errors import AmbiguousError, PermanentError, StoreUnavailable, TransientError
+from tidings.notification import Notification, OnAmbiguous, Status
+from tidings.ports import Claims, Selection, Settlement
+
+from tests import make
+from tests.clock import TestClock
+
+LEASE = timedelta(seconds=60)
+EVERYTHING = Selection(tenant="acme")
+
+
+def inserted(store: SqlStore, clock: TestClock, count: int = 1, **changes: object) -> list[Notification]:
+    rows = [make.notification(clock(), **changes) for _ in range(count)]
+    store.insert(rows)
+    return rows
+
+
+def claimed(store: SqlStore, rows: Sequence[Notification]) -> Claims:
+    return store.claim([make.message(row) for row in rows], LEASE)
+
+
+def sent(row: Notification) -> Settlement:
+    return Settlement(notification=row, status=Status.SENT, provider="smtp", provider_message_id="m-1")
+
+
+def status(store: SqlStore, row: Notification) -> Status:
+    found = store.get(row.tenant, row.id)
+    assert found is not None
+    return found.status
+
+
+# --- insert -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_row_comes_back_as_it_was_inserted(store: SqlStore, clock: TestClock) -> None:
+    row = make.notification(
+        clock(), recipient="käthe@example.com ☂", metadata='{"a":"b"}', send_at=clock(), traceparent="00-" + "a" * 52
+    )
+    store.insert([row])
+    assert store.get("acme", row.id) == row
+
+
+def test_a_key_that_is_taken_answers_the_earlier_row_and_writes_nothing(store: SqlStore, clock: TestClock) -> None:
+    (first,) = inserted(store, clock, idempotency_hash="h1", fingerprint="f")
+    second, other = make.notification(clock(), idempotency_hash="h1"), make.notification(clock(), idempotency_hash="h2")
+    answers = store.insert([second, other])
+    assert [answer.existing and answer.existing.id for answer in answers] == [first.id, None]
+    assert store.count(EVERYTHING) == 2
+
+
+def test_two_equal_keys_in_one_batch_give_one_row(store: SqlStore, clock: TestClock) -> None:
+    rows = [make.notification(clock(), idempotency_hash="h1") for _ in range(2)]
+    answers = store.insert(rows)
+    assert store.count(EVERYTHING) == 1
+    assert [answer.existing is None for answer in answers].count(True) == 1
+
+
+def test_two_that_race_with_one_key_give_one_row(database: DatabaseSettings, clock: TestClock) -> None:
+    stores = [SqlStore(Database(database, clock=clock)) for _ in range(4)]
+    together = threading.Barrier(len(stores))
+
+    def race(store: SqlStore) -> str:
+        row = make.notification(clock(), idempotency_hash="h1")
+        together.wait()
+        (answer,) = store.insert([row])
+        return (answer.existing or answer.notification).id
+
+    with ThreadPoolExecutor(len(stores)) as threads:
+        ids = set(threads.map(race, stores))
+    assert len(ids) == 1
+    assert stores[0].count(EVERYTHING) == 1
+    for store in stores:
+        store.close()
+
+
+def test_the_same_batch_inserted_again_is_harmless(store: SqlStore, clock: TestClock) -> None:
+    """As after a COMMIT whose answer was lost."""
+    rows = inserted(store, clock, 3, idempotency_hash=None)
+    answers = store.insert(rows)
+    assert [answer.existing for answer in answers] == [None, None, None]
+    assert store.count(EVERYTHING) == 3
+
+
+# --- claim ------------------------------------------------------------------------------------------------------------
+
+
+def test_only_one_of_two_workers_acquires(store: SqlStore, clock: TestClock) -> None:
+    rows = inserted(store, clock, 5)
+    first, second = claimed(store, rows), claimed(store, rows)
+    assert {row.id for row in first.acquired} == {row.id for row in rows}
+    assert not second.acquired
+    assert [held.remaining for held in second.held] == [LEASE] * 5
+
+
+def test_many_workers_at_once_share_the_rows_without_overlap(database: DatabaseSettings, clock: TestClock) -> None:
+    stores = [SqlStore(Database(database, clock=clock)) for _ in range(4)]
+    rows = inserted(stores[0], clock, 100)
+    together = threading.Barrier(len(stores))
+
+    def work(store: SqlStore) -> list[str]:
+        together.wait()
+        return [row.id for part in range(0, 100, 10) for row in claimed(store, rows[part : part + 10]).acquired]
+
+    with ThreadPoolExecutor(len(stores)) as threads:
+        acquired = [id for part in threads.map(work, stores) for id in part]
+    assert sorted(acquired) == sorted(row.id for row in rows)
+    for store in stores:
+        store.close()
+
+
+def test_a_claim_raises_the_attempt_and_sets_a_lease(store: SqlStore, clock: TestClock) -> None:
+    (row,) = claimed(store, inserted(store, clock)).acquired
+    assert (row.status, row.attempt, row.lease_until) == (Status.SENDING, 1, clock() + LEASE)
+
+
+def test_the_same_message_twice_in_a_batch_acquires_once(store: SqlStore, clock: TestClock) -> None:
+    (row,) = inserted(store, clock)
+    claims = claimed(store, [row, row])
+    assert len(claims.acquired) == 1
+    assert not claims.held
+
+
+def test_a_row_that_is_not_due_is_held_until_it_is(store: SqlStore, clock: TestClock) -> None:
+    (row,) = inserted(store, clock, next_attempt_at=clock() + timedelta(seconds=30))
+    (held,) = claimed(store, [row]).held
+    assert held.remaining == timedelta(seconds=30)
+    clock.advance(seconds=30)
+    assert len(claimed(store, [row]).acquired) == 1
+
+
+@pytest.mark.parametrize("end", [Status.SENT, Status.FAILED, Status.UNKNOWN, Status.CANCELED, Status.EXPIRED])
+def test_what_is_over_is_finished(store: SqlStore, clock: TestClock, end: Status) -> None:
+    (row,) = inserted(store, clock, status=end)
+    claims = claimed(store, [row])
+    assert [message.id for message in claims.finished] == [row.id]
+    assert not claims.acquired
+    assert not claims.held
+
+
+def test_an_unknown_row_and_an_older_generation_are_finished(store: SqlStore, clock: TestClock) -> None:
+    (waiting,) = inserted(store, clock, generation=2, next_attempt_at=clock() + LEASE)
+    stale, unknown = make.message(waiting, generation=1), make.message(make.notification(clock()))
+    assert store.claim([stale, unknown], LEASE).finished == [stale, unknown]
+
+
+def test_past_its_expiry_a_row_is_not_claimed(store: SqlStore, clock: TestClock) -> None:
+    (row,) = inserted(store, clock, expires_at=clock() + timedelta(seconds=5))
+    clock.advance(seconds=5)
+    assert not claimed(store, [row]).acquired
+
+
+def test_a_lease_that_ran_out_is_not_for_the_claim_to_take(store: SqlStore, clock: TestClock) -> None:
+    """Whether the provider was asked is not known: the sweep decides, by on_ambiguous."""
+    rows = inserted(store, clock)
+    claimed(store, rows)
+    clock.advance(minutes=5)
+    claims = claimed(store, rows)
+    assert not claims.acquired
+    assert len(claims.held) == 1
+
+
+# --- settle -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_settlement_ends_the_row_and_is_its_event(store: SqlStore, clock: TestClock) -> None:
+    claims = claimed(store, inserted(store, clock))
+    begun = clock()
+    clock.advance(seconds=2)
+    assert store.settle(claims, [sent(row) for row in claims.acquired]) == []
+    (row,) = claims.acquired
+    after = store.get("acme", row.id)
+    assert after is not None
+    assert (after.status, after.provider, after.provider_message_id) == (Status.SENT, "smtp", "m-1")
+    (only,) = store.events(row.id)
+    assert (only.status, only.attempt, only.started_at, only.at) == (Status.SENT, 1, begun, clock())
+
+
+def test_a_retry_is_due_after_its_delay_on_the_databases_clock(store: SqlStore, clock: TestClock) -> None:
+    claims = claimed(store, inserted(store, clock))
+    (row,) = claims.acquired
+    error = TransientError("451", "try later")
+    delay = timedelta(seconds=30)
+    store.settle(claims, [Settlement(notification=row, status=Status.RETRYING, error=error, delay=delay)])
+    after = store.get("acme", row.id)
+    assert after is not None
+    assert (after.next_attempt_at, after.error_class, after.error_code) == (clock() + delay, "transient", "451")
+
+
+def test_a_late_worker_cannot_overwrite(store: SqlStore, clock: TestClock) -> None:
+    rows = inserted(store, clock)
+    late = claimed(store, rows)
+    clock.advance(minutes=5)
+    taken_over = store.overdue(10, LEASE).abandoned
+    assert taken_over is not None
+    store.settle(taken_over, [Settlement(notification=rows[0], status=Status.UNKNOWN)])
+    lost = store.settle(late, [sent(row) for row in late.acquired])
+    assert [settlement.notification.id for settlement in lost] == [rows[0].id]
+    assert status(store, rows[0]) is Status.UNKNOWN
+    assert [item.status for item in store.events(rows[0].id)] == [Status.UNKNOWN]
+
+
+def test_settling_twice_writes_once(store: SqlStore, clock: TestClock) -> None:
+    """As after a COMMIT whose answer was lost."""
+    claims = claimed(store, inserted(store, clock))
+    settlements = [sent(row) for row in claims.acquired]
+    assert store.settle(claims, settlements) == []
+    assert store.settle(claims, settlements) == []
+    assert len(store.events(claims.acquired[0].id)) == 1
+
+
+def test_a_recipient_that_can_take_nothing_more_is_recorded(store: SqlStore, clock: TestClock) -> None:
+    claims = claimed(store, inserted(store, clock, 2, recipient="gone@example.com"))
+    error = PermanentError("550", "no such user", suppress="mailbox_unknown")
+    store.settle(claims, [Settlement(notification=row, status=Status.FAILED, error=error) for row in claims.acquired])
+    with store.database.engine.connect() as connection:
+        rows = connection.execute(select(suppressions)).all()
+    assert [(row.tenant, row.recipient, row.reason) for row in rows] == [("acme", "gone@example.com", "mailbox_unknown")]
+
+
+# --- sweep ------------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_never_queued_is_overdue_within_seconds(store: SqlStore, clock: TestClock) -> None:
+    rows = inserted(store, clock)
+    assert not store.overdue(10, LEASE).wake
+    clock.advance(seconds=GRACE.total_seconds())
+    assert [row.id for row in store.overdue(10, LEASE).wake] == [rows[0].id]
+
+
+def test_what_was_queued_is_left_alone_for_a_while(store: SqlStore, clock: TestClock) -> None:
+    rows = inserted(store, clock)
+    store.mark_queued([row.id for row in rows])
+    clock.advance(seconds=REQUEUE_AFTER.total_seconds())
+    assert not store.overdue(10, LEASE).wake
+    clock.advance(seconds=GRACE.total_seconds())
+    assert len(store.overdue(10, LEASE).wake) == 1
+
+
+def test_two_sweeps_do_not_find_the_same(store: SqlStore, clock: TestClock) -> None:
+    inserted(store, clock, 3)
+    clock.advance(minutes=1)
+    assert len(store.overdue(10, LEASE).wake) == 3
+    assert not store.overdue(10, LEASE).wake
+
+
+def test_a_scheduled_row_is_found_when_it_is_due_and_not_before(store: SqlStore, clock: TestClock) -> None:
+    due = clock() + timedelta(seconds=90)
+    inserted(store, clock, send_at=due, next_attempt_at=due)
+    clock.advance(seconds=89)
+    assert not store.overdue(10, LEASE).wake
+    clock.advance(seconds=1)
+    assert len(store.overdue(10, LEASE).wake) == 1
+
+
+def test_a_retry_whose_message_was_lost_is_found(store: SqlStore, clock: TestClock) -> None:
+    claims = claimed(store, inserted(store, clock))
+    delay = timedelta(seconds=30)
+    store.settle(claims, [Settlement(notification=row, status=Status.RETRYING, delay=delay) for row in claims.acquired])
+    clock.advance(seconds=30)
+    assert not store.overdue(10, LEASE).wake
+    clock.advance(seconds=GRACE.total_seconds())
+    assert len(store.overdue(10, LEASE).wake) == 1
+
+
+def test_what_is_past_its_expiry_becomes_expired(store: SqlStore, clock: TestClock) -> None:
+    (row,) = inserted(store, clock, expires_at=clock() + timedelta(seconds=5))
+    store.mark_queued([row.id])
+    clock.advance(seconds=5 + GRACE.total_seconds())
+    assert store.overdue(10, LEASE).expired == 1
+    assert status(store, row) is Status.EXPIRED
+    assert [item.status for item in store.events(row.id)] == [Status.EXPIRED]
+
+
+def test_a_sweep_takes_no_more_than_its_limit(store: SqlStore, clock: TestClock) -> None:
+    inserted(store, clock, 5)
+    clock.advance(minutes=1)
+    found = store.overdue(3, LEASE)
+    assert (len(found.wake), found.more) == (3, True)
+    assert len(store.overdue(3, LEASE).wake) == 2
+
+
+def test_a_dead_letter_that_is_owed_is_found_until_it_is_confirmed(store: SqlStore, clock: TestClock) -> None:
+    claims = claimed(store, inserted(store, clock))
+    error = PermanentError("550", "no")
+    failed = [Settlement(notification=row, status=Status.FAILED, error=error) for row in claims.acquired]
+    store.settle(claims, failed, letters_owed=True)
+    clock.advance(seconds=GRACE.total_seconds())
+    (owed,) = store.overdue(10, LEASE).unlettered
+    store.mark_lettered([owed.id])
+    clock.advance(minutes=10)
+    assert not store.overdue(10, LEASE).unlettered
+
+
+# --- replay and cancel ------------------------------------------------------------------------------------------------
+
+
+def failed(store: SqlStore, clock: TestClock, count: int = 1, code: str = "550", **changes: object) -> list[Notification]:
+    claims = claimed(store, inserted(store, clock, count, **changes))
+    error = PermanentError(code, "no")
+    store.settle(claims, [Settlement(notification=row, status=Status.FAILED, error=error) for row in claims.acquired])
+    return list(claims.acquired)
+
+
+def test_a_revived_row_is_pending_one_generation_later(store: SqlStore, clock: TestClock) -> None:
+    (row,) = failed(store, clock)
+    (revived,) = store.revive(EVERYTHING, 10, timedelta(0))
+    after = store.get("acme", row.id)
+    assert after is not None
+    assert (after.status, after.generation, after.attempt) == (Status.PENDING, 2, 0)
+    assert (revived.id, revived.generation) == (row.id, 2)
+    assert [item.status for item in store.events(row.id)] == [Status.FAILED, Status.PENDING]
+
+
+def test_reviving_twice_finds_nothing_the_second_time(store: SqlStore, clock: TestClock) -> None:
+    failed(store, clock, 3)
+    assert len(store.revive(EVERYTHING, 10, timedelta(0))) == 3
+    assert not store.revive(EVERYTHING, 10, timedelta(0))
+
+
+def test_only_what_is_selected_is_revived(store: SqlStore, clock: TestClock) -> None:
+    failed(store, clock, code="550", tenant="acme")
+    failed(store, clock, code="21211", tenant="acme", channel="sms")
+    failed(store, clock, code="550", tenant="other")
+    inserted(store, clock)
+    assert [row.channel for row in store.revive(replace(EVERYTHING, error_code="21211"), 10, timedelta(0))] == ["sms"]
+    assert [row.tenant for row in store.revive(EVERYTHING, 10, timedelta(0))] == ["acme"]
+    assert store.count(Selection(tenant="other", statuses=[Status.FAILED])) == 1
+
+
+def test_a_row_revived_for_later_is_due_then(store: SqlStore, clock: TestClock) -> None:
+    (row,) = failed(store, clock)
+    store.revive(EVERYTHING, 10, timedelta(seconds=7))
+    assert not claimed(store, [replace(row, generation=2)]).acquired
+    clock.advance(seconds=7)
+    assert len(store.overdue(10, LEASE).wake) == 1
+    assert len(claimed(store, [replace(row, generation=2)]).acquired) == 1
+
+
+def test_a_cancel_and_a_claim_have_one_winner(store: SqlStore, clock: TestClock) -> None:
+    first, second = inserted(store, clock, 2)
+    canceled = store.cancel("acme", first.id)
+    assert canceled is not None
+    assert canceled.status is Status.CANCELED
+    assert not claimed(store, [first]).acquired
+    claimed(store, [second])
+    too_late = store.cancel("acme", second.id)
+    assert too_late is not None
+    assert too_late.status is Status.SENDING
+
+
+# --- reads ------------------------------------------------------------------------------------------------------------
+
+
+def test_another_tenants_row_is_not_there(store: SqlStore, clock: TestClock) -> None:
+    (row,) = inserted(store, clock, tenant="acme")
+    assert store.get("other", row.id) is None
+    assert store.cancel("other", row.id) is None
+    assert store.find(Selection(tenant="other"), 10) == []
+
+
+def test_a_list_is_newest_first_and_pages_without_gaps(store: SqlStore, clock: TestClock) -> None:
+    rows = []
+    for _ in range(7):
+        clock.advance(milliseconds=1)
+        rows += inserted(store, clock)
+    first = store.find(EVERYTHING, 4)
+    rest = store.find(replace(EVERYTHING, before_id=first[-1].id), 4)
+    assert [row.id for row in [*first, *rest]] == [row.id for row in reversed(rows)]
+
+
+def test_times_select_by_creation(store: SqlStore, clock: TestClock) -> None:
+    inserted(store, clock)
+    clock.advance(seconds=10)
+    middle = clock()
+    (row,) = inserted(store, clock)
+    clock.advance(seconds=10)
+    inserted(store, clock)
+    found = store.find(replace(EVERYTHING, since=middle, until=middle + timedelta(seconds=1)), 10)
+    assert [item.id for item in found] == [row.id]
+
+
+def test_a_list_leaves_the_content_out(store: SqlStore, clock: TestClock) -> None:
+    inserted(store, clock)
+    assert store.find(EVERYTHING, 1)[0].content == ""
+
+
+def test_an_ambiguous_end_is_told_from_others(store: SqlStore, clock: TestClock) -> None:
+    claims = claimed(store, inserted(store, clock, on_ambiguous=OnAmbiguous.HOLD))
+    (row,) = claims.acquired
+    store.settle(claims, [Settlement(notification=row, status=Status.UNKNOWN, error=AmbiguousError("timeout", "?"))])
+    assert store.count(replace(EVERYTHING, error_class="ambiguous")) == 1
+    assert store.count(replace(EVERYTHING, error_class="permanent")) == 0
+
+
+# --- cost and failure -------------------------------------------------------------------------------------------------
+
+
+def test_a_batch_of_any_size_takes_the_same_number_of_statements(store: SqlStore, clock: TestClock) -> None:
+    counted: list[str] = []
+    event.listen(store.database.engine, "before_cursor_execute", lambda *args: counted.append(args[2]))
+    counts = []
+    for size in (2, 200):
+        counted.clear()
+        rows = inserted(store, clock, size)
+        store.mark_queued([row.id for row in rows])
+        claims = claimed(store, rows)
+        store.settle(claims, [sent(row) for row in claims.acquired])
+        counts.append(len(counted))
+    assert counts[0] == counts[1]
+
+
+def test_without_a_schema_the_check_names_the_remedy(mariadb_url: str) -> None:
+    store = SqlStore(Database(DatabaseSettings(database_url=mariadb_url)))
+    with pytest.raises(StoreUnavailable, match=r"tidings\.migrate"):
+        store.check()
+    store.close()
+
+
+def test_a_database_that_is_not_there_is_unavailable_and_says_nothing_of_the_rows(clock: TestClock) -> None:
+    settings = DatabaseSettings(database_url="mysql+pymysql://nobody:secret@127.0.0.1:9/none", database_timeout=2)
+    store = SqlStore(Database(settings))
+    with pytest.raises(StoreUnavailable) as caught:
+        store.insert([make.notification(clock())])
+    assert "example.com" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_wake_at_is_empty_once_a_row_has_ended(store: SqlStore, clock: TestClock) -> None:
+    """The index that the sweep reads holds only what still moves."""
+    claims = claimed(store, inserted(store, clock, 3))
+    store.settle(claims, [sent(row) for row in claims.acquired])
+    with store.database.engine.connect() as connection:
+        assert connection.scalars(select(notifications.c.wake_at)).all() == [None, None, None]

@@ -1,0 +1,165 @@
+"""Fixtures for functions: a fresh database, callers' keys, an Api in this process, and a main.py imported anew."""
+
+import importlib
+import json
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from tidings import wiring as wiring_module
+from tidings.adapters.database import DatabaseSettings
+from tidings.keys import Scope, new_key
+from tidings.migrate import migrate
+from tidings.wiring import Wiring
+
+from functions.intake.openapi import document
+from tests.functions.declared import Declared
+from tests.functions.served import ROOT, TRIGGER_TOKEN, Caller, Keys, Lines, intake_of, replay_of, wired_to
+
+# --- keys -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def keys() -> Keys:
+    made = [
+        new_key("acme", [Scope.SEND]),
+        new_key("acme", [Scope.OPERATE]),
+        new_key("acme", list(Scope)),
+        new_key("globex", list(Scope)),
+    ]
+    return Keys(*(key for key, _ in made), kept=tuple(kept for _, kept in made))
+
+
+# --- a database -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("migrated") / "tidings.db"
+    migrate(DatabaseSettings(database_url=f"sqlite:///{file}"), ROOT / "infra/migrations")
+    return file
+
+
+@pytest.fixture
+def database_file(migrated: Path, tmp_path: Path) -> Path:
+    """A fresh SQLite file with this version's schema."""
+    return Path(shutil.copy(migrated, tmp_path / "tidings.db"))
+
+
+@pytest.fixture
+def database_url(database_file: Path) -> str:
+    return f"sqlite:///{database_file}"
+
+
+@pytest.fixture
+def wiring(database_url: str) -> Iterator[Wiring]:
+    """The parts, on SQLite and the embedded broker."""
+    with wired_to(database_url) as parts:
+        yield parts
+
+
+# --- an Api in this process -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def declared() -> Declared:
+    return Declared(document())
+
+
+@pytest.fixture
+def intake(wiring: Wiring, keys: Keys, declared: Declared) -> Caller:
+    return intake_of(wiring, keys, declared)
+
+
+@pytest.fixture
+def replay(wiring: Wiring, keys: Keys) -> Caller:
+    return replay_of(wiring, keys)
+
+
+# --- logs -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def lines() -> Iterator[Lines]:
+    handler, logger = Lines(), logging.getLogger("tidings")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    yield handler
+    logger.removeHandler(handler)
+    logger.setLevel(level)
+
+
+# --- a function, imported ---------------------------------------------------------------------------------------------
+
+Imported = Callable[[str], ModuleType]
+
+
+@pytest.fixture
+def settings(database_url: str, keys: Keys, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What a function process is given; more may be set by `monkeypatch`."""
+    for name in [name for name in os.environ if name.startswith("TIDINGS_")]:
+        monkeypatch.delenv(name)
+    given = {
+        "TIDINGS_DATABASE_URL": database_url,
+        "TIDINGS_API_KEYS": keys.setting,
+        "TIDINGS_TRIGGER_TOKEN": TRIGGER_TOKEN,
+        "TIDINGS_SMTP_URL": "smtp://127.0.0.1:9",
+        "TIDINGS_SMTP_SENDER": "Tidings <tidings@example.com>",
+        "TIDINGS_TWILIO_URL": "http://127.0.0.1:9",
+        "TIDINGS_TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
+        "TIDINGS_TWILIO_AUTH_TOKEN": "emulated",
+        "TIDINGS_TWILIO_SENDER": "+15005550006",
+        "TIDINGS_FCM_URL": "http://127.0.0.1:9",
+        "TIDINGS_FCM_SERVICE_ACCOUNT": json.dumps(
+            {
+                "type": "service_account",
+                "project_id": "p",
+                "private_key": "none",
+                "client_email": "a@example.com",
+                "token_uri": "http://127.0.0.1:9/token",
+            }
+        ),
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    return given
+
+
+@pytest.fixture
+def imported(settings: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Imported]:
+    """Import a function's main.py anew, with the settings as they are now; close what it opened at the end."""
+    opened: list[Wiring] = []
+    deliveries: list[Any] = []
+
+    def recorded() -> Wiring:
+        opened.append(wired())
+        return opened[-1]
+
+    def load(name: str) -> ModuleType:
+        module = f"functions.{name}.main"
+        sys.modules.pop(module, None)
+        main = importlib.import_module(module)
+        if hasattr(main, "delivery"):
+            deliveries.append(main.delivery)
+        return main
+
+    wired = wiring_module.wired
+    monkeypatch.setattr(wiring_module, "wired", recorded)
+    logger = logging.getLogger("tidings")
+    before = list(logger.handlers), logger.level, logger.propagate
+    # Its handler writes to the standard output of the process; here that is one of pytest's, closed after the test.
+    monkeypatch.setattr("tidings.logging.configure", lambda *_: None)
+    yield load
+    for delivery in deliveries:
+        if delivery.cache_info().currsize:
+            delivery().close()
+    for parts in opened:
+        parts.close()
+    logger.handlers, logger.level, logger.propagate = before

@@ -1,0 +1,232 @@
+"""Functions as they are called: an Api in this process, and functions-framework processes."""
+
+import asyncio
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request as UrlRequest
+from urllib.request import urlopen
+
+from tidings.adapters.database import DatabaseSettings
+from tidings.adapters.rabbitmq import BrokerSettings
+from tidings.keys import ApiKey, Keyring
+from tidings.web import Api, Request, Response
+from tidings.wiring import Wiring, utc_now
+
+from functions.intake.routes import IntakeRoutes
+from functions.replay.routes import ReplayRoutes
+from tests.functions.declared import Declared
+
+ROOT = Path(__file__).parents[2]
+DEADLINE = 20.0  # seconds to start, and to stop
+TRIGGER_TOKEN = "trigger-token-0123456789"
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Callers: two tenants, and a key for each purpose."""
+
+    send: str
+    operate: str
+    both: str
+    other: str  # both scopes, of another tenant
+    kept: tuple[ApiKey, ...]
+
+    @property
+    def setting(self) -> str:
+        return " ".join(map(str, self.kept))
+
+
+@contextmanager
+def wired_to(database_url: str, broker_url: str | None = None) -> Iterator[Wiring]:
+    parts = Wiring(
+        DatabaseSettings(database_url=database_url, database_timeout=5),
+        BrokerSettings(broker_url=broker_url, broker_timeout=1),
+    )
+    try:
+        yield parts
+    finally:
+        parts.close()
+
+
+# --- an Api in this process -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response, read."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: Any
+
+    @property
+    def errors(self) -> dict[str, str]:
+        """detail by pointer"""
+        return {error["pointer"]: error["detail"] for error in self.body.get("errors", [])}
+
+
+@dataclass
+class Caller:
+    """Asks an Api, and holds each answer against the document, if there is one."""
+
+    api: Api
+    key: str | None
+    declared: Declared | None = None
+    asked: list[tuple[str, str, int]] = field(default_factory=list)
+
+    def __call__(self, method: str, path: str, body: Any = None, **options: Any) -> Answer:
+        return asyncio.run(self.ask(method, path, body, **options))
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        key: str | None = "",
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """`body` is sent as it is if it is bytes, else as JSON. `key` None: without a key; "": with the usual one."""
+        presented = self.key if key == "" else key
+        sent = {"authorization": f"Bearer {presented}"} if presented is not None else {}
+        raw = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        request = Request(method=method, path=path, query=query or {}, headers={**sent, **(headers or {})}, body=raw)
+        response = await self.api.answer(request)
+        self.asked.append((method, path, response.status))
+        if self.declared is not None:
+            self.declared.check(request, response)
+        return read(response)
+
+
+def read(response: Response) -> Answer:
+    return Answer(response.status, response.headers, json.loads(response.body))
+
+
+def intake_of(parts: Wiring, keys: Keys, declared: Declared | None = None) -> Caller:
+    routes = IntakeRoutes(intake=parts.intake(), store=parts.store, broker=parts.broker, now=utc_now)
+    return Caller(Api(routes.all(), Keyring(keys=keys.kept)), keys.send, declared)
+
+
+def replay_of(parts: Wiring, keys: Keys) -> Caller:
+    routes = ReplayRoutes(replay=parts.replay(), sweep=parts.sweep(), store=parts.store, broker=parts.broker)
+    return Caller(Api(routes.all(), Keyring(keys=keys.kept)), keys.operate)
+
+
+# --- what is sent -----------------------------------------------------------------------------------------------------
+
+
+def mail(**changes: Any) -> dict[str, Any]:
+    content = {"subject": "Shipped", "text": "It is on its way."}
+    return {"channel": "email", "recipient": "ada@example.com", "content": content, **changes}
+
+
+def sms(**changes: Any) -> dict[str, Any]:
+    return {"channel": "sms", "recipient": "+15005550010", "content": {"text": "It is on its way."}, **changes}
+
+
+def push(**changes: Any) -> dict[str, Any]:
+    content = {"title": "Shipped", "body": "It is on its way."}
+    return {"channel": "push", "recipient": {"token": "device-1"}, "content": content, **changes}
+
+
+def later(**by: float) -> str:
+    return (datetime.now(UTC) + timedelta(**by)).isoformat()
+
+
+# --- logs -------------------------------------------------------------------------------------------------------------
+
+
+class Lines(logging.Handler):
+    """Every record below `tidings`, whatever is configured."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+    def named(self, message: str) -> list[dict[str, Any]]:
+        return [vars(record) for record in self.records if record.getMessage() == message]
+
+    def text(self) -> str:
+        return "\n".join(str(vars(record)) for record in self.records)
+
+
+# --- a function as a process ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Process:
+    """A function under functions-framework."""
+
+    url: str
+    log: Path
+
+    def __call__(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        request = UrlRequest(f"{self.url}{path}", data=body, headers=dict(headers or {}), method=method)
+        try:
+            with urlopen(request, timeout=10) as answer:
+                status, found, raw = answer.status, answer.headers, answer.read()
+        except HTTPError as error:
+            with error:
+                status, found, raw = error.code, error.headers, error.read()
+        return Answer(status, {name.lower(): value for name, value in found.items()}, json.loads(raw))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def process(name: str, environment: Mapping[str, str], folder: Path) -> Iterator[Process]:
+    """Start it on a free port, wait until it answers, and stop it at the end."""
+    port, log = free_port(), folder / f"{name}.log"
+    with log.open("wb") as output:
+        started = subprocess.Popen(
+            [sys.executable, "-m", "local.function", name, "--port", str(port)],
+            cwd=ROOT,
+            env={**os.environ, **environment, "PYTHONUNBUFFERED": "1"},
+            stdout=output,
+            stderr=output,
+        )
+    running = Process(f"http://127.0.0.1:{port}", log)
+    try:
+        _wait_until_healthy(running, started)
+        yield running
+    finally:
+        started.terminate()
+        try:
+            started.wait(DEADLINE)
+        except subprocess.TimeoutExpired:
+            started.kill()
+            started.wait()
+            raise
+
+
+def _wait_until_healthy(running: Process, started: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while time.monotonic() < deadline and started.poll() is None:
+        try:
+            if running("GET", "/healthz").status == 200:
+                return
+        except OSError:
+            time.sleep(0.05)
+    raise AssertionError(f"it did not start:\n{running.log.read_text()}")

@@ -1,0 +1,416 @@
+"""FCM: what each code means, what is sent, the access token, and what is never done twice."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import firebase_admin
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from tidings.content import PushContent, SmsContent
+from tidings.errors import (
+    AccountError,
+    AmbiguousError,
+    ConfigurationError,
+    DeliveryError,
+    PermanentError,
+    TransientError,
+)
+from tidings.ports import Outbound
+from tidings.settings import load
+
+from functions.push.providers.fcm import FcmProvider, FcmSettings
+from tests.functions.scripted import CLOSE, HANG, RESET, Answer, Request, ScriptedHttp, refusing_port
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+SENT = Answer(200, {"name": "projects/p/messages/42"})
+TOKEN = Answer(200, {"access_token": "ya29.secret", "expires_in": 3600, "token_type": "Bearer"})
+FCM_ERROR = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
+BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
+
+
+def outbound(**changed: Any) -> Outbound:
+    given = {"id": "1", "attempt": 1, "recipient": "token:device", "content": PushContent(title="Hello"), **changed}
+    return Outbound(**given)
+
+
+class Google:
+    """FCM and the token endpoint, each with its answer."""
+
+    def __init__(self, fcm: Answer | str = SENT, token: Answer | str = TOKEN) -> None:
+        self.fcm = fcm
+        self.token = token
+        self.token_delay = 0.0
+        self.http = ScriptedHttp(self._answer)
+
+    def _answer(self, request: Request) -> Answer | str:
+        if request.path == "/token":
+            time.sleep(self.token_delay)
+            return self.token
+        return self.fcm
+
+    @property
+    def posts(self) -> list[Request]:
+        return [request for request in self.http.requests if request.path != "/token"]
+
+    @property
+    def exchanges(self) -> list[Request]:
+        return [request for request in self.http.requests if request.path == "/token"]
+
+
+@pytest.fixture(scope="module")
+def private_key() -> str:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+
+
+Serve = Callable[..., Google]
+Make = Callable[..., FcmProvider]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    with ExitStack() as stack:
+
+        def google(*args: Any, **kwargs: Any) -> Google:
+            made = Google(*args, **kwargs)
+            stack.enter_context(made.http.running())
+            return made
+
+        yield google
+
+
+@pytest.fixture
+def make(private_key: str) -> Iterator[Make]:
+    made: list[FcmProvider] = []
+
+    def provider(url: str, token_uri: str | None = None, **changed: Any) -> FcmProvider:
+        account = {
+            "type": "service_account",
+            "project_id": "p",
+            "private_key_id": "k",
+            "private_key": private_key,
+            "client_email": "tidings@p.iam.gserviceaccount.com",
+            "token_uri": token_uri or f"{url}/token",
+        }
+        given = {"timeout": 4.0, "service_account": json.dumps(account), **changed}
+        made.append(FcmProvider(FcmSettings(url=url, **given), now=lambda: NOW))
+        return made[-1]
+
+    yield provider
+    for one in made:
+        one.close()
+
+
+def refused(
+    status: int, code: str | None, name: str = "X", message: str = "no", *, field: str | None = None, **headers: str
+) -> Answer:
+    details: list[dict[str, Any]] = []
+    if code is not None:
+        details.append({"@type": FCM_ERROR, "errorCode": code})
+    if field is not None:
+        details.append({"@type": BAD_REQUEST, "fieldViolations": [{"field": field, "description": message}]})
+    return Answer(
+        status, {"error": {"code": status, "message": message, "status": name, "details": details}}, dict(headers)
+    )
+
+
+def failed(google: Google, make: Make, *, posts: int = 1, **changed: Any) -> DeliveryError:
+    with pytest.raises(DeliveryError) as raised:
+        make(google.http.url, **changed).send(outbound())
+    assert len(google.posts) == posts
+    return raised.value
+
+
+CODES: list[tuple[int, str | None, str, type[DeliveryError]]] = [
+    # HTTP status, FCM's code, the status of the RPC, kind
+    (404, "UNREGISTERED", "NOT_FOUND", PermanentError),
+    (400, "INVALID_ARGUMENT", "INVALID_ARGUMENT", PermanentError),
+    (400, None, "INVALID_ARGUMENT", PermanentError),
+    (403, "SENDER_ID_MISMATCH", "PERMISSION_DENIED", AccountError),
+    (401, "THIRD_PARTY_AUTH_ERROR", "UNAUTHENTICATED", AccountError),
+    (401, "APNS_AUTH_ERROR", "UNAUTHENTICATED", AccountError),
+    (401, None, "UNAUTHENTICATED", AccountError),
+    (403, None, "PERMISSION_DENIED", AccountError),
+    (404, None, "NOT_FOUND", AccountError),
+    (429, "QUOTA_EXCEEDED", "RESOURCE_EXHAUSTED", TransientError),
+    (429, None, "RESOURCE_EXHAUSTED", TransientError),
+    (500, "INTERNAL", "INTERNAL", AmbiguousError),
+    (503, "UNAVAILABLE", "UNAVAILABLE", AmbiguousError),
+    (500, "UNSPECIFIED_ERROR", "UNKNOWN", AmbiguousError),
+    (502, None, "UNKNOWN", AmbiguousError),
+    (504, None, "DEADLINE_EXCEEDED", AmbiguousError),
+    (413, None, "UNKNOWN", PermanentError),
+]
+
+
+@pytest.mark.parametrize("case", CODES)
+def test_every_code_means_what_the_table_says(
+    serve: Serve, make: Make, case: tuple[int, str | None, str, type[DeliveryError]]
+) -> None:
+    status, code, name, kind = case
+    error = failed(serve(refused(status, code, name)), make)
+    assert type(error) is kind
+    assert error.code == (code or name)
+    if isinstance(error, PermanentError):
+        assert error.suppress == ("token_dead" if code == "UNREGISTERED" else None)
+
+
+def test_an_invalid_argument_is_a_dead_token_only_if_it_says_so(serve: Serve, make: Make) -> None:
+    def suppressed(**said: Any) -> str | None:
+        error = failed(serve(refused(400, "INVALID_ARGUMENT", "INVALID_ARGUMENT", **said)), make)
+        assert isinstance(error, PermanentError)
+        return error.suppress
+
+    assert suppressed(field="message.token") == "token_dead"
+    assert suppressed(message="The registration token is not a valid FCM registration token") == "token_dead"
+    assert suppressed(field="message.data[0].value") is None
+    assert suppressed(message="Message is too big") is None
+
+
+@pytest.mark.parametrize(("value", "seconds"), [("7", 60), ("600", 600), (None, 60), ("soon", 60)])
+def test_a_quota_waits_a_minute_at_least(serve: Serve, make: Make, value: str | None, seconds: int) -> None:
+    headers = {"Retry-After": value} if value is not None else {}
+    error = failed(serve(refused(429, "QUOTA_EXCEEDED", **headers)), make)
+    assert error.retry_after == timedelta(seconds=seconds)
+
+
+def test_what_is_ambiguous_passes_the_vendors_wish_on(serve: Serve, make: Make) -> None:
+    headers = {"Retry-After": "30"}
+    assert failed(serve(refused(503, "UNAVAILABLE", **headers)), make).retry_after == timedelta(seconds=30)
+    assert failed(serve(refused(503, "UNAVAILABLE")), make).retry_after is None
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b"[]", b"null", b'{"error": "bad gateway"}', b'{"error": {"details": 7}}', b"\xff\xfe"]
+)
+def test_an_error_page_that_is_not_googles_is_judged_by_its_status(serve: Serve, make: Make, body: bytes) -> None:
+    assert type(failed(serve(Answer(502, body)), make)) is AmbiguousError
+    assert type(failed(serve(Answer(429, body)), make)) is TransientError
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"null", b"{}"])
+def test_an_acceptance_that_cannot_be_read_is_ambiguous(serve: Serve, make: Make, body: bytes) -> None:
+    assert type(failed(serve(Answer(200, body)), make)) is AmbiguousError
+
+
+@pytest.mark.parametrize("how", [CLOSE, RESET])
+def test_a_connection_that_breaks_after_the_request_is_ambiguous(serve: Serve, make: Make, how: str) -> None:
+    error = failed(serve(how), make)
+    assert (type(error), error.code) == (AmbiguousError, "connection_lost")
+
+
+def test_an_answer_that_does_not_come_is_ambiguous(serve: Serve, make: Make) -> None:
+    error = failed(serve(HANG), make, timeout=0.8)
+    assert (type(error), error.code) == (AmbiguousError, "timeout")
+
+
+def test_what_was_never_connected_is_transient(serve: Serve, make: Make) -> None:
+    google = serve()
+    one = make(f"http://127.0.0.1:{refusing_port()}", token_uri=f"{google.http.url}/token")
+    with pytest.raises(TransientError, match="connect"):
+        one.send(outbound())
+
+
+def test_a_redirect_is_not_followed(serve: Serve, make: Make) -> None:
+    target = serve()
+    google = serve(Answer(307, {}, {"Location": f"{target.http.url}/elsewhere"}))
+    assert type(failed(google, make)) is AmbiguousError
+    assert target.posts == []
+
+
+def test_no_token_appears_in_an_error(serve: Serve, make: Make) -> None:
+    error = failed(serve(refused(400, "INVALID_ARGUMENT", message="device is no good, ya29 neither")), make)
+    assert "device" not in str(error)
+    assert "secret" not in str(error)
+
+
+# --- the access token -------------------------------------------------------------------------------------------------
+
+
+def test_a_service_account_that_is_refused_is_our_accounts_fault(serve: Serve, make: Make) -> None:
+    denied = Answer(400, {"error": "invalid_grant", "error_description": "Invalid JWT Signature."})
+    error = failed(serve(token=denied), make, posts=0)
+    assert (type(error), error.code) == (AccountError, "invalid_grant")
+
+
+@pytest.mark.parametrize("token", [Answer(500, {}), Answer(503, {}), Answer(429, {}), CLOSE, RESET, HANG])
+def test_a_token_endpoint_that_fails_is_transient_and_asked_once(serve: Serve, make: Make, token: Answer | str) -> None:
+    google = serve(token=token)
+    error = failed(google, make, posts=0, timeout=1.2)
+    assert (type(error), error.code) == (TransientError, "token_exchange")
+    assert len(google.exchanges) == 1
+
+
+def test_a_token_endpoint_that_is_not_there_is_transient(serve: Serve, make: Make) -> None:
+    error = failed(serve(), make, posts=0, token_uri=f"http://127.0.0.1:{refusing_port()}/token")
+    assert type(error) is TransientError
+
+
+def test_an_answer_without_a_token_is_our_accounts_fault(serve: Serve, make: Make) -> None:
+    assert type(failed(serve(token=Answer(200, {})), make, posts=0)) is AccountError
+
+
+def test_many_threads_fetch_one_token(serve: Serve, make: Make) -> None:
+    google = serve()
+    one = make(google.http.url)
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda n: one.send(outbound(id=str(n))), range(64)))
+    assert (len(google.exchanges), len(google.posts)) == (1, 64)
+
+
+def test_nobody_waits_for_another_threads_token_longer_than_the_timeout(serve: Serve, make: Make) -> None:
+    google = serve()
+    google.token_delay = 5
+    one = make(google.http.url, timeout=0.8)
+
+    def took() -> float:
+        began = time.monotonic()
+        with pytest.raises(TransientError):
+            one.send(outbound())
+        return time.monotonic() - began
+
+    with ThreadPoolExecutor(8) as pool:
+        times = list(pool.map(lambda _: took(), range(8)))
+    assert max(times) < 0.8 + 0.4
+
+
+def test_a_token_that_is_refused_is_fetched_anew_for_the_next_message(serve: Serve, make: Make) -> None:
+    google = serve(refused(401, None, "UNAUTHENTICATED"))
+    one = make(google.http.url)
+    with pytest.raises(AccountError):
+        one.send(outbound())
+    assert (len(google.exchanges), len(google.posts)) == (1, 1)
+    google.fcm = SENT
+    one.send(outbound())
+    assert (len(google.exchanges), len(google.posts)) == (2, 2)
+
+
+def test_a_refusal_by_apple_says_nothing_of_our_token(serve: Serve, make: Make) -> None:
+    google = serve(refused(401, "THIRD_PARTY_AUTH_ERROR", "UNAUTHENTICATED"))
+    one = make(google.http.url)
+    for _ in range(2):
+        with pytest.raises(AccountError):
+            one.send(outbound())
+    assert len(google.exchanges) == 1
+
+
+def test_a_key_that_cannot_be_read_is_our_accounts_fault(make: Make) -> None:
+    account = {"type": "service_account", "project_id": "p", "private_key": "x", "client_email": "x", "token_uri": "x"}
+    with pytest.raises(AccountError, match="private key"):
+        make("http://127.0.0.1:1", service_account=json.dumps(account)).send(outbound())
+
+
+# --- what is sent -----------------------------------------------------------------------------------------------------
+
+
+def posted(google: Google, make: Make, **changed: Any) -> dict[str, Any]:
+    make(google.http.url).send(outbound(**changed))
+    message: dict[str, Any] = json.loads(google.posts[-1].body)["message"]
+    return message
+
+
+def test_the_request_says_what_was_meant(serve: Serve, make: Make) -> None:
+    google = serve()
+    content = PushContent(title="t", body="b", data={"k": "v"}, image="https://example.org/i.png")
+    receipt = make(google.http.url).send(outbound(content=content))
+    assert receipt.provider_message_id == "projects/p/messages/42"
+    [post] = google.posts
+    assert post.path == "/v1/projects/p/messages:send"
+    assert post.headers["authorization"] == "Bearer ya29.secret"
+    assert json.loads(post.body) == {
+        "message": {
+            "token": "device",
+            "notification": {"title": "t", "body": "b", "image": "https://example.org/i.png"},
+            "data": {"k": "v"},
+        }
+    }
+
+
+def test_a_topic_is_a_recipient_too(serve: Serve, make: Make) -> None:
+    assert posted(serve(), make, recipient="topic:news")["topic"] == "news"
+
+
+def test_a_token_may_hold_colons(serve: Serve, make: Make) -> None:
+    assert posted(serve(), make, recipient="token:a:b:c")["token"] == "a:b:c"
+
+
+def test_data_alone_shows_nothing(serve: Serve, make: Make) -> None:
+    assert posted(serve(), make, content=PushContent(data={"k": "v"})) == {"token": "device", "data": {"k": "v"}}
+
+
+@pytest.mark.parametrize(
+    ("time_to_live", "told"),
+    [
+        (timedelta(minutes=5), ("300s", str(int(NOW.timestamp()) + 300), "300")),
+        (timedelta(0), ("0s", "0", "0")),
+        (timedelta(seconds=-9), ("0s", "0", "0")),
+        (timedelta(days=90), ("2419200s", str(int(NOW.timestamp()) + 2_419_200), "2419200")),
+    ],
+)
+def test_the_expiry_is_told_to_all_three_transports(
+    serve: Serve, make: Make, time_to_live: timedelta, told: tuple[str, str, str]
+) -> None:
+    message = posted(serve(), make, time_to_live=time_to_live)
+    android, apns, webpush = told
+    assert message["android"] == {"ttl": android}
+    assert message["apns"] == {"headers": {"apns-expiration": apns}}
+    assert message["webpush"] == {"headers": {"TTL": webpush}}
+
+
+def test_without_an_expiry_google_decides(serve: Serve, make: Make) -> None:
+    assert posted(serve(), make).keys() == {"token", "notification"}
+
+
+@pytest.mark.parametrize("recipient", ["device", "data:x", "token:", "fid:x"])
+def test_a_recipient_of_no_known_kind_is_refused(make: Make, recipient: str) -> None:
+    with pytest.raises(PermanentError):
+        make("http://127.0.0.1:1").send(outbound(recipient=recipient))
+
+
+def test_another_channels_content_is_a_mistake_of_ours(make: Make) -> None:
+    with pytest.raises(TypeError):
+        make("http://127.0.0.1:1").send(outbound(content=SmsContent(text="t")))
+
+
+def test_close_leaves_nothing_behind(serve: Serve, make: Make) -> None:
+    before, threads = len(firebase_admin._apps), threading.active_count()
+    google = serve()
+    one = make(google.http.url)
+    one.send(outbound())
+    assert len(firebase_admin._apps) == before + 1
+    one.close()
+    assert len(firebase_admin._apps) == before
+    assert threading.active_count() <= threads + 3  # the test's own server
+
+
+# --- settings ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_account_may_be_a_file(tmp_path: Path, private_key: str) -> None:
+    account = {"type": "service_account", "project_id": "p", "private_key": private_key}
+    file = tmp_path / "account.json"
+    file.write_text(json.dumps({**account, "client_email": "a@b", "token_uri": "https://t"}))
+    loaded = load(FcmSettings, {"TIDINGS_FCM_SERVICE_ACCOUNT": str(file)})
+    assert loaded.account["project_id"] == "p"
+    assert loaded.url == "https://fcm.googleapis.com"
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["/no/such/file", '{"type": "secret"', '{"type": "user"}', '{"type": "service_account", "private_key": "secret"}'],
+)
+def test_a_wrong_account_stops_the_start_with_one_line_that_names_it(value: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"^TIDINGS_FCM_SERVICE_ACCOUNT: .+") as raised:
+        load(FcmSettings, {"TIDINGS_FCM_SERVICE_ACCOUNT": value})
+    assert "\n" not in str(raised.value)
+    assert "secret" not in str(raised.value)

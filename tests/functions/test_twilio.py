@@ -1,0 +1,288 @@
+"""Twilio: what each code means, what is sent, and what is never done twice."""
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import timedelta
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+from tidings.content import EmailContent, SmsContent
+from tidings.errors import (
+    AccountError,
+    AmbiguousError,
+    ConfigurationError,
+    DeliveryError,
+    PermanentError,
+    TransientError,
+)
+from tidings.ports import Outbound
+from tidings.settings import load
+
+from functions.sms.providers.twilio import TwilioProvider, TwilioSettings
+from tests.functions.scripted import CLOSE, HANG, RESET, Answer, Request, ScriptedHttp, refusing_port
+
+SERVICE = f"MG{'0' * 32}"
+CREATED = Answer(201, {"sid": "SM42", "status": "queued"})
+
+
+def outbound(**changed: Any) -> Outbound:
+    given = {"id": "1", "attempt": 1, "recipient": "+15005550123", "content": SmsContent(text="Hello"), **changed}
+    return Outbound(**given)
+
+
+def provider(url: str, **changed: Any) -> TwilioProvider:
+    given = {"account_sid": "AC1", "auth_token": "secret", "sender": "+15005550006", "timeout": 2.0, **changed}
+    return TwilioProvider(TwilioSettings(url=url, **given))
+
+
+Serve = Callable[[Answer | str], ScriptedHttp]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """A server that gives this answer to everything."""
+    with ExitStack() as stack:
+        yield lambda answer: stack.enter_context(ScriptedHttp(lambda _: answer).running())
+
+
+def refused(status: int, code: int | None, message: str = "no", **headers: str) -> Answer:
+    body = {"message": message, "status": status, **({"code": code} if code is not None else {})}
+    return Answer(status, body, headers)
+
+
+def failed(server: ScriptedHttp, **changed: Any) -> DeliveryError:
+    one = provider(server.url, **changed)
+    try:
+        with pytest.raises(DeliveryError) as raised:
+            one.send(outbound())
+    finally:
+        one.close()
+    assert len(server.requests) == 1
+    return raised.value
+
+
+def form(request: Request) -> dict[str, list[str]]:
+    return parse_qs(request.body.decode())
+
+
+CODES: list[tuple[int, int | None, type[DeliveryError]]] = [
+    (429, 20429, TransientError),
+    (429, None, TransientError),
+    *((400, code, TransientError) for code in (21611, 30001, 30003, 30008, 30500)),
+    *((429, code, TransientError) for code in (21611,)),
+    (500, 20500, AmbiguousError),
+    (503, 20503, AmbiguousError),
+    *((status, None, AmbiguousError) for status in (500, 502, 503, 504, 307)),
+    *((400, code, PermanentError) for code in (21211, 21602, 21610, 21614, 30004, 30005, 30006, 30007)),
+    *((400, code, PermanentError) for code in (21617, 12345, None)),
+    (404, 20404, PermanentError),
+    (401, 20003, AccountError),
+    (401, None, AccountError),
+    (403, 20005, AccountError),
+    *((400, code, AccountError) for code in (21408, 21606, 21608, 21612, 30002, 30034)),
+]
+
+
+@pytest.mark.parametrize(("status", "code", "kind"), CODES)
+def test_every_code_means_what_the_table_says(
+    serve: Serve, status: int, code: int | None, kind: type[DeliveryError]
+) -> None:
+    error = failed(serve(refused(status, code)))
+    assert type(error) is kind
+    assert error.code == str(code or status)
+    if isinstance(error, PermanentError):
+        assert error.suppress == ("opted_out" if code == 21610 else None)
+
+
+def test_the_newer_form_of_an_error_means_the_same(serve: Serve) -> None:
+    body = {"type": "https://t", "title": "Opted out", "status": 400, "code": 21610, "detail": "to +15005550123"}
+    error = failed(serve(Answer(400, body)))
+    assert isinstance(error, PermanentError)
+    assert error.suppress == "opted_out"
+    assert "Opted out" in str(error)
+    assert "5550123" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [("7", 7), ("0", 0), ("99999999999", 86_400), ("Wed, 21 Oct 2015 07:28:00 GMT", 0), ("soon", None), (None, None)],
+)
+def test_retry_after_is_seconds_or_a_date(serve: Serve, value: str | None, seconds: int | None) -> None:
+    headers = {"Retry-After": value} if value is not None else {}
+    error = failed(serve(refused(429, 20429, **headers)))
+    assert error.retry_after == (timedelta(seconds=seconds) if seconds is not None else None)
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"null", b'"x"', b'{"code": "many"}', b"\xff"])
+def test_an_error_page_that_is_not_twilios_is_judged_by_its_status(serve: Serve, body: bytes) -> None:
+    assert type(failed(serve(Answer(502, body)))) is AmbiguousError
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"null", b"{}"])
+def test_an_acceptance_that_cannot_be_read_is_ambiguous(serve: Serve, body: bytes) -> None:
+    assert type(failed(serve(Answer(201, body)))) is AmbiguousError
+
+
+@pytest.mark.parametrize("how", [CLOSE, RESET])
+def test_a_connection_that_breaks_after_the_request_is_ambiguous(serve: Serve, how: str) -> None:
+    error = failed(serve(how))
+    assert (type(error), error.code) == (AmbiguousError, "connection_lost")
+
+
+def test_an_answer_that_does_not_come_is_ambiguous(serve: Serve) -> None:
+    error = failed(serve(HANG), timeout=0.3)
+    assert (type(error), error.code) == (AmbiguousError, "timeout")
+
+
+@pytest.mark.parametrize("host", [f"127.0.0.1:{refusing_port()}", "no-such-host.invalid"])
+def test_what_was_never_connected_is_transient(host: str) -> None:
+    one = provider(f"http://{host}")
+    with pytest.raises(TransientError, match="connect"):
+        one.send(outbound())
+
+
+def test_a_connection_that_does_not_come_about_is_transient() -> None:
+    one = provider("http://192.0.2.1", timeout=0.4)  # RFC 5737: nobody there
+    with pytest.raises(TransientError, match="connect"):
+        one.send(outbound())
+
+
+def test_a_redirect_is_not_followed(serve: Serve) -> None:
+    target = serve(CREATED)
+    assert type(failed(serve(Answer(307, {}, {"Location": f"{target.url}/elsewhere"})))) is AmbiguousError
+    assert target.requests == []
+
+
+def test_a_kept_connection_that_the_server_closed_is_replaced(serve: Serve) -> None:
+    server = serve(Answer(201, CREATED.body, {"Connection": "close"}))
+    one = provider(server.url)
+    for _ in range(3):
+        one.send(outbound())
+    one.close()
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize(
+    "text", ["+15005550123", "15005550123", "+1 500 555 0123", "+1 (500) 555-0123", "1500.555.0123", "+1500555XXXX"]
+)
+def test_no_number_appears_in_an_error_however_it_is_written(serve: Serve, text: str) -> None:
+    error = failed(serve(refused(400, 21211, f"Invalid 'To' Phone Number: {text}")))
+    assert "Invalid 'To' Phone Number: <number>" in str(error)
+    assert "555" not in error.message
+
+
+def test_the_secret_appears_in_no_error(serve: Serve) -> None:
+    for answer in (refused(401, 20003), HANG):
+        assert "secret" not in str(failed(serve(answer), timeout=0.3))
+
+
+def test_the_request_says_what_was_meant(serve: Serve) -> None:
+    server = serve(CREATED)
+    one = provider(server.url, status_callback="https://example.org/twilio")
+    receipt = one.send(outbound(time_to_live=timedelta(minutes=5)))
+    one.close()
+    assert receipt.provider_message_id == "SM42"
+    [request] = server.requests
+    assert request.path == "/2010-04-01/Accounts/AC1/Messages.json"
+    assert request.headers["authorization"].startswith("Basic ")
+    assert form(request) == {
+        "To": ["+15005550123"],
+        "From": ["+15005550006"],
+        "Body": ["Hello"],
+        "StatusCallback": ["https://example.org/twilio"],
+        "ValidityPeriod": ["300"],
+    }
+
+
+def test_a_messaging_service_picks_the_number(serve: Serve) -> None:
+    server = serve(CREATED)
+    one = provider(server.url, sender=SERVICE)
+    one.send(outbound())
+    one.close()
+    sent = form(server.requests[0])
+    assert sent["MessagingServiceSid"] == [SERVICE]
+    assert "From" not in sent
+
+
+@pytest.mark.parametrize(
+    ("time_to_live", "period"),
+    [
+        (None, None),
+        (timedelta(0), "1"),
+        (timedelta(seconds=-5), "1"),
+        (timedelta(seconds=90, microseconds=500), "90"),
+        (timedelta(hours=10), "36000"),
+        (timedelta(days=30), "36000"),
+    ],
+)
+def test_the_expiry_becomes_a_validity_period_that_twilio_takes(
+    serve: Serve, time_to_live: timedelta | None, period: str | None
+) -> None:
+    server = serve(CREATED)
+    one = provider(server.url)
+    one.send(outbound(time_to_live=time_to_live))
+    one.close()
+    assert form(server.requests[0]).get("ValidityPeriod") == ([period] if period is not None else None)
+
+
+def test_the_environment_decides_nothing(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TWILIO_EDGE", "sydney")
+    monkeypatch.setenv("TWILIO_ACCOUNT_SID", "ACother")
+    server = serve(CREATED)
+    one = provider(server.url)
+    one.send(outbound())
+    one.close()
+    assert server.requests[0].path == "/2010-04-01/Accounts/AC1/Messages.json"
+
+
+def test_nothing_personal_is_logged(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        failed(serve(refused(400, 21211, "+15005550123")))
+    assert "5550123" not in caplog.text
+    assert "Hello" not in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_another_channels_content_is_a_mistake_of_ours() -> None:
+    with pytest.raises(TypeError):
+        provider("http://127.0.0.1:1").send(outbound(content=EmailContent(subject="s", text="t")))
+
+
+GOOD = {"ACCOUNT_SID": "AC1", "AUTH_TOKEN": "secret", "SENDER": "+15005550006"}
+
+
+def environment(**changed: str) -> dict[str, str]:
+    return {f"TIDINGS_TWILIO_{name}": value for name, value in {**GOOD, **changed}.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ACCOUNT_SID", "SK1"),
+        ("ACCOUNT_SID", ""),
+        ("AUTH_TOKEN", "a secret with spaces"),
+        ("SENDER", "a name that is too long"),
+        ("URL", "ftp://host"),
+        ("URL", "https://host/path"),
+        ("TIMEOUT", "0"),
+        ("STATUS_CALLBACK", "example.org"),
+    ],
+)
+def test_a_wrong_setting_stops_the_start_with_one_line_that_names_it(name: str, value: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^TIDINGS_TWILIO_{name}: .+") as raised:
+        load(TwilioSettings, environment(**{name: value}))
+    assert "\n" not in str(raised.value)
+    assert "a secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("sender", ["+15005550006", "12345", SERVICE, "Shop & Co"])
+def test_every_kind_of_sender_is_taken(sender: str) -> None:
+    assert load(TwilioSettings, environment(SENDER=sender)).sender == sender
+
+
+def test_the_secret_does_not_show() -> None:
+    assert "secret" not in repr(load(TwilioSettings, environment()))
+    assert "secret" not in json.dumps(str(load(TwilioSettings, environment())))

@@ -1,0 +1,104 @@
+"""An application and an operator in one: they call a stack's API and wait for what becomes of their notifications."""
+
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+from local.stack import direct
+
+ENDS = ("sent", "failed", "unknown", "canceled", "expired")
+WITHIN = 60.0  # seconds; everything is far quicker, unless the machine is busy with something else
+
+T = TypeVar("T")
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    status: int
+    body: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caller:
+    url: str
+    ops_url: str
+    key: str
+    recipients: set[str] = field(default_factory=set, repr=False)  # all that were ever named: personal data
+
+    def ask(self, url: str, body: object = None, **headers: str) -> Answer:
+        """POST the body, or GET."""
+        request = urllib.request.Request(
+            url,
+            data=json.dumps(body).encode() if body is not None else None,
+            headers={"authorization": f"Bearer {self.key}", "content-type": "application/json", **headers},
+        )
+        try:
+            with direct.ask(request, timeout=WITHIN) as answer:
+                return Answer(status=answer.status, body=json.load(answer))
+        except urllib.error.HTTPError as error:
+            with error:
+                return Answer(status=error.code, body=json.load(error))
+
+    def post(self, notification: Json, **headers: str) -> str:
+        """Hand it in; its id."""
+        self._note(notification)
+        answer = self.ask(f"{self.url}/v1/notifications", notification, **headers)
+        assert answer.status == 202, answer
+        return str(answer.body["id"])
+
+    def post_all(self, notifications: Sequence[Json]) -> list[str]:
+        """Hand them in as one array; their ids, in order."""
+        for notification in notifications:
+            self._note(notification)
+        answer = self.ask(f"{self.url}/v1/notifications", notifications)
+        assert answer.status == 202, answer
+        return [str(result["id"]) for result in answer.body["results"]]
+
+    def get(self, id: str) -> Json:
+        answer = self.ask(f"{self.url}/v1/notifications/{id}")
+        assert answer.status == 200, answer
+        return dict(answer.body)
+
+    def listed(self, **query: str | int) -> list[Json]:
+        """Every page of the list."""
+        found: list[Json] = []
+        while True:
+            page = self.ask(f"{self.url}/v1/notifications?{urlencode({'limit': 200, **query})}").body
+            found += page["notifications"]
+            if "next_cursor" not in page:
+                return found
+            query["cursor"] = page["next_cursor"]
+
+    def cancel(self, id: str) -> Answer:
+        return self.ask(f"{self.url}/v1/notifications/{id}/cancel", {})
+
+    def dead_letters(self, **query: str | int) -> list[Json]:
+        return list(self.ask(f"{self.ops_url}/v1/dead-letters?{urlencode(query)}").body["notifications"])
+
+    def replay(self, **which: Any) -> Json:
+        answer = self.ask(f"{self.ops_url}/v1/dead-letters/replay", which)
+        assert answer.status == 200, answer
+        return dict(answer.body)
+
+    def ended(self, id: str) -> Json:
+        """The notification, once it has come to an end."""
+        return wait_for(lambda: self.get(id), lambda found: found["status"] in ENDS)
+
+    def _note(self, notification: Json) -> None:
+        recipient = notification["recipient"]
+        self.recipients.update(recipient.values() if isinstance(recipient, dict) else [recipient])
+
+
+def wait_for(look: Callable[[], T], right: Callable[[T], bool] = bool, *, within: float = WITHIN) -> T:
+    """What `look` sees, once it is right. Fail, and show the last look, when the time is up."""
+    deadline = time.monotonic() + within
+    while not right(seen := look()):
+        assert time.monotonic() < deadline, f"not within {within:g} s; last seen: {seen!r}"
+        time.sleep(0.05)
+    return seen

@@ -1,0 +1,535 @@
+"""The command `tidings` as a real process, against a real replay function process."""
+
+import contextlib
+import http.server
+import json
+import os
+import pty
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pytest
+from tidings.adapters.database import Database, DatabaseSettings
+from tidings.adapters.sql import SqlStore
+from tidings.envelope import Message
+from tidings.errors import AmbiguousError, DeliveryError, PermanentError
+from tidings.keys import Scope, new_key
+from tidings.notification import Notification, Status, new_id
+from tidings.ports import Settlement
+
+ROOT = Path(__file__).parents[2]
+TENANTS = 40  # each test is a tenant of its own
+WITHIN = 30.0  # seconds to start, to stop and to answer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.out)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operator:
+    """One tenant's operator, in a working folder that is empty at first."""
+
+    folder: Path
+    tenant: str
+    settings: Mapping[str, str]
+    store: SqlStore
+    database_url: str
+
+    def run(self, *arguments: str, settings: Mapping[str, str] | None = None) -> Answer:
+        done = subprocess.run(
+            _command(arguments),
+            cwd=self.folder,
+            env=_environment(self.settings if settings is None else settings),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=WITHIN,
+            check=False,
+        )
+        return Answer(code=done.returncode, out=done.stdout, err=done.stderr)
+
+    def on_a_terminal(self, *arguments: str, typed: str) -> Answer:
+        """With a terminal to ask on. `out` holds both streams, as a person sees them."""
+        ours, theirs = pty.openpty()
+        try:
+            process = subprocess.Popen(
+                _command(arguments),
+                cwd=self.folder,
+                env=_environment(self.settings),
+                stdin=theirs,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            os.write(ours, typed.encode())
+            out, _ = process.communicate(timeout=WITHIN)
+            return Answer(code=process.returncode, out=out, err="")
+        finally:
+            os.close(ours)
+            os.close(theirs)
+
+    def dead(self, error: DeliveryError, *, recipient: str = "+15005550009", count: int = 1) -> list[str]:
+        """Rows whose one attempt ended so: failed, or unknown where the end was ambiguous."""
+        status = Status.UNKNOWN if isinstance(error, AmbiguousError) else Status.FAILED
+        rows = [self._row(recipient) for _ in range(count)]
+        self.store.insert(rows)
+        claims = self.store.claim(
+            [Message(id=row.id, channel="sms", generation=1) for row in rows], timedelta(minutes=1)
+        )
+        self.store.settle(
+            claims,
+            [Settlement(notification=row, status=status, provider="twilio", error=error) for row in claims.acquired],
+        )
+        return [row.id for row in rows]
+
+    def never_queued(self) -> str:
+        """A row that was committed a minute ago, just before its intake died."""
+        earlier = SqlStore(
+            Database(
+                DatabaseSettings(database_url=self.database_url), clock=lambda: datetime.now(UTC) - timedelta(minutes=1)
+            )
+        )
+        row = self._row("+15005550010")
+        earlier.insert([row])
+        earlier.close()
+        return row.id
+
+    def now(self, id: str) -> Notification:
+        found = self.store.get(self.tenant, id)
+        assert found is not None
+        return found
+
+    def _row(self, recipient: str) -> Notification:
+        now = datetime.now(UTC)
+        return Notification(
+            id=new_id(now),
+            tenant=self.tenant,
+            channel="sms",
+            recipient=recipient,
+            content='{"text": "Hello"}',
+            created_at=now,
+            updated_at=now,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    url: str
+    database_url: str
+    store: SqlStore
+    operators: Iterator[tuple[str, str]]  # a tenant and its key
+
+
+@pytest.fixture(scope="module")
+def replay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replay]:
+    folder = tmp_path_factory.mktemp("replay")
+    database_url = f"sqlite:///{folder}/tidings.db"
+    made = {f"t{number}": new_key(f"t{number}", list(Scope)) for number in range(TENANTS)}
+    settings = {
+        "TIDINGS_DATABASE_URL": database_url,
+        "TIDINGS_API_KEYS": " ".join(str(kept) for _, kept in made.values()),
+    }
+    subprocess.run(
+        [sys.executable, "-m", "tidings.migrate"],
+        cwd=ROOT,
+        env=_environment(settings),
+        check=True,
+        capture_output=True,
+        timeout=WITHIN,
+    )
+    store = SqlStore(Database(DatabaseSettings(database_url=database_url)))
+    with _function(settings, folder / "replay.log") as url:
+        operators = iter([(tenant, key) for tenant, (key, _) in made.items()])
+        yield Replay(url=url, database_url=database_url, store=store, operators=operators)
+    store.close()
+
+
+@pytest.fixture
+def operator(replay: Replay, tmp_path: Path) -> Operator:
+    tenant, key = next(replay.operators)
+    return Operator(
+        folder=tmp_path,
+        tenant=tenant,
+        settings={"TIDINGS_OPS_URL": replay.url, "TIDINGS_API_KEY": key},
+        store=replay.store,
+        database_url=replay.database_url,
+    )
+
+
+@contextlib.contextmanager
+def _function(settings: Mapping[str, str], log: Path) -> Iterator[str]:
+    """The replay function as a process of its own; its URL, once it answers."""
+    port = _free_port()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "local.function", "replay", "--port", str(port)],
+            cwd=ROOT,
+            env=_environment(settings),
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + WITHIN
+        while not _answers(url):
+            assert process.poll() is None, f"the replay function ended:\n{log.read_text()}"
+            assert time.monotonic() < deadline, f"the replay function did not start:\n{log.read_text()}"
+            time.sleep(0.05)
+        yield url
+    finally:
+        process.terminate()
+        try:
+            process.wait(WITHIN)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urlopen(f"{url}/healthz", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except (URLError, OSError):
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _command(arguments: Sequence[str]) -> list[str]:
+    return [sys.executable, "-m", "tidings.cli", *arguments]
+
+
+def _environment(settings: Mapping[str, str]) -> dict[str, str]:
+    mine = {name: value for name, value in os.environ.items() if not name.startswith("TIDINGS_")}
+    return {**mine, **settings}
+
+
+NO_MOBILE = PermanentError("21614", "not a mobile number")
+OPTED_OUT = PermanentError("21610", "opted out")
+TIMED_OUT = AmbiguousError("timeout", "no answer")
+
+
+# --- dead letters -----------------------------------------------------------------------------------------------------
+
+
+def test_the_list_shows_each_dead_letter_with_its_reason_in_aligned_columns(operator: Operator) -> None:
+    (failed,) = operator.dead(NO_MOBILE)
+    (unknown,) = operator.dead(TIMED_OUT, recipient="+4915112345678")
+    answer = operator.run("dead", "list")
+    assert (answer.code, answer.err) == (0, "")
+    head, first, second = answer.out.splitlines()
+    assert first.startswith(unknown)
+    assert second.startswith(failed)
+    for column, cells in {
+        "STATUS": ("unknown", "failed"),
+        "RECIPIENT": ("+4915112345678", "+15005550009"),
+        "CODE": ("timeout", "21614"),
+        "REASON": ("no answer", "not a mobile number"),
+    }.items():
+        at = head.index(column)
+        assert first[at:].startswith(cells[0])
+        assert second[at:].startswith(cells[1])
+
+
+def test_every_filter_narrows_the_list(operator: Operator) -> None:
+    (failed,) = operator.dead(NO_MOBILE)
+    (opted_out,) = operator.dead(OPTED_OUT)
+    (unknown,) = operator.dead(TIMED_OUT)
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+
+    def listed(*filters: str) -> list[str]:
+        return [item["id"] for item in operator.run("dead", "list", "--json", *filters).document["notifications"]]
+
+    assert listed() == [unknown, opted_out, failed]
+    assert listed("--status", "failed") == [opted_out, failed]
+    assert listed("--code", "21614") == [failed]
+    assert listed("--channel", "sms", "--limit", "2") == [unknown, opted_out]
+    assert listed("--channel", "email") == []
+    assert listed("--since", tomorrow) == []
+    assert listed("--until", tomorrow) == [unknown, opted_out, failed]
+
+
+def test_a_list_that_is_longer_than_a_page_of_the_api_is_whole(operator: Operator) -> None:
+    ids = operator.dead(NO_MOBILE, count=203)
+    answer = operator.run("dead", "list", "--json", "--limit", "500")
+    assert sorted(item["id"] for item in answer.document["notifications"]) == sorted(ids)
+
+
+def test_a_list_that_was_cut_says_so(operator: Operator) -> None:
+    operator.dead(NO_MOBILE, count=3)
+    answer = operator.run("dead", "list", "--limit", "2")
+    assert len(answer.out.splitlines()) == 3
+    assert "There are more" in answer.err
+
+
+def test_an_empty_list_says_so(operator: Operator) -> None:
+    answer = operator.run("dead", "list")
+    assert (answer.code, answer.out) == (0, "No dead letters match.\n")
+
+
+def test_what_a_provider_wrote_cannot_drive_the_terminal(operator: Operator) -> None:
+    operator.dead(PermanentError("x", "red \x1b[31m\nand a second line"))
+    answer = operator.run("dead", "list")
+    assert "\x1b" not in answer.out
+    assert len(answer.out.splitlines()) == 2
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(operator: Operator) -> None:
+    operator.dead(NO_MOBILE, count=200)
+    pipe = f"{' '.join(_command(['dead', 'list', '--json', '--limit', '200']))} | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", pipe],
+        cwd=operator.folder,
+        env=_environment(operator.settings),
+        capture_output=True,
+        text=True,
+        timeout=WITHIN,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "{\n", "")
+
+
+# --- replay -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_counts_and_changes_nothing(operator: Operator) -> None:
+    (failed,) = operator.dead(NO_MOBILE)
+    (unknown,) = operator.dead(TIMED_OUT)
+    answer = operator.run("dead", "replay", "--dry-run")
+    assert answer.code == 0
+    assert answer.out.startswith("2 would be replayed.\n1 of them may double")
+    assert failed in answer.out
+    assert operator.now(failed).status is Status.FAILED
+    assert operator.now(unknown).status is Status.UNKNOWN
+
+
+def test_a_dry_run_says_where_the_limit_cuts(operator: Operator) -> None:
+    operator.dead(NO_MOBILE, count=3)
+    answer = operator.run("dead", "replay", "--dry-run", "--limit", "2")
+    assert answer.out.startswith("3 match; the 2 oldest would be replayed")
+
+
+def test_replay_sets_back_what_was_named_and_nothing_else(operator: Operator) -> None:
+    first, second, third = operator.dead(NO_MOBILE, count=3)
+    answer = operator.run("dead", "replay", first, second, "--yes")
+    assert (answer.code, answer.out, answer.err) == (0, "2 replayed.\n", "")
+    assert [operator.now(id).status for id in (first, second, third)] == [Status.PENDING, Status.PENDING, Status.FAILED]
+    assert operator.now(first).generation == 2
+
+
+def test_replay_by_filter_keeps_to_the_filter_and_the_limit_oldest_first(operator: Operator) -> None:
+    (opted_out,) = operator.dead(OPTED_OUT)
+    oldest, newer = operator.dead(NO_MOBILE)[0], operator.dead(NO_MOBILE)[0]
+    answer = operator.run("dead", "replay", "--code", "21614", "--limit", "1", "--yes", "--json")
+    assert answer.document["ids"] == [oldest]
+    assert [operator.now(id).status for id in (opted_out, newer)] == [Status.FAILED, Status.FAILED]
+
+
+def test_a_second_replay_of_the_same_ids_does_nothing_and_says_so(operator: Operator) -> None:
+    (failed,) = operator.dead(NO_MOBILE)
+    operator.run("dead", "replay", failed, "--yes")
+    answer = operator.run("dead", "replay", failed, "--yes")
+    assert answer.code == 0
+    assert answer.out.startswith("0 replayed.\n1 of the ids given match no dead letter")
+    assert operator.now(failed).generation == 2
+
+
+def test_a_rate_spreads_the_replay_over_seconds(operator: Operator) -> None:
+    operator.dead(NO_MOBILE, count=3)
+    answer = operator.run("dead", "replay", "--rate", "1", "--yes")
+    assert answer.code == 0
+    assert answer.out.startswith("3 replayed, 1 of them queued at once")
+
+
+def test_without_a_terminal_replay_refuses_and_names_yes(operator: Operator) -> None:
+    (failed,) = operator.dead(NO_MOBILE)
+    answer = operator.run("dead", "replay")
+    assert (answer.code, answer.out) == (2, "")
+    assert "--yes" in answer.err
+    assert operator.now(failed).status is Status.FAILED
+
+
+@pytest.mark.parametrize(("typed", "status"), [("y\n", Status.PENDING), ("n\n", Status.FAILED), ("\n", Status.FAILED)])
+def test_on_a_terminal_replay_shows_the_count_and_asks(operator: Operator, typed: str, status: Status) -> None:
+    (failed,) = operator.dead(NO_MOBILE)
+    answer = operator.on_a_terminal("dead", "replay", typed=typed)
+    assert answer.code == 0
+    assert "1 would be replayed." in answer.out
+    assert "Replay? [y/N]" in answer.out
+    assert operator.now(failed).status is status
+
+
+# --- sweep and keys ---------------------------------------------------------------------------------------------------
+
+
+def test_sweep_queues_what_was_never_queued(operator: Operator) -> None:
+    id = operator.never_queued()
+    answer = operator.run("sweep")
+    assert answer.code == 0
+    assert re.search(r"^published +[1-9]", answer.out, re.MULTILINE)
+    assert operator.now(id).queued_at is not None
+
+
+def test_sweep_as_json_has_every_count(operator: Operator) -> None:
+    counts = operator.run("sweep", "--json").document
+    assert set(counts) == {"published", "waiting", "abandoned", "lettered", "expired"}
+
+
+def test_a_created_key_opens_what_its_scope_says_and_no_more(operator: Operator, tmp_path: Path) -> None:
+    send = operator.run("keys", "create", "shop", "send", "--json", settings={}).document
+    both = operator.run("keys", "create", "shop", "send", "operate", settings={})
+    key, kept = (line.strip() for line in both.out.splitlines() if line.startswith(" "))
+    settings = {"TIDINGS_DATABASE_URL": operator.database_url, "TIDINGS_API_KEYS": f"{send['api_keys']} {kept}"}
+    with _function(settings, tmp_path / "replay.log") as url:
+        assert operator.run("dead", "list", "--ops-url", url, "--api-key", key).code == 0
+        refused = operator.run("dead", "list", "--ops-url", url, "--api-key", send["key"])
+    assert refused.code == 1
+    assert "403" in refused.err
+    assert "scope operate" in refused.err
+
+
+def test_a_key_for_a_tenant_that_cannot_be_named_is_not_made(operator: Operator) -> None:
+    answer = operator.run("keys", "create", "The Shop", "send")
+    assert (answer.code, answer.out) == (2, "")
+    assert "TENANT" in answer.err
+
+
+# --- settings ---------------------------------------------------------------------------------------------------------
+
+
+def test_settings_come_from_the_flags_else_the_environment_else_the_file(operator: Operator) -> None:
+    (operator.folder / ".tidings").mkdir()
+    lines = [f"{name}={value}" for name, value in operator.settings.items()]
+    (operator.folder / ".tidings/env").write_text("# local/up\n" + "\n".join(lines) + "\n")
+    wrong = {"TIDINGS_API_KEY": "wrong"}
+    assert operator.run("dead", "list", settings={}).code == 0
+    assert operator.run("dead", "list", settings={"TIDINGS_API_KEY": ""}).code == 0
+    assert operator.run("dead", "list", settings=wrong).code == 1
+    assert operator.run("dead", "list", "--api-key", operator.settings["TIDINGS_API_KEY"], settings=wrong).code == 0
+
+
+def test_a_missing_setting_is_named_in_one_line(operator: Operator) -> None:
+    answer = operator.run("sweep", settings={"TIDINGS_API_KEY": "key"})
+    assert answer.code == 2
+    assert answer.err.startswith("tidings: TIDINGS_OPS_URL: is not set (")
+    assert answer.err.count("\n") == 1
+
+
+def test_the_help_names_the_settings_the_file_and_the_exit_codes(operator: Operator) -> None:
+    said = operator.run("--help", settings={}).out
+    for word in ("TIDINGS_OPS_URL", "TIDINGS_API_KEY", ".tidings/env", "exit codes"):
+        assert word in said
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["dead"],
+        ["dead", "list", "--limit", "0"],
+        ["dead", "list", "--limit", "many"],
+        ["dead", "list", "--channel", "emial"],
+        ["dead", "list", "--status", "sent"],
+        ["keys", "create", "shop", "everything"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_ends_with_2(operator: Operator, arguments: list[str]) -> None:
+    assert operator.run(*arguments).code == 2
+
+
+# --- a server that does not do it -------------------------------------------------------------------------------------
+
+
+def _says(answer: Answer, code: int, *words: str) -> None:
+    """One line on stderr with these words, and nothing on stdout."""
+    assert answer.code == code
+    assert answer.out == ""
+    assert answer.err.startswith("tidings: ")
+    assert answer.err.count("\n") == 1
+    for word in words:
+        assert word in answer.err
+
+
+def test_a_key_that_is_not_valid_is_told_with_the_setting(operator: Operator) -> None:
+    _says(operator.run("dead", "list", "--api-key", "tdg_unknown"), 1, "401", "TIDINGS_API_KEY")
+
+
+def test_what_the_server_finds_wrong_is_told_by_field(operator: Operator) -> None:
+    _says(operator.run("dead", "list", "--since", "yesterday"), 1, "422", "since")
+    _says(operator.run("dead", "replay", "no-id", "--yes"), 1, "422", "ids.0")
+
+
+def test_a_server_that_is_not_there_ends_with_3_and_its_address(operator: Operator) -> None:
+    url = f"http://127.0.0.1:{_free_port()}"
+    _says(operator.run("sweep", "--ops-url", url), 3, url, "TIDINGS_OPS_URL")
+
+
+def test_a_database_that_is_down_is_told_with_when_to_try_again(operator: Operator, tmp_path: Path) -> None:
+    key, kept = new_key("shop", [Scope.OPERATE])
+    down = f"mysql+pymysql://nobody:nothing@127.0.0.1:{_free_port()}/tidings"
+    settings = {"TIDINGS_DATABASE_URL": down, "TIDINGS_API_KEYS": str(kept)}
+    with _function(settings, tmp_path / "replay.log") as url:
+        answer = operator.run("dead", "list", "--ops-url", url, "--api-key", key)
+    _says(answer, 1, "503", "database", "try again in 2 s")
+
+
+class _Elsewhere(http.server.BaseHTTPRequestHandler):
+    """Some web server that is no Tidings: a page, and a redirect."""
+
+    def do_GET(self) -> None:
+        self.server.seen.append(self.path)  # type: ignore[attr-defined]
+        redirects = not self.path.startswith("/page") and not self.path.startswith("/target")
+        self.send_response(302 if redirects else 200)
+        if redirects:
+            self.send_header("location", "/target")
+        self.end_headers()
+        self.wfile.write(b"<html>")
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[http.server.HTTPServer]:
+    with http.server.HTTPServer(("127.0.0.1", 0), _Elsewhere) as server:
+        server.seen = []  # type: ignore[attr-defined]
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_a_web_page_in_its_place_is_told_apart(operator: Operator, elsewhere: http.server.HTTPServer) -> None:
+    url = f"http://127.0.0.1:{elsewhere.server_port}/page"
+    _says(operator.run("dead", "list", "--ops-url", url), 1, "no Tidings", "TIDINGS_OPS_URL")
+
+
+def test_the_key_does_not_follow_a_redirect(operator: Operator, elsewhere: http.server.HTTPServer) -> None:
+    url = f"http://127.0.0.1:{elsewhere.server_port}"
+    _says(operator.run("dead", "list", "--ops-url", url), 1, "302")
+    assert elsewhere.seen == ["/v1/dead-letters?limit=50"]  # type: ignore[attr-defined]
