@@ -1,6 +1,7 @@
 """`local/up`: everything on this machine, one notification delivered on every channel, and where to look next."""
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
@@ -11,14 +12,16 @@ from local.services.process import ServiceError, tail
 from local.stack import demo
 from local.stack.stack import Options, Stack, running
 
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
 
 class Stop(Exception):
-    """Ctrl-C or SIGTERM."""
+    """Ctrl-C, SIGTERM, or the terminal was closed."""
 
 
 def main() -> int:
     options = _options()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in ENDING:
         signal.signal(number, _stop)
     begun = time.monotonic()
     try:
@@ -33,7 +36,8 @@ def main() -> int:
             _print(stack, sent=sent)
             return _watch(stack)
     except Stop:
-        print("stopped.", flush=True)
+        with contextlib.suppress(OSError):
+            print("stopped.", flush=True)
         return 0
     except ServiceError as error:
         print(f"local/up: {error}", file=sys.stderr)
@@ -60,9 +64,10 @@ def _options() -> Options:
 
 
 def _stop(*_: object) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in ENDING:
         signal.signal(number, signal.SIG_IGN)  # once is enough: what is under way is finished
-    print("\nstopping ...", flush=True)
+    with contextlib.suppress(OSError):  # nobody reads a closed terminal
+        os.write(sys.stdout.fileno(), b"\nstopping ...\n")  # print may be under way
     raise Stop
 
 

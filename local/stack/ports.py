@@ -1,4 +1,4 @@
-"""Which port each part listens on: nine in a row, or any that are free."""
+"""Which port each part listens on: in a row, or any that are free."""
 
 import socket
 from collections.abc import Sequence

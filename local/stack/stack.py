@@ -76,7 +76,8 @@ def running(options: Options) -> Iterator[Stack]:
     state = State(options.state)
     state.prepare()
     with contextlib.ExitStack() as stack:
-        lock = stack.enter_context(locked(state.folder / "lock", timedelta(seconds=2)))
+        # A stack that lost its owner a moment ago may still be ending.
+        lock = stack.enter_context(locked(state.folder / "lock", timedelta(seconds=5)))
         stack.callback(state.env_file.unlink, missing_ok=True)
         state.env_file.unlink(missing_ok=True)  # of a stack that was killed
         ports = Ports.plan(options.first_port, CHANNELS)

@@ -141,7 +141,9 @@ def test_a_dead_letter_keeps_its_reason(broker: Broker) -> None:
 
 
 def test_what_cannot_be_read_is_parked_as_it_came(broker: Broker) -> None:
-    broker.publish([Outgoing(to=topology.parking(), raw=b"\x00\xff garbage", headers={"tidings-reason": "none of ours"})])
+    broker.publish(
+        [Outgoing(to=topology.parking(), raw=b"\x00\xff garbage", headers={"tidings-reason": "none of ours"})]
+    )
     with consuming(broker, [topology.PARKING]) as consumer:
         (item,) = received(consumer, 1)
     assert item.body == b"\x00\xff garbage"

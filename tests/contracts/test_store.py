@@ -227,7 +227,9 @@ def test_a_recipient_that_can_take_nothing_more_is_recorded(store: SqlStore, clo
     store.settle(claims, [Settlement(notification=row, status=Status.FAILED, error=error) for row in claims.acquired])
     with store.database.engine.connect() as connection:
         rows = connection.execute(select(suppressions)).all()
-    assert [(row.tenant, row.recipient, row.reason) for row in rows] == [("acme", "gone@example.com", "mailbox_unknown")]
+    assert [(row.tenant, row.recipient, row.reason) for row in rows] == [
+        ("acme", "gone@example.com", "mailbox_unknown")
+    ]
 
 
 # --- sweep ------------------------------------------------------------------------------------------------------------
@@ -307,7 +309,9 @@ def test_a_dead_letter_that_is_owed_is_found_until_it_is_confirmed(store: SqlSto
 # --- replay and cancel ------------------------------------------------------------------------------------------------
 
 
-def failed(store: SqlStore, clock: TestClock, count: int = 1, code: str = "550", **changes: object) -> list[Notification]:
+def failed(
+    store: SqlStore, clock: TestClock, count: int = 1, code: str = "550", **changes: object
+) -> list[Notification]:
     claims = claimed(store, inserted(store, clock, count, **changes))
     error = PermanentError(code, "no")
     store.settle(claims, [Settlement(notification=row, status=Status.FAILED, error=error) for row in claims.acquired])

@@ -27,13 +27,10 @@ from tests.functions.served import ROOT, TRIGGER_TOKEN, Caller, Keys, Lines, int
 
 @pytest.fixture(scope="session")
 def keys() -> Keys:
-    made = [
-        new_key("acme", [Scope.SEND]),
-        new_key("acme", [Scope.OPERATE]),
-        new_key("acme", list(Scope)),
-        new_key("globex", list(Scope)),
-    ]
-    return Keys(*(key for key, _ in made), kept=tuple(kept for _, kept in made))
+    send, operate = new_key("acme", [Scope.SEND]), new_key("acme", [Scope.OPERATE])
+    both, other = new_key("acme", list(Scope)), new_key("globex", list(Scope))
+    kept = (send[1], operate[1], both[1], other[1])
+    return Keys(send=send[0], operate=operate[0], both=both[0], other=other[0], kept=kept)
 
 
 # --- a database -------------------------------------------------------------------------------------------------------

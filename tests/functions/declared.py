@@ -5,8 +5,7 @@ import re
 from functools import cache
 from typing import Any
 
-from jsonschema import Draft202012Validator, FormatChecker
-from jsonschema.protocols import Validator
+from jsonschema import Draft202012Validator, FormatChecker  # type: ignore[import-untyped]
 from tidings.web import Request, Response
 
 
@@ -43,7 +42,8 @@ class Declared:
         assert kind in responses[status]["content"], f"{kind} is not declared for {status} of {request.method} {path}"
         self._validator("responses", path, method, status, kind).validate(json.loads(response.body))
         self._check_headers(responses[status], response)
-        if status == "202" and len(request.body) < 20_000:
+        # An array may be accepted in part; a long one is too slow to hold against a schema.
+        if status == "202" and b'"error"' not in response.body and len(request.body) < 20_000:
             self._validator("requestBody", path, method, "", "application/json").validate(json.loads(request.body))
         self.seen.add((path, method, status))
 
@@ -53,7 +53,7 @@ class Declared:
         shown = set(response.headers) - {"content-type"}
         assert shown <= known, f"headers that are not declared: {sorted(shown - known)}"
 
-    def _made(self, part: str, path: str, method: str, status: str, kind: str) -> Validator:
+    def _made(self, part: str, path: str, method: str, status: str, kind: str) -> Any:
         operation = self.document["paths"][path][method]
         declared = operation[part][status] if status else operation[part]
         schema = {**declared["content"][kind]["schema"], "components": self.document["components"]}

@@ -4,6 +4,8 @@ It repeats what `tidings.adapters.schema` says today, on purpose: that module mo
 two together.
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import mysql
@@ -13,7 +15,7 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-ON_MYSQL = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
+ON_MYSQL: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
 
 
 def ascii_string(length: int) -> sa.types.TypeEngine[str]:
@@ -22,7 +24,7 @@ def ascii_string(length: int) -> sa.types.TypeEngine[str]:
     )
 
 
-def moment() -> sa.types.TypeEngine[object]:
+def moment() -> sa.types.TypeEngine[Any]:
     return sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
 
 

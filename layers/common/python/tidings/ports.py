@@ -241,6 +241,9 @@ class Store(Protocol):
     def revive(self, selection: Selection, limit: int, due_in: timedelta) -> Sequence[Notification]:
         """Set failed and unknown rows back to pending, one generation later, oldest first."""
 
+    def still_dead(self, messages: Sequence[Message]) -> Sequence[Message]:
+        """Those of these letters whose row is failed, in their generation."""
+
     def cancel(self, tenant: str, id: str) -> Notification | None:
         """Cancel it unless it is claimed or over. Answer the row as it then stands, or None if there is none."""
 

@@ -7,15 +7,19 @@ from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 
 from tidings import topology
-from tidings.errors import AmbiguousError, BrokerUnavailable
+from tidings.envelope import Message, parse
+from tidings.errors import AmbiguousError, BrokerUnavailable, Unreadable
 from tidings.notification import REPLAYABLE, Notification, Status
-from tidings.ports import Broker, Selection, Store
+from tidings.ports import Broker, Outgoing, Received, Selection, Store
 from tidings.settling import Settling, dead_letter, to_work
 
 log = logging.getLogger(__name__)
 
 PAGE = 500
 """Rows a transaction: enough to be fast, few enough that nobody waits for its locks."""
+
+DRAIN_WAIT = timedelta(seconds=0.5)
+"""How long a drain waits for the next letter before it takes the queue for empty."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +58,7 @@ class Replay:
         so nothing waits here and a crash of this process loses nothing."""
         dead = replace(selection, statuses=_replayable(selection))
         ids: list[str] = []
+        channels: set[str] = set()
         queued = second = 0
         while len(ids) < limit:
             page = min(limit - len(ids), PAGE if rate is None else rate)
@@ -65,9 +70,36 @@ class Replay:
                 queued += self._queue(revived)
             if rate is not None:
                 second += 1
+            channels.update(notification.channel for notification in revived)
             if len(revived) < page:
                 break
+        for channel in sorted(channels):
+            self.drain(channel, at_most=2 * len(ids) + PAGE)
         return Replayed(ids=ids, queued=queued)
+
+    def drain(self, channel: str, *, at_most: int) -> int:
+        """Drop the letters whose row was replayed or is gone, so that the dead-letter queue's depth tells the truth.
+
+        Looks at the oldest; a letter that still stands is published again before it is acknowledged, so none is lost.
+        Answers how many it dropped. A broker that fails leaves stale letters, which do no harm.
+        """
+        dropped = looked_at = 0
+        try:
+            consumer = self.broker.consume([topology.dead_queue(channel)])
+            try:
+                while looked_at < at_most and (batch := consumer.receive(PAGE, DRAIN_WAIT)):
+                    looked_at += len(batch)
+                    letters = {item.message_id: item for item in batch}
+                    standing = self.store.still_dead([_letter(item, channel) for item in batch])
+                    again = [letters[message.message_id] for message in standing]
+                    self.broker.publish([_republished(item, channel) for item in again])
+                    consumer.acknowledge(batch)
+                    dropped += len(batch) - len(again)
+            finally:
+                consumer.close()
+        except BrokerUnavailable as error:
+            log.warning("drain_stopped", extra={"channel": channel, "error": str(error)})
+        return dropped
 
     def _queue(self, notifications: Sequence[Notification]) -> int:
         try:
@@ -77,6 +109,18 @@ class Replay:
             return 0  # the rows are pending: the sweep publishes them
         self.store.mark_queued([notification.id for notification in notifications])
         return len(notifications)
+
+
+def _letter(item: Received, channel: str) -> Message:
+    try:
+        return parse(item.body, item.headers, channel)
+    except Unreadable:
+        return Message(id="", channel=channel, generation=0)  # no row has it: dropped
+
+
+def _republished(item: Received, channel: str) -> Outgoing:
+    reason = {name: str(value) for name, value in item.headers.items() if name.startswith("tidings-")}
+    return Outgoing(message=_letter(item, channel), to=topology.dead(channel), headers=reason)
 
 
 def _replayable(selection: Selection) -> Sequence[Status]:
@@ -130,7 +174,8 @@ class Sweep:
             settlements = [self.settling.decide(notification, lost) for notification in overdue.abandoned.acquired]
             self.settling.commit(overdue.abandoned, settlements)
         if overdue.unlettered:
-            self.broker.publish([dead_letter(notification, None) for notification in overdue.unlettered])
+            owed = [dead_letter(item, item.error_class, item.error_code) for item in overdue.unlettered]
+            self.broker.publish(owed)
             self.store.mark_lettered([notification.id for notification in overdue.unlettered])
         lost_messages, waiting = self._told_apart(overdue.wake)
         self.broker.publish([to_work(notification) for notification in lost_messages])

@@ -95,9 +95,12 @@ class Settling:
         again for want of a row, so this is worth waiting for, as long as the lease lasts.
         Raise StoreUnavailable or BrokerUnavailable; the batch then comes again, and finds what was written.
         """
-        unpublished = self._publish(
-            [dead_letter(s.notification, s.error) for s in settlements if s.status is Status.FAILED]
-        )
+        letters = [
+            dead_letter(s.notification, s.error.kind if s.error else None, s.error.code if s.error else None)
+            for s in settlements
+            if s.status is Status.FAILED
+        ]
+        unpublished = self._publish(letters)
         lost = self._settle(claims, settlements, letters_owed=unpublished is not None, within=within)
         for settlement in settlements:
             _log_settled(settlement, late=settlement in lost)
@@ -146,9 +149,9 @@ def to_work(notification: Notification) -> Outgoing:
     return Outgoing(message=wake_up(notification), to=topology.work(notification.channel, notification.priority))
 
 
-def dead_letter(notification: Notification, error: DeliveryError | None) -> Outgoing:
+def dead_letter(notification: Notification, error_class: str | None, code: str | None) -> Outgoing:
     """The reason is the class and the code; the vendor's words stay in the database."""
-    reason = {"tidings-class": error.kind, "tidings-code": error.code} if error is not None else {}
+    reason = {"tidings-class": error_class or "", "tidings-code": code or ""}
     return Outgoing(message=wake_up(notification), to=topology.dead(notification.channel), headers=reason)
 
 

@@ -93,6 +93,7 @@ class EmbeddedConsumer:
         self._queues = tuple(queues)
         self._visibility = visibility
         self._holder = uuid.uuid4().hex
+        self._mine: set[int] = set()
         self._woken = threading.Event()
 
     def receive(self, limit: int, wait: timedelta) -> Sequence[Received]:
@@ -101,6 +102,7 @@ class EmbeddedConsumer:
             found = _as_broker(self._look) if limit else set()
             for queue in self._queues:
                 if queue in found and (received := _as_broker(self._take, queue, limit)):
+                    self._mine.update(item.receipt for item in received)
                     return received  # type: ignore[no-any-return]
             left = deadline - time.monotonic()
             if left <= 0 or self._woken.wait(min(left, poll)):
@@ -152,7 +154,7 @@ class EmbeddedConsumer:
         ]
 
     def acknowledge(self, received: Iterable[Received]) -> None:
-        _as_broker(self._acknowledge, [item.receipt for item in received])
+        self._let_go(self._acknowledge, [item.receipt for item in received])
 
     @transaction
     def _acknowledge(self, connection: Connection, receipts: Sequence[int]) -> None:
@@ -160,19 +162,21 @@ class EmbeddedConsumer:
         connection.execute(delete(messages).where(m.seq.in_(receipts), m.holder == self._holder))
 
     def give_back(self, received: Iterable[Received]) -> None:
-        _as_broker(self._give_back, [item.receipt for item in received])
+        self._let_go(self._give_back, [item.receipt for item in received])
 
     @transaction
-    def _give_back(self, connection: Connection, receipts: Sequence[int] | None) -> None:
-        mine = update(messages).where(m.holder == self._holder)
-        if receipts is not None:
-            mine = mine.where(m.seq.in_(receipts))
-        connection.execute(mine.values(holder=None, visible_at=self.database.now(connection)))
+    def _give_back(self, connection: Connection, receipts: Sequence[int]) -> None:
+        ours = update(messages).where(m.seq.in_(receipts), m.holder == self._holder)
+        connection.execute(ours.values(holder=None, visible_at=self.database.now(connection)))
+
+    def _let_go(self, work: Any, receipts: Sequence[int]) -> None:
+        _as_broker(work, receipts)
+        self._mine.difference_update(receipts)
 
     def close(self) -> None:
         try:
-            self._give_back(None)
-        except StoreUnavailable:
+            self._let_go(self._give_back, sorted(self._mine))
+        except BrokerUnavailable:
             return  # they come again when their visibility runs out
 
 

@@ -9,6 +9,7 @@ from sqlalchemy.exc import DatabaseError
 
 from tidings.adapters.database import Database, reading
 from tidings.adapters.schema import events, notifications
+from tidings.envelope import Message
 from tidings.errors import StoreUnavailable
 from tidings.notification import Event, Notification, OnAmbiguous, Priority, Status, first_id
 from tidings.ports import Selection
@@ -60,6 +61,13 @@ class Reads:
     @reading
     def count(self, connection: Connection, selection: Selection) -> int:
         return connection.scalar(self.narrowed(select(func.count()).select_from(notifications), selection)) or 0
+
+    @reading
+    def still_dead(self, connection: Connection, messages: Sequence[Message]) -> Sequence[Message]:
+        ids = sorted({message.id for message in messages})
+        rows = connection.execute(select(n.id, n.generation).where(n.id.in_(ids), n.status == Status.FAILED))
+        dead = {(row.id, row.generation) for row in rows}
+        return [message for message in messages if (message.id, message.generation) in dead]
 
     @reading
     def check(self, connection: Connection) -> None:

@@ -1,0 +1,885 @@
+"""Intake over its Api: what is accepted, what is refused and in which words, and what is stored of it.
+
+Every answer here is also held against the OpenAPI document (tests/functions/declared.py).
+"""
+
+import asyncio
+import base64
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tidings import topology
+from tidings.envelope import Message
+from tidings.errors import StoreUnavailable
+from tidings.gather import Full
+from tidings.notification import Priority
+from tidings.wiring import Wiring
+
+from functions.intake.routes import idempotency_key
+from tests.functions.declared import Declared
+from tests.functions.served import Answer, Caller, Keys, Lines, intake_of, later, mail, process, push, sms, wired_to
+
+SEND = "/v1/notifications"
+RECIPIENTS = ("ada@example.com", "+15005550010", "device-1")
+
+
+def rows(file: Path, query: str = "SELECT * FROM notifications") -> list[dict[str, Any]]:
+    with closing(sqlite3.connect(file)) as connection:
+        connection.row_factory = sqlite3.Row
+        return [dict(row) for row in connection.execute(query)]
+
+
+def claimed(wiring: Wiring, id: str, channel: str = "email") -> None:
+    claims = wiring.store.claim([Message(id=id, channel=channel, generation=1)], timedelta(seconds=60))
+    assert len(claims.acquired) == 1
+
+
+# --- hand in ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [mail, sms, push])
+def test_an_accepted_notification_is_a_committed_row_and_a_queued_message(
+    intake: Caller, wiring: Wiring, database_file: Path, make: Any
+) -> None:
+    answer = intake("POST", SEND, make())
+    assert answer.status == 202
+    assert answer.body["status"] == "pending"
+    assert answer.headers["location"] == f"{SEND}/{answer.body['id']}"
+    (row,) = rows(database_file)
+    assert (row["id"], row["tenant"], row["status"]) == (answer.body["id"], "acme", "pending")
+    assert row["queued_at"] is not None
+    assert wiring.broker.depth(topology.work_queue(make()["channel"], Priority.NORMAL)) == 1
+
+
+def test_every_field_is_kept_and_shown_as_it_was_given(intake: Caller) -> None:
+    file = base64.b64encode(b"PDF").decode()
+    content = {
+        "subject": "Shipped ✓",
+        "text": "On its way",
+        "html": "<p>On its way</p>",
+        "from": "Shop <shop@example.com>",
+        "reply_to": "help@example.com",
+        "cc": ["b@example.com"],
+        "bcc": ["c@example.com"],
+        "headers": {"X-Order": "1234"},
+        "attachments": [{"filename": "a.pdf", "content_type": "application/pdf", "content": file}],
+    }
+    given = {
+        "send_at": "2999-01-01T00:00:00Z",
+        "priority": "high",
+        "on_ambiguous": "hold",
+        "max_attempts": 3,
+        "metadata": {"order": "1234", "who": "Zoë 🎁"},
+    }
+    given["send_at"], given["expires_at"] = later(hours=1), later(hours=2)
+    answer = intake("POST", SEND, mail(content=content, **given))
+    assert answer.status == 202
+    shown = intake("GET", answer.headers["location"]).body
+    assert shown["content"] == content
+    assert {name: shown[name] for name in ("priority", "on_ambiguous", "max_attempts", "metadata")} == {
+        name: given[name] for name in ("priority", "on_ambiguous", "max_attempts", "metadata")
+    }
+    assert shown["send_at"].endswith("Z")
+    assert shown["next_attempt_at"] == shown["send_at"]
+
+
+def test_high_priority_goes_to_a_queue_of_its_own(intake: Caller, wiring: Wiring) -> None:
+    intake("POST", SEND, sms(priority="high"))
+    assert wiring.broker.depth(topology.work_queue("sms", Priority.HIGH)) == 1
+    assert wiring.broker.depth(topology.work_queue("sms", Priority.NORMAL)) == 0
+
+
+def test_what_waits_for_its_time_is_stored_and_not_queued(intake: Caller, wiring: Wiring, database_file: Path) -> None:
+    intake("POST", SEND, sms(send_at=later(days=365)))
+    assert rows(database_file)[0]["queued_at"] is None
+    assert wiring.broker.depth(topology.work_queue("sms", Priority.NORMAL)) == 0
+
+
+def test_a_send_at_in_the_past_means_at_once(intake: Caller, wiring: Wiring) -> None:
+    assert intake("POST", SEND, sms(send_at=later(days=-1))).status == 202
+    assert wiring.broker.depth(topology.work_queue("sms", Priority.NORMAL)) == 1
+
+
+@pytest.mark.parametrize(
+    ("header", "kept"),
+    [
+        ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", True),
+        ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\nx: y", False),
+        ("none of ours", False),
+    ],
+)
+def test_only_a_real_trace_context_travels_along(intake: Caller, database_file: Path, header: str, kept: bool) -> None:
+    intake("POST", SEND, sms(), headers={"traceparent": header})
+    assert rows(database_file)[0]["traceparent"] == (header if kept else None)
+
+
+# --- arrays -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_thousand_are_accepted_in_one_array_and_keep_their_order(intake: Caller, database_file: Path) -> None:
+    items = [sms(metadata={"n": str(n)}) for n in range(1000)]
+    answer = intake("POST", SEND, items)
+    assert answer.status == 202
+    by_id = {row["id"]: json.loads(row["metadata"])["n"] for row in rows(database_file)}
+    assert [by_id[result["id"]] for result in answer.body["results"]] == [str(n) for n in range(1000)]
+
+
+@pytest.mark.parametrize("count", [0, 1001])
+def test_an_array_holds_1_to_1000(intake: Caller, database_file: Path, count: int) -> None:
+    answer = intake("POST", SEND, [sms()] * count)
+    assert answer.status == 422
+    assert answer.body["detail"] == f"An array holds 1 to 1000 notifications, not {count}."
+    assert rows(database_file) == []
+
+
+def test_a_bad_item_never_spoils_the_good_ones(intake: Caller, database_file: Path) -> None:
+    items = [sms(), sms(recipient="0800"), None, 7, mail(), {"channel": "fax"}, push(expires_at=later(days=-1))]
+    answer = intake("POST", SEND, items)
+    assert answer.status == 202
+    results = answer.body["results"]
+    assert [result.get("status", "error") for result in results] == [
+        *("pending", "error", "error", "error", "pending", "error", "error")
+    ]
+    assert {row["id"] for row in rows(database_file)} == {results[0]["id"], results[4]["id"]}
+    problem = results[1]["error"]
+    assert (problem["type"], problem["status"]) == ("about:blank", 422)
+    assert problem["errors"][0]["pointer"] == "#/1/recipient"
+    assert (problem["errors"][0]["field"], problem["errors"][0]["index"]) == ("recipient", 1)
+    pointers = [result["error"]["errors"][0]["pointer"] for result in results if "error" in result]
+    assert pointers == ["#/1/recipient", "#/2", "#/3", "#/5/channel", "#/6/expires_at"]
+
+
+def test_an_array_is_422_only_when_every_item_is_bad(intake: Caller, database_file: Path) -> None:
+    answer = intake("POST", SEND, [sms(recipient="0800"), None])
+    assert answer.status == 422
+    assert ["error" in result for result in answer.body["results"]] == [True, True]
+    assert rows(database_file) == []
+
+
+# --- what is refused, and in which words ------------------------------------------------------------------------------
+
+
+def content(make: Any, **changes: Any) -> Any:
+    """The notification with some of its content changed; None takes a field away."""
+    changed = {**make()["content"], **changes}
+    return make(content={name: value for name, value in changed.items() if value is not None})
+
+
+CONTROL = "must be one line: CR, LF and other control characters are not allowed here"
+NUMBER = "not an E.164 number: a plus sign, the country code and the number, digits only, like +15005550010"
+ZONE = "needs a time zone, like 2026-11-22T10:00:00Z"
+BASE64 = "content is not base64 (RFC 4648, with padding, in one line)"
+OWN = "is made by Tidings; use the field of that name where there is one"
+
+
+def attached(*contents: str, **more: Any) -> Any:
+    return content(mail, attachments=[{"filename": "a", "content": one, **more} for one in contents])
+
+
+REFUSED: list[tuple[str, Any, str, str]] = [
+    # what, body, pointer, detail (its beginning)
+    ("no channel", {"recipient": "x"}, "#/channel", "is required: one of email, sms, push"),
+    ("another channel", {"channel": "fax"}, "#/channel", "must be one of email, sms, push"),
+    ("a channel that is no string", {"channel": 3}, "#/channel", "must be one of email, sms, push"),
+    ("no recipient", {"channel": "sms", "content": {"text": "x"}}, "#/recipient", "is required"),
+    ("no content", {"channel": "sms", "recipient": "+15005550010"}, "#/content", "is required"),
+    ("content that is no object", sms(content="x"), "#/content", "must be an object"),
+    ("an unknown field", sms(colour="red"), "#/colour", "unknown field"),
+    ("an unknown field inside", content(mail, colour="red"), "#/content/colour", "unknown field"),
+    ("a field of another channel", content(sms, subject="x"), "#/content/subject", "unknown field"),
+    ("the name that Python has for from", content(mail, from_="a@example.com"), "#/content/from_", "unknown field"),
+    ("a pointer's own letters", sms(**{"a/b~c": 1}), "#/a~1b~0c", "unknown field"),
+    # email
+    ("an address without @", mail(recipient="ada"), "#/recipient", "not an email address: "),
+    ("an address without a domain", mail(recipient="ada@localhost"), "#/recipient", "not an email address: "),
+    ("two addresses", mail(recipient="a@example.com, b@example.com"), "#/recipient", "not an email address: "),
+    ("a name and an address", mail(recipient="Ada <ada@example.com>"), "#/recipient", "not an email address: "),
+    ("an address with CR LF", mail(recipient="ada@example.com\r\nBcc: b@example.com"), "#/recipient", CONTROL),
+    ("an address that is too long", mail(recipient="a" * 330 + "@example.com"), "#/recipient", "String should have at"),
+    ("a subject with LF", content(mail, subject="a\nBcc: b@example.com"), "#/content/subject", CONTROL),
+    ("a subject with CR", content(mail, subject="a\rb"), "#/content/subject", CONTROL),
+    ("a subject with NUL", content(mail, subject="a\0b"), "#/content/subject", CONTROL),
+    ("a subject with a line separator", content(mail, subject="a\u2028b"), "#/content/subject", CONTROL),
+    ("a subject with a vertical tab", content(mail, subject="a\vb"), "#/content/subject", CONTROL),
+    ("no subject", content(mail, subject=None), "#/content/subject", "is required"),
+    ("neither text nor html", content(mail, text=None), "#/content", "give text, html, or both"),
+    ("a from with LF", content(mail, **{"from": "A\n <a@example.com>"}), "#/content/from", CONTROL),
+    ("a from that is two", content(mail, **{"from": "a@example.com, B <b@example.com>"}), "#/content/from", "not one"),
+    ("a from with brackets", content(mail, **{"from": '"<x>" <b@example.com>'}), "#/content/from", "not one address"),
+    ("a reply-to that is none", content(mail, reply_to="x"), "#/content/reply_to", "not an email address: "),
+    ("a cc that is none", content(mail, cc=["a@example.com", "x"]), "#/content/cc/1", "not an email address: "),
+    ("a bcc that is no list", content(mail, bcc="a@example.com"), "#/content/bcc", "Input should be a valid"),
+    ("too many cc", content(mail, cc=["a@example.com"] * 51), "#/content/cc", "Tuple should have at most 50"),
+    ("a header with LF", content(mail, headers={"X-A": "a\nB: c"}), "#/content/headers/X-A", CONTROL),
+    ("a header with CR LF in its name", content(mail, headers={"X\r\nB": "c"}), "#/content/headers/X\r\nB", "not a he"),
+    ("a header with a colon in its name", content(mail, headers={"X:": "c"}), "#/content/headers/X:", "not a header"),
+    ("a header that is ours", content(mail, headers={"BCC": "x"}), "#/content/headers/BCC", f"the header BCC {OWN}"),
+    ("a header that is empty", content(mail, headers={"X-A": ""}), "#/content/headers/X-A", "String should have at le"),
+    ("a Resent header", content(mail, headers={"Resent-To": "x"}), "#/content/headers/Resent-To", "the header Resent"),
+    ("too many headers", content(mail, headers={f"X-{n}": "x" for n in range(21)}), "#/content/headers", "Dictionary"),
+    ("an attachment that is no base64", attached("!!"), "#/content/attachments/0", BASE64),
+    ("an attachment without padding", attached("YQ"), "#/content/attachments/0", BASE64),
+    ("an attachment in lines", attached("YWJj\nYWJj"), "#/content/attachments/0", BASE64),
+    ("an attachment that is not ASCII", attached("YWJj", "é"), "#/content/attachments/1", BASE64),
+    ("an attachment as multipart", attached("YQ==", content_type="multipart/mixed"), *(
+        "#/content/attachments/0/content_type",
+        "multipart/mixed cannot be attached; use application/octet-stream",
+    )),
+    ("an attachment of no type", attached("YQ==", content_type="pdf"), "#/content/attachments/0/content_type", "Strin"),
+    ("a file name with CR LF", attached("YQ==", filename="a\r\nb"), "#/content/attachments/0/filename", CONTROL),
+    ("too many attachments", attached(*["YQ=="] * 21), "#/content/attachments", "Tuple should have at most 20"),
+    ("attachments too large together", attached("YWFh" * 2_000_000, "YWFh" * 1_000_000), *(
+        "#/content",
+        "attachments are over 7340032 bytes together",
+    )),
+    # sms
+    ("a number without plus", sms(recipient="15005550010"), "#/recipient", NUMBER),
+    ("a number with a leading zero", sms(recipient="+0800123"), "#/recipient", NUMBER),
+    ("a number with spaces", sms(recipient="+1 500 555"), "#/recipient", NUMBER),
+    ("a number of 16 digits", sms(recipient="+1234567890123456"), "#/recipient", NUMBER),
+    ("a number with LF", sms(recipient="+15005550010\n"), "#/recipient", NUMBER),
+    ("a number in other digits", sms(recipient="+1\u0665\u0660\u0660\u0665\u0665"), "#/recipient", NUMBER),
+    ("a number that is a number", sms(recipient=15005550010), "#/recipient", "Input should be a valid string"),
+    ("no text", content(sms, text=""), "#/content/text", "String should have at least 1 character"),
+    ("a text that is too long", content(sms, text="x" * 1601), "#/content/text", "String should have at most 1600"),
+    # push
+    ("neither token nor topic", push(recipient={}), "#/recipient", "give either token or topic"),
+    ("both token and topic", push(recipient={"token": "a", "topic": "b"}), "#/recipient", "give either token or topic"),
+    ("a token with a space", push(recipient={"token": "a b"}), "#/recipient/token", "String should match pattern"),
+    ("a recipient that is no object", push(recipient="a"), "#/recipient", "must be an object"),
+    ("nothing to say", push(content={}), "#/content", "give title, body, or data"),
+    *(
+        (f"the data key {key}", content(push, data={key: "x"}), f"#/content/data/{key}", f"the key {key} is reserved")
+        for key in ("from", "message_type", "google.x", "gcm.x")
+    ),
+    ("data that is no string", content(push, data={"a": 1}), "#/content/data/a", "Input should be a valid string"),
+    ("a push of more than 4096 bytes", content(push, body="é" * 2048), "#/content", "the message has 41"),
+    ("an image over http", content(push, image="http://example.com/a.png"), "#/content/image", "String should match"),
+    # when and how
+    ("a naive send_at", sms(send_at="2026-11-22T10:00:00"), "#/send_at", ZONE),
+    ("a naive expires_at", sms(expires_at="2026-11-22T10:00:00"), "#/expires_at", ZONE),
+    ("a send_at that is a number", sms(send_at=1800000000), "#/send_at", "Input should be a valid datetime"),
+    ("a send_at that is no time", sms(send_at="soon"), "#/send_at", "Input should be a valid datetime"),
+    ("a send_at out of range", sms(send_at="0001-01-01T00:00:00+10:00"), "#/send_at", "out of range"),
+    ("a send_at too far", sms(send_at=later(days=367)), "#/send_at", "lies more than 366 days ahead"),
+    ("an expires_at too far", sms(expires_at=later(days=367)), "#/expires_at", "lies more than 366 days ahead"),
+    ("an expires_at in the past", sms(expires_at=later(seconds=-1)), "#/expires_at", "lies in the past"),
+    ("an expires_at before send_at", sms(send_at=later(hours=2), expires_at=later(hours=1)), *(
+        "#/expires_at",
+        "must be after send_at",
+    )),
+    ("a priority that is none", sms(priority="urgent"), "#/priority", "Input should be 'normal' or 'high'"),
+    ("an on_ambiguous that is none", sms(on_ambiguous="ask"), "#/on_ambiguous", "Input should be 'resend' or 'hold'"),
+    ("no attempt", sms(max_attempts=0), "#/max_attempts", "Input should be greater than or equal to 1"),
+    ("21 attempts", sms(max_attempts=21), "#/max_attempts", "Input should be less than or equal to 20"),
+    ("a huge number of attempts", sms(max_attempts=10**400), "#/max_attempts", "Input should be less than or equal"),
+    ("half an attempt", sms(max_attempts=1.5), "#/max_attempts", "Input should be a valid integer"),
+    ("attempts in a string", sms(max_attempts="3"), "#/max_attempts", "Input should be a valid integer"),
+    ("attempts that are true", sms(max_attempts=True), "#/max_attempts", "Input should be a valid integer"),
+    ("metadata that is a list", sms(metadata=[]), "#/metadata", "must be an object"),
+    ("a metadata value that is no string", sms(metadata={"a": 1}), "#/metadata/a", "Input should be a valid string"),
+    ("a metadata key of 65", sms(metadata={"k" * 65: "x"}), f"#/metadata/{'k' * 65}", "String should have at most 64"),
+    ("a metadata value of 1025", sms(metadata={"k": "x" * 1025}), "#/metadata/k", "String should have at most 1024"),
+    ("33 metadata", sms(metadata={str(n): "x" for n in range(33)}), "#/metadata", "Dictionary should have at most 32"),
+    ("metadata over a column", sms(metadata={str(n): "漢" * 1024 for n in range(30)}), *(
+        "#/metadata",
+        "is over 60000 bytes together",
+    )),
+    ("an empty idempotency key", sms(idempotency_key=""), "#/idempotency_key", "String should match pattern"),
+    ("an idempotency key of 256", sms(idempotency_key="k" * 256), "#/idempotency_key", "String should match pattern"),
+    ("an idempotency key beyond ASCII", sms(idempotency_key="é"), "#/idempotency_key", "String should match pattern"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "pointer", "detail"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
+def test_what_is_wrong_is_said_field_by_field(
+    intake: Caller, database_file: Path, body: Any, pointer: str, detail: str
+) -> None:
+    answer = intake("POST", SEND, body)
+    assert answer.status == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert (answer.body["type"], answer.body["title"]) == ("about:blank", "The notification is not valid")
+    assert answer.errors[pointer].startswith(detail), answer.errors
+    first = next(error for error in answer.body["errors"] if error["pointer"] == pointer)
+    assert first["field"] == pointer[2:].replace("~1", "/").replace("~0", "~") or "/" in pointer[2:]
+    assert "index" not in first
+    in_array = intake("POST", SEND, [sms(), body])
+    assert in_array.status == 202
+    error = next(e for e in in_array.body["results"][1]["error"]["errors"] if e["detail"].startswith(detail))
+    assert (error["pointer"], error["index"]) == (f"#/1{pointer[1:]}", 1)
+    assert len(rows(database_file)) == 1
+
+
+def test_every_field_that_is_wrong_has_its_own_entry(intake: Caller) -> None:
+    answer = intake("POST", SEND, mail(recipient="x", content={"text": 1}, priority="x", max_attempts=0))
+    assert {*answer.errors} == {"#/recipient", "#/content/subject", "#/content/text", "#/priority", "#/max_attempts"}
+
+
+def test_an_answer_stays_small_however_much_is_wrong(intake: Caller) -> None:
+    answer = intake("POST", SEND, sms(**{f"field{n}": 1 for n in range(1000)}))
+    assert len(answer.body["errors"]) == 100
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 400),
+        (b"{", 400),
+        (b"nonsense", 400),
+        (b"\xef\xbb\xbf" + json.dumps(sms()).encode(), 400),  # a byte order mark, which RFC 8259 forbids
+        (json.dumps(sms()).encode("utf-16"), 400),
+        (json.dumps(sms(), ensure_ascii=False).encode().replace(b"way", b"\xff\xfe"), 400),
+        (json.dumps(sms()).encode().replace(b"way", b"\\ud800"), 400),  # half of a pair: no text at all
+        (json.dumps(mail()).encode().replace(b"Shipped", b"\\udc00"), 400),
+        (json.dumps(sms()).encode() + b"x", 400),
+        (b'{"a":' * 100_000, 400),
+        (b"[" * 100_000, 400),
+        (b'{"channel":"sms","max_attempts":' + b"9" * 5000 + b"}", 400),
+        (b"null", 422),
+        (b"7", 422),
+        (b"1e999", 422),
+        (b"NaN", 422),
+        (b'"sms"', 422),
+        (b"true", 422),
+    ],
+    ids=lambda value: str(value[:24]) if isinstance(value, bytes) else str(value),
+)
+def test_what_is_no_notification_at_all_is_refused(
+    intake: Caller, database_file: Path, body: bytes, status: int
+) -> None:
+    answer = intake("POST", SEND, body)
+    assert answer.status == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    if status == 400:
+        assert answer.body["title"] == "The body is not JSON"
+    else:
+        assert answer.errors == {"#": "must be an object"}
+    assert rows(database_file) == []
+
+
+def test_of_a_key_given_twice_the_last_counts(intake: Caller, database_file: Path) -> None:
+    body = b'{"channel":"sms","recipient":"0800","recipient":"+15005550010","content":{"text":"x"}}'
+    assert intake("POST", SEND, body).status == 202
+    assert rows(database_file)[0]["recipient"] == "+15005550010"
+
+
+def test_a_text_may_hold_anything_that_json_can_say(intake: Caller) -> None:
+    text = 'NUL \0, tab \t, lines\r\n\u2028, 🎁, "quotes", \\, </script>'
+    answer = intake("POST", SEND, content(mail, text=text))
+    assert answer.status == 202
+    assert intake("GET", answer.headers["location"]).body["content"]["text"] == text
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("ada@EXAMPLE.com", "ada@example.com"),
+        ("<ada@example.com>", "ada@example.com"),
+        ("Ada Lovelace <ada@example.com>", "Ada Lovelace <ada@example.com>"),
+        ('"Lovelace, Ada" <ada@example.com>', "Lovelace, Ada <ada@example.com>"),
+        ('"A \\"B\\" C" <ada@example.com>', 'A "B" C <ada@example.com>'),
+        ("Zoë & Co. <ada@example.com>", "Zoë & Co. <ada@example.com>"),
+        ('"ada@example.org" <ada@example.com>', "ada@example.org <ada@example.com>"),
+        ("ada@bücher.example", "ada@xn--bcher-kva.example"),
+    ],
+)
+def test_a_sender_is_kept_so_that_the_worker_reads_it_again(
+    intake: Caller, wiring: Wiring, given: str, kept: str
+) -> None:
+    answer = intake("POST", SEND, content(mail, **{"from": given}))
+    assert answer.status == 202
+    stored = wiring.store.get("acme", answer.body["id"])
+    assert stored is not None
+    from tidings.content import EmailContent
+
+    assert EmailContent.model_validate_json(stored.content).from_ == kept
+
+
+# --- idempotency ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("again", ["order-1", '"order-1"', "  order-1 "], ids=["bare", "quoted", "spaced"])
+def test_the_same_key_and_payload_get_the_first_answer_again(intake: Caller, database_file: Path, again: str) -> None:
+    first = intake("POST", SEND, sms(metadata={"a": "1", "b": "2"}), headers={"idempotency-key": "order-1"})
+    turned = dict(reversed(sms(metadata={"b": "2", "a": "1"}).items()))
+    second = intake("POST", SEND, turned, headers={"idempotency-key": again})
+    assert "idempotency-replayed" not in first.headers
+    assert second.headers["idempotency-replayed"] == "true"
+    assert (second.status, second.body) == (202, first.body)
+    assert second.headers["location"] == first.headers["location"]
+    assert len(rows(database_file)) == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        sms(recipient="+15005550011"),
+        sms(content={"text": "Other"}),
+        sms(priority="high"),
+        sms(metadata={"a": "b"}),
+        sms(send_at=later(hours=1)),
+        mail(),
+    ],
+    ids=["recipient", "text", "priority", "metadata", "send_at", "channel"],
+)
+def test_the_same_key_for_another_payload_is_refused(intake: Caller, database_file: Path, other: Any) -> None:
+    intake("POST", SEND, sms(), headers={"idempotency-key": "order-1"})
+    answer = intake("POST", SEND, other, headers={"idempotency-key": "order-1"})
+    assert answer.status == 422
+    assert answer.body["title"] == "This idempotency key was used for another notification"
+    assert len(rows(database_file)) == 1
+
+
+def test_the_key_in_the_item_is_the_key_in_the_header(intake: Caller) -> None:
+    first = intake("POST", SEND, sms(), headers={"idempotency-key": "order-1"})
+    assert intake("POST", SEND, sms(idempotency_key="order-1")).body == first.body
+    both = intake("POST", SEND, sms(idempotency_key="order-1"), headers={"idempotency-key": "order-1"})
+    assert both.body == first.body
+    differ = intake("POST", SEND, sms(idempotency_key="order-2"), headers={"idempotency-key": "order-1"})
+    assert (differ.status, differ.body["title"]) == (422, "Two idempotency keys")
+
+
+def test_keys_belong_to_their_tenant(intake: Caller, keys: Keys, database_file: Path) -> None:
+    mine = intake("POST", SEND, sms(), headers={"idempotency-key": "order-1"})
+    theirs = intake("POST", SEND, mail(), key=keys.other, headers={"idempotency-key": "order-1"})
+    assert theirs.status == 202
+    assert mine.body["id"] != theirs.body["id"]
+    assert {row["tenant"] for row in rows(database_file)} == {"acme", "globex"}
+
+
+def test_a_key_works_after_the_notification_was_sent(intake: Caller, wiring: Wiring) -> None:
+    first = intake("POST", SEND, mail(), headers={"idempotency-key": "order-1"})
+    claimed(wiring, first.body["id"])
+    again = intake("POST", SEND, mail(), headers={"idempotency-key": "order-1"})
+    assert (again.status, again.body) == (202, first.body)
+    assert again.headers["idempotency-replayed"] == "true"
+
+
+def test_in_an_array_each_item_has_its_key(intake: Caller, database_file: Path) -> None:
+    items = [sms(idempotency_key="a"), sms(idempotency_key="b"), sms(idempotency_key="a")]
+    first = intake("POST", SEND, [*items, mail(idempotency_key="b")]).body["results"]
+    assert first[0] == first[2]
+    assert first[0]["id"] != first[1]["id"]
+    assert first[3]["error"]["title"] == "This idempotency key was used for another notification"
+    second = intake("POST", SEND, [*items, sms()]).body["results"]
+    assert second[:3] == first[:3]
+    assert len(rows(database_file)) == 3
+
+
+def test_the_header_on_an_array_is_refused(intake: Caller, database_file: Path) -> None:
+    answer = intake("POST", SEND, [sms()], headers={"idempotency-key": "order-1"})
+    assert (answer.status, answer.body["title"]) == (422, "An array takes no Idempotency-Key header")
+    assert rows(database_file) == []
+
+
+@pytest.mark.parametrize("value", ["", "   ", '""', "é", "a\x7f", "k" * 256])
+def test_a_key_that_is_none_is_refused(intake: Caller, value: str) -> None:
+    answer = intake("POST", SEND, sms(), headers={"idempotency-key": value})
+    assert (answer.status, answer.body["title"]) == (422, "The Idempotency-Key is not valid")
+
+
+@pytest.mark.parametrize(
+    ("value", "key"),
+    [("a", "a"), ('"a"', "a"), ('"a \\"b\\" \\\\c"', 'a "b" \\c'), ('"', '"'), ("k" * 255, "k" * 255)],
+)
+def test_a_key_may_be_bare_or_quoted(value: str, key: str) -> None:
+    assert idempotency_key({"idempotency-key": value}) == key
+
+
+def test_two_that_race_give_one_notification(
+    database_url: str, database_file: Path, keys: Keys, declared: Declared
+) -> None:
+    """Through two stores, as two processes have them, from many threads at once."""
+    with wired_to(database_url) as one, wired_to(database_url) as two:
+        callers = [intake_of(one, keys), intake_of(two, keys)]
+        start = threading.Barrier(8)
+
+        def post(n: int) -> list[Answer]:
+            start.wait()
+            return [
+                callers[n % 2]("POST", SEND, sms(), headers={"idempotency-key": f"order-{key}"}) for key in range(5)
+            ]
+
+        with ThreadPoolExecutor(8) as threads:
+            answers = list(threads.map(post, range(8)))
+    for key in range(5):
+        assert {answer[key].status for answer in answers} == {202}
+        assert len({answer[key].body["id"] for answer in answers}) == 1
+        assert sum("idempotency-replayed" not in answer[key].headers for answer in answers) == 1
+    assert len(rows(database_file)) == 5
+
+
+def test_two_that_wait_together_give_one_notification(intake: Caller, database_file: Path) -> None:
+    """In one process they are in one batch, and so in one statement."""
+
+    async def together() -> list[Answer]:
+        posts = [intake.ask("POST", SEND, sms(), headers={"idempotency-key": f"order-{n % 3}"}) for n in range(60)]
+        return list(await asyncio.gather(*posts))
+
+    answers = asyncio.run(together())
+    assert {answer.status for answer in answers} == {202}
+    assert len({answer.body["id"] for answer in answers}) == 3
+    assert len(rows(database_file)) == 3
+
+
+# --- who may ----------------------------------------------------------------------------------------------------------
+
+ROUTES = [
+    ("POST", SEND),
+    ("GET", SEND),
+    ("GET", f"{SEND}/0193c0de-0000-7000-8000-000000000000"),
+    ("POST", f"{SEND}/0193c0de-0000-7000-8000-000000000000/cancel"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+def test_nobody_comes_in_without_a_key(intake: Caller, method: str, path: str) -> None:
+    none = intake(method, path, key=None)
+    assert (none.status, none.headers["www-authenticate"]) == (401, "Bearer")
+    for wrong in ("tdg_wrong", " ", "é"):
+        answer = intake(method, path, key=wrong)
+        assert answer.status == 401
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+    basic = intake(method, path, key=None, headers={"authorization": "Basic YTpi"})
+    assert basic.status == 401
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+def test_a_key_without_the_scope_is_forbidden(intake: Caller, keys: Keys, method: str, path: str) -> None:
+    answer = intake(method, path, key=keys.operate)
+    assert (answer.status, answer.body["title"]) == (403, "This key has not the scope send")
+
+
+def test_a_kept_hash_is_no_key(intake: Caller, keys: Keys) -> None:
+    for kept in keys.kept:
+        assert intake("GET", SEND, key=kept.digest.hex()).status == 401
+        assert intake("GET", SEND, key=str(kept)).status == 401
+
+
+def test_only_hashes_are_kept(intake: Caller, keys: Keys, database_file: Path) -> None:
+    intake("POST", SEND, sms())
+    with closing(sqlite3.connect(database_file)) as connection:
+        dump = "\n".join(connection.iterdump())
+    for key in (keys.send, keys.operate, keys.both, keys.other):
+        assert key not in dump
+        assert key not in keys.setting
+
+
+def test_another_tenants_row_is_not_there(intake: Caller, keys: Keys, database_file: Path) -> None:
+    id = intake("POST", SEND, sms()).body["id"]
+    for method, path in (("GET", f"{SEND}/{id}"), ("POST", f"{SEND}/{id}/cancel")):
+        answer = intake(method, path, key=keys.other)
+        assert (answer.status, answer.body["title"]) == (404, "No such notification")
+    assert intake("GET", SEND, key=keys.other).body == {"notifications": []}
+    assert rows(database_file)[0]["status"] == "pending"
+
+
+# --- look up ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("id", ["x", "é", "%00", "0193C0DE-0000-7000-8000-000000000000", "a\nb", "x" * 5000])
+def test_what_can_be_no_id_is_not_found(intake: Caller, id: str) -> None:
+    assert intake("GET", f"{SEND}/{id}").status == 404
+    assert intake("POST", f"{SEND}/{id}/cancel").status == 404
+
+
+def test_a_lookup_tells_the_whole_way(intake: Caller, wiring: Wiring) -> None:
+    from tidings.errors import TransientError
+    from tidings.ports import Receipt
+
+    id = intake("POST", SEND, mail()).body["id"]
+    for outcome in (TransientError("451", "later"), Receipt(provider_message_id="<m@example.com>")):
+        wiring.store.database._clock = None  # type: ignore[attr-defined]
+        _move(wiring, id)
+        claims = wiring.store.claim([Message(id=id, channel="email", generation=1)], timedelta(seconds=60))
+        (notification,) = claims.acquired
+        wiring.settling.commit(claims, [wiring.settling.decide(notification, outcome, provider="smtp")])
+    shown = intake("GET", f"{SEND}/{id}").body
+    assert (shown["status"], shown["attempts"], shown["provider"]) == ("sent", 2, "smtp")
+    assert shown["provider_message_id"] == "<m@example.com>"
+    steps = [(event["status"], event["attempt"]) for event in shown["events"]]
+    assert steps == [("pending", 0), ("sending", 1), ("retrying", 1), ("sending", 2), ("sent", 2)]
+    retry = shown["events"][2]
+    assert retry["error"] == {"error_class": "transient", "code": "451", "message": "later"}
+    assert retry["next_attempt_at"] > retry["at"]
+    times = [event["at"] for event in shown["events"]]
+    assert times == sorted(times)
+    assert all(at.endswith("Z") for at in times)
+
+
+def _move(wiring: Wiring, id: str) -> None:
+    """Make its next attempt due."""
+    import sqlalchemy
+
+    with wiring.store.database.engine.begin() as connection:  # type: ignore[attr-defined]
+        connection.execute(
+            sqlalchemy.text("UPDATE notifications SET next_attempt_at = NULL WHERE id = :id"), {"id": id}
+        )
+
+
+def test_a_claimed_one_is_shown_as_sending(intake: Caller, wiring: Wiring) -> None:
+    id = intake("POST", SEND, mail()).body["id"]
+    claimed(wiring, id)
+    shown = intake("GET", f"{SEND}/{id}").body
+    assert shown["status"] == "sending"
+    assert [event["status"] for event in shown["events"]] == ["pending", "sending"]
+
+
+# --- list -------------------------------------------------------------------------------------------------------------
+
+
+def ids(answer: Answer) -> list[str]:
+    assert answer.status == 200, answer.body
+    return [item["id"] for item in answer.body["notifications"]]
+
+
+def test_a_list_is_filtered(intake: Caller) -> None:
+    first = intake("POST", SEND, sms()).body
+    second = intake("POST", SEND, mail()).body
+    third = intake("POST", SEND, push(recipient={"topic": "news"})).body
+    intake("POST", f"{SEND}/{first['id']}/cancel")
+    everything = intake("GET", SEND)
+    assert ids(everything) == [third["id"], second["id"], first["id"]]
+    assert all("content" not in item and "events" not in item for item in everything.body["notifications"])
+
+    def found(**query: str) -> list[str]:
+        return ids(intake("GET", SEND, query=query))
+
+    assert found(status="canceled") == [first["id"]]
+    assert found(status="pending") == [third["id"], second["id"]]
+    assert found(channel="email") == [second["id"]]
+    assert found(recipient="ada@example.com") == [second["id"]]
+    assert found(recipient="topic:news") == [third["id"]]
+    assert found(recipient="none") == []
+    assert found(channel="sms", status="pending") == []
+    assert found(since=later(hours=1)) == []
+    assert len(found(since=later(hours=-1), until=later(hours=1))) == 3
+    assert found(until=later(hours=-1)) == []
+
+
+def test_pages_stay_as_they_are_while_rows_are_added(intake: Caller) -> None:
+    before = [result["id"] for result in intake("POST", SEND, [sms() for _ in range(25)]).body["results"]]
+    seen: list[str] = []
+    query = {"limit": "10"}
+    while True:
+        page = intake("GET", SEND, query=query)
+        seen += ids(page)
+        intake("POST", SEND, [sms() for _ in range(7)])
+        if "next_cursor" not in page.body:
+            break
+        query["cursor"] = page.body["next_cursor"]
+    assert seen == sorted(before, reverse=True)
+
+
+def test_the_last_page_has_no_cursor(intake: Caller) -> None:
+    intake("POST", SEND, [sms() for _ in range(4)])
+    assert "next_cursor" in intake("GET", SEND, query={"limit": "3"}).body
+    assert "next_cursor" not in intake("GET", SEND, query={"limit": "4"}).body
+
+
+@pytest.mark.parametrize(
+    ("query", "pointer", "detail"),
+    [
+        ({"status": "gone"}, "#/status", "Input should be 'pending', "),
+        ({"limit": "0"}, "#/limit", "Input should be greater than or equal to 1"),
+        ({"limit": "201"}, "#/limit", "Input should be less than or equal to 200"),
+        ({"limit": "x"}, "#/limit", "Input should be a valid integer"),
+        ({"cursor": "x"}, "#/cursor", "String should match pattern"),
+        ({"since": "2026-11-22T10:00:00"}, "#/since", ZONE),
+        ({"until": "soon"}, "#/until", "Input should be a valid datetime"),
+        ({"channel": "é"}, "#/channel", "String should match pattern"),
+        ({"color": "red"}, "#/color", "unknown field"),
+        ({"tenant": "globex"}, "#/tenant", "unknown field"),
+    ],
+)
+def test_a_wrong_query_is_said_parameter_by_parameter(
+    intake: Caller, query: dict[str, str], pointer: str, detail: str
+) -> None:
+    answer = intake("GET", SEND, query=query)
+    assert (answer.status, answer.body["title"]) == (422, "The query is not valid")
+    assert answer.errors[pointer].startswith(detail)
+
+
+# --- cancel -----------------------------------------------------------------------------------------------------------
+
+
+def test_canceling_twice_is_harmless(intake: Caller) -> None:
+    id = intake("POST", SEND, sms()).body["id"]
+    for _ in range(2):
+        answer = intake("POST", f"{SEND}/{id}/cancel")
+        assert (answer.status, answer.body["status"]) == (200, "canceled")
+    events = intake("GET", f"{SEND}/{id}").body["events"]
+    assert [event["status"] for event in events] == ["pending", "canceled"]
+
+
+def test_a_canceled_one_is_never_claimed(intake: Caller, wiring: Wiring) -> None:
+    id = intake("POST", SEND, sms()).body["id"]
+    intake("POST", f"{SEND}/{id}/cancel")
+    claims = wiring.store.claim([Message(id=id, channel="sms", generation=1)], timedelta(seconds=60))
+    assert (len(claims.acquired), len(claims.finished)) == (0, 1)
+
+
+def test_a_claimed_one_cannot_be_canceled(intake: Caller, wiring: Wiring) -> None:
+    id = intake("POST", SEND, mail()).body["id"]
+    claimed(wiring, id)
+    answer = intake("POST", f"{SEND}/{id}/cancel")
+    assert answer.status == 409
+    assert answer.body["detail"] == "Its status is sending; only pending and retrying can be canceled."
+
+
+def test_an_unknown_one_cannot_be_canceled(intake: Caller) -> None:
+    assert intake("POST", f"{SEND}/0193c0de-0000-7000-8000-000000000000/cancel").status == 404
+
+
+# --- about itself -----------------------------------------------------------------------------------------------------
+
+
+def test_other_pages_and_methods_are_refused_in_the_same_form(intake: Caller) -> None:
+    assert intake("GET", "/v2").status == 404
+    assert intake("GET", "/openapiXjson").status == 404
+    answer = intake("DELETE", SEND)
+    assert (answer.status, answer.headers["allow"]) == (405, "GET, POST")
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_it_is_ready_when_both_answer(intake: Caller) -> None:
+    answer = intake("GET", "/readyz", key=None)
+    assert (answer.status, answer.body) == (200, {"status": "ok", "database": "ok", "broker": "ok"})
+
+
+@contextmanager
+def on(keys: Keys, declared: Declared, database_url: str, broker_url: str | None = None) -> Iterator[Caller]:
+    with wired_to(database_url, broker_url) as parts:
+        yield intake_of(parts, keys, declared)
+
+
+CLOSED = "amqp://guest:guest@127.0.0.1:9/"
+NO_DATABASE = "sqlite:////nowhere/at/all/tidings.db"
+
+
+def test_a_broker_that_is_down_refuses_nobody(
+    keys: Keys, declared: Declared, database_url: str, database_file: Path, lines: Lines
+) -> None:
+    with on(keys, declared, database_url, CLOSED) as intake:
+        single, many = intake("POST", SEND, sms()), intake("POST", SEND, [mail(), push()])
+        assert (single.status, many.status) == (202, 202)
+        ready = intake("GET", "/readyz", key=None)
+    assert [(row["status"], row["queued_at"]) for row in rows(database_file)] == [("pending", None)] * 3
+    assert (ready.status, ready.body) == (200, {"status": "degraded", "database": "ok", "broker": "unavailable"})
+    assert [line["notifications"] for line in lines.named("left_to_the_sweep")] == [1, 2]
+
+
+def test_a_database_that_is_down_is_a_503_that_says_when_to_come_again(
+    keys: Keys, declared: Declared, lines: Lines
+) -> None:
+    with on(keys, declared, NO_DATABASE) as intake:
+        for method, path, body in (
+            ("POST", SEND, sms()),
+            ("POST", SEND, [sms(), mail()]),
+            ("GET", SEND, None),
+            ("GET", ROUTES[2][1], None),
+            ("POST", ROUTES[3][1], None),
+        ):
+            answer = intake(method, path, body)
+            assert answer.status == 503
+            assert int(answer.headers["retry-after"]) >= 1
+            assert answer.headers["content-type"] == "application/problem+json"
+        assert intake("POST", SEND, sms(recipient="x")).status == 422
+        ready = intake("GET", "/readyz", key=None)
+        assert (ready.status, ready.body["status"], ready.body["database"]) == (503, "unavailable", "unavailable")
+        assert int(ready.headers["retry-after"]) >= 1
+        health = intake("GET", "/healthz", key=None)
+        assert (health.status, health.body) == (200, {"status": "ok"})
+    assert not any(recipient in lines.text() for recipient in RECIPIENTS)
+
+
+def test_a_database_without_the_schema_is_not_ready(keys: Keys, declared: Declared, tmp_path: Path) -> None:
+    with on(keys, declared, f"sqlite:///{tmp_path}/empty.db") as intake:
+        assert intake("GET", "/readyz", key=None).status == 503
+        assert intake("POST", SEND, sms()).status == 503
+
+
+def test_too_much_waiting_is_a_503(intake: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def full(*_: object) -> None:
+        raise Full
+
+    monkeypatch.setattr("tidings.gather.Gather.submit", full)
+    answer = intake("POST", SEND, sms())
+    assert (answer.status, answer.body["title"]) == (503, "Too much is waiting")
+    assert answer.headers["retry-after"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, ValueError, StoreUnavailable])
+def test_a_fault_of_ours_says_nothing_of_what_was_sent(
+    intake: Caller, wiring: Wiring, monkeypatch: pytest.MonkeyPatch, lines: Lines, error: type[Exception]
+) -> None:
+    def broken(batch: Any) -> None:
+        what = "the database does not answer" if error is StoreUnavailable else batch[0].recipient + batch[0].content
+        raise error(what)
+
+    monkeypatch.setattr(wiring.store, "insert", broken)
+    answer = intake("POST", SEND, sms(content={"text": "a secret of the caller"}))
+    assert answer.status == (503 if error is StoreUnavailable else 500)
+    for told in (json.dumps(answer.body), lines.text()):
+        assert "+15005550010" not in told
+        assert "secret" not in told
+    if answer.status == 500:
+        (line,) = lines.named("fault")
+        assert line["error"] == error.__name__
+        assert "test_intake.py:" in line["where"]
+
+
+def test_a_log_line_names_the_notification_and_no_recipient(intake: Caller, lines: Lines) -> None:
+    id = intake("POST", SEND, mail(metadata={"who": "ada"})).body["id"]
+    intake("POST", SEND, [sms(), push()])
+    first = lines.named("accepted")[0]
+    assert (first["notification_id"], first["channel"], first["tenant"]) == (id, "email", "acme")
+    assert len(lines.named("accepted")) == 3
+    assert not any(recipient in lines.text() for recipient in (*RECIPIENTS, "Shipped", "on its way"))
+
+
+# --- as a process -----------------------------------------------------------------------------------------------------
+
+
+def test_a_real_process_takes_a_notification_from_post_to_cancel(
+    settings: dict[str, str], keys: Keys, tmp_path: Path, database_file: Path
+) -> None:
+    authorization = {"authorization": f"Bearer {keys.send}", "content-type": "application/json"}
+    with process("intake", settings, tmp_path) as ask:
+        body = json.dumps(mail(recipient="grace@example.com")).encode()
+        made = ask("POST", SEND, body, {**authorization, "idempotency-key": '"k"'})
+        again = ask("POST", SEND, body, {**authorization, "Idempotency-Key": "k"})
+        assert (made.status, again.body) == (202, made.body)
+        assert again.headers["idempotency-replayed"] == "true"
+        found = ask("GET", f"{SEND}?recipient=grace%40example.com&limit=1", None, authorization)
+        assert ids(found) == [made.body["id"]]
+        assert ask("GET", made.headers["location"], None, authorization).body["status"] == "pending"
+        assert ask("POST", f"{made.headers['location']}/cancel", b"", authorization).body["status"] == "canceled"
+        assert ask("GET", "/readyz").status == 200
+        assert ask("GET", "/openapi.json").body["openapi"].startswith("3.1")
+
+        assert ask("POST", SEND, b"{}").status == 401
+        assert ask("POST", SEND, b"\xff", authorization).status == 400
+        large = ask("POST", SEND, b" " * (16 * 1024 * 1024 + 1), authorization)
+        assert (large.status, large.body["title"]) == (413, "The body is too large")
+
+        with ThreadPoolExecutor(8) as threads:
+            raced = list(
+                threads.map(lambda _: ask("POST", SEND, body, {**authorization, "idempotency-key": "race"}), range(16))
+            )
+        assert len({answer.body["id"] for answer in raced}) == 1
+    assert len(rows(database_file)) == 2
+    log = ask.log.read_text()
+    logged = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    assert next(line["notification_id"] for line in logged if line["message"] == "accepted") == made.body["id"]
+    assert {line["service"] for line in logged} == {"intake"}
+    for secret in ("grace@example.com", "grace%40example.com", "Shipped", keys.send):
+        assert secret not in log

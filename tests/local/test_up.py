@@ -1,0 +1,217 @@
+"""`local/up` as a newcomer and as a script see it: one process that starts, shows, watches and stops all the others."""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.scenarios.caller import Caller, wait_for
+
+ROOT = Path(__file__).parents[2]
+READY_WITHIN = 120.0  # seconds, on a busy machine
+ENDS_WITHIN = 30.0
+MOST_MEMORY = 1024**3  # bytes
+NAMES = ("TIDINGS_URL", "TIDINGS_OPS_URL", "TIDINGS_INBOX_URL", "TIDINGS_API_KEY")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Up:
+    """The command, as it runs."""
+
+    state: Path
+    process: subprocess.Popen[bytes]
+    output: Path
+
+    @property
+    def said(self) -> str:
+        return self.output.read_text()
+
+    @property
+    def env_file(self) -> Path:
+        return self.state / "env"
+
+    def ready(self) -> dict[str, str]:
+        """The lines of `env`, as soon as they are there."""
+        wait_for(lambda: self.env_file.exists() or self.process.poll() is not None, within=READY_WITHIN)
+        assert self.process.poll() is None, self.said
+        return dict(line.split("=", 1) for line in self.env_file.read_text().splitlines())
+
+    def caller(self) -> Caller:
+        env = self.ready()
+        return Caller(url=env["TIDINGS_URL"], ops_url=env["TIDINGS_OPS_URL"], key=env["TIDINGS_API_KEY"])
+
+    def ended(self) -> int:
+        """The exit code. Nothing may be left by then."""
+        code = self.process.wait(ENDS_WITHIN)
+        assert processes_of(self.state) == {}
+        assert not self.env_file.exists()
+        return code
+
+
+@contextlib.contextmanager
+def up(state: Path, *options: str, name: str = "up", **environment: str) -> Iterator[Up]:
+    """Run it; at the end make sure that it has ended."""
+    output = state.with_name(f"{name}.out")
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "local.stack", "--state", str(state), *(options or ("--port", "0"))],
+            cwd=ROOT,
+            stdout=file,
+            stderr=file,
+            env={**{name: value for name, value in os.environ.items() if not hinders(name)}, **environment},
+        )
+    try:
+        yield Up(state=state, process=process, output=output)
+    finally:
+        process.terminate()
+        try:
+            process.wait(ENDS_WITHIN)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def hinders(name: str) -> bool:
+    """What a developer's shell does not have: without bytecode a second start takes as long as the first."""
+    return name == "PYTHONDONTWRITEBYTECODE" or name.startswith("TIDINGS_")
+
+
+def processes_of(state: Path) -> dict[int, str]:
+    """The processes that know of this folder, by their arguments or environment, and their command lines."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended, or is a stranger's
+            command, environment = (process / "cmdline").read_bytes(), (process / "environ").read_bytes()
+            if os.fsencode(state) in command + environment and process.name != str(os.getpid()):
+                found[int(process.name)] = command.replace(b"\0", b" ").decode(errors="replace").strip()
+    return found
+
+
+def memory(pid: int) -> int:
+    """Its proportional share of the memory that it uses, in bytes."""
+    with contextlib.suppress(OSError):
+        found = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
+        return int(found[1]) * 1024 if found is not None else 0
+    return 0
+
+
+@pytest.fixture
+def state() -> Iterator[Path]:
+    """A folder that does not exist yet; not pytest's own, which lies too deep for a socket's path."""
+    parent = Path(tempfile.mkdtemp(prefix="tidings-"))
+    try:
+        yield parent / "state"
+    finally:
+        shutil.rmtree(parent, ignore_errors=True)
+
+
+def test_it_delivers_on_every_channel_and_the_second_start_finds_the_data(state: Path) -> None:
+    # A proxy for the way out is nothing to talk to one's own processes by.
+    proxy = "http://127.0.0.1:9"
+    with up(state, http_proxy=proxy, https_proxy=proxy, HTTP_PROXY=proxy) as first:
+        env = first.ready()
+        assert tuple(env) == NAMES
+        assert first.env_file.stat().st_mode & 0o777 == 0o600
+        timelines = re.findall(r"^  (\w+) +pending .* -> sent \+\d+ ms   by (\w+)$", first.said, re.MULTILINE)
+        assert timelines == [("email", "smtp"), ("sms", "twilio"), ("push", "fcm")]
+        wait_for(lambda: "Ctrl-C" in first.said)
+        assert all(value in first.said for value in env.values())
+        before = {one["id"]: one["status"] for one in first.caller().listed()}
+        assert list(before.values()) == ["sent"] * 3
+        shares = {command: memory(pid) for pid, command in processes_of(state).items()}
+        assert sum(shares.values()) < MOST_MEMORY, shares
+        # One that is started again by mistake says so, and leaves the first one's file alone.
+        with up(state, name="again") as again:
+            assert again.process.wait(ENDS_WITHIN) == 1
+        assert "is in use by another process" in again.said
+        assert first.env_file.exists()
+        asked = time.monotonic()
+        first.process.send_signal(signal.SIGTERM)
+        assert first.ended() == 0
+        assert time.monotonic() - asked < 15  # three, on a machine that has nothing else to do
+
+    begun = time.monotonic()
+    with up(state) as second:
+        assert second.ready()["TIDINGS_API_KEY"] == env["TIDINGS_API_KEY"]
+        [took] = re.findall(r"^ready in ([\d.]+) s", second.said, re.MULTILINE)
+        assert float(took) < 10 < READY_WITHIN > time.monotonic() - begun
+        after = {one["id"]: one["status"] for one in second.caller().listed()}
+        assert before.items() <= after.items()
+        assert len(after) == 6
+        second.process.send_signal(signal.SIGINT)
+        assert second.ended() == 0
+    for log in ("schedule", "migrate"):
+        assert (state / "logs" / f"{log}.log").read_text() == ""
+
+
+def test_a_process_that_is_killed_is_named_and_ends_the_rest(state: Path) -> None:
+    with up(state) as stack:
+        stack.ready()
+        [victim] = [
+            pid
+            for pid, command in processes_of(state).items()
+            if re.search(r"-m local\.trigger ", command) and "guard.py" not in command
+        ]
+        os.kill(victim, signal.SIGKILL)
+        assert stack.ended() == 1
+        assert "local/up: trigger ended by itself" in stack.said
+
+
+def test_a_stack_whose_owner_was_killed_leaves_nothing_and_can_be_started_again_at_once(state: Path) -> None:
+    with up(state) as killed:
+        killed.ready()
+        killed.process.kill()
+        killed.process.wait()
+        assert killed.env_file.exists()  # nobody was there to remove it
+        with up(state, name="again") as again:
+            wait_for(lambda: not again.env_file.exists() or again.process.poll() is not None)
+            again.ready()
+            again.process.terminate()
+            assert again.ended() == 0
+
+
+@pytest.mark.parametrize("seen", ["logs/providers.log", "logs/migrate.log", "logs/push.log"])
+def test_it_can_be_stopped_while_it_starts(state: Path, seen: str) -> None:
+    with up(state) as stack:
+        wait_for((state / seen).exists)
+        stack.process.terminate()
+        assert stack.ended() == 0
+
+
+def test_a_port_in_use_is_named_with_the_remedy(state: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with up(state, "--port", str(port)) as stack:
+            assert stack.ended() == 1
+        assert f"local/up: port {port} (for intake) is not free" in stack.said
+        assert "local/up --port" in stack.said
+        assert "Traceback" not in stack.said
+
+
+def test_it_runs_on_real_services(state: Path) -> None:
+    """On private RabbitMQ and MariaDB, if none are given."""
+    given = [
+        f"--{kind}-url={url}"
+        for kind in ("database", "broker")
+        if (url := os.environ.get(f"TIDINGS_TEST_{kind.upper()}_URL"))
+    ]
+    with up(state, "--port", "0", "--services", *given) as stack:
+        env = stack.ready()
+        assert tuple(env) == NAMES
+        assert len(re.findall(r" -> sent \+\d+ ms   by ", stack.said)) == 3
+        assert "SQLite" not in stack.said
+        stack.process.terminate()
+        assert stack.ended() == 0

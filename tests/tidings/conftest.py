@@ -1,0 +1,116 @@
+"""The core on real adapters: SQLite and the embedded broker, with a clock in the test's hand."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from tidings.adapters.database import Database, DatabaseSettings
+from tidings.adapters.embedded import EmbeddedBroker
+from tidings.adapters.sql import SqlStore
+from tidings.delivery import Delivery
+from tidings.errors import BrokerUnavailable
+from tidings.migrate import migrate
+from tidings.notification import Notification
+from tidings.ports import Broker, Consumer, Outbound, Outgoing, Receipt
+from tidings.retry import RetrySchedule
+from tidings.settling import Settling, to_work
+
+from tests.clock import TestClock
+
+MIGRATIONS = Path(__file__).parents[2] / "infra" / "migrations"
+
+
+@dataclass
+class ScriptedProvider:
+    """Ends each call as the script says for that recipient; else accepts. Keeps every call."""
+
+    name: str = "scripted"
+    timeout: timedelta = timedelta(seconds=5)
+    script: dict[str, list[Exception]] = field(default_factory=dict)
+    calls: list[Outbound] = field(default_factory=list)
+
+    def send(self, outbound: Outbound) -> Receipt:
+        self.calls.append(outbound)
+        planned = self.script.get(outbound.recipient)
+        if planned:
+            raise planned.pop(0)
+        return Receipt(provider_message_id=f"receipt-{outbound.id}")
+
+    def close(self) -> None:
+        return
+
+
+@dataclass
+class FragileBroker:
+    """A broker that refuses waves while it is down, and counts."""
+
+    broker: Broker
+    down: bool = False
+
+    def publish(self, wave: Sequence[Outgoing]) -> None:
+        if self.down and wave:
+            raise BrokerUnavailable("down")
+        self.broker.publish(wave)
+
+    def depth(self, queue: str) -> int:
+        return self.broker.depth(queue)
+
+    def consume(self, queues: Sequence[str]) -> Consumer:
+        return self.broker.consume(queues)
+
+    def declare(self) -> None:
+        self.broker.declare()
+
+    def check(self) -> None:
+        self.broker.check()
+
+    def close(self) -> None:
+        self.broker.close()
+
+
+@dataclass
+class House:
+    """All parts of one process."""
+
+    clock: TestClock
+    store: SqlStore
+    broker: FragileBroker
+    provider: ScriptedProvider
+    settling: Settling
+    delivery: Delivery
+
+    def add(self, *rows: Notification) -> None:
+        """Committed and queued, as the intake leaves them."""
+        self.store.insert(rows)
+        self.broker.publish([to_work(row) for row in rows])
+        self.store.mark_queued([row.id for row in rows])
+
+    def row(self, of: Notification) -> Notification:
+        found = self.store.get(of.tenant, of.id)
+        assert found is not None
+        return found
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    settings = DatabaseSettings(database_url=f"sqlite:///{tmp_path}/tidings.db")
+    migrate(settings, MIGRATIONS)
+    clock = TestClock()
+    store = SqlStore(Database(settings, clock=clock))
+    broker = FragileBroker(EmbeddedBroker(Database(settings, clock=clock)))
+    provider = ScriptedProvider()
+    settling = Settling(store=store, broker=broker, retry=RetrySchedule(jitter=0), sleep=lambda _: None)
+    delivery = Delivery(
+        provider=provider,
+        store=store,
+        broker=broker,
+        settling=settling,
+        lease=timedelta(seconds=60),
+        concurrency=4,
+    )
+    yield House(clock, store, broker, provider, settling, delivery)
+    delivery.close()
+    broker.close()
+    store.close()

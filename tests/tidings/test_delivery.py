@@ -1,0 +1,237 @@
+"""What the heart promises: claim, send, settle."""
+
+import logging
+from collections.abc import Sequence
+from datetime import timedelta
+
+import pytest
+from tidings import topology
+from tidings.envelope import Letter
+from tidings.errors import (
+    AccountError,
+    AmbiguousError,
+    BrokerUnavailable,
+    PermanentError,
+    StoreUnavailable,
+    TransientError,
+)
+from tidings.notification import Notification, OnAmbiguous, Priority, Status
+from tidings.ports import Claims, Received, Settlement
+
+from tests import make
+from tests.tidings.conftest import House
+
+DUE = ("tidings.email.high", "tidings.email")
+
+
+def letters(*rows: Notification) -> list[Letter]:
+    return [Letter(queue="tidings.email", body=b"", message=make.message(row)) for row in rows]
+
+
+def waiting(house: House, queue: str) -> Sequence[Received]:
+    """What is in the queue now; it stays there."""
+    consumer = house.broker.consume((queue,))
+    found = consumer.receive(100, timedelta(0))
+    consumer.close()
+    return found
+
+
+def added(house: House, **changes: object) -> Notification:
+    row = make.notification(house.clock(), **changes)
+    house.store.insert([row])
+    return row
+
+
+def test_an_accepted_notification_is_sent(house: House) -> None:
+    row = added(house)
+    house.delivery.deliver(letters(row))
+    after = house.row(row)
+    assert (after.status, after.provider, after.provider_message_id) == (Status.SENT, "scripted", f"receipt-{row.id}")
+    assert [call.id for call in house.provider.calls] == [row.id]
+
+
+def test_a_repeated_message_sends_once(house: House) -> None:
+    row = added(house)
+    for _ in range(3):
+        house.delivery.deliver(letters(row, row))
+    assert len(house.provider.calls) == 1
+
+
+def test_one_failure_stays_one_failure(house: House) -> None:
+    rows = [added(house) for _ in range(10)]
+    house.provider.script[rows[3].recipient] = [PermanentError("550", "no such user")]
+    house.provider.script[rows[4].recipient] = [RuntimeError("a fault of the provider's code")]
+    house.delivery.deliver(letters(*rows))
+    statuses = [house.row(row).status for row in rows]
+    assert statuses.count(Status.SENT) == 8
+    assert (statuses[3], statuses[4]) == (Status.FAILED, Status.RETRYING)
+
+
+def test_a_transient_error_climbs_the_ladder_until_the_attempts_are_used_up(house: House) -> None:
+    row = added(house, max_attempts=3)
+    house.provider.script[row.recipient] = [TransientError("451", "later") for _ in range(3)]
+    delays = []
+    for _ in range(3):
+        house.delivery.deliver(letters(row))
+        after = house.row(row)
+        if after.next_attempt_at is not None and after.status is Status.RETRYING:
+            delays.append(after.next_attempt_at - house.clock())
+            house.clock.now = after.next_attempt_at
+    assert delays == list(topology.LADDER[:2])
+    assert house.row(row).status is Status.FAILED
+    assert len(house.provider.calls) == 3
+    (letter,) = waiting(house, "tidings.email.dead")
+    assert (letter.headers["tidings-class"], letter.headers["tidings-code"]) == ("transient", "451")
+
+
+def test_the_vendors_wish_to_wait_is_kept(house: House) -> None:
+    row = added(house)
+    error = TransientError("429", "slow down", retry_after=timedelta(minutes=3))
+    house.provider.script[row.recipient] = [error]
+    house.delivery.deliver(letters(row))
+    after = house.row(row)
+    assert after.next_attempt_at == house.clock() + timedelta(minutes=3)
+
+
+def test_a_permanent_error_is_dead_lettered_at_once(house: House) -> None:
+    row = added(house)
+    house.provider.script[row.recipient] = [PermanentError("550", "no such user")]
+    house.delivery.deliver(letters(row))
+    assert house.row(row).status is Status.FAILED
+    assert len(waiting(house, "tidings.email.dead")) == 1
+
+
+def test_a_refused_account_burns_no_attempt_and_raises_the_alarm(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    row = added(house, max_attempts=1)
+    house.provider.script[row.recipient] = [AccountError("535", "bad credentials") for _ in range(4)]
+    with caplog.at_level(logging.ERROR, logger="tidings"):
+        for _ in range(4):
+            house.delivery.deliver(letters(row))
+            house.clock.advance(minutes=3)
+    assert house.row(row).status is Status.RETRYING
+    assert any(record.levelno == logging.ERROR and record.msg == "retry_scheduled" for record in caplog.records)
+    house.delivery.deliver(letters(row))
+    assert house.row(row).status is Status.SENT
+
+
+@pytest.mark.parametrize(("policy", "end"), [(OnAmbiguous.RESEND, Status.RETRYING), (OnAmbiguous.HOLD, Status.UNKNOWN)])
+def test_the_caller_chooses_what_an_ambiguous_answer_means(house: House, policy: OnAmbiguous, end: Status) -> None:
+    row = added(house, on_ambiguous=policy)
+    house.provider.script[row.recipient] = [AmbiguousError("timeout", "no answer")]
+    house.delivery.deliver(letters(row))
+    assert house.row(row).status is end
+
+
+def test_a_retry_keeps_its_priority(house: House) -> None:
+    row = added(house, priority=Priority.HIGH)
+    house.provider.script[row.recipient] = [TransientError("451", "later")]
+    house.delivery.deliver(letters(row))
+    house.clock.advance(seconds=1)
+    (message,) = waiting(house, "tidings.email.high")
+    assert message.message_id == f"{row.id}:1:1"
+
+
+def test_a_message_that_is_too_early_comes_back_when_it_is_due(house: House) -> None:
+    row = added(house, next_attempt_at=house.clock() + timedelta(seconds=5))
+    house.delivery.deliver(letters(row))
+    assert not house.provider.calls
+    assert not waiting(house, "tidings.email")
+    house.clock.advance(seconds=5)
+    assert len(waiting(house, "tidings.email")) == 1
+
+
+def test_what_cannot_be_read_is_parked_and_its_neighbours_are_delivered(house: House) -> None:
+    row = added(house)
+    garbage = Letter(queue="tidings.email", body=b"garbage", message=None, unreadable="no JSON")
+    house.delivery.deliver([garbage, *letters(row)])
+    assert house.row(row).status is Status.SENT
+    (parked,) = waiting(house, topology.PARKING)
+    assert (parked.body, parked.headers["tidings-queue"]) == (b"garbage", "tidings.email")
+
+
+def test_content_that_this_version_cannot_read_fails_and_stays_replayable(house: House) -> None:
+    row = added(house, content='{"from_the_future": true}')
+    house.delivery.deliver(letters(row))
+    after = house.row(row)
+    assert (after.status, after.error_code) == (Status.FAILED, "content")
+
+
+def test_what_expired_while_it_waited_for_its_turn_is_not_sent(house: House) -> None:
+    row = added(house, expires_at=house.clock() + timedelta(microseconds=1))
+    house.delivery.deliver(letters(row))
+    assert house.row(row).status is Status.EXPIRED
+    assert not house.provider.calls
+
+
+def test_the_provider_is_told_how_long_the_notification_lives(house: House) -> None:
+    row = added(house, expires_at=house.clock() + timedelta(seconds=30))
+    house.delivery.deliver(letters(row))
+    (call,) = house.provider.calls
+    assert call.time_to_live is not None
+    assert timedelta(seconds=29) < call.time_to_live <= timedelta(seconds=30)
+
+
+def test_nothing_is_begun_that_could_outlast_its_lease(house: House) -> None:
+    row = added(house)
+    house.provider.timeout = timedelta(seconds=60)  # as long as the lease
+    house.delivery.deliver(letters(row))
+    after = house.row(row)
+    assert not house.provider.calls
+    assert (after.status, after.spared) == (Status.RETRYING, 1)
+
+
+# --- our own parts fail -----------------------------------------------------------------------------------------------
+
+
+def test_without_the_broker_what_was_sent_is_settled_and_the_letter_is_owed(house: House) -> None:
+    good, bad = added(house), added(house)
+    house.provider.script[bad.recipient] = [PermanentError("550", "no")]
+    house.broker.down = True
+    with pytest.raises(BrokerUnavailable):
+        house.delivery.deliver(letters(good, bad))
+    assert house.row(good).status is Status.SENT
+    assert house.row(bad).status is Status.FAILED
+    house.clock.advance(seconds=10)
+    assert [row.id for row in house.store.overdue(10, timedelta(seconds=30)).unlettered] == [bad.id]
+
+
+def test_a_database_that_is_away_for_a_moment_costs_no_second_send(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = added(house)
+    settle, failures = house.store.settle, [StoreUnavailable("gone"), StoreUnavailable("gone")]
+
+    def failing(claims: Claims, ends: Sequence[Settlement], *, letters_owed: bool = False) -> Sequence[Settlement]:
+        if failures:
+            raise failures.pop()
+        return settle(claims, ends, letters_owed=letters_owed)
+
+    monkeypatch.setattr(house.store, "settle", failing)
+    house.delivery.deliver(letters(row))
+    house.delivery.deliver(letters(row))
+    assert house.row(row).status is Status.SENT
+    assert len(house.provider.calls) == 1
+
+
+def test_a_claim_that_fails_sends_nothing(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = added(house)
+
+    def failing(*_: object) -> Claims:
+        raise StoreUnavailable("gone")
+
+    monkeypatch.setattr(house.store, "claim", failing)
+    with pytest.raises(StoreUnavailable):
+        house.delivery.deliver(letters(row))
+    assert not house.provider.calls
+
+
+def test_a_log_line_names_no_recipient(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [added(house) for _ in range(3)]
+    house.provider.script[rows[0].recipient] = [RuntimeError(f"a message with {rows[0].recipient}")]
+    with caplog.at_level(logging.DEBUG, logger="tidings"):
+        house.delivery.deliver(letters(*rows))
+    assert caplog.records
+    for record in caplog.records:
+        assert "example.com" not in str(record.__dict__)

@@ -1,0 +1,207 @@
+"""What replay and sweep promise."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from tidings import topology
+from tidings.envelope import Letter, parse
+from tidings.errors import AmbiguousError, PermanentError
+from tidings.notification import Notification, OnAmbiguous, Status
+from tidings.ports import Selection
+from tidings.replay import Replay, Sweep, Swept
+
+from tests import make
+from tests.tidings.conftest import House
+from tests.tidings.test_delivery import added, letters, waiting
+
+ACME = Selection(tenant="acme")
+
+
+@pytest.fixture
+def replay(house: House) -> Replay:
+    return Replay(store=house.store, broker=house.broker)
+
+
+@pytest.fixture
+def sweep(house: House) -> Sweep:
+    return Sweep(store=house.store, broker=house.broker, settling=house.settling)
+
+
+def failed(house: House, count: int = 1) -> list[Notification]:
+    rows = [added(house) for _ in range(count)]
+    for row in rows:
+        house.provider.script[row.recipient] = [PermanentError("550", "no")]
+    house.delivery.deliver(letters(*rows))
+    house.provider.calls.clear()
+    return rows
+
+
+def drained(house: House) -> None:
+    """Deliver what is in the queue now."""
+    consumer = house.broker.consume(topology.work_queues("email"))
+    while batch := consumer.receive(100, timedelta(0)):
+        messages = [parse(item.body, item.headers, "email") for item in batch]
+        house.delivery.deliver(
+            [
+                Letter(queue=item.queue, body=item.body, message=message)
+                for item, message in zip(batch, messages, strict=True)
+            ]
+        )
+        consumer.acknowledge(batch)
+    consumer.close()
+
+
+# --- replay -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_counts_and_changes_nothing(house: House, replay: Replay) -> None:
+    rows = failed(house, 3)
+    dry = replay.dry_run(ACME, sample=2)
+    assert (dry.count, dry.may_double, len(dry.sample)) == (3, 0, 2)
+    assert {house.row(row).status for row in rows} == {Status.FAILED}
+    assert not waiting(house, "tidings.email")
+
+
+def test_a_dry_run_tells_how_many_may_double(house: House, replay: Replay) -> None:
+    failed(house)
+    row = added(house, on_ambiguous=OnAmbiguous.HOLD)
+    house.provider.script[row.recipient] = [AmbiguousError("timeout", "no answer")]
+    house.delivery.deliver(letters(row))
+    dry = replay.dry_run(ACME)
+    assert (dry.count, dry.may_double) == (2, 1)
+
+
+def test_a_replayed_dead_letter_is_sent_one_generation_later(house: House, replay: Replay) -> None:
+    (row,) = failed(house)
+    assert replay.replay(ACME, limit=10).queued == 1
+    drained(house)
+    after = house.row(row)
+    assert (after.status, after.generation) == (Status.SENT, 2)
+
+
+def test_replaying_twice_sends_once(house: House, replay: Replay) -> None:
+    failed(house, 5)
+    assert len(replay.replay(ACME, limit=10).ids) == 5
+    assert len(replay.replay(ACME, limit=10).ids) == 0
+    drained(house)
+    assert len(house.provider.calls) == 5
+
+
+def test_a_limit_takes_the_oldest(house: House, replay: Replay) -> None:
+    rows = []
+    for _ in range(4):
+        house.clock.advance(milliseconds=1)
+        rows += failed(house)
+    assert list(replay.replay(ACME, limit=2).ids) == [row.id for row in rows[:2]]
+
+
+def test_a_rate_spreads_the_work_over_seconds_without_waiting(house: House, replay: Replay, sweep: Sweep) -> None:
+    failed(house, 7)
+    done = replay.replay(ACME, limit=100, rate=3)
+    assert (len(done.ids), done.queued) == (7, 3)
+    sent = []
+    for _ in range(3):
+        drained(house)
+        sent.append(len(house.provider.calls))
+        house.clock.advance(seconds=1)
+        sweep.run()
+    assert sent == [3, 6, 7]
+
+
+def test_without_the_broker_a_replay_is_left_to_the_sweep(house: House, replay: Replay, sweep: Sweep) -> None:
+    (row,) = failed(house)
+    house.broker.down = True
+    assert replay.replay(ACME, limit=10).queued == 0
+    house.broker.down = False
+    house.clock.advance(seconds=10)
+    assert sweep.run().published == 1
+    drained(house)
+    assert house.row(row).status is Status.SENT
+
+
+def test_only_what_failed_or_is_unknown_is_replayed(house: House, replay: Replay) -> None:
+    row = added(house)
+    house.delivery.deliver(letters(row))
+    assert not replay.replay(replace(ACME, ids=[row.id]), limit=10).ids
+    assert not replay.replay(replace(ACME, statuses=[Status.SENT]), limit=10).ids
+
+
+def test_a_replay_drops_its_letters_and_keeps_the_others(house: House, replay: Replay) -> None:
+    first, second = failed(house, 2)
+    assert len(waiting(house, "tidings.email.dead")) == 2
+    replay.replay(replace(ACME, ids=[first.id]), limit=10)
+    (left,) = waiting(house, "tidings.email.dead")
+    assert left.message_id == f"{second.id}:1:1"
+    assert left.headers["tidings-code"] == "550"
+
+
+# --- sweep ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_row_whose_message_was_never_published_is_sent_after_all(house: House, sweep: Sweep) -> None:
+    """The intake died between the commit and the publish."""
+    row = added(house)
+    assert sweep.run() == Swept()
+    house.clock.advance(seconds=10)
+    assert sweep.run() == Swept(published=1)
+    drained(house)
+    assert house.row(row).status is Status.SENT
+
+
+def test_a_row_whose_message_was_lost_is_sent_after_all(house: House, sweep: Sweep) -> None:
+    """The queue was deleted with what it held."""
+    row = make.notification(house.clock())
+    house.store.insert([row])
+    house.store.mark_queued([row.id])
+    house.clock.advance(seconds=70)
+    assert sweep.run() == Swept(published=1)
+
+
+def test_a_backlog_is_not_published_again(house: House, sweep: Sweep) -> None:
+    house.add(*[make.notification(house.clock()) for _ in range(5)])
+    house.clock.advance(seconds=70)
+    assert sweep.run() == Swept(waiting=5)
+    assert sweep.run() == Swept()
+    assert len(waiting(house, "tidings.email")) == 5
+
+
+@pytest.mark.parametrize(("policy", "end"), [(OnAmbiguous.RESEND, Status.RETRYING), (OnAmbiguous.HOLD, Status.UNKNOWN)])
+def test_what_a_dead_worker_left_is_ambiguous(house: House, sweep: Sweep, policy: OnAmbiguous, end: Status) -> None:
+    row = added(house, on_ambiguous=policy)
+    house.store.claim([make.message(row)], timedelta(seconds=60))  # and the worker dies
+    house.clock.advance(seconds=30)
+    assert sweep.run() == Swept()
+    house.clock.advance(seconds=60)
+    assert sweep.run() == Swept(abandoned=1)
+    after = house.row(row)
+    assert (after.status, after.error_code) == (end, "lease_expired")
+
+
+def test_what_kills_its_worker_each_time_comes_to_an_end(house: House, sweep: Sweep) -> None:
+    row = added(house, max_attempts=2)
+    for _ in range(2):
+        house.clock.advance(seconds=1)
+        house.store.claim([make.message(row)], timedelta(seconds=60))
+        house.clock.advance(minutes=10)
+        sweep.run()
+    assert house.row(row).status is Status.FAILED
+    assert len(waiting(house, "tidings.email.dead")) == 1
+
+
+def test_a_dead_letter_that_is_owed_is_published_once_the_broker_is_back(house: House, sweep: Sweep) -> None:
+    row = added(house)
+    claims = house.store.claim([make.message(row)], timedelta(seconds=60))
+    end = house.settling.decide(claims.acquired[0], PermanentError("550", "no"))
+    house.store.settle(claims, [end], letters_owed=True)
+    house.clock.advance(seconds=10)
+    assert sweep.run() == Swept(lettered=1)
+    assert sweep.run() == Swept()
+    (letter,) = waiting(house, "tidings.email.dead")
+    assert letter.headers["tidings-code"] == "550"
+
+
+def test_a_sweep_works_through_more_than_a_page(house: House, sweep: Sweep) -> None:
+    house.store.insert([make.notification(house.clock()) for _ in range(1200)])
+    house.clock.advance(seconds=10)
+    assert sweep.run() == Swept(published=1200)
