@@ -25,7 +25,7 @@ log = logging.getLogger("tidings.trigger")
 SEEN_OFTEN = 3
 """From this delivery on a message is sent alone: if it crashes its worker, it takes no neighbours with it."""
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0  # seconds, doubling
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0  # seconds, doubling: between two calls, and before a message is given back
 
 
 class FunctionDown(Exception):
@@ -82,6 +82,7 @@ class Trigger:
     patience: timedelta = timedelta(minutes=5)  # how long a batch is kept while the function is down
     _stopping: threading.Event = field(default_factory=threading.Event)
     _done: "queue.SimpleQueue[tuple[Consumer, Sequence[Received], bool]]" = field(default_factory=queue.SimpleQueue)
+    _resting: list[tuple[float, Sequence[Received]]] = field(default_factory=list)  # given back at this time
     _consumer: Consumer | None = None
     _in_flight: int = 0
 
@@ -112,11 +113,12 @@ class Trigger:
         """All that touches the consumer happens in this thread. Raise BrokerUnavailable."""
         while not self._stopping.is_set() or self._in_flight:
             free = self.concurrency - self._in_flight if not self._stopping.is_set() else 0
-            batch = consumer.receive(self.batch if free else 0, timedelta(seconds=1))
+            batch = consumer.receive(self.batch if free else 0, timedelta(seconds=0.2 if self._resting else 1))
             if batch:
                 self._in_flight += 1
                 threads.submit(self._deliver, consumer, batch)
             self._give_answers(consumer)
+            self._give_back_rested(consumer)
 
     def _give_answers(self, consumer: Consumer) -> None:
         while True:
@@ -131,9 +133,16 @@ class Trigger:
             elif settled:
                 consumer.acknowledge(part)
             else:
-                consumer.give_back(part)
+                self._resting.append((time.monotonic() + _rest(part), part))
+
+    def _give_back_rested(self, consumer: Consumer) -> None:
+        now = time.monotonic()
+        for part in [part for until, part in self._resting if until <= now]:
+            consumer.give_back(part)
+        self._resting = [(until, part) for until, part in self._resting if until > now]
 
     def _close(self) -> None:
+        self._resting = []  # closing gives back whatever is not acknowledged
         if self._consumer is not None:
             self._consumer.close()
             self._consumer = None
@@ -166,7 +175,7 @@ class Trigger:
                 )
             except BatchFailed as error:
                 log.error("batch_failed", extra={"channel": self.channel, "error": str(error), "messages": len(part)})
-                self._stopping.wait(pause)
+                self._stopping.wait(FIRST_PAUSE)  # one that breaks on everything is not rushed through the queue
                 return False
             self._stopping.wait(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
@@ -176,6 +185,12 @@ def _parts(batch: Sequence[Received]) -> list[Sequence[Received]]:
     fresh = [item for item in batch if item.deliveries < SEEN_OFTEN]
     worn = [[item] for item in batch if item.deliveries >= SEEN_OFTEN]
     return [fresh, *worn] if fresh else [*worn]
+
+
+def _rest(part: Sequence[Received]) -> float:
+    """Seconds, the longer the more often it came: else a function that breaks for some seconds would wear out the
+    queue's delivery limit."""
+    return min(FIRST_PAUSE * 2.0 ** (max(item.deliveries for item in part) - 1), LONGEST_PAUSE)
 
 
 def _basic_properties(item: Received) -> dict[str, object]:

@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import event, select
 from tidings.adapters.database import Database, DatabaseSettings
 from tidings.adapters.schema import notifications, suppressions
-from tidings.adapters.sql import GRACE, REQUEUE_AFTER, SqlStore
+from tidings.adapters.sql import SqlStore
+from tidings.adapters.waking import GRACE, REQUEUE_AFTER
 from tidings.errors import AmbiguousError, PermanentError, StoreUnavailable, TransientError
 from tidings.notification import Notification, OnAmbiguous, Status
 from tidings.ports import Claims, Selection, Settlement

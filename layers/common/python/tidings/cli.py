@@ -41,13 +41,13 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _dead_letters(notifications: Sequence[Mapping[str, Any]]) -> str:
-    rows = [["ID", "STATUS", "CHANNEL", "RECIPIENT", "SINCE", "ATTEMPTS", "CODE", "REASON"]]
+    rows = [["ID", "STATUS", "CHANNEL", "RECIPIENT", "ENDED", "ATTEMPTS", "CODE", "REASON"]]
     for item in notifications:
         recipient, error = item["recipient"], item.get("last_error", {})
         if isinstance(recipient, dict):
             recipient = ",".join(f"{kind}:{value}" for kind, value in recipient.items())
-        since = f"{item['updated_at'][:19]}Z"
-        cells = [item["id"], item["status"], item["channel"], recipient, since, item["attempts"]]
+        ended = f"{item['updated_at'][:19]}Z"
+        cells = [item["id"], item["status"], item["channel"], recipient, ended, item["attempts"]]
         rows.append([plain(cell) for cell in (*cells, error.get("code", ""), error.get("message", ""))])
     return _table(rows)
 

@@ -55,12 +55,12 @@ class Reads:
 
     @reading
     def find(self, connection: Connection, selection: Selection, limit: int) -> Sequence[Notification]:
-        statement = self.narrowed(select(*_WITHOUT_CONTENT), selection).order_by(n.id.desc()).limit(limit)
+        statement = narrowed(select(*_WITHOUT_CONTENT), selection).order_by(n.id.desc()).limit(limit)
         return [notification_of(row) for row in connection.execute(statement)]
 
     @reading
     def count(self, connection: Connection, selection: Selection) -> int:
-        return connection.scalar(self.narrowed(select(func.count()).select_from(notifications), selection)) or 0
+        return connection.scalar(narrowed(select(func.count()).select_from(notifications), selection)) or 0
 
     @reading
     def still_dead(self, connection: Connection, messages: Sequence[Message]) -> Sequence[Message]:
@@ -79,19 +79,19 @@ class Reads:
     def close(self) -> None:
         self.database.close()
 
-    @staticmethod
-    def narrowed(statement: Select[Any], selection: Selection) -> Select[Any]:
-        """Times become bounds of the id, which starts with the creation's millisecond: the id's indexes serve them."""
-        conditions = [
-            n.tenant == selection.tenant,
-            n.id.in_(sorted(selection.ids)) if selection.ids is not None else None,
-            n.status.in_(selection.statuses) if selection.statuses is not None else None,
-            n.channel == selection.channel if selection.channel is not None else None,
-            n.recipient == selection.recipient if selection.recipient is not None else None,
-            n.error_class == selection.error_class if selection.error_class is not None else None,
-            n.error_code == selection.error_code if selection.error_code is not None else None,
-            n.id >= first_id(selection.since) if selection.since is not None else None,
-            n.id < first_id(selection.until) if selection.until is not None else None,
-            n.id < selection.before_id if selection.before_id is not None else None,
-        ]
-        return statement.where(*[condition for condition in conditions if condition is not None])
+
+def narrowed(statement: Select[Any], selection: Selection) -> Select[Any]:
+    """Times become bounds of the id, which starts with the creation's millisecond: the id's indexes serve them."""
+    conditions = [
+        n.tenant == selection.tenant,
+        n.id.in_(sorted(selection.ids)) if selection.ids is not None else None,
+        n.status.in_(selection.statuses) if selection.statuses is not None else None,
+        n.channel == selection.channel if selection.channel is not None else None,
+        n.recipient == selection.recipient if selection.recipient is not None else None,
+        n.error_class == selection.error_class if selection.error_class is not None else None,
+        n.error_code == selection.error_code if selection.error_code is not None else None,
+        n.id >= first_id(selection.since) if selection.since is not None else None,
+        n.id < first_id(selection.until) if selection.until is not None else None,
+        n.id < selection.before_id if selection.before_id is not None else None,
+    ]
+    return statement.where(*[condition for condition in conditions if condition is not None])

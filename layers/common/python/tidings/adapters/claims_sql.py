@@ -1,0 +1,153 @@
+"""Claim and settle: what two workers must never both win. Every write is conditional, and fenced by a token."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, case, insert, or_, select, update
+from sqlalchemy.dialects.mysql import insert as mysql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+from tidings.adapters.rows import notification_of
+from tidings.adapters.schema import events, notifications, suppressions
+from tidings.adapters.waking import not_after_expiry
+from tidings.envelope import Message
+from tidings.notification import CLAIMABLE, Status
+from tidings.ports import Claims, Held, Settlement
+
+n = notifications.c
+e = events.c
+
+
+def claim(connection: Connection, now: datetime, messages: Sequence[Message], lease: timedelta, token: str) -> Claims:
+    ids = sorted({message.id for message in messages})
+    connection.execute(
+        update(notifications)
+        .where(
+            n.id.in_(ids),
+            n.status.in_(CLAIMABLE),
+            or_(n.next_attempt_at.is_(None), n.next_attempt_at <= now),
+            or_(n.expires_at.is_(None), n.expires_at > now),
+        )
+        .values(
+            status=Status.SENDING,
+            attempt=n.attempt + 1,
+            token=token,
+            claimed_at=now,
+            lease_until=now + lease,
+            wake_at=now + lease,
+            updated_at=now,
+        )
+    )
+    rows = {row.id: row for row in connection.execute(select(notifications).where(n.id.in_(ids)))}
+    acquired = [notification_of(row) for row in rows.values() if row.token == token and row.status == Status.SENDING]
+    taken = {notification.id for notification in acquired}
+    held, finished = [], []
+    for message in messages:
+        row = rows.get(message.id)
+        until = _held_until(row, message, now) if row is not None and message.id not in taken else None
+        if row is not None and until is not None:
+            held.append(Held(message=message, priority=notification_of(row).priority, remaining=until - now))
+        elif message.id not in taken:
+            finished.append(message)
+    return Claims(token=token, at=now, acquired=acquired, held=held, finished=finished)
+
+
+def settle(
+    connection: Connection, now: datetime, claims: Claims, settlements: Sequence[Settlement], letters_owed: bool
+) -> Sequence[Settlement]:
+    ids = sorted(settlement.notification.id for settlement in settlements)
+    fenced = connection.execute(
+        select(n.id, n.status).where(n.id.in_(ids), n.token == claims.token).with_for_update()
+    ).all()
+    ours = {row.id for row in fenced if row.status == Status.SENDING}
+    # The token stays on the row after its settlement: a second run, after an answer lost, knows its own work.
+    lost = [s for s in settlements if s.notification.id not in {row.id for row in fenced}]
+    kept = [s for s in settlements if s.notification.id in ours]
+    if not kept:
+        return lost
+    connection.execute(insert(events), [_event(s, claims.token, now) for s in kept])
+    connection.execute(
+        update(notifications)
+        .where(
+            n.id.in_(sorted(ours)),
+            n.token == claims.token,
+            n.status == Status.SENDING,
+            e.notification_id == n.id,
+            e.token == claims.token,
+        )
+        .values(
+            status=e.status,
+            spared=n.spared + e.spared,
+            next_attempt_at=e.next_attempt_at,
+            wake_at=case(
+                (e.status == Status.RETRYING, not_after_expiry(e.next_attempt_at)),
+                (e.status == Status.FAILED, now if letters_owed else None),
+                else_=None,
+            ),
+            lease_until=None,
+            queued_at=None,
+            provider=e.provider,
+            provider_message_id=e.provider_message_id,
+            error_class=e.error_class,
+            error_code=e.error_code,
+            error_message=e.error_message,
+            updated_at=now,
+        )
+    )
+    _suppress(connection, now, kept)
+    return lost
+
+
+def _suppress(connection: Connection, now: datetime, settlements: Iterable[Settlement]) -> None:
+    rows = [
+        {
+            "tenant": s.notification.tenant,
+            "channel": s.notification.channel,
+            "recipient": s.notification.recipient,
+            "reason": reason,
+            "notification_id": s.notification.id,
+            "at": now,
+        }
+        for s in settlements
+        if (reason := getattr(s.error, "suppress", None)) is not None
+    ]
+    if not rows:
+        return
+    if connection.dialect.name == "sqlite":
+        connection.execute(sqlite_insert(suppressions).on_conflict_do_nothing(), rows)
+    else:
+        connection.execute(mysql_insert(suppressions).on_duplicate_key_update(tenant=suppressions.c.tenant), rows)
+
+
+def _held_until(row: Any, message: Message, now: datetime) -> datetime | None:
+    """When to come again, or None if there is nothing more to do for this message."""
+    if message.generation < row.generation:
+        return None
+    if row.status == Status.SENDING:
+        until: datetime = row.lease_until
+        return max(until, now)
+    if row.status in CLAIMABLE and row.next_attempt_at is not None and row.next_attempt_at > now:
+        due: datetime = row.next_attempt_at
+        return due
+    return None  # over, or past its expiry, which the sweep writes down
+
+
+def _event(settlement: Settlement, token: str, now: datetime) -> dict[str, Any]:
+    notification, error = settlement.notification, settlement.error
+    return {
+        "notification_id": notification.id,
+        "generation": notification.generation,
+        "attempt": notification.attempt,
+        "status": settlement.status,
+        "at": now,
+        "started_at": notification.claimed_at,
+        "provider": settlement.provider,
+        "provider_message_id": settlement.provider_message_id,
+        "error_class": error.kind if error is not None else None,
+        "error_code": error.code[:64] if error is not None else None,
+        "error_message": error.message[:500] if error is not None else None,
+        "next_attempt_at": now + settlement.delay if settlement.delay is not None else None,
+        "token": token,
+        "spared": int(settlement.spared),
+    }

@@ -1,0 +1,57 @@
+"""Inserts: rows that are new, and rows whose idempotency key is taken."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+from sqlalchemy.dialects.mysql import insert as mysql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+from tidings.adapters.rows import notification_of, values_of
+from tidings.adapters.schema import notifications
+from tidings.adapters.waking import GRACE, REQUEUE_AFTER, not_after_expiry
+from tidings.notification import CLAIMABLE, Notification
+from tidings.ports import Inserted
+
+n = notifications.c
+
+
+def insert_new(connection: Connection, now: datetime, batch: Sequence[Notification]) -> None:
+    connection.execute(insert(notifications), [_row(notification, now) for notification in batch])
+
+
+def insert_unless_taken(connection: Connection, now: datetime, batch: Sequence[Notification]) -> Sequence[Inserted]:
+    """Also where a row of ours is there already: the COMMIT of a first try arrived and its answer was lost."""
+    if connection.dialect.name == "sqlite":
+        statement: Any = sqlite_insert(notifications).on_conflict_do_nothing()
+    else:
+        statement = mysql_insert(notifications).on_duplicate_key_update(id=n.id)
+    connection.execute(statement, [_row(notification, now) for notification in batch])
+    hashes = [notification.idempotency_hash for notification in batch if notification.idempotency_hash is not None]
+    # Locking, so that it sees what another transaction has just committed.
+    rows = connection.execute(select(notifications).where(n.idempotency_hash.in_(hashes)).with_for_update())
+    holders = {row.idempotency_hash: notification_of(row) for row in rows}
+    answers = []
+    for notification in batch:
+        holder = holders.get(notification.idempotency_hash)
+        is_ours = holder is None or holder.id == notification.id
+        answers.append(Inserted(notification, None if is_ours else holder))
+    return answers
+
+
+def mark_queued(connection: Connection, now: datetime, ids: Sequence[str]) -> None:
+    connection.execute(
+        update(notifications)
+        .where(n.id.in_(sorted(ids)), n.status.in_(CLAIMABLE))
+        .values(queued_at=now, wake_at=not_after_expiry(now + REQUEUE_AFTER))
+    )
+
+
+def _row(notification: Notification, now: datetime) -> dict[str, Any]:
+    send_at = notification.send_at
+    # A row that waits for its time need not be queued yet: the sweep finds it when it is due.
+    wake_at = now if send_at is None or send_at <= now else send_at - GRACE
+    if notification.expires_at is not None:
+        wake_at = min(wake_at, notification.expires_at)
+    return {**values_of(notification), "wake_at": wake_at}

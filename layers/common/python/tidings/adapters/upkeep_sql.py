@@ -1,0 +1,115 @@
+"""What the sweep, a replay and a cancel change."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from tidings.adapters.rows import narrowed, notification_of
+from tidings.adapters.schema import events, notifications
+from tidings.adapters.waking import GRACE, not_after_expiry
+from tidings.notification import CLAIMABLE, REPLAYABLE, Notification, Status
+from tidings.ports import Claims, Overdue, Selection
+
+n = notifications.c
+
+
+def overdue(connection: Connection, now: datetime, limit: int, lease: timedelta, token: str) -> Overdue:
+    rows = [
+        notification_of(row)
+        for row in connection.execute(
+            select(notifications)
+            .where(n.wake_at <= now - GRACE)
+            .order_by(n.wake_at)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+    ]
+    expired = [row for row in rows if row.status in CLAIMABLE and row.expires_at is not None and row.expires_at <= now]
+    abandoned = [row for row in rows if row.status is Status.SENDING]
+    gone = {row.id for row in expired}
+    wake = [row for row in rows if row.status in CLAIMABLE and row.id not in gone]
+    if expired:
+        connection.execute(insert(events), [_change(row, Status.EXPIRED, now) for row in expired])
+        _set(connection, expired, status=Status.EXPIRED, wake_at=None, updated_at=now)
+    if abandoned:
+        _set(connection, abandoned, token=token, lease_until=now + lease, wake_at=now + lease)
+    if wake:
+        # Were the publishing to fail now, the next sweep but one would find them again.
+        _set(connection, wake, wake_at=not_after_expiry(now))
+    return Overdue(
+        wake=wake,
+        abandoned=Claims(token=token, at=now, acquired=abandoned) if abandoned else None,
+        unlettered=[row for row in rows if row.status is Status.FAILED],
+        expired=len(expired),
+        more=len(rows) == limit,
+    )
+
+
+def mark_lettered(connection: Connection, _now: datetime, ids: Sequence[str]) -> None:
+    connection.execute(
+        update(notifications).where(n.id.in_(sorted(ids)), n.status == Status.FAILED).values(wake_at=None)
+    )
+
+
+def revive(
+    connection: Connection, now: datetime, selection: Selection, limit: int, due_in: timedelta
+) -> Sequence[Notification]:
+    due = now + due_in
+    statement = narrowed(select(notifications), selection).where(n.status.in_(REPLAYABLE))
+    rows = [
+        notification_of(row)
+        for row in connection.execute(statement.order_by(n.id).limit(limit).with_for_update(skip_locked=True))
+    ]
+    if not rows:
+        return []
+    revived = [
+        replace(row, status=Status.PENDING, generation=row.generation + 1, attempt=0, spared=0, next_attempt_at=due)
+        for row in rows
+    ]
+    connection.execute(insert(events), [_change(row, Status.PENDING, now) for row in revived])
+    _set(
+        connection,
+        rows,
+        status=Status.PENDING,
+        generation=n.generation + 1,
+        attempt=0,
+        spared=0,
+        next_attempt_at=due if due_in else None,
+        queued_at=None,
+        wake_at=not_after_expiry(due - GRACE if due_in else now),
+        updated_at=now,
+    )
+    return revived
+
+
+def cancel(connection: Connection, now: datetime, tenant: str, id: str) -> Notification | None:
+    row = connection.execute(
+        select(notifications).where(n.id == id, n.tenant == tenant).with_for_update()
+    ).one_or_none()
+    if row is None:
+        return None
+    notification = notification_of(row)
+    if notification.status not in CLAIMABLE:
+        return notification
+    connection.execute(insert(events), [_change(notification, Status.CANCELED, now)])
+    _set(connection, [notification], status=Status.CANCELED, wake_at=None, updated_at=now)
+    return replace(notification, status=Status.CANCELED, updated_at=now)
+
+
+def _set(connection: Connection, rows: Iterable[Notification], **values: Any) -> None:
+    connection.execute(update(notifications).where(n.id.in_(sorted(row.id for row in rows))).values(**values))
+
+
+def _change(notification: Notification, status: Status, now: datetime) -> dict[str, Any]:
+    """An event that no claim made."""
+    return {
+        "notification_id": notification.id,
+        "generation": notification.generation,
+        "attempt": notification.attempt,
+        "status": status,
+        "at": now,
+        "spared": 0,
+    }

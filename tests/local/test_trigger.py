@@ -1,0 +1,419 @@
+"""The trigger adapter between a real queue and a real HTTP function."""
+
+import contextlib
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pika
+import pytest
+from tidings import topology
+from tidings.adapters.database import Database, DatabaseSettings
+from tidings.adapters.embedded import EmbeddedBroker
+from tidings.adapters.rabbitmq import BrokerSettings, RabbitBroker
+from tidings.envelope import Message, from_event
+from tidings.migrate import migrate
+from tidings.notification import Priority
+from tidings.ports import Broker, Outgoing
+
+from local.trigger.trigger import FIRST_PAUSE, SEEN_OFTEN, Function, Trigger
+from tests.scenarios.caller import wait_for
+
+MIGRATIONS = Path(__file__).parents[2] / "infra" / "migrations"
+TOKEN = "a-token-of-the-test"
+QUEUES = topology.work_queues("email")
+ENDS_WITHIN = 60.0
+
+
+def publish(broker: Broker, *numbers: int, priority: Priority = Priority.NORMAL) -> None:
+    broker.publish([Outgoing(message=message(number), to=topology.work("email", priority)) for number in numbers])
+
+
+def message(number: int) -> Message:
+    return Message(id=f"01930b6c-4a5e-7c3b-9d2e-{number:012d}", channel="email", generation=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One request, as the function saw it."""
+
+    at: float
+    numbers: list[int]  # of its messages
+    redelivered: bool
+
+
+@dataclass(kw_only=True)
+class HttpFunction:
+    """A function whose answers the test decides. A call waits while `open` is not set."""
+
+    answer: Callable[[Sequence[int]], int] = lambda _: 200
+    open: threading.Event = field(default_factory=threading.Event)
+    calls: list[Call] = field(default_factory=list)
+    at_once: int = 0
+    most_at_once: int = 0
+    port: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/"
+
+    @property
+    def seen(self) -> list[int]:
+        return [number for call in self.calls for number in call.numbers]
+
+    def invoked(self, event: object) -> int:
+        letters = from_event(event, "email")
+        numbers = [int(letter.message.id[-12:]) for letter in letters if letter.message is not None]
+        with self._lock:
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+            again = '"redelivered": true' in json.dumps(event)
+            self.calls.append(Call(at=time.monotonic(), numbers=numbers, redelivered=again))
+        try:
+            assert self.open.wait(ENDS_WITHIN)
+            return self.answer(numbers)
+        finally:
+            with self._lock:
+                self.at_once -= 1
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """On any free port the first time, and on the same one afterwards."""
+        function = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                assert self.headers["authorization"] == f"Bearer {TOKEN}"
+                event = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                self.send_response(function.invoked(event))
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
+        server.daemon_threads = False  # so that closing waits for them
+        self.port = server.server_port
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()
+            self.open.set()
+            server.server_close()
+
+
+@dataclass(kw_only=True)
+class Running:
+    trigger: Trigger
+    thread: threading.Thread
+
+    def stop(self) -> None:
+        self.trigger.stop()
+        self.thread.join(ENDS_WITHIN)
+        assert not self.thread.is_alive()
+
+
+@contextlib.contextmanager
+def running(broker: Broker, function: HttpFunction, *, batch: int = 100, concurrency: int = 2) -> Iterator[Running]:
+    trigger = Trigger(
+        channel="email",
+        consume=lambda: broker.consume(QUEUES),
+        function=Function(url=function.url, token=TOKEN, timeout=timedelta(seconds=ENDS_WITHIN)),
+        batch=batch,
+        concurrency=concurrency,
+    )
+    running = Running(trigger=trigger, thread=threading.Thread(target=trigger.run))
+    running.thread.start()
+    try:
+        yield running
+    finally:
+        function.open.set()
+        running.stop()
+
+
+def left(broker: Broker) -> list[str | None]:
+    """What comes to the next consumer: nothing, if all was acknowledged."""
+    consumer = broker.consume(QUEUES)
+    try:
+        return [item.message_id for item in consumer.receive(100, timedelta(seconds=1))]
+    finally:
+        consumer.close()
+
+
+@pytest.fixture
+def function() -> Iterator[HttpFunction]:
+    function = HttpFunction()
+    function.open.set()
+    with function.listening():
+        yield function
+
+
+@pytest.fixture(params=["embedded", "rabbitmq"])
+def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
+    if request.param == "embedded":
+        settings = DatabaseSettings(database_url=f"sqlite:///{tmp_path}/broker.db")
+        migrate(settings, MIGRATIONS)
+        broker: Broker = EmbeddedBroker(Database(settings))
+    else:
+        broker = RabbitBroker(BrokerSettings(broker_url=request.getfixturevalue("rabbitmq_url")))
+    broker.declare()
+    yield broker
+    broker.close()
+
+
+def test_what_the_function_took_is_acknowledged(broker: Broker, function: HttpFunction) -> None:
+    publish(broker, *range(30))
+    with running(broker, function) as stack:
+        wait_for(lambda: len(function.seen) == 30)
+        stack.stop()
+    assert sorted(function.seen) == list(range(30))
+    assert left(broker) == []
+
+
+def test_a_batch_that_the_function_breaks_on_comes_again_after_a_pause(broker: Broker, function: HttpFunction) -> None:
+    function.answer = lambda _: 500 if len(function.calls) == 1 else 200
+    publish(broker, 1)
+    with running(broker, function) as stack:
+        wait_for(lambda: len(function.calls) == 2)
+        stack.stop()
+    first, second = function.calls
+    assert (first.redelivered, second.redelivered) == (False, True)
+    assert second.at - first.at >= FIRST_PAUSE
+    assert left(broker) == []
+
+
+def test_a_function_that_is_not_there_is_waited_for(broker: Broker) -> None:
+    function = HttpFunction()
+    function.open.set()
+    with function.listening():
+        pass  # it has its port, and is gone
+    publish(broker, 1, 2)
+    with running(broker, function) as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            refused: list[float] = []
+            connect = socket.create_connection
+
+            def counted(*args: object, **options: object) -> socket.socket:
+                refused.append(time.monotonic())
+                return connect(*args, **options)  # type: ignore[arg-type]
+
+            patch.setattr(socket, "create_connection", counted)
+            wait_for(lambda: len(refused) >= 3)
+        pauses = [later - sooner for sooner, later in zip(refused, refused[1:], strict=False)]
+        assert pauses[0] >= FIRST_PAUSE
+        assert pauses[1] >= 2 * FIRST_PAUSE
+        with function.listening():
+            wait_for(lambda: sorted(function.seen) == [1, 2])
+            stack.stop()
+    assert [call.redelivered for call in function.calls] == [False] * len(function.calls)  # it was kept all the time
+    assert left(broker) == []
+
+
+def test_a_function_whose_database_is_down_is_asked_ever_more_slowly(broker: Broker, function: HttpFunction) -> None:
+    function.answer = lambda _: 503 if len(function.calls) < 4 else 200
+    publish(broker, 1)
+    with running(broker, function) as stack:
+        wait_for(lambda: len(function.calls) == 4)
+        stack.stop()
+    times = [call.at for call in function.calls]
+    pauses = [later - sooner for sooner, later in zip(times, times[1:], strict=False)]
+    for number, pause in enumerate(pauses):
+        assert pause >= FIRST_PAUSE * 2**number
+    assert not any(call.redelivered for call in function.calls)
+    assert left(broker) == []
+
+
+def test_a_message_that_was_seen_often_is_delivered_alone(broker: Broker, function: HttpFunction) -> None:
+    poison = 3
+    accepted: list[int] = []
+
+    def answer(numbers: Sequence[int]) -> int:
+        if poison in numbers and len(accepted) < 4:
+            return 500
+        accepted.extend(numbers)
+        return 200
+
+    function.answer = answer
+    publish(broker, 1, 2, poison, 4, 5)
+    with running(broker, function, concurrency=1) as stack:
+        wait_for(lambda: len(accepted) == 5)
+        stack.stop()
+    together = [call for call in function.calls if poison in call.numbers and len(call.numbers) > 1]
+    assert len(together) < SEEN_OFTEN
+    assert accepted[-1] == poison
+    assert sorted(accepted) == [1, 2, 3, 4, 5]
+    assert left(broker) == []
+
+
+def test_stopping_waits_for_the_batch_under_way_and_acknowledges_it(broker: Broker, function: HttpFunction) -> None:
+    function.open.clear()
+    publish(broker, 1, 2)
+    with running(broker, function) as stack:
+        wait_for(lambda: function.at_once == 1)
+        stack.trigger.stop()
+        stack.thread.join(0.5)
+        assert stack.thread.is_alive()
+        function.open.set()
+        stack.thread.join(ENDS_WITHIN)
+        assert not stack.thread.is_alive()
+    assert len(function.calls) == 1
+    assert left(broker) == []
+
+
+def test_stopping_gives_back_what_a_missing_function_never_got(broker: Broker) -> None:
+    function = HttpFunction()
+    with function.listening():
+        pass
+    publish(broker, 1)
+    with running(broker, function) as stack:
+        begun = time.monotonic()
+        stack.stop()
+        assert time.monotonic() - begun < 10
+    assert left(broker) == [message(1).message_id]
+
+
+def test_the_function_never_has_more_batches_than_agreed(broker: Broker, function: HttpFunction) -> None:
+    function.open.clear()
+    publish(broker, *range(60))
+    with running(broker, function, batch=5, concurrency=2) as stack:
+        wait_for(lambda: function.at_once == 2)
+        function.open.set()
+        wait_for(lambda: len(function.seen) == 60)
+        stack.stop()
+    assert function.most_at_once == 2
+    assert max(len(call.numbers) for call in function.calls) <= 5
+    assert left(broker) == []
+
+
+def test_what_is_high_passes_a_backlog(broker: Broker, function: HttpFunction) -> None:
+    function.open.clear()
+    publish(broker, *range(20))
+    with running(broker, function, batch=5, concurrency=1) as stack:
+        wait_for(lambda: function.at_once == 1)
+        publish(broker, 100, priority=Priority.HIGH)
+        if isinstance(broker, RabbitBroker):
+            wait_for(lambda: broker.depth(QUEUES[0]) == 0)  # it is on its way to the consumer
+        function.open.set()
+        wait_for(lambda: len(function.seen) == 21)
+        stack.stop()
+    assert function.calls[1].numbers == [100]
+
+
+# --- RabbitMQ's own ways to fail --------------------------------------------------------------------------------------
+
+
+class Wire:
+    """A TCP proxy: the connections to the broker that a test can cut."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._target = (parts.hostname or "127.0.0.1", parts.port or 5672)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._open: list[socket.socket] = []
+        self._threads = [threading.Thread(target=self._accept)]
+        credentials = parts.netloc.rpartition("@")[0]
+        port = self._listener.getsockname()[1]
+        self.url = parts._replace(netloc=f"{credentials}@127.0.0.1:{port}").geturl()
+        self._threads[0].start()
+
+    def cut(self) -> None:
+        for connection in self._open:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self.cut()
+        for thread in self._threads:
+            thread.join()
+        for connection in (self._listener, *self._open):
+            connection.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(self._target)
+            except OSError:
+                return
+            self._open += [near, far]
+            for source, sink in ((near, far), (far, near)):
+                self._threads.append(threading.Thread(target=self._forward, args=[source, sink]))
+                self._threads[-1].start()
+
+    def _forward(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while read := source.recv(65536):
+                sink.sendall(read)
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def wire(rabbitmq_url: str) -> Iterator[Wire]:
+    wire = Wire(rabbitmq_url)
+    yield wire
+    wire.close()
+
+
+def test_it_consumes_again_after_its_connection_was_lost(wire: Wire, function: HttpFunction) -> None:
+    broker = RabbitBroker(BrokerSettings(broker_url=wire.url))
+    try:
+        function.open.clear()
+        with running(broker, function) as stack:
+            publish(broker, 1)
+            wait_for(lambda: function.at_once == 1)
+            wire.cut()  # with a batch under way: it comes again, and its late answer disturbs nobody
+            wait_for(lambda: len(function.calls) == 2)
+            function.open.set()
+            wait_for(lambda: function.at_once == 0)
+            _published_again(broker, 2)
+            wait_for(lambda: 2 in function.seen)
+            stack.stop()
+        assert left(broker) == []
+    finally:
+        broker.close()
+
+
+def test_it_declares_and_consumes_again_after_its_queue_was_deleted(rabbitmq_url: str, function: HttpFunction) -> None:
+    broker = RabbitBroker(BrokerSettings(broker_url=rabbitmq_url))
+    try:
+        with running(broker, function) as stack:
+            publish(broker, 1)
+            wait_for(lambda: function.seen == [1])
+            with contextlib.closing(pika.BlockingConnection(pika.URLParameters(rabbitmq_url))) as connection:
+                for queue in QUEUES:
+                    connection.channel().queue_delete(queue)
+            publish(broker, 2)
+            publish(broker, 3, priority=Priority.HIGH)
+            wait_for(lambda: {2, 3} <= set(function.seen))
+            stack.stop()
+        assert left(broker) == []
+    finally:
+        broker.close()
+
+
+def _published_again(broker: Broker, number: int) -> None:
+    """The publisher's own connection was cut, too: it notices, and opens another."""
+
+    def published() -> bool:
+        with contextlib.suppress(Exception):
+            publish(broker, number)
+            return True
+        return False
+
+    wait_for(published)
