@@ -1,6 +1,7 @@
 """The trigger adapter between a real queue and a real HTTP function."""
 
 import contextlib
+import itertools
 import json
 import socket
 import threading
@@ -211,7 +212,7 @@ def test_a_function_that_is_not_there_is_waited_for(broker: Broker) -> None:
 
             patch.setattr(socket, "create_connection", counted)
             wait_for(lambda: len(refused) >= 3)
-        pauses = [later - sooner for sooner, later in zip(refused, refused[1:], strict=False)]
+        pauses = [later - sooner for sooner, later in itertools.pairwise(refused)]
         assert pauses[0] >= FIRST_PAUSE
         assert pauses[1] >= 2 * FIRST_PAUSE
         with function.listening():
@@ -228,7 +229,7 @@ def test_a_function_whose_database_is_down_is_asked_ever_more_slowly(broker: Bro
         wait_for(lambda: len(function.calls) == 4)
         stack.stop()
     times = [call.at for call in function.calls]
-    pauses = [later - sooner for sooner, later in zip(times, times[1:], strict=False)]
+    pauses = [later - sooner for sooner, later in itertools.pairwise(times)]
     for number, pause in enumerate(pauses):
         assert pause >= FIRST_PAUSE * 2**number
     assert not any(call.redelivered for call in function.calls)
@@ -398,6 +399,7 @@ def test_it_declares_and_consumes_again_after_its_queue_was_deleted(rabbitmq_url
             with contextlib.closing(pika.BlockingConnection(pika.URLParameters(rabbitmq_url))) as connection:
                 for queue in QUEUES:
                     connection.channel().queue_delete(queue)
+            wait_for(lambda: [consumers(rabbitmq_url, queue) for queue in QUEUES] == [1, 1])
             publish(broker, 2)
             publish(broker, 3, priority=Priority.HIGH)
             wait_for(lambda: {2, 3} <= set(function.seen))
@@ -405,6 +407,15 @@ def test_it_declares_and_consumes_again_after_its_queue_was_deleted(rabbitmq_url
         assert left(broker) == []
     finally:
         broker.close()
+
+
+def consumers(url: str, queue: str) -> int | None:
+    """How many consume from it; None: there is no such queue."""
+    with contextlib.closing(pika.BlockingConnection(pika.URLParameters(url))) as connection:
+        try:
+            return int(connection.channel().queue_declare(queue, passive=True).method.consumer_count)
+        except pika.exceptions.ChannelClosedByBroker:
+            return None
 
 
 def _published_again(broker: Broker, number: int) -> None:

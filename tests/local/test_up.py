@@ -60,13 +60,13 @@ class Up:
 
 
 @contextlib.contextmanager
-def up(state: Path, *options: str, name: str = "up", **environment: str) -> Iterator[Up]:
-    """Run it; at the end make sure that it has ended."""
+def up(state: Path, *options: str, name: str = "up", root: Path = ROOT, **environment: str) -> Iterator[Up]:
+    """Run it, from the tree at `root`; at the end make sure that it has ended."""
     output = state.with_name(f"{name}.out")
     with output.open("wb") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "local.stack", "--state", str(state), *(options or ("--port", "0"))],
-            cwd=ROOT,
+            cwd=root,
             stdout=file,
             stderr=file,
             env={**{name: value for name, value in os.environ.items() if not hinders(name)}, **environment},

@@ -104,14 +104,16 @@ def test_a_permanent_error_is_dead_lettered_at_once(house: House) -> None:
 def test_a_refused_account_burns_no_attempt_and_raises_the_alarm(
     house: House, caplog: pytest.LogCaptureFixture
 ) -> None:
-    row = added(house, max_attempts=1)
-    house.provider.script[row.recipient] = [AccountError("535", "bad credentials") for _ in range(4)]
+    row = added(house, max_attempts=2)
+    refusals = [AccountError("535", "bad credentials") for _ in range(4)]
+    house.provider.script[row.recipient] = [*refusals, TransientError("451", "later")]
     with caplog.at_level(logging.ERROR, logger="tidings"):
-        for _ in range(4):
+        for _ in range(5):
             house.delivery.deliver(letters(row))
             house.clock.advance(minutes=3)
-    assert house.row(row).status is Status.RETRYING
-    assert any(record.levelno == logging.ERROR and record.msg == "retry_scheduled" for record in caplog.records)
+    assert len([record for record in caplog.records if record.msg == "retry_scheduled"]) == len(refusals)
+    after = house.row(row)
+    assert (after.status, after.attempt, after.spared) == (Status.RETRYING, 5, 4)
     house.delivery.deliver(letters(row))
     assert house.row(row).status is Status.SENT
 

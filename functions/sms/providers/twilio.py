@@ -25,7 +25,7 @@ class TwilioSettings(Settings):
     prefix: ClassVar[str] = "TIDINGS_TWILIO_"
 
     account_sid: Annotated[str, Field(pattern=r"^AC[0-9a-zA-Z]{1,64}$", description="the account, AC...")]
-    auth_token: Annotated[str, Field(pattern=r"^[!-~]+$", repr=False)]
+    auth_token: Annotated[str, Field(pattern=r"^[!-~]+$", repr=False, description="the account's secret")]
     sender: Annotated[
         str,
         Field(

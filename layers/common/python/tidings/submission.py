@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal, Union, cast
+from typing import Annotated, Any, Literal, Union
 
 from pydantic import (
     AfterValidator,
@@ -13,11 +13,10 @@ from pydantic import (
     StringConstraints,
     TypeAdapter,
     ValidationError,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
     create_model,
     field_validator,
 )
+from pydantic_core import from_json, to_json
 
 from tidings.content import CONTENT, Content, Part
 from tidings.notification import Notification, OnAmbiguous, Priority, new_id
@@ -26,7 +25,7 @@ from tidings.web import Problem
 MAX_ITEMS = 1000
 LONGEST_WAIT = timedelta(days=366)  # how far ahead send_at and expires_at may lie
 MAX_METADATA_BYTES = 60_000  # as JSON; MySQL's TEXT holds 65,535
-MAX_ERRORS = 100  # entries of one problem: an answer is not to be larger than what caused it
+MAX_ERRORS = 1000  # entries of one problem: an answer is not to be larger than what caused it
 
 
 def _utc(value: datetime) -> datetime:
@@ -117,22 +116,12 @@ def _for_channel(content: type[Content]) -> type[Submission]:
 SUBMISSIONS: dict[str, type[Submission]] = {name: _for_channel(content) for name, content in CONTENT.items()}
 
 
-def _caught(value: Any, handler: ValidatorFunctionWrapHandler) -> Submission | ValidationError:
-    """A bad item becomes its errors, so that it never spoils the good ones."""
-    try:
-        return cast(Submission, handler(value))
-    except ValidationError as invalid:
-        return invalid
-
-
 class Reader:
     """Reads a request's body. Made once: building the validators costs more than a thousand uses."""
 
     def __init__(self) -> None:
         one: Any = Annotated[Union[tuple(SUBMISSIONS.values())], Field(discriminator="channel")]  # noqa: UP007
-        many: Any = list[Annotated[one, WrapValidator(_caught)]]
         self._one: TypeAdapter[Submission] = TypeAdapter(one)
-        self._many: TypeAdapter[list[Submission | ValidationError]] = TypeAdapter(many)
 
     def one(self, body: bytes) -> Submission:
         """Raise Problem: 400 for what is no JSON, 422 with an entry a field."""
@@ -144,17 +133,22 @@ class Reader:
     def many(self, body: bytes) -> Sequence[Submission | Problem]:
         """Each item or what is wrong with it, in order. Raise Problem if the array as a whole cannot be read."""
         try:
-            items = self._many.validate_json(body, by_alias=True, by_name=False)
-        except ValidationError as invalid:
-            raise problem_of(invalid) from None
+            items = from_json(body)
+        except ValueError as error:
+            raise Problem(400, "The body is not JSON", f"Invalid JSON: {error}") from None
         if not 1 <= len(items) <= MAX_ITEMS:
             raise Problem(
                 422, "Wrong number of items", f"An array holds 1 to {MAX_ITEMS} notifications, not {len(items)}."
             )
-        return [
-            problem_of(item, index=index) if isinstance(item, ValidationError) else item
-            for index, item in enumerate(items)
-        ]
+        return [self._item(item, index) for index, item in enumerate(items)]
+
+    def _item(self, item: object, index: int) -> Submission | Problem:
+        """A bad item becomes its errors, so that it never spoils the good ones."""
+        try:
+            # Back to JSON, because the strict rules for JSON differ: there, a time is a string.
+            return self._one.validate_json(to_json(item), by_alias=True, by_name=False)
+        except ValidationError as invalid:
+            return problem_of(invalid, index=index)
 
 
 def check_times(submission: Submission, now: datetime, *, index: int | None = None) -> Problem | None:
@@ -188,10 +182,12 @@ def problem_of(
     invalid: ValidationError, *, index: int | None = None, title: str = "The notification is not valid"
 ) -> Problem:
     """The caller's mistakes, one entry a field. Never the value: it may be personal."""
+    if invalid.error_count() > MAX_ERRORS:
+        return Problem(422, title, f"{invalid.error_count()} fields are wrong.")
     errors = invalid.errors(include_url=False, include_input=False)
     if errors[0]["type"] == "json_invalid":
         return Problem(400, "The body is not JSON", errors[0]["msg"])
-    return Problem(422, title, errors=[entry(_place(error), _words(error), index) for error in errors[:MAX_ERRORS]])
+    return Problem(422, title, errors=[entry(_place(error), _words(error), index) for error in errors])
 
 
 def entry(place: Sequence[int | str], detail: str, index: int | None = None) -> dict[str, Any]:

@@ -1,0 +1,201 @@
+"""A fourth channel is one new folder, one content class and one line of topology. Nothing else is touched."""
+
+import json
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.local.test_up import up
+
+ROOT = Path(__file__).parents[2]
+PARTS = ("functions", "infra", "layers", "local")
+
+MAIN = '''
+"""Chat: takes an `aws:rmq` event and delivers it by a webhook."""
+
+from functools import cache
+from typing import Any
+
+from tidings import runtime
+from tidings.delivery import Delivery
+from tidings.settings import load
+from tidings.wiring import NEEDED, DeliverySettings, wired
+
+from .providers.webhook import WebhookProvider, WebhookSettings
+
+runtime.start("chat", *NEEDED, DeliverySettings, WebhookSettings)
+
+
+@cache
+def delivery() -> Delivery:
+    return wired().delivery(WebhookProvider(load(WebhookSettings)))
+
+
+def chat(request: runtime.FlaskRequest) -> runtime.FlaskAnswer:
+    """Under functions-framework (http signature)."""
+    return runtime.answer_trigger(request, "chat", delivery)
+
+
+def handler(event: object, _context: Any) -> None:
+    """On Lambda, behind an Amazon MQ event source."""
+    runtime.deliver_event(event, "chat", delivery)
+'''
+
+WEBHOOK = '''
+"""Chat through a webhook."""
+
+import json
+import urllib.error
+import urllib.request
+from datetime import timedelta
+
+from tidings.errors import AmbiguousError, PermanentError, TransientError
+from tidings.ports import Outbound, Receipt
+from tidings.settings import Settings
+
+
+class WebhookSettings(Settings):
+    """Prefix TIDINGS_."""
+
+    webhook_url: str = "WEBHOOK"
+
+
+class WebhookProvider:
+    name = "webhook"
+    timeout = timedelta(seconds=10)
+
+    def __init__(self, settings: WebhookSettings) -> None:
+        self._url = settings.webhook_url
+
+    def send(self, outbound: Outbound) -> Receipt:
+        body = {"room": outbound.recipient, "text": outbound.content.text, "id": outbound.id}
+        try:
+            with urllib.request.urlopen(self._url, json.dumps(body).encode(), timeout=10) as answer:
+                return Receipt(provider_message_id=json.load(answer)["id"])
+        except urllib.error.HTTPError as error:
+            error.close()
+            kind = TransientError if error.code == 429 else PermanentError
+            raise kind(str(error.code), "the webhook refused") from None
+        except OSError as error:
+            raise AmbiguousError("connection", type(error).__name__) from None
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+'''
+
+CONTENT = '''
+class ChatContent(Content):
+    """A line in a chat room."""
+
+    channel: ClassVar[str] = "chat"
+    Recipient: ClassVar[Any] = Line
+
+    text: Line
+
+
+CONTENT: '''
+
+
+@dataclass(kw_only=True)
+class Room:
+    """The vendor. It refuses the first line, and writes down what it took."""
+
+    url: str = ""
+    calls: int = 0
+    taken: list[dict[str, Any]] = field(default_factory=list)
+
+
+@pytest.fixture
+def room() -> Iterator[Room]:
+    room = Room()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            line = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            room.calls += 1
+            answer = b""
+            if room.calls > 1:
+                room.taken.append(line)
+                answer = json.dumps({"id": f"line-{len(room.taken)}"}).encode()
+            self.send_response(200 if answer else 429)
+            self.send_header("content-length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    room.url = f"http://127.0.0.1:{server.server_port}/"
+    yield room
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Not pytest's own, which lies too deep for a socket's path."""
+    folder = Path(tempfile.mkdtemp(prefix="tidings-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def copied(to: Path) -> Path:
+    """The tree as it is, without what git ignores."""
+    for part in PARTS:
+        shutil.copytree(ROOT / part, to / part, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    shutil.copy(ROOT / "pyproject.toml", to)
+    return to
+
+
+def replaced(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert text.count(old) == 1, f"{old!r} in {file}"
+    file.write_text(text.replace(old, new))
+
+
+def with_chat(tree: Path, webhook: str) -> None:
+    """All that it takes."""
+    providers = tree / "functions" / "chat" / "providers"
+    providers.mkdir(parents=True)
+    (providers.parent / "main.py").write_text(MAIN)
+    (providers / "webhook.py").write_text(WEBHOOK.replace("WEBHOOK", webhook))
+    layer = tree / "layers" / "common" / "python" / "tidings"
+    replaced(layer / "content.py", "\nCONTENT: ", CONTENT)
+    replaced(layer / "content.py", "PushContent)}", "PushContent, ChatContent)}")
+    replaced(layer / "topology.py", '    "push",\n', '    "push",\n    "chat",\n')
+
+
+def test_a_chat_notification_is_retried_and_sent_after_touching_three_places(folder: Path, room: Room) -> None:
+    tree = copied(folder / "tree")
+    with_chat(tree, room.url)
+    path = f"{tree}/layers/common/python"
+    with up(folder / "state", root=tree, PYTHONPATH=path) as stack:
+        caller = stack.caller()
+        id = caller.post({"channel": "chat", "recipient": "#orders", "content": {"text": "Order 4711 has left."}})
+        sent = caller.ended(id)
+        assert (sent["status"], sent["provider"], sent["provider_message_id"]) == ("sent", "webhook", "line-1")
+        assert [event["status"] for event in sent["events"]] == [
+            "pending",
+            "sending",
+            "retrying",
+            "sending",
+            "sent",
+        ]
+        assert room.taken == [{"room": "#orders", "text": "Order 4711 has left.", "id": id}]
+        refused = caller.ask(f"{caller.url}/v1/notifications", {"channel": "chat", "recipient": "#orders"})
+        assert refused.status == 422
+        document = caller.ask(f"{caller.url}/openapi.json").body
+        assert "ChatNotification" in document["components"]["schemas"]
+        stack.process.terminate()
+        assert stack.ended() == 0
