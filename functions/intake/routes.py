@@ -14,13 +14,15 @@ from tidings.keys import Scope
 from tidings.notification import CLAIMABLE, Notification, Status
 from tidings.ports import Broker, Clock, Inserted, Store
 from tidings.queries import ListQuery, query_of
-from tidings.submission import Reader, Submission, check_times
+from tidings.submission import Reader, Submission, check_times, entry
 from tidings.view import accepted, page_of, shown
 from tidings.web import RETRY_AFTER, Call, Problem, Response, Route, as_json
 
 from .openapi import document
 
 T = TypeVar("T")
+
+MAX_CONTENT = 15 * 1024 * 1024  # bytes of one row; MariaDB takes statements of 16 MiB by default (max_allowed_packet)
 
 _TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")  # https://www.w3.org/TR/trace-context/
 
@@ -97,9 +99,12 @@ class IntakeRoutes:
         if problem is not None:
             return problem
         trace = call.request.headers.get("traceparent", "")
-        return submission.notification(
+        draft = submission.notification(
             tenant=call.tenant, now=now, traceparent=trace if _TRACEPARENT.fullmatch(trace) else None
         )
+        if _in_a_statement(draft.content) > MAX_CONTENT:
+            return Problem(422, "The notification is not valid", errors=[entry(("content",), "is too large", index)])
+        return draft
 
     async def _accepted(self, drafts: Sequence[Notification]) -> Sequence[Inserted]:
         try:
@@ -180,6 +185,11 @@ def _outcome(inserted: Inserted) -> Notification | Problem:
             422, "This idempotency key was used for another notification", "Use a new key, or send the same payload."
         )
     return existing
+
+
+def _in_a_statement(content: str) -> int:
+    """Bytes, where quotes and backslashes are escaped once more."""
+    return len(content.encode()) + content.count('"') + content.count("\\")
 
 
 def _answers(check: Callable[[], None]) -> str:

@@ -222,6 +222,24 @@ def test_settling_twice_writes_once(store: SqlStore, clock: TestClock) -> None:
     assert len(store.events(claims.acquired[0].id)) == 1
 
 
+def test_a_vendors_endless_words_do_not_undo_a_settlement(store: SqlStore, clock: TestClock) -> None:
+    claims = claimed(store, inserted(store, clock, 2))
+    good, bad = claims.acquired
+    error = PermanentError("ünendlich" * 50, "x" * 5000)
+    ends = [
+        Settlement(notification=good, status=Status.SENT, provider="smtp", provider_message_id="m" * 1000),
+        Settlement(notification=bad, status=Status.FAILED, provider="smtp", error=error),
+    ]
+    assert store.settle(claims, ends) == []
+    assert (status(store, good), status(store, bad)) == (Status.SENT, Status.FAILED)
+
+
+def test_the_largest_metadata_and_content_fit(store: SqlStore, clock: TestClock) -> None:
+    row = make.notification(clock(), metadata="\u2602" * 200_000, content='"\\' * 3_600_000)
+    store.insert([row])
+    assert store.get("acme", row.id) == row
+
+
 def test_a_recipient_that_can_take_nothing_more_is_recorded(store: SqlStore, clock: TestClock) -> None:
     claims = claimed(store, inserted(store, clock, 2, recipient="gone@example.com"))
     error = PermanentError("550", "no such user", suppress="mailbox_unknown")

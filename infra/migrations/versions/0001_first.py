@@ -24,6 +24,10 @@ def ascii_string(length: int) -> sa.types.TypeEngine[str]:
     )
 
 
+def long_text() -> sa.types.TypeEngine[str]:
+    return sa.Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
+
+
 def moment() -> sa.types.TypeEngine[Any]:
     return sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
 
@@ -39,11 +43,11 @@ def upgrade() -> None:
         sa.Column("tenant", ascii_string(64), nullable=False),
         sa.Column("channel", ascii_string(32), nullable=False),
         sa.Column("recipient", sa.String(512), nullable=False),
-        sa.Column("content", sa.Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb"), nullable=False),
+        sa.Column("content", long_text(), nullable=False),
         sa.Column("priority", ascii_string(8), nullable=False),
         sa.Column("on_ambiguous", ascii_string(8), nullable=False),
         sa.Column("max_attempts", sa.Integer, nullable=False),
-        sa.Column("metadata", sa.Text),
+        sa.Column("metadata", long_text()),
         sa.Column("send_at", moment()),
         sa.Column("expires_at", moment()),
         sa.Column("traceparent", ascii_string(64)),

@@ -143,11 +143,16 @@ def _event(settlement: Settlement, token: str, now: datetime) -> dict[str, Any]:
         "at": now,
         "started_at": notification.claimed_at,
         "provider": settlement.provider,
-        "provider_message_id": settlement.provider_message_id,
+        "provider_message_id": _within(255, settlement.provider_message_id),
         "error_class": error.kind if error is not None else None,
-        "error_code": error.code[:64] if error is not None else None,
-        "error_message": error.message[:500] if error is not None else None,
+        "error_code": _within(64, error.code.encode("ascii", "replace").decode()) if error is not None else None,
+        "error_message": _within(500, error.message) if error is not None else None,
         "next_attempt_at": now + settlement.delay if settlement.delay is not None else None,
         "token": token,
         "spared": int(settlement.spared),
     }
+
+
+def _within(length: int, text: str | None) -> str | None:
+    """A vendor's word that is too long for its column must not undo a settlement: what was sent would be sent again."""
+    return text if text is None else text[:length]

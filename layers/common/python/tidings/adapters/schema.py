@@ -69,7 +69,7 @@ notifications = Table(
     Column("priority", ascii_string(8), nullable=False),
     Column("on_ambiguous", ascii_string(8), nullable=False),
     Column("max_attempts", Integer, nullable=False),
-    Column("metadata", Text),
+    Column("metadata", long_text()),
     Column("send_at", UtcDateTime),
     Column("expires_at", UtcDateTime),
     Column("traceparent", ascii_string(64)),

@@ -1,0 +1,157 @@
+"""Gather: what waits together goes together, and each gets its own."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+
+import pytest
+from tidings.gather import Full, Gather
+
+Flush = Callable[[Sequence[int]], Sequence[str]]
+
+
+@pytest.fixture
+def threads() -> Iterator[Executor]:
+    with ThreadPoolExecutor(4) as executor:
+        yield executor
+
+
+class Gate:
+    """A flush that waits for leave, and keeps what it was given."""
+
+    def __init__(self, *failing: int) -> None:
+        self.batches: list[list[int]] = []
+        self.failing = set(failing)
+        self.leave = threading.Semaphore(0)
+        self._lock = threading.Lock()
+
+    def __call__(self, batch: Sequence[int]) -> Sequence[str]:
+        with self._lock:
+            self.batches.append(list(batch))
+        assert self.leave.acquire(timeout=5)
+        if self.failing & set(batch):
+            raise RuntimeError("this batch")
+        return [str(item) for item in batch]
+
+    def open(self) -> None:
+        self.leave.release(1000)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+def start(work: Awaitable[Sequence[str]]) -> "asyncio.Task[Sequence[str]]":
+    return asyncio.ensure_future(work)  # type: ignore[return-value]
+
+
+def test_what_arrives_during_a_flush_is_the_next_batch(threads: Executor) -> None:
+    async def run() -> None:
+        gate = Gate()
+        gather = Gather(gate, threads, in_flight=2)
+        first = [start(gather.submit([n])) for n in range(2)]
+        await until(lambda: len(gate.batches) == 2)  # nothing waited: two flushes of one
+        rest = [start(gather.submit([n, n + 100])) for n in range(2, 50)]
+        await asyncio.sleep(0)
+        assert len(gate.batches) == 2
+        gate.open()
+        answers = await asyncio.gather(*first, *rest)
+        assert answers == [["0"], ["1"], *([str(n), str(n + 100)] for n in range(2, 50))]
+        assert gate.batches[2] == [item for n in range(2, 50) for item in (n, n + 100)]
+        assert len(gate.batches) == 3
+
+    asyncio.run(run())
+
+
+def test_a_batch_is_no_larger_than_the_limit_and_no_call_is_split(threads: Executor) -> None:
+    async def run() -> None:
+        gate = Gate()
+        gather = Gather(gate, threads, limit=10, in_flight=1)
+        first = start(gather.submit([0]))
+        await until(lambda: len(gate.batches) == 1)
+        rest = [start(gather.submit(list(range(4)))) for _ in range(5)] + [start(gather.submit(list(range(25))))]
+        await asyncio.sleep(0)
+        gate.open()
+        await asyncio.gather(first, *rest)
+        assert [len(batch) for batch in gate.batches] == [1, 8, 8, 4, 25]
+
+    asyncio.run(run())
+
+
+def test_no_more_flushes_at_once_than_allowed(threads: Executor) -> None:
+    async def run() -> None:
+        gate = Gate()
+        gather = Gather(gate, threads, limit=1, in_flight=2)
+        tasks = [start(gather.submit([n])) for n in range(6)]
+        await until(lambda: len(gate.batches) == 2)
+        await asyncio.sleep(0.02)
+        assert len(gate.batches) == 2
+        gate.open()
+        assert await asyncio.gather(*tasks) == [[str(n)] for n in range(6)]
+
+    asyncio.run(run())
+
+
+def test_a_failed_flush_fails_only_its_batch(threads: Executor) -> None:
+    async def run() -> None:
+        gate = Gate(3)
+        gather = Gather(gate, threads, limit=2, in_flight=1)
+        tasks = [start(gather.submit([n])) for n in range(7)]
+        gate.open()
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        assert gate.batches == [[0], [1, 2], [3, 4], [5, 6]]
+        assert [type(answer) for answer in answers] == [list, list, list, RuntimeError, RuntimeError, list, list]
+        gate.failing.clear()
+        assert await gather.submit([3]) == ["3"]
+
+    asyncio.run(run())
+
+
+def test_too_much_waiting_is_refused_at_once_and_taken_again_later(threads: Executor) -> None:
+    async def run() -> None:
+        gate = Gate()
+        gather = Gather(gate, threads, in_flight=1, waiting=10)
+        first = start(gather.submit([0]))
+        await until(lambda: len(gate.batches) == 1)
+        waiting = start(gather.submit(list(range(8))))
+        await asyncio.sleep(0)
+        with pytest.raises(Full):
+            await gather.submit([1, 2, 3])
+        fits = start(gather.submit([1, 2]))
+        await asyncio.sleep(0)
+        gate.open()
+        assert [len(answer) for answer in await asyncio.gather(first, waiting, fits)] == [1, 8, 2]
+        assert len(await gather.submit(list(range(10)))) == 10
+
+    asyncio.run(run())
+
+
+def test_a_caller_who_goes_away_disturbs_nobody(threads: Executor) -> None:
+    async def run() -> None:
+        gate = Gate()
+        gather = Gather(gate, threads, in_flight=1)
+        flushing = start(gather.submit([0]))
+        await until(lambda: len(gate.batches) == 1)
+        gone, stays = start(gather.submit([1])), start(gather.submit([2]))
+        await asyncio.sleep(0)
+        flushing.cancel()
+        gone.cancel()
+        await asyncio.sleep(0)
+        gate.open()
+        assert await stays == ["2"]
+        assert gate.batches == [[0], [1, 2]]  # who has handed in has handed in
+        assert await gather.submit([3]) == ["3"]
+
+    asyncio.run(run())
+
+
+def test_it_works_in_one_event_loop_after_another(threads: Executor) -> None:
+    """As on Lambda, where each event is a loop of its own."""
+    gate = Gate()
+    gate.open()
+    gather = Gather(gate, threads)
+    for n in range(3):
+        assert asyncio.run(gather.submit([n])) == [str(n)]
