@@ -173,8 +173,10 @@ class Trigger:
                 log.warning(
                     "function_down", extra={"channel": self.channel, "error": str(error), "messages": len(part)}
                 )
-            except BatchFailed as error:
-                log.error("batch_failed", extra={"channel": self.channel, "error": str(error), "messages": len(part)})
+            except Exception as error:
+                # A fault of ours, too, gives the messages back. Its text could hold anything, so only the type is kept.
+                said = str(error) if isinstance(error, BatchFailed) else f"unexpected {type(error).__name__}"
+                log.error("batch_failed", extra={"channel": self.channel, "error": said, "messages": len(part)})
                 self._stopping.wait(FIRST_PAUSE)  # one that breaks on everything is not rushed through the queue
                 return False
             self._stopping.wait(pause)

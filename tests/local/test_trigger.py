@@ -22,7 +22,7 @@ from tidings.adapters.rabbitmq import BrokerSettings, RabbitBroker
 from tidings.envelope import Message, from_event
 from tidings.migrate import migrate
 from tidings.notification import Priority
-from tidings.ports import Broker, Outgoing
+from tidings.ports import Broker, Outgoing, Received
 
 from local.trigger.trigger import FIRST_PAUSE, SEEN_OFTEN, Function, Trigger
 from tests.scenarios.caller import wait_for
@@ -127,11 +127,13 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(broker: Broker, function: HttpFunction, *, batch: int = 100, concurrency: int = 2) -> Iterator[Running]:
+def running(
+    broker: Broker, function: HttpFunction, *, batch: int = 100, concurrency: int = 2, kind: type[Function] = Function
+) -> Iterator[Running]:
     trigger = Trigger(
         channel="email",
         consume=lambda: broker.consume(QUEUES),
-        function=Function(url=function.url, token=TOKEN, timeout=timedelta(seconds=ENDS_WITHIN)),
+        function=kind(url=function.url, token=TOKEN, timeout=timedelta(seconds=ENDS_WITHIN)),
         batch=batch,
         concurrency=concurrency,
     )
@@ -192,6 +194,20 @@ def test_a_batch_that_the_function_breaks_on_comes_again_after_a_pause(broker: B
     first, second = function.calls
     assert (first.redelivered, second.redelivered) == (False, True)
     assert second.at - first.at >= FIRST_PAUSE
+    assert left(broker) == []
+
+
+def test_a_fault_of_the_triggers_own_gives_the_batch_back(broker: Broker, function: HttpFunction) -> None:
+    class Faulty(Function):
+        def invoke(self, batch: Sequence[Received]) -> None:
+            if not any(item.redelivered for item in batch):
+                raise RuntimeError
+            super().invoke(batch)
+
+    publish(broker, 1)
+    with running(broker, function, kind=Faulty) as stack:
+        wait_for(lambda: function.seen == [1])
+        stack.stop()
     assert left(broker) == []
 
 
@@ -373,6 +389,7 @@ def wire(rabbitmq_url: str) -> Iterator[Wire]:
 
 def test_it_consumes_again_after_its_connection_was_lost(wire: Wire, function: HttpFunction) -> None:
     broker = RabbitBroker(BrokerSettings(broker_url=wire.url))
+    broker.declare()
     try:
         function.open.clear()
         with running(broker, function) as stack:
@@ -392,6 +409,7 @@ def test_it_consumes_again_after_its_connection_was_lost(wire: Wire, function: H
 
 def test_it_declares_and_consumes_again_after_its_queue_was_deleted(rabbitmq_url: str, function: HttpFunction) -> None:
     broker = RabbitBroker(BrokerSettings(broker_url=rabbitmq_url))
+    broker.declare()
     try:
         with running(broker, function) as stack:
             publish(broker, 1)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tidings.envelope import LONGEST_REASON, TYPE, Message, from_event, parse, to_event
 from tidings.errors import Unreadable
@@ -196,6 +196,7 @@ def test_several_queues_and_empty_ones_are_read_in_order() -> None:
     ]
 
 
+keys = st.text(max_size=5) | st.sampled_from(["bytes", "headers", "data", "ce-type"])
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: (
@@ -208,6 +209,7 @@ anything = st.recursive(
 )
 
 
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(anything, anything)
 def test_no_entry_whatever_it_holds_spoils_another(bad: Any, headers: Any) -> None:
     properties = {"headers": headers}

@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, MutableMapping
+from functools import partial
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote
 
@@ -68,35 +69,29 @@ class AsgiRequest(Protocol):
     def stream(self) -> Any: ...
 
 
-async def from_asgi(request: AsgiRequest) -> Request:
-    """Raise Problem 413 for a body over MAX_BODY, before it is all in memory."""
+async def answer_asgi(request: AsgiRequest, api: Api) -> Response:
+    """The body is read once the caller is known, and never more of it than MAX_BODY."""
     scope = request.scope
-    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-    if int(headers.get("content-length") or 0) > MAX_BODY:
-        raise _too_large()
-    body = b""
-    if request.method in ("POST", "PUT", "PATCH"):
-        chunks, size = [], 0
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > MAX_BODY:
-                raise _too_large()
-            chunks.append(chunk)
-        body = b"".join(chunks)
-    return Request(
+    head = Request(
         method=request.method,
         path=scope["path"],
         query=dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)),
-        headers=headers,
-        body=body,
+        headers={name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
     )
+    return await api.answer(head, partial(_body, request, head.headers.get("content-length", "")))
 
 
-async def answer_asgi(request: AsgiRequest, api: Api) -> Response:
-    try:
-        return await api.answer(await from_asgi(request))
-    except Problem as problem:
-        return problem.response()
+async def _body(request: AsgiRequest, declared: str) -> bytes:
+    """Raise Problem 413 before it is all in memory."""
+    if declared.isdecimal() and int(declared) > MAX_BODY:
+        raise _too_large()
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > MAX_BODY:
+            raise _too_large()
+        chunks.append(chunk)
+    return b"".join(chunks)
 
 
 def _too_large() -> Problem:

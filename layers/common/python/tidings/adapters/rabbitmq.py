@@ -18,7 +18,9 @@ from tidings.ports import Outgoing
 from tidings.settings import Settings
 
 HEARTBEAT = 30  # seconds
-RECONNECT_PAUSE = 1.0  # seconds in which a broker that just failed is not asked again: nobody waits for it twice
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 15.0
+"""Seconds in which a broker that failed is not asked again, doubling. Callers need not wait for it one after another:
+the sweep publishes what they could not."""
 
 
 class BrokerSettings(Settings):
@@ -55,7 +57,8 @@ class RabbitBroker:
         self._settings = settings
         self._lock = threading.Lock()
         self._link: PublishingLink | None = None
-        self._failed_at: float | None = None
+        self._pause = FIRST_PAUSE
+        self._asked_again_at = 0.0  # on the monotonic clock
 
     def publish(self, wave: Sequence[Outgoing]) -> None:
         if not wave:
@@ -71,14 +74,15 @@ class RabbitBroker:
         with self._lock:
             if self._link is not None and self._link.is_open:
                 return self._link
-            if self._failed_at is not None and time.monotonic() - self._failed_at < RECONNECT_PAUSE:
+            if time.monotonic() < self._asked_again_at:
                 raise BrokerUnavailable("the broker failed a moment ago")
             try:
                 self._link = PublishingLink(_parameters(self._settings), self._settings.broker_timeout)
             except BrokerUnavailable:
-                self._failed_at = time.monotonic()
+                self._asked_again_at = time.monotonic() + self._pause
+                self._pause = min(self._pause * 2, LONGEST_PAUSE)
                 raise
-            self._failed_at = None
+            self._pause = FIRST_PAUSE
             return self._link
 
     def declare(self) -> None:

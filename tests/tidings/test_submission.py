@@ -1,0 +1,162 @@
+"""What a caller hands in, as the row that it becomes. (What is refused: tests/functions/test_intake.py.)"""
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tidings.content import CONTENT, PushContent
+from tidings.notification import Notification
+from tidings.submission import MAX_METADATA_BYTES, Reader, Submission, check_times, entry
+from tidings.view import shown
+from tidings.web import Problem
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+READER = Reader()
+SMS: dict[str, Any] = {"channel": "sms", "recipient": "+15005550010", "content": {"text": "x"}}
+
+
+def read(**changes: Any) -> Submission:
+    return READER.one(json.dumps({**SMS, **changes}).encode())
+
+
+def row(tenant: str = "acme", **changes: Any) -> Notification:
+    return read(**changes).notification(tenant=tenant, now=NOW, traceparent=None)
+
+
+def test_a_row_begins_pending_with_an_id_of_its_moment() -> None:
+    made = row()
+    assert (made.status, made.generation, made.attempt, made.created_at) == ("pending", 1, 0, NOW)
+    assert int(made.id[:8] + made.id[9:13], 16) == int(NOW.timestamp() * 1000)
+    assert made.id[14] == "7"
+    assert row().id != made.id
+
+
+def test_times_are_kept_in_utc_whatever_their_zone() -> None:
+    at = NOW + timedelta(hours=1)
+    for zone in (UTC, timezone(timedelta(hours=5, minutes=30)), timezone(timedelta(hours=-12))):
+        made = row(send_at=at.astimezone(zone).isoformat())
+        assert made.send_at == at
+        assert made.send_at is not None
+        assert made.send_at.tzinfo is UTC
+
+
+def test_only_what_lies_ahead_waits() -> None:
+    assert row(send_at=(NOW + timedelta(seconds=1)).isoformat()).next_attempt_at == NOW + timedelta(seconds=1)
+    assert row(send_at=NOW.isoformat()).next_attempt_at is None
+    assert row().next_attempt_at is None
+
+
+def test_the_fingerprint_is_of_the_payload_not_of_its_spelling() -> None:
+    given = {"idempotency_key": "k", "metadata": {"a": "1", "b": "2"}, "send_at": "2026-05-01T12:00:00Z"}
+    first = row(**given).fingerprint
+    assert first is not None
+    assert row(**{**given, "metadata": {"b": "2", "a": "1"}}).fingerprint == first
+    assert row(**{**given, "send_at": "2026-05-01T14:00:00+02:00"}).fingerprint == first
+    assert row(**given, priority="normal", max_attempts=6).fingerprint == first  # the defaults, spelled out
+    assert row(**{**given, "idempotency_key": "other"}).fingerprint == first
+    assert row(**{**given, "metadata": {"a": "1"}}).fingerprint != first
+
+
+def test_the_same_key_of_two_tenants_has_two_hashes() -> None:
+    one, other = row("acme", idempotency_key="k"), row("globex", idempotency_key="k")
+    assert one.idempotency_hash != other.idempotency_hash
+    assert row("acme", idempotency_key="k").idempotency_hash == one.idempotency_hash
+    assert row("a", idempotency_key="b-c").idempotency_hash != row("a-b", idempotency_key="c").idempotency_hash
+    assert (row().idempotency_hash, row().fingerprint) == (None, None)
+
+
+@given(st.dictionaries(st.text(max_size=64), st.text(max_size=100), max_size=5))
+def test_metadata_comes_back_as_it_was_given(metadata: dict[str, str]) -> None:
+    try:
+        body = json.dumps({**SMS, "metadata": metadata}, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return  # half of a pair
+    made = READER.one(body).notification(tenant="acme", now=NOW, traceparent=None)
+    assert shown(made).metadata == (metadata or None)
+
+
+def test_metadata_of_any_script_fits_its_column() -> None:
+    """MySQL's TEXT holds 65,535 bytes: what is over must be refused here, or the whole batch would be there."""
+    fits = row(metadata={str(n): "\N{PARTY POPPER}" * 1024 for n in range(14)})
+    assert fits.metadata is not None
+    assert len(fits.metadata.encode()) <= MAX_METADATA_BYTES < 65_535
+    with pytest.raises(Problem):
+        row(metadata={str(n): "\N{PARTY POPPER}" * 1024 for n in range(15)})
+    with pytest.raises(Problem):
+        row(metadata={str(n): "\0" * 1024 for n in range(10)})  # each is six bytes as JSON
+
+
+EVERYTHING: list[dict[str, Any]] = [
+    {
+        "channel": "email",
+        "recipient": "Ada@EXAMPLE.com",
+        "content": {
+            "subject": "Ünïcödé 🎁",
+            "text": "a\r\nb\0",
+            "html": "<p>",
+            "from": '"Shop, The" <shop@example.com>',
+            "reply_to": "Zoë <help@example.com>",
+            "cc": ["b@example.com"],
+            "bcc": ["c@example.com"],
+            "headers": {"List-Unsubscribe": "<https://example.com/u>"},
+            "attachments": [{"filename": "ä.pdf", "content_type": "application/pdf", "content": "YQ=="}],
+        },
+    },
+    SMS,
+    {
+        "channel": "push",
+        "recipient": {"topic": "news"},
+        "content": {"title": "t", "body": "b", "data": {"k": "v"}, "image": "https://example.com/a.png"},
+    },
+    {"channel": "push", "recipient": {"token": "a:b-c_d"}, "content": {"data": {"k": "v"}}},
+]
+
+
+@pytest.mark.parametrize("body", EVERYTHING, ids=lambda body: body["channel"])
+def test_what_was_accepted_a_worker_can_read(body: dict[str, Any]) -> None:
+    """The stored content is read by the rules of the door, so whatever passed must pass again, unchanged."""
+    given = READER.one(json.dumps(body).encode())
+    made = given.notification(tenant="acme", now=NOW, traceparent=None)
+    assert CONTENT[body["channel"]].model_validate_json(made.content) == given.content
+
+
+@given(st.text(min_size=1, max_size=30))
+def test_any_sender_that_is_accepted_can_be_read_again(name: str) -> None:
+    body = {
+        "channel": "email",
+        "recipient": "a@example.com",
+        "content": {"subject": "s", "text": "t", "from": f"{name} <shop@example.com>"},
+    }
+    try:
+        given = READER.one(json.dumps(body).encode())
+    except Problem as problem:
+        assert problem.status in (400, 422)
+        return
+    stored = given.notification(tenant="acme", now=NOW, traceparent=None).content
+    assert CONTENT["email"].model_validate_json(stored) == given.content
+
+
+def test_a_recipient_is_shown_as_it_was_given() -> None:
+    for recipient in ({"token": "a:b:c"}, {"topic": "x"}):
+        body = {"channel": "push", "recipient": recipient, "content": {"title": "t"}}
+        made = READER.one(json.dumps(body).encode()).notification(tenant="acme", now=NOW, traceparent=None)
+        assert PushContent.shown(made.recipient) == recipient
+
+
+def test_a_time_is_judged_by_the_clock_that_is_given() -> None:
+    submission = read(send_at=NOW.isoformat(), expires_at=(NOW + timedelta(hours=1)).isoformat())
+    assert check_times(submission, NOW) is None
+    assert check_times(submission, NOW + timedelta(minutes=59)) is None
+    for now in (NOW + timedelta(hours=1), NOW + timedelta(days=400), NOW - timedelta(days=400)):
+        problem = check_times(submission, now, index=3)
+        assert problem is not None
+        assert problem.document["errors"][0]["index"] == 3
+
+
+def test_a_pointer_is_written_as_rfc_6901_says() -> None:
+    assert entry((), "x")["pointer"] == "#"
+    assert entry(("a/b", "c~d", 0), "x")["pointer"] == "#/a~1b/c~0d/0"
+    assert entry(("a",), "x", index=2) == {"pointer": "#/2/a", "field": "a", "detail": "x", "index": 2}
