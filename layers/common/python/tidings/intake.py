@@ -33,7 +33,8 @@ class Intake:
                     "channel": notification.channel,
                 },
             )
-        self._queue([notification for notification in new if notification.next_attempt_at is None])
+        # The rest is the sweep's to queue, when it is due.
+        self._queue([notification for notification in new if notification.is_for_now])
         return inserted
 
     def _queue(self, due: Sequence[Notification]) -> None:

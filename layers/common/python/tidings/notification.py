@@ -90,6 +90,12 @@ class Notification:
     error_message: str | None = None
 
     @property
+    def is_for_now(self) -> bool:
+        """True if it was handed in to be sent at once. By the intake's clock: only the claim, by the database's, decides
+        that it is due."""
+        return self.send_at is None or self.send_at <= self.created_at
+
+    @property
     def is_last_attempt(self) -> bool:
         """True if the attempt under way is the last that counts."""
         return self.attempt - self.spared >= self.max_attempts

@@ -81,7 +81,7 @@ class Submission(Part):
             metadata=_json(self.metadata) if self.metadata else None,
             send_at=self.send_at,
             expires_at=self.expires_at,
-            next_attempt_at=self.send_at if self.send_at is not None and self.send_at > now else None,
+            next_attempt_at=self.send_at,  # whether that is now, the database's clock says at the claim
             traceparent=traceparent,
             idempotency_hash=_hash(f"{tenant}\0{self.idempotency_key}") if self.idempotency_key is not None else None,
             fingerprint=self._fingerprint() if self.idempotency_key is not None else None,

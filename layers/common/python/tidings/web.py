@@ -117,7 +117,7 @@ class Api:
             return Problem(
                 503,
                 f"The {part} does not answer",
-                "Nothing was done. Try again, with the same Idempotency-Key if you sent one.",
+                "Nothing is half done. Try again; with the same Idempotency-Key it cannot double.",
                 headers={"retry-after": RETRY_AFTER},
             ).response()
         except Exception as error:

@@ -49,9 +49,8 @@ def mark_queued(connection: Connection, now: datetime, ids: Sequence[str]) -> No
 
 
 def _row(notification: Notification, now: datetime) -> dict[str, Any]:
-    send_at = notification.send_at
-    # A row that waits for its time need not be queued yet: the sweep finds it when it is due.
-    wake_at = now if send_at is None or send_at <= now else send_at - GRACE
+    # What waits for its time is not queued yet: the sweep finds it when it is due, and not some seconds after.
+    wake_at = now if notification.is_for_now or notification.send_at is None else notification.send_at - GRACE
     if notification.expires_at is not None:
         wake_at = min(wake_at, notification.expires_at)
     return {**values_of(notification), "wake_at": wake_at}

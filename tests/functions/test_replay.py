@@ -1,0 +1,338 @@
+"""The operator's function: dead letters listed, counted, replayed; the sweep by hand and by the schedule's event."""
+
+import json
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tidings import topology
+from tidings.errors import AmbiguousError, DeliveryError, PermanentError
+from tidings.notification import Notification, OnAmbiguous, Priority
+from tidings.settling import wake_up
+from tidings.wiring import Wiring
+
+from tests.functions.conftest import Imported
+from tests.functions.served import Answer, Caller, Keys, Lines, intake_of, process, replay_of, wired_to
+from tests.make import notification
+
+DEAD = "/v1/dead-letters"
+REPLAY = "/v1/dead-letters/replay"
+SWEEP = "/v1/sweep"
+
+Fail = Callable[..., list[str]]
+
+
+@pytest.fixture
+def fail(wiring: Wiring) -> Fail:
+    """Make rows that ended so, oldest first, and give their ids."""
+
+    def made(
+        count: int = 1, error: DeliveryError | None = None, *, age: timedelta = timedelta(), **changes: Any
+    ) -> list[str]:
+        end = error or PermanentError("21211", "not a number")
+        hold = OnAmbiguous.HOLD if isinstance(end, AmbiguousError) else OnAmbiguous.RESEND
+        now = datetime.now(UTC) - age
+        rows = [notification(now + timedelta(milliseconds=n), on_ambiguous=hold, **changes) for n in range(-count, 0)]
+        wiring.store.insert(rows)
+        claims = wiring.store.claim([wake_up(row) for row in rows], timedelta(seconds=60))
+        assert len(claims.acquired) == count
+        wiring.settling.commit(claims, [wiring.settling.decide(row, end, provider="test") for row in claims.acquired])
+        return [row.id for row in rows]
+
+    return made
+
+
+def stored(wiring: Wiring, ids: Sequence[str], tenant: str = "acme") -> list[Notification]:
+    found = [wiring.store.get(tenant, id) for id in ids]
+    return [row for row in found if row is not None]
+
+
+def listed(answer: Answer) -> list[str]:
+    assert answer.status == 200, answer.body
+    return [item["id"] for item in answer.body["notifications"]]
+
+
+def dump(file: Path) -> str:
+    with closing(sqlite3.connect(file)) as connection:
+        return "\n".join(connection.iterdump())
+
+
+# --- dead letters -----------------------------------------------------------------------------------------------------
+
+
+def test_dead_letters_are_listed_with_their_reasons(replay: Caller, wiring: Wiring, fail: Fail) -> None:
+    (failed,) = fail(error=PermanentError("5.1.1", "no such user"))
+    (unknown,) = fail(error=AmbiguousError("timeout", "no answer"))
+    alive = notification(datetime.now(UTC))
+    wiring.store.insert([alive])
+    answer = replay("GET", DEAD)
+    assert listed(answer) == [unknown, failed]
+    by_id = {item["id"]: item for item in answer.body["notifications"]}
+    assert by_id[failed]["status"] == "failed"
+    assert by_id[failed]["last_error"] == {"error_class": "permanent", "code": "5.1.1", "message": "no such user"}
+    assert by_id[unknown]["status"] == "unknown"
+    assert by_id[unknown]["last_error"]["error_class"] == "ambiguous"
+    assert all("content" not in item for item in by_id.values())
+
+
+def test_dead_letters_are_filtered_and_paged(replay: Caller, fail: Fail) -> None:
+    old = fail(3, age=timedelta(days=2))
+    texts = fail(2, PermanentError("30005", "unknown handset"), channel="sms", recipient="+15005550010")
+    (held,) = fail(error=AmbiguousError("timeout", "no answer"))
+
+    def found(**query: str) -> list[str]:
+        return sorted(listed(replay("GET", DEAD, query=query)))
+
+    yesterday = (datetime.now(UTC) - timedelta(days=1)).isoformat()
+    assert found(channel="sms") == sorted(texts)
+    assert found(code="30005") == sorted(texts)
+    assert found(status="unknown") == [held]
+    assert found(until=yesterday) == sorted(old)
+    assert found(since=yesterday) == sorted([*texts, held])
+    assert found(channel="sms", code="timeout") == []
+    first = replay("GET", DEAD, query={"limit": "4"})
+    second = replay("GET", DEAD, query={"limit": "4", "cursor": first.body["next_cursor"]})
+    assert sorted([*listed(first), *listed(second)]) == sorted([*old, *texts, held])
+    assert "next_cursor" not in second.body
+
+
+@pytest.mark.parametrize(
+    ("query", "pointer", "detail"),
+    [
+        ({"status": "sent"}, "#/status", "a dead letter is failed or unknown"),
+        ({"status": "gone"}, "#/status", "Input should be"),
+        ({"code": "é"}, "#/code", "String should match pattern"),
+        ({"since": "2026-11-22T10:00:00"}, "#/since", "needs a time zone"),
+        ({"limit": "0"}, "#/limit", "Input should be greater"),
+        ({"recipient": "x"}, "#/recipient", "unknown field"),
+    ],
+)
+def test_a_wrong_filter_is_said_parameter_by_parameter(
+    replay: Caller, query: dict[str, str], pointer: str, detail: str
+) -> None:
+    answer = replay("GET", DEAD, query=query)
+    assert answer.status == 422
+    assert answer.errors[pointer].startswith(detail)
+
+
+# --- replay -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_counts_and_changes_nothing(replay: Caller, database_file: Path, fail: Fail) -> None:
+    fail(12)
+    held = fail(2, AmbiguousError("timeout", "no answer"))
+    before = dump(database_file)
+    answer = replay("POST", REPLAY, {"dry_run": True})
+    assert answer.status == 200
+    assert (answer.body["dry_run"], answer.body["count"], answer.body["may_double"]) == (True, 14, 2)
+    assert len(answer.body["sample"]) == 10
+    assert answer.body["sample"][0]["id"] == held[1]
+    assert "content" not in answer.body["sample"][0]
+    assert dump(database_file) == before
+    only = replay("POST", REPLAY, {"dry_run": True, "status": "failed"})
+    assert (only.body["count"], only.body["may_double"]) == (12, 0)
+
+
+def test_a_replay_sets_back_to_pending_one_generation_later(replay: Caller, wiring: Wiring, fail: Fail) -> None:
+    ids = fail(3)
+    answer = replay("POST", REPLAY, {})
+    assert answer.status == 200
+    assert answer.body == {"dry_run": False, "count": 3, "queued": 3, "ids": ids}
+    for row in stored(wiring, ids):
+        assert (row.status, row.generation, row.attempt) == ("pending", 2, 0)
+        assert row.queued_at is not None
+    assert wiring.broker.depth(topology.work_queue("email", Priority.NORMAL)) == 3
+
+
+def test_an_empty_body_replays_everything_that_is_dead(replay: Caller, fail: Fail) -> None:
+    fail(2)
+    assert replay("POST", REPLAY, b"").body["count"] == 2
+
+
+def test_replaying_twice_is_harmless(replay: Caller, wiring: Wiring, fail: Fail) -> None:
+    ids = fail(3)
+    assert replay("POST", REPLAY, {"ids": ids}).body["count"] == 3
+    assert replay("POST", REPLAY, {"ids": ids}).body == {"dry_run": False, "count": 0, "queued": 0, "ids": []}
+    assert {row.generation for row in stored(wiring, ids)} == {2}
+    assert wiring.broker.depth(topology.work_queue("email", Priority.NORMAL)) == 3
+
+
+def test_a_replay_may_be_narrowed(replay: Caller, wiring: Wiring, fail: Fail) -> None:
+    old = fail(2, age=timedelta(days=2))
+    texts = fail(2, PermanentError("30005", "unknown handset"), channel="sms", recipient="+15005550010")
+    (held,) = fail(error=AmbiguousError("timeout", "no answer"))
+    (one, _) = texts
+    hour = timedelta(hours=1)
+    assert replay("POST", REPLAY, {"ids": [one]}).body["ids"] == [one]
+    assert replay("POST", REPLAY, {"until": (datetime.now(UTC) - hour).isoformat()}).body["ids"] == old
+    assert replay("POST", REPLAY, {"channel": "email", "code": "30005"}).body["ids"] == []
+    assert replay("POST", REPLAY, {"code": "30005"}).body["ids"] == [texts[1]]
+    assert replay("POST", REPLAY, {"status": "failed"}).body["ids"] == []
+    assert replay("POST", REPLAY, {"status": "unknown"}).body["ids"] == [held]
+
+
+def test_a_limit_takes_the_oldest(replay: Caller, fail: Fail) -> None:
+    ids = fail(7)
+    assert replay("POST", REPLAY, {"limit": 3}).body["ids"] == ids[:3]
+    assert replay("POST", REPLAY, {"limit": 100}).body["ids"] == ids[3:]
+
+
+def test_a_rate_spreads_them_over_the_seconds(replay: Caller, wiring: Wiring, fail: Fail) -> None:
+    ids = fail(5)
+    answer = replay("POST", REPLAY, {"rate": 2})
+    assert (answer.body["count"], answer.body["queued"]) == (5, 2)
+    due = [row.next_attempt_at for row in stored(wiring, ids)]
+    assert due[:2] == [None, None]
+    seconds = [round((at - datetime.now(UTC)).total_seconds()) for at in due[2:] if at is not None]
+    assert seconds == [1, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer", "detail"),
+    [
+        ({"ids": []}, "#/ids", "List should have at least 1 item"),
+        ({"ids": ["x"]}, "#/ids/0", "String should match pattern"),
+        ({"ids": "all"}, "#/ids", "Input should be a valid"),
+        ({"limit": 0}, "#/limit", "Input should be greater"),
+        ({"limit": 10_001}, "#/limit", "Input should be less"),
+        ({"rate": 0}, "#/rate", "Input should be greater"),
+        ({"status": "sent"}, "#/status", "a dead letter is failed or unknown"),
+        ({"since": "2026-11-22T10:00:00"}, "#/since", "needs a time zone"),
+        ({"everything": True}, "#/everything", "unknown field"),
+        ({"email": True}, "#/email", "unknown field"),
+        ([], "#", "must be an object"),
+    ],
+)
+def test_a_wrong_replay_does_nothing_and_says_why(
+    replay: Caller, wiring: Wiring, fail: Fail, body: Any, pointer: str, detail: str
+) -> None:
+    ids = fail(1)
+    answer = replay("POST", REPLAY, body)
+    assert (answer.status, answer.body["title"]) == (422, "The replay is not valid")
+    assert answer.errors[pointer].startswith(detail), answer.errors
+    assert stored(wiring, ids)[0].status == "failed"
+
+
+def test_a_replay_that_is_no_json_is_refused(replay: Caller, wiring: Wiring, fail: Fail) -> None:
+    ids = fail(1)
+    assert replay("POST", REPLAY, b"{").status == 400
+    assert stored(wiring, ids)[0].status == "failed"
+
+
+# --- who may ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_tenant_sees_and_replays_only_its_own(replay: Caller, keys: Keys, wiring: Wiring, fail: Fail) -> None:
+    ours, theirs = fail(2), fail(2, tenant="globex")
+    assert listed(replay("GET", DEAD)) == ours[::-1]
+    assert listed(replay("GET", DEAD, key=keys.other)) == theirs[::-1]
+    assert replay("POST", REPLAY, {"dry_run": True}, key=keys.other).body["count"] == 2
+    assert replay("POST", REPLAY, {"ids": theirs}).body["count"] == 0
+    assert replay("POST", REPLAY, {}).body["ids"] == ours
+    assert {row.status for row in stored(wiring, theirs, "globex")} == {"failed"}
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", DEAD), ("POST", REPLAY), ("POST", SWEEP)])
+def test_only_an_operator_comes_in(replay: Caller, keys: Keys, method: str, path: str) -> None:
+    assert replay(method, path, key=None).status == 401
+    assert replay(method, path, key="wrong").status == 401
+    answer = replay(method, path, key=keys.send)
+    assert (answer.status, answer.body["title"]) == (403, "This key has not the scope operate")
+    assert replay(method, path, key=keys.both).status == 200
+
+
+# --- sweep ------------------------------------------------------------------------------------------------------------
+
+NOTHING = {"published": 0, "waiting": 0, "abandoned": 0, "lettered": 0, "expired": 0}
+
+
+def never_queued(wiring: Wiring, file: Path) -> str:
+    """A row whose message was never published, long enough ago."""
+    row = notification(datetime.now(UTC))
+    wiring.store.insert([row])
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("UPDATE notifications SET wake_at = '2026-01-01 00:00:00.000000'")
+    return row.id
+
+
+def test_a_sweep_publishes_what_was_never_queued(replay: Caller, wiring: Wiring, database_file: Path) -> None:
+    id = never_queued(wiring, database_file)
+    first = replay("POST", SWEEP)
+    assert (first.status, first.body) == (200, {**NOTHING, "published": 1})
+    assert replay("POST", SWEEP).body == NOTHING
+    assert wiring.broker.depth(topology.work_queue("email", Priority.NORMAL)) == 1
+    assert stored(wiring, [id])[0].queued_at is not None
+
+
+@pytest.mark.parametrize("event", [{}, {"source": "aws.scheduler", "detail": {}}, {"version": "0", "id": "x"}])
+def test_the_schedules_event_runs_the_sweep(
+    imported: Imported, wiring: Wiring, database_file: Path, event: dict[str, Any]
+) -> None:
+    never_queued(wiring, database_file)
+    main = imported("replay")
+    assert main.handler(event, None) == {**NOTHING, "published": 1}
+    assert main.handler(event, None) == NOTHING
+
+
+# --- when a part is gone ----------------------------------------------------------------------------------------------
+
+
+def test_without_the_database_everything_is_a_503(keys: Keys, lines: Lines) -> None:
+    with wired_to("sqlite:////nowhere/at/all/tidings.db") as parts:
+        replay = replay_of(parts, keys)
+        for method, path in (("GET", DEAD), ("POST", REPLAY), ("POST", SWEEP), ("GET", "/readyz")):
+            answer = replay(method, path)
+            assert answer.status == 503
+            assert int(answer.headers["retry-after"]) >= 1
+        assert replay("GET", "/healthz", key=None).status == 200
+    assert len(lines.named("unavailable")) == 4
+
+
+def test_without_the_broker_a_replay_still_revives(keys: Keys, wiring: Wiring, fail: Fail, database_url: str) -> None:
+    ids = fail(2)
+    with wired_to(database_url, "amqp://guest:guest@127.0.0.1:9/") as parts:
+        replay = replay_of(parts, keys)
+        assert replay("GET", "/readyz", key=None).status == 503
+        assert replay("POST", REPLAY, {}).body == {"dry_run": False, "count": 2, "queued": 0, "ids": ids}
+    assert [(row.status, row.queued_at) for row in stored(wiring, ids)] == [("pending", None)] * 2
+
+
+def test_a_log_line_of_a_replay_holds_no_recipient(replay: Caller, fail: Fail, lines: Lines) -> None:
+    (id,) = fail(recipient="ada@example.com")
+    replay("POST", REPLAY, {})
+    replay("GET", DEAD)
+    assert [line["notification_id"] for line in lines.named("replayed")] == [id]
+    assert "ada@example.com" not in lines.text()
+
+
+def test_the_timeline_goes_on_after_a_replay(replay: Caller, wiring: Wiring, keys: Keys, fail: Fail) -> None:
+    (id,) = fail()
+    replay("POST", REPLAY, {})
+    shown = intake_of(wiring, keys)("GET", f"/v1/notifications/{id}").body
+    steps = [(event["status"], event["generation"]) for event in shown["events"]]
+    assert steps == [("pending", 1), ("sending", 1), ("failed", 1), ("pending", 2)]
+
+
+# --- as a process -----------------------------------------------------------------------------------------------------
+
+
+def test_a_real_process_lists_replays_and_sweeps(
+    settings: dict[str, str], keys: Keys, tmp_path: Path, fail: Fail
+) -> None:
+    ids = fail(2, recipient="ada@example.com")
+    operator = {"authorization": f"Bearer {keys.operate}"}
+    with process("replay", settings, tmp_path) as ask:
+        assert ask("GET", "/readyz").status == 200
+        assert listed(ask("GET", f"{DEAD}?limit=1", None, operator)) == ids[1:]
+        assert ask("POST", REPLAY, b'{"dry_run": true}', operator).body["count"] == 2
+        assert ask("POST", REPLAY, b"", operator).body["ids"] == ids
+        assert ask("POST", SWEEP, b"", operator).body == NOTHING
+        assert ask("POST", SWEEP, b"").status == 401
+    log = ask.log.read_text()
+    logged = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    assert [line["notification_id"] for line in logged if line["message"] == "replayed"] == ids
+    assert "ada@example.com" not in log
