@@ -89,12 +89,12 @@ def _print(stack: Stack, *, sent: bool) -> None:
   Inbox      {stack.inbox_url}   (what arrived: open it in a browser)
   API key    {stack.secrets.api_key}
   Logs       {stack.state.logs}
-  Scripts    source {env}
+  Scripts    set -a; source {env}
 
 Try next, in another terminal:
 
   1. Send one yourself:
-       source {env}
+       set -a; source {env}
        curl -s $TIDINGS_URL/v1/notifications -H "Authorization: Bearer $TIDINGS_API_KEY" \\
          -d '{{"channel": "sms", "recipient": "+15005550010", "content": {{"text": "Hello"}}}}'
   2. Let the next two mails fail, send one, and watch it climb the retry ladder:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 
+import pika
 import pytest
 from tidings import topology
 from tidings.adapters.rabbitmq import BrokerSettings, RabbitBroker
@@ -149,10 +150,9 @@ def test_what_cannot_be_read_is_parked_as_it_came(broker: Broker) -> None:
     assert item.body == b"\x00\xff garbage"
 
 
-def test_what_no_queue_takes_is_kept_aside(broker: Broker) -> None:
-    broker.publish([Outgoing(message=message(), to=Destination(topology.EXCHANGE, "fax"))])
-    with consuming(broker, [topology.UNROUTABLE]) as consumer:
-        received(consumer, 1)
+def test_what_no_queue_takes_is_an_error(broker: Broker) -> None:
+    with pytest.raises(BrokerUnavailable, match="no queue for fax"):
+        broker.publish([to_work(), Outgoing(message=message(), to=Destination(topology.EXCHANGE, "fax"))])
 
 
 def test_a_message_that_keeps_coming_back_ends_in_parking(broker: Broker) -> None:
@@ -234,4 +234,21 @@ def test_publishing_finds_its_way_when_the_topology_is_gone(rabbitmq_url: str) -
     broker.publish([to_work()])
     with consuming(broker) as consumer:
         received(consumer, 1)
+    broker.close()
+
+
+@pytest.mark.parametrize("gone", ["tidings.email", "tidings.retry.1s"])
+def test_a_queue_that_was_deleted_is_made_again_by_the_next_wave(rabbitmq_url: str, gone: str) -> None:
+    broker = RabbitBroker(BrokerSettings(broker_url=rabbitmq_url))
+    broker.publish([to_work()])
+    connection = pika.BlockingConnection(pika.URLParameters(rabbitmq_url))
+    connection.channel().queue_delete(gone)
+    connection.close()
+    broker.publish([Outgoing(message=message(7), to=topology.retry(timedelta(0), "email", Priority.NORMAL))])
+    broker.publish([to_work(8)])
+    missing, deadline = {message(7).message_id, message(8).message_id}, time.monotonic() + WAIT.total_seconds()
+    with consuming(broker) as consumer:
+        while missing and time.monotonic() < deadline:
+            missing -= {str(item.message_id) for item in received(consumer, 1)}
+    assert not missing
     broker.close()

@@ -183,18 +183,22 @@ def test_a_limit_takes_the_oldest(replay: Caller, fail: Fail) -> None:
 
 def test_a_rate_spreads_them_over_the_seconds(replay: Caller, wiring: Wiring, fail: Fail) -> None:
     ids = fail(5)
+    start = datetime.now(UTC)
     answer = replay("POST", REPLAY, {"rate": 2})
+    took = datetime.now(UTC) - start
     assert (answer.body["count"], answer.body["queued"]) == (5, 2)
     due = [row.next_attempt_at for row in stored(wiring, ids)]
     assert due[:2] == [None, None]
-    seconds = [round((at - datetime.now(UTC)).total_seconds()) for at in due[2:] if at is not None]
-    assert seconds == [1, 1, 2]
+    waits = [at - start for at in due[2:] if at is not None]
+    assert all(
+        timedelta(seconds=n) <= wait <= timedelta(seconds=n) + took for n, wait in zip((1, 1, 2), waits, strict=True)
+    )
 
 
 @pytest.mark.parametrize(
     ("body", "pointer", "detail"),
     [
-        ({"ids": []}, "#/ids", "List should have at least 1 item"),
+        ({"ids": []}, "#/ids", "Value should have at least 1 item"),
         ({"ids": ["x"]}, "#/ids/0", "String should match pattern"),
         ({"ids": "all"}, "#/ids", "Input should be a valid"),
         ({"limit": 0}, "#/limit", "Input should be greater"),
@@ -208,13 +212,13 @@ def test_a_rate_spreads_them_over_the_seconds(replay: Caller, wiring: Wiring, fa
     ],
 )
 def test_a_wrong_replay_does_nothing_and_says_why(
-    replay: Caller, wiring: Wiring, fail: Fail, body: Any, pointer: str, detail: str
+    replay: Caller, fail: Fail, body: Any, pointer: str, detail: str
 ) -> None:
     ids = fail(1)
     answer = replay("POST", REPLAY, body)
     assert (answer.status, answer.body["title"]) == (422, "The replay is not valid")
     assert answer.errors[pointer].startswith(detail), answer.errors
-    assert stored(wiring, ids)[0].status == "failed"
+    assert listed(replay("GET", DEAD)) == ids
 
 
 def test_a_replay_that_is_no_json_is_refused(replay: Caller, wiring: Wiring, fail: Fail) -> None:

@@ -99,6 +99,7 @@ BAD: list[tuple[str, Any]] = [
     ("properties that are a list", entry(basicProperties=[])),
     ("null headers", entry(basicProperties={"headers": None})),
     ("headers that are a list", entry(basicProperties={"headers": [1]})),
+    ("headers that are bytes", entry(basicProperties={"headers": {"bytes": [97]}})),
     ("broken bytes", entry(basicProperties={"headers": {**MESSAGE.headers, "ce-type": {"bytes": [300]}}})),
     ("bytes that are none", entry(basicProperties={"headers": {**MESSAGE.headers, "ce-type": {"bytes": ["a"]}}})),
     ("another type", entry(basicProperties={"headers": {**MESSAGE.headers, "ce-type": "other"}})),

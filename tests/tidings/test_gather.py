@@ -2,8 +2,9 @@
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from tidings.gather import Full, Gather
@@ -44,8 +45,12 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.001)
 
 
+def finish(work: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(work, 10))
+
+
 def start(work: Awaitable[Sequence[str]]) -> "asyncio.Task[Sequence[str]]":
-    return asyncio.ensure_future(work)  # type: ignore[return-value]
+    return asyncio.ensure_future(work)
 
 
 def test_what_arrives_during_a_flush_is_the_next_batch(threads: Executor) -> None:
@@ -63,7 +68,7 @@ def test_what_arrives_during_a_flush_is_the_next_batch(threads: Executor) -> Non
         assert gate.batches[2] == [item for n in range(2, 50) for item in (n, n + 100)]
         assert len(gate.batches) == 3
 
-    asyncio.run(run())
+    finish(run())
 
 
 def test_a_batch_is_no_larger_than_the_limit_and_no_call_is_split(threads: Executor) -> None:
@@ -78,7 +83,7 @@ def test_a_batch_is_no_larger_than_the_limit_and_no_call_is_split(threads: Execu
         await asyncio.gather(first, *rest)
         assert [len(batch) for batch in gate.batches] == [1, 8, 8, 4, 25]
 
-    asyncio.run(run())
+    finish(run())
 
 
 def test_no_more_flushes_at_once_than_allowed(threads: Executor) -> None:
@@ -92,7 +97,7 @@ def test_no_more_flushes_at_once_than_allowed(threads: Executor) -> None:
         gate.open()
         assert await asyncio.gather(*tasks) == [[str(n)] for n in range(6)]
 
-    asyncio.run(run())
+    finish(run())
 
 
 def test_a_failed_flush_fails_only_its_batch(threads: Executor) -> None:
@@ -107,7 +112,7 @@ def test_a_failed_flush_fails_only_its_batch(threads: Executor) -> None:
         gate.failing.clear()
         assert await gather.submit([3]) == ["3"]
 
-    asyncio.run(run())
+    finish(run())
 
 
 def test_too_much_waiting_is_refused_at_once_and_taken_again_later(threads: Executor) -> None:
@@ -126,7 +131,7 @@ def test_too_much_waiting_is_refused_at_once_and_taken_again_later(threads: Exec
         assert [len(answer) for answer in await asyncio.gather(first, waiting, fits)] == [1, 8, 2]
         assert len(await gather.submit(list(range(10)))) == 10
 
-    asyncio.run(run())
+    finish(run())
 
 
 def test_a_caller_who_goes_away_disturbs_nobody(threads: Executor) -> None:
@@ -145,7 +150,7 @@ def test_a_caller_who_goes_away_disturbs_nobody(threads: Executor) -> None:
         assert gate.batches == [[0], [1, 2]]  # who has handed in has handed in
         assert await gather.submit([3]) == ["3"]
 
-    asyncio.run(run())
+    finish(run())
 
 
 def test_it_works_in_one_event_loop_after_another(threads: Executor) -> None:

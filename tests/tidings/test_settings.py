@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-import boto3
+import boto3  # type: ignore[import-untyped]
 import pytest
 from aws_lambda_powertools.utilities import parameters
 from moto import mock_aws
@@ -123,7 +123,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     with mock_aws():
-        parameters.clear_caches()
+        parameters.clear_caches()  # type: ignore[no-untyped-call]
         secrets = boto3.client("secretsmanager")
         secrets.create_secret(Name="prod/tidings", SecretString=json.dumps({"name": SECRET, "n": 7}))
         secrets.create_secret(Name="prod/plain", SecretString=SECRET)
@@ -131,7 +131,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         secrets.create_secret(Name="prod/binary", SecretBinary=SECRET.encode())
         boto3.client("ssm").put_parameter(Name="/prod/tidings/name", Value=SECRET, Type="SecureString")
         yield
-    parameters.clear_caches()
+    parameters.clear_caches()  # type: ignore[no-untyped-call]
 
 
 _CREDENTIALS = {
@@ -193,7 +193,7 @@ def test_an_aws_that_is_not_set_up_is_one_line_too(reference: str, monkeypatch: 
     monkeypatch.delenv("AWS_REGION", raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
     monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
-    parameters.clear_caches()
+    parameters.clear_caches()  # type: ignore[no-untyped-call]
     with pytest.raises(ConfigurationError, match=r"^TIDINGS_OVEN_NAME: the .* cannot be read: .*region"):
         load(Oven, {"TIDINGS_OVEN_NAME": reference})
 
@@ -224,9 +224,7 @@ SMTP = {"TIDINGS_SMTP_URL": "smtp://localhost", "TIDINGS_SMTP_SENDER": "a@exampl
     [
         ("intake", {}, "TIDINGS_API_KEYS: is not set"),
         ("replay", {"TIDINGS_API_KEYS": SECRET}, "TIDINGS_API_KEYS: each key is tenant:scope+scope:sha256-hex"),
-        ("email", {"TIDINGS_DATABASE_URL": SECRET}, "TIDINGS_DATABASE_URL: not a database URL"),
         ("email", {**SMTP, "TIDINGS_TRIGGER_TOKEN": ""}, "TIDINGS_TRIGGER_TOKEN: is not set"),
-        ("email", {**SMTP, "TIDINGS_LOG_LEVEL": SECRET}, "TIDINGS_LOG_LEVEL: String should match pattern"),
     ],
 )
 def test_a_wrong_setting_stops_the_start_with_one_line(

@@ -43,11 +43,12 @@ def test_times_are_kept_in_utc_whatever_their_zone() -> None:
         assert made.send_at.tzinfo is UTC
 
 
-def test_only_what_lies_ahead_waits_to_be_queued() -> None:
-    ahead, past = NOW + timedelta(seconds=1), NOW - timedelta(seconds=1)
-    assert not row(send_at=ahead.isoformat()).is_for_now
-    assert row(send_at=past.isoformat()).is_for_now
+def test_only_what_lies_ahead_waits() -> None:
+    ahead = row(send_at=(NOW + timedelta(seconds=1)).isoformat())
+    assert (ahead.is_for_now, ahead.next_attempt_at) == (False, NOW + timedelta(seconds=1))
+    assert row(send_at=NOW.isoformat()).is_for_now
     assert row().is_for_now
+    assert row().next_attempt_at is None
 
 
 def test_when_it_is_due_is_left_to_the_databases_clock() -> None:
@@ -57,7 +58,11 @@ def test_when_it_is_due_is_left_to_the_databases_clock() -> None:
 
 
 def test_the_fingerprint_is_of_the_payload_not_of_its_spelling() -> None:
-    given = {"idempotency_key": "k", "metadata": {"a": "1", "b": "2"}, "send_at": "2026-05-01T12:00:00Z"}
+    given: dict[str, Any] = {
+        "idempotency_key": "k",
+        "metadata": {"a": "1", "b": "2"},
+        "send_at": "2026-05-01T12:00:00Z",
+    }
     first = row(**given).fingerprint
     assert first is not None
     assert row(**{**given, "metadata": {"b": "2", "a": "1"}}).fingerprint == first

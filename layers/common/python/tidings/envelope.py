@@ -137,7 +137,8 @@ def _letter(queue: str, entry: object, channel: str) -> Letter:
         body = base64.b64decode(str(entry.get("data") or ""), validate=True)
         properties = entry.get("basicProperties")
         headers = properties.get("headers") if isinstance(properties, Mapping) else None
-        decoded = _decoded(headers if isinstance(headers, Mapping) else {})
+        given = headers if isinstance(headers, Mapping) else {}
+        decoded = {str(name): _decoded(value) for name, value in given.items()}
         return Letter(queue=queue, body=body, message=parse(body, decoded, channel))
     except (Unreadable, ValueError, RecursionError) as error:
         reason = str(error) if isinstance(error, Unreadable) else f"{type(error).__name__} in data or headers"

@@ -91,8 +91,7 @@ class Notification:
 
     @property
     def is_for_now(self) -> bool:
-        """True if it was handed in to be sent at once. By the intake's clock: only the claim, by the database's, decides
-        that it is due."""
+        """True if it was handed in to be sent at once, by the intake's clock. That it is due, the claim decides."""
         return self.send_at is None or self.send_at <= self.created_at
 
     @property

@@ -11,8 +11,8 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping, MutableMapping
-from functools import partial
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from functools import cache, partial
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote
 
@@ -20,7 +20,7 @@ from pydantic import Field
 
 from tidings import logging as tidings_logging
 from tidings.delivery import Delivery
-from tidings.envelope import from_event
+from tidings.envelope import Letter, from_event
 from tidings.errors import BrokerUnavailable, ConfigurationError, StoreUnavailable, Unreadable
 from tidings.settings import Settings, load
 from tidings.topology import CHANNELS
@@ -181,7 +181,7 @@ def _trigger_answer(request: FlaskRequest, channel: str, delivery: Callable[[], 
         return as_json({"status": "ok", "channel": channel})
     if request.method != "POST":
         raise Problem(405, "Method not allowed", headers={"allow": "POST"})
-    token = load(TriggerSettings).trigger_token
+    token = _trigger_token()
     presented = request.headers.get("Authorization", "").removeprefix("Bearer ")
     if not hmac.compare_digest(presented.encode(), token.encode()):
         raise Problem(401, "Only the trigger may call this", headers={"www-authenticate": "Bearer"})
@@ -190,20 +190,43 @@ def _trigger_answer(request: FlaskRequest, channel: str, delivery: Callable[[], 
     except (ValueError, RecursionError, Unreadable) as error:
         raise Problem(400, "Not an aws:rmq event", str(error)[:200]) from None
     try:
-        delivery().deliver(letters)
+        _deliver(letters, delivery)
     except (StoreUnavailable, BrokerUnavailable) as error:
-        log.error("batch_comes_again", extra={"error": str(error)})
         raise Problem(503, "The batch comes again", str(error), headers={"retry-after": RETRY_AFTER}) from None
-    except Exception as error:
-        # Not left to the web framework, which would log the message, and that may hold a recipient.
-        log.error("fault", extra={"error": type(error).__name__, "where": where(error)})
-        raise Problem(500, "A fault of ours", "The batch comes again.") from None
+    except Fault as fault:
+        raise Problem(500, "A fault of ours", "The batch comes again.") from fault
     return as_json({"status": "settled"})
 
 
+@cache
+def _trigger_token() -> str:
+    """Asked once a process: it may lie in AWS, which need not answer at every batch."""
+    return load(TriggerSettings).trigger_token
+
+
 def deliver_event(event: object, channel: str, delivery: Callable[[], Delivery]) -> None:
-    """Raise Unreadable for what is no aws:rmq event, else as `Delivery.deliver`."""
-    delivery().deliver(from_event(event, channel))
+    """Raise Unreadable for what is no aws:rmq event; StoreUnavailable, BrokerUnavailable or Fault when the batch is to
+    come again."""
+    _deliver(from_event(event, channel), delivery)
+
+
+class Fault(Exception):
+    """Something that we did not foresee. The log says what and where; its own text may hold what a user sent."""
+
+
+def _deliver(letters: Sequence[Letter], delivery: Callable[[], Delivery]) -> None:
+    try:
+        delivery().deliver(letters)
+    except (StoreUnavailable, BrokerUnavailable) as error:
+        log.error("batch_comes_again", extra={"error": str(error)})
+        raise
+    except ConfigurationError as error:
+        log.error("configuration", extra={"error": str(error)})
+        raise Fault(str(error)) from None
+    except Exception as error:
+        # Not left to the web framework or to Lambda, which would log the text.
+        log.error("fault", extra={"error": type(error).__name__, "where": where(error)})
+        raise Fault(f"{type(error).__name__} at {where(error)}") from None
 
 
 def _flask(response: Response) -> FlaskAnswer:

@@ -27,7 +27,6 @@ LADDER = (
 )
 
 EXCHANGE = "tidings"
-UNROUTABLE = "tidings.unroutable"
 PARKING = "tidings.parking"
 
 DELIVERY_LIMIT = 20
@@ -91,7 +90,6 @@ def retry_queue(step: timedelta) -> str:
 class Exchange:
     name: str
     type: str  # direct, fanout
-    arguments: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,15 +112,15 @@ _AT_LEAST_ONCE = {
 
 
 def exchanges() -> Iterator[Exchange]:
-    yield Exchange(name=UNROUTABLE, type="fanout")
-    yield Exchange(name=EXCHANGE, type="direct", arguments={"alternate-exchange": UNROUTABLE})
+    # No alternate exchange: it would confirm what no queue took, and the publisher, which redeclares and publishes
+    # again when a mandatory message is returned, would never know. What the ladder cannot route, it keeps.
+    yield Exchange(name=EXCHANGE, type="direct")
     for step in LADDER:
         yield Exchange(name=retry_queue(step), type="fanout")
 
 
 def queues() -> Iterator[Queue]:
     quorum = {"x-queue-type": "quorum"}
-    yield Queue(name=UNROUTABLE, exchange=UNROUTABLE, routing_key="", arguments=quorum)
     yield Queue(name=PARKING, exchange=EXCHANGE, routing_key="parking", arguments=quorum)
     for channel in CHANNELS:
         yield Queue(name=dead_queue(channel), exchange=EXCHANGE, routing_key=f"{channel}.dead", arguments=quorum)

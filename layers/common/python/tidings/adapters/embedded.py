@@ -19,7 +19,7 @@ from tidings.adapters.database import Database, reading, transaction
 from tidings.adapters.schema import messages
 from tidings.errors import BrokerUnavailable, StoreUnavailable
 from tidings.ports import Outgoing, Received
-from tidings.topology import DELIVERY_LIMIT, EXCHANGE, PARKING, UNROUTABLE, Destination
+from tidings.topology import DELIVERY_LIMIT, EXCHANGE, PARKING, Destination
 
 FIRST_POLL, LONGEST_POLL = 0.02, 0.25  # seconds between looks at an empty table, growing while it stays empty
 VISIBILITY = timedelta(seconds=90)  # longer than a delivery's lease: who still works has not lost its messages
@@ -61,7 +61,10 @@ class EmbeddedBroker:
         """A retry step needs no queue of its own here: the message waits, unseen, where it is going."""
         delay = self._steps.get(to.exchange)
         exchange = to.exchange if delay is None else EXCHANGE
-        return self._queues.get((exchange, to.routing_key), UNROUTABLE), delay or timedelta(0)
+        try:
+            return self._queues[exchange, to.routing_key], delay or timedelta(0)
+        except KeyError:
+            raise BrokerUnavailable(f"{exchange} has no queue for {to.routing_key}") from None
 
     def depth(self, queue: str) -> int:
         depth: int = _as_broker(self._depth, queue)
@@ -76,7 +79,7 @@ class EmbeddedBroker:
         """The table comes with the migrations."""
 
     def check(self) -> None:
-        self.depth(UNROUTABLE)
+        self.depth(PARKING)
 
     def consume(self, queues: Sequence[str]) -> "EmbeddedConsumer":
         return EmbeddedConsumer(self.database, queues, self._visibility)

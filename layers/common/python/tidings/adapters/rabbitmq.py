@@ -88,7 +88,7 @@ class RabbitBroker:
     def declare(self) -> None:
         with self._channel() as channel:
             for exchange in topology.exchanges():
-                channel.exchange_declare(exchange.name, exchange.type, durable=True, arguments=exchange.arguments)
+                channel.exchange_declare(exchange.name, exchange.type, durable=True)
             for queue in topology.queues():
                 channel.queue_declare(queue.name, durable=True, arguments=queue.arguments)
                 channel.queue_bind(queue.name, queue.exchange, queue.routing_key)

@@ -17,7 +17,7 @@ from tidings.errors import BrokerUnavailable
 from tidings.ports import Outgoing
 
 
-class Unroutable(Exception):
+class Unroutable(BrokerUnavailable):
     """No queue took a mandatory message, or its exchange is gone."""
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, insert, or_, select, update
 
 from tidings.adapters.rows import narrowed, notification_of
 from tidings.adapters.schema import events, notifications
@@ -21,7 +21,8 @@ def overdue(connection: Connection, now: datetime, limit: int, lease: timedelta,
         notification_of(row)
         for row in connection.execute(
             select(notifications)
-            .where(n.wake_at <= now - GRACE)
+            # What has expired will not move by itself: it gets no grace.
+            .where(n.wake_at <= now, or_(n.wake_at <= now - GRACE, n.expires_at <= now))
             .order_by(n.wake_at)
             .limit(limit)
             .with_for_update(skip_locked=True)

@@ -1,0 +1,206 @@
+"""The HTTP side of email, sms and push: who may call, what is no event, and what an answer means to the trigger."""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tidings.envelope import to_event
+from tidings.errors import BrokerUnavailable, ConfigurationError, StoreUnavailable
+from tidings.settling import wake_up
+from tidings.wiring import Wiring
+from werkzeug.test import EnvironBuilder
+from werkzeug.wrappers import Request
+
+from tests.functions.conftest import Imported
+from tests.functions.scripted import ScriptedSmtp
+from tests.functions.served import ROOT, TRIGGER_TOKEN, Answer, Lines, process
+from tests.make import notification
+
+CHANNELS = ["email", "sms", "push"]
+EMPTY: dict[str, Any] = {"eventSource": "aws:rmq", "eventSourceArn": "", "rmqMessagesByQueue": {}}
+BEARER = {"Authorization": f"Bearer {TRIGGER_TOKEN}"}
+
+
+def ask(
+    main: Any, channel: str, method: str = "POST", path: str = "/", *, body: Any = EMPTY, headers: Any = BEARER
+) -> Answer:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    request = Request(EnvironBuilder(method=method, path=path, data=data, headers=headers).get_environ())
+    raw, status, answered = getattr(main, channel)(request)
+    return Answer(status, answered, json.loads(raw))
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_anyone_may_ask_for_its_health(imported: Imported, channel: str) -> None:
+    answer = ask(imported(channel), channel, "GET", "/healthz", body=b"", headers={})
+    assert (answer.status, answer.body) == (200, {"status": "ok", "channel": channel})
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_only_the_trigger_may_call(imported: Imported, channel: str) -> None:
+    main = imported(channel)
+    wrong: list[dict[str, str]] = [
+        {},
+        {"Authorization": ""},
+        {"Authorization": "Bearer "},
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": f"Bearer {TRIGGER_TOKEN}x"},
+        {"Authorization": f"Bearer {TRIGGER_TOKEN[:-1]}"},
+        {"Authorization": f"Basic {TRIGGER_TOKEN}"},
+        {"Authorization": "Bearer \xe9\xe9"},
+    ]
+    for headers in wrong:
+        answer = ask(main, channel, headers=headers)
+        assert (answer.status, answer.headers["www-authenticate"]) == (401, "Bearer")
+        assert answer.headers["content-type"] == "application/problem+json"
+    assert ask(main, channel).status == 200
+    assert ask(main, channel, "GET").status == 405
+    assert ask(main, channel, "PUT").headers["allow"] == "POST"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b"\xff",
+        b"[" * 100_000,
+        {},
+        {"eventSource": "aws:sqs", "Records": []},
+        {"eventSource": "aws:rmq"},
+        {"eventSource": "aws:rmq", "rmqMessagesByQueue": []},
+        {"eventSource": "aws:rmq", "rmqMessagesByQueue": {"q::/": 7}},
+    ],
+    ids=lambda body: str(body)[:40],
+)
+def test_what_is_no_event_is_a_bad_request(imported: Imported, body: Any) -> None:
+    answer = ask(imported("sms"), "sms", body=body)
+    assert (answer.status, answer.body["title"]) == (400, "Not an aws:rmq event")
+
+
+def test_nobody_learns_anything_of_the_body_before_the_token(imported: Imported) -> None:
+    assert ask(imported("sms"), "sms", body=b"{", headers={}).status == 401
+
+
+class Broken:
+    """A delivery that cannot."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def deliver(self, _: Any) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (StoreUnavailable("the database does not answer"), (503, "batch_comes_again")),
+        (BrokerUnavailable("not confirmed"), (503, "batch_comes_again")),
+        (ConfigurationError("TIDINGS_LEASE: too short"), (500, "configuration")),
+        (ValueError("ada@example.com"), (500, "fault")),
+        (RuntimeError("ada@example.com"), (500, "fault")),
+    ],
+)
+def test_what_fails_makes_the_batch_come_again_and_says_nothing_of_it(
+    imported: Imported, monkeypatch: pytest.MonkeyPatch, lines: Lines, error: Exception, told: tuple[int, str]
+) -> None:
+    main = imported("email")
+    monkeypatch.setattr(main, "delivery", lambda: Broken(error))
+    answer = ask(main, "email")
+    assert answer.status == told[0]
+    assert len(lines.named(told[1])) == 1
+    assert "ada@example.com" not in lines.text() + json.dumps(answer.body)
+    with pytest.raises(Exception) as raised:  # noqa: PT011 - as Lambda would log it
+        main.handler(EMPTY, None)
+    assert "ada@example.com" not in str(raised.value)
+    assert raised.value.__cause__ is None
+
+
+def test_an_event_of_nothing_but_finished_messages_is_settled(imported: Imported, wiring: Wiring) -> None:
+    row = notification(datetime.now(UTC))
+    wiring.store.insert([row])
+    wiring.store.cancel(row.tenant, row.id)
+    message = wake_up(row)
+    event = to_event([("tidings.email", message.body, {"headers": message.headers}, False)])
+    assert ask(imported("email"), "email", body=event).status == 200
+
+
+def test_a_real_process_settles_a_batch_and_logs_it_without_its_recipient(
+    settings: dict[str, str], wiring: Wiring, tmp_path: Path
+) -> None:
+    row = notification(datetime.now(UTC), recipient="ada@example.com")
+    wiring.store.insert([row])
+    message = wake_up(row)
+    good = to_event([("tidings.email", message.body, {"headers": message.headers}, False)])
+    bad = to_event([("tidings.email", b"ada@example.com", {}, False)])
+    with ScriptedSmtp() as server, process("email", {**settings, "TIDINGS_SMTP_URL": server.url}, tmp_path) as post:
+        assert post("GET", "/healthz").body == {"status": "ok", "channel": "email"}
+        assert post("POST", "/", json.dumps(good).encode()).status == 401
+        assert post("POST", "/", b"{", BEARER).status == 400
+        for event in (good, bad, good):
+            assert post("POST", "/", json.dumps(event).encode(), BEARER).body == {"status": "settled"}
+        assert len(server.mails) == 1
+    end = wiring.store.get(row.tenant, row.id)
+    assert end is not None
+    assert end.status == "sent"
+    log = post.log.read_text()
+    logged = {line["message"]: line for line in map(json.loads, filter(None, log.splitlines()))}
+    assert set(logged) == {"sent", "parked", "duplicate_dropped"}
+    sent = logged["sent"]
+    assert (sent["notification_id"], sent["channel"], sent["attempt"]) == (row.id, "email", 1)
+    assert (sent["service"], sent["provider"], sent["level"]) == ("email", "smtp", "INFO")
+    for secret in ("ada@example.com", "Shipped", TRIGGER_TOKEN):
+        assert secret not in log
+
+
+# --- what an import brings --------------------------------------------------------------------------------------------
+
+SDKS = {"email": {"smtplib"}, "sms": {"twilio"}, "push": {"firebase_admin"}, "intake": set(), "replay": set()}
+HEAVY = {"twilio", "firebase_admin", "boto3", "moto", "alembic", "requests", "starlette"}
+MAY = {
+    "email": set(),
+    "sms": {"twilio", "requests"},
+    "push": {"firebase_admin", "requests"},
+    "intake": {"starlette"},
+    "replay": {"starlette"},
+}
+
+LOOK = """
+import json, socket, sys, threading
+opened = []
+sys.addaudithook(lambda event, args: opened.append([event, str(args)[:200]]) if event in
+    ("socket.connect", "socket.bind", "sqlite3.connect", "socket.getaddrinfo", "subprocess.Popen") else None)
+import functions.{name}.main
+print(json.dumps({{"modules": sorted({{module.partition(".")[0] for module in sys.modules}}),
+    "opened": opened, "threads": threading.active_count(), "main": "main" in sys.modules}}))
+"""
+
+
+@pytest.mark.parametrize("name", SDKS)
+def test_an_import_brings_its_own_sdk_and_opens_nothing(settings: dict[str, str], name: str) -> None:
+    given = {**settings, "TIDINGS_DATABASE_URL": "sqlite:////nowhere/at/all/tidings.db"}
+    done = subprocess.run(
+        [sys.executable, "-c", LOOK.format(name=name)],
+        cwd=ROOT,
+        env={**os.environ, **given},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    modules = set(found["modules"])
+    assert SDKS[name] <= modules
+    assert modules & HEAVY <= MAY[name], "a cold start loads what it does not need"
+    # urllib3 asks in this way, at its import, whether the machine has IPv6.
+    assert [what for event, what in found["opened"] if (event, "('::1', 0)" in what) != ("socket.bind", True)] == []
+    assert found["threads"] == 1
