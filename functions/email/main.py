@@ -6,16 +6,17 @@ from typing import Any
 from tidings import runtime
 from tidings.delivery import Delivery
 from tidings.settings import load
-from tidings.wiring import NEEDED, DeliverySettings, wired
+from tidings.wiring import wired
 
 from .providers.smtp import SmtpProvider, SmtpSettings
-
-runtime.start("email", *NEEDED, DeliverySettings, SmtpSettings)
 
 
 @cache
 def delivery() -> Delivery:
     return wired().delivery(SmtpProvider(load(SmtpSettings)))
+
+
+runtime.start("email", delivery)
 
 
 def email(request: runtime.FlaskRequest) -> runtime.FlaskAnswer:

@@ -7,13 +7,10 @@ import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 from tidings import runtime
-from tidings.keys import KeySettings
 from tidings.web import Api
-from tidings.wiring import NEEDED, utc_now, wired
+from tidings.wiring import utc_now, wired
 
 from .routes import IntakeRoutes
-
-runtime.start("intake", *NEEDED, KeySettings)
 
 
 @cache
@@ -21,6 +18,9 @@ def api() -> Api:
     wiring = wired()
     routes = IntakeRoutes(intake=wiring.intake(), store=wiring.store, broker=wiring.broker, now=utc_now)
     return Api(routes.all(), wiring.keyring())
+
+
+runtime.start("intake", api)
 
 
 @functions_framework.aio.http

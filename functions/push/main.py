@@ -6,16 +6,17 @@ from typing import Any
 from tidings import runtime
 from tidings.delivery import Delivery
 from tidings.settings import load
-from tidings.wiring import NEEDED, DeliverySettings, wired
+from tidings.wiring import wired
 
 from .providers.fcm import FcmProvider, FcmSettings
-
-runtime.start("push", *NEEDED, DeliverySettings, FcmSettings)
 
 
 @cache
 def delivery() -> Delivery:
     return wired().delivery(FcmProvider(load(FcmSettings)))
+
+
+runtime.start("push", delivery)
 
 
 def push(request: runtime.FlaskRequest) -> runtime.FlaskAnswer:

@@ -7,13 +7,10 @@ import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 from tidings import runtime
-from tidings.keys import KeySettings
 from tidings.web import Api
-from tidings.wiring import NEEDED, Wiring, wired
+from tidings.wiring import Wiring, wired
 
 from .routes import ReplayRoutes
-
-runtime.start("replay", *NEEDED, KeySettings)
 
 
 @cache
@@ -26,6 +23,9 @@ def api() -> Api:
     parts = wiring()
     routes = ReplayRoutes(replay=parts.replay(), sweep=parts.sweep(), store=parts.store, broker=parts.broker)
     return Api(routes.all(), parts.keyring())
+
+
+runtime.start("replay", api)
 
 
 @functions_framework.aio.http

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, ValidationError
+from tidings.health import Health
 from tidings.keys import Scope
 from tidings.ports import Broker, Store
 from tidings.queries import DeadFilter, DeadQuery, query_of
@@ -34,16 +35,15 @@ class ReplayRoutes:
         self._replay = replay
         self._sweep = sweep
         self._store = store
-        self._broker = broker
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="tidings-replay")
+        self._health = Health(store=store, broker=broker, threads=self._threads)
 
     def all(self) -> Sequence[Route]:
         return (
             Route(method="GET", path="/v1/dead-letters", scope=Scope.OPERATE, handle=self.find),
             Route(method="POST", path="/v1/dead-letters/replay", scope=Scope.OPERATE, handle=self.replay),
             Route(method="POST", path="/v1/sweep", scope=Scope.OPERATE, handle=self.sweep),
-            Route(method="GET", path="/healthz", scope=None, handle=self.healthz),
-            Route(method="GET", path="/readyz", scope=None, handle=self.readyz),
+            *self._health.routes(),
         )
 
     async def find(self, call: Call) -> Response:
@@ -69,15 +69,6 @@ class ReplayRoutes:
         """The rows of all tenants: it finds what is stuck and changes nothing else."""
         swept = await self._run(self._sweep.run)
         return as_json(swept.counts)
-
-    async def healthz(self, _call: Call) -> Response:
-        """It runs; asks nobody."""
-        return as_json({"status": "ok"})
-
-    async def readyz(self, _call: Call) -> Response:
-        await self._run(self._store.check)
-        await self._run(self._broker.check)
-        return as_json({"status": "ok"})
 
     async def _run(self, work: Callable[..., T], *args: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)

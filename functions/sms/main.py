@@ -6,16 +6,17 @@ from typing import Any
 from tidings import runtime
 from tidings.delivery import Delivery
 from tidings.settings import load
-from tidings.wiring import NEEDED, DeliverySettings, wired
+from tidings.wiring import wired
 
 from .providers.twilio import TwilioProvider, TwilioSettings
-
-runtime.start("sms", *NEEDED, DeliverySettings, TwilioSettings)
 
 
 @cache
 def delivery() -> Delivery:
     return wired().delivery(TwilioProvider(load(TwilioSettings)))
+
+
+runtime.start("sms", delivery)
 
 
 def sms(request: runtime.FlaskRequest) -> runtime.FlaskAnswer:

@@ -26,16 +26,16 @@ from typing import Any
 from tidings import runtime
 from tidings.delivery import Delivery
 from tidings.settings import load
-from tidings.wiring import NEEDED, DeliverySettings, wired
+from tidings.wiring import wired
 
 from .providers.webhook import WebhookProvider, WebhookSettings
-
-runtime.start("chat", *NEEDED, DeliverySettings, WebhookSettings)
-
 
 @cache
 def delivery() -> Delivery:
     return wired().delivery(WebhookProvider(load(WebhookSettings)))
+
+
+runtime.start("chat", delivery)
 
 
 def chat(request: runtime.FlaskRequest) -> runtime.FlaskAnswer:

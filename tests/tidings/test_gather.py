@@ -86,6 +86,23 @@ def test_a_batch_is_no_larger_than_the_limit_and_no_call_is_split(threads: Execu
     finish(run())
 
 
+def test_what_is_heavy_counts_for_more(threads: Executor) -> None:
+    async def run() -> None:
+        gate = Gate()
+        gather = Gather(gate, threads, limit=10, in_flight=1, waiting=30, weigh=lambda item: item)
+        first = start(gather.submit([1]))
+        await until(lambda: len(gate.batches) == 1)
+        rest = [start(gather.submit([item])) for item in (4, 5, 6, 15)]
+        await asyncio.sleep(0)
+        with pytest.raises(Full):
+            await gather.submit([1])
+        gate.open()
+        await asyncio.gather(first, *rest)
+        assert gate.batches == [[1], [4, 5], [6], [15]]
+
+    finish(run())
+
+
 def test_no_more_flushes_at_once_than_allowed(threads: Executor) -> None:
     async def run() -> None:
         gate = Gate()

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -14,10 +15,20 @@ class Full(Exception):
     """More is waiting than may wait: try again later."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Part(Generic[T, R]):
+    """One caller's."""
+
+    items: Sequence[T]
+    weight: int
+    answer: asyncio.Future[Sequence[R]]
+
+
 class Gather(Generic[T, R]):
     """Calls `flush` with batches, in threads, and gives each caller its own part of the answer.
 
-    For one event loop. `limit`: items a batch; `in_flight`: batches at once; `waiting`: items that may wait, at most.
+    For one event loop. `in_flight`: batches at once. `limit` of a batch and of what may be `waiting`: in weights, where
+    `weigh` says what an item weighs (1, if it is not given), so that a few large ones fill no memory.
     """
 
     def __init__(
@@ -28,55 +39,56 @@ class Gather(Generic[T, R]):
         limit: int = 500,
         in_flight: int = 2,
         waiting: int = 20_000,
+        weigh: Callable[[T], int] = lambda _: 1,
     ) -> None:
         self._flush = flush
         self._executor = executor
         self._limit = limit
         self._free = in_flight
         self._waiting = waiting
-        self._queue: deque[tuple[Sequence[T], asyncio.Future[Sequence[R]]]] = deque()
-        self._size = 0
+        self._weigh = weigh
+        self._queue: deque[_Part[T, R]] = deque()
+        self._queued = 0
 
     async def submit(self, items: Sequence[T]) -> Sequence[R]:
         """The answers to these items, which stay in one batch. Raise Full, or what `flush` raises."""
-        if self._size + len(items) > self._waiting:
+        weight = sum(map(self._weigh, items))
+        if self._queued + weight > self._waiting:
             raise Full
-        answer: asyncio.Future[Sequence[R]] = asyncio.get_running_loop().create_future()
-        self._queue.append((items, answer))
-        self._size += len(items)
+        part = _Part(items, weight, asyncio.get_running_loop().create_future())
+        self._queue.append(part)
+        self._queued += weight
         self._start()
-        return await answer
+        return await part.answer
 
     def _start(self) -> None:
         while self._free and self._queue:
             self._free -= 1
             batch = self._next()
             task = asyncio.get_running_loop().run_in_executor(
-                self._executor, self._flush, [item for items, _ in batch for item in items]
+                self._executor, self._flush, [item for part in batch for item in part.items]
             )
             task.add_done_callback(lambda done, batch=batch: self._finish(batch, done))  # type: ignore[misc]
 
-    def _next(self) -> list[tuple[Sequence[T], asyncio.Future[Sequence[R]]]]:
+    def _next(self) -> "list[_Part[T, R]]":
         batch = [self._queue.popleft()]
-        size = len(batch[0][0])
-        while self._queue and size + len(self._queue[0][0]) <= self._limit:
+        weight = batch[0].weight
+        while self._queue and weight + self._queue[0].weight <= self._limit:
             batch.append(self._queue.popleft())
-            size += len(batch[-1][0])
-        self._size -= size
+            weight += batch[-1].weight
+        self._queued -= weight
         return batch
 
-    def _finish(
-        self, batch: Sequence[tuple[Sequence[T], asyncio.Future[Sequence[R]]]], done: asyncio.Future[Sequence[R]]
-    ) -> None:
+    def _finish(self, batch: "Sequence[_Part[T, R]]", done: asyncio.Future[Sequence[R]]) -> None:
         self._free += 1
         error = done.exception()
         start = 0
-        for items, answer in batch:
-            if answer.cancelled():  # the caller went away; its rows are kept all the same
+        for part in batch:
+            if part.answer.cancelled():  # the caller went away; its rows are kept all the same
                 pass
             elif error is not None:
-                answer.set_exception(error)
+                part.answer.set_exception(error)
             else:
-                answer.set_result(done.result()[start : start + len(items)])
-            start += len(items)
+                part.answer.set_result(done.result()[start : start + len(part.items)])
+            start += len(part.items)
         self._start()

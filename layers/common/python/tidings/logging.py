@@ -29,3 +29,5 @@ def configure(service: str, settings: LogSettings) -> None:
     root.handlers = list(powertools.handlers)
     root.setLevel(settings.log_level)
     root.propagate = False
+    # It tells of each failed connection in six lines that are no JSON; ours is one, and says what follows.
+    logging.getLogger("pika").setLevel(logging.CRITICAL)

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from tidings import topology
 from tidings.envelope import Message, parse
-from tidings.errors import AmbiguousError, BrokerUnavailable, Unreadable
+from tidings.errors import AmbiguousError, BrokerUnavailable, StoreUnavailable, Unreadable
 from tidings.notification import REPLAYABLE, Notification, Status
 from tidings.ports import Broker, Outgoing, Received, Selection, Store
 from tidings.settling import Settling, dead_letter, to_work
@@ -27,7 +27,7 @@ class DryRun:
     """What a replay would do."""
 
     count: int
-    may_double: int  # of these, how many ended in an ambiguous answer: the first send may have arrived
+    may_double: int  # of these, how many ended in an ambiguous answer: the last send may have arrived
     sample: Sequence[Notification]  # the newest, without content
 
 
@@ -48,10 +48,11 @@ class Replay:
 
     def dry_run(self, selection: Selection, *, sample: int = 10) -> DryRun:
         dead = replace(selection, statuses=_replayable(selection))
-        unknown = (
-            self.store.count(replace(dead, statuses=[Status.UNKNOWN])) if Status.UNKNOWN in _replayable(dead) else 0
+        return DryRun(
+            count=self.store.count(dead),
+            may_double=self.store.count(replace(dead, error_class=AmbiguousError.kind)),
+            sample=self.store.find(dead, sample),
         )
-        return DryRun(count=self.store.count(dead), may_double=unknown, sample=self.store.find(dead, sample))
 
     def replay(self, selection: Selection, *, limit: int, rate: int | None = None) -> Replayed:
         """Oldest first, at most `limit`. `rate`: notifications a second; each second's share becomes due in its second,
@@ -81,11 +82,13 @@ class Replay:
         """Drop the letters whose row was replayed or is gone, so that the dead-letter queue's depth tells the truth.
 
         Looks at the oldest; a letter that still stands is published again before it is acknowledged, so none is lost.
-        Answers how many it dropped. A broker that fails leaves stale letters, which do no harm.
+        Answers how many it dropped. Where the broker or the database fails, stale letters stay, which do no harm.
         """
         dropped = looked_at = 0
         try:
-            consumer = self.broker.consume([topology.dead_queue(channel)])
+            queue = topology.dead_queue(channel)
+            at_most = min(at_most, self.broker.depth(queue))
+            consumer = self.broker.consume([queue])
             try:
                 while looked_at < at_most and (batch := consumer.receive(PAGE, DRAIN_WAIT)):
                     looked_at += len(batch)
@@ -97,7 +100,7 @@ class Replay:
                     dropped += len(batch) - len(again)
             finally:
                 consumer.close()
-        except BrokerUnavailable as error:
+        except (BrokerUnavailable, StoreUnavailable) as error:
             log.warning("drain_stopped", extra={"channel": channel, "error": str(error)})
         return dropped
 

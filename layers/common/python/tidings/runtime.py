@@ -37,13 +37,14 @@ class TriggerSettings(Settings):
     trigger_token: str = Field(min_length=16, description="the secret that trigger and function share")
 
 
-def start(service: str, *needed: type[Settings]) -> None:
-    """At import: logs, and a look at the settings that will be needed. A wrong one stops the start with one line.
-    Nothing is opened."""
+def start(service: str, build: Callable[[], object]) -> None:
+    """At import: logs, and the function's parts, which reads every setting. A wrong one stops the start with one line.
+    Nothing is opened: gunicorn imports before it forks."""
     try:
-        for settings in (*needed, *_of_caller(service)):
+        for settings in _of_caller(service):
             load(settings)
         tidings_logging.configure(service, load(tidings_logging.LogSettings))
+        build()
     except ConfigurationError as error:
         print(f"tidings: {service}: {error}", file=sys.stderr)  # noqa: T201
         raise SystemExit(2) from None

@@ -28,10 +28,6 @@ class DeliverySettings(Settings):
     concurrency: int = Field(default=16, ge=1, le=500, description="provider calls at once, a process")
 
 
-NEEDED: tuple[type[Settings], ...] = (DatabaseSettings, BrokerSettings)
-"""The settings that every function needs, to be looked at when it starts."""
-
-
 def utc_now() -> datetime:
     return datetime.now(UTC)
 

@@ -9,7 +9,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from pydantic import Field, field_validator
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from tidings.errors import StoreUnavailable
@@ -69,7 +69,9 @@ class Database:
     def engine(self) -> Engine:
         settings = self._settings
         if self._sqlite:
-            engine = create_engine(settings.database_url, connect_args={"timeout": settings.database_timeout})
+            engine = create_engine(
+                settings.database_url, hide_parameters=True, connect_args={"timeout": settings.database_timeout}
+            )
             event.listen(engine, "connect", _prepare_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
             return engine
@@ -77,6 +79,7 @@ class Database:
             settings.database_url,
             # Lock only the rows that match: under REPEATABLE READ two batches block each other's gaps.
             isolation_level="READ COMMITTED",
+            hide_parameters=True,  # an error's text would hold recipients
             pool_size=settings.database_pool,
             max_overflow=0,
             pool_timeout=settings.database_timeout,
@@ -161,7 +164,13 @@ def _may_retry(error: DBAPIError, attempt: int) -> bool:
 
 def _translated(error: DBAPIError) -> Exception:
     code = _code(error)
-    if isinstance(error, OperationalError) or code in _LOST | _DEADLOCKS or error.connection_invalidated:
+    # Exactly a DatabaseError is SQLite's word for a file that is none of its own.
+    if (
+        isinstance(error, OperationalError)
+        or type(error) is DatabaseError
+        or code in _LOST | _DEADLOCKS
+        or error.connection_invalidated
+    ):
         # Never the statement or its parameters: they hold recipients.
         return StoreUnavailable(
             f"the database does not answer ({type(error.orig).__name__} {code or ''})".rstrip(" )") + ")"
