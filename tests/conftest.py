@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from local.services import packages
-from local.services.broker import BrokerServer, GivenBroker
+from local.services import docker, packages
+from local.services.broker import BrokerServer, GivenBroker, ManagedBroker
 from local.services.database import DatabaseServer, GivenDatabase
 from local.services.mariadb import MariaDB
 from local.services.mariadb import program_version as mariadb_version
+from local.services.process import ServiceError
 from local.services.rabbitmq import RabbitMQ
 from local.services.rabbitmq import program_version as rabbitmq_version
 
@@ -43,13 +44,24 @@ def pytest_report_header() -> list[str]:
 
 
 @pytest.fixture(scope="session")
+def private_servers() -> None:
+    """The packages of both servers, installed if they are missing; skips, saying why, where only Docker can serve."""
+    for package in ("mariadb-server", "rabbitmq-server"):
+        if not _installed(package):
+            pytest.skip(f"{package} cannot be installed here; a Docker engine serves instead")
+
+
+@pytest.fixture(scope="session")
 def mariadb() -> Iterator[DatabaseServer]:
     """The session's database server. A test that wants to hurt one starts its own `MariaDB`."""
     if url := os.environ.get(DATABASE):
         yield GivenDatabase(url)
         return
     with _short_folder() as folder:
-        packages.install([name for name in packages.missing() if name == "mariadb-server"])
+        if not _installed("mariadb-server"):
+            with _composed(folder, "mysql") as compose:
+                yield GivenDatabase(compose.database_admin_url)
+            return
         server = MariaDB(folder)
         try:
             yield server.start()
@@ -64,7 +76,10 @@ def rabbitmq() -> Iterator[BrokerServer]:
         yield GivenBroker(url)
         return
     with _short_folder() as folder:
-        packages.install([name for name in packages.missing() if name == "rabbitmq-server"])
+        if not _installed("rabbitmq-server"):
+            with _composed(folder, "rabbitmq") as compose:
+                yield ManagedBroker(compose.broker_url, compose.management_url)
+            return
         server = RabbitMQ(folder)
         try:
             yield server.start()
@@ -86,6 +101,29 @@ def rabbitmq_url(rabbitmq: BrokerServer) -> Iterator[str]:
     name = f"test-{secrets.token_hex(6)}"
     yield rabbitmq.create_vhost(name)
     rabbitmq.delete_vhost(name)
+
+
+def _installed(package: str) -> bool:
+    """Have the package, from apt where we may. False where it cannot be had and a Docker engine answers."""
+    if package not in packages.missing():
+        return True
+    try:
+        packages.install([package])
+    except ServiceError:
+        if docker.engine_answers():
+            return False
+        raise
+    return True
+
+
+@contextlib.contextmanager
+def _composed(folder: Path, service: str) -> Iterator[docker.Compose]:
+    compose = docker.Compose(folder / "docker")
+    compose.start([service])
+    try:
+        yield compose
+    finally:
+        compose.stop()
 
 
 @contextlib.contextmanager

@@ -43,6 +43,15 @@ class Compose:
         return f"mysql+pymysql://{USER}:{self._reached_by.password}@127.0.0.1:{self._reached_by.ports['mysql']}/tidings"
 
     @property
+    def database_admin_url(self) -> str:
+        """For who makes databases of their own, as the tests do."""
+        return f"mysql+pymysql://root:{self._reached_by.password}@127.0.0.1:{self._reached_by.ports['mysql']}/tidings"
+
+    @property
+    def management_url(self) -> str:
+        return f"http://{USER}:{self._reached_by.password}@127.0.0.1:{self._reached_by.ports['management']}"
+
+    @property
     def broker_url(self) -> str:
         return f"amqp://{USER}:{self._reached_by.password}@127.0.0.1:{self._reached_by.ports['rabbitmq']}/"
 

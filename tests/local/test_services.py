@@ -62,7 +62,7 @@ def parent_of(pid: str) -> str | None:
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RabbitMQ, RabbitMQ]]:
+def both(private_servers: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RabbitMQ, RabbitMQ]]:
     """Two brokers side by side, started at once."""
     pair = tuple(RabbitMQ(tmp_path_factory.mktemp(name)) for name in ("one", "two"))
     starts = [threading.Thread(target=broker.start) for broker in pair]
@@ -77,6 +77,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RabbitMQ, R
             broker.kill()
 
 
+@pytest.mark.usefixtures("private_servers")
 class TestMariaDB:
     def test_data_and_url_last_over_a_new_start(self, tmp_path: Path) -> None:
         with MariaDB(tmp_path) as first:
@@ -146,6 +147,7 @@ class TestMariaDB:
         assert processes_of(tmp_path) == []
 
 
+@pytest.mark.usefixtures("private_servers")
 class TestRabbitMQ:
     def test_two_run_side_by_side(self, both: tuple[RabbitMQ, RabbitMQ]) -> None:
         one, two = both
@@ -188,6 +190,7 @@ class TestRabbitMQ:
         assert processes_of(broker.state) == []
 
 
+@pytest.mark.usefixtures("private_servers")
 @pytest.mark.parametrize("kind", [MariaDB, RabbitMQ])
 def test_the_death_of_the_owner_ends_it(kind: type[Service], tmp_path: Path) -> None:
     owner = subprocess.Popen(
