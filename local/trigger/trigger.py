@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from urllib.parse import urlsplit
 
+from tidings import failpoints
 from tidings.envelope import to_event
 from tidings.errors import BrokerUnavailable
 from tidings.ports import Consumer, Received
@@ -131,6 +132,7 @@ class Trigger:
             elif taken_by is not consumer:
                 continue  # the connection was lost meanwhile: they have come again already
             elif settled:
+                failpoints.step("trigger.before_acknowledge")
                 consumer.acknowledge(part)
             else:
                 self._resting.append((time.monotonic() + _rest(part), part))

@@ -10,7 +10,7 @@ from functools import cached_property
 
 from pydantic import ValidationError
 
-from tidings import topology
+from tidings import failpoints, topology
 from tidings.content import CONTENT
 from tidings.envelope import Letter
 from tidings.errors import AmbiguousError, DeliveryError, PermanentError
@@ -44,11 +44,14 @@ class Delivery:
         if not messages:
             return
         claims = self.store.claim(messages, self.lease)
+        failpoints.step("delivery.after_claim")
         for message in claims.finished:
             log.info("duplicate_dropped", extra={"notification_id": message.id, "generation": message.generation})
         settlements = self._send_all(claims, started)
+        failpoints.step("delivery.after_send")
         left = self.lease - timedelta(seconds=time.monotonic() - started)
         self.settling.commit(claims, settlements, held=claims.held, within=left)
+        failpoints.step("delivery.before_return")
 
     def _park(self, unreadable: Sequence[Letter]) -> None:
         for letter in unreadable:
@@ -93,7 +96,7 @@ class Delivery:
             time_to_live=expires_at - now if expires_at is not None else None,
         )
         try:
-            return self.provider.send(outbound)
+            receipt = self.provider.send(outbound)
         except DeliveryError as error:
             return error
         except Exception as error:
@@ -101,6 +104,8 @@ class Delivery:
             # recipient, so only the type is kept.
             log.error("provider_fault", extra={"notification_id": notification.id, "error": type(error).__name__})
             return AmbiguousError("internal", f"unexpected {type(error).__name__}")
+        failpoints.step("delivery.mid_send")
+        return receipt
 
     @cached_property
     def _threads(self) -> ThreadPoolExecutor:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tidings import failpoints
 from tidings.errors import BrokerUnavailable, StoreUnavailable
 from tidings.notification import Notification
 from tidings.ports import Broker, Inserted, Store
@@ -23,6 +24,7 @@ class Intake:
         """In the order of the batch. Raise StoreUnavailable; nothing of it is then promised, and it may be tried again
         as it is, with the same ids."""
         inserted = self.store.insert(batch)
+        failpoints.step("intake.after_commit")
         new = [item.notification for item in inserted if item.existing is None]
         for notification in new:
             log.info(
@@ -35,6 +37,7 @@ class Intake:
             )
         # The rest is the sweep's to queue, when it is due.
         self._queue([notification for notification in new if notification.is_for_now])
+        failpoints.step("intake.before_answer")
         return inserted
 
     def _queue(self, due: Sequence[Notification]) -> None:
@@ -43,6 +46,7 @@ class Intake:
             return
         try:
             self.broker.publish([to_work(notification) for notification in due])
+            failpoints.step("intake.after_publish")
             self.store.mark_queued([notification.id for notification in due])
         except (BrokerUnavailable, StoreUnavailable) as error:
             log.error("left_to_the_sweep", extra={"error": str(error), "notifications": len(due)})

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 
-from tidings import topology
+from tidings import failpoints, topology
 from tidings.envelope import Message, parse
 from tidings.errors import AmbiguousError, BrokerUnavailable, StoreUnavailable, Unreadable
 from tidings.notification import REPLAYABLE, Notification, Status
@@ -64,6 +64,7 @@ class Replay:
         while len(ids) < limit:
             page = min(limit - len(ids), PAGE if rate is None else rate)
             revived = self.store.revive(dead, page, timedelta(seconds=second))
+            failpoints.step("replay.after_revive")
             ids += [notification.id for notification in revived]
             for notification in revived:
                 log.info("replayed", extra={"notification_id": notification.id, "generation": notification.generation})
@@ -110,6 +111,7 @@ class Replay:
         except BrokerUnavailable as error:
             log.error("broker_unavailable", extra={"error": str(error), "messages": len(notifications)})
             return 0  # the rows are pending: the sweep publishes them
+        failpoints.step("replay.after_publish")
         self.store.mark_queued([notification.id for notification in notifications])
         return len(notifications)
 
@@ -171,6 +173,7 @@ class Sweep:
 
     def _page(self) -> tuple[Swept, bool]:
         overdue = self.store.overdue(PAGE, self.lease)
+        failpoints.step("sweep.after_take")
         if overdue.abandoned is not None:
             # Its worker died or stalls; whether the provider was asked is not known.
             lost = AmbiguousError("lease_expired", "the worker that had it did not settle it in time")
@@ -182,6 +185,7 @@ class Sweep:
             self.store.mark_lettered([notification.id for notification in overdue.unlettered])
         lost_messages, waiting = self._told_apart(overdue.wake)
         self.broker.publish([to_work(notification) for notification in lost_messages])
+        failpoints.step("sweep.after_publish")
         self.store.mark_queued([notification.id for notification in overdue.wake])
         return Swept(
             published=len(lost_messages),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from tidings import topology
+from tidings import failpoints, topology
 from tidings.envelope import Message
 from tidings.errors import (
     AccountError,
@@ -101,11 +101,14 @@ class Settling:
             if s.status is Status.FAILED
         ]
         unpublished = self._publish(letters)
+        failpoints.step("settling.after_letters")
         lost = self._settle(claims, settlements, letters_owed=unpublished is not None, within=within)
+        failpoints.step("settling.after_rows")
         for settlement in settlements:
             _log_settled(settlement, late=settlement in lost)
         retries = [_retry(s) for s in settlements if s.delay is not None and s not in lost]
         unpublished = self._publish([*retries, *(_put_back(item) for item in held)]) or unpublished
+        failpoints.step("settling.after_retries")
         if unpublished is not None:
             raise unpublished
 
