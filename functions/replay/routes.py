@@ -3,17 +3,19 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from tidings.envelope import ID
 from tidings.health import Health
 from tidings.keys import Scope
+from tidings.notification import Status
 from tidings.ports import Broker, Store
 from tidings.queries import DeadFilter, DeadQuery, query_of
 from tidings.replay import Replay, Sweep
 from tidings.submission import problem_of
 from tidings.view import page_of, shown
-from tidings.web import Call, Response, Route, as_json
+from tidings.web import Call, Problem, Response, Route, as_json
 
 T = TypeVar("T")
 
@@ -26,6 +28,16 @@ class ReplayRequest(DeadFilter):
     rate: Annotated[
         int | None, Field(ge=1, le=10_000, description="notifications a second; as fast as can be if not given")
     ] = None
+
+
+class ResolveRequest(BaseModel):
+    """What an operator has found out, or decides, about one that is unknown."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    outcome: Annotated[
+        Literal["sent", "replay"], Field(description="sent: it had arrived; replay: send it again, it may double")
+    ]
 
 
 class ReplayRoutes:
@@ -42,6 +54,7 @@ class ReplayRoutes:
         return (
             Route(method="GET", path="/v1/dead-letters", scope=Scope.OPERATE, handle=self.find),
             Route(method="POST", path="/v1/dead-letters/replay", scope=Scope.OPERATE, handle=self.replay),
+            Route(method="POST", path="/v1/notifications/{id}/resolve", scope=Scope.OPERATE, handle=self.resolve),
             Route(method="POST", path="/v1/sweep", scope=Scope.OPERATE, handle=self.sweep),
             *self._health.routes(),
         )
@@ -64,6 +77,23 @@ class ReplayRoutes:
             return as_json({"dry_run": True, "count": dry.count, "may_double": dry.may_double, "sample": sample})
         done = await self._run(lambda: self._replay.replay(selection, limit=wanted.limit, rate=wanted.rate))
         return as_json({"dry_run": False, "count": len(done.ids), "queued": done.queued, "ids": list(done.ids)})
+
+    async def resolve(self, call: Call) -> Response:
+        try:
+            wanted = ResolveRequest.model_validate_json(call.request.body)
+        except ValidationError as invalid:
+            raise problem_of(invalid, title="The decision is not valid") from None
+        decide, end = (
+            (self._replay.mark_sent, Status.SENT) if wanted.outcome == "sent" else (self._replay.again, Status.PENDING)
+        )
+        id = call.path["id"]
+        row = await self._run(decide, call.tenant, id) if ID.fullmatch(id) else None
+        if row is None:
+            raise Problem(404, "No such notification", "None with this id belongs to your tenant.")
+        if row.status is not end:
+            raise Problem(409, "Nothing to decide", f"Its status is {row.status}; only unknown can be resolved.")
+        body = shown(row).encoded()
+        return Response(status=200, body=body, headers={"content-type": "application/json"})
 
     async def sweep(self, _call: Call) -> Response:
         """The rows of all tenants: it finds what is stuck and changes nothing else."""

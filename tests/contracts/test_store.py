@@ -385,6 +385,68 @@ def test_a_cancel_and_a_claim_have_one_winner(store: SqlStore, clock: TestClock)
     assert too_late.status is Status.SENDING
 
 
+def test_a_cancel_and_a_claim_that_race_have_one_winner_each_time(database: DatabaseSettings, clock: TestClock) -> None:
+    claiming, canceling = [SqlStore(Database(database, clock=clock)) for _ in range(2)]
+    rows = inserted(claiming, clock, 200)
+    together = threading.Barrier(2)
+
+    def work(row: Notification) -> bool:
+        together.wait()
+        return len(claimed(claiming, [row]).acquired) == 1
+
+    def cancel(row: Notification) -> bool:
+        together.wait()
+        found = canceling.cancel("acme", row.id)
+        assert found is not None
+        return found.status is Status.CANCELED
+
+    with ThreadPoolExecutor(2) as threads:
+        for row in rows:
+            won = threads.submit(work, row), threads.submit(cancel, row)
+            acquired, canceled = (each.result() for each in won)
+            assert acquired != canceled
+            assert status(claiming, row) is (Status.SENDING if acquired else Status.CANCELED)
+    for store in (claiming, canceling):
+        store.close()
+
+
+def unknown(store: SqlStore, clock: TestClock) -> Notification:
+    claims = claimed(store, inserted(store, clock, on_ambiguous=OnAmbiguous.HOLD))
+    (row,) = claims.acquired
+    error = AmbiguousError("timeout", "no answer")
+    store.settle(claims, [Settlement(notification=row, status=Status.UNKNOWN, provider="smtp", error=error)])
+    return row
+
+
+def test_an_unknown_row_is_resolved_once_and_its_timeline_says_by_whom(store: SqlStore, clock: TestClock) -> None:
+    row = unknown(store, clock)
+    for _ in range(2):
+        resolved = store.resolve("acme", row.id)
+        assert resolved is not None
+        assert resolved.status is Status.SENT
+    ends = [(item.status, item.provider) for item in store.events(row.id)]
+    assert ends == [(Status.UNKNOWN, "smtp"), (Status.SENT, "operator")]
+    assert store.get("acme", row.id) == resolved
+
+
+@pytest.mark.parametrize("end", sorted({*Status} - {Status.UNKNOWN}))
+def test_only_an_unknown_row_is_resolved(store: SqlStore, clock: TestClock, end: Status) -> None:
+    (row,) = inserted(store, clock, status=end)
+    assert store.resolve("acme", row.id) == row
+    assert not store.events(row.id)
+
+
+def test_a_resolve_and_a_replay_have_one_winner(store: SqlStore, clock: TestClock) -> None:
+    row = unknown(store, clock)
+    store.resolve("acme", row.id)
+    assert not store.revive(EVERYTHING, 10, timedelta(0))
+    other = unknown(store, clock)
+    store.revive(EVERYTHING, 10, timedelta(0))
+    late = store.resolve("acme", other.id)
+    assert late is not None
+    assert late.status is Status.PENDING
+
+
 # --- reads ------------------------------------------------------------------------------------------------------------
 
 
@@ -392,6 +454,7 @@ def test_another_tenants_row_is_not_there(store: SqlStore, clock: TestClock) -> 
     (row,) = inserted(store, clock, tenant="acme")
     assert store.get("other", row.id) is None
     assert store.cancel("other", row.id) is None
+    assert store.resolve("other", row.id) is None
     assert store.find(Selection(tenant="other"), 10) == []
 
 
@@ -421,6 +484,15 @@ def test_a_list_leaves_the_content_out(store: SqlStore, clock: TestClock) -> Non
     assert store.find(EVERYTHING, 1)[0].content == ""
 
 
+def test_a_sweep_and_a_replay_leave_the_contents_out(store: SqlStore, clock: TestClock) -> None:
+    """500 mails with attachments would be gigabytes."""
+    failed(store, clock)
+    assert [row.content for row in store.revive(EVERYTHING, 10, timedelta(0))] == [""]
+    clock.advance(minutes=1)
+    assert [row.content for row in store.overdue(10, LEASE).wake] == [""]
+    assert "Shipped" in claimed(store, store.find(EVERYTHING, 1)).acquired[0].content
+
+
 def test_an_ambiguous_end_is_told_from_others(store: SqlStore, clock: TestClock) -> None:
     claims = claimed(store, inserted(store, clock, on_ambiguous=OnAmbiguous.HOLD))
     (row,) = claims.acquired
@@ -444,6 +516,30 @@ def test_a_batch_of_any_size_takes_the_same_number_of_statements(store: SqlStore
         store.settle(claims, [sent(row) for row in claims.acquired])
         counts.append(len(counted))
     assert counts[0] == counts[1]
+
+
+def test_thousands_due_in_one_minute_come_page_by_page_in_the_same_number_of_statements(
+    store: SqlStore, clock: TestClock
+) -> None:
+    due = clock() + timedelta(hours=1)
+    times = [due + timedelta(seconds=number % 60) for number in range(5000)]
+    rows = [make.notification(clock(), send_at=at, next_attempt_at=at) for at in times]
+    for start in range(0, 5000, 500):
+        store.insert(rows[start : start + 500])
+    counted: list[str] = []
+    event.listen(store.database.engine, "before_cursor_execute", lambda *args: counted.append(args[2]))
+    clock.now = due + timedelta(seconds=29)
+    pages, more = [], True
+    while more:
+        counted.clear()
+        page = store.overdue(500, LEASE)
+        pages.append((len(page.wake), len(counted)))
+        assert all(row.send_at is not None and row.send_at <= clock() for row in page.wake)
+        store.mark_queued([row.id for row in page.wake])
+        more = page.more
+    assert sum(size for size, _ in pages) == sum(at <= clock() for at in times)  # to the second: none early, none late
+    assert {size for size, _ in pages[:-1]} == {500}
+    assert len({statements for size, statements in pages if size}) == 1
 
 
 def test_without_a_schema_the_check_names_the_remedy(mariadb_url: str) -> None:

@@ -227,6 +227,64 @@ def test_a_replay_that_is_no_json_is_refused(replay: Caller, wiring: Wiring, fai
     assert stored(wiring, ids)[0].status == "failed"
 
 
+# --- an operator decides about what is unknown ------------------------------------------------------------------------
+
+
+def resolve(id: str) -> str:
+    return f"/v1/notifications/{id}/resolve"
+
+
+def test_an_unknown_one_is_marked_sent_once_and_the_timeline_says_by_whom(
+    replay: Caller, wiring: Wiring, keys: Keys, fail: Fail
+) -> None:
+    (id,) = fail(error=AmbiguousError("timeout", "no answer"))
+    for _ in range(2):
+        answer = replay("POST", resolve(id), {"outcome": "sent"})
+        assert (answer.status, answer.body["status"]) == (200, "sent")
+    shown = intake_of(wiring, keys)("GET", f"/v1/notifications/{id}").body
+    ends = [(event["status"], event.get("provider")) for event in shown["events"][1:]]
+    assert ends == [("sending", None), ("unknown", "test"), ("sent", "operator")]
+    assert wiring.broker.depth(topology.work_queue("email", Priority.NORMAL)) == 0
+
+
+def test_an_unknown_one_is_replayed_alone_and_once(replay: Caller, wiring: Wiring, fail: Fail) -> None:
+    id, other = fail(2, AmbiguousError("timeout", "no answer"))
+    for _ in range(2):
+        answer = replay("POST", resolve(id), {"outcome": "replay"})
+        assert (answer.status, answer.body["status"], answer.body["generation"]) == (200, "pending", 2)
+    assert [row.status for row in stored(wiring, [id, other])] == ["pending", "unknown"]
+    assert wiring.broker.depth(topology.work_queue("email", Priority.NORMAL)) == 1
+
+
+@pytest.mark.parametrize("outcome", ["sent", "replay"])
+def test_only_what_is_unknown_is_decided(replay: Caller, keys: Keys, wiring: Wiring, fail: Fail, outcome: str) -> None:
+    (failed,), (unknown,) = fail(), fail(error=AmbiguousError("timeout", "no answer"))
+    answer = replay("POST", resolve(failed), {"outcome": outcome})
+    assert (answer.status, answer.body["detail"]) == (409, "Its status is failed; only unknown can be resolved.")
+    assert replay("POST", resolve(unknown), {"outcome": outcome}, key=keys.other).status == 404
+    assert replay("POST", resolve(unknown), {"outcome": outcome}, key=keys.send).status == 403
+    assert replay("POST", resolve("x"), {"outcome": outcome}).status == 404
+    assert [row.status for row in stored(wiring, [failed, unknown])] == ["failed", "unknown"]
+
+
+def test_what_is_replayed_is_not_then_marked_sent(replay: Caller, wiring: Wiring, fail: Fail) -> None:
+    (id,) = fail(error=AmbiguousError("timeout", "no answer"))
+    replay("POST", resolve(id), {"outcome": "replay"})
+    assert replay("POST", resolve(id), {"outcome": "sent"}).status == 409
+    assert stored(wiring, [id])[0].status == "pending"
+
+
+@pytest.mark.parametrize(
+    ("body", "status"), [({}, 422), ({"outcome": "lost"}, 422), ({"outcome": "sent", "x": 1}, 422), (b"{", 400)]
+)
+def test_a_decision_that_is_none_changes_nothing(
+    replay: Caller, wiring: Wiring, fail: Fail, body: Any, status: int
+) -> None:
+    (id,) = fail(error=AmbiguousError("timeout", "no answer"))
+    assert replay("POST", resolve(id), body).status == status
+    assert stored(wiring, [id])[0].status == "unknown"
+
+
 # --- who may ----------------------------------------------------------------------------------------------------------
 
 

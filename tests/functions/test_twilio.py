@@ -4,7 +4,9 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -22,6 +24,7 @@ from tidings.ports import Outbound
 from tidings.settings import load
 
 from functions.sms.providers.twilio import TwilioProvider, TwilioSettings
+from tests.emulator import emulator
 from tests.functions.scripted import CLOSE, HANG, RESET, Answer, Request, ScriptedHttp, refusing_port
 
 SERVICE = f"MG{'0' * 32}"
@@ -226,6 +229,88 @@ def test_the_expiry_becomes_a_validity_period_that_twilio_takes(
     one.send(outbound(time_to_live=time_to_live))
     one.close()
     assert form(server.requests[0]).get("ValidityPeriod") == ([period] if period is not None else None)
+
+
+# --- the message list -------------------------------------------------------------------------------------------------
+
+SINCE = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
+
+
+def listed(sid: str, **changed: Any) -> dict[str, Any]:
+    given = {"body": "Hello", "from": "+15005550006", "messaging_service_sid": None, "date_sent": None, **changed}
+    return {"sid": sid, "date_created": format_datetime(given.pop("at", SINCE)), **given}
+
+
+def found(serve: Serve, *messages: dict[str, Any], **changed: Any) -> list[str]:
+    one = provider(serve(Answer(200, {"messages": messages, "page": 0})).url, **changed)
+    receipts = one.accepted(outbound(), SINCE)
+    one.close()
+    return [receipt.provider_message_id for receipt in receipts]
+
+
+def test_the_list_is_asked_for_the_number_and_not_for_a_day(serve: Serve) -> None:
+    server = serve(Answer(200, {"messages": []}))
+    one = provider(server.url)
+    assert one.accepted(outbound(), SINCE) == []
+    one.close()
+    [request] = server.requests
+    path, _, query = request.path.partition("?")
+    assert (request.method, path) == ("GET", "/2010-04-01/Accounts/AC1/Messages.json")
+    assert parse_qs(query) == {"To": ["+15005550123"], "PageSize": ["200"]}
+
+
+def test_only_a_message_just_like_ours_is_found(serve: Serve) -> None:
+    others = [
+        listed("SM2", body="Hello "),
+        listed("SM3", **{"from": "+15005550007"}),
+        listed("SM4", at=SINCE - timedelta(seconds=1)),
+        listed("SM5", messaging_service_sid=SERVICE, **{"from": "+15005550007"}),
+    ]
+    assert found(serve, *others) == []
+    assert found(serve, listed("SM1"), *others) == ["SM1"]
+    assert found(serve, *others, sender=SERVICE) == ["SM5"]
+
+
+def test_a_list_too_long_to_be_looked_through_is_no_proof(serve: Serve) -> None:
+    with pytest.raises(TransientError, match="list"):
+        found(serve, *[listed(f"SM{n}", body="other") for n in range(200)])
+    assert len(found(serve, *[listed(f"SM{n}") for n in range(200)])) == 200
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (refused(401, 20003), AccountError),
+        (refused(429, 20429), TransientError),
+        (refused(500, 20500), AmbiguousError),
+        (Answer(200, b"<html>"), AmbiguousError),
+        (Answer(200, {"messages": [{"sid": "SM1", "body": "Hello"}]}), AmbiguousError),
+        (Answer(200, {}), AmbiguousError),
+        (CLOSE, AmbiguousError),
+    ],
+)
+def test_a_list_that_does_not_come_is_an_error_and_no_empty_list(
+    serve: Serve, answer: Answer | str, kind: type[DeliveryError]
+) -> None:
+    server = serve(answer)
+    one = provider(server.url)
+    with pytest.raises(kind):
+        one.accepted(outbound(), SINCE)
+    one.close()
+    assert len(server.requests) == 1
+
+
+def test_what_arrived_though_its_answer_was_lost_is_found(tmp_path: Path) -> None:
+    with emulator(tmp_path) as running:
+        one, begun = provider(running.http_url, sender=SERVICE), datetime.now(UTC) - timedelta(seconds=1)
+        assert one.accepted(outbound(), begun) == []
+        running.client.fail("sms", drop="after_accept", next=1)
+        with pytest.raises(AmbiguousError):
+            one.send(outbound())
+        [receipt] = one.accepted(outbound(), begun)
+        [arrived] = running.client.inbox("sms")
+        one.close()
+    assert receipt.provider_message_id == arrived["provider_message_id"]
 
 
 def test_the_environment_decides_nothing(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ from tidings.notification import Notification, Status, new_id
 from tidings.ports import Settlement
 
 ROOT = Path(__file__).parents[2]
-TENANTS = 40  # each test is a tenant of its own
+TENANTS = 60  # each test is a tenant of its own
 WITHIN = 30.0  # seconds to start, to stop and to answer
 
 
@@ -380,6 +380,31 @@ def test_on_a_terminal_replay_shows_the_count_and_asks(operator: Operator, typed
     assert "1 would be replayed." in answer.out
     assert "Replay? [y/N]" in answer.out
     assert operator.now(failed).status is status
+
+
+# --- resolve ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("flag", "status"), [("--sent", Status.SENT), ("--replay", Status.PENDING)])
+def test_an_operator_decides_about_one_that_is_unknown(operator: Operator, flag: str, status: Status) -> None:
+    (unknown,) = operator.dead(TIMED_OUT)
+    answer = operator.run("dead", "resolve", unknown, flag)
+    assert (answer.code, answer.out, answer.err) == (0, f"{unknown} is {status}.\n", "")
+    assert operator.now(unknown).status is status
+
+
+def test_what_is_not_unknown_is_not_resolved(operator: Operator) -> None:
+    (failed,) = operator.dead(NO_MOBILE)
+    answer = operator.run("dead", "resolve", failed, "--sent")
+    assert (answer.code, answer.out) == (1, "")
+    assert "only unknown can be resolved" in answer.err
+
+
+@pytest.mark.parametrize("flags", [(), ("--sent", "--replay")])
+def test_a_decision_is_one_of_two(operator: Operator, flags: tuple[str, ...]) -> None:
+    (unknown,) = operator.dead(TIMED_OUT)
+    assert operator.run("dead", "resolve", unknown, *flags).code == 2
+    assert operator.now(unknown).status is Status.UNKNOWN
 
 
 # --- sweep and keys ---------------------------------------------------------------------------------------------------

@@ -2,12 +2,13 @@
 
 import re
 import threading
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 from tidings.content import SmsContent
-from tidings.errors import AmbiguousError
+from tidings.errors import AmbiguousError, TransientError
 from tidings.ports import Outbound, Receipt
 from tidings.settings import Settings
 from twilio.rest import Client
@@ -17,6 +18,10 @@ from .twilio_errors import twilio_errors
 
 VALIDITY = (timedelta(seconds=1), timedelta(seconds=36_000))
 """https://www.twilio.com/docs/messaging/api/message-resource#create-a-message-resource"""
+
+
+LISTED = 200
+"""Messages of the list, newest first, that are looked at."""
 
 
 class TwilioSettings(Settings):
@@ -74,6 +79,29 @@ class TwilioProvider:
         if not message.sid:
             raise AmbiguousError("unreadable", "Twilio answered without a message SID")
         return Receipt(provider_message_id=message.sid)
+
+    def accepted(self, outbound: Outbound, since: datetime) -> Sequence[Receipt]:
+        """Reconciler, by Twilio's message list: same number, same sender, exactly this body.
+
+        Not by DateSent: a message that still waits at Twilio has none. The list may lag behind an acceptance by some
+        seconds; the pause before the next attempt is longer (settling.LISTED_AFTER). What Twilio changes or hides
+        (smart encoding, redacted bodies, a trial account's prefix) is not found.
+        """
+        if not isinstance(outbound.content, SmsContent):
+            raise TypeError(f"an SMS is made of SmsContent, not of {type(outbound.content).__name__}")
+        client, http = self._client()
+        sender = self._settings.sender
+        with twilio_errors(outbound.recipient, http.answer):
+            listed = list(client.messages.page(to=outbound.recipient, page_size=LISTED))
+            recent = [message for message in listed if message.date_created >= since]
+            found = [
+                Receipt(provider_message_id=message.sid)
+                for message in recent
+                if sender in (message.from_, message.messaging_service_sid) and message.body == outbound.content.text
+            ]
+        if not found and len(recent) == LISTED:
+            raise TransientError("list", f"more than {LISTED} messages to this number since then")
+        return found
 
     def close(self) -> None:
         with self._lock:

@@ -1,4 +1,4 @@
-"""Twilio's SDK, made to do one call a message."""
+"""Twilio's SDK, made to do one HTTP call a method."""
 
 import threading
 from typing import Any

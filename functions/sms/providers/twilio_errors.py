@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 
 import requests
 from tidings.errors import AccountError, AmbiguousError, DeliveryError, PermanentError, TransientError
-from twilio.base.exceptions import TwilioRestException, TwilioServiceException
+from twilio.base.exceptions import TwilioException, TwilioRestException, TwilioServiceException
 from twilio.http.response import Response
 from urllib3.exceptions import ClosedPoolError, ConnectTimeoutError, MaxRetryError, NewConnectionError, ProxyError
 
@@ -36,6 +36,8 @@ def twilio_errors(recipient: str, answer: Callable[[], Response]) -> Iterator[No
         raise _refusal(answer(), error.code, _masked(str(error.msg), recipient)) from None
     except TwilioServiceException as error:  # the newer form of the same (RFC 9457)
         raise _refusal(answer(), error.code, _masked(f"{error.title} {error.detail or ''}", recipient)) from None
+    except TwilioException:  # a list that was refused: the SDK does not look into it
+        raise _refusal(answer(), None, "the list was refused") from None
     except requests.RequestException as error:
         raise _unanswered(error) from None
     except (ValueError, TypeError, AttributeError):  # 2xx, but not the JSON of a message

@@ -45,7 +45,7 @@ def upgrade() -> None:
         sa.Column("recipient", sa.String(512), nullable=False),
         sa.Column("content", long_text(), nullable=False),
         sa.Column("priority", ascii_string(8), nullable=False),
-        sa.Column("on_ambiguous", ascii_string(8), nullable=False),
+        sa.Column("on_ambiguous", ascii_string(16), nullable=False),
         sa.Column("max_attempts", sa.Integer, nullable=False),
         sa.Column("metadata", long_text()),
         sa.Column("send_at", moment()),

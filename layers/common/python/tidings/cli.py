@@ -7,6 +7,7 @@ import argparse
 import json
 import os
 import sys
+import urllib.parse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -129,6 +130,12 @@ def _replayed(done: Mapping[str, Any], options: argparse.Namespace) -> str:
     return "\n".join(lines)
 
 
+def dead_resolve(options: argparse.Namespace) -> None:
+    path = f"/v1/notifications/{urllib.parse.quote(options.id, safe='')}/resolve"
+    row = _server(options).post(path, {"outcome": options.outcome})
+    _show(options, row, f"{plain(row['id'])} is {plain(row['status'])}.")
+
+
 def _filters(options: argparse.Namespace) -> dict[str, Any]:
     names = ("channel", "status", "code", "since", "until")
     return {name: value for name in names if (value := getattr(options, name)) is not None}
@@ -166,7 +173,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    dead = commands.add_parser("dead", help="dead letters: list, replay")
+    dead = commands.add_parser("dead", help="dead letters: list, replay, resolve")
     _add_dead(dead.add_subparsers(required=True, metavar="COMMAND"), output, server)
     swept = commands.add_parser("sweep", parents=[output, server], help="move what should have moved, now")
     swept.set_defaults(run=sweep)
@@ -197,6 +204,12 @@ def _add_dead(commands: Any, output: argparse.ArgumentParser, server: argparse.A
     replay.add_argument("--rate", type=_positive, metavar="N", help="a second; as fast as can be if not given")
     replay.add_argument("--yes", action="store_true", help="do not ask")
     replay.set_defaults(run=dead_replay)
+    resolve = commands.add_parser("resolve", parents=[output, server], help="decide about one that is unknown")
+    resolve.add_argument("id", metavar="ID")
+    outcome = resolve.add_mutually_exclusive_group(required=True)
+    for name, told in (("sent", "it had arrived"), ("replay", "send it again; it may double")):
+        outcome.add_argument(f"--{name}", dest="outcome", action="store_const", const=name, help=told)
+    resolve.set_defaults(run=dead_resolve)
 
 
 def _positive(text: str) -> int:

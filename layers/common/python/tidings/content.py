@@ -80,6 +80,7 @@ class Content(Part):
 
     channel: ClassVar[str]
     Recipient: ClassVar[Any]
+    reconcilable: ClassVar[bool] = False  # its vendors can tell what they have accepted: `on_ambiguous: reconcile`
 
     @classmethod
     def stored(cls, recipient: Any) -> str:
@@ -191,6 +192,7 @@ class SmsContent(Content):
 
     channel: ClassVar[str] = "sms"
     Recipient: ClassVar[Any] = PhoneNumber
+    reconcilable: ClassVar[bool] = True
 
     text: Annotated[str, StringConstraints(min_length=1, max_length=1600)]
 

@@ -10,12 +10,20 @@ from functools import cached_property
 
 from pydantic import ValidationError
 
-from tidings import failpoints, topology
+from tidings import failpoints, reconciling, topology
 from tidings.content import CONTENT
 from tidings.envelope import Letter
 from tidings.errors import AmbiguousError, DeliveryError, PermanentError
-from tidings.notification import Notification
-from tidings.ports import Broker, Claims, Outbound, Outgoing, Provider, Settlement, Store
+from tidings.notification import Notification, OnAmbiguous
+from tidings.ports import (
+    Broker,
+    Claims,
+    Outbound,
+    Outgoing,
+    Provider,
+    Settlement,
+    Store,
+)
 from tidings.settling import Expired, NotSent, Outcome, Settling
 
 log = logging.getLogger(__name__)
@@ -71,33 +79,20 @@ class Delivery:
         """Send concurrently; one failure stays one failure."""
 
         def attempt(notification: Notification) -> Settlement:
-            outcome = self._outcome(notification, claims, time.monotonic() - started)
+            outcome = self._outcome(notification, claims, started)
             return self.settling.decide(notification, outcome, provider=self.provider.name)
 
         return list(self._threads.map(attempt, claims.acquired))
 
-    def _outcome(self, notification: Notification, claims: Claims, elapsed: float) -> Outcome:
-        # Who could still be sending when the lease runs out must not begin: another would send too.
-        if timedelta(seconds=elapsed) + self.provider.timeout >= self.lease:
-            return NotSent()
-        expires_at, now = notification.expires_at, claims.at + timedelta(seconds=elapsed)
-        if expires_at is not None and expires_at <= now:
-            return Expired()
+    def _outcome(self, notification: Notification, claims: Claims, started: float) -> Outcome:
         try:
-            content = CONTENT[notification.channel].model_validate_json(notification.content)
-        except (ValidationError, KeyError):
-            return PermanentError("content", "the stored content is not what this version of the channel reads")
-        outbound = Outbound(
-            id=notification.id,
-            attempt=notification.attempt,
-            recipient=notification.recipient,
-            content=content,
-            expires_at=expires_at,
-            time_to_live=expires_at - now if expires_at is not None else None,
-        )
-        try:
+            outbound = self._outbound(notification, claims, started)
+            if notification.on_ambiguous is OnAmbiguous.RECONCILE:
+                if (receipt := reconciling.earlier(notification, outbound, self.provider, self.store)) is not None:
+                    return receipt
+                outbound = self._outbound(notification, claims, started)  # asking took its time
             receipt = self.provider.send(outbound)
-        except DeliveryError as error:
+        except (DeliveryError, NotSent, Expired) as error:
             return error
         except Exception as error:
             # A fault of ours, at a point we do not know: the request may have been written. The text could hold a
@@ -106,6 +101,30 @@ class Delivery:
             return AmbiguousError("internal", f"unexpected {type(error).__name__}")
         failpoints.step("delivery.mid_send")
         return receipt
+
+    def _outbound(self, notification: Notification, claims: Claims, started: float) -> Outbound:
+        """What the provider is given now. Raise NotSent, Expired or PermanentError if it must not be called."""
+        elapsed = timedelta(seconds=time.monotonic() - started)
+        # Who could still be sending when the lease runs out must not begin: another would send too.
+        if elapsed + self.provider.timeout >= self.lease:
+            raise NotSent
+        expires_at, now = notification.expires_at, claims.at + elapsed
+        if expires_at is not None and expires_at <= now:
+            raise Expired
+        try:
+            content = CONTENT[notification.channel].model_validate_json(notification.content)
+        except (ValidationError, KeyError):
+            raise PermanentError(
+                "content", "the stored content is not what this version of the channel reads"
+            ) from None
+        return Outbound(
+            id=notification.id,
+            attempt=notification.attempt,
+            recipient=notification.recipient,
+            content=content,
+            expires_at=expires_at,
+            time_to_live=expires_at - now if expires_at is not None else None,
+        )
 
     @cached_property
     def _threads(self) -> ThreadPoolExecutor:

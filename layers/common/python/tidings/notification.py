@@ -14,7 +14,8 @@ class Status(enum.StrEnum):
         pending --claim--> sending --accepted--> sent --receipt--> delivered | undelivered
            ^                  |--transient--> retrying --claim--> sending ...
            |                  |--permanent, out of attempts--> failed --replay--> pending
-           |                  '--ambiguous--> retrying (resend) | unknown (hold)
+           |                  '--ambiguous--> retrying (resend, reconcile) | unknown (hold; reconcile, out of attempts)
+           |                                  unknown --an operator decides--> sent | pending
            '-- canceled before a claim; expired past expires_at
     """
 
@@ -45,10 +46,11 @@ class Priority(enum.StrEnum):
 
 
 class OnAmbiguous(enum.StrEnum):
-    """What to do when the provider may or may not have accepted: at least once, or at most once."""
+    """What to do when the provider may or may not have accepted."""
 
-    RESEND = "resend"
-    HOLD = "hold"
+    RESEND = "resend"  # at least once
+    HOLD = "hold"  # at most once: an operator decides
+    RECONCILE = "reconcile"  # ask the provider first; where it cannot tell, as `hold`
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from tidings.content import Content
 from tidings.envelope import Message
@@ -53,6 +53,15 @@ class Provider(Protocol):
 
     def close(self) -> None:
         """Give up connections. The next `send` opens them again."""
+
+
+@runtime_checkable
+class Reconciler(Protocol):
+    """What a provider also is if its vendor can tell what it has accepted, for `on_ambiguous: reconcile`."""
+
+    def accepted(self, outbound: Outbound, since: datetime) -> Sequence[Receipt]:
+        """What the vendor has accepted since then that looks just like this one: same recipient, sender and content.
+        One call, as `send`, and it sends nothing. Raise DeliveryError if the vendor cannot tell."""
 
 
 # --- Broker -----------------------------------------------------------------------------------------------------------
@@ -243,6 +252,9 @@ class Store(Protocol):
 
     def still_dead(self, messages: Sequence[Message]) -> Sequence[Message]:
         """Those of these letters whose row is failed, in their generation."""
+
+    def resolve(self, tenant: str, id: str) -> Notification | None:
+        """An operator's word that it was sent: unknown becomes sent, and nothing else does. Answer as `cancel`."""
 
     def cancel(self, tenant: str, id: str) -> Notification | None:
         """Cancel it unless it is claimed or over. Answer the row as it then stands, or None if there is none."""

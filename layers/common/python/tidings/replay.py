@@ -79,6 +79,24 @@ class Replay:
             self.drain(channel, at_most=2 * len(ids) + PAGE)
         return Replayed(ids=ids, queued=queued)
 
+    def mark_sent(self, tenant: str, id: str) -> Notification | None:
+        """An operator's word that an unknown one was sent. Answer the row as it then stands, or None."""
+        row = self.store.resolve(tenant, id)
+        if row is not None and row.status is Status.SENT:
+            log.info("resolved", extra={"notification_id": id, "tenant": tenant, "outcome": "sent"})
+        return row
+
+    def again(self, tenant: str, id: str) -> Notification | None:
+        """An operator's word that an unknown one is to be sent again. Answer the row as it then stands, or None: it is
+        pending if it was unknown, or waits already."""
+        unknown = Selection(tenant=tenant, ids=[id], statuses=[Status.UNKNOWN])
+        revived = self.store.revive(unknown, 1, timedelta(0))
+        if not revived:
+            return self.store.get(tenant, id)
+        log.info("resolved", extra={"notification_id": id, "tenant": tenant, "outcome": "replay"})
+        self._queue(revived)
+        return revived[0]
+
     def drain(self, channel: str, *, at_most: int) -> int:
         """Drop the letters whose row was replayed or is gone, so that the dead-letter queue's depth tells the truth.
 

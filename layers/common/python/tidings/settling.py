@@ -23,6 +23,9 @@ from tidings.retry import RetrySchedule
 
 log = logging.getLogger(__name__)
 
+LISTED_AFTER = timedelta(seconds=5)
+"""How long what a provider has accepted may be missing from its list: `reconcile` does not ask earlier."""
+
 
 class Expired(Exception):
     """It was claimed in time, but its turn came after `expires_at`. The provider was not called."""
@@ -76,6 +79,11 @@ class Settling:
                 return end(Status.RETRYING, delay=self.retry.delay_for_account(outcome.retry_after), spared=True)
             case AmbiguousError() if notification.on_ambiguous is OnAmbiguous.HOLD:
                 return end(Status.UNKNOWN)
+            case AmbiguousError() if notification.on_ambiguous is OnAmbiguous.RECONCILE:
+                if notification.is_last_attempt:
+                    return end(Status.UNKNOWN)
+                wish = max(outcome.retry_after or LISTED_AFTER, LISTED_AFTER)
+                return end(Status.RETRYING, delay=self.retry.delay_after(counted, retry_after=wish))
             case AmbiguousError() | TransientError() | DeliveryError():
                 if notification.is_last_attempt:
                     return end(Status.FAILED)

@@ -26,6 +26,8 @@ MAX_ITEMS = 1000
 LONGEST_WAIT = timedelta(days=366)  # how far ahead send_at and expires_at may lie
 MAX_METADATA_BYTES = 60_000  # as JSON; MySQL's TEXT holds 65,535
 MAX_ERRORS = 1000  # entries of one problem: an answer is not to be larger than what caused it
+MAX_ERRORS_TOGETHER = 10 * MAX_ITEMS  # entries of an array's problems
+LONGEST_NAME = 100  # characters of a field's name in an entry; the caller may have made it as long as a body
 
 
 def _utc(value: datetime) -> datetime:
@@ -50,7 +52,10 @@ class Submission(Part):
     priority: Annotated[Priority, Field(description="`high` passes everything that is `normal`")] = Priority.NORMAL
     on_ambiguous: Annotated[
         OnAmbiguous,
-        Field(description="When a provider may have accepted: `resend` (at least once) or `hold` (at most once)"),
+        Field(
+            description="When a provider may have accepted: `resend` (at least once), `hold` (at most once), or for SMS"
+            " `reconcile` (ask the provider first)"
+        ),
     ] = OnAmbiguous.RESEND
     max_attempts: Annotated[int, Field(ge=1, le=20)] = 6
     metadata: Annotated[
@@ -109,6 +114,9 @@ def _for_channel(content: type[Content]) -> type[Submission]:
         "recipient": (content.Recipient, ...),
         "content": (content, ...),
     }
+    if not content.reconcilable:
+        words: Any = Annotated[Literal["resend", "hold"], AfterValidator(OnAmbiguous)]
+        fields["on_ambiguous"] = (words, Submission.model_fields["on_ambiguous"])
     name = f"{content.channel.capitalize()}Notification"
     return create_model(name, __base__=Submission, __doc__=content.__doc__, **fields)
 
@@ -140,15 +148,19 @@ class Reader:
             raise Problem(
                 422, "Wrong number of items", f"An array holds 1 to {MAX_ITEMS} notifications, not {len(items)}."
             )
-        return [self._item(item, index) for index, item in enumerate(items)]
+        left, read = MAX_ERRORS_TOGETHER, []
+        for index, item in enumerate(items):
+            read.append(outcome := self._item(item, index, min(left, MAX_ERRORS)))
+            left -= len(outcome.document.get("errors", ())) if isinstance(outcome, Problem) else 0
+        return read
 
-    def _item(self, item: object, index: int) -> Submission | Problem:
+    def _item(self, item: object, index: int, most: int) -> Submission | Problem:
         """A bad item becomes its errors, so that it never spoils the good ones."""
         try:
             # Back to JSON, because the strict rules for JSON differ: there, a time is a string.
             return self._one.validate_json(to_json(item), by_alias=True, by_name=False)
         except ValidationError as invalid:
-            return problem_of(invalid, index=index)
+            return problem_of(invalid, index=index, most=most)
 
 
 def check_times(submission: Submission, now: datetime, *, index: int | None = None) -> Problem | None:
@@ -179,10 +191,15 @@ _WORDS = {
 
 
 def problem_of(
-    invalid: ValidationError, *, index: int | None = None, title: str = "The notification is not valid"
+    invalid: ValidationError,
+    *,
+    index: int | None = None,
+    title: str = "The notification is not valid",
+    most: int = MAX_ERRORS,
 ) -> Problem:
-    """The caller's mistakes, one entry a field. Never the value: it may be personal."""
-    if invalid.error_count() > MAX_ERRORS:
+    """The caller's mistakes, one entry a field, or their number if it is over `most`. Never the value: it may be
+    personal."""
+    if invalid.error_count() > most:
         return Problem(422, title, f"{invalid.error_count()} fields are wrong.")
     errors = invalid.errors(include_url=False, include_input=False)
     if errors[0]["type"] == "json_invalid":
@@ -192,6 +209,7 @@ def problem_of(
 
 def entry(place: Sequence[int | str], detail: str, index: int | None = None) -> dict[str, Any]:
     """One field's mistake: `pointer` (RFC 6901) into the body, the field, and in an array the index."""
+    place = [part if isinstance(part, int) else part[:LONGEST_NAME] for part in place]
     path = [*([index] if index is not None else []), *place]
     escaped = (str(part).replace("~", "~0").replace("/", "~1") for part in path)
     found: dict[str, Any] = {

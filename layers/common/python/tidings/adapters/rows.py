@@ -17,7 +17,8 @@ from tidings.ports import Selection
 _FIELDS = tuple(field.name for field in fields(Notification))
 _EVENT_FIELDS = tuple(field.name for field in fields(Event))
 _COLUMNS = [notifications.c[name] for name in _FIELDS]
-_WITHOUT_CONTENT = [column for column in _COLUMNS if column.name != "content"]
+WITHOUT_CONTENT = [column for column in _COLUMNS if column.name != "content"]
+"""What a page of rows is read as: each content may be megabytes."""
 
 n = notifications.c
 
@@ -55,7 +56,7 @@ class Reads:
 
     @reading
     def find(self, connection: Connection, selection: Selection, limit: int) -> Sequence[Notification]:
-        statement = narrowed(select(*_WITHOUT_CONTENT), selection).order_by(n.id.desc()).limit(limit)
+        statement = narrowed(select(*WITHOUT_CONTENT), selection).order_by(n.id.desc()).limit(limit)
         return [notification_of(row) for row in connection.execute(statement)]
 
     @reading

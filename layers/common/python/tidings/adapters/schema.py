@@ -67,7 +67,7 @@ notifications = Table(
     Column("recipient", String(512), nullable=False),
     Column("content", long_text(), nullable=False),
     Column("priority", ascii_string(8), nullable=False),
-    Column("on_ambiguous", ascii_string(8), nullable=False),
+    Column("on_ambiguous", ascii_string(16), nullable=False),
     Column("max_attempts", Integer, nullable=False),
     Column("metadata", long_text()),
     Column("send_at", UtcDateTime),

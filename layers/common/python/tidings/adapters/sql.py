@@ -55,6 +55,9 @@ class SqlStore(Reads):
     def revive(self, selection: Selection, limit: int, due_in: timedelta) -> Sequence[Notification]:
         return self._write(upkeep_sql.revive, selection, limit, due_in)
 
+    def resolve(self, tenant: str, id: str) -> Notification | None:
+        return self._write(upkeep_sql.resolve, tenant, id)
+
     def cancel(self, tenant: str, id: str) -> Notification | None:
         return self._write(upkeep_sql.cancel, tenant, id)
 

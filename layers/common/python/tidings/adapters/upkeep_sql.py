@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, or_, select, update
 
-from tidings.adapters.rows import narrowed, notification_of
+from tidings.adapters.rows import WITHOUT_CONTENT, narrowed, notification_of
 from tidings.adapters.schema import events, notifications
 from tidings.adapters.waking import GRACE, not_after_expiry
 from tidings.notification import CLAIMABLE, REPLAYABLE, Notification, Status
@@ -20,7 +20,7 @@ def overdue(connection: Connection, now: datetime, limit: int, lease: timedelta,
     rows = [
         notification_of(row)
         for row in connection.execute(
-            select(notifications)
+            select(*WITHOUT_CONTENT)
             # What has expired will not move by itself: it gets no grace.
             .where(n.wake_at <= now, or_(n.wake_at <= now - GRACE, n.expires_at <= now))
             .order_by(n.wake_at)
@@ -59,7 +59,7 @@ def revive(
     connection: Connection, now: datetime, selection: Selection, limit: int, due_in: timedelta
 ) -> Sequence[Notification]:
     due = now + due_in
-    statement = narrowed(select(notifications), selection).where(n.status.in_(REPLAYABLE))
+    statement = narrowed(select(*WITHOUT_CONTENT), selection).where(n.status.in_(REPLAYABLE))
     rows = [
         notification_of(row)
         for row in connection.execute(statement.order_by(n.id).limit(limit).with_for_update(skip_locked=True))
@@ -87,17 +87,29 @@ def revive(
 
 
 def cancel(connection: Connection, now: datetime, tenant: str, id: str) -> Notification | None:
-    row = connection.execute(
-        select(notifications).where(n.id == id, n.tenant == tenant).with_for_update()
-    ).one_or_none()
-    if row is None:
-        return None
-    notification = notification_of(row)
-    if notification.status not in CLAIMABLE:
+    notification = _locked(connection, tenant, id)
+    if notification is None or notification.status not in CLAIMABLE:
         return notification
     connection.execute(insert(events), [_change(notification, Status.CANCELED, now)])
     _set(connection, [notification], status=Status.CANCELED, wake_at=None, updated_at=now)
     return replace(notification, status=Status.CANCELED, updated_at=now)
+
+
+def resolve(connection: Connection, now: datetime, tenant: str, id: str) -> Notification | None:
+    """The row keeps the error that left it open: no provider has said that it was sent."""
+    notification = _locked(connection, tenant, id)
+    if notification is None or notification.status is not Status.UNKNOWN:
+        return notification
+    connection.execute(insert(events), [{**_change(notification, Status.SENT, now), "provider": "operator"}])
+    _set(connection, [notification], status=Status.SENT, updated_at=now)
+    return replace(notification, status=Status.SENT, updated_at=now)
+
+
+def _locked(connection: Connection, tenant: str, id: str) -> Notification | None:
+    row = connection.execute(
+        select(notifications).where(n.id == id, n.tenant == tenant).with_for_update()
+    ).one_or_none()
+    return None if row is None else notification_of(row)
 
 
 def _set(connection: Connection, rows: Iterable[Notification], **values: Any) -> None:

@@ -1,0 +1,95 @@
+"""`expires_at` holds at every hop: nothing is begun after it.
+
+At the door: tests/functions/test_intake.py. Handed on as Twilio's `validity_period` and FCM's `ttl`:
+tests/functions/test_twilio.py and test_fcm.py.
+"""
+
+from datetime import timedelta
+
+import pytest
+from tidings.errors import AmbiguousError, PermanentError, TransientError
+from tidings.notification import Notification, OnAmbiguous, Status
+from tidings.ports import Selection
+from tidings.replay import Replay, Sweep, Swept
+
+from tests.tidings.conftest import House
+from tests.tidings.test_delivery import added, letters
+
+
+@pytest.fixture
+def sweep(house: House) -> Sweep:
+    return Sweep(store=house.store, broker=house.broker, settling=house.settling)
+
+
+def short_lived(house: House, **changes: object) -> Notification:
+    return added(house, expires_at=house.clock() + timedelta(seconds=3), **changes)
+
+
+def ended(house: House, row: Notification) -> list[Status]:
+    return [event.status for event in house.store.events(row.id)]
+
+
+def test_in_the_sweep(house: House, sweep: Sweep) -> None:
+    row = short_lived(house)
+    house.clock.advance(seconds=3)
+    assert sweep.run() == Swept(expired=1)
+    assert house.row(row).status is Status.EXPIRED
+
+
+def test_at_the_claim_and_the_sweep_writes_it_down(house: House, sweep: Sweep) -> None:
+    row = short_lived(house)
+    house.clock.advance(seconds=3)
+    house.delivery.deliver(letters(row))
+    assert sweep.run() == Swept(expired=1)
+    assert not house.provider.calls
+    assert ended(house, row) == [Status.EXPIRED]
+
+
+def test_between_two_attempts(house: House, sweep: Sweep) -> None:
+    row = short_lived(house)
+    house.provider.script[row.recipient] = [TransientError("451", "later", retry_after=timedelta(minutes=5))]
+    house.delivery.deliver(letters(row))
+    assert sweep.run() == Swept()
+    house.clock.advance(seconds=3)  # long before the attempt that will not be
+    assert sweep.run() == Swept(expired=1)
+    house.clock.advance(minutes=5)
+    house.delivery.deliver(letters(row))
+    assert len(house.provider.calls) == 1
+    assert ended(house, row) == [Status.RETRYING, Status.EXPIRED]
+
+
+def test_scheduled_and_expired_while_nobody_swept(house: House, sweep: Sweep) -> None:
+    due = house.clock() + timedelta(seconds=1)
+    row = short_lived(house, send_at=due, next_attempt_at=due)
+    house.clock.advance(minutes=1)
+    assert sweep.run() == Swept(expired=1)
+    assert ended(house, row) == [Status.EXPIRED]
+
+
+def test_after_the_worker_died(house: House, sweep: Sweep) -> None:
+    row = short_lived(house)
+    house.store.claim([message for letter in letters(row) if (message := letter.message)], timedelta(seconds=60))
+    house.clock.advance(minutes=2)
+    sweep.run()
+    house.clock.advance(minutes=1)
+    sweep.run()
+    assert ended(house, row) == [Status.RETRYING, Status.EXPIRED]
+    assert not house.provider.calls
+
+
+@pytest.mark.parametrize(
+    ("error", "end"),
+    [(PermanentError("550", "no"), Status.FAILED), (AmbiguousError("timeout", "no answer"), Status.UNKNOWN)],
+)
+def test_a_replay_of_what_expired_while_it_was_dead(house: House, sweep: Sweep, error: Exception, end: Status) -> None:
+    row = short_lived(house, on_ambiguous=OnAmbiguous.HOLD)
+    house.provider.script[row.recipient] = [error]
+    house.delivery.deliver(letters(row))
+    house.clock.advance(minutes=1)
+    assert sweep.run() == Swept()  # a dead letter does not expire: it is kept for an operator
+    assert house.row(row).status is end
+    Replay(store=house.store, broker=house.broker).replay(Selection(tenant="acme"), limit=10)
+    house.delivery.deliver(letters(house.row(row)))
+    assert len(house.provider.calls) == 1
+    assert sweep.run() == Swept(expired=1)
+    assert house.row(row).status is Status.EXPIRED
