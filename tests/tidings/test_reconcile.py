@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import pytest
-from tidings.delivery import CLOCKS, Delivery
+from tidings.delivery import Delivery
 from tidings.errors import AccountError, AmbiguousError, StoreUnavailable, TransientError
 from tidings.notification import Event, Notification, OnAmbiguous, Status
 from tidings.ports import Clock, Outbound, Receipt, Selection
+from tidings.reconciling import CLOCKS
 from tidings.replay import Replay, Sweep
 from tidings.settling import LISTED_AFTER
 
