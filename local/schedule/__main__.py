@@ -1,11 +1,11 @@
 """The schedule: `python -m local.schedule URL --every SECONDS` runs the sweep by POSTing to it."""
 
 import argparse
+import http.client
 import os
 import signal
 import sys
 import threading
-import urllib.error
 import urllib.request
 
 TIMEOUT = 60  # seconds; a sweep bounds itself at 20
@@ -38,8 +38,8 @@ def _sweep(url: str, key: str) -> str | None:
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
             answer.read()
-    except urllib.error.URLError as error:
-        return str(error)
+    except (OSError, http.client.HTTPException) as error:  # URLError, or the replay died while it answered
+        return f"{type(error).__name__}: {error}"
     return None
 
 

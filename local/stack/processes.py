@@ -33,6 +33,7 @@ class Processes:
     logs: Path
     lock: int  # a descriptor that their guards hold
     running: dict[str, Guarded] = field(default_factory=dict)
+    parts: dict[str, Part] = field(default_factory=dict)  # how each was started
 
     @contextlib.contextmanager
     def group(self, parts: Mapping[str, Part]) -> Iterator[None]:
@@ -55,7 +56,15 @@ class Processes:
     def log(self, name: str) -> Path:
         return self.logs / f"{name}.log"
 
+    def again(self, name: str) -> None:
+        """Start one that has ended, with a new log, and wait until it is ready. Raise ServiceError."""
+        self.running[name].stop()  # of one that ended by itself, its guard is left
+        part = self.parts[name]
+        self._start(name, part)
+        self._wait_until_ready({name: part})
+
     def _start(self, name: str, part: Part) -> None:
+        self.parts[name] = part
         self.running[name] = Guarded.start(
             [sys.executable, "-m", *part.command],
             environment=self.environment,

@@ -1,0 +1,75 @@
+"""The fault matrix: `python -m tests.faults [--only NAME] [--seed N] [--worlds N] [--write FILE]`."""
+
+import argparse
+import secrets
+import sys
+import threading
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.faults.faults import FAULTS, Fault
+from tests.faults.matrix import Result, bounded, header, line, log, page, run, settled
+from tests.faults.world import Usage, World, world
+
+ORDER = {fault.name: place for place, fault in enumerate(FAULTS)}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("--only", default="", metavar="NAME", help="faults whose name holds this")
+    parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6), help="of the load")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="write the table there")
+    parser.add_argument("--worlds", type=int, default=1, metavar="N", help="work on so many at once")
+    options = parser.parse_args()
+    chosen = [fault for fault in FAULTS if options.only in fault.name]
+    if not chosen:
+        parser.error(f"no fault is named so; there are: {', '.join(fault.name for fault in FAULTS)}")
+    log(f"seed {options.seed}\n{header()}")
+    chosen.sort(key=lambda fault: -fault.within)  # the longest first, so that no world waits for another at the end
+    done = Done(seed=options.seed, waiting=deque(chosen), write=options.write)
+    with ThreadPoolExecutor(options.worlds) as threads:
+        for ran in [threads.submit(done.work) for _ in range(min(options.worlds, len(chosen)))]:
+            ran.result()
+    return 1 if done.broken or any(result.problems for result in done.results) else 0
+
+
+@dataclass(kw_only=True)
+class Done:
+    """What several worlds work off, each with servers and processes of its own."""
+
+    seed: int
+    waiting: deque[Fault]
+    write: Path | None
+    results: list[Result] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def work(self) -> None:
+        with world() as hurt:
+            run(hurt, FAULTS[0], -1 - self.seed)  # threads and connections are made
+            before = settled(hurt)
+            while (fault := self._next()) is not None:
+                self._note(hurt, run(hurt, fault, self.seed), before)
+            broken = bounded(before, settled(hurt))
+        with self._lock:
+            self.broken += broken
+            log("\n".join(broken))
+
+    def _next(self) -> Fault | None:
+        with self._lock:
+            return self.waiting.popleft() if self.waiting else None
+
+    def _note(self, hurt: World, result: Result, before: dict[str, Usage]) -> None:
+        with self._lock:
+            self.results.append(result)
+            self.results.sort(key=lambda one: ORDER[one.fault])
+            log("\n".join([line(result), *(f"    {problem}" for problem in result.problems[:8])]))
+            if self.write is not None:
+                text = page(hurt, self.results, seed=self.seed, before=before)
+                self.write.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

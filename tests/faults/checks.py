@@ -1,0 +1,232 @@
+"""What must hold after every fault: the issue's invariants, against the database, the queues and the providers' log."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tidings import topology
+
+from tests.faults.load import CHANNELS, Load
+from tests.faults.world import World, wait
+from tests.scenarios.queues import RabbitQueues
+
+ENDS = ("sent", "failed", "unknown", "canceled", "expired")
+TOOK = ("accepted", "dropped_after_accept")
+WORK = tuple(queue for channel in topology.CHANNELS for queue in topology.work_queues(channel))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One notification, as the database has it."""
+
+    id: str
+    address: str
+    status: str
+    generation: int
+    attempt: int
+    spared: int
+    on_ambiguous: str
+    provider_message_id: str | None
+    settled: int  # attempts that were, in every generation
+    ambiguous: int  # of its ended attempts in this generation, how many were
+
+    @property
+    def has_ended(self) -> bool:
+        return self.status in ENDS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counted:
+    """What the table shows of a fault."""
+
+    accepted: int
+    sent: int
+    failed: int
+    held: int
+    lost: int
+    doubled: int
+    ambiguous: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """The state at one moment, all sources."""
+
+    rows: Sequence[Row]
+    calls: Mapping[str, Sequence[Mapping[str, Any]]]  # by address
+
+    def taken(self, row: Row) -> int:
+        """How often a provider accepted it."""
+        return sum(call["outcome"] in TOOK for call in self.calls.get(row.address, ()))
+
+    @property
+    def doubled(self) -> int:
+        return sum(max(0, self.taken(row) - 1) for row in self.rows)
+
+
+def look(world: World, load: Load) -> Seen:
+    calls: dict[str, list[Mapping[str, Any]]] = {}
+    for call in world.emulator.calls():
+        calls.setdefault(str(call["recipient"]), []).append(call)
+    return Seen(rows=rows(world, load), calls=calls)
+
+
+def rows(world: World, load: Load) -> list[Row]:
+    """Those of the load, whether their 202 was seen or not."""
+    stored = {_stored(one.channel, one.address): one.address for one in load.wanted}
+    marks = ",".join(["%s"] * len(stored))
+    found = world.query(
+        f"""SELECT n.id, n.recipient, n.status, n.generation, n.attempt, n.spared, n.on_ambiguous,
+              n.provider_message_id,
+              (SELECT COUNT(*) FROM events e WHERE e.notification_id = n.id AND e.token IS NOT NULL),
+              (SELECT COUNT(*) FROM events e WHERE e.notification_id = n.id AND e.generation = n.generation
+                 AND e.error_class = 'ambiguous')
+            FROM notifications n WHERE n.tenant = 'local' AND n.recipient IN ({marks})""",
+        tuple(stored),
+    )
+    return [
+        Row(
+            id=id,
+            address=stored[recipient],
+            status=status,
+            generation=generation,
+            attempt=attempt,
+            spared=spared,
+            on_ambiguous=on_ambiguous,
+            provider_message_id=message_id,
+            settled=int(settled),
+            ambiguous=int(ambiguous),
+        )
+        for id, recipient, status, generation, attempt, spared, on_ambiguous, message_id, settled, ambiguous in found
+    ]
+
+
+def all_ended(world: World, load: Load, *, within: float) -> None:
+    """E: everything has come to its end, and the work queues are empty. Fail, with what has not."""
+
+    def standing() -> dict[str, int]:
+        counted = Counter(row.status for row in rows(world, load) if not row.has_ended)
+        owed = world.query("SELECT COUNT(*) FROM notifications WHERE status = 'failed' AND wake_at IS NOT NULL")[0][0]
+        queued = {queue: world.waiting_in(queue) for queue in WORK}
+        return {name: count for name, count in {**counted, "letters owed": owed, **queued}.items() if count}
+
+    wait("E: everything has ended", standing, lambda found: not found, within=within)
+
+
+def violations(world: World, load: Load, seen: Seen, *, may_double: bool, parked: int = 0) -> list[str]:
+    """What broke an invariant, in words; empty: all held."""
+    found = [f"the API: {problem}" for problem in load.refused]
+    found += _every_accepted_one_ended(world, load, seen)
+    found += _no_call_too_many(seen, may_double=may_double)
+    found += _sent_only_if_accepted(seen)
+    found += _nothing_moved_after_its_end(world, seen)
+    in_parking = world.waiting_in(topology.PARKING)
+    if in_parking != parked:
+        found.append(f"{in_parking} messages in parking, where {parked} belong")
+    return found
+
+
+def _every_accepted_one_ended(world: World, load: Load, seen: Seen) -> list[str]:
+    found = []
+    ids = {row.id: row for row in seen.rows}
+    addresses = Counter(row.address for row in seen.rows)
+    found += [f"A: {one.id} was answered 202 and has no row" for one in load.wanted if one.id and one.id not in ids]
+    found += [f"A: {address} has {count} rows under one key" for address, count in addresses.items() if count > 1]
+    found += [f"A: {row.id} stands at {row.status}" for row in seen.rows if not row.has_ended]
+    letters = dead_letters(world)
+    found += [
+        f"A: {row.id} failed and has no dead letter"
+        for row in seen.rows
+        if row.status == "failed" and row.id not in letters
+    ]
+    return found
+
+
+def _no_call_too_many(seen: Seen, *, may_double: bool) -> list[str]:
+    found = []
+    for row in seen.rows:
+        taken = seen.taken(row)
+        allowed = 1 + (row.ambiguous if may_double and row.on_ambiguous == "resend" else 0)
+        if taken > allowed:
+            found.append(f"B: {row.id} was accepted {taken} times by its provider, where {allowed} may be ({row})")
+        calls = len(seen.calls.get(row.address, ()))
+        if calls > row.settled:
+            found.append(f"B: {row.id} made {calls} provider calls in {row.settled} attempts")
+    return found
+
+
+def _sent_only_if_accepted(seen: Seen) -> list[str]:
+    return [
+        f"C: {row.id} is sent as {row.provider_message_id}, which its provider did not accept"
+        for row in seen.rows
+        if row.status == "sent"
+        and not any(
+            call["outcome"] in TOOK and str(call["message_id"]) in str(row.provider_message_id)
+            for call in seen.calls.get(row.address, ())
+        )
+    ]
+
+
+def _nothing_moved_after_its_end(world: World, seen: Seen) -> list[str]:
+    """D: in a generation, an end is the last event; and one attempt has one end, whoever claims to have made it."""
+    found, over = [], set()
+    attempts: Counter[tuple[str, int, int]] = Counter()
+    ours = {row.id for row in seen.rows}
+    first = min(ours, default="")
+    for id, generation, attempt, status, token in world.query(
+        """SELECT notification_id, generation, attempt, status, token FROM events
+            WHERE notification_id >= %s ORDER BY seq""",
+        (first,),
+    ):
+        if id not in ours:
+            continue
+        if (id, generation) in over:
+            found.append(f"D: {id} became {status} after its end in generation {generation}")
+        if status in ENDS:
+            over.add((id, generation))
+        if token is not None:
+            attempts[id, generation, attempt] += 1
+    return found + [f"D: attempt {key} was settled {count} times" for key, count in attempts.items() if count > 1]
+
+
+def dead_letters(world: World) -> set[str]:
+    queues = RabbitQueues(url=world.rabbitmq.url)
+    return {seen.id for channel in CHANNELS for seen in queues.lying_in(topology.dead_queue(channel))}
+
+
+def counted(load: Load, seen: Seen) -> Counted:
+    by_status = Counter(row.status for row in seen.rows)
+    ids = {row.id for row in seen.rows}
+    vanished = sum(1 for one in load.wanted if one.id is not None and one.id not in ids)
+    return Counted(
+        accepted=len(seen.rows) + vanished,
+        sent=by_status["sent"],
+        failed=by_status["failed"],
+        held=by_status["unknown"],
+        lost=vanished + sum(not row.has_ended for row in seen.rows),
+        doubled=seen.doubled,
+        ambiguous=sum(row.ambiguous for row in seen.rows),
+    )
+
+
+def replayed_twice_sends_once(world: World, load: Load, before: Seen, *, within: float = 60.0) -> list[str]:
+    """G: every dead letter, and every one that is held, can be replayed; a second replay changes nothing."""
+    dead = {row.id: row for row in before.rows if row.status in ("failed", "unknown")}
+    answers = [world.caller.replay(limit=10_000) for _ in range(2)]
+    all_ended(world, load, within=within)
+    after = look(world, load)
+    found = [] if not answers[1]["ids"] else [f"G: the second replay took {answers[1]['ids']} again"]
+    for row in after.rows:
+        more = after.taken(row) - before.taken(row)
+        if row.id in dead:
+            if row.status != "sent" or more != 1 or row.generation != dead[row.id].generation + 1:
+                found.append(f"G: {row.id} was replayed, and is {row.status} after {more} more accepted calls ({row})")
+        elif more:
+            found.append(f"G: {row.id} was not replayed, and went out {more} times more")
+    found += [f"G: the letter of {id} still lies there" for id in dead_letters(world) & set(dead)]
+    return found
+
+
+def _stored(channel: str, address: str) -> str:
+    return f"token:{address}" if channel == "push" else address

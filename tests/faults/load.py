@@ -1,0 +1,144 @@
+"""Callers of the API: they hand in notifications of every kind, and hand them in again when they get no answer."""
+
+import contextlib
+import http.client
+import random
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from local.providers.client import Channel, Failure
+from tests.faults.world import World
+from tests.scenarios.caller import Json
+
+CHANNELS: tuple[Channel, ...] = ("email", "sms", "push")
+GIVE_UP = 90.0  # seconds after which a caller that was never answered counts as a failure of ours
+
+NEVER: dict[Channel, Failure] = {
+    "email": {"status": 550, "enhanced": "5.6.0"},
+    "sms": {"status": 400, "code": "21602"},
+    "push": {"status": 400, "code": "INVALID_ARGUMENT"},
+}
+NOT_NOW: dict[Channel, Failure] = {
+    "email": {"status": 451, "enhanced": "4.3.0"},
+    "sms": {"status": 429},
+}
+"""Not push: all that FCM says like this is ambiguous, or lasts for a minute."""
+
+
+@dataclass(kw_only=True)
+class Wanted:
+    """One notification, as its caller sees it."""
+
+    channel: Channel
+    address: str  # unique: it tells in the providers' log whose call it was
+    body: Json
+    id: str | None = None  # of its 202; None: none was seen
+
+
+@dataclass(kw_only=True)
+class Load:
+    """One row's notifications. Every tenth is `on_ambiguous: hold`, every fifth of high priority."""
+
+    world: World
+    random: random.Random
+    wanted: list[Wanted] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)  # answers that a caller must never get
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def burst(self, count: int, *, never: int = 2, not_now: int = 3, **more: object) -> None:
+        """Arrays of at most 50. Of each channel, `never` are refused for good, `not_now` once."""
+        made = self._made(count, **more)
+        for channel in CHANNELS:
+            theirs = [one for one in made if one.channel == channel]
+            for one in theirs[:never]:
+                for_good: Failure = {**NEVER[channel], "recipient": one.address}
+                self.world.emulator.fail(channel, **for_good)
+            for one in theirs[never : never + not_now] if channel in NOT_NOW else ():
+                once: Failure = {**NOT_NOW[channel], "recipient": one.address, "next": 1}
+                self.world.emulator.fail(channel, **once)
+        for start in range(0, count, 50):
+            self._hand_in(made[start : start + 50])
+
+    @contextlib.contextmanager
+    def trickle(self) -> Iterator[None]:
+        """Singles and small arrays, for the length of the block and until each was answered."""
+        stopping = threading.Event()
+
+        def go_on(seed: int) -> None:
+            choice = random.Random(seed)
+            while not stopping.is_set():
+                self._hand_in(self._made(choice.choice((1, 1, 1, 5))), give_up=choice.random() < 0.2)
+                stopping.wait(0.1)
+
+        threads = [threading.Thread(target=go_on, args=[self.random.random()]) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            stopping.set()
+            for thread in threads:
+                thread.join()
+
+    def _made(self, count: int, **more: object) -> list[Wanted]:
+        with self._lock:
+            made = [self._one(len(self.wanted) + index, **more) for index in range(count)]
+            self.wanted += made
+        return made
+
+    def _one(self, number: int, **more: object) -> Wanted:
+        channel = CHANNELS[number % 3]
+        mark = f"{self.random.randrange(16**8):08x}"
+        recipient: object
+        if channel == "email":
+            address = f"n{number}-{mark}@example.com"
+            recipient, content = address, {"subject": f"Order {number}", "text": "It has left our house."}
+        elif channel == "sms":
+            address = f"+1555{self.random.randrange(10**6):06}{number:04}"
+            recipient, content = address, {"text": f"Order {number} has left our house."}
+        else:
+            address = f"device-{number}-{mark}"
+            recipient, content = {"token": address}, {"title": f"Order {number}", "body": "It has left our house."}
+        body: Json = {
+            "channel": channel,
+            "recipient": recipient,
+            "content": content,
+            "idempotency_key": f"{number}-{mark}-{address}",
+            **({"on_ambiguous": "hold"} if number % 10 == 9 else {}),
+            **({"priority": "high"} if number % 5 == 4 else {}),
+            **more,
+        }
+        return Wanted(channel=channel, address=address, body=body)
+
+    def _hand_in(self, batch: Sequence[Wanted], *, give_up: bool = False) -> None:
+        """Until it is answered, as a caller does that has a key; or once, by one that gives up."""
+        deadline = time.monotonic() + GIVE_UP
+        while True:
+            problem = self._handed_in(batch)
+            if problem is None or give_up:
+                return
+            if time.monotonic() > deadline:
+                self.refused.append(f"no 202 within {GIVE_UP:g} s: {problem}")
+                return
+            time.sleep(0.2)
+
+    def _handed_in(self, batch: Sequence[Wanted]) -> str | None:
+        """What went wrong, or None."""
+        try:
+            answer = self.world.caller.ask(f"{self.world.stack.url}/v1/notifications", [one.body for one in batch])
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            return f"{type(error).__name__}: {error}"
+        if answer.status != 202:
+            if answer.status not in (409, 429, 503):
+                self.refused.append(f"answered {answer.status}: {answer.body}")
+            return str(answer)
+        for one, result in zip(batch, answer.body["results"], strict=True):
+            if "id" not in result:
+                self.refused.append(f"refused {one.address}: {result}")
+            elif one.id is not None and one.id != result["id"]:
+                self.refused.append(f"one key, two ids: {one.id} and {result['id']}")
+            else:
+                one.id = result["id"]
+        return None

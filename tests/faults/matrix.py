@@ -1,0 +1,152 @@
+"""Run a fault under load, and measure what became of it."""
+
+import os
+import platform
+import random
+import signal
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+
+from tidings import topology
+
+from tests.faults.checks import (
+    Counted,
+    all_ended,
+    counted,
+    look,
+    replayed_twice_sends_once,
+    violations,
+)
+from tests.faults.faults import MESSAGES, Fault, Scene
+from tests.faults.load import Load
+from tests.faults.world import TRANSIENT, Usage, World, wait
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    fault: str
+    counted: Counted
+    seconds: float  # from the fault's end to the last notification's
+    problems: Sequence[str]
+
+
+def run(world: World, fault: Fault, seed: int) -> Result:
+    world.emulator.clear()
+    scene = Scene(world=world, load=Load(world=world, random=random.Random(f"{seed} {fault.name}")))
+    problems: list[str] = []
+    if fault.at_once:
+        world.tell("trigger", signal.SIGSTOP)
+    try:
+        scene.load.burst(MESSAGES)
+        with scene.load.trickle():
+            try:
+                fault.inject(scene)
+            except TRANSIENT as error:
+                problems.append(f"the fault itself: {type(error).__name__}: {error}")
+            ended = time.monotonic()
+            wait("those that come after it", lambda: len(scene.load.wanted) > MESSAGES + 20)
+    finally:
+        world.tell("trigger", signal.SIGCONT)
+    try:
+        all_ended(world, scene.load, within=fault.within)
+    except AssertionError as error:
+        problems.append(str(error))
+    seconds = time.monotonic() - ended
+    seen = look(world, scene.load)
+    problems += violations(world, scene.load, seen, may_double=fault.may_double, parked=scene.parked)
+    counts = counted(scene.load, seen)
+    try:
+        with world.channel() as channel:
+            channel.queue_purge(topology.PARKING)
+        world.emulator.forgive()
+        problems += replayed_twice_sends_once(world, scene.load, look(world, scene.load))
+    except TRANSIENT as error:
+        problems.append(f"G: {type(error).__name__}: {error}")
+    return Result(fault=fault.name, counted=counts, seconds=seconds, problems=problems)
+
+
+def bounded(before: dict[str, Usage], after: dict[str, Usage]) -> list[str]:
+    """F: what a process uses has not grown with the faults that it went through."""
+    found = []
+    for name, then in before.items():
+        now = after[name]
+        if now.threads > then.threads + 40 or now.files > then.files + 60 or now.megabytes > 2 * then.megabytes + 50:
+            found.append(f"F: {name} used {then} before, and {now} after")
+    return found
+
+
+COLUMNS = ("fault", *(column.name for column in fields(Counted)), "seconds")
+
+
+def line(result: Result) -> str:
+    values = [getattr(result.counted, column.name) for column in fields(Counted)]
+    cells = [result.fault, *map(str, values), f"{result.seconds:.1f}"]
+    return f"| {' | '.join(cells)} |"
+
+
+def header() -> str:
+    return f"| {' | '.join(COLUMNS)} |\n|---|{'---:|' * (len(COLUMNS) - 1)}"
+
+
+def machine(world: World) -> str:
+    with open("/proc/meminfo", encoding="ascii") as file:
+        gigabytes = round(int(file.readline().split()[1]) / 1024**2)
+    return (
+        f"{os.cpu_count()} cores, {gigabytes} GB, {platform.system()} {platform.machine()}, "
+        f"Python {platform.python_version()}, {world.rabbitmq.version}, {world.mariadb.version}"
+    )
+
+
+def page(world: World, results: Iterable[Result], *, seed: int, before: dict[str, Usage]) -> str:
+    after = settled(world)
+    used = "\n".join(
+        f"| {name} | {before[name].megabytes} / {now.megabytes} | {before[name].threads} / {now.threads} "
+        f"| {before[name].files} / {now.files} |"
+        for name, now in after.items()
+    )
+    table = "\n".join(line(result) for result in results)
+    return f"""# Nothing lost, nothing twice: the faults
+
+`python -m tests.faults --seed {seed} --write docs/faults.md` wrote this page:
+{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, on {machine(world)}.
+
+Each fault meets real processes, a real RabbitMQ and a real MariaDB under load: some hundred notifications over
+the three channels, in arrays and singles, a tenth of them `on_ambiguous: hold`, while more come in. A lease is
+5 s here, a provider's time-out 2 s, and a function has one batch at a time. What follows is counted from
+the database, the queues
+and the providers' own call log.
+
+- **accepted**: rows, whether the caller saw the 202 or not, and every 202. **sent**, **failed** (with a dead
+  letter) and **held** (`unknown`) are their ends.
+- **lost**: accepted, and not at an end. **doubled**: calls that a provider accepted beyond the first.
+- **ambiguous**: attempts of which nobody can know whether the provider accepted. Only these may double, one time each,
+  and only where the caller chose `resend`; that is checked for each notification.
+- **seconds**: from the fault's end until all of it has come to its end, the retries and leases that run included.
+
+After each fault all dead letters and all that is held are replayed, twice: each went out exactly once more.
+
+{header()}
+{table}
+
+What the processes used before the faults and after them all:
+
+| process | memory, MB | threads | open files |
+|---|---:|---:|---:|
+{used}
+"""
+
+
+def settled(world: World) -> dict[str, Usage]:
+    """What each part uses, once its processes answer."""
+
+    def used() -> dict[str, Usage]:
+        return dict(world.usage())
+
+    return wait("every process", used)
+
+
+def log(text: str) -> None:
+    print(text, flush=True, file=sys.stdout)

@@ -1,0 +1,35 @@
+"""Nothing lost, nothing twice: the quick part of the fault matrix (`python -m tests.faults` runs the whole)."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from tests.faults import matrix
+from tests.faults.faults import FAULTS, Fault
+from tests.faults.steps import ROOT, steps
+from tests.faults.world import World, world
+
+QUICK = [fault for fault in FAULTS if fault.quick]
+
+
+@pytest.fixture(scope="module")
+def hurt(private_servers: None) -> Iterator[World]:
+    with world() as started:
+        yield started
+
+
+@pytest.mark.parametrize("fault", QUICK, ids=lambda fault: fault.name.replace(" ", "-"))
+def test_under_this_fault_nothing_is_lost_and_nothing_goes_out_twice(hurt: World, fault: Fault) -> None:
+    result = matrix.run(hurt, fault, seed=1)
+    assert result.counted.lost == 0, matrix.line(result)
+    assert not result.problems, "\n".join([matrix.line(result), *result.problems])
+
+
+def test_the_crash_table_has_exactly_the_steps_that_the_code_has() -> None:
+    table = (ROOT / "docs" / "crashes.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^\| `([a-z_.]+)` \|", table, re.MULTILINE)) == steps()
+
+
+def test_every_step_has_a_fault_that_dies_there() -> None:
+    assert {f"dies at {name}" for name in steps()} <= {fault.name for fault in FAULTS}

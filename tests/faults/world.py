@@ -1,0 +1,165 @@
+"""The world that is hurt: a private RabbitMQ and MariaDB, and every part of Tidings as a process of its own."""
+
+import contextlib
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pika
+import pymysql
+from tidings import failpoints
+
+from local.providers.client import Emulator
+from local.services.database import connection
+from local.services.mariadb import MariaDB
+from local.services.rabbitmq import RabbitMQ
+from local.stack.stack import Options, Stack, running
+from tests.faults.steps import steps
+from tests.scenarios.caller import Caller
+
+LEASE = 5.0  # seconds
+PROVIDER_TIMEOUT = 2.0
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What the processes of one part use together."""
+
+    megabytes: int
+    threads: int
+    files: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    stack: Stack
+    rabbitmq: RabbitMQ
+    mariadb: MariaDB
+    database_url: str
+    flags: Path
+
+    @property
+    def emulator(self) -> Emulator:
+        return Emulator(url=self.stack.inbox_url)
+
+    @property
+    def caller(self) -> Caller:
+        return Caller(url=self.stack.url, ops_url=self.stack.ops_url, key=self.stack.secrets.api_key)
+
+    def query(self, statement: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+        with connection(self.database_url) as connected, connected.cursor() as cursor:
+            cursor.execute(statement, values)
+            return list(cursor.fetchall())
+
+    @contextlib.contextmanager
+    def channel(self) -> Iterator[Any]:
+        with contextlib.closing(pika.BlockingConnection(pika.URLParameters(self.rabbitmq.url))) as connected:
+            yield connected.channel()
+
+    def waiting_in(self, queue: str) -> int:
+        with self.channel() as channel:
+            return int(channel.queue_declare(queue, passive=True).method.message_count)
+
+    # --- what hurts ---------------------------------------------------------------------------------------------------
+
+    def arm(self, name: str) -> None:
+        """The next process that reaches this step dies there."""
+        (self.flags / name).touch()
+
+    def struck(self, name: str) -> bool:
+        return not (self.flags / name).exists()
+
+    def tell(self, name: str, number: signal.Signals) -> None:
+        self.stack.processes.running[name].signal(number)
+
+    @contextlib.contextmanager
+    def stopped(self, name: str) -> Iterator[None]:
+        """This part stands still (SIGSTOP) for the length of the block."""
+        self.tell(name, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.tell(name, signal.SIGCONT)
+
+    def workers(self, name: str) -> list[int]:
+        """The processes that gunicorn forked for this function."""
+        return _children(self.stack.processes.running[name].pid)
+
+    def usage(self) -> Mapping[str, Usage]:
+        return {name: _usage(process.pid) for name, process in self.stack.processes.running.items()}
+
+
+@contextlib.contextmanager
+def world() -> Iterator[World]:
+    with contextlib.ExitStack() as stack:
+        folder = Path(tempfile.mkdtemp(prefix="tidings-"))  # short: a socket's path has a limit
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        flags = folder / "flags"
+        flags.mkdir()
+        rabbitmq = stack.enter_context(RabbitMQ(folder / "rabbitmq"))
+        mariadb = stack.enter_context(MariaDB(folder / "mariadb"))
+        options = Options(
+            state=folder / "stack",
+            first_port=0,
+            use_services=True,
+            database_url=mariadb.url,
+            broker_url=rabbitmq.url,
+            environment={
+                "TIDINGS_LEASE": str(LEASE),
+                # One batch a channel: else a worker that dies at a late step takes another batch, in the middle of
+                # its sending, with it, and a row would show both steps.
+                "TIDINGS_BATCHES": "1",
+                "TIDINGS_SMTP_TIMEOUT": str(PROVIDER_TIMEOUT),
+                "TIDINGS_TWILIO_TIMEOUT": str(PROVIDER_TIMEOUT),
+                "TIDINGS_FCM_TIMEOUT": str(PROVIDER_TIMEOUT),
+                failpoints.VARIABLE: " ".join(f"{name}@{flags / name}" for name in steps()),
+            },
+        )
+        yield World(
+            stack=stack.enter_context(running(options)),
+            rabbitmq=rabbitmq,
+            mariadb=mariadb,
+            database_url=mariadb.url,
+            flags=flags,
+        )
+
+
+TRANSIENT = (OSError, pymysql.err.Error, pika.exceptions.AMQPError, AssertionError)
+"""What a look may meet while a server comes back."""
+
+
+def wait(what: str, look: Callable[[], T], right: Callable[[T], bool] = bool, *, within: float = 60.0) -> T:
+    """What `look` sees, once it is right; a look that fails is repeated. Fail, saying what was waited for."""
+    deadline = time.monotonic() + within
+    while True:
+        seen: object
+        try:
+            seen = look()
+            if right(seen):
+                return seen
+        except TRANSIENT as error:
+            seen = f"{type(error).__name__}: {error}"
+        assert time.monotonic() < deadline, f"{what}: not within {within:g} s; last seen: {seen!r}"
+        time.sleep(0.1)
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _usage(pid: int) -> Usage:
+    kilobytes = threads = files = 0
+    for one in (pid, *_children(pid)):
+        for line in Path(f"/proc/{one}/status").read_text().splitlines():
+            name, _, value = line.partition(":")
+            kilobytes += int(value.split()[0]) if name == "VmRSS" else 0
+            threads += int(value) if name == "Threads" else 0
+        files += len(os.listdir(f"/proc/{one}/fd"))
+    return Usage(megabytes=kilobytes // 1024, threads=threads, files=files)
