@@ -20,7 +20,7 @@ from tests.faults.checks import (
     replayed_twice_sends_once,
     violations,
 )
-from tests.faults.faults import MESSAGES, Fault, Scene
+from tests.faults.fault import MESSAGES, Fault, Scene
 from tests.faults.load import Load
 from tests.faults.world import TRANSIENT, Usage, World, wait
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults import matrix
-from tests.faults.faults import FAULTS, Fault
+from tests.faults.fault import Fault
+from tests.faults.faults import FAULTS
 from tests.faults.steps import ROOT, steps
 from tests.faults.world import World, world
 

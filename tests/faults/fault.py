@@ -1,0 +1,35 @@
+"""What a fault is, and what it is given."""
+
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tests.faults.load import Load
+from tests.faults.world import World, wait
+
+MESSAGES = 240  # handed in before the fault
+
+
+@dataclass(kw_only=True)
+class Scene:
+    """What a fault is given: the world, and the load that meets it."""
+
+    world: World
+    load: Load
+    parked: int = 0  # messages that must end in parking
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    name: str
+    inject: Callable[[Scene], None]  # returns when the fault is over
+    may_double: bool = False  # it is ambiguous itself: whether the provider was asked cannot be known
+    at_once: bool = True  # the load waits in the queues until the fault lets it go
+    quick: bool = False  # also in the tests
+    within: float = 90.0  # seconds, to recover
+
+
+def let_go(scene: Scene) -> None:
+    """The queued load is delivered while the fault comes: some of it is in every step."""
+    scene.world.tell("trigger", signal.SIGCONT)
+    wait("the first calls", lambda: sum(scene.world.emulator.call_totals().values()) > 20)
