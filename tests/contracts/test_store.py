@@ -12,8 +12,8 @@ from tidings.adapters.database import Database, DatabaseSettings
 from tidings.adapters.schema import notifications, suppressions
 from tidings.adapters.sql import SqlStore
 from tidings.adapters.waking import GRACE, REQUEUE_AFTER
-from tidings.errors import AmbiguousError, PermanentError, StoreUnavailable, TransientError
-from tidings.notification import Notification, OnAmbiguous, Status
+from tidings.errors import LEASE_EXPIRED, AmbiguousError, PermanentError, StoreUnavailable, TransientError
+from tidings.notification import Notification, OnAmbiguous, Priority, Status
 from tidings.ports import Claims, Selection, Settlement
 
 from tests import make
@@ -200,12 +200,77 @@ def test_a_retry_is_due_after_its_delay_on_the_databases_clock(store: SqlStore, 
     assert (after.next_attempt_at, after.error_class, after.error_code) == (clock() + delay, "transient", "451")
 
 
+def abandoned(store: SqlStore, clock: TestClock) -> Claims:
+    """Whose lease was seen to be over, and still was after the grace."""
+    clock.advance(minutes=5)
+    assert store.overdue(10, LEASE).abandoned is None
+    clock.advance(seconds=GRACE.total_seconds())
+    found = store.overdue(10, LEASE).abandoned
+    assert found is not None
+    return found
+
+
+def test_a_lease_that_is_over_is_taken_over_after_the_grace_and_not_before(store: SqlStore, clock: TestClock) -> None:
+    worker = claimed(store, inserted(store, clock, 2))
+    clock.advance(minutes=30)
+    assert store.overdue(10, LEASE).abandoned is None
+    assert not store.settle(worker, [sent(worker.acquired[0])])
+    clock.advance(seconds=GRACE.total_seconds() - 1)
+    assert store.overdue(10, LEASE).abandoned is None
+    clock.advance(seconds=1)
+    found = store.overdue(10, LEASE).abandoned
+    assert found is not None
+    assert [row.id for row in found.acquired] == [worker.acquired[1].id]
+    assert found.token != worker.token
+
+
+def test_a_dead_sweeps_own_lease_runs_out_too(store: SqlStore, clock: TestClock) -> None:
+    claimed(store, inserted(store, clock))
+    first = abandoned(store, clock)
+    assert abandoned(store, clock).token != first.token
+
+
+def test_what_lost_its_worker_is_claimed_alone(store: SqlStore, clock: TestClock) -> None:
+    suspect, other = inserted(store, clock, 2)
+    claimed(store, [suspect])
+    lost = abandoned(store, clock)
+    error = AmbiguousError(LEASE_EXPIRED, "no end")
+    store.settle(lost, [Settlement(notification=row, status=Status.RETRYING, error=error) for row in lost.acquired])
+    both = claimed(store, [suspect, other])
+    assert [row.id for row in both.acquired] == [other.id]
+    assert [(item.message.id, item.remaining) for item in both.alone] == [(suspect.id, timedelta(0))]
+    assert not both.held
+    assert not both.finished
+    alone = claimed(store, [suspect])
+    assert [row.id for row in alone.acquired] == [suspect.id]
+    store.settle(alone, [sent(row) for row in alone.acquired])
+    assert claimed(store, [suspect, other]).alone == []
+
+
+# --- the frontier -----------------------------------------------------------------------------------------------------
+
+
+def test_the_frontier_is_when_the_newest_was_queued_that_has_had_its_turn(store: SqlStore, clock: TestClock) -> None:
+    begun = clock()
+    rows = []
+    for channel in ("email", "email", "sms", "email"):
+        clock.advance(seconds=1)
+        (row,) = inserted(store, clock, channel=channel)
+        store.mark_queued([row.id])
+        rows.append((clock(), row))
+    assert store.frontier("email", Priority.NORMAL, begun) is None
+    claims = claimed(store, [rows[1][1], rows[2][1]])
+    store.settle(claims, [sent(row) for row in claims.acquired])
+    assert store.frontier("email", Priority.NORMAL, begun) == rows[1][0]
+    assert store.frontier("sms", Priority.NORMAL, begun) == rows[2][0]
+    assert store.frontier("email", Priority.HIGH, begun) is None
+    assert store.frontier("email", Priority.NORMAL, rows[1][0] + timedelta(milliseconds=1)) is None
+
+
 def test_a_late_worker_cannot_overwrite(store: SqlStore, clock: TestClock) -> None:
     rows = inserted(store, clock)
     late = claimed(store, rows)
-    clock.advance(minutes=5)
-    taken_over = store.overdue(10, LEASE).abandoned
-    assert taken_over is not None
+    taken_over = abandoned(store, clock)
     store.settle(taken_over, [Settlement(notification=rows[0], status=Status.UNKNOWN)])
     lost = store.settle(late, [sent(row) for row in late.acquired])
     assert [settlement.notification.id for settlement in lost] == [rows[0].id]

@@ -17,6 +17,7 @@ from tidings.errors import (
 )
 from tidings.notification import Notification, OnAmbiguous, Priority, Status
 from tidings.ports import Claims, Received, Settlement
+from tidings.replay import Sweep
 
 from tests import make
 from tests.tidings.conftest import House
@@ -182,6 +183,41 @@ def test_nothing_is_begun_that_could_outlast_its_lease(house: House) -> None:
     after = house.row(row)
     assert not house.provider.calls
     assert (after.status, after.spared) == (Status.RETRYING, 1)
+
+
+class Killed(BaseException):
+    """The process is gone: nothing catches it."""
+
+
+def suspects(house: House, count: int) -> list[Notification]:
+    """Due again, after the worker that had them was lost."""
+    rows = [added(house) for _ in range(count)]
+    house.store.claim([make.message(row) for row in rows], timedelta(seconds=60))
+    for _ in range(3):
+        house.clock.advance(minutes=2)
+        Sweep(store=house.store, broker=house.broker, settling=house.settling).run()
+    return rows
+
+
+def test_what_kills_its_worker_takes_no_neighbours_with_it(house: House) -> None:
+    killer, *others = suspects(house, 3)
+    fresh = added(house)
+    house.provider.script[killer.recipient] = [Killed()]  # type: ignore[list-item]
+    with pytest.raises(Killed):
+        house.delivery.deliver(letters(*others[:1], killer, *others[1:], fresh))
+    house.delivery.deliver(letters(others[1]))
+    assert [house.row(row).status for row in (killer, *others, fresh)] == [Status.SENDING, *[Status.SENT] * 3]
+    assert len(house.provider.calls) == 4
+
+
+def test_what_comes_alone_and_finds_no_time_left_is_put_back_unclaimed(house: House) -> None:
+    rows = suspects(house, 2)
+    house.provider.timeout = timedelta(seconds=60)  # as long as the lease
+    before = len(waiting(house, "tidings.email"))
+    house.delivery.deliver(letters(*rows))
+    assert [house.row(row).attempt for row in rows] == [1, 1]
+    house.clock.advance(seconds=1)
+    assert len(waiting(house, "tidings.email")) == before + 2
 
 
 # --- our own parts fail -----------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from tidings import topology
 from tidings.envelope import Letter, parse
 from tidings.errors import AmbiguousError, PermanentError
 from tidings.notification import Notification, OnAmbiguous, Status
-from tidings.ports import Selection
+from tidings.ports import Receipt, Selection
 from tidings.replay import Replay, Sweep, Swept
 
 from tests import make
@@ -166,13 +166,42 @@ def test_a_backlog_is_not_published_again(house: House, sweep: Sweep) -> None:
     assert len(waiting(house, "tidings.email")) == 5
 
 
+def test_a_worker_whose_database_was_away_for_longer_than_its_lease_still_settles(house: House, sweep: Sweep) -> None:
+    row = added(house)
+    claims = house.store.claim([make.message(row)], timedelta(seconds=60))
+    house.clock.advance(minutes=10)  # nobody could write anything; then the sweep comes before the worker
+    assert sweep.run() == Swept()
+    assert not house.store.settle(
+        claims, [house.settling.decide(claims.acquired[0], Receipt(provider_message_id="receipt"))]
+    )
+    house.clock.advance(minutes=10)
+    assert sweep.run() == Swept()
+    assert house.row(row).status is Status.SENT
+
+
+def test_a_message_lost_from_a_queue_that_never_runs_empty_is_published_again(house: House, sweep: Sweep) -> None:
+    lost = make.notification(house.clock())
+    house.store.insert([lost])
+    house.store.mark_queued([lost.id])
+    house.clock.advance(seconds=30)
+    passed = make.notification(house.clock())
+    house.add(passed, make.notification(house.clock()))
+    house.delivery.deliver(letters(passed))
+    house.clock.advance(seconds=40)
+    assert sweep.run() == Swept(published=1)
+    house.clock.advance(seconds=30)
+    assert sweep.run() == Swept(waiting=1)
+
+
 @pytest.mark.parametrize(("policy", "end"), [(OnAmbiguous.RESEND, Status.RETRYING), (OnAmbiguous.HOLD, Status.UNKNOWN)])
 def test_what_a_dead_worker_left_is_ambiguous(house: House, sweep: Sweep, policy: OnAmbiguous, end: Status) -> None:
     row = added(house, on_ambiguous=policy)
     house.store.claim([make.message(row)], timedelta(seconds=60))  # and the worker dies
     house.clock.advance(seconds=30)
     assert sweep.run() == Swept()
-    house.clock.advance(seconds=60)
+    house.clock.advance(seconds=40)
+    assert sweep.run() == Swept()  # the first to see that the lease is over
+    house.clock.advance(seconds=5)
     assert sweep.run() == Swept(abandoned=1)
     after = house.row(row)
     assert (after.status, after.error_code) == (end, "lease_expired")
@@ -183,8 +212,9 @@ def test_what_kills_its_worker_each_time_comes_to_an_end(house: House, sweep: Sw
     for _ in range(2):
         house.clock.advance(seconds=1)
         house.store.claim([make.message(row)], timedelta(seconds=60))
-        house.clock.advance(minutes=10)
-        sweep.run()
+        for _ in range(2):
+            house.clock.advance(minutes=10)
+            sweep.run()
     assert house.row(row).status is Status.FAILED
     assert len(waiting(house, "tidings.email.dead")) == 1
 

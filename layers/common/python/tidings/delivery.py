@@ -12,19 +12,20 @@ from pydantic import ValidationError
 
 from tidings import failpoints, reconciling, topology
 from tidings.content import CONTENT
-from tidings.envelope import Letter
+from tidings.envelope import Letter, Message
 from tidings.errors import AmbiguousError, DeliveryError, PermanentError
 from tidings.notification import Notification, OnAmbiguous
 from tidings.ports import (
     Broker,
     Claims,
+    Held,
     Outbound,
     Outgoing,
     Provider,
     Settlement,
     Store,
 )
-from tidings.settling import Expired, NotSent, Outcome, Settling
+from tidings.settling import SETTLE_WITHIN, Expired, NotSent, Outcome, Settling
 
 log = logging.getLogger(__name__)
 
@@ -51,15 +52,30 @@ class Delivery:
         messages = [letter.message for letter in batch if letter.message is not None]
         if not messages:
             return
+        alone = self._attempt(messages)
+        self._one_by_one(alone, started)
+        failpoints.step("delivery.before_return")
+
+    def _attempt(self, messages: Sequence[Message]) -> Sequence[Held]:
+        """Claim, send and settle these together. Answer those that must be claimed alone."""
+        started = time.monotonic()
         claims = self.store.claim(messages, self.lease)
         failpoints.step("delivery.after_claim")
         for message in claims.finished:
             log.info("duplicate_dropped", extra={"notification_id": message.id, "generation": message.generation})
         settlements = self._send_all(claims, started)
         failpoints.step("delivery.after_send")
-        left = self.lease - timedelta(seconds=time.monotonic() - started)
-        self.settling.commit(claims, settlements, held=claims.held, within=left)
-        failpoints.step("delivery.before_return")
+        self.settling.commit(claims, settlements, held=claims.held, within=SETTLE_WITHIN)
+        return claims.alone
+
+    def _one_by_one(self, alone: Sequence[Held], started: float) -> None:
+        """Whose last worker was lost comes last and by itself: if it was the cause, it takes no neighbours along."""
+        for place, held in enumerate(alone):
+            elapsed = timedelta(seconds=time.monotonic() - started)
+            if elapsed + self.provider.timeout >= self.lease:  # whoever invoked us waits little longer than a lease
+                self.settling.put_back(alone[place:])
+                return
+            self.settling.put_back(self._attempt([held.message]))
 
     def _park(self, unreadable: Sequence[Letter]) -> None:
         for letter in unreadable:

@@ -54,6 +54,10 @@ class AmbiguousError(DeliveryError):
     kind = "ambiguous"
 
 
+LEASE_EXPIRED = "lease_expired"
+"""Of an AmbiguousError of our own: the worker that had it did not settle it in time. It may have died of it."""
+
+
 class AccountError(DeliveryError):
     """The provider refuses us (credentials, sender, route), not this notification.
 

@@ -180,6 +180,7 @@ class Claims:
     acquired: Sequence[Notification] = ()
     held: Sequence[Held] = ()
     finished: Sequence[Message] = ()  # settled, stale generation, or unknown row: drop them
+    alone: Sequence[Held] = ()  # due, but their last worker was lost: claim each by itself, after the others
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -233,7 +234,8 @@ class Store(Protocol):
         """Their messages are confirmed: the sweep may leave them alone for a while."""
 
     def claim(self, messages: Sequence[Message], lease: timedelta) -> Claims:
-        """Give each message's row to this caller, if it is due and nobody else has it."""
+        """Give each message's row to this caller, if it is due and nobody else has it. A row whose last attempt ended
+        with LEASE_EXPIRED is given only where it is claimed by itself: it may take its worker with it."""
 
     def settle(
         self, claims: Claims, settlements: Sequence[Settlement], *, letters_owed: bool = False
@@ -243,6 +245,10 @@ class Store(Protocol):
 
     def overdue(self, limit: int, lease: timedelta) -> Overdue:
         """Take what should have moved by now and has not."""
+
+    def frontier(self, channel: str, priority: Priority, since: datetime) -> datetime | None:
+        """How far this queue has come: when the newest message was queued that has had its turn, of those of
+        notifications made after `since`. None: none has, as far as a bounded look shows."""
 
     def mark_lettered(self, ids: Sequence[str]) -> None:
         """Their dead letters are confirmed."""

@@ -27,6 +27,11 @@ LISTED_AFTER = timedelta(seconds=5)
 """How long what a provider has accepted may be missing from its list: `reconcile` does not ask earlier."""
 
 
+SETTLE_WITHIN = timedelta(minutes=10)
+"""How long a worker tries to write down what it has sent while the database is down. It may outlast the lease: the
+sweep, which takes over what was leased, needs that database as well, and gives it GRACE."""
+
+
 class Expired(Exception):
     """It was claimed in time, but its turn came after `expires_at`. The provider was not called."""
 
@@ -100,7 +105,7 @@ class Settling:
         """Write all of it down; return once nothing depends on this process any more.
 
         `within`: how long to go on trying while the database is down. What the provider accepted must not be sent
-        again for want of a row, so this is worth waiting for, as long as the lease lasts.
+        again for want of a row.
         Raise StoreUnavailable or BrokerUnavailable; the batch then comes again, and finds what was written.
         """
         letters = [
@@ -119,6 +124,10 @@ class Settling:
         failpoints.step("settling.after_retries")
         if unpublished is not None:
             raise unpublished
+
+    def put_back(self, held: Sequence[Held]) -> None:
+        """They come again when they may be claimed. Raise BrokerUnavailable."""
+        self.broker.publish([_put_back(item) for item in held])
 
     def _publish(self, wave: Sequence[Outgoing]) -> BrokerUnavailable | None:
         """A broker that is down must not keep a row from being settled: its neighbours were sent."""
@@ -142,7 +151,7 @@ class Settling:
                     raise
                 log.error("settle_waits", extra={"error": str(error), "notifications": len(settlements)})
                 self.sleep(pause)
-                pause = min(pause * 2, 5.0)
+                pause = min(pause * 2, 1.0)
 
 
 def wake_up(notification: Notification) -> Message:

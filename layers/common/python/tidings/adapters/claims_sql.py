@@ -12,7 +12,8 @@ from tidings.adapters.rows import notification_of
 from tidings.adapters.schema import events, notifications, suppressions
 from tidings.adapters.waking import not_after_expiry
 from tidings.envelope import Message
-from tidings.notification import CLAIMABLE, Status
+from tidings.errors import LEASE_EXPIRED
+from tidings.notification import CLAIMABLE, Priority, Status
 from tidings.ports import Claims, Held, Settlement
 
 n = notifications.c
@@ -21,6 +22,7 @@ e = events.c
 
 def claim(connection: Connection, now: datetime, messages: Sequence[Message], lease: timedelta, token: str) -> Claims:
     ids = sorted({message.id for message in messages})
+    may_be_deadly = len(ids) == 1
     connection.execute(
         update(notifications)
         .where(
@@ -28,6 +30,7 @@ def claim(connection: Connection, now: datetime, messages: Sequence[Message], le
             n.status.in_(CLAIMABLE),
             or_(n.next_attempt_at.is_(None), n.next_attempt_at <= now),
             or_(n.expires_at.is_(None), n.expires_at > now),
+            *([] if may_be_deadly else [or_(n.error_code.is_(None), n.error_code != LEASE_EXPIRED)]),
         )
         .values(
             status=Status.SENDING,
@@ -42,15 +45,20 @@ def claim(connection: Connection, now: datetime, messages: Sequence[Message], le
     rows = {row.id: row for row in connection.execute(select(notifications).where(n.id.in_(ids)))}
     acquired = [notification_of(row) for row in rows.values() if row.token == token and row.status == Status.SENDING]
     taken = {notification.id for notification in acquired}
-    held, finished = [], []
+    held: list[Held] = []
+    alone: list[Held] = []
+    finished: list[Message] = []
     for message in messages:
+        if message.id in taken:
+            continue
         row = rows.get(message.id)
-        until = _held_until(row, message, now) if row is not None and message.id not in taken else None
-        if row is not None and until is not None:
-            held.append(Held(message=message, priority=notification_of(row).priority, remaining=until - now))
-        elif message.id not in taken:
+        until = _held_until(row, message, now) if row is not None else None
+        if row is None or until is None:
             finished.append(message)
-    return Claims(token=token, at=now, acquired=acquired, held=held, finished=finished)
+            continue
+        put_back = Held(message=message, priority=Priority(row.priority), remaining=until - now)
+        (alone if row.status in CLAIMABLE and until == now else held).append(put_back)
+    return Claims(token=token, at=now, acquired=acquired, held=held, finished=finished, alone=alone)
 
 
 def settle(
@@ -86,7 +94,6 @@ def settle(
                 else_=None,
             ),
             lease_until=None,
-            queued_at=None,
             provider=e.provider,
             provider_message_id=e.provider_message_id,
             error_class=e.error_class,
@@ -127,10 +134,9 @@ def _held_until(row: Any, message: Message, now: datetime) -> datetime | None:
     if row.status == Status.SENDING:
         until: datetime = row.lease_until
         return max(until, now)
-    if row.status in CLAIMABLE and row.next_attempt_at is not None and row.next_attempt_at > now:
-        due: datetime = row.next_attempt_at
-        return due
-    return None  # over, or past its expiry, which the sweep writes down
+    if row.status not in CLAIMABLE or (row.expires_at is not None and row.expires_at <= now):
+        return None  # over, or past its expiry, which the sweep writes down
+    return max(row.next_attempt_at or now, now)
 
 
 def _event(settlement: Settlement, token: str, now: datetime) -> dict[str, Any]:

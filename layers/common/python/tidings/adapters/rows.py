@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import fields
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, func, select
@@ -19,6 +20,9 @@ _EVENT_FIELDS = tuple(field.name for field in fields(Event))
 _COLUMNS = [notifications.c[name] for name in _FIELDS]
 WITHOUT_CONTENT = [column for column in _COLUMNS if column.name != "content"]
 """What a page of rows is read as: each content may be megabytes."""
+
+LOOK_AHEAD = 5000
+"""Rows that a look for the frontier reads, whatever the length of the backlog."""
 
 n = notifications.c
 
@@ -62,6 +66,14 @@ class Reads:
     @reading
     def count(self, connection: Connection, selection: Selection) -> int:
         return connection.scalar(narrowed(select(func.count()).select_from(notifications), selection)) or 0
+
+    @reading
+    def frontier(self, connection: Connection, channel: str, priority: Priority, since: datetime) -> datetime | None:
+        columns = [n.channel, n.priority, n.attempt, n.queued_at]
+        later = select(*columns).where(n.id >= first_id(since)).order_by(n.id).limit(LOOK_AHEAD).subquery().c
+        passed = later.channel == channel, later.priority == priority, later.attempt > 0
+        at: datetime | None = connection.scalar(select(func.max(later.queued_at)).where(*passed))
+        return at
 
     @reading
     def still_dead(self, connection: Connection, messages: Sequence[Message]) -> Sequence[Message]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, insert, or_, select, update
+from sqlalchemy import Connection, and_, insert, or_, select, update
 
 from tidings.adapters.rows import WITHOUT_CONTENT, narrowed, notification_of
 from tidings.adapters.schema import events, notifications
@@ -17,17 +17,21 @@ n = notifications.c
 
 
 def overdue(connection: Connection, now: datetime, limit: int, lease: timedelta, token: str) -> Overdue:
-    rows = [
-        notification_of(row)
-        for row in connection.execute(
-            select(*WITHOUT_CONTENT)
-            # What has expired will not move by itself: it gets no grace.
-            .where(n.wake_at <= now, or_(n.wake_at <= now - GRACE, n.expires_at <= now))
-            .order_by(n.wake_at)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        )
-    ]
+    # A lease is over when it was seen to be, and still is after the grace. Where the database was away for longer than
+    # the lease, the worker gets to settle what it has sent, before that counts as ambiguous.
+    first_look = and_(n.status == Status.SENDING, n.wake_at == n.lease_until)
+    # What has expired will not move by itself: it gets no grace.
+    has_expired = and_(n.status.in_(CLAIMABLE), n.expires_at <= now)
+    columns: list[Any] = [*WITHOUT_CONTENT, first_look.label("first_look")]
+    found = connection.execute(
+        select(*columns)
+        .where(n.wake_at <= now, or_(n.wake_at <= now - GRACE, has_expired, first_look))
+        .order_by(n.wake_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    ).all()
+    seen = [notification_of(row) for row in found if row.first_look]
+    rows = [notification_of(row) for row in found if not row.first_look]
     expired = [row for row in rows if row.status in CLAIMABLE and row.expires_at is not None and row.expires_at <= now]
     abandoned = [row for row in rows if row.status is Status.SENDING]
     gone = {row.id for row in expired}
@@ -35,6 +39,8 @@ def overdue(connection: Connection, now: datetime, limit: int, lease: timedelta,
     if expired:
         connection.execute(insert(events), [_change(row, Status.EXPIRED, now) for row in expired])
         _set(connection, expired, status=Status.EXPIRED, wake_at=None, updated_at=now)
+    if seen:
+        _set(connection, seen, wake_at=now)
     if abandoned:
         _set(connection, abandoned, token=token, lease_until=now + lease, wake_at=now + lease)
     if wake:
@@ -45,7 +51,7 @@ def overdue(connection: Connection, now: datetime, limit: int, lease: timedelta,
         abandoned=Claims(token=token, at=now, acquired=abandoned) if abandoned else None,
         unlettered=[row for row in rows if row.status is Status.FAILED],
         expired=len(expired),
-        more=len(rows) == limit,
+        more=len(found) == limit,
     )
 
 
