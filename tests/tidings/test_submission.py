@@ -67,7 +67,7 @@ def test_the_fingerprint_is_of_the_payload_not_of_its_spelling() -> None:
     assert first is not None
     assert row(**{**given, "metadata": {"b": "2", "a": "1"}}).fingerprint == first
     assert row(**{**given, "send_at": "2026-05-01T14:00:00+02:00"}).fingerprint == first
-    assert row(**given, priority="normal", max_attempts=6).fingerprint == first  # the defaults, spelled out
+    assert row(**given, priority="normal", max_attempts=10).fingerprint == first  # the defaults, spelled out
     assert row(**{**given, "idempotency_key": "other"}).fingerprint == first
     assert row(**{**given, "metadata": {"a": "1"}}).fingerprint != first
 

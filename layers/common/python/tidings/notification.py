@@ -68,7 +68,7 @@ class Notification:
     content: str = ""  # JSON of the channel's content class; left out of lists
     priority: Priority = Priority.NORMAL
     on_ambiguous: OnAmbiguous = OnAmbiguous.RESEND
-    max_attempts: int = 6
+    max_attempts: int = 10
     metadata: str | None = None  # JSON; the caller's own, given back as it came
     send_at: datetime | None = None
     expires_at: datetime | None = None

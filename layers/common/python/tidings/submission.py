@@ -57,7 +57,9 @@ class Submission(Part):
             " `reconcile` (ask the provider first)"
         ),
     ] = OnAmbiguous.RESEND
-    max_attempts: Annotated[int, Field(ge=1, le=20)] = 6
+    max_attempts: Annotated[
+        int, Field(ge=1, le=20, description="Then it is a dead letter; ten attempts take a good four hours")
+    ] = 10
     metadata: Annotated[
         dict[Annotated[str, StringConstraints(max_length=64)], Annotated[str, StringConstraints(max_length=1024)]],
         Field(default_factory=dict, max_length=32, description="Yours; given back as it came, never sent"),
