@@ -7,6 +7,7 @@ import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 from tidings import runtime
+from tidings.bodies import Bodies
 from tidings.web import Api
 from tidings.wiring import utc_now, wired
 
@@ -20,13 +21,18 @@ def api() -> Api:
     return Api(routes.all(), wiring.keyring())
 
 
+@cache
+def bodies() -> Bodies:
+    return Bodies()
+
+
 runtime.start("intake", api)
 
 
 @functions_framework.aio.http
 async def intake(request: Request) -> Response:
     """Under functions-framework (ASGI)."""
-    answer = await runtime.answer_asgi(request, api())
+    answer = await runtime.answer_asgi(request, api(), bodies())
     return Response(answer.body, answer.status, answer.headers)
 
 

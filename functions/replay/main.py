@@ -7,6 +7,7 @@ import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 from tidings import runtime
+from tidings.bodies import Bodies
 from tidings.web import Api
 from tidings.wiring import Wiring, wired
 
@@ -25,13 +26,18 @@ def api() -> Api:
     return Api(routes.all(), parts.keyring())
 
 
+@cache
+def bodies() -> Bodies:
+    return Bodies()
+
+
 runtime.start("replay", api)
 
 
 @functions_framework.aio.http
 async def replay(request: Request) -> Response:
     """Under functions-framework (ASGI)."""
-    answer = await runtime.answer_asgi(request, api())
+    answer = await runtime.answer_asgi(request, api(), bodies())
     return Response(answer.body, answer.status, answer.headers)
 
 

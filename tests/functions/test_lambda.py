@@ -12,9 +12,9 @@ from urllib.parse import urlencode
 
 import pytest
 from tidings import topology
+from tidings.bodies import MAX_BODY
 from tidings.errors import StoreUnavailable, Unreadable
 from tidings.notification import Notification
-from tidings.runtime import MAX_BODY
 from tidings.settling import to_work, wake_up
 from tidings.wiring import Wiring
 

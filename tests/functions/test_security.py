@@ -23,9 +23,9 @@ from urllib.parse import urlsplit
 import pytest
 from tidings import keys as keys_module
 from tidings import runtime
+from tidings.bodies import MAX_BODY
 from tidings.errors import PermanentError
 from tidings.keys import Keyring, KeySettings, Scope
-from tidings.runtime import MAX_BODY
 from tidings.settings import load
 from tidings.web import Route
 from tidings.wiring import Wiring

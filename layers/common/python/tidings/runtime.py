@@ -12,13 +12,14 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from functools import cache, partial
+from functools import cache
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote
 
 from pydantic import Field
 
 from tidings import logging as tidings_logging
+from tidings.bodies import MAX_BODY, Bodies, too_large
 from tidings.delivery import Delivery
 from tidings.envelope import Letter, from_event
 from tidings.errors import BrokerUnavailable, ConfigurationError, StoreUnavailable, Unreadable
@@ -27,8 +28,6 @@ from tidings.topology import CHANNELS
 from tidings.web import RETRY_AFTER, Api, Problem, Request, Response, as_json, where
 
 log = logging.getLogger(__name__)
-
-MAX_BODY = 16 * 1024 * 1024  # bytes of a request; a mail's attachments are at most 7 MiB, a third more in base64
 
 
 class TriggerSettings(Settings):
@@ -70,8 +69,8 @@ class AsgiRequest(Protocol):
     def stream(self) -> Any: ...
 
 
-async def answer_asgi(request: AsgiRequest, api: Api) -> Response:
-    """The body is read once the caller is known, and never more of it than MAX_BODY."""
+async def answer_asgi(request: AsgiRequest, api: Api, bodies: Bodies) -> Response:
+    """The body is read once the caller is known: nobody without a key makes us hold one."""
     scope = request.scope
     head = Request(
         method=request.method,
@@ -79,26 +78,7 @@ async def answer_asgi(request: AsgiRequest, api: Api) -> Response:
         query=dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)),
         headers={name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
     )
-    return await api.answer(head, partial(_body, request, head.headers.get("content-length", "")))
-
-
-async def _body(request: AsgiRequest, declared: str) -> bytes:
-    """Raise Problem 413 before it is all in memory."""
-    if declared.isdecimal() and int(declared) > MAX_BODY:
-        raise _too_large()
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > MAX_BODY:
-            raise _too_large()
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
-def _too_large() -> Problem:
-    return Problem(
-        413, "The body is too large", f"At most {MAX_BODY} bytes; send fewer items.", headers={"connection": "close"}
-    )
+    return await api.answer(head, lambda: bodies.read(request.stream(), head.headers.get("content-length", "")))
 
 
 # --- HTTP functions on Lambda -----------------------------------------------------------------------------------------
@@ -110,7 +90,7 @@ def from_gateway(event: Mapping[str, Any]) -> Request:
     raw = event.get("body") or ""
     body = base64.b64decode(raw) if event.get("isBase64Encoded") else raw.encode(errors="surrogatepass")
     if len(body) > MAX_BODY:
-        raise _too_large()
+        raise too_large()
     return Request(
         method=http["method"],
         path=_path(event),

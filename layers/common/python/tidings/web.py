@@ -7,6 +7,7 @@ import json
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -101,14 +102,17 @@ class Api:
         self._keyring = keyring
         self._patterns = [(_pattern(route.path), route) for route in routes]
 
-    async def answer(self, request: Request, read: Callable[[], Awaitable[bytes]] | None = None) -> Response:
-        """`read` gives the body where the request has it not yet: nobody without a key makes us hold one."""
+    async def answer(
+        self, request: Request, read: Callable[[], AbstractAsyncContextManager[bytes]] | None = None
+    ) -> Response:
+        """`read` gives the body where the request has it not yet, once the caller is known."""
         try:
             route, parameters = self._route(request)
             key = self._admitted(request, route.scope) if route.scope is not None else None
-            if read is not None:
-                request = replace(request, body=await read())
-            return await route.handle(Call(request=request, key=key, path=parameters))
+            if read is None:
+                return await route.handle(Call(request=request, key=key, path=parameters))
+            async with read() as body:
+                return await route.handle(Call(request=replace(request, body=body), key=key, path=parameters))
         except Problem as problem:
             return problem.response()
         except (StoreUnavailable, BrokerUnavailable) as error:
