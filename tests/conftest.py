@@ -27,6 +27,12 @@ DATABASE = "TIDINGS_TEST_DATABASE_URL"
 BROKER = "TIDINGS_TEST_BROKER_URL"
 
 
+def pytest_configure() -> None:
+    """What a test asks runs on this machine: whatever the environment says of a proxy, none is asked."""
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        del os.environ[name]
+
+
 def pytest_report_header() -> list[str]:
     missing = packages.missing()
 

@@ -53,13 +53,15 @@ class Guarded:
             )
         if guard.stdout is None:  # for the type checker: it is a pipe
             raise ServiceError("the guard has no output")
-        with guard.stdout as told:
-            line = told.readline()
-        process = cls(guard, int(line or 0), grace)
-        if not line:
-            process.stop()
-            raise ServiceError(f"{command[0]} cannot be started:\n{tail(log)}")
-        return process
+        try:
+            with guard.stdout as told:
+                line = told.readline()
+            if not line:
+                raise ServiceError(f"{command[0]} cannot be started:\n{tail(log)}")
+        except BaseException:  # also an interrupt: nothing of it is left
+            cls(guard, 0, grace).stop()
+            raise
+        return cls(guard, int(line), grace)
 
     @property
     def running(self) -> bool:
