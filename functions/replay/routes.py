@@ -12,8 +12,9 @@ from tidings.keys import Scope
 from tidings.notification import Status
 from tidings.ports import Broker, Store
 from tidings.queries import DeadFilter, DeadQuery, query_of
-from tidings.replay import Replay, Sweep
+from tidings.replay import Replay
 from tidings.submission import problem_of
+from tidings.sweep import Sweep
 from tidings.view import page_of, shown
 from tidings.web import Call, Problem, Response, Route, as_json
 

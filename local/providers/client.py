@@ -68,6 +68,10 @@ class Emulator:
         """The same of the calls."""
         return dict(self._ask("GET", "/calls.json?limit=0")["total"])
 
+    def call_peaks(self) -> dict[str, int]:
+        """The most calls that were under way at once, per channel."""
+        return dict(self._ask("GET", "/calls.json?limit=0")["peak"])
+
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         data = json.dumps(body).encode() if body is not None else None
         request = Request(self.url + path, data, {"Content-Type": "application/json"}, method=method)

@@ -60,8 +60,9 @@ class Control:
         return Response(status_code=204)
 
     async def calls(self, request: Request) -> Response:
-        found = self._ledger.calls.newest(*_filter(request))
-        return await _shown("calls", found, self._ledger.calls.total)
+        calls = self._ledger.calls
+        found = calls.newest(*_filter(request))
+        return await _shown("calls", found, calls.total, peak={channel: calls.peak[channel] for channel in CHANNELS})
 
     async def fail(self, request: Request) -> Response:
         try:
@@ -83,9 +84,9 @@ async def bad_request(_request: Request, error: Exception) -> Response:
     return JSONResponse({"error": str(error)}, 400)
 
 
-async def _shown(name: str, found: Sequence[Received | Call], total: Counter[str]) -> Response:
+async def _shown(name: str, found: Sequence[Received | Call], total: Counter[str], **more: dict[str, int]) -> Response:
     """In a thread: reading ten thousand mails takes seconds, in which the providers go on answering."""
-    answer = {"total": {channel: total[channel] for channel in CHANNELS}}
+    answer = {"total": {channel: total[channel] for channel in CHANNELS}, **more}
     return await asyncio.to_thread(lambda: JSONResponse({**answer, name: [one.shown() for one in found]}))
 
 

@@ -3,6 +3,7 @@
 Both are bounded, so that a load test of any length fits in memory; their totals count on.
 """
 
+import contextlib
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -140,6 +141,18 @@ class CallLog:
     def __init__(self, limit: int) -> None:
         self._calls: deque[Call] = deque(maxlen=limit)
         self.total: Counter[str] = Counter()
+        self.peak: Counter[str] = Counter()  # the most that were under way at once
+        self._under_way: Counter[str] = Counter()
+
+    @contextlib.contextmanager
+    def under_way(self, channel: str) -> Iterator[None]:
+        """From when a message is here until it is answered."""
+        self._under_way[channel] += 1
+        self.peak[channel] = max(self.peak[channel], self._under_way[channel])
+        try:
+            yield
+        finally:
+            self._under_way[channel] -= 1
 
     def add(self, call: Call) -> None:
         self._calls.append(call)
@@ -158,3 +171,4 @@ class CallLog:
     def clear(self) -> None:
         self._calls.clear()
         self.total.clear()
+        self.peak = self._under_way.copy()

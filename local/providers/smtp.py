@@ -98,6 +98,10 @@ class Handler:
         return await self._said(server, reply) if reply is not None else None
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        with self._ledger.calls.under_way("email"):
+            return await self._taken(server, envelope)
+
+    async def _taken(self, server: SMTP, envelope: Envelope) -> str:
         recipients, content = list(envelope.rcpt_tos), envelope.original_content or b""
         rule = self._failures.take("email", recipients)
         if rule is not None and (rule.status is not None or rule.drop == "before_accept"):

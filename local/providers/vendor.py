@@ -64,6 +64,10 @@ class Reception:
     failures: Failures
 
     async def take(self, sending: Sending) -> Response:
+        with self.ledger.calls.under_way(sending.channel):
+            return await self._taken(sending)
+
+    async def _taken(self, sending: Sending) -> Response:
         if (refusal := sending.unauthenticated()) is not None:
             return self._refuse(sending, refusal)
         rule = self.failures.take(sending.channel, [sending.recipient or ""])

@@ -41,7 +41,7 @@ class MariaDB(Service):
         self._install()
         statements = f"""
             CREATE OR REPLACE USER '{USER}'@'127.0.0.1' IDENTIFIED BY '{self._reached_by.password}';
-            GRANT ALL PRIVILEGES ON *.* TO '{USER}'@'127.0.0.1';
+            GRANT ALL PRIVILEGES ON *.* TO '{USER}'@'127.0.0.1' WITH GRANT OPTION;
             CREATE DATABASE IF NOT EXISTS tidings CHARACTER SET utf8mb4;
         """
         init = self.state / "init.sql"
@@ -81,6 +81,8 @@ class MariaDB(Service):
 
     def _command(self) -> list[str]:
         return [
+            # Beyond a limit on the size of files a write then fails, as on a full disk, and does not end the server.
+            *("/bin/sh", "-c", 'trap "" XFSZ; exec "$0" "$@"'),
             mariadb_program("mariadbd"),
             "--no-defaults",
             f"--datadir={self.state / 'data'}",

@@ -56,18 +56,29 @@ class Processes:
     def log(self, name: str) -> Path:
         return self.logs / f"{name}.log"
 
-    def again(self, name: str) -> None:
-        """Start one that has ended, with a new log, and wait until it is ready. Raise ServiceError."""
+    def again(self, name: str, **more: str) -> None:
+        """Start one that has ended, or end it first, with a new log, and wait until it is ready. `more`: variables of
+        its environment, for this start. Raise ServiceError."""
         self.running[name].stop()  # of one that ended by itself, its guard is left
         part = self.parts[name]
+        self._start(name, part, more)
+        self._wait_until_ready({name: part})
+
+    def add(self, name: str, part: Part) -> None:
+        """One more, beside the groups, until `remove`. Raise ServiceError."""
         self._start(name, part)
         self._wait_until_ready({name: part})
 
-    def _start(self, name: str, part: Part) -> None:
+    def remove(self, name: str) -> None:
+        """Stop it. It will not be missed."""
+        self.running[name].stop()
+        del self.running[name], self.parts[name]
+
+    def _start(self, name: str, part: Part, more: Mapping[str, str] | None = None) -> None:
         self.parts[name] = part
         self.running[name] = Guarded.start(
             [sys.executable, "-m", *part.command],
-            environment=self.environment,
+            environment={**self.environment, **(more or {})},
             log=self.log(name),
             lock=self.lock,
             grace=STOP_WITHIN,

@@ -1,4 +1,4 @@
-"""The fault matrix: `python -m tests.faults [--only NAME] [--seed N] [--worlds N] [--write FILE]`."""
+"""The fault matrix: `python -m tests.faults [--only NAME] [--seed N] [--worlds N] [--soak SECONDS] [--write FILE]`."""
 
 import argparse
 import secrets
@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.faults import soak as soaking
 from tests.faults.fault import Fault
 from tests.faults.faults import FAULTS
 from tests.faults.matrix import Result, bounded, header, line, log, page, run, settled
@@ -23,7 +24,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6), help="of the load")
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the table there")
     parser.add_argument("--worlds", type=int, default=1, metavar="N", help="work on so many at once")
+    parser.add_argument("--soak", type=float, metavar="SECONDS", help="faults without a pause, for so long")
     options = parser.parse_args()
+    if options.soak is not None:
+        return soak(options.soak, seed=options.seed, write=options.write)
     chosen = [fault for fault in FAULTS if options.only in fault.name]
     if not chosen:
         parser.error(f"no fault is named so; there are: {', '.join(fault.name for fault in FAULTS)}")
@@ -34,6 +38,17 @@ def main() -> int:
         for ran in [threads.submit(done.work) for _ in range(min(options.worlds, len(chosen)))]:
             ran.result()
     return 1 if done.broken or any(result.problems for result in done.results) else 0
+
+
+def soak(seconds: float, *, seed: int, write: Path | None) -> int:
+    log(f"seed {seed}")
+    soaked = soaking.soak(seconds, seed)
+    log(f"{header()}\n{line(soaked.result)}")
+    log("\n".join(f"    {problem[:300]}" for problem in soaked.result.problems))
+    if write is not None:
+        page_so_far = soaking.without_section(write.read_text(encoding="utf-8")) if write.exists() else ""
+        write.write_text(f"{page_so_far}\n{soaking.section(soaked)}", encoding="utf-8")
+    return 1 if soaked.result.problems else 0
 
 
 @dataclass(kw_only=True)
@@ -66,9 +81,9 @@ class Done:
         with self._lock:
             self.results.append(result)
             self.results.sort(key=lambda one: ORDER[one.fault])
-            log("\n".join([line(result), *(f"    {problem}" for problem in result.problems[:8])]))
+            log("\n".join([line(result), *(f"    {said[:300]}" for said in (*result.notes, *result.problems[:8]))]))
             if self.write is not None:
-                text = page(hurt, self.results, seed=self.seed, before=before)
+                text = page(hurt, self.results, seed=self.seed, before=before) + soaking.kept(self.write)
                 self.write.write_text(text, encoding="utf-8")
 
 

@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tests.faults.load import Load
 from tests.faults.world import World, wait
@@ -17,6 +17,7 @@ class Scene:
     world: World
     load: Load
     parked: int = 0  # messages that must end in parking
+    notes: list[str] = field(default_factory=list)  # what was measured, and has no column in the table
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 import signal
 
-from tests.faults import messages, processes, providers, servers
+from tests.faults import clocks, mariadb, messages, network, processes, providers, rabbitmq, scale
 from tests.faults.fault import Fault, Scene
 
 
@@ -13,7 +13,11 @@ def nothing(scene: Scene) -> None:
 FAULTS = (
     Fault(name="none", inject=nothing),
     *processes.FAULTS,
-    *servers.FAULTS,
+    *rabbitmq.FAULTS,
+    *mariadb.FAULTS,
+    *network.FAULTS,
     *providers.FAULTS,
     *messages.FAULTS,
+    *clocks.FAULTS,
+    *scale.FAULTS,
 )

@@ -45,6 +45,7 @@ class Load:
     random: random.Random
     wanted: list[Wanted] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)  # answers that a caller must never get
+    slowest: float = 0.0  # seconds until the latest answer to a single one
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def burst(self, count: int, *, never: int = 2, not_now: int = 3, **more: object) -> None:
@@ -61,8 +62,15 @@ class Load:
         for start in range(0, count, 50):
             self._hand_in(made[start : start + 50])
 
+    def mails(self, count: int, *, array: int = 50, **more: object) -> list[Wanted]:
+        """Of one channel, and none is refused."""
+        made = self._made(count, "email", **more)
+        for start in range(0, count, array):
+            self._hand_in(made[start : start + array])
+        return made
+
     @contextlib.contextmanager
-    def trickle(self) -> Iterator[None]:
+    def trickle(self, callers: int = 2) -> Iterator[None]:
         """Singles and small arrays, for the length of the block and until each was answered."""
         stopping = threading.Event()
 
@@ -72,7 +80,7 @@ class Load:
                 self._hand_in(self._made(choice.choice((1, 1, 1, 5))), give_up=choice.random() < 0.2)
                 stopping.wait(0.1)
 
-        threads = [threading.Thread(target=go_on, args=[self.random.random()]) for _ in range(2)]
+        threads = [threading.Thread(target=go_on, args=[self.random.random()]) for _ in range(callers)]
         for thread in threads:
             thread.start()
         try:
@@ -82,14 +90,15 @@ class Load:
             for thread in threads:
                 thread.join()
 
-    def _made(self, count: int, **more: object) -> list[Wanted]:
+    def _made(self, count: int, *channels: Channel, **more: object) -> list[Wanted]:
         with self._lock:
-            made = [self._one(len(self.wanted) + index, **more) for index in range(count)]
+            numbers = range(len(self.wanted), len(self.wanted) + count)
+            theirs = channels or CHANNELS
+            made = [self._one(number, theirs[number % len(theirs)], **more) for number in numbers]
             self.wanted += made
         return made
 
-    def _one(self, number: int, **more: object) -> Wanted:
-        channel = CHANNELS[number % 3]
+    def _one(self, number: int, channel: Channel, **more: object) -> Wanted:
         mark = f"{self.random.randrange(16**8):08x}"
         recipient: object
         if channel == "email":
@@ -126,14 +135,18 @@ class Load:
 
     def _handed_in(self, batch: Sequence[Wanted]) -> str | None:
         """What went wrong, or None."""
+        begun = time.monotonic()
         try:
             answer = self.world.caller.ask(f"{self.world.stack.url}/v1/notifications", [one.body for one in batch])
         except (OSError, http.client.HTTPException, ValueError) as error:
             return f"{type(error).__name__}: {error}"
-        if answer.status != 202:
-            if answer.status not in (409, 429, 503):
-                self.refused.append(f"answered {answer.status}: {answer.body}")
+        if len(batch) == 1:
+            self.slowest = max(self.slowest, time.monotonic() - begun)
+        if answer.status in (409, 429, 503):
             return str(answer)
+        if answer.status != 202:  # a caller that is told that it is at fault does not repeat it
+            self.refused.append(f"answered {answer.status}: {str(answer.body)[:300]}")
+            return None
         for one, result in zip(batch, answer.body["results"], strict=True):
             if "id" not in result:
                 self.refused.append(f"refused {one.address}: {result}")

@@ -31,6 +31,7 @@ class Result:
     counted: Counted
     seconds: float  # from the fault's end to the last notification's
     problems: Sequence[str]
+    notes: Sequence[str] = ()  # what was measured besides
 
 
 def run(world: World, fault: Fault, seed: int) -> Result:
@@ -65,7 +66,7 @@ def run(world: World, fault: Fault, seed: int) -> Result:
         problems += replayed_twice_sends_once(world, scene.load, look(world, scene.load))
     except TRANSIENT as error:
         problems.append(f"G: {type(error).__name__}: {error}")
-    return Result(fault=fault.name, counted=counts, seconds=seconds, problems=problems)
+    return Result(fault=fault.name, counted=counts, seconds=seconds, problems=problems, notes=scene.notes)
 
 
 def bounded(before: dict[str, Usage], after: dict[str, Usage]) -> list[str]:
@@ -107,7 +108,10 @@ def page(world: World, results: Iterable[Result], *, seed: int, before: dict[str
         f"| {before[name].files} / {now.files} |"
         for name, now in after.items()
     )
-    table = "\n".join(line(result) for result in results)
+    ran = list(results)
+    table = "\n".join(line(result) for result in ran)
+    noted = "".join(f"- {result.fault}: {note}\n" for result in ran for note in result.notes)
+    noted = f"\n{noted}" if noted else ""
     return f"""# Nothing lost, nothing twice: the faults
 
 `python -m tests.faults --seed {seed} --write docs/faults.md` wrote this page:
@@ -130,7 +134,7 @@ After each fault all dead letters and all that is held are replayed, twice: each
 
 {header()}
 {table}
-
+{noted}
 What the processes used before the faults and after them all:
 
 | process | memory, MB | threads | open files |

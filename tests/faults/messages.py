@@ -1,12 +1,15 @@
-"""Messages that nobody should have to read."""
+"""Messages that nobody should have to read, and one that kills its reader."""
 
+import contextlib
 import json
+import os
 import signal
 
 import pika
 from tidings import topology
 from tidings.envelope import Message
 
+from tests.faults.checks import Row, rows
 from tests.faults.fault import Fault, Scene
 from tests.faults.load import CHANNELS
 from tests.faults.world import wait
@@ -40,4 +43,37 @@ def messages(scene: Scene) -> None:
     wait("parking", lambda: world.waiting_in(topology.PARKING) >= scene.parked)
 
 
-FAULTS = (Fault(name="messages: garbage, stale, doubled", inject=messages, quick=True),)
+ATTEMPTS = 3  # of the killer
+
+
+def killer(scene: Scene) -> None:
+    """Whoever calls the provider for this one dies of it. It ends as failed, and takes no neighbour with it there."""
+    world, load = scene.world, scene.load
+    one = load.mails(1, max_attempts=ATTEMPTS, on_ambiguous="resend", priority="normal")[0]
+    rule = world.emulator.fail("email", recipient=one.address, delay=1.0)
+    world.tell("trigger", signal.SIGCONT)
+    killed = 0
+
+    def ended() -> Row | None:
+        nonlocal killed
+        if (calls := _used(scene, rule)) > killed:
+            killed = calls
+            for worker in world.workers("email"):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(worker, signal.SIGKILL)
+        return next((row for row in rows(world, load) if row.address == one.address and row.has_ended), None)
+
+    row = wait("the killer's end", ended, within=90)
+    assert (row.status if row else None, killed) == ("failed", ATTEMPTS), f"after {killed} dead workers: {row}"
+    dragged = [row for row in rows(world, load) if row.ambiguous > 1 and row.address != one.address]
+    assert not dragged, f"neighbours were taken along twice: {dragged}"
+
+
+def _used(scene: Scene, rule: str) -> int:
+    return next(int(seen["used"]) for seen in scene.world.emulator.failures() if seen["id"] == rule)
+
+
+FAULTS = (
+    Fault(name="messages: garbage, stale, doubled", inject=messages, quick=True),
+    Fault(name="a message that kills its worker each time", inject=killer, may_double=True),
+)

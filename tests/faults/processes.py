@@ -115,16 +115,14 @@ STEPS_OF_DELIVERY = (
     "settling.after_retries",
     "delivery.before_return",
 )
-BEFORE_THE_ROWS = ("delivery.after_claim", "delivery.mid_send", "delivery.after_send", "settling.after_letters")
-"""Dying here leaves claimed rows of which nobody knows whether the provider was asked."""
-
 FAULTS = (
     *(
         Fault(name=f"dies at {name}", inject=dies_at(name), quick=name == "intake.after_commit", at_once=False)
         for name in ("intake.after_commit", "intake.after_publish", "intake.before_answer")
     ),
+    # Whatever the step, the other batch of the worker that dies may be in the middle of its sending.
     *(
-        Fault(name=f"dies at {name}", inject=dies_at(name), quick=name in QUICK, may_double=name in BEFORE_THE_ROWS)
+        Fault(name=f"dies at {name}", inject=dies_at(name), quick=name in QUICK, may_double=True)
         for name in STEPS_OF_DELIVERY
     ),
     Fault(name="dies at trigger.before_acknowledge", inject=dies_at("trigger.before_acknowledge"), quick=True),

@@ -20,7 +20,10 @@ from local.services.database import connection
 from local.services.mariadb import MariaDB
 from local.services.rabbitmq import RabbitMQ
 from local.stack.stack import Options, Stack, running
+from tests.faults import proxy
+from tests.faults.proxy import Proxy
 from tests.faults.steps import steps
+from tests.faults.wire import Commits, Confirms, FinalDots, Requests
 from tests.scenarios.caller import Caller
 
 LEASE = 5.0  # seconds
@@ -38,8 +41,19 @@ class Usage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Network:
+    """What lies between the processes of Tidings and all that they talk to. We ourselves ask the servers directly."""
+
+    rabbitmq: Proxy
+    mariadb: Proxy
+    smtp: Proxy
+    http: Proxy  # to Twilio and FCM
+
+
+@dataclass(frozen=True, kw_only=True)
 class World:
     stack: Stack
+    network: Network
     rabbitmq: RabbitMQ
     mariadb: MariaDB
     database_url: str
@@ -105,30 +119,51 @@ def world() -> Iterator[World]:
         flags.mkdir()
         rabbitmq = stack.enter_context(RabbitMQ(folder / "rabbitmq"))
         mariadb = stack.enter_context(MariaDB(folder / "mariadb"))
+        network = stack.enter_context(_network(rabbitmq, mariadb))
         options = Options(
             state=folder / "stack",
             first_port=0,
             use_services=True,
-            database_url=mariadb.url,
-            broker_url=rabbitmq.url,
-            environment={
-                "TIDINGS_LEASE": str(LEASE),
-                # One batch a channel: else a worker that dies at a late step takes another batch, in the middle of
-                # its sending, with it, and a row would show both steps.
-                "TIDINGS_BATCHES": "1",
-                "TIDINGS_SMTP_TIMEOUT": str(PROVIDER_TIMEOUT),
-                "TIDINGS_TWILIO_TIMEOUT": str(PROVIDER_TIMEOUT),
-                "TIDINGS_FCM_TIMEOUT": str(PROVIDER_TIMEOUT),
-                failpoints.VARIABLE: " ".join(f"{name}@{flags / name}" for name in steps()),
-            },
+            database_url=network.mariadb.through(mariadb.url),
+            broker_url=network.rabbitmq.through(rabbitmq.url),
+            environment=_environment(network, flags),
         )
+        ran = stack.enter_context(running(options))
+        network.smtp.server, network.http.server = ran.ports.smtp, ran.ports.inbox
         yield World(
-            stack=stack.enter_context(running(options)),
+            stack=ran,
+            network=network,
             rabbitmq=rabbitmq,
             mariadb=mariadb,
             database_url=mariadb.url,
             flags=flags,
         )
+
+
+@contextlib.contextmanager
+def _network(rabbitmq: RabbitMQ, mariadb: MariaDB) -> Iterator[Network]:
+    """The providers' ports are told later: they are chosen with the stack, which asks no provider while it starts."""
+    with contextlib.ExitStack() as stack:
+        loop = stack.enter_context(proxy.loop())
+        yield Network(
+            rabbitmq=stack.enter_context(proxy.proxy(loop, Confirms, rabbitmq.port)),
+            mariadb=stack.enter_context(proxy.proxy(loop, Commits, mariadb.port)),
+            smtp=stack.enter_context(proxy.proxy(loop, FinalDots)),
+            http=stack.enter_context(proxy.proxy(loop, Requests)),
+        )
+
+
+def _environment(network: Network, flags: Path) -> dict[str, str]:
+    return {
+        "TIDINGS_LEASE": str(LEASE),
+        "TIDINGS_SMTP_TIMEOUT": str(PROVIDER_TIMEOUT),
+        "TIDINGS_TWILIO_TIMEOUT": str(PROVIDER_TIMEOUT),
+        "TIDINGS_FCM_TIMEOUT": str(PROVIDER_TIMEOUT),
+        "TIDINGS_SMTP_URL": f"smtp://127.0.0.1:{network.smtp.port}",
+        "TIDINGS_TWILIO_URL": f"http://127.0.0.1:{network.http.port}",
+        "TIDINGS_FCM_URL": f"http://127.0.0.1:{network.http.port}",
+        failpoints.VARIABLE: " ".join(f"{name}@{flags / name}" for name in steps()),
+    }
 
 
 TRANSIENT = (OSError, pymysql.err.Error, pika.exceptions.AMQPError, AssertionError)

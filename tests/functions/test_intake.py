@@ -289,7 +289,7 @@ REFUSED: list[tuple[str, Any, str, str]] = [
     ("a send_at out of range", sms(send_at="0001-01-01T00:00:00+10:00"), "#/send_at", "out of range"),
     ("a send_at too far", sms(send_at=later(days=367)), "#/send_at", "lies more than 366 days ahead"),
     ("an expires_at too far", sms(expires_at=later(days=367)), "#/expires_at", "lies more than 366 days ahead"),
-    ("an expires_at in the past", sms(expires_at=later(seconds=-1)), "#/expires_at", "lies in the past"),
+    ("an expires_at in the past", sms(expires_at=later(days=-1)), "#/expires_at", "lies in the past"),
     ("an expires_at before send_at", sms(send_at=later(hours=2), expires_at=later(hours=1)), *(
         "#/expires_at",
         "must be after send_at",

@@ -17,7 +17,7 @@ from tidings.errors import (
 )
 from tidings.notification import Notification, OnAmbiguous, Priority, Status
 from tidings.ports import Claims, Received, Settlement
-from tidings.replay import Sweep
+from tidings.sweep import Sweep
 
 from tests import make
 from tests.tidings.conftest import House

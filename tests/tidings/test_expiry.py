@@ -10,7 +10,8 @@ import pytest
 from tidings.errors import AmbiguousError, PermanentError, TransientError
 from tidings.notification import Notification, OnAmbiguous, Status
 from tidings.ports import Selection
-from tidings.replay import Replay, Sweep, Swept
+from tidings.replay import Replay
+from tidings.sweep import Sweep, Swept
 
 from tests.tidings.conftest import House
 from tests.tidings.test_delivery import added, letters

@@ -11,8 +11,9 @@ from tidings.errors import AccountError, AmbiguousError, StoreUnavailable, Trans
 from tidings.notification import Event, Notification, OnAmbiguous, Status
 from tidings.ports import Clock, Outbound, Receipt, Selection
 from tidings.reconciling import CLOCKS
-from tidings.replay import Replay, Sweep
+from tidings.replay import Replay
 from tidings.settling import LISTED_AFTER
+from tidings.sweep import Sweep
 
 from tests import make
 from tests.clock import TestClock
@@ -243,16 +244,51 @@ def test_what_arrived_just_before_may_be_an_earlier_ones(
     assert (house.row(row).status, house.row(row).error_code) == (Status.RETRYING, "reconcile")
 
 
-def test_when_all_of_them_arrived_all_are_sent(house: House, delivery: Delivery, listing: ListingProvider) -> None:
-    twins = [added(house) for _ in range(2)]
+def test_twins_whose_ends_are_both_open_are_left_to_an_operator(
+    house: House, delivery: Delivery, listing: ListingProvider
+) -> None:
+    """Whose of the two it is, no list tells; and taking one at a time would be a race."""
+    twins = [added(house, max_attempts=2) for _ in range(2)]
     listing.lost = 2
     delivery.deliver(letters(*twins))
     house.clock.advance(hours=1)
     delivery.deliver(letters(*twins))
-    after = [house.row(twin) for twin in twins]
-    assert [row.status for row in after] == [Status.SENT] * 2
-    assert {row.provider_message_id for row in after} == {"SM0", "SM1"}
+    assert [house.row(twin).status for twin in twins] == [Status.UNKNOWN] * 2
     assert len(listing.calls) == 2
+
+
+def test_what_a_rival_is_just_sending_is_not_taken_for_ours(
+    house: House, delivery: Delivery, listing: ListingProvider
+) -> None:
+    row = added(house)
+    listing.script[NUMBER] = [TIMEOUT]
+    delivery.deliver(letters(row))
+    rival = added(house)
+    claims = house.store.claim([make.message(rival)], timedelta(seconds=60))
+    receipt = listing.send(delivery._outbound(claims.acquired[0], claims, time.monotonic()))
+    delivery.deliver(letters(due(house, row)))  # asks while the rival's message is listed and its row does not say so
+    assert house.row(row).status is Status.RETRYING
+    house.store.settle(claims, [house.settling.decide(claims.acquired[0], receipt, provider="listing")])
+    delivery.deliver(letters(due(house, row)))
+    sent = [house.row(each) for each in (row, rival)]
+    assert [each.status for each in sent] == [Status.SENT] * 2
+    assert len({each.provider_message_id for each in sent}) == 2
+
+
+@pytest.mark.parametrize("later", [AccountError("401", "no"), None])
+def test_an_open_end_that_its_row_no_longer_shows_is_a_rival_all_the_same(
+    house: House, delivery: Delivery, listing: ListingProvider, later: AccountError | None
+) -> None:
+    """It arrived twice or went on to another error: one of the listed is its own, though its row does not say which."""
+    rival = added(house, on_ambiguous=OnAmbiguous.RECONCILE if later else OnAmbiguous.RESEND)
+    listing.lost, listing.refusals = 1, [later] if later else []
+    delivery.deliver(letters(rival))
+    delivery.deliver(letters(due(house, rival)))
+    row = added(house)
+    listing.script[NUMBER] = [TIMEOUT]
+    delivery.deliver(letters(row))
+    delivery.deliver(letters(due(house, row)))
+    assert (house.row(row).status, house.row(row).error_code) == (Status.RETRYING, "reconcile")
 
 
 def test_another_text_to_the_same_number_does_not_matter(
@@ -269,8 +305,8 @@ def test_another_text_to_the_same_number_does_not_matter(
 # --- an operator decides ----------------------------------------------------------------------------------------------
 
 
-def unknown(house: House, delivery: Delivery, listing: ListingProvider) -> Notification:
-    row = added(house, max_attempts=1)
+def unknown(house: House, delivery: Delivery, listing: ListingProvider, **changes: object) -> Notification:
+    row = added(house, max_attempts=1, **changes)
     delivery.deliver(letters(row))
     assert house.row(row).status is Status.UNKNOWN
     return row
@@ -282,11 +318,11 @@ def test_a_replay_asks_once_more_and_sends_only_what_is_not_there(
     listing.lost = 1
     arrived = unknown(house, delivery, listing)
     listing.script[NUMBER] = [TIMEOUT]
-    missing = unknown(house, delivery, listing)
-    Replay(store=house.store, broker=house.broker).mark_sent("acme", missing.id)
+    missing = unknown(house, delivery, listing, content='{"text":"Goodbye"}')
     Replay(store=house.store, broker=house.broker).replay(Selection(tenant="acme"), limit=10)
-    delivery.deliver(letters(house.row(arrived)))
-    assert house.row(arrived).status is Status.SENT
+    delivery.deliver(letters(house.row(arrived), house.row(missing)))
+    assert [house.row(each).status for each in (arrived, missing)] == [Status.SENT] * 2
+    assert sorted(call.id for call in listing.calls) == sorted([arrived.id, missing.id, missing.id])
 
 
 def test_what_an_operator_replays_though_nobody_can_tell_is_sent(

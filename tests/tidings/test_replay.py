@@ -1,15 +1,17 @@
 """What replay and sweep promise."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from tidings import topology
 from tidings.envelope import Letter, parse
-from tidings.errors import AmbiguousError, PermanentError
-from tidings.notification import Notification, OnAmbiguous, Status
-from tidings.ports import Receipt, Selection
-from tidings.replay import Replay, Sweep, Swept
+from tidings.errors import AmbiguousError, BrokerUnavailable, PermanentError
+from tidings.notification import Notification, OnAmbiguous, Priority, Status
+from tidings.ports import Outgoing, Receipt, Selection
+from tidings.replay import Replay
+from tidings.sweep import Sweep, Swept
 
 from tests import make
 from tests.tidings.conftest import House
@@ -229,6 +231,31 @@ def test_a_dead_letter_that_is_owed_is_published_once_the_broker_is_back(house: 
     assert sweep.run() == Swept()
     (letter,) = waiting(house, "tidings.email.dead")
     assert letter.headers["tidings-code"] == "550"
+
+
+def test_a_queue_that_takes_nothing_holds_up_no_other(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    row, stuck = added(house), added(house, priority=Priority.HIGH)
+    failing = added(house)
+    claims = house.store.claim([make.message(failing)], timedelta(seconds=60))
+    end = house.settling.decide(claims.acquired[0], PermanentError("550", "no"))
+    house.store.settle(claims, [end], letters_owed=True)
+    publish = house.broker.publish
+    full = {"email.dead", "email.high"}
+
+    def refusing(wave: Sequence[Outgoing]) -> None:
+        if any(item.to.routing_key in full for item in wave):
+            raise BrokerUnavailable("full")
+        publish(wave)
+
+    monkeypatch.setattr(house.broker, "publish", refusing)
+    sweep = Sweep(store=house.store, broker=house.broker, settling=house.settling)
+    house.clock.advance(seconds=10)
+    assert sweep.run() == Swept(published=1, refused=2)
+    assert [item.message_id for item in waiting(house, "tidings.email")] == [f"{row.id}:1:0"]
+    full.clear()
+    house.clock.advance(seconds=10)
+    assert sweep.run() == Swept(published=1, lettered=1)
+    assert [item.message_id for item in waiting(house, "tidings.email.high")] == [f"{stuck.id}:1:0"]
 
 
 def test_a_sweep_works_through_more_than_a_page(house: House, sweep: Sweep) -> None:

@@ -1,23 +1,24 @@
 """The promises, held after every step of any story: a Hypothesis state machine over the real parts.
 
-The Store (SQLite, MariaDB), the intake, the delivery, the settling, the replay, the sweep and the embedded broker are
-real; the clock, the provider's answers and the crashes are drawn. The invariants:
+The Store (SQLite, MariaDB), the intake, the delivery, the settling, the reconciling, the replay, the sweep and the
+embedded broker are real; the clock, the provider's answers and lists and the crashes are drawn. The invariants (their
+words are in promises.py):
 
 A. every accepted row ends; B. whatever arrived unambiguously was sent for the last time in its generation;
-C. `sent` only after the provider accepted; D. nothing moves after its end without a replay; G. every dead letter can be
-replayed, and replaying twice sends once. And at most one live claim, a timeline that agrees with its row, and `hold`
-that never sends again after an ambiguity.
+C. `sent` only after the provider accepted, or by an operator's word; D. nothing moves after its end without a replay or
+that word; G. whatever is dead or open can be replayed, and replaying twice sends once. And at most one live claim, a
+timeline that agrees with its row, `hold` that never sends again after an ambiguity, `reconcile` that never does before
+it has asked, nor what had arrived.
 
 Where CI is set, Hypothesis derandomizes by itself; `--hypothesis-seed` repeats any other run.
 """
 
-import functools
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from itertools import groupby
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,6 +27,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     precondition,
     rule,
@@ -36,144 +38,31 @@ from tidings import failpoints, topology
 from tidings.adapters.database import Database, DatabaseSettings
 from tidings.adapters.embedded import VISIBILITY, EmbeddedBroker
 from tidings.adapters.schema import events, messages, notifications
-from tidings.adapters.sql import SqlStore
 from tidings.adapters.waking import GRACE
 from tidings.delivery import Delivery
 from tidings.envelope import Letter, Message, parse
-from tidings.errors import (
-    AccountError,
-    AmbiguousError,
-    BrokerUnavailable,
-    DeliveryError,
-    PermanentError,
-    StoreUnavailable,
-    TransientError,
-)
+from tidings.errors import BrokerUnavailable, StoreUnavailable
 from tidings.intake import Intake
 from tidings.migrate import migrate
-from tidings.notification import CLAIMABLE, Event, Notification, OnAmbiguous, Priority, Status, first_id
-from tidings.ports import Claims, Consumer, Outbound, Outgoing, Receipt, Received, Selection, Settlement
-from tidings.replay import Replay, Sweep
+from tidings.notification import CLAIMABLE, REPLAYABLE, Event, Notification, OnAmbiguous, Status, first_id
+from tidings.ports import Received, Selection
+from tidings.replay import Replay
 from tidings.retry import RetrySchedule
 from tidings.settling import Settling
+from tidings.sweep import Sweep
 
 from tests import make
 from tests.clock import TestClock
-from tests.tidings.conftest import MIGRATIONS, FragileBroker
+from tests.tidings import promises
+from tests.tidings.conftest import MIGRATIONS
+from tests.tidings.drawn import DRAFTS, OPEN, PICKED, SETTLED, TURNS, Draft, Turn
+from tests.tidings.promises import MOVING
+from tests.tidings.story import TENANT, Call, Crash, Vendor, WeakBroker, WeakStore, what
 
-TENANT = "acme"
 START = datetime(2026, 1, 1, tzinfo=UTC)
 LEASE = timedelta(seconds=60)
+MANY = 4
 WORK = topology.work_queues("email")
-MOVING = {*CLAIMABLE, Status.SENDING}
-UNSETTLED = ("call", "delivery.mid_send", "delivery.after_send", "settling.after_letters")
-STEPS = (
-    "delivery.after_claim",
-    *UNSETTLED,
-    "settling.after_rows",
-    "settling.after_retries",
-    "delivery.before_return",
-)
-
-
-class Crash(BaseException):
-    """The process is gone: nothing below may catch it."""
-
-
-@dataclass
-class WeakBroker(FragileBroker):
-    """It may be down, or deaf: it queues the wave, and the confirms are lost."""
-
-    deaf: bool = False
-
-    def publish(self, wave: Sequence[Outgoing]) -> None:
-        super().publish(wave)
-        if self.deaf and wave:
-            raise BrokerUnavailable("the confirms are lost")
-
-    def depth(self, queue: str) -> int:
-        self._answer()
-        return super().depth(queue)
-
-    def consume(self, queues: Sequence[str]) -> Consumer:
-        self._answer()
-        return super().consume(queues)
-
-    def _answer(self) -> None:
-        if self.down:
-            raise BrokerUnavailable("down")
-
-
-class WeakStore(SqlStore):
-    """Its next settlement may fail before its COMMIT, or after it."""
-
-    fault: str | None = None
-
-    def settle(
-        self, claims: Claims, settlements: Sequence[Settlement], *, letters_owed: bool = False
-    ) -> Sequence[Settlement]:
-        fault, self.fault = self.fault, None
-        if fault == "before":
-            raise StoreUnavailable("down")
-        lost = super().settle(claims, settlements, letters_owed=letters_owed)
-        if fault == "after":
-            raise StoreUnavailable("the answer to COMMIT is lost")
-        return lost
-
-
-@dataclass
-class Call:
-    """One call of the provider."""
-
-    generation: int
-    attempt: int
-    arrived: bool  # the vendor has it
-    ambiguous: bool  # we cannot know
-    receipt: str | None = None
-
-
-@dataclass
-class Vendor:
-    """Answers as planned, in that order, then accepts."""
-
-    store: SqlStore
-    reached: Callable[[str], None]
-    clock: TestClock
-    name: str = "vendor"
-    timeout: timedelta = timedelta(seconds=5)
-    plan: list[str] = field(default_factory=list)
-    calls: dict[str, list[Call]] = field(default_factory=dict)
-    under_way: list[Call] = field(default_factory=list)  # of the deliveries whose ends are not written down yet
-
-    def send(self, outbound: Outbound) -> Receipt:
-        self.reached("alive")
-        row = self.store.get(TENANT, outbound.id)
-        assert row is not None
-        assert (row.status, row.attempt) == (Status.SENDING, outbound.attempt), "a call without a live claim"
-        assert row.next_attempt_at is None or row.next_attempt_at <= self.clock(), "sent before it was due"
-        made = self.calls.setdefault(outbound.id, [])
-        answer = self.plan.pop(0) if self.plan else "accept"
-        arrived, ambiguous = answer in ("accept", "ambiguous, accepted"), answer.startswith("ambiguous")
-        call = Call(row.generation, row.attempt, arrived, ambiguous)
-        made.append(call)
-        self.under_way.append(call)
-        self.reached("call")
-        if answer != "accept":
-            raise ERRORS[answer]()
-        call.receipt = f"{outbound.id}:{len(made)}"
-        return Receipt(provider_message_id=call.receipt)
-
-    def close(self) -> None:
-        return
-
-
-ERRORS: dict[str, Callable[[], DeliveryError]] = {
-    "transient": lambda: TransientError("451", "later"),
-    "permanent": lambda: PermanentError("550", "no such user"),
-    "account": lambda: AccountError("535", "who are you"),
-    "ambiguous, accepted": lambda: AmbiguousError("timeout", "no answer"),
-    "ambiguous, not accepted": lambda: AmbiguousError("timeout", "no answer"),
-}
 
 
 @dataclass(frozen=True)
@@ -201,7 +90,7 @@ class Notifications(RuleBasedStateMachine):
         super().__init__()
         self.clock, self.store = ground.clock, ground.cleared().store
         self.broker = WeakBroker(ground.broker)
-        self.vendor = Vendor(self.store, self.reached, self.clock)
+        self.vendor = Vendor(self.store, self.clock, self.reached)
         retry = RetrySchedule(jitter=0)
         self.settling = Settling(store=self.store, broker=self.broker, retry=retry, sleep=self._slept)
         self.intake = Intake(store=self.store, broker=self.broker)
@@ -209,15 +98,17 @@ class Notifications(RuleBasedStateMachine):
         self.sweeper = Sweep(store=self.store, broker=self.broker, settling=self.settling)
         self.made = 0
         self.ids: list[str] = []
+        self.what: dict[str, tuple[str, str]] = {}
         self.keys: dict[str, str] = {}  # the id that was answered for an idempotency key
+        self.seen: Counter[Status] = Counter()  # at the last look
         self.ended: dict[str, tuple[Notification, list[Event]]] = {}
         self.generations: dict[str, int] = {}
-        self.replayed = False  # since the last look
+        self.replayed: set[str] = set()  # since the last look
         self.fault: tuple[str, Callable[[], None]] | None = None
         self.dead = False
         ground.monkeypatch.setattr(failpoints, "step", self.reached)
         # A worker measures its lease with its own clock, which here is the test's.
-        for module in ("delivery", "settling", "replay"):
+        for module in ("delivery", "settling", "sweep"):
             ground.monkeypatch.setattr(f"tidings.{module}.time", SimpleNamespace(monotonic=self._monotonic))
 
     def _monotonic(self) -> float:
@@ -238,26 +129,53 @@ class Notifications(RuleBasedStateMachine):
             (_, strike), self.fault = self.fault, None
             strike()
 
-    def _die(self) -> None:
-        self.dead = True
-        raise Crash
+    def _strike(self, kind: str) -> None:
+        match kind:
+            case "dies":
+                self.dead = True
+                raise Crash
+            case "is not alone":
+                self._others_come_by()
+            case _:
+                self._stall(replaying=kind == "stalls, is replayed")
 
-    def _stall(self, replaying: bool) -> None:
-        """This worker stands still past its lease, while others go on."""
-        stalled, self.vendor.under_way = self.vendor.under_way, []
-        for call in stalled:
-            call.ambiguous = True
-        plan, self.vendor.plan = self.vendor.plan, []
-        self.clock.now += LEASE + GRACE + timedelta(seconds=1)
-        self._swept()
-        if replaying:
-            self._replayed(None)
-        self.clock.advance(seconds=2)
-        if replaying:  # another has it, and is not done
-            self.store.claim([item.message for item in self._wake_ups(self.ids) if item.message is not None], LEASE)
-        else:
+    def _others_come_by(self) -> None:
+        """What this worker has is nobody else's: not the sweep's, not another worker's, and not to be canceled."""
+        with self._others():
+            self._swept()
             self._delivered(self._wake_ups(self.ids))
-        self.vendor.plan = plan
+            for id, row in self._rows().items():
+                if row.status is Status.SENDING:
+                    self._canceled(id)
+
+    def _stall(self, *, replaying: bool) -> None:
+        """This worker stands still past its lease, while others go on."""
+        for call in self.vendor.under_way:
+            call.ambiguous = True
+        with self._others():
+            self._leases_run_out()
+            if replaying:
+                self._replayed(self.ids)
+            self.clock.advance(seconds=6)
+            for letter in self._wake_ups(self.ids):  # whose worker was lost is claimed alone
+                if not replaying:
+                    self._delivered([letter])
+                elif letter.message is not None:  # another has it, and is not done
+                    self.store.claim([letter.message], LEASE)
+
+    def _leases_run_out(self) -> None:
+        """The sweep takes what was leased at its second look, after a grace."""
+        for wait in (LEASE, GRACE):
+            self.clock.now += wait + timedelta(seconds=1)
+            self._swept()
+
+    @contextmanager
+    def _others(self) -> Iterator[None]:
+        """Their calls are not this worker's, nor are their failures."""
+        mine, self.vendor.under_way = self.vendor.under_way, []
+        with suppress(BrokerUnavailable, StoreUnavailable):
+            yield
+        self.vendor.under_way = mine
 
     def _alive(self, work: Callable[[], object], fault: tuple[str, Callable[[], None]] | None = None) -> bool:
         """Whether it came to its end."""
@@ -269,6 +187,9 @@ class Notifications(RuleBasedStateMachine):
         finally:
             self.fault, self.dead = None, False
         return True
+
+    def _dying(self, step: str | None) -> tuple[str, Callable[[], None]] | None:
+        return None if step is None else (step, lambda: self._strike("dies"))
 
     # --- the parts at work --------------------------------------------------------------------------------------------
 
@@ -291,164 +212,168 @@ class Notifications(RuleBasedStateMachine):
                 call.ambiguous = True
             self.vendor.under_way = []
 
+    def _attempted(self, letters: Sequence[Letter], turn: Turn) -> bool:
+        self.vendor.answers, self.vendor.lists, self.store.fault = list(turn.answers), list(turn.lists), turn.store
+        before = self.broker.state
+        self.broker.state = turn.broker or before
+        fault = (turn.step, lambda: self._strike(turn.strike)) if turn.step is not None else None
+        done = self._alive(lambda: self._delivered(letters), fault)
+        self.vendor.answers, self.vendor.lists, self.store.fault = [], [], None
+        self.broker.state = before
+        return done
+
     def _swept(self) -> None:
-        with suppress(BrokerUnavailable):
+        with suppress(BrokerUnavailable, StoreUnavailable):
             self.sweeper.run()
 
-    def _replayed(self, ids: Sequence[str] | None, rate: int | None = None) -> None:
-        self.replayed = True
+    def _replayed(self, ids: Sequence[str], rate: int | None = None) -> None:
+        self.replayed |= set(ids)
         self.replayer.replay(Selection(tenant=TENANT, ids=ids), limit=100, rate=rate)
 
+    def _again(self, id: str) -> None:
+        self.replayed.add(id)
+        self.replayer.again(TENANT, id)
+
+    def _canceled(self, id: str) -> None:
+        before, answer = self._row(id), self.store.cancel(TENANT, id)
+        assert answer is not None
+        assert answer.status is (Status.CANCELED if before.status in CLAIMABLE else before.status)
+
     def _wake_ups(self, ids: Sequence[str], older: int = 0) -> list[Letter]:
-        rows = [row for row in (self.store.get(TENANT, id) for id in ids) if row is not None]
+        rows = [self._row(id) for id in ids]
         return [
             Letter(queue=WORK[1], body=b"", message=make.message(row, generation=max(1, row.generation - older)))
             for row in rows
         ]
+
+    def _moving(self) -> int:
+        return sum(self.seen[status] for status in MOVING)
 
     def _some(self, picked: Sequence[int]) -> list[str]:
         return [self.ids[index % len(self.ids)] for index in picked]
 
     # --- rules --------------------------------------------------------------------------------------------------------
 
+    @initialize(draft=DRAFTS, count=st.integers(1, 3), slow_by=st.sampled_from([0, 0, -30, 30]))
+    def begin(self, draft: Draft, count: int, slow_by: int) -> None:
+        self.vendor.slow_by = timedelta(seconds=slow_by)
+        self._accepted(draft, count, None, None)
+
+    @precondition(lambda self: self._moving() < MANY)
     @rule(
+        draft=DRAFTS,
         count=st.integers(1, 3),
         key=st.sampled_from([None, None, "a", "b"]),
-        send_in=st.sampled_from([None, None, 5, 120]),
-        expires_in=st.sampled_from([None, None, 30, 300]),
-        on_ambiguous=st.sampled_from([OnAmbiguous.RESEND, OnAmbiguous.HOLD]),
-        priority=st.sampled_from(Priority),
-        max_attempts=st.integers(1, 3),
-        crash=st.sampled_from(
-            [None, None, None, "intake.after_commit", "intake.after_publish", "intake.before_answer"]
-        ),
+        crash=st.sampled_from([*[None] * 6, "intake.after_commit", "intake.after_publish", "intake.before_answer"]),
     )
-    def accept(
-        self,
-        *,
-        count: int,
-        key: str | None,
-        send_in: int | None,
-        expires_in: int | None,
-        on_ambiguous: OnAmbiguous,
-        priority: Priority,
-        max_attempts: int,
-        crash: str | None,
-    ) -> None:
+    def accept(self, draft: Draft, count: int, key: str | None, crash: str | None) -> None:
+        self._accepted(draft, count, key, crash)
+
+    def _accepted(self, draft: Draft, count: int, key: str | None, crash: str | None) -> None:
         """An idempotency key, if there is one, is the first one's."""
-        now = self.clock()
-        send_at = now + timedelta(seconds=send_in) if send_in is not None else None
-        batch = []
-        for number in range(count):
-            self.made += 1
-            batch.append(
-                make.notification(
-                    now,
-                    id=f"{first_id(now)[:-12]}{self.made:012x}",
-                    idempotency_hash=key if number == 0 else None,
-                    fingerprint=key if number == 0 else None,
-                    send_at=send_at,
-                    next_attempt_at=send_at,
-                    expires_at=now + timedelta(seconds=expires_in + (send_in or 0)) if expires_in is not None else None,
-                    on_ambiguous=on_ambiguous,
-                    priority=priority,
-                    max_attempts=max_attempts,
-                )
-            )
+        first, self.made = self.made + 1, self.made + count
+        batch = [draft.made(self.clock(), first + more, key if more == 0 else None) for more in range(count)]
+        self.what |= {item.id: what(item) for item in batch}
         answered: list[str] = []
 
         def accepted() -> None:
             inserted = self.intake.accept(batch)
             answered.extend((item.existing or item.notification).id for item in inserted)
 
-        self._alive(accepted, (crash, self._die) if crash is not None else None)
+        self._alive(accepted, self._dying(crash))
         if answered and key is not None:
             assert self.keys.setdefault(key, answered[0]) == answered[0], "a key was answered with another notification"
         self.ids = sorted(self._rows())
         assert set(answered) <= set(self.ids), "202, and no row"
 
     @precondition(lambda self: self.ids)
-    @rule(
-        limit=st.integers(1, 4),
-        plan=st.lists(st.sampled_from(["accept", *ERRORS]), max_size=4),
-        step=st.sampled_from([None, None, *STEPS]),
-        stalls=st.booleans(),
-        replaying=st.booleans(),
-        trigger=st.sampled_from(["gives back", "dies too"]),
-        store_fault=st.sampled_from([None, None, "before", "after"]),
-    )
-    def deliver(
-        self,
-        *,
-        limit: int,
-        plan: list[str],
-        step: str | None,
-        stalls: bool,
-        replaying: bool,
-        trigger: str,
-        store_fault: str | None,
-    ) -> None:
+    @rule(limit=st.integers(1, 4), turn=TURNS, trigger=st.sampled_from(["gives back", "dies too"]))
+    def deliver(self, limit: int, turn: Turn, trigger: str) -> None:
         """A batch from the queue, as a trigger does it."""
         consumer = self.broker.broker.consume(WORK)
         received = consumer.receive(limit, timedelta(0))
-        letters = [_letter(item) for item in received]
-        if self._attempted(letters, plan=plan, step=step, stalls=stalls, replaying=replaying, store_fault=store_fault):
+        if self._attempted([_letter(item) for item in received], turn):
             consumer.acknowledge(received)
         elif trigger == "gives back":
             consumer.give_back(received)
 
     @precondition(lambda self: self.ids)
-    @rule(
-        picked=st.lists(st.integers(0, 5), min_size=1, max_size=3),
-        older=st.integers(0, 1),
-        plan=st.lists(st.sampled_from(["accept", *ERRORS]), max_size=3),
-        step=st.sampled_from([None, None, *STEPS]),
-        stalls=st.booleans(),
-    )
-    def deliver_a_copy(self, picked: list[int], older: int, plan: list[str], step: str | None, stalls: bool) -> None:
+    @rule(picked=PICKED, older=st.integers(0, 1), turn=TURNS)
+    def deliver_a_copy(self, picked: list[int], older: int, turn: Turn) -> None:
         """A message that came twice, late, or from an older generation; and one that nobody knows."""
         stranger = Message(id=first_id(START), channel="email", generation=1)
         letters = [*self._wake_ups(self._some(picked), older), Letter(queue=WORK[1], body=b"", message=stranger)]
-        self._attempted(letters, plan=plan, step=step, stalls=stalls)
+        self._attempted(letters, turn)
 
-    def _attempted(
-        self,
-        letters: Sequence[Letter],
-        *,
-        plan: list[str],
-        step: str | None,
-        stalls: bool,
-        replaying: bool = False,
-        store_fault: str | None = None,
-    ) -> bool:
-        self.vendor.plan, self.store.fault = list(plan), store_fault
-        strike = functools.partial(self._stall, replaying) if stalls else self._die
-        done = self._alive(lambda: self._delivered(letters), (step, strike) if step is not None else None)
-        self.vendor.plan, self.store.fault = [], None
-        return done
+    @precondition(lambda self: self._moving())
+    @rule(turn=TURNS, early=st.booleans())
+    def deliver_all_that_move(self, turn: Turn, early: bool) -> None:
+        """Copies of them all, when the next attempt is due or just before: rivals are asked for in one batch."""
+        moving = [row for row in self._rows().values() if row.status in MOVING]
+        due = [row.next_attempt_at for row in moving if row.next_attempt_at is not None]
+        ahead = min((at for at in due if at > self.clock()), default=self.clock())
+        self.clock.now = max(self.clock(), ahead - timedelta(seconds=0.5 if early else 0))
+        self._attempted(self._wake_ups(sorted(row.id for row in moving)), turn)
 
-    @rule(crash=st.sampled_from([None, None, "sweep.after_take", *UNSETTLED[3:], *STEPS[5:7], "sweep.after_publish"]))
-    def sweep(self, crash: str | None) -> None:
-        self._alive(self.sweeper.run, (crash, self._die) if crash is not None else None)
+    @precondition(lambda self: self._moving() < MANY)
+    @rule(draft=DRAFTS, answers=st.lists(st.sampled_from(OPEN), min_size=2, max_size=3))
+    def leave_rivals_open(self, draft: Draft, answers: list[str]) -> None:
+        """The same to one recipient, and nobody knows which of it arrived."""
+        alike = replace(draft, on_ambiguous=OnAmbiguous.RECONCILE, recipient="ada@example.com", send_in=None)
+        self._begun(alike, Turn(answers=answers))
 
-    @precondition(lambda self: self.ids)
+    @precondition(lambda self: self._moving() < MANY)
+    @rule(draft=DRAFTS, broker=st.sampled_from(["down", "deaf"]))
+    def fail_without_the_broker(self, draft: Draft, broker: str) -> None:
+        """Their letters cannot be published, or are not confirmed."""
+        self._begun(replace(draft, send_in=None), Turn(answers=["permanent"], broker=broker))
+
+    def _begun(self, draft: Draft, turn: Turn) -> None:
+        before = set(self.ids)
+        self._accepted(draft, len(turn.answers), None, None)
+        self._attempted(self._wake_ups([id for id in self.ids if id not in before]), turn)
+
     @rule(
-        picked=st.one_of(st.none(), st.lists(st.integers(0, 5), min_size=1, max_size=3)),
+        after=st.sampled_from([0, 6, 70]),
+        crash=st.sampled_from(
+            [*[None] * 5, "sweep.after_take", "settling.after_letters", *SETTLED, "sweep.after_publish"]
+        ),
+    )
+    def sweep(self, after: float, crash: str | None) -> None:
+        self.clock.advance(seconds=after)
+        self._alive(self.sweeper.run, self._dying(crash))
+
+    @precondition(lambda self: any(self.seen[status] for status in REPLAYABLE))
+    @rule(
+        picked=st.one_of(st.none(), PICKED),
         rate=st.sampled_from([None, 1]),
         crash=st.sampled_from([None, None, "replay.after_revive", "replay.after_publish"]),
     )
     def replay(self, picked: list[int] | None, rate: int | None, crash: str | None) -> None:
-        ids = None if picked is None else self._some(picked)
-        self._alive(lambda: self._replayed(ids, rate), (crash, self._die) if crash is not None else None)
+        ids = self.ids if picked is None else self._some(picked)
+        self._alive(lambda: self._replayed(ids, rate), self._dying(crash))
 
-    @precondition(lambda self: self.ids)
-    @rule(picked=st.integers(0, 5))
+    @precondition(lambda self: self._moving())
+    @rule(picked=st.integers(0, 30))
     def cancel(self, picked: int) -> None:
-        (id,) = self._some([picked])
-        before, answer = self.store.get(TENANT, id), self.store.cancel(TENANT, id)
-        assert before is not None
-        assert answer is not None
-        assert answer.status is (Status.CANCELED if before.status in CLAIMABLE else before.status)
+        """Seldom: it ends a story before it has begun."""
+        if picked < len(self.ids):
+            self._canceled(self.ids[picked])
+
+    @precondition(lambda self: self.seen[Status.UNKNOWN])
+    @rule(picked=st.integers(0, 5), sent=st.booleans(), crash=st.sampled_from([None, None, "replay.after_publish"]))
+    def decide(self, picked: int, sent: bool, crash: str | None) -> None:
+        """An operator's word on an unknown one; given once more, it changes nothing."""
+        unknown = sorted(id for id, row in self._rows().items() if row.status is Status.UNKNOWN)
+        id = unknown[picked % len(unknown)]
+        if not sent:
+            self._alive(lambda: self._again(id), self._dying(crash))
+            return
+        for _ in range(2):
+            answer = self.replayer.mark_sent(TENANT, id)
+            assert answer is not None
+            assert answer.status is Status.SENT
+        del self.ended[id]
 
     @rule(by=st.sampled_from([0.5, 2, 6, 35, 70, 130, 700]))
     def wait(self, by: float) -> None:
@@ -457,30 +382,32 @@ class Notifications(RuleBasedStateMachine):
 
     @rule(state=st.sampled_from(["up", "up", "down", "deaf"]))
     def change_the_broker(self, state: str) -> None:
-        self.broker.down, self.broker.deaf = state == "down", state == "deaf"
+        self.broker.state = state
 
     # --- what holds after every step ----------------------------------------------------------------------------------
 
     @invariant()
     def the_promises_hold(self) -> None:
         rows, timelines = self._rows(), self._timelines()
+        rivals = self._rivals(rows)
         for id, row in rows.items():
             timeline, calls = timelines.get(id, []), self.vendor.calls.get(id, [])
-            self._frozen(row, timeline)
-            _called(row, calls)
-            _consistent(row, timeline)
-            assert row.attempt - row.spared <= row.max_attempts
-            if row.status is Status.SENT:
-                accepted = {call.receipt for call in calls if call.generation == row.generation}
-                assert row.provider_message_id in accepted - {None}, "C: sent, and nobody accepted it"
-            if row.status is Status.UNKNOWN:
-                assert row.on_ambiguous is OnAmbiguous.HOLD
-        self.replayed = False
+            same = rivals[self.what[id]]
+            self._ends_are_final(row, timeline)
+            promises.timeline_tells_the_row(row, timeline)
+            promises.sent_only_once(row, calls, has_rivals=any(call.id != id for call in same))
+            promises.sent_only_after_it_was_accepted(row, timeline, calls, same)
+            promises.open_only_where_nobody_sends_again(row)
+        for key, same in rivals.items():
+            promises.as_many_copies_as_are_sent({id: row for id, row in rows.items() if self.what[id] == key}, same)
+        assert not self.vendor.complaints, self.vendor.complaints
+        self.replayed = set()
+        self.seen = Counter(row.status for row in rows.values())
 
-    def _frozen(self, row: Notification, timeline: list[Event]) -> None:
+    def _ends_are_final(self, row: Notification, timeline: list[Event]) -> None:
         before = self.generations.get(row.id, 1)
         assert before <= row.generation, "a generation came back"
-        assert row.generation == before or self.replayed, "D: a new generation without a replay"
+        assert row.generation == before or row.id in self.replayed, "D: a new generation without a replay"
         self.generations[row.id] = row.generation
         if row.id in self.ended and self.ended[row.id][0].generation == row.generation:
             assert (row, timeline) == self.ended[row.id], "D: it moved after its end"
@@ -492,19 +419,19 @@ class Notifications(RuleBasedStateMachine):
     def teardown(self) -> None:
         if sys.exc_info()[0] is not None:
             return  # a step has failed, and that is the story
-        self.broker.down = self.broker.deaf = False
+        self.broker.state = "up"
         self._quiet()
         self._every_failed_row_has_its_letter()
-        failed = {id: row.generation for id, row in self._rows().items() if row.status is Status.FAILED}
-        self._replayed(sorted(failed))
-        self._replayed(sorted(failed))
+        dead = {id: row for id, row in self._rows().items() if row.status in REPLAYABLE}
+        for id, row in dead.items():
+            if row.status is Status.UNKNOWN:
+                self._again(id)
+        self._replayed(sorted(dead))
+        self._replayed(sorted(dead))
         self._quiet()
-        for id, generation in failed.items():
-            row, calls = self._rows()[id], self.vendor.calls.get(id, [])
-            over = row.expires_at is not None and row.status is Status.EXPIRED
-            assert row.generation == generation + 1, "G: a dead letter was not replayed once"
-            assert over or row.status is Status.SENT, "G: replayed, and not sent"
-            assert sum(call.generation == row.generation for call in calls) == (0 if over else 1), "G: sent twice"
+        rows = self._rows()
+        for id, row in dead.items():
+            promises.replayed_once(rows[id], row.generation, self.vendor.calls.get(id, []))
 
     def _quiet(self) -> None:
         """Sweep and deliver, with a provider that accepts, until every row has ended."""
@@ -532,10 +459,22 @@ class Notifications(RuleBasedStateMachine):
         failed = {(id, row.generation) for id, row in self._rows().items() if row.status is Status.FAILED}
         assert failed <= letters, "A: failed, and no dead letter"
 
-    # --- the database -------------------------------------------------------------------------------------------------
+    # --- the books ----------------------------------------------------------------------------------------------------
+
+    def _row(self, id: str) -> Notification:
+        row = self.store.get(TENANT, id)
+        assert row is not None
+        return row
 
     def _rows(self) -> dict[str, Notification]:
         return {row.id: row for row in self.store.find(Selection(tenant=TENANT), 1000)}
+
+    def _rivals(self, ids: Iterable[str]) -> Mapping[tuple[str, str], Sequence[Call]]:
+        """The calls, by what was sent to whom."""
+        rivals: dict[tuple[str, str], list[Call]] = {self.what[id]: [] for id in ids}
+        for call in self.vendor.books():
+            rivals[self.what[call.id]].append(call)
+        return rivals
 
     def _timelines(self) -> dict[str, list[Event]]:
         columns = [events.c[name] for name in Event.__dataclass_fields__]
@@ -550,41 +489,6 @@ class Notifications(RuleBasedStateMachine):
 
 def _letter(item: Received) -> Letter:
     return Letter(queue=item.queue, body=item.body, message=parse(item.body, item.headers, "email"))
-
-
-def _called(row: Notification, calls: Sequence[Call]) -> None:
-    """B: each generation is sent once, and once more for each ambiguity; under `hold` for none."""
-    for _, group in groupby(calls, key=lambda call: call.generation):
-        made = list(group)
-        arrivals = sum(call.arrived or call.ambiguous for call in made)
-        ambiguities = sum(call.ambiguous for call in made)
-        assert arrivals <= 1 + ambiguities, "B: sent twice"
-        for call in made[:-1]:
-            assert call.ambiguous or not call.arrived, "B: sent again after it was accepted"
-            if row.on_ambiguous is OnAmbiguous.HOLD:
-                assert not call.ambiguous, "hold: sent again after an ambiguity"
-    assert [call.generation for call in calls] == sorted(call.generation for call in calls)
-
-
-def _consistent(row: Notification, timeline: Sequence[Event]) -> None:
-    """The timeline tells the row's way, and ends where the row is."""
-    generation, attempt, ended = 1, 0, False
-    for event in timeline:
-        if event.status is Status.PENDING:
-            assert ended, "replayed before its end"
-            assert event.generation == generation + 1
-            generation, attempt, ended = event.generation, 0, False
-            continue
-        assert not ended, "an event after the end"
-        assert event.generation == generation
-        claimed = event.started_at is not None
-        assert event.attempt == attempt + claimed, "an attempt without an event, or with two"
-        attempt, ended = event.attempt, event.status is not Status.RETRYING
-    assert row.generation == generation
-    assert row.attempt == attempt + (row.status is Status.SENDING)
-    assert ended == (row.status not in MOVING)
-    if row.status is not Status.SENDING:
-        assert row.status is (timeline[-1].status if timeline else Status.PENDING)
 
 
 @pytest.fixture(params=["sqlite", "mariadb"])

@@ -31,3 +31,5 @@ def configure(service: str, settings: LogSettings) -> None:
     root.propagate = False
     # It tells of each failed connection in six lines that are no JSON; ours is one, and says what follows.
     logging.getLogger("pika").setLevel(logging.CRITICAL)
+    # Nor does the pool's, of a connection that was lost: whoever asked it gets the error.
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)

@@ -6,7 +6,7 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from pydantic import Field
-from sqlalchemy import make_url, text
+from sqlalchemy import Connection, make_url, text
 
 from tidings.adapters.database import Database, DatabaseSettings
 from tidings.errors import ConfigurationError
@@ -34,12 +34,20 @@ def migrate(database: DatabaseSettings, migrations: Path, revision: str = "head"
     try:
         with opened.engine.connect() as connection:
             if connection.dialect.name != "sqlite":  # which has one writer anyway
-                connection.execute(text("SELECT GET_LOCK('tidings_migrations', 120)"))
+                _alone(connection)
             config.attributes["connection"] = connection
             command.upgrade(config, revision)
             connection.commit()
     finally:
         opened.close()
+
+
+def _alone(connection: Connection) -> None:
+    """Wait for another's migration. In short questions, because a connection that is silent for long is given up."""
+    for _ in range(60):
+        if connection.scalar(text("SELECT GET_LOCK('tidings_migrations', 2)")) == 1:
+            return
+    raise ConfigurationError("another migration has been running for two minutes: wait for its end, and try again")
 
 
 def main() -> int:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from tidings.errors import AccountError, AmbiguousError, DeliveryError, StoreUnavailable
-from tidings.notification import Notification, Status
+from tidings.notification import Event, Notification, Status
 from tidings.ports import Outbound, Provider, Receipt, Reconciler, Selection, Store
 
 RIVALS = 1000
@@ -18,15 +18,15 @@ def earlier(notification: Notification, outbound: Outbound, provider: Provider, 
     """The receipt of an earlier attempt that was ambiguous and did arrive; None if it is to be sent.
 
     Asks the provider for what it has accepted since the first such attempt. A message that is another notification's
-    by its row is not ours. Where others of the tenant, to the same recipient and with the same content, are as open as
-    this one, and fewer messages arrived than could be theirs and ours, nobody can tell whose they are: it stays
-    ambiguous, and when the attempts are used up an operator decides. What he then replays is sent.
+    by its row is not ours. While others of the tenant, to the same recipient and with the same content, may have sent
+    one of which their row tells nothing, nobody can say whose it is: it stays ambiguous, and when the attempts are used
+    up an operator decides. What he then replays is sent.
     Raise AmbiguousError if nobody can tell or the provider does not answer, AccountError if it refuses us.
     """
     if notification.attempt == notification.generation == 1:
         return None
     try:
-        open_ends = [event for event in store.events(notification.id) if event.error_class == AmbiguousError.kind]
+        open_ends = _open_ends(notification, store)
         if not open_ends:
             return None
         if not isinstance(provider, Reconciler):
@@ -35,7 +35,7 @@ def earlier(notification: Notification, outbound: Outbound, provider: Provider, 
         arrived = provider.accepted(outbound, since)
         if not arrived:
             return None
-        ours, rivals = _disputed(notification, arrived, since, store)
+        unclaimed, rivals = _disputed(notification, arrived, since, store)
     except AccountError:
         raise
     except (DeliveryError, StoreUnavailable) as error:
@@ -44,28 +44,37 @@ def earlier(notification: Notification, outbound: Outbound, provider: Provider, 
             f"not sent again, because nobody could say whether it had arrived: {error}",
             retry_after=error.retry_after if isinstance(error, DeliveryError) else None,
         ) from None
-    if len(ours) > len(rivals):  # enough for all: each takes its own, also where they ask at one time
-        return ours[sorted([notification.id, *rivals]).index(notification.id)]
-    if ours and open_ends[-1].generation == notification.generation:
+    if unclaimed and not rivals:
+        return unclaimed[0]
+    if unclaimed and open_ends[-1].generation == notification.generation:
         raise AmbiguousError("reconcile", "it may be one that arrived, or another notification with the same text")
     return None
 
 
+def _open_ends(notification: Notification, store: Store) -> Sequence[Event]:
+    """Its attempts of which nobody knows whether they arrived, in every generation."""
+    return [event for event in store.events(notification.id) if event.error_class == AmbiguousError.kind]
+
+
 def _disputed(
     notification: Notification, arrived: Sequence[Receipt], since: datetime, store: Store
-) -> tuple[Sequence[Receipt], Sequence[str]]:
-    """Those that arrived and are in no other row, and the ids of the other rows that may lay claim to them.
+) -> tuple[Sequence[Receipt], bool]:
+    """Those that arrived and are in no other row; and whether another row may lay claim to one of them.
 
-    The rows are read after the provider was asked: whatever it listed is by now in its row, or its row is open.
+    The rows are read after the provider was asked: whatever it listed is by now in its row, or its row is being sent,
+    or its timeline has an open end. What a row was sent as at last says nothing of its earlier ones.
     """
     selection = Selection(tenant=notification.tenant, channel=notification.channel, recipient=notification.recipient)
     others = [row for row in store.find(selection, RIVALS) if row.id != notification.id]
     taken = {row.provider_message_id for row in others}
-    open_rows = [row for row in others if row.provider_message_id is None and _is_open(row, since)]
-    full = [store.get(row.tenant, row.id) for row in open_rows]
-    rivals = [row.id for row in full if row is not None and row.content == notification.content]
-    return [receipt for receipt in arrived if receipt.provider_message_id not in taken], rivals
+    unclaimed = [receipt for receipt in arrived if receipt.provider_message_id not in taken]
+    lately = [row for row in others if row.status is Status.SENDING or row.updated_at >= since] if unclaimed else []
+    return unclaimed, any(_rivals(row, notification, store) for row in lately)
 
 
-def _is_open(row: Notification, since: datetime) -> bool:
-    return row.status is Status.SENDING or (row.error_class == AmbiguousError.kind and row.updated_at >= since)
+def _rivals(row: Notification, notification: Notification, store: Store) -> bool:
+    """Whether it may have sent the same text, and its row does not say which message that was."""
+    full = store.get(row.tenant, row.id)
+    if full is None or full.content != notification.content:
+        return False
+    return full.status is Status.SENDING or bool(_open_ends(full, store))

@@ -1,18 +1,16 @@
-"""Replay dead letters; sweep what is due or stuck. Both work from the database, which is the truth."""
+"""Replay dead letters: from the database, which is the truth."""
 
 import logging
-import time
-from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from tidings import failpoints, topology
 from tidings.envelope import Message, parse
-from tidings.errors import LEASE_EXPIRED, AmbiguousError, BrokerUnavailable, StoreUnavailable, Unreadable
-from tidings.notification import REPLAYABLE, Notification, Priority, Status
+from tidings.errors import AmbiguousError, BrokerUnavailable, StoreUnavailable, Unreadable
+from tidings.notification import REPLAYABLE, Notification, Status
 from tidings.ports import Broker, Outgoing, Received, Selection, Store
-from tidings.settling import Settling, dead_letter, to_work
+from tidings.settling import to_work
 
 log = logging.getLogger(__name__)
 
@@ -21,10 +19,6 @@ PAGE = 500
 
 DRAIN_WAIT = timedelta(seconds=0.5)
 """How long a drain waits for the next letter before it takes the queue for empty."""
-
-
-OUT_OF_ORDER = timedelta(seconds=10)
-"""How far messages of one queue may pass each other: by a slow confirm, or at a trigger that keeps some back."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,96 +148,3 @@ def _republished(item: Received, channel: str) -> Outgoing:
 def _replayable(selection: Selection) -> Sequence[Status]:
     wanted = REPLAYABLE if selection.statuses is None else REPLAYABLE & set(selection.statuses)
     return sorted(wanted)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Swept:
-    """What a sweep found and did."""
-
-    published: int = 0  # never queued, due, retry overdue, or its message lost
-    waiting: int = 0  # overdue, but their queue has not come to them yet: left alone for a while
-    abandoned: int = 0  # their worker's lease ran out
-    lettered: int = 0  # failed, and their dead letter was owed
-    expired: int = 0
-
-    def __add__(self, other: "Swept") -> "Swept":
-        return Swept(**{name: count + other.counts[name] for name, count in self.counts.items()})
-
-    @property
-    def counts(self) -> dict[str, int]:
-        return asdict(self)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sweep:
-    """Find every row that should have moved and has not, and move it. Several may run at once."""
-
-    store: Store
-    broker: Broker
-    settling: Settling
-    lease: timedelta = timedelta(seconds=30)  # for the sweep's own settling of what it found abandoned
-
-    def run(self, *, at_most: timedelta = timedelta(seconds=20)) -> Swept:
-        """Page by page until nothing is left or the time is up. Raise StoreUnavailable or BrokerUnavailable."""
-        deadline = time.monotonic() + at_most.total_seconds()
-        total, more = Swept(), True
-        while more and time.monotonic() < deadline:
-            swept, more = self._page()
-            total += swept
-        if total != Swept():
-            log.info("swept", extra=total.counts)
-        return total
-
-    def _page(self) -> tuple[Swept, bool]:
-        overdue = self.store.overdue(PAGE, self.lease)
-        failpoints.step("sweep.after_take")
-        if overdue.abandoned is not None:
-            # Its worker died or stalls; whether the provider was asked is not known.
-            lost = AmbiguousError(LEASE_EXPIRED, "the worker that had it did not settle it in time")
-            settlements = [self.settling.decide(notification, lost) for notification in overdue.abandoned.acquired]
-            self.settling.commit(overdue.abandoned, settlements)
-        if overdue.unlettered:
-            owed = [dead_letter(item, item.error_class, item.error_code) for item in overdue.unlettered]
-            self.broker.publish(owed)
-            self.store.mark_lettered([notification.id for notification in overdue.unlettered])
-        lost_messages = self._lost(overdue.wake)
-        self.broker.publish([to_work(notification) for notification in lost_messages])
-        failpoints.step("sweep.after_publish")
-        self.store.mark_queued([notification.id for notification in overdue.wake])
-        return Swept(
-            published=len(lost_messages),
-            waiting=len(overdue.wake) - len(lost_messages),
-            abandoned=len(overdue.abandoned.acquired) if overdue.abandoned is not None else 0,
-            lettered=len(overdue.unlettered),
-            expired=overdue.expired,
-        ), overdue.more
-
-    def _lost(self, wake: Sequence[Notification]) -> list[Notification]:
-        """Those whose message is gone, or was never queued; not those whose message may be waiting in its queue.
-
-        Publishing those again would not double a notification, but it would double a backlog of a million.
-        """
-        lost, waiting = [], defaultdict(list)
-        for item in wake:
-            if (at := _in_its_queue_since(item)) is None:
-                lost.append(item)
-            else:
-                waiting[item.channel, item.priority].append((at, item))
-        for (channel, priority), queued in waiting.items():
-            frontier = self._frontier(channel, priority, min(at for at, _ in queued))
-            lost += [item for at, item in queued if frontier is None or at + OUT_OF_ORDER < frontier]
-        return lost
-
-    def _frontier(self, channel: str, priority: Priority, oldest: datetime) -> datetime | None:
-        """What was queued before this has had its turn, if it was still there; None: the queue is empty."""
-        if self.broker.depth(topology.work_queue(channel, priority)) == 0:
-            return None
-        return self.store.frontier(channel, priority, oldest) or oldest
-
-
-def _in_its_queue_since(notification: Notification) -> datetime | None:
-    """None: it was never queued. A retry comes to its queue when it is due."""
-    if notification.status is not Status.RETRYING:
-        return notification.queued_at
-    times = (notification.next_attempt_at, notification.queued_at)
-    return max((at for at in times if at is not None), default=notification.updated_at)

@@ -24,6 +24,8 @@ from tidings.web import Problem
 
 MAX_ITEMS = 1000
 LONGEST_WAIT = timedelta(days=366)  # how far ahead send_at and expires_at may lie
+WRONG_CLOCK = timedelta(hours=12)
+"""How far this process's clock may be off and refuse nobody: what has expired, the database's decides."""
 MAX_METADATA_BYTES = 60_000  # as JSON; MySQL's TEXT holds 65,535
 MAX_ERRORS = 1000  # entries of one problem: an answer is not to be larger than what caused it
 MAX_ERRORS_TOGETHER = 10 * MAX_ITEMS  # entries of an array's problems
@@ -171,7 +173,7 @@ def check_times(submission: Submission, now: datetime, *, index: int | None = No
     send_at, expires_at = submission.send_at, submission.expires_at
     if expires_at is not None and send_at is not None and expires_at <= send_at:
         wrong.append(entry(("expires_at",), "must be after send_at", index))
-    elif expires_at is not None and expires_at <= now:
+    elif expires_at is not None and expires_at <= now - WRONG_CLOCK:
         wrong.append(entry(("expires_at",), "lies in the past", index))
     for name in ("send_at", "expires_at"):
         at = getattr(submission, name)

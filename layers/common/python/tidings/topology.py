@@ -103,11 +103,16 @@ class Queue:
     arguments: dict[str, Any] = field(default_factory=dict)
 
 
-_AT_LEAST_ONCE = {
-    # Plain dead-lettering publishes without confirms and can lose the message; this pair does not.
+_KEPT = {
     "x-queue-type": "quorum",
-    "x-dead-letter-strategy": "at-least-once",
+    # Where an operator's policy limits its length, the newest is refused, and stays with its publisher. By default the
+    # oldest would be dropped.
     "x-overflow": "reject-publish",
+}
+_AT_LEAST_ONCE = {
+    # Plain dead-lettering publishes without confirms and can lose the message; this, with that overflow, does not.
+    **_KEPT,
+    "x-dead-letter-strategy": "at-least-once",
 }
 
 
@@ -120,10 +125,9 @@ def exchanges() -> Iterator[Exchange]:
 
 
 def queues() -> Iterator[Queue]:
-    quorum = {"x-queue-type": "quorum"}
-    yield Queue(name=PARKING, exchange=EXCHANGE, routing_key="parking", arguments=quorum)
+    yield Queue(name=PARKING, exchange=EXCHANGE, routing_key="parking", arguments=_KEPT)
     for channel in CHANNELS:
-        yield Queue(name=dead_queue(channel), exchange=EXCHANGE, routing_key=f"{channel}.dead", arguments=quorum)
+        yield Queue(name=dead_queue(channel), exchange=EXCHANGE, routing_key=f"{channel}.dead", arguments=_KEPT)
         for priority in Priority:
             key = routing_key(channel, priority)
             yield Queue(

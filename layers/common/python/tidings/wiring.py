@@ -15,10 +15,11 @@ from tidings.errors import ConfigurationError
 from tidings.intake import Intake
 from tidings.keys import Keyring, KeySettings
 from tidings.ports import Broker, Provider, Store
-from tidings.replay import Replay, Sweep
+from tidings.replay import Replay
 from tidings.retry import RetrySchedule
 from tidings.settings import Settings, load
 from tidings.settling import Settling
+from tidings.sweep import Sweep
 
 
 class DeliverySettings(Settings):

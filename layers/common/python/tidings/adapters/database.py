@@ -27,8 +27,14 @@ _LOST = {
     2013,
     2014,
     2055,
+    4031,
 }  # the connection is gone; the transaction too, unless COMMIT had arrived
 _ATTEMPTS = 5
+_SOON = 3.0  # seconds: a cut, and no time-out, even on a busy machine
+_SILENT, _RECYCLED = 20, 15
+"""Seconds. The server ends, and rolls back, a connection that has been silent for so long: where the network ate our
+end of it, nothing else would free its locks for hours. A connection is replaced before it can be as old as that, so
+none in use is ended. Between two statements of a transaction we are silent for milliseconds."""
 _READ_ONLY = {"tidings_read_only": True}
 
 
@@ -83,13 +89,13 @@ class Database:
             pool_size=settings.database_pool,
             max_overflow=0,
             pool_timeout=settings.database_timeout,
-            pool_recycle=3600,
+            pool_recycle=_RECYCLED,
             connect_args={
                 "charset": "utf8mb4",
                 "connect_timeout": settings.database_timeout,
                 "read_timeout": settings.database_timeout,
                 "write_timeout": settings.database_timeout,
-                "init_command": "SET time_zone = '+00:00'",
+                "init_command": f"SET time_zone = '+00:00', wait_timeout = {_SILENT}",
             },
         )
 
@@ -138,12 +144,14 @@ def reading(work: Callable[Concatenate[Any, Connection, P], T]) -> Callable[Conc
 
 
 def _run(engine: Engine, work: Callable[[Connection], T]) -> T:
+    begun = time.monotonic()
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             with engine.begin() as connection:
                 return work(connection)
         except DBAPIError as error:
-            if attempt == _ATTEMPTS or not _may_retry(error, attempt):
+            was_quick = time.monotonic() - begun < _SOON
+            if attempt == _ATTEMPTS or not _may_retry(error, attempt, was_quick):
                 raise _translated(error) from error
             time.sleep(random.uniform(0, 0.02 * 2**attempt))  # noqa: S311
         except PoolTimeout as error:
@@ -156,10 +164,12 @@ def _code(error: DBAPIError) -> int | None:
     return arguments[0] if arguments and isinstance(arguments[0], int) else None
 
 
-def _may_retry(error: DBAPIError, attempt: int) -> bool:
+def _may_retry(error: DBAPIError, attempt: int, was_quick: bool) -> bool:
     code = _code(error)
-    # A lost connection gets one new one; a database that is gone is for the caller to wait for.
-    return code in _DEADLOCKS or (code in _LOST - {2003} and attempt == 1)
+    # A lost connection gets one new one, and more where they are lost at once: a claim that is given up after its
+    # COMMIT keeps its rows for a lease, and then nobody knows that none was sent. A database that is gone is for the
+    # caller to wait for.
+    return code in _DEADLOCKS or (code in _LOST - {2003} and (attempt == 1 or was_quick))
 
 
 def _translated(error: DBAPIError) -> Exception:

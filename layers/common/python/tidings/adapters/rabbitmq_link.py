@@ -21,6 +21,10 @@ class Unroutable(BrokerUnavailable):
     """No queue took a mandatory message, or its exchange is gone."""
 
 
+class Blocked(BrokerUnavailable):
+    """An alarm: the broker reads nothing that is published until it is over."""
+
+
 class _Wave:
     """Messages that are confirmed together."""
 
@@ -48,6 +52,7 @@ class PublishingLink:
         self._channel: Any = None
         self._opened: Future[None] = Future()
         self._ended: BaseException | None = None
+        self._retired = False
         self._connection = pika.SelectConnection(
             parameters,
             on_open_callback=self._on_open,
@@ -64,7 +69,7 @@ class PublishingLink:
 
     @property
     def is_open(self) -> bool:
-        return self._ended is None
+        return self._ended is None and not self._retired
 
     def publish(self, wave: Sequence[Outgoing]) -> None:
         waiting = _Wave(len(wave))
@@ -106,12 +111,17 @@ class PublishingLink:
             self._connection.ioloop.stop()
 
     def _on_open(self, connection: Any) -> None:
+        connection.add_on_connection_blocked_callback(self._on_blocked)
         connection.channel(on_open_callback=self._on_channel)
 
     def _on_closed(self, _connection: Any, error: Any) -> None:
         self._end(error if isinstance(error, BaseException) else BrokerUnavailable(str(error)))
         # One turn later: the socket is closed by a callback that is queued before this one.
         self._connection.ioloop.call_later(0, self._connection.ioloop.stop)
+
+    def _on_blocked(self, _connection: Any, frame: Any) -> None:
+        self._end(Blocked(f"the broker takes nothing now: {frame.method.reason}"))
+        self._stop()
 
     def _on_channel(self, channel: Any) -> None:
         self._channel = channel
@@ -155,7 +165,11 @@ class PublishingLink:
             if accepted:
                 wave.confirmed()
             else:
+                # 3.10 goes on refusing on this channel when the queue has room again: the next wave gets a new one.
+                self._retired = True
                 wave.failed(BrokerUnavailable("the broker refused a message: a queue is full or has no leader"))
+        if self._retired and not self._waiting:
+            self._stop()
 
     def _on_return(self, _channel: Any, method: Any, properties: Any, _body: bytes) -> None:
         for wave, message_id in self._waiting.values():
@@ -169,7 +183,7 @@ class PublishingLink:
             self._opened.set_exception(unavailable(error))
         waiting, self._waiting = self._waiting, OrderedDict()
         for wave, _ in waiting.values():
-            wave.failed(error if isinstance(error, Unroutable) else unavailable(error))
+            wave.failed(unavailable(error))
 
 
 def _properties(item: Outgoing) -> pika.BasicProperties:

@@ -50,7 +50,8 @@ class SqlStore(Reads):
         return self._write(upkeep_sql.overdue, limit, lease, uuid.uuid4().hex)
 
     def mark_lettered(self, ids: Sequence[str]) -> None:
-        self._write(upkeep_sql.mark_lettered, ids)
+        if ids:
+            self._write(upkeep_sql.mark_lettered, ids)
 
     def revive(self, selection: Selection, limit: int, due_in: timedelta) -> Sequence[Notification]:
         return self._write(upkeep_sql.revive, selection, limit, due_in)

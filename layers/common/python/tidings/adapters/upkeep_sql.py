@@ -43,13 +43,16 @@ def overdue(connection: Connection, now: datetime, limit: int, lease: timedelta,
         _set(connection, seen, wake_at=now)
     if abandoned:
         _set(connection, abandoned, token=token, lease_until=now + lease, wake_at=now + lease)
+    # Were the publishing to fail now, the next sweep but one would find them again, after what others wait for.
+    unlettered = [row for row in rows if row.status is Status.FAILED]
     if wake:
-        # Were the publishing to fail now, the next sweep but one would find them again.
         _set(connection, wake, wake_at=not_after_expiry(now))
+    if unlettered:
+        _set(connection, unlettered, wake_at=now)
     return Overdue(
         wake=wake,
         abandoned=Claims(token=token, at=now, acquired=abandoned) if abandoned else None,
-        unlettered=[row for row in rows if row.status is Status.FAILED],
+        unlettered=unlettered,
         expired=len(expired),
         more=len(found) == limit,
     )

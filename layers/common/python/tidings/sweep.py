@@ -1,0 +1,150 @@
+"""Sweep what is due or stuck: from the database, which is the truth."""
+
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+
+from tidings import failpoints, topology
+from tidings.errors import LEASE_EXPIRED, AmbiguousError, BrokerUnavailable
+from tidings.notification import Notification, Priority, Status
+from tidings.ports import Broker, Claims, Outgoing, Store
+from tidings.settling import Settling, dead_letter, to_work
+
+log = logging.getLogger(__name__)
+
+PAGE = 500
+"""Rows a transaction: enough to be fast, few enough that nobody waits for its locks."""
+
+OUT_OF_ORDER = timedelta(seconds=10)
+"""How far messages of one queue may pass each other: by a slow confirm, or at a trigger that keeps some back."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Swept:
+    """What a sweep found and did."""
+
+    published: int = 0  # never queued, due, retry overdue, or its message lost
+    waiting: int = 0  # overdue, but their queue has not come to them yet: left alone for a while
+    abandoned: int = 0  # their worker's lease ran out
+    lettered: int = 0  # failed, and their dead letter was owed
+    expired: int = 0
+    refused: int = 0  # the broker did not take what was to be published: the next sweep but one tries again
+
+    def __add__(self, other: "Swept") -> "Swept":
+        return Swept(**{name: count + other.counts[name] for name, count in self.counts.items()})
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """Find every row that should have moved and has not, and move it. Several may run at once."""
+
+    store: Store
+    broker: Broker
+    settling: Settling
+    lease: timedelta = timedelta(seconds=30)  # for the sweep's own settling of what it found abandoned
+
+    def run(self, *, at_most: timedelta = timedelta(seconds=20)) -> Swept:
+        """Page by page until nothing is left, the broker takes nothing, or the time is up. Raise StoreUnavailable."""
+        deadline = time.monotonic() + at_most.total_seconds()
+        total, more = Swept(), True
+        while more and time.monotonic() < deadline:
+            swept, more = self._page()
+            total += swept
+            more = more and (not swept.refused or swept.published + swept.lettered > 0)
+        if total != Swept():
+            log.info("swept", extra=total.counts)
+        return total
+
+    def _page(self) -> tuple[Swept, bool]:
+        overdue = self.store.overdue(PAGE, self.lease)
+        failpoints.step("sweep.after_take")
+        if overdue.abandoned is not None:
+            self._give_up(overdue.abandoned)
+        lettered = self._published(overdue.unlettered, _owed)
+        self.store.mark_lettered([item.id for item in lettered])
+        lost, waiting = self._told_apart(overdue.wake)
+        published = self._published(lost, to_work)
+        failpoints.step("sweep.after_publish")
+        self.store.mark_queued([item.id for item in (*published, *waiting)])
+        return Swept(
+            published=len(published),
+            waiting=len(waiting),
+            abandoned=len(overdue.abandoned.acquired) if overdue.abandoned is not None else 0,
+            lettered=len(lettered),
+            expired=overdue.expired,
+            refused=len(overdue.unlettered) - len(lettered) + len(overdue.wake) - len(waiting) - len(published),
+        ), overdue.more
+
+    def _give_up(self, abandoned: Claims) -> None:
+        """Their worker died or stalls; whether the provider was asked is not known."""
+        lost = AmbiguousError(LEASE_EXPIRED, "the worker that had it did not settle it in time")
+        settlements = [self.settling.decide(notification, lost) for notification in abandoned.acquired]
+        try:
+            self.settling.commit(abandoned, settlements)
+        except BrokerUnavailable:
+            return  # they are settled; what could not be published is found by a later sweep
+
+    def _published(
+        self, items: Sequence[Notification], outgoing: Callable[[Notification], Outgoing]
+    ) -> list[Notification]:
+        """Those that the broker took. Each queue is a wave of its own: one that refuses holds up no other."""
+        waves = defaultdict(list)
+        for item in items:
+            made = outgoing(item)
+            waves[made.to].append((item, made))
+        taken: list[Notification] = []
+        for wave in waves.values():
+            try:
+                self.broker.publish([made for _, made in wave])
+            except BrokerUnavailable as error:
+                log.error("broker_unavailable", extra={"error": str(error), "messages": len(wave)})
+                continue
+            taken += [item for item, _ in wave]
+        return taken
+
+    def _told_apart(self, wake: Sequence[Notification]) -> tuple[list[Notification], list[Notification]]:
+        """Those whose message is gone or was never queued, and those whose message may be waiting in its queue.
+
+        Publishing these again would not double a notification, but it would double a backlog of a million.
+        """
+        lost: list[Notification] = []
+        waiting: list[Notification] = []
+        queued = defaultdict(list)
+        for item in wake:
+            if (at := _in_its_queue_since(item)) is None:
+                lost.append(item)
+            else:
+                queued[item.channel, item.priority].append((at, item))
+        for (channel, priority), queue in queued.items():
+            frontier = self._frontier(channel, priority, min(at for at, _ in queue))
+            for at, item in queue:
+                (lost if frontier is None or at + OUT_OF_ORDER < frontier else waiting).append(item)
+        return lost, waiting
+
+    def _frontier(self, channel: str, priority: Priority, oldest: datetime) -> datetime | None:
+        """What was queued before this has had its turn, if it was still there; None: nothing waits in that queue."""
+        try:
+            if self.broker.depth(topology.work_queue(channel, priority)) == 0:
+                return None
+        except BrokerUnavailable:
+            return oldest  # nobody knows, and nothing could be published
+        return self.store.frontier(channel, priority, oldest) or oldest
+
+
+def _owed(failed: Notification) -> Outgoing:
+    return dead_letter(failed, failed.error_class, failed.error_code)
+
+
+def _in_its_queue_since(notification: Notification) -> datetime | None:
+    """None: it was never queued. A retry comes to its queue when it is due."""
+    if notification.status is not Status.RETRYING:
+        return notification.queued_at
+    times = (notification.next_attempt_at, notification.queued_at)
+    return max((at for at in times if at is not None), default=notification.updated_at)

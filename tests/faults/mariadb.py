@@ -1,0 +1,245 @@
+"""MariaDB killed, hung, locked, full, read-only and overrun."""
+
+import contextlib
+import json
+import random
+import resource
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import pymysql
+
+from local.services.database import connection
+from local.stack import direct
+from tests.faults.fault import Fault, Scene, let_go
+from tests.faults.world import wait
+
+DEADLOCK = 1213
+
+Told = Callable[[str], list[tuple[Any, ...]]]
+"""A statement in, rows out."""
+
+
+def killed(scene: Scene) -> None:
+    let_go(scene)
+    scene.world.mariadb.kill()
+    time.sleep(3)
+    scene.world.mariadb.start()
+
+
+def hung(scene: Scene) -> None:
+    let_go(scene)
+    scene.world.mariadb.pause()
+    try:
+        time.sleep(8)
+    finally:
+        scene.world.mariadb.resume()
+
+
+def deadlocks(scene: Scene) -> None:
+    """Other sessions lock rows of the load against the order in which Tidings does."""
+    before, over = _deadlocks(scene), threading.Event()
+    ours: list[int] = []  # one for each that we lost
+    scene.world.mariadb.create_database("heavy")
+    scene.world.query("CREATE TABLE heavy.ballast (id INT AUTO_INCREMENT PRIMARY KEY)")
+    threads = [threading.Thread(target=_lock_backwards, args=(scene, over, ours, seed)) for seed in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        let_go(scene)
+        wait("deadlocks that Tidings lost", lambda: _deadlocks(scene) - before - len(ours) > 10)
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+        scene.world.mariadb.drop_database("heavy")
+    scene.notes.append(f"{_deadlocks(scene) - before - len(ours)} deadlocks that Tidings lost")
+
+
+def _lock_backwards(scene: Scene, over: threading.Event, ours: list[int], seed: int) -> None:
+    choice = random.Random(seed)
+    with connection(scene.world.database_url) as session, session.cursor() as cursor:
+        while not over.is_set():
+            cursor.execute(
+                "SELECT id FROM notifications WHERE status IN ('pending', 'sending', 'retrying') ORDER BY id DESC"
+            )
+            ids = [id for (id,) in cursor.fetchall()]
+            session.begin()
+            try:
+                # The server ends the transaction that has done less.
+                cursor.execute("INSERT INTO heavy.ballast SELECT NULL FROM seq_1_to_300")
+                for id in sorted(choice.sample(ids, min(8, len(ids))), reverse=True):
+                    cursor.execute("UPDATE notifications SET updated_at = updated_at WHERE id = %s", (id,))
+                    over.wait(0.002)
+            except pymysql.err.OperationalError as error:
+                if error.args[0] != DEADLOCK:
+                    raise
+                ours.append(seed)
+            session.rollback()
+
+
+def _deadlocks(scene: Scene) -> int:
+    return int(scene.world.query("SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'")[0][1])
+
+
+def rows_locked(scene: Scene) -> None:
+    """All of them and the gap after the last, for longer than any lock is waited for."""
+    with _administrator(scene) as told:
+        waited = told("SELECT @@GLOBAL.innodb_lock_wait_timeout")[0][0]
+        told("SET GLOBAL innodb_lock_wait_timeout = 1")
+        _new_sessions(told)
+        let_go(scene)
+        try:
+            wait("all locks", lambda: told("BEGIN") or told("SELECT id FROM notifications FOR UPDATE"))
+            _answers_503(scene)
+            time.sleep(2)
+        finally:
+            told("ROLLBACK")
+            told(f"SET GLOBAL innodb_lock_wait_timeout = {waited}")
+            _new_sessions(told)
+
+
+def tables_locked(scene: Scene) -> None:
+    """For longer than an answer is waited for: those who gave up leave statements that are still to run."""
+    let_go(scene)
+    with connection(scene.world.database_url) as session, session.cursor() as cursor:
+        cursor.execute("LOCK TABLES notifications WRITE, events WRITE")
+        time.sleep(12)
+        cursor.execute("UNLOCK TABLES")
+
+
+def disk_full(scene: Scene) -> None:
+    """No file may grow beyond the table that grows most. Log and undo have their size: the server goes on.
+
+    Rows that fit into a page only: 10.11 aborts when it cannot undo one that lies outside (it then is one more that is
+    killed).
+    """
+    mariadb = scene.world.mariadb
+    with _administrator(scene) as told, _small_log(told):
+        _fill(told, rows=400, size=60_000)  # the table is then larger than the server's own files
+        let_go(scene)
+        files = [file for file in (mariadb.state / "data").rglob("*") if file.is_file()]
+        largest = max(files, key=lambda file: file.stat().st_size)
+        assert largest.name == "notifications.ibd", f"{largest} is larger"
+        limit = largest.stat().st_size
+        before = resource.prlimit(mariadb.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+        try:
+            with contextlib.suppress(pymysql.err.OperationalError):
+                while True:
+                    _fill(told, rows=20, size=3_000)
+            _answers_503(scene)
+            time.sleep(3)
+        finally:
+            resource.prlimit(mariadb.pid, resource.RLIMIT_FSIZE, before)
+
+
+@contextlib.contextmanager
+def _small_log(told: Told) -> Iterator[None]:
+    size = told("SELECT @@GLOBAL.innodb_log_file_size")[0][0]
+    told("SET GLOBAL innodb_log_file_size = 16 * 1024 * 1024")
+    try:
+        yield
+    finally:
+        told("DELETE FROM notifications WHERE tenant = 'ballast'")
+        told(f"SET GLOBAL innodb_log_file_size = {size}")
+
+
+def _fill(told: Told, *, rows: int, size: int) -> None:
+    """Bytes of no use, in rows that nobody looks at."""
+    told(
+        f"""INSERT INTO notifications (id, tenant, channel, recipient, content, priority, on_ambiguous, max_attempts,
+              created_at, updated_at, status, generation, attempt, spared)
+            SELECT UUID(), 'ballast', 'email', '', REPEAT('x', {size}), 'normal', 'hold', 1,
+              UTC_TIMESTAMP(6), UTC_TIMESTAMP(6), 'canceled', 1, 0, 0 FROM seq_1_to_{rows}"""
+    )
+
+
+def read_only(scene: Scene) -> None:
+    """As after a failover that left it a replica. Who may write all the same, may not for that time."""
+    with _administrator(scene) as told:
+        user = told("SELECT CURRENT_USER()")[0][0].replace("@", "'@'")
+        told(f"REVOKE READ ONLY ADMIN ON *.* FROM '{user}'")
+        _new_sessions(told)
+        let_go(scene)
+        told("SET GLOBAL read_only = 1")
+        try:
+            _answers_503(scene)
+            time.sleep(3)
+        finally:
+            told("SET GLOBAL read_only = 0")
+            told(f"GRANT READ ONLY ADMIN ON *.* TO '{user}'")
+
+
+def overrun(scene: Scene) -> None:
+    """Somebody else has all connections."""
+    let_go(scene)
+    with _administrator(scene) as told, contextlib.ExitStack() as stack:
+        allowed = told("SELECT @@GLOBAL.max_connections")[0][0]
+        theirs = urlsplit(scene.world.database_url)._replace(path="/mysql").geturl()
+        for _ in range(15):
+            stack.enter_context(connection(theirs))
+        told("SET GLOBAL max_connections = 10")
+        try:
+            _new_sessions(told)
+            _answers_503(scene)
+            time.sleep(3)
+        finally:
+            told(f"SET GLOBAL max_connections = {allowed}")
+
+
+@contextlib.contextmanager
+def _administrator(scene: Scene) -> Iterator[Told]:
+    """One session, which stays what it is whatever is then forbidden."""
+    with connection(scene.world.database_url) as session, session.cursor() as cursor:
+
+        def told(statement: str) -> list[tuple[Any, ...]]:
+            cursor.execute(statement)
+            return list(cursor.fetchall())
+
+        yield told
+
+
+def _new_sessions(told: Told) -> None:
+    """Every other session ends: what was set is read by those who come."""
+    for (id,) in told("SELECT id FROM information_schema.processlist WHERE db = 'tidings' AND id <> CONNECTION_ID()"):
+        with contextlib.suppress(pymysql.err.OperationalError):  # it has just ended by itself
+            told(f"KILL {id}")
+
+
+def _answers_503(scene: Scene, **more: object) -> None:
+    """A caller is told to come again, and when."""
+    body = {"channel": "email", "recipient": "nobody@example.com", "content": {"subject": "No", "text": "No"}, **more}
+    request = urllib.request.Request(
+        f"{scene.world.stack.url}/v1/notifications",
+        data=json.dumps(body).encode(),
+        headers={"authorization": f"Bearer {scene.world.caller.key}", "content-type": "application/json"},
+    )
+
+    def answered() -> tuple[int, str | None]:
+        try:
+            with direct.ask(request, timeout=60) as answer:
+                return answer.status, None
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.headers["retry-after"]
+
+    status, retry_after = wait("a refusal", answered, lambda seen: seen[0] != 202)
+    assert status == 503, f"answered {status}"
+    assert retry_after is not None, "no Retry-After"
+
+
+FAULTS = (
+    Fault(name="MariaDB killed", inject=killed, quick=True, may_double=True),
+    Fault(name="MariaDB hung for 8 s", inject=hung, may_double=True),
+    Fault(name="MariaDB: deadlocks", inject=deadlocks, quick=True),
+    Fault(name="MariaDB: all rows locked", inject=rows_locked),
+    Fault(name="MariaDB: tables locked for 12 s", inject=tables_locked),
+    Fault(name="MariaDB: disk full", inject=disk_full),
+    Fault(name="MariaDB: read-only", inject=read_only),
+    Fault(name="MariaDB: too many connections", inject=overrun),
+)

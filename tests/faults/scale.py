@@ -1,0 +1,139 @@
+"""Many at once: a long outage with fifty thousand waiting, and senders that come and go."""
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Iterator
+
+from tidings.wiring import DeliverySettings
+
+from local.stack.ports import Ports
+from local.stack.processes import Part
+from tests.faults.fault import Fault, Scene
+from tests.faults.world import wait
+
+OUTAGE = 50_000  # mails
+ATTEMPTS = 20  # the API's most: no outage burns them, and no other mails have so many
+DOWN = 90.0  # seconds, at least
+SCALED = 10_000
+ARRAY = 1000  # the API's most, too
+DRAIN = 33.0  # seconds that a part may take to stop
+MOST_MEGABYTES = 400  # of the processes of one part together
+SLOWEST = 10.0  # seconds in which intake answers a single notification, whatever else goes on
+
+
+def outage(scene: Scene) -> None:
+    """The mail server takes no connection and drops those it has, until all are handed in and have been round."""
+    world, load = scene.world, scene.load
+    world.emulator.fail("email", stage="mail", drop="before_accept")
+    world.emulator.fail("email", stage="connect", status=421)
+    world.tell("trigger", signal.SIGCONT)
+    begun = time.monotonic()
+    with _memory(scene) as most:
+        load.mails(OUTAGE, array=ARRAY, max_attempts=ATTEMPTS, on_ambiguous="resend")
+        handed_in = time.monotonic() - begun
+        time.sleep(max(0.0, begun + DOWN - time.monotonic()))
+        wait("the first at their third attempt", lambda: _count(scene, "attempt > 2") > 1000, within=120)
+        down, refused = time.monotonic() - begun, _count(scene, "status = 'retrying'")
+        world.emulator.forgive()
+        world.emulator.fail("email", delay=0.02)  # so that calls last, and those at once can be counted
+        back = time.monotonic()
+        wait("all sent", lambda: _count(scene, "status IN ('pending', 'sending', 'retrying')"), _none, within=400)
+        took = time.monotonic() - back
+    peak = world.emulator.call_peaks()["email"]
+    scene.notes += [
+        f"{OUTAGE} mails were handed in in {handed_in:.0f} s; the provider was down for {down:.0f} s and had refused "
+        f"{refused} of them, some for the third time; all were sent {took:.0f} s after it came back, with at "
+        f"most {peak} calls at once",
+        f"intake took at most {load.slowest:.1f} s to answer a single one; memory peaked at {_shown(most)}",
+    ]
+    limit = DeliverySettings.model_fields["concurrency"].default
+    assert peak <= limit, f"{peak} calls at once, where the function is allowed {limit}"
+    assert load.slowest < SLOWEST, f"intake took {load.slowest:.1f} s for a single notification"
+    assert max(most.values()) < MOST_MEGABYTES, f"memory: {_shown(most)}"
+
+
+def _count(scene: Scene, condition: str) -> int:
+    """Of the outage's mails."""
+    found = scene.world.query(
+        f"SELECT COUNT(*) FROM notifications WHERE tenant = 'local' AND max_attempts = %s AND {condition}", (ATTEMPTS,)
+    )
+    return int(found[0][0])
+
+
+def _none(count: int) -> bool:
+    return count == 0
+
+
+@contextlib.contextmanager
+def _memory(scene: Scene) -> Iterator[dict[str, int]]:
+    """The most megabytes that each part took in the block, by name."""
+    most: dict[str, int] = {}
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(1):
+            with contextlib.suppress(OSError):  # one of its processes ended while it was looked at
+                for name, usage in scene.world.usage().items():
+                    most[name] = max(most.get(name, 0), usage.megabytes)
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        yield most
+    finally:
+        over.set()
+        watching.join()
+
+
+def _shown(most: dict[str, int]) -> str:
+    return ", ".join(f"{name} {megabytes} MB" for name, megabytes in sorted(most.items()))
+
+
+def scaled(scene: Scene) -> None:
+    """Three more functions, each with a trigger of its own, and away again, while mails flow."""
+    world = scene.world
+    world.emulator.fail("email", delay=0.05)  # a call takes as long as a provider's, so that stopping meets some
+    world.tell("trigger", signal.SIGCONT)
+    scene.load.mails(SCALED, array=ARRAY)
+    try:
+        for number in (2, 3, 4):
+            _add_sender(scene, number)
+        # One function goes before its trigger, by mistake: the trigger gives back what it cannot deliver.
+        order = ("email-2", "trigger-2", "trigger-3", "email-3", "trigger-4", "email-4")
+        took = {name: _stopped(scene, name) for name in order}
+    finally:
+        for name in [name for name in world.stack.processes.running if name[-1].isdigit()]:
+            world.stack.processes.remove(name)
+    left = SCALED - world.emulator.totals()["email"]
+    slowest = max(took, key=lambda name: took[name])
+    scene.notes.append(
+        f"{left} of {SCALED} mails were still to be sent when the last of three was stopped; "
+        f"{slowest} took the longest, {took[slowest]:.1f} s; {world.emulator.call_peaks()['email']} calls at once"
+    )
+    assert left > 0, "all had been sent before the senders were stopped"
+    assert took[slowest] < DRAIN, f"{slowest} took {took[slowest]:.0f} s to drain"
+
+
+def _add_sender(scene: Scene, number: int) -> None:
+    """It has sent some when this returns."""
+    processes, port = scene.world.stack.processes, Ports.plan(0, ["email"]).channels["email"]
+    url = f"http://127.0.0.1:{port}"
+    function = Part(command=["local.function", "email", "--port", str(port)], health=f"{url}/healthz")
+    processes.add(f"email-{number}", function)
+    processes.add(f"trigger-{number}", Part(command=["local.trigger", f"email={url}"]))
+    log = processes.log(f"email-{number}")
+    wait(f"mails of sender {number}", lambda: '"sent"' in log.read_text(encoding="utf-8"))
+
+
+def _stopped(scene: Scene, name: str) -> float:
+    begun = time.monotonic()
+    scene.world.stack.processes.remove(name)
+    return time.monotonic() - begun
+
+
+FAULTS = (
+    Fault(name="1 to 4 senders and back, 10,000 in flight", inject=scaled, within=180),
+    Fault(name="a provider down for long, 50,000 waiting", inject=outage, within=400),
+)
