@@ -3,7 +3,7 @@
 Each function raises AssertionError with the promise that is broken. test_state_machine.py calls them after every step.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 from tidings.notification import CLAIMABLE, Event, Notification, OnAmbiguous, Status
@@ -14,15 +14,15 @@ MOVING = {*CLAIMABLE, Status.SENDING}
 OPERATOR = "operator"
 
 
-def sent_only_once(row: Notification, calls: Sequence[Call], *, has_rivals: bool) -> None:
+def sent_only_once(row: Notification, calls: Sequence[Call]) -> None:
     """B: each generation is sent once, and once more for each ambiguity: under `hold` for none, under `reconcile` for
-    none that arrived, whose list tells (but a rival may be given its receipt, see `as_many_copies_as_are_sent`)."""
+    none that arrived, whose list tells."""
     for _, group in groupby(calls, key=lambda call: call.generation):
         for call in list(group)[:-1]:
             assert call.ambiguous or not call.arrived, "B: sent again after it was accepted"
             if row.on_ambiguous is OnAmbiguous.HOLD:
                 assert not call.ambiguous, "hold: sent again after an ambiguity"
-            if row.on_ambiguous is OnAmbiguous.RECONCILE and not has_rivals:
+            if row.on_ambiguous is OnAmbiguous.RECONCILE:
                 assert not call.arrived, "reconcile: sent again after it had arrived"
     generations = [call.generation for call in calls]
     assert generations == sorted(generations), "an older generation was sent"
@@ -39,19 +39,15 @@ def as_many_copies_as_are_sent(rows: Mapping[str, Notification], calls: Sequence
     assert sent <= arrived, "C: more are sent than arrived"
 
 
-def sent_only_after_it_was_accepted(
-    row: Notification, timeline: Sequence[Event], calls: Sequence[Call], rivals: Iterable[Call]
-) -> None:
-    """C: the receipt is of this generation; under `reconcile` of any, or of another's that got the same."""
+def sent_only_after_it_was_accepted(row: Notification, timeline: Sequence[Event], calls: Sequence[Call]) -> None:
+    """C: the receipt is its own, of this generation; under `reconcile` of any."""
     if row.status is not Status.SENT:
         return
     if timeline[-1].provider == OPERATOR:
         assert row.provider_message_id is None, "C: an operator's word has no receipt"
         return
-    reconciles = row.on_ambiguous is OnAmbiguous.RECONCILE
-    accepted = {call.receipt for call in (rivals if reconciles else calls)}
-    if not reconciles:
-        accepted = {call.receipt for call in calls if call.generation == row.generation}
+    any_time = row.on_ambiguous is OnAmbiguous.RECONCILE
+    accepted = {call.receipt for call in calls if any_time or call.generation == row.generation}
     assert row.provider_message_id in accepted - {None}, "C: sent, and nobody accepted it"
 
 

@@ -392,11 +392,10 @@ class Notifications(RuleBasedStateMachine):
         rivals = self._rivals(rows)
         for id, row in rows.items():
             timeline, calls = timelines.get(id, []), self.vendor.calls.get(id, [])
-            same = rivals[self.what[id]]
             self._ends_are_final(row, timeline)
             promises.timeline_tells_the_row(row, timeline)
-            promises.sent_only_once(row, calls, has_rivals=any(call.id != id for call in same))
-            promises.sent_only_after_it_was_accepted(row, timeline, calls, same)
+            promises.sent_only_once(row, calls)
+            promises.sent_only_after_it_was_accepted(row, timeline, calls)
             promises.open_only_where_nobody_sends_again(row)
         for key, same in rivals.items():
             promises.as_many_copies_as_are_sent({id: row for id, row in rows.items() if self.what[id] == key}, same)
