@@ -234,8 +234,8 @@ def _answers_503(scene: Scene, **more: object) -> None:
 
 
 FAULTS = (
-    Fault(name="MariaDB killed", inject=killed, quick=True, may_double=True),
-    Fault(name="MariaDB hung for 8 s", inject=hung, may_double=True),
+    Fault(name="MariaDB killed", inject=killed, quick=True),
+    Fault(name="MariaDB hung for 8 s", inject=hung),
     Fault(name="MariaDB: deadlocks", inject=deadlocks, quick=True),
     Fault(name="MariaDB: all rows locked", inject=rows_locked),
     Fault(name="MariaDB: tables locked for 12 s", inject=tables_locked),

@@ -117,11 +117,9 @@ def page(world: World, results: Iterable[Result], *, seed: int, before: dict[str
 `python -m tests.faults --seed {seed} --write docs/faults.md` wrote this page:
 {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, on {machine(world)}.
 
-Each fault meets real processes, a real RabbitMQ and a real MariaDB under load: some hundred notifications over
-the three channels, in arrays and singles, a tenth of them `on_ambiguous: hold`, while more come in. A lease is
-5 s here, a provider's time-out 2 s, and a function has one batch at a time. What follows is counted from
-the database, the queues
-and the providers' own call log.
+Each fault meets real processes, a real RabbitMQ and a real MariaDB under load: some hundred notifications over the
+three channels, in arrays and singles, a tenth of them `on_ambiguous: hold`, while more come in. A lease is 5 s here
+and a provider's time-out 2 s. What follows is counted from the database, the queues and the providers' own call log.
 
 - **accepted**: rows, whether the caller saw the 202 or not, and every 202. **sent**, **failed** (with a dead
   letter) and **held** (`unknown`) are their ends.
