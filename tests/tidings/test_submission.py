@@ -154,14 +154,28 @@ def test_any_sender_that_is_accepted_can_be_read_again(name: str) -> None:
 
 
 _local = st.one_of(
-    st.sampled_from([*"INFO Postmaster ada - a..b .a a. ada.b+c \u00fc".split(), '"a b"', "a" * 64, "a" * 65]),
+    st.sampled_from(
+        [*["INFO", "Postmaster", "ada", "-", "a..b", ".a", "a.", "ada.b+c", "ü"], '"a b"', "a" * 64, "a" * 65]
+    ),
     st.text("aZ09.!#$%&'*+/=?^_`{|}~-@ <>\\\"", max_size=10),
 )
 _name = st.one_of(
     st.sampled_from(
         [
-            *"example.com EXAMPLE.com a a.test localhost -a.com a-.com xn--bcher-kva.com xn--zz.com a..com a.com.".split(),
-            *"b\u00fccher.example.com [127.0.0.1] a.123 1.2.3.4".split(),
+            *[
+                "example.com",
+                "EXAMPLE.com",
+                "a",
+                "a.test",
+                "localhost",
+                "-a.com",
+                "a-.com",
+                "xn--bcher-kva.com",
+                "xn--zz.com",
+                "a..com",
+                "a.com.",
+            ],
+            *["bücher.example.com", "[127.0.0.1]", "a.123", "1.2.3.4"],
             *[f"{'a' * length}.com" for length in (63, 64)],
             *[".".join(["a" * 60] * times) for times in (3, 4)],
         ]
