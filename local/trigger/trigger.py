@@ -10,6 +10,7 @@ import logging
 import queue
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -73,7 +74,11 @@ class Function:
 
 @dataclass(kw_only=True)
 class Trigger:
-    """One channel's trigger. `run` returns after `stop`, when what was under way is settled."""
+    """One channel's trigger. `run` returns after `stop`, when what was under way is settled.
+
+    One more batch than `concurrency` may be at the function if it is of high priority: it never waits for the end of
+    an ordinary one.
+    """
 
     channel: str
     consume: Callable[[], Consumer]
@@ -82,14 +87,16 @@ class Trigger:
     concurrency: int = 2  # batches at the function at once: while one settles, the next is claimed and sent
     patience: timedelta = timedelta(minutes=5)  # how long a batch is kept while the function is down
     _stopping: threading.Event = field(default_factory=threading.Event)
-    _done: "queue.SimpleQueue[tuple[Consumer, Sequence[Received], bool]]" = field(default_factory=queue.SimpleQueue)
+    _done: "queue.SimpleQueue[tuple[Consumer, Sequence[Received] | str, bool]]" = field(
+        default_factory=queue.SimpleQueue
+    )
     _resting: list[tuple[float, Sequence[Received]]] = field(default_factory=list)  # given back at this time
     _consumer: Consumer | None = None
-    _in_flight: int = 0
+    _in_flight: Counter[str] = field(default_factory=Counter)  # batches, by queue
 
     def run(self) -> None:
         pause = FIRST_PAUSE
-        with ThreadPoolExecutor(self.concurrency, thread_name_prefix=f"trigger-{self.channel}") as threads:
+        with ThreadPoolExecutor(self.concurrency + 1, thread_name_prefix=f"trigger-{self.channel}") as threads:
             while not self._stopping.is_set():
                 try:
                     self._consumer = self.consume()
@@ -112,14 +119,20 @@ class Trigger:
 
     def _serve(self, consumer: Consumer, threads: ThreadPoolExecutor) -> None:
         """All that touches the consumer happens in this thread. Raise BrokerUnavailable."""
-        while not self._stopping.is_set() or self._in_flight:
-            free = self.concurrency - self._in_flight if not self._stopping.is_set() else 0
-            batch = consumer.receive(self.batch if free else 0, timedelta(seconds=0.2 if self._resting else 1))
-            if batch:
-                self._in_flight += 1
+        while not self._stopping.is_set() or self._in_flight.total():
+            wait = timedelta(seconds=0.2 if self._resting else 1)
+            if batch := consumer.receive(self.batch, wait, first=self._open()):
+                self._in_flight[batch[0].queue] += 1
                 threads.submit(self._deliver, consumer, batch)
             self._give_answers(consumer)
             self._give_back_rested(consumer)
+
+    def _open(self) -> int:
+        """How many of the queues, the one of high priority first, may give a batch now."""
+        under_way = self._in_flight.total()
+        if self._stopping.is_set() or under_way > self.concurrency:
+            return 0
+        return 1 if under_way == self.concurrency else 2
 
     def _give_answers(self, consumer: Consumer) -> None:
         while True:
@@ -127,8 +140,8 @@ class Trigger:
                 taken_by, part, settled = self._done.get_nowait()
             except queue.Empty:
                 return
-            if not part:
-                self._in_flight -= 1
+            if isinstance(part, str):
+                self._in_flight[part] -= 1
             elif taken_by is not consumer:
                 continue  # the connection was lost meanwhile: they have come again already
             elif settled:
@@ -158,7 +171,7 @@ class Trigger:
                 self._done.put((consumer, part, settled))
                 consumer.wake()
         finally:
-            self._done.put((consumer, (), True))  # the whole batch is answered
+            self._done.put((consumer, batch[0].queue, True))  # the whole batch is answered
             consumer.wake()
 
     def _settled(self, part: Sequence[Received]) -> bool:

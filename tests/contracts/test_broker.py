@@ -110,9 +110,18 @@ def test_high_priority_is_drained_first(broker: Broker) -> None:
     while broker.depth(topology.work_queue("email", Priority.NORMAL)) < 50 and time.monotonic() < deadline:
         time.sleep(0.05)
     with consuming(broker) as consumer:
-        consumer.receive(0, timedelta(seconds=1))  # both queues' messages have arrived
+        assert consumer.receive(100, timedelta(seconds=1), first=0) == []  # both queues' messages have arrived
         first = consumer.receive(100, WAIT)
     assert [item.message_id for item in first] == [message(99).message_id]
+
+
+def test_only_the_first_queues_are_asked_where_that_is_wanted(broker: Broker) -> None:
+    broker.publish([to_work(1)])
+    with consuming(broker) as consumer:
+        assert consumer.receive(100, timedelta(seconds=1), first=1) == []
+        broker.publish([to_work(2, priority=Priority.HIGH)])
+        assert [item.message_id for item in consumer.receive(100, WAIT, first=1)] == [message(2).message_id]
+        assert [item.message_id for item in consumer.receive(100, WAIT)] == [message(1).message_id]
 
 
 def test_channels_do_not_mix(broker: Broker) -> None:

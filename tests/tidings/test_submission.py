@@ -1,13 +1,14 @@
 """What a caller hands in, as the row that it becomes. (What is refused: tests/functions/test_intake.py.)"""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tidings.content import CONTENT, PushContent
+from tidings.content import CONTENT, PushContent, _any_email_address, email_address
 from tidings.notification import Notification
 from tidings.submission import MAX_METADATA_BYTES, Reader, Submission, check_times, entry
 from tidings.view import shown
@@ -150,6 +151,49 @@ def test_any_sender_that_is_accepted_can_be_read_again(name: str) -> None:
         return
     stored = given.notification(tenant="acme", now=NOW, traceparent=None).content
     assert CONTENT["email"].model_validate_json(stored) == given.content
+
+
+_local = st.one_of(
+    st.sampled_from(
+        [*["INFO", "Postmaster", "ada", "-", "a..b", ".a", "a.", "ada.b+c", "ü"], '"a b"', "a" * 64, "a" * 65]
+    ),
+    st.text("aZ09.!#$%&'*+/=?^_`{|}~-@ <>\\\"", max_size=10),
+)
+_name = st.one_of(
+    st.sampled_from(
+        [
+            *[
+                "example.com",
+                "EXAMPLE.com",
+                "a",
+                "a.test",
+                "localhost",
+                "-a.com",
+                "a-.com",
+                "xn--bcher-kva.com",
+                "xn--zz.com",
+                "a..com",
+                "a.com.",
+            ],
+            *["bücher.example.com", "[127.0.0.1]", "a.123", "1.2.3.4"],
+            *[f"{'a' * length}.com" for length in (63, 64)],
+            *[".".join(["a" * 60] * times) for times in (3, 4)],
+        ]
+    ),
+    st.text("aZ09.-", max_size=12),
+)
+
+
+@settings(max_examples=500)
+@given(_local, _name)
+def test_the_quick_way_to_check_an_address_gives_what_the_long_one_gives(local: str, name: str) -> None:
+    def tried(check: Callable[[str], str]) -> str:
+        try:
+            return check(f"{local}@{name}")
+        except ValueError as error:
+            return f"refused: {error}"
+
+    assert tried(email_address) == tried(_any_email_address)
 
 
 def test_a_recipient_is_shown_as_it_was_given() -> None:

@@ -3,10 +3,9 @@
 import logging
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, partial
 
 from pydantic import ValidationError
 
@@ -14,7 +13,7 @@ from tidings import failpoints, reconciling, topology
 from tidings.content import CONTENT
 from tidings.envelope import Letter, Message
 from tidings.errors import AmbiguousError, DeliveryError, PermanentError
-from tidings.notification import Notification, OnAmbiguous
+from tidings.notification import Notification, OnAmbiguous, Priority
 from tidings.ports import (
     Broker,
     Claims,
@@ -25,9 +24,14 @@ from tidings.ports import (
     Settlement,
     Store,
 )
+from tidings.senders import Senders
 from tidings.settling import SETTLE_WITHIN, Expired, NotSent, Outcome, Settling
 
 log = logging.getLogger(__name__)
+
+RESERVED = 2
+"""Provider calls at once, beyond the configured, that only `priority: high` makes: one-time passwords do not wait for a
+newsletter, also where each call of that takes long."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +102,11 @@ class Delivery:
             outcome = self._outcome(notification, claims, started)
             return self.settling.decide(notification, outcome, provider=self.provider.name)
 
-        return list(self._threads.map(attempt, claims.acquired))
+        sent = [
+            self._senders.submit(partial(attempt, item), urgent=item.priority is Priority.HIGH)
+            for item in claims.acquired
+        ]
+        return [done.result() for done in sent]
 
     def _outcome(self, notification: Notification, claims: Claims, started: float) -> Outcome:
         try:
@@ -143,10 +151,10 @@ class Delivery:
         )
 
     @cached_property
-    def _threads(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self.concurrency, thread_name_prefix="tidings-send")
+    def _senders(self) -> Senders:
+        return Senders(self.concurrency, reserved=RESERVED)
 
     def close(self) -> None:
         """Let what is being sent come to its end, then give up connections."""
-        self._threads.shutdown()
+        self._senders.close()
         self.provider.close()

@@ -133,10 +133,10 @@ class Consumer(Protocol):
     not acknowledged comes again.
     """
 
-    def receive(self, limit: int, wait: timedelta) -> Sequence[Received]:
+    def receive(self, limit: int, wait: timedelta, *, first: int | None = None) -> Sequence[Received]:
         """Up to `limit` messages of one queue: those that are there, or the first to come within `wait`; else none.
-        The queues are asked in order, so the first is drained first. With limit 0 it only keeps the connection alive.
-        Raise BrokerUnavailable."""
+        The queues are asked in order, so the first is drained first; only the `first` so many of them, if that is
+        given: with 0 it only keeps the connection alive. Raise BrokerUnavailable."""
 
     def wake(self) -> None:
         """Make a `receive` that waits return now. From any thread."""

@@ -99,11 +99,12 @@ class EmbeddedConsumer:
         self._mine: set[int] = set()
         self._woken = threading.Event()
 
-    def receive(self, limit: int, wait: timedelta) -> Sequence[Received]:
+    def receive(self, limit: int, wait: timedelta, *, first: int | None = None) -> Sequence[Received]:
         deadline, poll = time.monotonic() + wait.total_seconds(), FIRST_POLL
+        asked = self._queues[:first]
         while True:
-            found = _as_broker(self._look) if limit else set()
-            for queue in self._queues:
+            found = _as_broker(self._look, asked) if asked else set()
+            for queue in asked:
                 if queue in found and (received := _as_broker(self._take, queue, limit)):
                     self._mine.update(item.receipt for item in received)
                     return received  # type: ignore[no-any-return]
@@ -117,10 +118,10 @@ class EmbeddedConsumer:
         self._woken.set()
 
     @reading
-    def _look(self, connection: Connection) -> set[str]:
+    def _look(self, connection: Connection, queues: Sequence[str]) -> set[str]:
         """Which queues have something: an idle poll takes no write lock."""
         now = self.database.now(connection)
-        found = select(m.queue).where(m.queue.in_(self._queues), m.visible_at <= now).distinct()
+        found = select(m.queue).where(m.queue.in_(queues), m.visible_at <= now).distinct()
         return set(connection.scalars(found))
 
     @transaction

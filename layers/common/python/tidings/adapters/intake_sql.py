@@ -8,13 +8,17 @@ from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.dialects.mysql import insert as mysql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
-from tidings.adapters.rows import notification_of, values_of
+from tidings.adapters.rows import FIELDS, notification_of
 from tidings.adapters.schema import notifications
 from tidings.adapters.waking import GRACE, REQUEUE_AFTER, not_after_expiry
 from tidings.notification import CLAIMABLE, Notification
 from tidings.ports import Inserted
 
 n = notifications.c
+
+_LATER = {"claimed_at", "lease_until", "queued_at", "provider", "provider_message_id"}
+_AT_FIRST = [name for name in FIELDS if name not in _LATER and not name.startswith("error_")]
+"""The columns that a new row may fill; each value costs."""
 
 
 def insert_new(connection: Connection, now: datetime, batch: Sequence[Notification]) -> None:
@@ -53,4 +57,4 @@ def _row(notification: Notification, now: datetime) -> dict[str, Any]:
     wake_at = now if notification.is_for_now or notification.send_at is None else notification.send_at - GRACE
     if notification.expires_at is not None:
         wake_at = min(wake_at, notification.expires_at)
-    return {**values_of(notification), "wake_at": wake_at}
+    return {**{name: getattr(notification, name) for name in _AT_FIRST}, "wake_at": wake_at}

@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from itertools import islice
 from typing import Any
 
 import pika
@@ -29,13 +30,13 @@ class RabbitConsumer:
         for queue in queues:
             self._channel.basic_consume(queue, functools.partial(self._on_message, queue))
 
-    def receive(self, limit: int, wait: timedelta) -> Sequence[Received]:
+    def receive(self, limit: int, wait: timedelta, *, first: int | None = None) -> Sequence[Received]:
         deadline = time.monotonic() + wait.total_seconds()
         while True:
             with as_unavailable():
                 self._connection.process_data_events(0)
                 self._check()
-                if received := self._buffered(limit):
+                if received := self._buffered(limit, first):
                     return received
                 left = deadline - time.monotonic()
                 if left <= 0 or self._woken:
@@ -68,9 +69,9 @@ class RabbitConsumer:
         except (AMQPError, OSError):
             return  # the broker gives back what was not acknowledged
 
-    def _buffered(self, limit: int) -> list[Received]:
-        for arrived in self._arrived.values():
-            if arrived and limit:
+    def _buffered(self, limit: int, first: int | None) -> list[Received]:
+        for arrived in islice(self._arrived.values(), first):
+            if arrived:
                 return [arrived.popleft() for _ in range(min(limit, len(arrived)))]
         return []
 

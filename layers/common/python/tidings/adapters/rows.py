@@ -15,9 +15,9 @@ from tidings.errors import StoreUnavailable
 from tidings.notification import Event, Notification, OnAmbiguous, Priority, Status, first_id
 from tidings.ports import Selection
 
-_FIELDS = tuple(field.name for field in fields(Notification))
+FIELDS = tuple(field.name for field in fields(Notification))
 _EVENT_FIELDS = tuple(field.name for field in fields(Event))
-_COLUMNS = [notifications.c[name] for name in _FIELDS]
+_COLUMNS = [notifications.c[name] for name in FIELDS]
 WITHOUT_CONTENT = [column for column in _COLUMNS if column.name != "content"]
 """What a page of rows is read as: each content may be megabytes."""
 
@@ -29,15 +29,11 @@ n = notifications.c
 
 def notification_of(row: Row[Any]) -> Notification:
     values = row._mapping
-    made = {name: values[name] for name in _FIELDS if name in values}
+    made = {name: values[name] for name in FIELDS if name in values}
     made["status"] = Status(made["status"])
     made["priority"] = Priority(made["priority"])
     made["on_ambiguous"] = OnAmbiguous(made["on_ambiguous"])
     return Notification(**made)
-
-
-def values_of(notification: Notification) -> dict[str, Any]:
-    return {name: getattr(notification, name) for name in _FIELDS}
 
 
 class Reads:
