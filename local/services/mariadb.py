@@ -81,8 +81,6 @@ class MariaDB(Service):
 
     def _command(self) -> list[str]:
         return [
-            # Beyond a limit on the size of files a write then fails, as on a full disk, and does not end the server.
-            *("/bin/sh", "-c", 'trap "" XFSZ; exec "$0" "$@"'),
             mariadb_program("mariadbd"),
             "--no-defaults",
             f"--datadir={self.state / 'data'}",

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import random
-import resource
 import threading
 import time
 import urllib.error
@@ -114,49 +113,23 @@ def tables_locked(scene: Scene) -> None:
 
 
 def disk_full(scene: Scene) -> None:
-    """No file may grow beyond the table that grows most. Log and undo have their size: the server goes on.
+    """Each write ends with the server's error for a file that cannot grow.
 
-    Rows that fit into a page only: 10.11 aborts when it cannot undo one that lies outside (it then is one more that is
-    killed).
+    Not with a limit on the files themselves: 10.11 then damages its own indexes now and then, or aborts, and nothing
+    that is built on it could mend that.
     """
-    mariadb = scene.world.mariadb
-    with _administrator(scene) as told, _small_log(told):
-        _fill(told, rows=400, size=60_000)  # the table is then larger than the server's own files
-        let_go(scene)
-        files = [file for file in (mariadb.state / "data").rglob("*") if file.is_file()]
-        largest = max(files, key=lambda file: file.stat().st_size)
-        assert largest.name == "notifications.ibd", f"{largest} is larger"
-        limit = largest.stat().st_size
-        before = resource.prlimit(mariadb.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    full = "FOR EACH ROW SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1114, MESSAGE_TEXT = 'The table is full'"
+    writes = [(table, write) for table in ("notifications", "events") for write in ("INSERT", "UPDATE")]
+    let_go(scene)
+    with _administrator(scene) as told:
         try:
-            with contextlib.suppress(pymysql.err.OperationalError):
-                while True:
-                    _fill(told, rows=20, size=3_000)
+            for table, write in writes:
+                told(f"CREATE TRIGGER full_{table}_{write} BEFORE {write} ON {table} {full}")
             _answers_503(scene)
             time.sleep(3)
         finally:
-            resource.prlimit(mariadb.pid, resource.RLIMIT_FSIZE, before)
-
-
-@contextlib.contextmanager
-def _small_log(told: Told) -> Iterator[None]:
-    size = told("SELECT @@GLOBAL.innodb_log_file_size")[0][0]
-    told("SET GLOBAL innodb_log_file_size = 16 * 1024 * 1024")
-    try:
-        yield
-    finally:
-        told("DELETE FROM notifications WHERE tenant = 'ballast'")
-        told(f"SET GLOBAL innodb_log_file_size = {size}")
-
-
-def _fill(told: Told, *, rows: int, size: int) -> None:
-    """Bytes of no use, in rows that nobody looks at."""
-    told(
-        f"""INSERT INTO notifications (id, tenant, channel, recipient, content, priority, on_ambiguous, max_attempts,
-              created_at, updated_at, status, generation, attempt, spared)
-            SELECT UUID(), 'ballast', 'email', '', REPEAT('x', {size}), 'normal', 'hold', 1,
-              UTC_TIMESTAMP(6), UTC_TIMESTAMP(6), 'canceled', 1, 0, 0 FROM seq_1_to_{rows}"""
-    )
+            for table, write in writes:
+                told(f"DROP TRIGGER IF EXISTS full_{table}_{write}")
 
 
 def read_only(scene: Scene) -> None:
