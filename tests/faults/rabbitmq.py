@@ -47,6 +47,7 @@ def alarm(change: Change) -> Callable[[Scene], None]:
 
     def inject(scene: Scene) -> None:
         rabbitmq = scene.world.rabbitmq
+        wait("the load, in its queues", lambda: _left_to_the_sweep(scene) == 0)  # the last fault is over for all
         rabbitmq.control(*change)
         try:
             let_go(scene)
@@ -142,8 +143,8 @@ def acknowledgements_late(scene: Scene) -> None:
     world = scene.world
     _acknowledge_within(scene, 2000, looked_at=500)
     try:
-        world.emulator.fail("email", delay=1.2, next=60)
-        world.emulator.fail("sms", delay=1.2, next=60)
+        world.emulator.fail("email", delay=0.6, next=90)
+        world.emulator.fail("sms", delay=0.6, next=90)
         let_go(scene)
         wait("a consumer that is too late", lambda: "has timed out waiting" in world.rabbitmq.log.read_text())
         time.sleep(3)
