@@ -70,7 +70,8 @@ def settle(
     ).all()
     ours = {row.id for row in fenced if row.status == Status.SENDING}
     # The token stays on the row after its settlement: a second run, after an answer lost, knows its own work.
-    lost = [s for s in settlements if s.notification.id not in {row.id for row in fenced}]
+    known = {row.id for row in fenced}
+    lost = [s for s in settlements if s.notification.id not in known]
     kept = [s for s in settlements if s.notification.id in ours]
     if not kept:
         return lost
