@@ -202,6 +202,7 @@ class Notifications(RuleBasedStateMachine):
             settling=self.settling,
             lease=LEASE,
             concurrency=1,  # so that a story can be told again
+            reserved=0,
         )
         try:
             delivery.deliver(letters)

@@ -48,6 +48,7 @@ class Delivery:
     settling: Settling
     lease: timedelta
     concurrency: int
+    reserved: int = RESERVED
 
     def deliver(self, batch: Sequence[Letter]) -> None:
         """Raise only if our own store or broker fails; the whole batch then comes again."""
@@ -152,7 +153,7 @@ class Delivery:
 
     @cached_property
     def _senders(self) -> Senders:
-        return Senders(self.concurrency, reserved=RESERVED)
+        return Senders(self.concurrency, reserved=self.reserved)
 
     def close(self) -> None:
         """Let what is being sent come to its end, then give up connections."""
