@@ -63,20 +63,21 @@ def timeline_tells_the_row(row: Notification, timeline: Sequence[Event]) -> None
     for event in timeline:
         if event.status is Status.PENDING:
             assert ended, "replayed before its end"
-            assert event.generation == generation + 1
+            assert event.generation == generation + 1, "a replay that skipped a generation, or made none"
             generation, attempt, ended = event.generation, 0, False
         else:
-            assert event.generation == generation
+            assert event.generation == generation, "an event of another generation"
             _follows(event, before, attempt, ended=ended)
             _in_time(event, row)
             attempt, ended = event.attempt, event.status is not Status.RETRYING
         before = event
-    assert row.generation == generation
-    assert row.attempt == attempt + (row.status is Status.SENDING)
+    assert row.generation == generation, "a generation without a replay in the timeline"
+    assert row.attempt == attempt + (row.status is Status.SENDING), "the row counts other attempts than its timeline"
     assert row.attempt - row.spared <= row.max_attempts, "more attempts than it was given"
-    assert ended == (row.status not in MOVING)
+    assert ended == (row.status not in MOVING), "one has ended, the row or its timeline, and not the other"
     if row.status is not Status.SENDING:
-        assert row.status is (timeline[-1].status if timeline else Status.PENDING)
+        last = timeline[-1].status if timeline else Status.PENDING
+        assert row.status is last, "the row is not where its timeline ends"
 
 
 def _follows(event: Event, before: Event | None, attempt: int, *, ended: bool) -> None:
