@@ -22,7 +22,9 @@ class BatchSettings(Settings):
     """How the queues are read. Prefix TIDINGS_."""
 
     batch: int = Field(default=100, ge=1, le=1000, description="messages a batch, at most")
-    batches: int = Field(default=2, ge=1, le=50, description="batches of a channel at its function at once")
+    batches: int = Field(
+        default=2, ge=1, le=50, description="batches of a channel at its function at once; one more of high"
+    )
 
 
 def main() -> int:

@@ -10,7 +10,6 @@ import logging
 import queue
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -87,12 +86,10 @@ class Trigger:
     concurrency: int = 2  # batches at the function at once: while one settles, the next is claimed and sent
     patience: timedelta = timedelta(minutes=5)  # how long a batch is kept while the function is down
     _stopping: threading.Event = field(default_factory=threading.Event)
-    _done: "queue.SimpleQueue[tuple[Consumer, Sequence[Received] | str, bool]]" = field(
-        default_factory=queue.SimpleQueue
-    )
+    _done: "queue.SimpleQueue[tuple[Consumer, Sequence[Received], bool]]" = field(default_factory=queue.SimpleQueue)
     _resting: list[tuple[float, Sequence[Received]]] = field(default_factory=list)  # given back at this time
     _consumer: Consumer | None = None
-    _in_flight: Counter[str] = field(default_factory=Counter)  # batches, by queue
+    _in_flight: int = 0
 
     def run(self) -> None:
         pause = FIRST_PAUSE
@@ -119,20 +116,19 @@ class Trigger:
 
     def _serve(self, consumer: Consumer, threads: ThreadPoolExecutor) -> None:
         """All that touches the consumer happens in this thread. Raise BrokerUnavailable."""
-        while not self._stopping.is_set() or self._in_flight.total():
+        while not self._stopping.is_set() or self._in_flight:
             wait = timedelta(seconds=0.2 if self._resting else 1)
             if batch := consumer.receive(self.batch, wait, first=self._open()):
-                self._in_flight[batch[0].queue] += 1
+                self._in_flight += 1
                 threads.submit(self._deliver, consumer, batch)
             self._give_answers(consumer)
             self._give_back_rested(consumer)
 
     def _open(self) -> int:
         """How many of the queues, the one of high priority first, may give a batch now."""
-        under_way = self._in_flight.total()
-        if self._stopping.is_set() or under_way > self.concurrency:
+        if self._stopping.is_set() or self._in_flight > self.concurrency:
             return 0
-        return 1 if under_way == self.concurrency else 2
+        return 1 if self._in_flight == self.concurrency else 2
 
     def _give_answers(self, consumer: Consumer) -> None:
         while True:
@@ -140,8 +136,8 @@ class Trigger:
                 taken_by, part, settled = self._done.get_nowait()
             except queue.Empty:
                 return
-            if isinstance(part, str):
-                self._in_flight[part] -= 1
+            if not part:
+                self._in_flight -= 1
             elif taken_by is not consumer:
                 continue  # the connection was lost meanwhile: they have come again already
             elif settled:
@@ -171,7 +167,7 @@ class Trigger:
                 self._done.put((consumer, part, settled))
                 consumer.wake()
         finally:
-            self._done.put((consumer, batch[0].queue, True))  # the whole batch is answered
+            self._done.put((consumer, (), True))  # the whole batch is answered
             consumer.wake()
 
     def _settled(self, part: Sequence[Received]) -> bool:

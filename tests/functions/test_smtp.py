@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tidings.content import Attachment, EmailContent, SmsContent
+from tidings.delivery import RESERVED
 from tidings.errors import (
     AccountError,
     AmbiguousError,
@@ -28,6 +29,7 @@ from tidings.errors import (
 )
 from tidings.ports import Outbound
 from tidings.settings import load
+from tidings.wiring import DeliverySettings
 
 from functions.email.providers.mime import build_mail
 from functions.email.providers.smtp import SmtpProvider, SmtpSettings
@@ -655,3 +657,8 @@ def test_a_password_is_decoded_and_never_shown() -> None:
     assert loaded.domain == "b.org"
     assert "p%23ss" not in repr(loaded)
     assert "p#ss" not in repr(loaded.server)
+
+
+def test_by_default_there_is_a_connection_for_every_call_the_reserved_included() -> None:
+    calls = DeliverySettings.model_fields["concurrency"].default + RESERVED
+    assert SmtpSettings.model_fields["connections"].default >= calls

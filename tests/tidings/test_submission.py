@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tidings.content import CONTENT, PushContent, _any_email_address, email_address
+from tidings.addresses import _any_email_address, email_address
+from tidings.content import CONTENT, PushContent
 from tidings.notification import Notification
 from tidings.submission import MAX_METADATA_BYTES, Reader, Submission, check_times, entry
 from tidings.view import shown

@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar
 from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, Field
-from tidings.content import mailbox
+from tidings.addresses import mailbox
 from tidings.errors import TransientError
 from tidings.ports import Clock, Outbound, Receipt
 from tidings.settings import Settings
@@ -76,7 +76,9 @@ class SmtpSettings(Settings):
     timeout: Annotated[
         float, Field(gt=0, le=600, description="seconds that one mail may take, connecting included")
     ] = 30
-    connections: Annotated[int, Field(ge=1, le=1000, description="connections at most; more mails wait")] = 16
+    connections: Annotated[
+        int, Field(ge=1, le=1000, description="connections at most; more mails wait, of priority high as well")
+    ] = 18
     idle: Annotated[float, Field(ge=0, description="seconds after which an unused connection is not used again")] = 30
     message_id_domain: Annotated[
         str | None,

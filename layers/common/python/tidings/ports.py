@@ -153,6 +153,9 @@ class Consumer(Protocol):
 
 # --- Store ------------------------------------------------------------------------------------------------------------
 
+PAGE = 500
+"""Rows a transaction: enough to be fast, few enough that nobody waits for its locks."""
+
 
 @dataclass(frozen=True, slots=True)
 class Inserted:

@@ -9,13 +9,10 @@ from tidings import failpoints, topology
 from tidings.envelope import Message, parse
 from tidings.errors import AmbiguousError, BrokerUnavailable, StoreUnavailable, Unreadable
 from tidings.notification import REPLAYABLE, Notification, Status
-from tidings.ports import Broker, Outgoing, Received, Selection, Store
+from tidings.ports import PAGE, Broker, Outgoing, Received, Selection, Store
 from tidings.settling import to_work
 
 log = logging.getLogger(__name__)
-
-PAGE = 500
-"""Rows a transaction: enough to be fast, few enough that nobody waits for its locks."""
 
 DRAIN_WAIT = timedelta(seconds=0.5)
 """How long a drain waits for the next letter before it takes the queue for empty."""

@@ -10,13 +10,10 @@ from datetime import datetime, timedelta
 from tidings import failpoints, topology
 from tidings.errors import LEASE_EXPIRED, AmbiguousError, BrokerUnavailable
 from tidings.notification import Notification, Priority, Status
-from tidings.ports import Broker, Claims, Outgoing, Store
+from tidings.ports import PAGE, Broker, Claims, Outgoing, Store
 from tidings.settling import Settling, dead_letter, to_work
 
 log = logging.getLogger(__name__)
-
-PAGE = 500
-"""Rows a transaction: enough to be fast, few enough that nobody waits for its locks."""
 
 OUT_OF_ORDER = timedelta(seconds=10)
 """How far messages of one queue may pass each other: by a slow confirm, or at a trigger that keeps some back."""

@@ -26,7 +26,9 @@ class DeliverySettings(Settings):
     """How a function delivers. Prefix TIDINGS_."""
 
     lease: float = Field(default=60.0, ge=1, le=3600, description="seconds a worker may take for a batch")
-    concurrency: int = Field(default=16, ge=1, le=500, description="provider calls at once, a process")
+    concurrency: int = Field(
+        default=16, ge=1, le=500, description="provider calls at once, a process; two more for high"
+    )
 
 
 def utc_now() -> datetime:
