@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cached_property, partial
+from functools import cached_property
 
 from pydantic import ValidationError
 
@@ -103,11 +103,7 @@ class Delivery:
             outcome = self._outcome(notification, claims, started)
             return self.settling.decide(notification, outcome, provider=self.provider.name)
 
-        sent = [
-            self._senders.submit(partial(attempt, item), urgent=item.priority is Priority.HIGH)
-            for item in claims.acquired
-        ]
-        return [done.result() for done in sent]
+        return self._senders.each(attempt, claims.acquired, urgent=lambda item: item.priority is Priority.HIGH)
 
     def _outcome(self, notification: Notification, claims: Claims, started: float) -> Outcome:
         try:

@@ -2,11 +2,13 @@
 
 import heapq
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
+from functools import partial
 from itertools import count
 from typing import TypeVar
 
+A = TypeVar("A")
 T = TypeVar("T")
 
 
@@ -24,26 +26,22 @@ class Senders:
         self._threads: list[threading.Thread] = []
         self._closed = False
 
-    def submit(self, work: Callable[[], T], *, urgent: bool) -> Future[T]:
-        """Raise RuntimeError after `close`."""
-        done: Future[T] = Future()
-
-        def run() -> None:
-            try:
-                done.set_result(work())
-            except BaseException as error:
-                done.set_exception(error)
-
+    def each(self, work: Callable[[A], T], items: Sequence[A], *, urgent: Callable[[A], bool]) -> list[T]:
+        """What `work` makes of each item, in order, once all of them have ended. Raise what the first of them raised
+        that did, or RuntimeError after `close`."""
+        ends: list[Future[T]] = [Future() for _ in items]
         with self._lock:
             if self._closed:
                 raise RuntimeError("closed")
             if not self._threads:
                 self._start()
-            heapq.heappush(self._waiting, (not urgent, next(self._order), run))
-            self._ordinary.notify()
-            if urgent:
-                self._urgent.notify()
-        return done
+            for item, end in zip(items, ends, strict=True):
+                run: Callable[[], None] = partial(_run, partial(work, item), end)
+                heapq.heappush(self._waiting, (not urgent(item), next(self._order), run))
+            self._ordinary.notify(len(items))
+            self._urgent.notify(len(items))
+        wait(ends)
+        return [end.result() for end in ends]
 
     def _start(self) -> None:
         for number in range(self._size + self._reserved):
@@ -74,3 +72,10 @@ class Senders:
             self._urgent.notify_all()
         for thread in self._threads:
             thread.join()
+
+
+def _run(work: Callable[[], T], end: Future[T]) -> None:
+    try:
+        end.set_result(work())
+    except BaseException as error:
+        end.set_exception(error)
