@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from local.services import packages
 from tests.faults import soak as soaking
 from tests.faults.fault import Fault
 from tests.faults.faults import FAULTS
@@ -26,6 +27,7 @@ def main() -> int:
     parser.add_argument("--worlds", type=int, default=1, metavar="N", help="work on so many at once")
     parser.add_argument("--soak", type=float, metavar="SECONDS", help="faults without a pause, for so long")
     options = parser.parse_args()
+    packages.install(packages.missing())
     if options.soak is not None:
         return soak(options.soak, seed=options.seed, write=options.write)
     chosen = [fault for fault in FAULTS if options.only in fault.name]

@@ -134,6 +134,8 @@ After each fault all dead letters and all that is held are replayed, twice: each
 
 {header()}
 {table}
+
+{verdict(ran)}
 {noted}
 What the processes used before the faults and after them all:
 
@@ -141,6 +143,12 @@ What the processes used before the faults and after them all:
 |---|---:|---:|---:|
 {used}
 """
+
+
+def verdict(results: Iterable[Result]) -> str:
+    """What broke an invariant, for the page to say."""
+    wrong = [f"- {result.fault}: {problem[:300]}" for result in results for problem in result.problems]
+    return "\n".join(["Not as it should be:\n", *wrong]) if wrong else "Every invariant held."
 
 
 def settled(world: World) -> dict[str, Usage]:

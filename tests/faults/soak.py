@@ -17,7 +17,7 @@ from tests.faults.checks import Counted, all_ended, counted, look, replayed_twic
 from tests.faults.fault import MESSAGES, Fault, Scene
 from tests.faults.faults import FAULTS, nothing
 from tests.faults.load import Load
-from tests.faults.matrix import Result, bounded, header, line, log, machine, run, settled
+from tests.faults.matrix import Result, bounded, header, line, log, machine, run, settled, verdict
 from tests.faults.world import TRANSIENT, Usage, World, wait, world
 
 HEADING = "## Soak"
@@ -173,6 +173,8 @@ them. Then everything is left alone, and the same is checked over all that was a
 
 {header()}
 {line(soaked.result)}
+
+{verdict([soaked.result])}
 
 They were: {struck}.
 
