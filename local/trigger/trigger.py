@@ -5,7 +5,6 @@ keeps what it holds and asks again, ever more slowly.
 """
 
 import http.client
-import json
 import logging
 import queue
 import threading
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from urllib.parse import urlsplit
 
+from pydantic_core import to_json
 from tidings import failpoints
 from tidings.envelope import to_event
 from tidings.errors import BrokerUnavailable
@@ -58,7 +58,7 @@ class Function:
             raise FunctionDown(f"{self.url}: {error}") from error
         try:
             headers = {"content-type": "application/json", "authorization": f"Bearer {self.token}"}
-            connection.request("POST", parts.path or "/", json.dumps(event), headers)
+            connection.request("POST", parts.path or "/", to_json(event), headers)
             answer = connection.getresponse()
             answer.read()
         except (OSError, http.client.HTTPException) as error:

@@ -51,7 +51,7 @@ def test_a_row_comes_back_as_it_was_inserted(store: SqlStore, clock: TestClock) 
         clock(), recipient="käthe@example.com ☂", metadata='{"a":"b"}', send_at=clock(), traceparent="00-" + "a" * 52
     )
     store.insert([row])
-    assert store.get("acme", row.id) == row
+    assert store.get("acme", row.id) == replace(row, queued_at=clock())
 
 
 def test_a_key_that_is_taken_answers_the_earlier_row_and_writes_nothing(store: SqlStore, clock: TestClock) -> None:
@@ -256,7 +256,6 @@ def test_the_frontier_is_when_the_newest_was_queued_that_has_had_its_turn(store:
     for channel in ("email", "email", "sms", "email"):
         clock.advance(seconds=1)
         (row,) = inserted(store, clock, channel=channel)
-        store.mark_queued([row.id])
         rows.append((clock(), row))
     assert store.frontier("email", Priority.NORMAL, begun) is None
     claims = claimed(store, [rows[1][1], rows[2][1]])
@@ -302,7 +301,7 @@ def test_a_vendors_endless_words_do_not_undo_a_settlement(store: SqlStore, clock
 def test_the_largest_metadata_and_content_fit(store: SqlStore, clock: TestClock) -> None:
     row = make.notification(clock(), metadata="\u2602" * 200_000, content='"\\' * 3_600_000)
     store.insert([row])
-    assert store.get("acme", row.id) == row
+    assert store.get("acme", row.id) == replace(row, queued_at=clock())
 
 
 def test_a_recipient_that_can_take_nothing_more_is_recorded(store: SqlStore, clock: TestClock) -> None:
@@ -319,20 +318,44 @@ def test_a_recipient_that_can_take_nothing_more_is_recorded(store: SqlStore, clo
 # --- sweep ------------------------------------------------------------------------------------------------------------
 
 
-def test_what_was_never_queued_is_overdue_within_seconds(store: SqlStore, clock: TestClock) -> None:
+def test_what_could_not_be_queued_is_overdue_within_seconds(store: SqlStore, clock: TestClock) -> None:
     rows = inserted(store, clock)
+    store.mark_unqueued([row.id for row in rows])
     assert not store.overdue(10, LEASE).wake
     clock.advance(seconds=GRACE.total_seconds())
     assert [row.id for row in store.overdue(10, LEASE).wake] == [rows[0].id]
 
 
-def test_what_was_queued_is_left_alone_for_a_while(store: SqlStore, clock: TestClock) -> None:
-    rows = inserted(store, clock)
-    store.mark_queued([row.id for row in rows])
+def test_what_is_new_counts_as_queued_and_is_looked_at_after_some_seconds(store: SqlStore, clock: TestClock) -> None:
+    inserted(store, clock)
     clock.advance(seconds=REQUEUE_AFTER.total_seconds())
     assert not store.overdue(10, LEASE).wake
     clock.advance(seconds=GRACE.total_seconds())
     assert len(store.overdue(10, LEASE).wake) == 1
+
+
+def test_what_waits_in_its_queue_is_looked_at_after_the_pause(store: SqlStore, clock: TestClock) -> None:
+    rows = inserted(store, clock)
+    clock.advance(minutes=1)
+    assert len(store.overdue(10, LEASE).wake) == 1
+    store.mark_waiting([row.id for row in rows], timedelta(minutes=2))
+    clock.advance(minutes=2)
+    assert not store.overdue(10, LEASE).wake
+    clock.advance(seconds=GRACE.total_seconds())
+    assert len(store.overdue(10, LEASE).wake) == 1
+
+
+def test_what_a_worker_has_had_meanwhile_is_not_marked(store: SqlStore, clock: TestClock) -> None:
+    """A wave that was half confirmed: its messages may be delivered before it is known to have failed."""
+    rows = inserted(store, clock, 2)
+    sending, retrying = rows
+    claims = claimed(store, [retrying])
+    delay = timedelta(hours=1)
+    store.settle(claims, [Settlement(notification=row, status=Status.RETRYING, delay=delay) for row in claims.acquired])
+    claimed(store, [sending])
+    store.mark_unqueued([row.id for row in rows])
+    clock.advance(seconds=GRACE.total_seconds())
+    assert not store.overdue(10, LEASE).wake
 
 
 def test_two_sweeps_do_not_find_the_same(store: SqlStore, clock: TestClock) -> None:
@@ -363,7 +386,6 @@ def test_a_retry_whose_message_was_lost_is_found(store: SqlStore, clock: TestClo
 
 def test_what_is_past_its_expiry_becomes_expired(store: SqlStore, clock: TestClock) -> None:
     (row,) = inserted(store, clock, expires_at=clock() + timedelta(seconds=5))
-    store.mark_queued([row.id])
     assert store.overdue(10, LEASE).expired == 0
     clock.advance(seconds=5)
     assert store.overdue(10, LEASE).expired == 1
@@ -497,7 +519,8 @@ def test_an_unknown_row_is_resolved_once_and_its_timeline_says_by_whom(store: Sq
 @pytest.mark.parametrize("end", sorted({*Status} - {Status.UNKNOWN}))
 def test_only_an_unknown_row_is_resolved(store: SqlStore, clock: TestClock, end: Status) -> None:
     (row,) = inserted(store, clock, status=end)
-    assert store.resolve("acme", row.id) == row
+    before = store.get("acme", row.id)
+    assert store.resolve("acme", row.id) == before == store.get("acme", row.id)
     assert not store.events(row.id)
 
 
@@ -605,6 +628,80 @@ def test_thousands_due_in_one_minute_come_page_by_page_in_the_same_number_of_sta
     assert sum(size for size, _ in pages) == sum(at <= clock() for at in times)  # to the second: none early, none late
     assert {size for size, _ in pages[:-1]} == {500}
     assert len({statements for size, statements in pages if size}) == 1
+
+
+# --- retention --------------------------------------------------------------------------------------------------------
+
+KEEP = timedelta(days=30)
+
+
+def ended(store: SqlStore, clock: TestClock, status: Status = Status.SENT) -> Notification:
+    (row,) = inserted(store, clock)
+    claims = claimed(store, [row])
+    store.settle(claims, [replace(sent(row), status=status) for row in claims.acquired])
+    return row
+
+
+def test_what_has_been_over_for_long_is_deleted_with_its_timeline(store: SqlStore, clock: TestClock) -> None:
+    old = [ended(store, clock, status) for status in (Status.SENT, Status.FAILED)]
+    (canceled,) = inserted(store, clock)
+    store.cancel("acme", canceled.id)
+    clock.advance(days=30)
+    assert store.purge(KEEP, 10).rows == 0  # not yet: as long as that, and no less
+    clock.advance(seconds=1)
+    young = ended(store, clock)
+    assert store.purge(KEEP, 10).rows == 3
+    assert [row.id for row in store.find(EVERYTHING, 10)] == [young.id]
+    assert not any(store.events(row.id) for row in (*old, canceled))
+    assert store.events(young.id)
+
+
+def test_what_still_moves_or_waits_for_a_person_is_never_deleted(store: SqlStore, clock: TestClock) -> None:
+    pending, retrying, sending = inserted(store, clock, 3)
+    unknown = ended(store, clock, Status.UNKNOWN)
+    claims = claimed(store, [retrying])
+    again = Settlement(notification=claims.acquired[0], status=Status.RETRYING, delay=timedelta(hours=1))
+    store.settle(claims, [again])
+    claimed(store, [sending])
+    owed = claimed(store, inserted(store, clock))
+    store.settle(owed, [replace(sent(row), status=Status.FAILED) for row in owed.acquired], letters_owed=True)
+    clock.advance(days=365)
+    assert store.purge(KEEP, 10).rows == 0
+    kept = {row.id for row in store.find(EVERYTHING, 10)}
+    assert kept == {pending.id, retrying.id, sending.id, unknown.id, owed.acquired[0].id}
+
+
+def test_an_old_row_that_came_to_its_end_lately_is_kept(store: SqlStore, clock: TestClock) -> None:
+    row = ended(store, clock, Status.FAILED)
+    clock.advance(days=40)
+    store.revive(EVERYTHING, 10, timedelta(0))
+    (revived,) = store.find(EVERYTHING, 10)
+    claims = claimed(store, [revived])
+    store.settle(claims, [sent(item) for item in claims.acquired])
+    assert store.purge(KEEP, 10).rows == 0
+    assert store.get("acme", row.id) is not None
+
+
+def test_the_retention_goes_page_by_page_the_oldest_first(store: SqlStore, clock: TestClock) -> None:
+    rows = []
+    for _ in range(5):
+        rows.append(ended(store, clock))
+        clock.advance(seconds=1)
+    clock.advance(days=31)
+    first = store.purge(KEEP, 3)
+    assert (first.rows, first.last) == (3, rows[2].id)
+    assert {row.id for row in store.find(EVERYTHING, 10)} == {row.id for row in rows[3:]}
+    second = store.purge(KEEP, 3, after=rows[2].id)
+    assert (second.rows, second.last) == (2, None)
+
+
+def test_a_key_may_be_used_again_once_its_row_is_gone(store: SqlStore, clock: TestClock) -> None:
+    (row,) = inserted(store, clock, idempotency_hash="h1")
+    store.cancel("acme", row.id)
+    clock.advance(days=31)
+    store.purge(KEEP, 10)
+    (answer,) = store.insert([make.notification(clock(), idempotency_hash="h1")])
+    assert answer.existing is None
 
 
 def test_without_a_schema_the_check_names_the_remedy(mariadb_url: str) -> None:

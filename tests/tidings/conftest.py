@@ -85,7 +85,6 @@ class House:
         """Committed and queued, as the intake leaves them."""
         self.store.insert(rows)
         self.broker.publish([to_work(row) for row in rows])
-        self.store.mark_queued([row.id for row in rows])
 
     def row(self, of: Notification) -> Notification:
         found = self.store.get(of.tenant, of.id)

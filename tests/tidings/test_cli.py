@@ -420,7 +420,7 @@ def test_sweep_queues_what_was_never_queued(operator: Operator) -> None:
 
 def test_sweep_as_json_has_every_count(operator: Operator) -> None:
     counts = operator.run("sweep", "--json").document
-    assert set(counts) == {"published", "waiting", "abandoned", "lettered", "expired", "refused"}
+    assert set(counts) == {"published", "waiting", "abandoned", "lettered", "expired", "refused", "purged"}
 
 
 def test_a_created_key_opens_what_its_scope_says_and_no_more(operator: Operator, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
-from tidings.senders import Senders
+from tidings.senders import ABREAST, YOUNG, Senders
 
 WAIT = 10.0  # seconds
 
@@ -66,6 +66,36 @@ def test_no_more_run_at_once_than_there_are_threads() -> None:
 
     senders.each(work, range(30), urgent=lambda _: False)
     assert most == 3
+    senders.close()
+
+
+def test_no_more_begin_at_once_than_is_of_use_and_all_threads_where_the_calls_last(
+    gate: threading.Event, callers: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, looks, begun = 1000.0, threading.Semaphore(0), threading.Semaphore(0)
+
+    def look() -> float:
+        looks.release()
+        return now
+
+    monkeypatch.setattr("tidings.senders.time.monotonic", look)
+    senders = Senders(8)
+
+    def work(_: int) -> bool:
+        begun.release()
+        return gate.wait(WAIT)
+
+    done = callers.submit(senders.each, work, range(10), urgent=lambda _: False)
+    for _ in range(ABREAST):
+        assert begun.acquire(timeout=WAIT)
+    for _ in range(3 * ABREAST + 5):  # they have looked again and again
+        assert looks.acquire(timeout=WAIT)
+    assert not begun.acquire(blocking=False)
+    for _ in range(8 - ABREAST):
+        now += YOUNG
+        assert begun.acquire(timeout=WAIT)
+    gate.set()
+    assert done.result(WAIT) == [True] * 10
     senders.close()
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from tidings import failpoints
@@ -42,11 +43,9 @@ class Intake:
 
     def _queue(self, due: Sequence[Notification]) -> None:
         """From here on nothing can fail the caller: the rows are there."""
-        if not due:
-            return
         try:
             self.broker.publish([to_work(notification) for notification in due])
-            failpoints.step("intake.after_publish")
-            self.store.mark_queued([notification.id for notification in due])
-        except (BrokerUnavailable, StoreUnavailable) as error:
+        except BrokerUnavailable as error:
             log.error("left_to_the_sweep", extra={"error": str(error), "notifications": len(due)})
+            with suppress(StoreUnavailable):  # it looks all the same, some seconds later
+                self.store.mark_unqueued([notification.id for notification in due])

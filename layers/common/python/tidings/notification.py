@@ -1,7 +1,7 @@
 """A notification, its state machine, and the events of its timeline."""
 
 import enum
-import secrets
+import os
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -36,6 +36,10 @@ CLAIMABLE = frozenset({Status.PENDING, Status.RETRYING})
 
 REPLAYABLE = frozenset({Status.FAILED, Status.UNKNOWN})
 """What an operator may set back to pending, one generation later."""
+
+
+OVER = frozenset(set(Status) - CLAIMABLE - {Status.SENDING, Status.UNKNOWN})
+"""What nobody waits for any more: the retention deletes it in time. What is unknown waits for a person."""
 
 
 class Priority(enum.StrEnum):
@@ -121,7 +125,7 @@ class Event:
 
 def new_id(at: datetime) -> str:
     """A UUIDv7 (RFC 9562): 48 bits of Unix milliseconds, then 74 random bits. (`uuid.uuid7` comes with Python 3.14.)"""
-    return _uuid7(at, secrets.randbits(74))
+    return _uuid7(at, int.from_bytes(os.urandom(10), "big") >> 6)
 
 
 def first_id(at: datetime) -> str:

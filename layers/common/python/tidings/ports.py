@@ -207,7 +207,16 @@ class Overdue:
     abandoned: Claims | None = None  # their lease ran out; now leased to the sweep, which settles them as ambiguous
     unlettered: Sequence[Notification] = ()  # failed, and their dead letter is still owed
     expired: int = 0  # past expires_at, and now `expired`
+    at: datetime  # the database's time
     more: bool = False  # the limit was reached
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Purged:
+    """What a page of the retention deleted."""
+
+    rows: int
+    last: str | None  # its highest id; None: there is no more
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -231,10 +240,13 @@ class Store(Protocol):
     StoreUnavailable when the database does not answer. Its statements do not grow in number with the batch."""
 
     def insert(self, batch: Sequence[Notification]) -> Sequence[Inserted]:
-        """Commit the rows. Where an idempotency hash is taken, the earlier row is answered and nothing is written."""
+        """Commit the rows. Where an idempotency hash is taken, the earlier row is answered and nothing is written.
 
-    def mark_queued(self, ids: Sequence[str]) -> None:
-        """Their messages are confirmed: the sweep may leave them alone for a while."""
+        What is for now is written as queued, which is one statement fewer: who cannot publish it then says so, and the
+        sweep looks after some seconds, should nobody have lived to say it."""
+
+    def mark_unqueued(self, ids: Sequence[str]) -> None:
+        """Their messages were not confirmed: the sweep is to publish them, and soon."""
 
     def claim(self, messages: Sequence[Message], lease: timedelta) -> Claims:
         """Give each message's row to this caller, if it is due and nobody else has it. A row whose last attempt ended
@@ -249,6 +261,12 @@ class Store(Protocol):
     def overdue(self, limit: int, lease: timedelta) -> Overdue:
         """Take what should have moved by now and has not."""
 
+    def mark_queued(self, ids: Sequence[str]) -> None:
+        """Their messages are confirmed: the sweep may leave them alone for a while."""
+
+    def mark_waiting(self, ids: Sequence[str], pause: timedelta) -> None:
+        """Their messages wait in their queues: the sweep looks again after the pause."""
+
     def frontier(self, channel: str, priority: Priority, since: datetime) -> datetime | None:
         """How far this queue has come: when the newest message was queued that has had its turn, of those of
         notifications made after `since`. None: none has, as far as a bounded look shows."""
@@ -257,7 +275,8 @@ class Store(Protocol):
         """Their dead letters are confirmed."""
 
     def revive(self, selection: Selection, limit: int, due_in: timedelta) -> Sequence[Notification]:
-        """Set failed and unknown rows back to pending, one generation later, oldest first."""
+        """Set failed and unknown rows back to pending, one generation later, oldest first. Without a delay they are
+        written as queued, see `insert`."""
 
     def still_dead(self, messages: Sequence[Message]) -> Sequence[Message]:
         """Those of these letters whose row is failed, in their generation."""
@@ -267,6 +286,10 @@ class Store(Protocol):
 
     def cancel(self, tenant: str, id: str) -> Notification | None:
         """Cancel it unless it is claimed or over. Answer the row as it then stands, or None if there is none."""
+
+    def purge(self, keep: timedelta, limit: int, *, after: str = "") -> Purged:
+        """Delete up to so many rows, the oldest first, that came to their end longer ago than `keep`, with their
+        events. `after`: the last id of an earlier page; a row that stays is then not looked at again."""
 
     def get(self, tenant: str, id: str) -> Notification | None: ...
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -123,10 +124,11 @@ class Replay:
         try:
             self.broker.publish([to_work(notification) for notification in notifications])
         except BrokerUnavailable as error:
-            log.error("broker_unavailable", extra={"error": str(error), "messages": len(notifications)})
-            return 0  # the rows are pending: the sweep publishes them
+            log.error("left_to_the_sweep", extra={"error": str(error), "notifications": len(notifications)})
+            with suppress(StoreUnavailable):  # it looks all the same, some seconds later
+                self.store.mark_unqueued([notification.id for notification in notifications])
+            return 0
         failpoints.step("replay.after_publish")
-        self.store.mark_queued([notification.id for notification in notifications])
         return len(notifications)
 
 

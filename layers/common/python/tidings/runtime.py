@@ -7,7 +7,6 @@ for RabbitMQ, so it is the contract everywhere.
 import asyncio
 import base64
 import hmac
-import json
 import logging
 import os
 import sys
@@ -17,6 +16,7 @@ from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote
 
 from pydantic import Field
+from pydantic_core import from_json
 
 from tidings import logging as tidings_logging
 from tidings.bodies import MAX_BODY, Bodies, too_large
@@ -75,10 +75,14 @@ async def answer_asgi(request: AsgiRequest, api: Api, bodies: Bodies) -> Respons
     head = Request(
         method=request.method,
         path=scope["path"],
-        query=dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)),
+        query=_query(scope["query_string"].decode("latin-1")),
         headers={name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
     )
     return await api.answer(head, lambda: bodies.read(request.stream(), head.headers.get("content-length", "")))
+
+
+def _query(text: str) -> dict[str, str]:
+    return dict(parse_qsl(text, keep_blank_values=True)) if text else {}
 
 
 # --- HTTP functions on Lambda -----------------------------------------------------------------------------------------
@@ -94,7 +98,7 @@ def from_gateway(event: Mapping[str, Any]) -> Request:
     return Request(
         method=http["method"],
         path=_path(event),
-        query=dict(parse_qsl(event.get("rawQueryString") or "", keep_blank_values=True)),
+        query=_query(event.get("rawQueryString") or ""),
         headers={str(name).lower(): str(value) for name, value in (event.get("headers") or {}).items()},
         body=body,
     )
@@ -167,8 +171,8 @@ def _trigger_answer(request: FlaskRequest, channel: str, delivery: Callable[[], 
     if not hmac.compare_digest(presented.encode(), token.encode()):
         raise Problem(401, "Only the trigger may call this", headers={"www-authenticate": "Bearer"})
     try:
-        letters = from_event(json.loads(request.get_data()), channel)
-    except (ValueError, RecursionError, Unreadable) as error:
+        letters = from_event(from_json(request.get_data()), channel)
+    except (ValueError, Unreadable) as error:
         raise Problem(400, "Not an aws:rmq event", str(error)[:200]) from None
     try:
         _deliver(letters, delivery)

@@ -29,6 +29,7 @@ class Swept:
     lettered: int = 0  # failed, and their dead letter was owed
     expired: int = 0
     refused: int = 0  # the broker did not take what was to be published: the next sweep but one tries again
+    purged: int = 0  # over for longer than they are kept: deleted
 
     def __add__(self, other: "Swept") -> "Swept":
         return Swept(**{name: count + other.counts[name] for name, count in self.counts.items()})
@@ -38,14 +39,24 @@ class Swept:
         return asdict(self)
 
 
+SOONEST_LOOK, LATEST_LOOK = timedelta(seconds=10), timedelta(minutes=10)
+"""How soon the sweep asks again for what waits in its queue."""
+
+PURGE_FOR = timedelta(seconds=2)
+"""How long a sweep goes on deleting: the next is due."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """Find every row that should have moved and has not, and move it. Several may run at once."""
+    """Find every row that should have moved and has not, and move it; delete what is over for long. Several may run at
+    once."""
 
     store: Store
     broker: Broker
     settling: Settling
     lease: timedelta = timedelta(seconds=30)  # for the sweep's own settling of what it found abandoned
+    keep: timedelta | None = None  # how long what is over is kept; None: for ever
+    sleep: Callable[[float], None] = time.sleep
 
     def run(self, *, at_most: timedelta = timedelta(seconds=20)) -> Swept:
         """Page by page until nothing is left, the broker takes nothing, or the time is up. Raise StoreUnavailable."""
@@ -55,6 +66,8 @@ class Sweep:
             swept, more = self._page()
             total += swept
             more = more and (not swept.refused or swept.published + swept.lettered > 0)
+        if self.keep is not None:
+            total += Swept(purged=self._purge(self.keep))
         if total != Swept():
             log.info("swept", extra=total.counts)
         return total
@@ -69,7 +82,8 @@ class Sweep:
         lost, waiting = self._told_apart(overdue.wake)
         published = self._published(lost, to_work)
         failpoints.step("sweep.after_publish")
-        self.store.mark_queued([item.id for item in (*published, *waiting)])
+        self.store.mark_queued([item.id for item in published])
+        self._leave(waiting, overdue.at)
         return Swept(
             published=len(published),
             waiting=len(waiting),
@@ -79,6 +93,19 @@ class Sweep:
             refused=len(overdue.unlettered) - len(lettered) + len(overdue.wake) - len(waiting) - len(published),
         ), overdue.more
 
+    def _purge(self, keep: timedelta) -> int:
+        """Page by page, and as long as a page took nothing is done: those who send find the database free."""
+        deadline = time.monotonic() + PURGE_FOR.total_seconds()
+        rows, after = 0, ""
+        while (started := time.monotonic()) < deadline:
+            purged = self.store.purge(keep, PAGE, after=after)
+            rows += purged.rows
+            if purged.last is None:
+                break
+            after = purged.last
+            self.sleep(time.monotonic() - started)
+        return rows
+
     def _give_up(self, abandoned: Claims) -> None:
         """Their worker died or stalls; whether the provider was asked is not known."""
         lost = AmbiguousError(LEASE_EXPIRED, "the worker that had it did not settle it in time")
@@ -87,6 +114,14 @@ class Sweep:
             self.settling.commit(abandoned, settlements)
         except BrokerUnavailable:
             return  # they are settled; what could not be published is found by a later sweep
+
+    def _leave(self, waiting: Sequence[Notification], now: datetime) -> None:
+        """The longer they have waited, the longer it takes until the next look: a backlog is looked at a few times, and
+        not all the time."""
+        if waiting:
+            newest = max(_in_its_queue_since(item) or now for item in waiting)
+            pause = min(max(now - newest, SOONEST_LOOK), LATEST_LOOK)
+            self.store.mark_waiting([item.id for item in waiting], pause)
 
     def _published(
         self, items: Sequence[Notification], outgoing: Callable[[Notification], Outgoing]

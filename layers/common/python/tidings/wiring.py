@@ -31,6 +31,17 @@ class DeliverySettings(Settings):
     )
 
 
+class RetentionSettings(Settings):
+    """How long rows are kept. Prefix TIDINGS_."""
+
+    keep_days: float | None = Field(
+        default=None,
+        ge=1,
+        description="days after which the sweep deletes what is over (sent, failed, canceled, expired), its timeline"
+        " and its idempotency key; not set: never",
+    )
+
+
 def utc_now() -> datetime:
     return datetime.now(UTC)
 
@@ -79,7 +90,9 @@ class Wiring:
         return Replay(store=self.store, broker=self.broker)
 
     def sweep(self) -> Sweep:
-        return Sweep(store=self.store, broker=self.broker, settling=self.settling)
+        days = load(RetentionSettings).keep_days
+        keep = timedelta(days=days) if days is not None else None
+        return Sweep(store=self.store, broker=self.broker, settling=self.settling, keep=keep)
 
     def keyring(self) -> Keyring:
         return Keyring(keys=load(KeySettings).api_keys)

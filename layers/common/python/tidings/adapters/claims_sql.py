@@ -8,7 +8,7 @@ from sqlalchemy import Connection, case, insert, or_, select, update
 from sqlalchemy.dialects.mysql import insert as mysql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
-from tidings.adapters.rows import notification_of
+from tidings.adapters.rows import CLAIMED, notification_of
 from tidings.adapters.schema import events, notifications, suppressions
 from tidings.adapters.waking import not_after_expiry
 from tidings.envelope import Message
@@ -42,7 +42,8 @@ def claim(connection: Connection, now: datetime, messages: Sequence[Message], le
             updated_at=now,
         )
     )
-    rows = {row.id: row for row in connection.execute(select(notifications).where(n.id.in_(ids)))}
+    columns: list[Any] = [*CLAIMED, n.token]
+    rows = {row.id: row for row in connection.execute(select(*columns).where(n.id.in_(ids)))}
     acquired = [notification_of(row) for row in rows.values() if row.token == token and row.status == Status.SENDING]
     taken = {notification.id for notification in acquired}
     held: list[Held] = []

@@ -11,12 +11,12 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from tidings.adapters.rows import FIELDS, notification_of
 from tidings.adapters.schema import notifications
 from tidings.adapters.waking import GRACE, REQUEUE_AFTER, not_after_expiry
-from tidings.notification import CLAIMABLE, Notification
+from tidings.notification import Notification, Status
 from tidings.ports import Inserted
 
 n = notifications.c
 
-_LATER = {"claimed_at", "lease_until", "queued_at", "provider", "provider_message_id"}
+_LATER = {"claimed_at", "lease_until", "provider", "provider_message_id"}
 _AT_FIRST = [name for name in FIELDS if name not in _LATER and not name.startswith("error_")]
 """The columns that a new row may fill; each value costs."""
 
@@ -44,17 +44,21 @@ def insert_unless_taken(connection: Connection, now: datetime, batch: Sequence[N
     return answers
 
 
-def mark_queued(connection: Connection, now: datetime, ids: Sequence[str]) -> None:
+def mark_unqueued(connection: Connection, now: datetime, ids: Sequence[str]) -> None:
     connection.execute(
         update(notifications)
-        .where(n.id.in_(sorted(ids)), n.status.in_(CLAIMABLE))
-        .values(queued_at=now, wake_at=not_after_expiry(now + REQUEUE_AFTER))
+        .where(n.id.in_(sorted(ids)), n.status == Status.PENDING)
+        .values(queued_at=None, wake_at=not_after_expiry(now))
     )
 
 
 def _row(notification: Notification, now: datetime) -> dict[str, Any]:
-    # What waits for its time is not queued yet: the sweep finds it when it is due, and not some seconds after.
-    wake_at = now if notification.is_for_now or notification.send_at is None else notification.send_at - GRACE
+    queued_at: datetime | None
+    if notification.is_for_now or notification.send_at is None:
+        queued_at, wake_at = now, now + REQUEUE_AFTER
+    else:  # not queued yet: the sweep finds it when it is due, and not some seconds after
+        queued_at, wake_at = None, notification.send_at - GRACE
     if notification.expires_at is not None:
         wake_at = min(wake_at, notification.expires_at)
-    return {**{name: getattr(notification, name) for name in _AT_FIRST}, "wake_at": wake_at}
+    row = {name: getattr(notification, name) for name in _AT_FIRST}
+    return {**row, "queued_at": queued_at, "wake_at": wake_at}

@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any
 
 import pika
@@ -25,6 +25,7 @@ class RabbitConsumer:
         self._channel.basic_qos(prefetch_count=prefetch)
         self._channel.add_on_cancel_callback(self._on_cancel)
         self._arrived: dict[str, deque[Received]] = {queue: deque() for queue in queues}
+        self._open: dict[int, None] = {}  # tags that are not acknowledged, in the order in which they came
         self._canceled = False
         self._woken = False
         for queue in queues:
@@ -51,15 +52,22 @@ class RabbitConsumer:
             return  # it is closed, so nobody waits
 
     def acknowledge(self, received: Iterable[Received]) -> None:
+        tags = {item.receipt for item in received}
         with as_unavailable():
-            for item in received:
-                self._channel.basic_ack(item.receipt)
+            # Where nothing older is open, one frame says it for all of them.
+            oldest = list(takewhile(tags.__contains__, self._open))
+            if oldest:
+                self._channel.basic_ack(oldest[-1], multiple=True)
+            for tag in sorted(tags.difference(oldest)):
+                self._channel.basic_ack(tag)
+            self._closed(tags)
             self._connection.process_data_events(0)
 
     def give_back(self, received: Iterable[Received]) -> None:
         with as_unavailable():
             for item in received:
                 self._channel.basic_nack(item.receipt, requeue=True)
+                self._closed([item.receipt])
             self._connection.process_data_events(0)
 
     def close(self) -> None:
@@ -68,6 +76,10 @@ class RabbitConsumer:
                 self._connection.close()
         except (AMQPError, OSError):
             return  # the broker gives back what was not acknowledged
+
+    def _closed(self, tags: Iterable[int]) -> None:
+        for tag in tags:
+            self._open.pop(tag, None)
 
     def _buffered(self, limit: int, first: int | None) -> list[Received]:
         for arrived in islice(self._arrived.values(), first):
@@ -87,6 +99,7 @@ class RabbitConsumer:
 
     def _on_message(self, queue: str, _channel: Any, method: Any, properties: Any, body: bytes) -> None:
         headers = dict(properties.headers or {})
+        self._open[method.delivery_tag] = None
         self._arrived[queue].append(
             Received(
                 receipt=method.delivery_tag,

@@ -42,6 +42,30 @@ class _Wave:
             self.done.set_exception(error)
 
 
+class _Connection(pika.SelectConnection):  # type: ignore[misc]
+    """pika hands each frame to the system by itself: three calls a message, at each of which another thread may take
+    Python's lock, and as many packets for the broker to read."""
+
+    _held: list[bytes] | None = None
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is written in the block goes out at its end, at once."""
+        self._held = []
+        try:
+            yield
+        finally:
+            held, self._held = self._held, None
+            if held:
+                super()._adapter_emit_data(b"".join(held))
+
+    def _adapter_emit_data(self, data: bytes) -> None:
+        if self._held is None:
+            super()._adapter_emit_data(data)
+        else:
+            self._held.append(data)
+
+
 class PublishingLink:
     """A connection and its thread. Everything but `publish` and `close` runs in that thread, which pika demands."""
 
@@ -53,7 +77,7 @@ class PublishingLink:
         self._opened: Future[None] = Future()
         self._ended: BaseException | None = None
         self._retired = False
-        self._connection = pika.SelectConnection(
+        self._connection = _Connection(
             parameters,
             on_open_callback=self._on_open,
             on_open_error_callback=self._on_closed,
@@ -139,12 +163,13 @@ class PublishingLink:
             wave.failed(unavailable(self._ended))
             return
         try:
-            for item in outgoing:
-                self._tag += 1
-                self._waiting[self._tag] = (wave, item.message_id)
-                self._channel.basic_publish(
-                    item.to.exchange, item.to.routing_key, item.body, _properties(item), mandatory=True
-                )
+            with self._connection.together():
+                for item in outgoing:
+                    self._tag += 1
+                    self._waiting[self._tag] = (wave, item.message_id)
+                    self._channel.basic_publish(
+                        item.to.exchange, item.to.routing_key, item.body, _properties(item), mandatory=True
+                    )
         except Exception as error:
             self._end(error)
 

@@ -17,7 +17,7 @@ from tidings.adapters.database import transaction
 from tidings.adapters.rows import Reads
 from tidings.envelope import Message
 from tidings.notification import Notification
-from tidings.ports import Claims, Inserted, Overdue, Selection, Settlement
+from tidings.ports import Claims, Inserted, Overdue, Purged, Selection, Settlement
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -33,9 +33,9 @@ class SqlStore(Reads):
             return self._write(intake_sql.insert_unless_taken, batch)
         return [Inserted(notification) for notification in batch]
 
-    def mark_queued(self, ids: Sequence[str]) -> None:
+    def mark_unqueued(self, ids: Sequence[str]) -> None:
         if ids:
-            self._write(intake_sql.mark_queued, ids)
+            self._write(intake_sql.mark_unqueued, ids)
 
     def claim(self, messages: Sequence[Message], lease: timedelta) -> Claims:
         # The token is made before the transaction: run twice, it finds the rows that its first COMMIT took.
@@ -49,6 +49,14 @@ class SqlStore(Reads):
     def overdue(self, limit: int, lease: timedelta) -> Overdue:
         return self._write(upkeep_sql.overdue, limit, lease, uuid.uuid4().hex)
 
+    def mark_queued(self, ids: Sequence[str]) -> None:
+        if ids:
+            self._write(upkeep_sql.mark_queued, ids)
+
+    def mark_waiting(self, ids: Sequence[str], pause: timedelta) -> None:
+        if ids:
+            self._write(upkeep_sql.mark_waiting, ids, pause)
+
     def mark_lettered(self, ids: Sequence[str]) -> None:
         if ids:
             self._write(upkeep_sql.mark_lettered, ids)
@@ -61,6 +69,9 @@ class SqlStore(Reads):
 
     def cancel(self, tenant: str, id: str) -> Notification | None:
         return self._write(upkeep_sql.cancel, tenant, id)
+
+    def purge(self, keep: timedelta, limit: int, *, after: str = "") -> Purged:
+        return self._write(upkeep_sql.purge, keep, limit, after)
 
     @transaction
     def _write(

@@ -5,13 +5,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, insert, or_, select, update
+from sqlalchemy import Connection, and_, delete, insert, or_, select, update
 
 from tidings.adapters.rows import WITHOUT_CONTENT, narrowed, notification_of
 from tidings.adapters.schema import events, notifications
-from tidings.adapters.waking import GRACE, not_after_expiry
-from tidings.notification import CLAIMABLE, REPLAYABLE, Notification, Status
-from tidings.ports import Claims, Overdue, Selection
+from tidings.adapters.waking import GRACE, REQUEUE_AFTER, not_after_expiry
+from tidings.notification import CLAIMABLE, OVER, REPLAYABLE, Notification, Status, first_id
+from tidings.ports import Claims, Overdue, Purged, Selection
 
 n = notifications.c
 
@@ -54,7 +54,24 @@ def overdue(connection: Connection, now: datetime, limit: int, lease: timedelta,
         abandoned=Claims(token=token, at=now, acquired=abandoned) if abandoned else None,
         unlettered=unlettered,
         expired=len(expired),
+        at=now,
         more=len(found) == limit,
+    )
+
+
+def mark_queued(connection: Connection, now: datetime, ids: Sequence[str]) -> None:
+    connection.execute(
+        update(notifications)
+        .where(n.id.in_(sorted(ids)), n.status.in_(CLAIMABLE))
+        .values(queued_at=now, wake_at=not_after_expiry(now + REQUEUE_AFTER))
+    )
+
+
+def mark_waiting(connection: Connection, now: datetime, ids: Sequence[str], pause: timedelta) -> None:
+    connection.execute(
+        update(notifications)
+        .where(n.id.in_(sorted(ids)), n.status.in_(CLAIMABLE))
+        .values(wake_at=not_after_expiry(now + pause))
     )
 
 
@@ -88,8 +105,8 @@ def revive(
         attempt=0,
         spared=0,
         next_attempt_at=due if due_in else None,
-        queued_at=None,
-        wake_at=not_after_expiry(due - GRACE if due_in else now),
+        queued_at=None if due_in else now,
+        wake_at=not_after_expiry(due - GRACE if due_in else now + REQUEUE_AFTER),
         updated_at=now,
     )
     return revived
@@ -112,6 +129,24 @@ def resolve(connection: Connection, now: datetime, tenant: str, id: str) -> Noti
     connection.execute(insert(events), [{**_change(notification, Status.SENT, now), "provider": "operator"}])
     _set(connection, [notification], status=Status.SENT, updated_at=now)
     return replace(notification, status=Status.SENT, updated_at=now)
+
+
+def purge(connection: Connection, now: datetime, keep: timedelta, limit: int, after: str) -> Purged:
+    # A row that is over has no wake_at; that index is in the order of the ids, which is that of creation.
+    over = n.wake_at.is_(None), n.status.in_(OVER), n.updated_at < now - keep
+    ids = list(
+        connection.scalars(
+            select(n.id)
+            .where(n.id > after, n.id < first_id(now - keep), *over)
+            .order_by(n.id)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+    )
+    if ids:
+        connection.execute(delete(events).where(events.c.notification_id.in_(ids)))
+        connection.execute(delete(notifications).where(n.id.in_(ids)))
+    return Purged(rows=len(ids), last=ids[-1] if len(ids) == limit else None)
 
 
 def _locked(connection: Connection, tenant: str, id: str) -> Notification | None:

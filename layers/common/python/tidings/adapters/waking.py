@@ -11,8 +11,9 @@ from tidings.adapters.schema import notifications
 GRACE = timedelta(seconds=5)
 """How long after `wake_at` the sweep waits for a row to move by itself."""
 
-REQUEUE_AFTER = timedelta(seconds=60)
-"""How long a queued message may wait before the sweep asks whether it is still there."""
+REQUEUE_AFTER = timedelta(seconds=10)
+"""How long a queued message may wait before the sweep asks whether it is there at all. Whoever dies between the commit
+and the publish leaves a row that waits as long as that."""
 
 
 def not_after_expiry(at: Any) -> ColumnElement[Any]:
