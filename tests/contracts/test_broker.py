@@ -94,6 +94,22 @@ def test_what_is_not_acknowledged_comes_again_to_another(broker: Broker) -> None
     assert item.deliveries == 2
 
 
+def test_batches_are_acknowledged_in_any_order_and_each_message_for_itself(broker: Broker) -> None:
+    broker.publish([to_work(number) for number in range(30)])
+    with consuming(broker) as consumer:
+        items = received(consumer, 30, acknowledge=False)
+        first, second, third = items[:10], items[10:20], items[20:]
+        consumer.acknowledge(second)
+        consumer.acknowledge(first[:5])
+        consumer.acknowledge([*first[7:], *third[:2]])
+        consumer.give_back(third[2:3])
+        consumer.acknowledge(third[3:])
+    left = {item.message_id for item in (*first[5:7], third[2])}
+    with consuming(broker) as consumer:
+        assert {item.message_id for item in received(consumer, 3)} == left
+        assert not consumer.receive(100, timedelta(seconds=0.5))
+
+
 def test_what_is_given_back_comes_again_and_counts(broker: Broker) -> None:
     broker.publish([to_work()])
     with consuming(broker) as consumer:
@@ -157,6 +173,23 @@ def test_what_cannot_be_read_is_parked_as_it_came(broker: Broker) -> None:
     with consuming(broker, [topology.PARKING]) as consumer:
         (item,) = received(consumer, 1)
     assert item.body == b"\x00\xff garbage"
+
+
+def test_a_wave_is_written_at_once(rabbitmq_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pika's own way is three writes a message."""
+    writes, write = list[int](), pika.SelectConnection._adapter_emit_data
+
+    def counted(self: object, data: bytes) -> None:
+        writes.append(len(data))
+        write(self, data)
+
+    broker = RabbitBroker(BrokerSettings(broker_url=rabbitmq_url))
+    broker.declare()
+    broker.publish([to_work()])
+    monkeypatch.setattr(pika.SelectConnection, "_adapter_emit_data", counted)
+    broker.publish([to_work(number) for number in range(100)])
+    broker.close()
+    assert len([size for size in writes if size > 100]) == 1  # a heartbeat and the goodbye are smaller
 
 
 def test_what_no_queue_takes_is_an_error(broker: Broker) -> None:

@@ -100,8 +100,10 @@ class Submission(Part):
 
     def _fingerprint(self) -> str:
         """The same for the same payload, whatever the order of its keys."""
-        payload = self.model_dump(mode="json", exclude={"idempotency_key"})
-        return _hash(json.dumps(payload, sort_keys=True))
+        payload = self.model_dump_json(exclude={"idempotency_key"})
+        if any(isinstance(value, dict) and len(value) > 1 for value in (self.metadata, *vars(self.content).values())):
+            payload = json.dumps(json.loads(payload), sort_keys=True)  # only these keep the caller's order
+        return _hash(payload)
 
 
 def _json(metadata: dict[str, str]) -> str:
