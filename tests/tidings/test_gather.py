@@ -56,17 +56,15 @@ def start(work: Awaitable[Sequence[str]]) -> "asyncio.Task[Sequence[str]]":
 def test_what_arrives_during_a_flush_is_the_next_batch(threads: Executor) -> None:
     async def run() -> None:
         gate = Gate()
-        gather = Gather(gate, threads, in_flight=2)
-        first = [start(gather.submit([n])) for n in range(2)]
-        await until(lambda: len(gate.batches) == 2)  # nothing waited: two flushes of one
-        rest = [start(gather.submit([n, n + 100])) for n in range(2, 50)]
+        gather = Gather(gate, threads)
+        first = start(gather.submit([0]))
+        await until(lambda: len(gate.batches) == 1)  # nothing waited: a flush of one
+        rest = [start(gather.submit([n, n + 100])) for n in range(1, 50)]
         await asyncio.sleep(0)
-        assert len(gate.batches) == 2
         gate.open()
-        answers = await asyncio.gather(*first, *rest)
-        assert answers == [["0"], ["1"], *([str(n), str(n + 100)] for n in range(2, 50))]
-        assert gate.batches[2] == [item for n in range(2, 50) for item in (n, n + 100)]
-        assert len(gate.batches) == 3
+        answers = await asyncio.gather(first, *rest)
+        assert answers == [["0"], *([str(n), str(n + 100)] for n in range(1, 50))]
+        assert gate.batches == [[0], [item for n in range(1, 50) for item in (n, n + 100)]]
 
     finish(run())
 
@@ -74,7 +72,7 @@ def test_what_arrives_during_a_flush_is_the_next_batch(threads: Executor) -> Non
 def test_a_batch_is_no_larger_than_the_limit_and_no_call_is_split(threads: Executor) -> None:
     async def run() -> None:
         gate = Gate()
-        gather = Gather(gate, threads, limit=10, in_flight=1)
+        gather = Gather(gate, threads, limit=10)
         first = start(gather.submit([0]))
         await until(lambda: len(gate.batches) == 1)
         rest = [start(gather.submit(list(range(4)))) for _ in range(5)] + [start(gather.submit(list(range(25))))]
@@ -89,7 +87,7 @@ def test_a_batch_is_no_larger_than_the_limit_and_no_call_is_split(threads: Execu
 def test_what_is_heavy_counts_for_more(threads: Executor) -> None:
     async def run() -> None:
         gate = Gate()
-        gather = Gather(gate, threads, limit=10, in_flight=1, waiting=30, weigh=lambda item: item)
+        gather = Gather(gate, threads, limit=10, waiting=21, weigh=lambda item: item)
         first = start(gather.submit([1]))
         await until(lambda: len(gate.batches) == 1)
         rest = [start(gather.submit([item])) for item in (4, 5, 6, 15)]
@@ -103,16 +101,33 @@ def test_what_is_heavy_counts_for_more(threads: Executor) -> None:
     finish(run())
 
 
-def test_no_more_flushes_at_once_than_allowed(threads: Executor) -> None:
+def test_a_full_batch_runs_beside_another_and_no_third(threads: Executor) -> None:
     async def run() -> None:
         gate = Gate()
-        gather = Gather(gate, threads, limit=1, in_flight=2)
-        tasks = [start(gather.submit([n])) for n in range(6)]
-        await until(lambda: len(gate.batches) == 2)
+        gather = Gather(gate, threads, limit=10)
+        tasks = [start(gather.submit([n])) for n in range(10)]
+        await until(lambda: [len(batch) for batch in gate.batches] == [1])  # nine wait for the one
+        tasks.append(start(gather.submit([10])))
+        await until(lambda: [len(batch) for batch in gate.batches] == [1, 10])  # ten do not
+        tasks += [start(gather.submit([n])) for n in range(11, 31)]
         await asyncio.sleep(0.02)
         assert len(gate.batches) == 2
         gate.open()
-        assert await asyncio.gather(*tasks) == [[str(n)] for n in range(6)]
+        assert await asyncio.gather(*tasks) == [[str(n)] for n in range(31)]
+
+    finish(run())
+
+
+def test_a_single_one_does_not_wait_for_a_full_batch(threads: Executor) -> None:
+    async def run() -> None:
+        gate = Gate()
+        gather = Gather(gate, threads, limit=10)
+        tasks = [start(gather.submit(list(range(25))))]
+        await until(lambda: len(gate.batches) == 1)
+        tasks.append(start(gather.submit([100])))
+        await until(lambda: gate.batches[1:] == [[100]])
+        gate.open()
+        await asyncio.gather(*tasks)
 
     finish(run())
 
@@ -120,7 +135,7 @@ def test_no_more_flushes_at_once_than_allowed(threads: Executor) -> None:
 def test_a_failed_flush_fails_only_its_batch(threads: Executor) -> None:
     async def run() -> None:
         gate = Gate(3)
-        gather = Gather(gate, threads, limit=2, in_flight=1)
+        gather = Gather(gate, threads, limit=2)
         tasks = [start(gather.submit([n])) for n in range(7)]
         gate.open()
         answers = await asyncio.gather(*tasks, return_exceptions=True)
@@ -135,7 +150,7 @@ def test_a_failed_flush_fails_only_its_batch(threads: Executor) -> None:
 def test_too_much_waiting_is_refused_at_once_and_taken_again_later(threads: Executor) -> None:
     async def run() -> None:
         gate = Gate()
-        gather = Gather(gate, threads, in_flight=1, waiting=10)
+        gather = Gather(gate, threads, waiting=10)
         first = start(gather.submit([0]))
         await until(lambda: len(gate.batches) == 1)
         waiting = start(gather.submit(list(range(8))))
@@ -154,7 +169,7 @@ def test_too_much_waiting_is_refused_at_once_and_taken_again_later(threads: Exec
 def test_a_caller_who_goes_away_disturbs_nobody(threads: Executor) -> None:
     async def run() -> None:
         gate = Gate()
-        gather = Gather(gate, threads, in_flight=1)
+        gather = Gather(gate, threads)
         flushing = start(gather.submit([0]))
         await until(lambda: len(gate.batches) == 1)
         gone, stays = start(gather.submit([1])), start(gather.submit([2]))

@@ -1,4 +1,8 @@
-"""Gather what waits together into one batch: what arrives while a flush runs is the next one. No fixed delay."""
+"""Gather what waits together into one batch: what arrives while a flush runs is the next one. No fixed delay.
+
+One flush at a time makes the largest batches, and half of what a small one costs is for the batch, not for what is in
+it. Where one is full nobody gains by waiting: then two run at once.
+"""
 
 import asyncio
 from collections import deque
@@ -27,8 +31,8 @@ class _Part(Generic[T, R]):
 class Gather(Generic[T, R]):
     """Calls `flush` with batches, in threads, and gives each caller its own part of the answer.
 
-    For one event loop. `in_flight`: batches at once. `limit` of a batch and of what may be `waiting`: in weights, where
-    `weigh` says what an item weighs (1, if it is not given), so that a few large ones fill no memory.
+    For one event loop. `limit` of a batch and of what may be `waiting`: in weights, where `weigh` says what an item
+    weighs (1, if it is not given), so that a few large ones fill no memory.
     """
 
     def __init__(
@@ -37,14 +41,13 @@ class Gather(Generic[T, R]):
         executor: Executor,
         *,
         limit: int = 500,
-        in_flight: int = 2,
         waiting: int = 20_000,
         weigh: Callable[[T], int] = lambda _: 1,
     ) -> None:
         self._flush = flush
         self._executor = executor
         self._limit = limit
-        self._free = in_flight
+        self._under_way: list[int] = []  # the weights of the flushes that run
         self._waiting = waiting
         self._weigh = weigh
         self._queue: deque[_Part[T, R]] = deque()
@@ -62,13 +65,18 @@ class Gather(Generic[T, R]):
         return await part.answer
 
     def _start(self) -> None:
-        while self._free and self._queue:
-            self._free -= 1
+        while self._queue and self._may_flush():
             batch = self._next()
+            self._under_way.append(weight := sum(part.weight for part in batch))
             task = asyncio.get_running_loop().run_in_executor(
                 self._executor, self._flush, [item for part in batch for item in part.items]
             )
-            task.add_done_callback(lambda done, batch=batch: self._finish(batch, done))  # type: ignore[misc]
+            task.add_done_callback(lambda done, batch=batch, weight=weight: self._finish(batch, weight, done))  # type: ignore[misc]
+
+    def _may_flush(self) -> bool:
+        if not self._under_way:
+            return True
+        return len(self._under_way) == 1 and max(self._queued, *self._under_way) >= self._limit
 
     def _next(self) -> "list[_Part[T, R]]":
         batch = [self._queue.popleft()]
@@ -79,8 +87,8 @@ class Gather(Generic[T, R]):
         self._queued -= weight
         return batch
 
-    def _finish(self, batch: "Sequence[_Part[T, R]]", done: asyncio.Future[Sequence[R]]) -> None:
-        self._free += 1
+    def _finish(self, batch: "Sequence[_Part[T, R]]", weight: int, done: asyncio.Future[Sequence[R]]) -> None:
+        self._under_way.remove(weight)
         error = done.exception()
         start = 0
         for part in batch:
