@@ -1,0 +1,30 @@
+"""All measures, in the order in which they run."""
+
+from collections.abc import Callable, Mapping
+
+from tests.load.burst import burst
+from tests.load.coldstart import cold_start
+from tests.load.endtoend import end_to_end
+from tests.load.figures import Report
+from tests.load.growth import growth
+from tests.load.intake import arrays, singles
+from tests.load.latency import latency
+from tests.load.memory import memory
+from tests.load.replaying import replay, sweep
+from tests.load.senders import senders
+from tests.load.sizes import Sizes
+from tests.load.world import World
+
+MEASURES: Mapping[str, Callable[[World, Sizes], Report]] = {
+    "intake-singles": singles,
+    "intake-arrays": arrays,
+    "burst": burst,
+    "end-to-end": end_to_end,
+    "latency": latency,
+    "scale-calls": senders,
+    "scale-rows": growth,
+    "scale-queue": memory,
+    "replay": replay,
+    "sweep": sweep,
+    "cold-start": cold_start,
+}

@@ -1,0 +1,87 @@
+"""What the load generator is told to do, and what it answers."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+MARK = "########"
+"""In a body: where the request's number goes. As wide as the number, so that every request of a plan is as long."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Requests from so many connections: as fast as they are answered, or one `every` so many seconds."""
+
+    body: str
+    connections: int
+    count: int | None = None  # requests at most
+    seconds: float | None = None  # none is begun later
+    every: float | None = None
+    keep_alive: bool = True  # False: each connection makes one request, and is opened for it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """What came of a plan. Times are seconds of the machine's monotonic clock, which all its processes share."""
+
+    statuses: dict[str, int]  # how often each was answered; of what was not answered: why
+    numbers: list[int]  # of the requests that were answered 202, as are
+    begun: list[float]
+    ended: list[float]
+
+    @property
+    def accepted(self) -> int:
+        return self.statuses.get("202", 0)
+
+    @property
+    def seconds(self) -> float:
+        return max(self.ended) - min(self.begun) if self.ended else math.nan
+
+    @property
+    def rate(self) -> float:
+        return self.accepted / self.seconds
+
+    @property
+    def latencies(self) -> list[float]:
+        return [ended - begun for begun, ended in zip(self.begun, self.ended, strict=True)]
+
+    @property
+    def failed(self) -> int:
+        return sum(self.statuses.values()) - self.accepted
+
+    def problems(self) -> list[str]:
+        """Whatever was not answered 202."""
+        return [f"{count} requests: {status}" for status, count in self.statuses.items() if status != "202"]
+
+
+def mail(*, key: bool = True, **more: Any) -> str:
+    """The body of one email notification; with `key`, it has an idempotency key of its own, as careful callers give."""
+    return json.dumps(_mail(MARK, key=key, **more))
+
+
+def array(size: int) -> str:
+    """The body of an array of email notifications, without keys."""
+    return json.dumps([_mail(f"{MARK}-{place:04}", key=False) for place in range(size)])
+
+
+def _mail(number: str, *, key: bool, **more: Any) -> dict[str, Any]:
+    return {
+        "channel": "email",
+        "recipient": f"customer-{number}@example.com",
+        # The sink reads the number from here.
+        "content": {
+            "subject": f"n{number} Your order is on its way",
+            "text": "It has left our house, and will be with you tomorrow.",
+        },
+        **({"idempotency_key": f"order-{number}-shipped"} if key else {}),
+        **more,
+    }
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value that this share (0 to 1) of them does not exceed; NaN of none."""
+    if not values:
+        return math.nan
+    return sorted(values)[min(len(values) - 1, math.ceil(share * len(values)) - 1)]
