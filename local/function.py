@@ -1,7 +1,8 @@
 """Start one function as a functions-framework process: `python -m local.function NAME --port N`.
 
-What the command `functions-framework --source functions/NAME/main.py --target NAME` does, with two settings of gunicorn
-that it does not hand on: no control socket (two processes of one user would fight for it), and time to finish.
+What the command `functions-framework --source functions/NAME/main.py --target NAME` does, with three settings of
+gunicorn that it does not hand on: no control socket (two processes of one user would fight for it), time to finish, and
+room for ten thousand callers who come at once.
 """
 
 import argparse
@@ -12,6 +13,7 @@ from functions_framework import create_app
 from functions_framework._http import create_server
 
 DRAIN = 30  # seconds that requests under way get after SIGTERM
+BACKLOG = 16_384  # connections that wait to be taken; the system's net.core.somaxconn may allow fewer
 
 
 def main() -> None:
@@ -28,7 +30,7 @@ def main() -> None:
     # tenth of a second goes by, and no page that the processes share is copied for its sake.
     gc.collect()
     gc.freeze()
-    server = create_server(app, False, control_socket_disable=True, graceful_timeout=DRAIN)  # type: ignore[no-untyped-call]
+    server = create_server(app, False, control_socket_disable=True, graceful_timeout=DRAIN, backlog=BACKLOG)  # type: ignore[no-untyped-call]
     server.run(options.host, options.port)
 
 
