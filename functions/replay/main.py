@@ -5,9 +5,7 @@ from typing import Any
 
 import functions_framework.aio
 from starlette.requests import Request
-from starlette.responses import Response
 from tidings import runtime
-from tidings.bodies import Bodies
 from tidings.web import Api
 from tidings.wiring import Wiring, wired
 
@@ -26,19 +24,14 @@ def api() -> Api:
     return Api(routes.all(), parts.keyring())
 
 
-@cache
-def bodies() -> Bodies:
-    return Bodies()
-
-
 runtime.start("replay", api)
+asgi = runtime.asgi(api)
 
 
 @functions_framework.aio.http
-async def replay(request: Request) -> Response:
-    """Under functions-framework (ASGI)."""
-    answer = await runtime.answer_asgi(request, api(), bodies())
-    return Response(answer.body, answer.status, answer.headers)
+async def replay(_request: Request) -> Any:
+    """Under functions-framework, which takes any ASGI application for an answer."""
+    return asgi
 
 
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:

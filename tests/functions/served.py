@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -196,12 +196,14 @@ def free_port() -> int:
 
 
 @contextmanager
-def process(name: str, environment: Mapping[str, str], folder: Path) -> Iterator[Process]:
-    """Start it on a free port, wait until it answers, and stop it at the end."""
+def process(
+    name: str, environment: Mapping[str, str], folder: Path, *, command: Sequence[str] | None = None
+) -> Iterator[Process]:
+    """Start it on a free port, wait until it answers, and stop it at the end. `command`: in place of local.function."""
     port, log = free_port(), folder / f"{name}.log"
     with log.open("wb") as output:
         started = subprocess.Popen(
-            [sys.executable, "-m", "local.function", name, "--port", str(port)],
+            [sys.executable, "-m", *(command or ["local.function", name]), "--port", str(port)],
             cwd=ROOT,
             env={**os.environ, **environment, "PYTHONUNBUFFERED": "1"},
             stdout=output,

@@ -898,11 +898,19 @@ def refused_while_sending(url: str, headers: dict[str, str]) -> int:
 # --- as a process -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        None,
+        ["functions_framework", "--source", "functions/intake/main.py", "--target", "intake", "--host", "127.0.0.1"],
+    ],
+    ids=["local.function", "the framework's own"],
+)
 def test_a_real_process_takes_a_notification_from_post_to_cancel(
-    settings: dict[str, str], keys: Keys, tmp_path: Path, database_file: Path
+    settings: dict[str, str], keys: Keys, tmp_path: Path, database_file: Path, command: list[str] | None
 ) -> None:
     authorization = {"authorization": f"Bearer {keys.send}", "content-type": "application/json"}
-    with process("intake", settings, tmp_path) as ask:
+    with process("intake", settings, tmp_path, command=command) as ask:
         body = json.dumps(mail(recipient="grace@example.com")).encode()
         made = ask("POST", SEND, body, {**authorization, "idempotency-key": '"k"'})
         again = ask("POST", SEND, body, {**authorization, "Idempotency-Key": "k"})

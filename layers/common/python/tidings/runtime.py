@@ -10,7 +10,7 @@ import hmac
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
 from functools import cache
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote
@@ -54,31 +54,47 @@ def _of_caller(service: str) -> tuple[type[Settings], ...]:
     return (TriggerSettings,) if service in CHANNELS and "AWS_LAMBDA_FUNCTION_NAME" not in os.environ else ()
 
 
-# --- HTTP functions under functions-framework (ASGI) ------------------------------------------------------------------
+# --- HTTP functions as ASGI applications ------------------------------------------------------------------------------
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Asgi = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 
-class AsgiRequest(Protocol):
-    """What is used of Starlette's Request."""
+def asgi(api: Callable[[], Api]) -> Asgi:
+    """The routes as an ASGI application, for a server or, as the answer to any request, for a framework.
 
-    @property
-    def method(self) -> str: ...
+    The body is read once the caller is known: nobody without a key makes us hold one.
+    """
+    bodies = Bodies()
 
-    @property
-    def scope(self) -> MutableMapping[str, Any]: ...
+    async def application(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":  # the server's start and end, at which there is nothing to do
+            return
+        head = Request(
+            method=scope["method"],
+            path=scope["path"],
+            query=_query(scope["query_string"].decode("latin-1")),
+            headers={name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
+        )
+        answer = await api().answer(head, lambda: bodies.read(_chunks(receive), head.headers.get("content-length", "")))
+        headers = {**answer.headers, "content-length": str(len(answer.body))}
+        encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": answer.status, "headers": encoded})
+        await send({"type": "http.response.body", "body": answer.body})
 
-    def stream(self) -> Any: ...
+    return application
 
 
-async def answer_asgi(request: AsgiRequest, api: Api, bodies: Bodies) -> Response:
-    """The body is read once the caller is known: nobody without a key makes us hold one."""
-    scope = request.scope
-    head = Request(
-        method=request.method,
-        path=scope["path"],
-        query=_query(scope["query_string"].decode("latin-1")),
-        headers={name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
-    )
-    return await api.answer(head, lambda: bodies.read(request.stream(), head.headers.get("content-length", "")))
+async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Problem(400, "The body is not all there")  # which nobody reads any more
+        yield message.get("body", b"")
+        more = message.get("more_body", False)
 
 
 def _query(text: str) -> dict[str, str]:
