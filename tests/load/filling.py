@@ -42,10 +42,11 @@ def fill(url: str, count: int, **columns: str) -> None:
     _insert(url, count, f"INSERT INTO notifications ({', '.join(made)}) SELECT {', '.join(made.values())}")
 
 
-def fill_ended(url: str, count: int) -> None:
-    """Insert so many that have come to their end, each with its event."""
-    id = _id(count)  # of both, so it is made once
-    made = {"id": id, **COLUMNS, **SENT}
+def fill_ended(url: str, count: int, *, days_ago: int = 0) -> None:
+    """Insert so many that have come to their end, so long ago, each with its event."""
+    id = _id(count, days_ago)  # of both, so it is made once
+    at = f"UTC_TIMESTAMP(6) - INTERVAL {days_ago} DAY"
+    made = {"id": id, **COLUMNS, **SENT, "created_at": at, "updated_at": at}
     _insert(url, count, f"INSERT INTO notifications ({', '.join(made)}) SELECT {', '.join(made.values())}")
     event = {
         "notification_id": id,
@@ -60,9 +61,9 @@ def fill_ended(url: str, count: int) -> None:
         cursor.execute("ANALYZE TABLE notifications, events")
 
 
-def _id(count: int) -> str:
-    """A UUIDv7, the last of them made just now."""
-    first = time.time_ns() // 1_000_000 - count * APART
+def _id(count: int, days_ago: int = 0) -> str:
+    """A UUIDv7, the last of them made so long ago."""
+    first = time.time_ns() // 1_000_000 - days_ago * 86_400_000 - count * APART
     at, random = f"LPAD(LOWER(HEX({first} + seq * {APART})), 12, '0')", "MD5(seq)"
     return (
         f"CONCAT(LEFT({at}, 8), '-', RIGHT({at}, 4), '-7', LEFT({random}, 3), '-8', SUBSTR({random}, 4, 3), '-', "

@@ -11,6 +11,7 @@ from tests.load.usage import Cpu
 from tests.load.world import World
 
 CONNECTIONS = (64, 1000)
+PROCESSES = (1, 2)  # of the intake: gunicorn's workers
 ARRAY = 1000  # the API's most
 ARRAY_CONNECTIONS = 4
 RATIO = 0.6
@@ -43,22 +44,26 @@ def handed_in(world: World, plan: Plan, *, size: int = 1) -> Handed:
 
 def singles(world: World, sizes: Sizes) -> Report:
     one, many = [], []
-    rounds: dict[int, list[Handed]] = {connections: [] for connections in CONNECTIONS}
+    rounds: dict[tuple[int, int], list[Handed]] = {(count, number): [] for count in PROCESSES for number in CONNECTIONS}
     with world.paused():
-        handed_in(world, Plan(body=mail(), connections=64, count=max(sizes.reference_rows * 2, 2000)))  # warms it up
         given = plain.rows(world.mariadb.url, sizes.reference_rows)
         for _ in range(sizes.rounds):
             one.append(plain.one_by_one(world.mariadb.url, given))
             many.append(plain.by_the_thousand(world.mariadb.url, given))
-            for connections in CONNECTIONS:
-                plan = Plan(body=mail(), connections=connections, seconds=sizes.intake_seconds)
-                rounds[connections].append(handed_in(world, plan))
+            for count in PROCESSES:
+                world.stack.processes.again("intake", WORKERS=str(count))
+                handed_in(world, Plan(body=mail(), connections=64, count=1000))  # warms it up
+                for number in CONNECTIONS:
+                    plan = Plan(body=mail(), connections=number, seconds=sizes.intake_seconds)
+                    rounds[count, number].append(handed_in(world, plan))
+        world.stack.processes.again("intake")
     figures = [
         Figure(what="reference: plain inserts, one commit a row, 2 threads", value=median(one), unit="/s"),
         Figure(what="reference: plain inserts, 1,000 a statement", value=median(many), unit="/s"),
     ]
-    for connections, ran in rounds.items():
-        figures += _figures(f"{connections:,} connections", ran, one=median(one), many=median(many))
+    for (count, number), ran in rounds.items():
+        what = f"{number:,} connections, {count} process{'es' if count > 1 else ''}"
+        figures += _figures(what, ran, one=median(one), many=median(many))
     return Report(
         title="Intake, one notification a POST",
         how=f"""Keep-alive connections, each with the next POST as soon as the last is answered, for

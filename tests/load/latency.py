@@ -25,8 +25,8 @@ class Arrived:
 
 
 def latency(world: World, sizes: Sizes) -> Report:
-    _warm(world)
-    idle = _arrived(world, Plan(body=mail(), connections=CONNECTIONS, count=sizes.idle, every=IDLE_EVERY))
+    warmed(world)
+    idle = arrived(world, Plan(body=mail(), connections=CONNECTIONS, count=sizes.idle, every=IDLE_EVERY))
     commit = 1 / plain.one_by_one(world.mariadb.url, plain.rows(world.mariadb.url, WARM), threads=1)
     most = sent(world, sizes.end_to_end)
     loaded = _loaded(world, sizes, most.rate / 2)
@@ -74,16 +74,16 @@ def _slowest(arrived: Arrived) -> float:
     return milliseconds(percentile(arrived.latencies, 1))
 
 
-def _warm(world: World) -> None:
+def warmed(world: World) -> None:
     """The first mails meet processes that have just been started, which is not what is measured."""
-    _arrived(world, Plan(body=mail(), connections=CONNECTIONS, count=WARM))
+    arrived(world, Plan(body=mail(), connections=CONNECTIONS, count=WARM))
 
 
 def _loaded(world: World, sizes: Sizes, rate: float) -> Arrived:
     world.cleared()
-    _warm(world)
+    warmed(world)
     plan = Plan(body=mail(), connections=CONNECTIONS * 4, seconds=sizes.loaded_seconds, every=1 / rate)
-    return _arrived(world, plan)
+    return arrived(world, plan)
 
 
 def _past_backlog(world: World, sizes: Sizes) -> tuple[Arrived, int]:
@@ -91,12 +91,12 @@ def _past_backlog(world: World, sizes: Sizes) -> tuple[Arrived, int]:
     world.cleared()
     backlog = world.generator.run(Plan(body=array(ARRAY), connections=3, count=sizes.backlog // ARRAY))
     plan = Plan(body=mail(priority="high"), connections=CONNECTIONS, seconds=sizes.high_seconds, every=HIGH_EVERY)
-    arrived = _arrived(world, plan)
+    high = arrived(world, plan)
     waiting = world.rows("status = 'pending'")
-    return Arrived(latencies=arrived.latencies, problems=[*backlog.problems(), *arrived.problems]), waiting
+    return Arrived(latencies=high.latencies, problems=[*backlog.problems(), *high.problems]), waiting
 
 
-def _arrived(world: World, plan: Plan) -> Arrived:
+def arrived(world: World, plan: Plan) -> Arrived:
     """Run it, and wait for its mails; others may arrive meanwhile."""
     answers = world.generator.run(plan)
     at: dict[int, float] = {}

@@ -11,6 +11,7 @@ from tests.load.intake import arrays, singles
 from tests.load.latency import latency
 from tests.load.memory import memory
 from tests.load.replaying import replay, sweep
+from tests.load.retention import retention
 from tests.load.senders import senders
 from tests.load.sizes import Sizes
 from tests.load.world import World
@@ -26,5 +27,6 @@ MEASURES: Mapping[str, Callable[[World, Sizes], Report]] = {
     "scale-queue": memory,
     "replay": replay,
     "sweep": sweep,
+    "retention": retention,
     "cold-start": cold_start,
 }

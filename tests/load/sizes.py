@@ -24,6 +24,7 @@ class Sizes:
     watched_seconds: float
     replayed: int  # dead letters
     swept: int  # due rows
+    purged: int  # old rows
     starts: int  # of each function
 
 
@@ -47,6 +48,7 @@ FULL = Sizes(
     watched_seconds=10,
     replayed=10_000,
     swept=100_000,
+    purged=100_000,
     starts=5,
 )
 QUICK = Sizes(
@@ -69,5 +71,6 @@ QUICK = Sizes(
     watched_seconds=2,
     replayed=1000,
     swept=5000,
+    purged=5000,
     starts=1,
 )
