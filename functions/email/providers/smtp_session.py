@@ -123,11 +123,10 @@ class Session:
             return Reply(*self._wire.getreply())
 
     def _hand_over(self, mail: Mail) -> None:
+        # A write that fails has not handed over its last byte, and so no complete mail.
         with smtp_errors(Stage.BODY):
-            self._wire.send(mail.data)
-        # On its own, so that a connection lost in the body is known to have carried no complete mail.
+            self._wire.send(mail.data + b".\r\n")
         with smtp_errors(Stage.DOT):
-            self._wire.send(b".\r\n")
             reply = Reply(*self._wire.getreply())
         if not reply.accepted:
             raise refusal(Stage.DOT, reply, mail.recipients, suppress=len(mail.recipients) == 1)
