@@ -1,6 +1,6 @@
 """Handing in: one notification a POST, and arrays of 1,000."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from tests.load import plain
@@ -46,7 +46,8 @@ def singles(world: World, sizes: Sizes) -> Report:
     one, many = [], []
     rounds: dict[tuple[int, int], list[Handed]] = {(count, number): [] for count in PROCESSES for number in CONNECTIONS}
     with world.paused():
-        given = plain.rows(world.mariadb.url, sizes.reference_rows)
+        handed_in(world, Plan(body=mail(), connections=64, count=max(sizes.reference_rows, 1000)))
+        given = plain.rows(world.mariadb.url, sizes.reference_rows)  # such as these
         for _ in range(sizes.rounds):
             one.append(plain.one_by_one(world.mariadb.url, given))
             many.append(plain.by_the_thousand(world.mariadb.url, given))
@@ -91,27 +92,37 @@ def _figures(what: str, ran: list[Handed], *, one: float, many: float) -> list[F
 
 def arrays(world: World, sizes: Sizes) -> Report:
     plan = Plan(body=array(ARRAY), connections=ARRAY_CONNECTIONS, count=sizes.arrays)
-    references, ran = [], []
+    references: list[float] = []
+    rounds: dict[int, list[Handed]] = {count: [] for count in PROCESSES}
     with world.paused():
-        handed_in(world, plan, size=ARRAY)  # warms it up
-        given = plain.rows(world.mariadb.url, sizes.arrays * ARRAY)
+        handed_in(world, plan, size=ARRAY)
+        given = plain.rows(world.mariadb.url, sizes.arrays * ARRAY)  # such as these
         for _ in range(sizes.rounds):
             references.append(plain.by_the_thousand(world.mariadb.url, given))
-            ran.append(handed_in(world, plan, size=ARRAY))
-    rate, reference = median(handed.rate for handed in ran), median(references)
-    cpu = Cpu({name: sum(handed.cpu.of(name) for handed in ran) for name in ran[0].cpu.seconds})
-    ratios = [handed.rate / plainly for handed, plainly in zip(ran, references, strict=True)]
+            for count in PROCESSES:
+                world.stack.processes.again("intake", WORKERS=str(count))
+                handed_in(world, replace(plan, count=4), size=ARRAY)  # warms it up
+                rounds[count].append(handed_in(world, plan, size=ARRAY))
+        world.stack.processes.again("intake")
+    figures = [Figure(what="reference: plain inserts, 1,000 a statement", value=median(references), unit="/s")]
+    for count, ran in rounds.items():
+        figures += _array_figures(f"{count} process{'es' if count > 1 else ''}", ran, references)
     return Report(
         title="Intake, arrays of 1,000",
         how=f"""{sizes.arrays} arrays from {ARRAY_CONNECTIONS} connections, {sizes.rounds} round(s), in turns with plain
 PyMySQL inserts of the same rows into a copy of the table, 1,000 a statement and one commit each. Tidings reads, checks
 and stores them, publishes each to RabbitMQ and waits for its confirm. The target is 8,000/s where the plain insert does
 13,000/s.""",
-        figures=[
-            Figure(what="reference: plain inserts, 1,000 a statement", value=reference, unit="/s"),
-            Figure(what="accepted", value=rate, unit="/s", compared=f"{shown(reference, '/s')} of plain inserts"),
-            Figure(what="share of the plain insert's rate", value=median(ratios), at_least=RATIO),
-            *cpu.per_thousand(sum(handed.notifications for handed in ran), "arrays", cpu.of("intake"), "intake"),
-        ],
-        problems=[problem for handed in ran for problem in handed.problems],
+        figures=figures,
+        problems=[problem for ran in rounds.values() for handed in ran for problem in handed.problems],
     )
+
+
+def _array_figures(what: str, ran: list[Handed], references: list[float]) -> list[Figure]:
+    cpu = Cpu({name: sum(handed.cpu.of(name) for handed in ran) for name in ran[0].cpu.seconds})
+    ratios = [handed.rate / plainly for handed, plainly in zip(ran, references, strict=True)]
+    return [
+        Figure(what=f"{what}: accepted", value=median(handed.rate for handed in ran), unit="/s"),
+        Figure(what=f"{what}: share of the plain insert's rate", value=median(ratios), at_least=RATIO),
+        *cpu.per_thousand(sum(handed.notifications for handed in ran), what, cpu.of("intake"), "intake"),
+    ]
