@@ -33,6 +33,8 @@ def main() -> None:
     # tenth of a second goes by, and no page that the processes share is copied for its sake.
     gc.collect()
     gc.freeze()
+    # Nothing of a request refers to itself, so what a thousand of them hold at once is not to be looked through either.
+    gc.set_threshold(100_000, 20, 100)
     server = create_server(app, False, control_socket_disable=True, graceful_timeout=DRAIN, backlog=BACKLOG)  # type: ignore[no-untyped-call]
     server.run(options.host, options.port)
 

@@ -69,6 +69,37 @@ def test_what_arrives_during_a_flush_is_the_next_batch(threads: Executor) -> Non
     finish(run())
 
 
+def test_callers_who_come_together_are_one_batch(threads: Executor) -> None:
+    async def run() -> None:
+        gate = Gate()
+        gate.open()
+        gather = Gather(gate, threads)
+        for _ in range(3):  # as after a flush that has answered all of them
+            calls = []
+            for n in range(20):
+                calls.append(start(gather.submit([n])))
+                if n % 5 == 4:
+                    await asyncio.sleep(0)  # the next turn of the loop brings more
+            await asyncio.gather(*calls)
+        assert gate.batches == [list(range(20))] * 3
+
+    finish(run())
+
+
+def test_a_batch_does_not_wait_for_ever_for_its_end(threads: Executor) -> None:
+    async def run() -> None:
+        gate = Gate()
+        gate.open()
+        gather = Gather(gate, threads)
+        calls = [start(gather.submit([0]))]
+        while not gate.batches:  # every turn brings one more
+            calls.append(start(gather.submit([1])))
+            await asyncio.sleep(0)
+        await asyncio.gather(*calls)
+
+    finish(run())
+
+
 def test_a_batch_is_no_larger_than_the_limit_and_no_call_is_split(threads: Executor) -> None:
     async def run() -> None:
         gate = Gate()
@@ -105,8 +136,11 @@ def test_a_full_batch_runs_beside_another_and_no_third(threads: Executor) -> Non
     async def run() -> None:
         gate = Gate()
         gather = Gather(gate, threads, limit=10)
-        tasks = [start(gather.submit([n])) for n in range(10)]
-        await until(lambda: [len(batch) for batch in gate.batches] == [1])  # nine wait for the one
+        tasks = [start(gather.submit([0]))]
+        await until(lambda: len(gate.batches) == 1)
+        tasks += [start(gather.submit([n])) for n in range(1, 10)]
+        await asyncio.sleep(0.02)
+        assert [len(batch) for batch in gate.batches] == [1]  # nine wait for the one
         tasks.append(start(gather.submit([10])))
         await until(lambda: [len(batch) for batch in gate.batches] == [1, 10])  # ten do not
         tasks += [start(gather.submit([n])) for n in range(11, 31)]
@@ -136,7 +170,9 @@ def test_a_failed_flush_fails_only_its_batch(threads: Executor) -> None:
     async def run() -> None:
         gate = Gate(3)
         gather = Gather(gate, threads, limit=2)
-        tasks = [start(gather.submit([n])) for n in range(7)]
+        tasks = [start(gather.submit([0]))]
+        await until(lambda: len(gate.batches) == 1)
+        tasks += [start(gather.submit([n])) for n in range(1, 7)]
         gate.open()
         answers = await asyncio.gather(*tasks, return_exceptions=True)
         assert gate.batches == [[0], [1, 2], [3, 4], [5, 6]]

@@ -59,3 +59,26 @@ def test_configured_twice_it_says_everything_once() -> None:
     lines, stderr = logged(times=3)
     assert [line["message"] for line in lines] == ["sent", "parked"]
     assert stderr == "not ours\n"
+
+
+BATCH = """
+import logging
+from tidings.logging import LogSettings, configure
+from tidings.settings import load
+
+configure("email", load(LogSettings))
+each = [{"notification_id": str(n), "provider": None} for n in range(1000)]
+logging.getLogger("tidings.intake").info("accepted", extra={"each": each, "tenant": "acme"})
+"""
+
+
+def test_a_batch_is_a_line_for_each_and_no_line_is_torn_where_processes_share_a_pipe() -> None:
+    reading, writing = os.pipe()
+    with open(reading, encoding="utf-8") as told:
+        processes = [subprocess.Popen([sys.executable, "-W", "error", "-c", BATCH], stdout=writing) for _ in range(3)]
+        os.close(writing)
+        lines = [json.loads(line) for line in told]
+    assert [process.wait(30) for process in processes] == [0, 0, 0]
+    assert sorted(int(line["notification_id"]) for line in lines) == [n for n in range(1000) for _ in range(3)]
+    assert {line["tenant"] for line in lines} == {"acme"}
+    assert not any("each" in line or "provider" in line for line in lines)

@@ -27,15 +27,8 @@ class Intake:
         inserted = self.store.insert(batch)
         failpoints.step("intake.after_commit")
         new = [item.notification for item in inserted if item.existing is None]
-        for notification in new:
-            log.info(
-                "accepted",
-                extra={
-                    "notification_id": notification.id,
-                    "tenant": notification.tenant,
-                    "channel": notification.channel,
-                },
-            )
+        if new:
+            log.info("accepted", extra={"each": [_said(notification) for notification in new]})
         # The rest is the sweep's to queue, when it is due.
         self._queue([notification for notification in new if notification.is_for_now])
         failpoints.step("intake.before_answer")
@@ -49,3 +42,7 @@ class Intake:
             log.error("left_to_the_sweep", extra={"error": str(error), "notifications": len(due)})
             with suppress(StoreUnavailable):  # it looks all the same, some seconds later
                 self.store.mark_unqueued([notification.id for notification in due])
+
+
+def _said(notification: Notification) -> dict[str, object]:
+    return {"notification_id": notification.id, "tenant": notification.tenant, "channel": notification.channel}

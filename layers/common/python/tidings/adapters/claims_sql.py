@@ -8,6 +8,7 @@ from sqlalchemy import Connection, case, insert, or_, select, update
 from sqlalchemy.dialects.mysql import insert as mysql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
+from tidings.adapters.inserting import insert_many
 from tidings.adapters.rows import CLAIMED, notification_of
 from tidings.adapters.schema import events, notifications, suppressions
 from tidings.adapters.waking import not_after_expiry
@@ -18,6 +19,8 @@ from tidings.ports import Claims, Held, Settlement
 
 n = notifications.c
 e = events.c
+
+_EVENTS = insert(events)
 
 
 def claim(connection: Connection, now: datetime, messages: Sequence[Message], lease: timedelta, token: str) -> Claims:
@@ -76,7 +79,7 @@ def settle(
     kept = [s for s in settlements if s.notification.id in ours]
     if not kept:
         return lost
-    connection.execute(insert(events), [_event(s, claims.token, now) for s in kept])
+    insert_many(connection, _EVENTS, _events(kept, claims.token, now))
     connection.execute(
         update(notifications)
         .where(
@@ -141,23 +144,26 @@ def _held_until(row: Any, message: Message, now: datetime) -> datetime | None:
     return max(row.next_attempt_at or now, now)
 
 
-def _event(settlement: Settlement, token: str, now: datetime) -> dict[str, Any]:
-    notification, error = settlement.notification, settlement.error
+def _events(settlements: Sequence[Settlement], token: str, now: datetime) -> dict[str, Sequence[Any]]:
+    """The columns of the timeline."""
+    notifications = [s.notification for s in settlements]
+    errors = [s.error for s in settlements]
+    count = len(settlements)
     return {
-        "notification_id": notification.id,
-        "generation": notification.generation,
-        "attempt": notification.attempt,
-        "status": settlement.status,
-        "at": now,
-        "started_at": notification.claimed_at,
-        "provider": settlement.provider,
-        "provider_message_id": _within(255, settlement.provider_message_id),
-        "error_class": error.kind if error is not None else None,
-        "error_code": _within(64, error.code.encode("ascii", "replace").decode()) if error is not None else None,
-        "error_message": _within(500, error.message) if error is not None else None,
-        "next_attempt_at": now + settlement.delay if settlement.delay is not None else None,
-        "token": token,
-        "spared": int(settlement.spared),
+        "notification_id": [notification.id for notification in notifications],
+        "generation": [notification.generation for notification in notifications],
+        "attempt": [notification.attempt for notification in notifications],
+        "status": [s.status for s in settlements],
+        "at": [now] * count,
+        "started_at": [notification.claimed_at for notification in notifications],
+        "provider": [s.provider for s in settlements],
+        "provider_message_id": [_within(255, s.provider_message_id) for s in settlements],
+        "error_class": [error and error.kind for error in errors],
+        "error_code": [error and _within(64, error.code.encode("ascii", "replace").decode()) for error in errors],
+        "error_message": [error and _within(500, error.message) for error in errors],
+        "next_attempt_at": [now + s.delay if s.delay is not None else None for s in settlements],
+        "token": [token] * count,
+        "spared": [int(s.spared) for s in settlements],
     }
 
 

@@ -90,6 +90,7 @@ class Database:
             max_overflow=0,
             pool_timeout=settings.database_timeout,
             pool_recycle=_RECYCLED,
+            paramstyle="format",  # values by their place, as on SQLite: what is written column by column needs no names
             pool_reset_on_return=None,  # every use is a transaction that ends itself: no ROLLBACK after its COMMIT
             connect_args={
                 "charset": "utf8mb4",

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.dialects.mysql import insert as mysql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
+from tidings.adapters.inserting import insert_many
 from tidings.adapters.rows import FIELDS, notification_of
 from tidings.adapters.schema import notifications
 from tidings.adapters.waking import GRACE, REQUEUE_AFTER, not_after_expiry
@@ -16,22 +18,21 @@ from tidings.ports import Inserted
 
 n = notifications.c
 
-_LATER = {"claimed_at", "lease_until", "provider", "provider_message_id"}
-_AT_FIRST = [name for name in FIELDS if name not in _LATER and not name.startswith("error_")]
-"""The columns that a new row may fill; each value costs."""
+_INSERT = insert(notifications)
+_UNLESS_TAKEN = {
+    "sqlite": sqlite_insert(notifications).on_conflict_do_nothing(),
+    "mysql": mysql_insert(notifications).on_duplicate_key_update(id=n.id),
+}
 
 
 def insert_new(connection: Connection, now: datetime, batch: Sequence[Notification]) -> None:
-    connection.execute(insert(notifications), [_row(notification, now) for notification in batch])
+    insert_many(connection, _INSERT, _columns(batch, now))
 
 
 def insert_unless_taken(connection: Connection, now: datetime, batch: Sequence[Notification]) -> Sequence[Inserted]:
     """Also where a row of ours is there already: the COMMIT of a first try arrived and its answer was lost."""
-    if connection.dialect.name == "sqlite":
-        statement: Any = sqlite_insert(notifications).on_conflict_do_nothing()
-    else:
-        statement = mysql_insert(notifications).on_duplicate_key_update(id=n.id)
-    connection.execute(statement, [_row(notification, now) for notification in batch])
+    kind = "sqlite" if connection.dialect.name == "sqlite" else "mysql"
+    insert_many(connection, _UNLESS_TAKEN[kind], _columns(batch, now))
     hashes = [notification.idempotency_hash for notification in batch if notification.idempotency_hash is not None]
     # Locking, so that it sees what another transaction has just committed.
     rows = connection.execute(select(notifications).where(n.idempotency_hash.in_(hashes)).with_for_update())
@@ -52,7 +53,13 @@ def mark_unqueued(connection: Connection, now: datetime, ids: Sequence[str]) -> 
     )
 
 
-def _row(notification: Notification, now: datetime) -> dict[str, Any]:
+def _columns(batch: Sequence[Notification], now: datetime) -> dict[str, Sequence[Any]]:
+    columns: dict[str, Sequence[Any]] = {name: [*map(attrgetter(name), batch)] for name in FIELDS}
+    queued_at, wake_at = zip(*(_queued_and_wake(notification, now) for notification in batch), strict=True)
+    return {**columns, "queued_at": queued_at, "wake_at": wake_at}
+
+
+def _queued_and_wake(notification: Notification, now: datetime) -> tuple[datetime | None, datetime]:
     queued_at: datetime | None
     if notification.is_for_now or notification.send_at is None:
         queued_at, wake_at = now, now + REQUEUE_AFTER
@@ -60,5 +67,4 @@ def _row(notification: Notification, now: datetime) -> dict[str, Any]:
         queued_at, wake_at = None, notification.send_at - GRACE
     if notification.expires_at is not None:
         wake_at = min(wake_at, notification.expires_at)
-    row = {name: getattr(notification, name) for name in _AT_FIRST}
-    return {**row, "queued_at": queued_at, "wake_at": wake_at}
+    return queued_at, wake_at
