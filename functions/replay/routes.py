@@ -68,7 +68,7 @@ class ReplayRoutes:
 
     async def replay(self, call: Call) -> Response:
         try:
-            wanted = ReplayRequest.model_validate_json(call.request.body or b"{}")
+            wanted = ReplayRequest.model_validate_json(call.body or b"{}")
         except ValidationError as invalid:
             raise problem_of(invalid, title="The replay is not valid") from None
         selection = wanted.selection(call.tenant)
@@ -81,7 +81,7 @@ class ReplayRoutes:
 
     async def resolve(self, call: Call) -> Response:
         try:
-            wanted = ResolveRequest.model_validate_json(call.request.body)
+            wanted = ResolveRequest.model_validate_json(call.body)
         except ValidationError as invalid:
             raise problem_of(invalid, title="The decision is not valid") from None
         decide, end = (

@@ -69,32 +69,42 @@ def test_what_arrives_during_a_flush_is_the_next_batch(threads: Executor) -> Non
     finish(run())
 
 
-def test_callers_who_come_together_are_one_batch(threads: Executor) -> None:
+def test_those_who_were_answered_come_again_as_one_batch_with_those_who_waited(threads: Executor) -> None:
     async def run() -> None:
         gate = Gate()
-        gate.open()
         gather = Gather(gate, threads)
-        for _ in range(3):  # as after a flush that has answered all of them
-            calls = []
-            for n in range(20):
-                calls.append(start(gather.submit([n])))
-                if n % 5 == 4:
-                    await asyncio.sleep(0)  # the next turn of the loop brings more
-            await asyncio.gather(*calls)
-        assert gate.batches == [list(range(20))] * 3
+        first = start(gather.submit([0]))
+        await until(lambda: len(gate.batches) == 1)
+        rest = [start(gather.submit([n])) for n in range(1, 20)]
+        await asyncio.sleep(0)
+        gate.open()
+        again = start(gather.submit([0])) if await first else None
+        assert again is not None
+        await asyncio.gather(*rest, again)
+        assert [len(batch) for batch in gate.batches] == [1, 20]
+        calls = []
+        for n in range(20):
+            calls.append(start(gather.submit([n])))
+            if n % 5 == 4:
+                await asyncio.sleep(0.0005)
+        await asyncio.gather(*calls)
+        assert gate.batches[2:] == [list(range(20))]
 
     finish(run())
 
 
-def test_a_batch_does_not_wait_for_ever_for_its_end(threads: Executor) -> None:
+def test_nobody_is_waited_for_who_does_not_come_again(threads: Executor) -> None:
     async def run() -> None:
         gate = Gate()
         gate.open()
         gather = Gather(gate, threads)
-        calls = [start(gather.submit([0]))]
-        while not gate.batches:  # every turn brings one more
+        await asyncio.gather(*[gather.submit([n]) for n in range(20)])
+        assert await gather.submit([100]) == ["100"]
+        assert gate.batches[-1] == [100]
+        calls: list[asyncio.Task[Sequence[str]]] = []
+        while not any(call.done() for call in calls):  # for ever another, and never all
             calls.append(start(gather.submit([1])))
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
         await asyncio.gather(*calls)
 
     finish(run())

@@ -1,8 +1,8 @@
-"""Gather what waits together into one batch. No fixed delay: a batch begins when nothing more comes in.
+"""Gather what waits together into one batch: what arrives while a flush runs is the next one. No fixed delay.
 
-What a small batch costs is for the most part the batch's, not that of what is in it. So one flush runs at a time, what
-arrives meanwhile is the next, and callers who come together (as they do, once a flush has answered all of them) are not
-split into a batch of one and another of the rest. Where one is full nobody gains by waiting: then two run at once.
+What a small batch costs is for the most part the batch's, not that of what is in it. So one flush runs at a time, and
+those whom a flush has answered, who are likely to come again at once, are not split into whoever is first and the rest:
+the next batch waits for them for some milliseconds. Where one is full nobody gains by waiting: then two run at once.
 """
 
 import asyncio
@@ -15,10 +15,8 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 
-QUIET = 2
-"""Turns of the event loop that bring nothing, after which a batch begins: what one turn reads is handed in in the next.
-An idle process goes through them in some 50 us."""
-LONGEST = 0.010  # seconds for which a batch waits for its end while every turn brings more
+PAUSE, LONGEST = 0.002, 0.010
+"""Seconds after the last caller, and after the answers, at which nobody is waited for any longer."""
 
 
 class Full(Exception):
@@ -58,36 +56,38 @@ class Gather(Generic[T, R]):
         self._weigh = weigh
         self._queue: deque[_Part[T, R]] = deque()
         self._queued = 0
-        self._handed_in = 0  # calls, ever
-        self._looking: asyncio.AbstractEventLoop | None = None  # in which the end of a batch is looked for
+        self._came_at = self._answered_at = 0.0  # the last caller, and the last answers, on the loop's clock
+        self._expected = 0  # callers: those who waited then, and those who were answered
+        self._timer_of: asyncio.AbstractEventLoop | None = None
 
     async def submit(self, items: Sequence[T]) -> Sequence[R]:
         """The answers to these items, which stay in one batch. Raise Full, or what `flush` raises."""
         weight = sum(map(self._weigh, items))
         if self._queued + weight > self._waiting:
             raise Full
-        part = _Part(items, weight, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        part = _Part(items, weight, loop.create_future())
         self._queue.append(part)
         self._queued += weight
-        self._handed_in += 1
-        self._look()
+        self._came_at = loop.time()
+        self._begin()
         return await part.answer
 
-    def _look(self) -> None:
-        """Begin a batch once nothing more comes in; nothing is to do where one is looked for already."""
+    def _begin(self) -> None:
+        """Begin a batch, if one may, now or when the answered have had their time to come again."""
+        if not (self._queue and self._may_flush()):
+            return
         loop = asyncio.get_running_loop()
-        if self._queue and self._may_flush() and self._looking is not loop:
-            self._looking = loop
-            self._look_again(self._handed_in, 0, loop.time() + LONGEST)
-
-    def _look_again(self, seen: int, quiet: int, until: float) -> None:
-        loop = asyncio.get_running_loop()
-        quiet = quiet + 1 if self._handed_in == seen else 0
-        if quiet > QUIET or self._queued >= self._limit or loop.time() >= until:
-            self._looking = None
+        due = min(max(self._came_at, self._answered_at) + PAUSE, self._answered_at + LONGEST)
+        if len(self._queue) >= self._expected or self._queued >= self._limit or loop.time() >= due:
             self._start()
-        else:
-            loop.call_soon(self._look_again, self._handed_in, quiet, until)
+        elif self._timer_of is not loop:
+            self._timer_of = loop
+            loop.call_at(due, self._begin_again)
+
+    def _begin_again(self) -> None:
+        self._timer_of = None
+        self._begin()
 
     def _start(self) -> None:
         while self._queue and self._may_flush():
@@ -124,4 +124,5 @@ class Gather(Generic[T, R]):
             else:
                 part.answer.set_result(done.result()[start : start + len(part.items)])
             start += len(part.items)
-        self._look()
+        self._expected, self._answered_at = len(self._queue) + len(batch), asyncio.get_running_loop().time()
+        self._begin()

@@ -84,7 +84,7 @@ class Page(View):
 
 def accepted(notification: Notification) -> AcceptedView:
     """The first answer; a repeated request gets the same, whatever has become of the notification since."""
-    return AcceptedView.model_construct(
+    return AcceptedView(
         id=notification.id,
         status=Status.PENDING,
         channel=notification.channel,

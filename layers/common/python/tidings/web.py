@@ -8,7 +8,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from tidings.errors import BrokerUnavailable, StoreUnavailable
@@ -74,9 +74,10 @@ def as_json(value: object, *, status: int = 200, headers: Mapping[str, str] | No
 class Call:
     """A request that found its route: the caller's key (None on open routes) and the path's parameters."""
 
-    request: Request
+    request: Request  # without its body, where that is read once the caller is known
     key: ApiKey | None
     path: Mapping[str, str]
+    body: bytes
 
     @property
     def tenant(self) -> str:
@@ -110,9 +111,9 @@ class Api:
             route, parameters = self._route(request)
             key = self._admitted(request, route.scope) if route.scope is not None else None
             if read is None:
-                return await route.handle(Call(request=request, key=key, path=parameters))
+                return await route.handle(Call(request=request, key=key, path=parameters, body=request.body))
             async with read() as body:
-                return await route.handle(Call(request=replace(request, body=body), key=key, path=parameters))
+                return await route.handle(Call(request=request, key=key, path=parameters, body=body))
         except Problem as problem:
             return problem.response()
         except (StoreUnavailable, BrokerUnavailable) as error:

@@ -34,4 +34,4 @@ def _as_stored(statement: Insert, name: str, values: Sequence[Any]) -> Sequence[
 
 def _written(at: datetime | None) -> str | None:
     """As MySQL reads it, and as SQLAlchemy writes it to SQLite."""
-    return None if at is None else at.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+    return None if at is None else at.astimezone(UTC).isoformat(" ", "microseconds")[:26]
