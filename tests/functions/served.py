@@ -160,7 +160,9 @@ class Lines(logging.Handler):
         self.records.append(record)
 
     def named(self, message: str) -> list[dict[str, Any]]:
-        return [vars(record) for record in self.records if record.getMessage() == message]
+        """A mapping a line: a record of a batch has a line for each."""
+        named = [vars(record) for record in self.records if record.getMessage() == message]
+        return [{**record, **entry} for record in named for entry in record.get("each", ({},))]
 
     def text(self) -> str:
         return "\n".join(str(vars(record)) for record in self.records)
