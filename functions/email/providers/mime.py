@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from email.header import Header
 from email.utils import format_datetime
+from functools import lru_cache
 from urllib.parse import quote
 
 from tidings.content import Attachment, EmailContent
@@ -55,7 +56,7 @@ def build_mail(outbound: Outbound, *, sender: str, domain: str, date: datetime) 
     try:
         lines = [
             _header("Message-ID", message_id),
-            f"Date: {format_datetime(date)}",
+            f"Date: {_date(date.replace(microsecond=0))}",
             f"From: {_mailbox(from_)}",
             f"To: {_address(outbound.recipient)}",
             *([f"Cc: {f',{FOLD}'.join(map(_address, content.cc))}"] if content.cc else []),
@@ -120,6 +121,12 @@ def _address(address: str) -> str:
     if not _ADDRESS.fullmatch(address):
         raise PermanentError("address", "an address of this mail is not ASCII, or holds a space or a bracket")
     return address
+
+
+@lru_cache(maxsize=8)
+def _date(second: datetime) -> str:
+    """The same for all mails of a second."""
+    return format_datetime(second)
 
 
 def _mailbox(mailbox: str) -> str:

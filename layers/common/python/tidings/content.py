@@ -122,7 +122,7 @@ class EmailContent(Content):
     reply_to: Mailbox | None = None
     cc: Annotated[tuple[EmailAddress, ...], Field(max_length=50, strict=False)] = ()
     bcc: Annotated[tuple[EmailAddress, ...], Field(max_length=50, strict=False)] = ()
-    headers: Annotated[dict[HeaderName, Line], Field(default_factory=dict, max_length=20)]
+    headers: dict[HeaderName, Line] = Field(default_factory=dict, max_length=20)
     attachments: Annotated[tuple[Attachment, ...], Field(max_length=MAX_ATTACHMENTS, strict=False)] = ()
 
     @model_validator(mode="after")
@@ -178,7 +178,7 @@ class PushContent(Content):
 
     title: Annotated[str, StringConstraints(min_length=1, max_length=1024)] | None = None
     body: Annotated[str, StringConstraints(max_length=4096)] | None = None
-    data: Annotated[dict[Annotated[str, AfterValidator(_data_key)], str], Field(default_factory=dict)]
+    data: dict[Annotated[str, AfterValidator(_data_key)], str] = Field(default_factory=dict)
     image: Annotated[str, StringConstraints(pattern=r"^https://\S+$", max_length=2048)] | None = None
 
     @model_validator(mode="after")

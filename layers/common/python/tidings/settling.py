@@ -117,8 +117,7 @@ class Settling:
         failpoints.step("settling.after_letters")
         lost = self._settle(claims, settlements, letters_owed=unpublished is not None, within=within)
         failpoints.step("settling.after_rows")
-        for settlement in settlements:
-            _log_settled(settlement, late=settlement in lost)
+        _log_settled(settlements, lost)
         retries = [_retry(s) for s in settlements if s.delay is not None and s not in lost]
         unpublished = self._publish([*retries, *(_put_back(item) for item in held)]) or unpublished
         failpoints.step("settling.after_retries")
@@ -197,20 +196,28 @@ _LOG_NAMES = {
 }
 
 
-def _log_settled(settlement: Settlement, *, late: bool) -> None:
-    notification, error = settlement.notification, settlement.error
-    level = logging.ERROR if isinstance(error, AccountError) else logging.INFO
-    details: dict[str, object] = {
+def _log_settled(settlements: Sequence[Settlement], lost: Sequence[Settlement]) -> None:
+    """A line for each, one record for all that are alike."""
+    alike: dict[tuple[int, str], list[dict[str, object]]] = {}
+    for settlement in settlements:
+        level = logging.ERROR if isinstance(settlement.error, AccountError) else logging.INFO
+        # Late: another took over when the lease ran out. What the provider said is kept here only.
+        name = "settled_late" if settlement in lost else _LOG_NAMES[settlement.status]
+        alike.setdefault((level, name), []).append(_said(settlement))
+    for (level, name), each in alike.items():
+        log.log(level, name, extra={"each": each})
+
+
+def _said(settlement: Settlement) -> dict[str, object]:
+    notification, error, delay = settlement.notification, settlement.error, settlement.delay
+    return {
         "notification_id": notification.id,
         "tenant": notification.tenant,
         "channel": notification.channel,
         "generation": notification.generation,
         "attempt": notification.attempt,
         "provider": settlement.provider,
+        "error_class": error.kind if error is not None else None,
+        "code": error.code if error is not None else None,
+        "retry_in_seconds": round(delay.total_seconds(), 1) if delay is not None else None,
     }
-    if error is not None:
-        details |= {"error_class": error.kind, "code": error.code}
-    if settlement.delay is not None:
-        details["retry_in_seconds"] = round(settlement.delay.total_seconds(), 1)
-    # Late: another took over when the lease ran out. What the provider said is kept here only.
-    log.log(level, "settled_late" if late else _LOG_NAMES[settlement.status], extra=details)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, case, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, case, insert, or_, select, update
 from sqlalchemy.dialects.mysql import insert as mysql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
@@ -20,41 +20,74 @@ from tidings.ports import Claims, Held, Settlement
 n = notifications.c
 e = events.c
 
+# Made once: to make one costs as much as to run it. What differs from batch to batch is bound.
+_IDS = n.id.in_(bindparam("batch", expanding=True))
+_TOKEN, _NOW = bindparam("mine", type_=n.token.type), bindparam("now", type_=n.updated_at.type)
+_UNTIL = bindparam("until", type_=n.lease_until.type)
+
+_TAKE = (
+    update(notifications)
+    .where(
+        _IDS,
+        n.status.in_(CLAIMABLE),
+        or_(n.next_attempt_at.is_(None), n.next_attempt_at <= _NOW),
+        or_(n.expires_at.is_(None), n.expires_at > _NOW),
+    )
+    .values(
+        status=Status.SENDING,
+        attempt=n.attempt + 1,
+        token=_TOKEN,
+        claimed_at=_NOW,
+        lease_until=_UNTIL,
+        wake_at=_UNTIL,
+        updated_at=_NOW,
+    )
+)
+_TAKE_TOGETHER = _TAKE.where(or_(n.error_code.is_(None), n.error_code != LEASE_EXPIRED))
+_TAKEN = select(*CLAIMED).where(_IDS, n.token == _TOKEN, n.status == Status.SENDING)
+_OTHERS = select(n.id, n.status, n.generation, n.priority, n.expires_at, n.next_attempt_at, n.lease_until).where(_IDS)
+
+_FENCED = select(n.id, n.status).where(_IDS, n.token == _TOKEN).with_for_update()
 _EVENTS = insert(events)
+_END = (
+    update(notifications)
+    .where(_IDS, n.token == _TOKEN, n.status == Status.SENDING, e.notification_id == n.id, e.token == _TOKEN)
+    .values(
+        status=e.status,
+        spared=n.spared + e.spared,
+        next_attempt_at=e.next_attempt_at,
+        wake_at=case(
+            (e.status == Status.RETRYING, not_after_expiry(e.next_attempt_at)),
+            (e.status == Status.FAILED, bindparam("letters_at", type_=n.wake_at.type)),
+            else_=None,
+        ),
+        lease_until=None,
+        provider=e.provider,
+        provider_message_id=e.provider_message_id,
+        error_class=e.error_class,
+        error_code=e.error_code,
+        error_message=e.error_message,
+        updated_at=_NOW,
+    )
+)
 
 
 def claim(connection: Connection, now: datetime, messages: Sequence[Message], lease: timedelta, token: str) -> Claims:
     ids = sorted({message.id for message in messages})
     may_be_deadly = len(ids) == 1
-    connection.execute(
-        update(notifications)
-        .where(
-            n.id.in_(ids),
-            n.status.in_(CLAIMABLE),
-            or_(n.next_attempt_at.is_(None), n.next_attempt_at <= now),
-            or_(n.expires_at.is_(None), n.expires_at > now),
-            *([] if may_be_deadly else [or_(n.error_code.is_(None), n.error_code != LEASE_EXPIRED)]),
-        )
-        .values(
-            status=Status.SENDING,
-            attempt=n.attempt + 1,
-            token=token,
-            claimed_at=now,
-            lease_until=now + lease,
-            wake_at=now + lease,
-            updated_at=now,
-        )
-    )
-    columns: list[Any] = [*CLAIMED, n.token]
-    rows = {row.id: row for row in connection.execute(select(*columns).where(n.id.in_(ids)))}
-    acquired = [notification_of(row) for row in rows.values() if row.token == token and row.status == Status.SENDING]
+    given: dict[str, Any] = {"batch": ids, "mine": token}
+    connection.execute(_TAKE if may_be_deadly else _TAKE_TOGETHER, {**given, "now": now, "until": now + lease})
+    known = {"status": Status.SENDING, "claimed_at": now, "lease_until": now + lease, "updated_at": now}
+    acquired = [notification_of(row, **known) for row in connection.execute(_TAKEN, given)]
     taken = {notification.id for notification in acquired}
+    left = [message for message in messages if message.id not in taken]
+    rows = {}
+    if left:
+        rows = {row.id: row for row in connection.execute(_OTHERS, {"batch": sorted({item.id for item in left})})}
     held: list[Held] = []
     alone: list[Held] = []
     finished: list[Message] = []
-    for message in messages:
-        if message.id in taken:
-            continue
+    for message in left:
         row = rows.get(message.id)
         until = _held_until(row, message, now) if row is not None else None
         if row is None or until is None:
@@ -69,9 +102,7 @@ def settle(
     connection: Connection, now: datetime, claims: Claims, settlements: Sequence[Settlement], letters_owed: bool
 ) -> Sequence[Settlement]:
     ids = sorted(settlement.notification.id for settlement in settlements)
-    fenced = connection.execute(
-        select(n.id, n.status).where(n.id.in_(ids), n.token == claims.token).with_for_update()
-    ).all()
+    fenced = connection.execute(_FENCED, {"batch": ids, "mine": claims.token}).all()
     ours = {row.id for row in fenced if row.status == Status.SENDING}
     # The token stays on the row after its settlement: a second run, after an answer lost, knows its own work.
     known = {row.id for row in fenced}
@@ -80,33 +111,8 @@ def settle(
     if not kept:
         return lost
     insert_many(connection, _EVENTS, _events(kept, claims.token, now))
-    connection.execute(
-        update(notifications)
-        .where(
-            n.id.in_(sorted(ours)),
-            n.token == claims.token,
-            n.status == Status.SENDING,
-            e.notification_id == n.id,
-            e.token == claims.token,
-        )
-        .values(
-            status=e.status,
-            spared=n.spared + e.spared,
-            next_attempt_at=e.next_attempt_at,
-            wake_at=case(
-                (e.status == Status.RETRYING, not_after_expiry(e.next_attempt_at)),
-                (e.status == Status.FAILED, now if letters_owed else None),
-                else_=None,
-            ),
-            lease_until=None,
-            provider=e.provider,
-            provider_message_id=e.provider_message_id,
-            error_class=e.error_class,
-            error_code=e.error_code,
-            error_message=e.error_message,
-            updated_at=now,
-        )
-    )
+    letters_at = now if letters_owed else None
+    connection.execute(_END, {"batch": sorted(ours), "mine": claims.token, "now": now, "letters_at": letters_at})
     _suppress(connection, now, kept)
     return lost
 
