@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from functools import cached_property
+from pathlib import Path
 from typing import ClassVar
 
 import pymysql
@@ -19,6 +20,11 @@ from local.services.service import Service
 
 class MariaDB(Service):
     name: ClassVar[str] = "MariaDB"
+
+    def __init__(self, state: Path, port: int | None = None, *, buffer_pool: str = "256M") -> None:
+        """`buffer_pool`: how much of the data it keeps in memory."""
+        super().__init__(state, port)
+        self.buffer_pool = buffer_pool
 
     @property
     def url(self) -> str:
@@ -94,7 +100,7 @@ class MariaDB(Service):
             "--skip-log-bin",
             "--character-set-server=utf8mb4",
             "--innodb-flush-log-at-trx-commit=1",
-            "--innodb-buffer-pool-size=256M",
+            f"--innodb-buffer-pool-size={self.buffer_pool}",
             f"--innodb-log-file-size={LOG_FILE}",
             "--max-connections=500",
             # As whoever we are. Another user might not reach the folder, and root must be asked for by name.

@@ -29,6 +29,7 @@ from tests.load.sink import Sink
 from tests.load.usage import Cpu, cpu_seconds
 from tests.scenarios.caller import Caller
 
+BUFFER_POOL = "1G"
 FEEDERS = ("schedule", "trigger")  # in the order in which they are stopped
 
 
@@ -161,7 +162,7 @@ def world() -> Iterator[World]:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         sink = stack.enter_context(Sink())
         rabbitmq = stack.enter_context(RabbitMQ(folder / "rabbitmq"))
-        mariadb = stack.enter_context(MariaDB(folder / "mariadb"))
+        mariadb = stack.enter_context(MariaDB(folder / "mariadb", buffer_pool=BUFFER_POOL))
         options = Options(
             state=folder / "stack",
             first_port=0,

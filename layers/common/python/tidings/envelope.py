@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic_core import to_json
+
 from tidings.errors import Unreadable
 
 VERSION = "1.0"
@@ -36,7 +38,7 @@ class Message:
 
     @property
     def body(self) -> bytes:
-        return json.dumps({"id": self.id, "channel": self.channel}).encode()
+        return to_json({"id": self.id, "channel": self.channel})
 
     @property
     def headers(self) -> dict[str, str]:
