@@ -6,6 +6,8 @@ Every answer here is also held against the OpenAPI document (tests/functions/dec
 import asyncio
 import base64
 import json
+import re
+import socket
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -940,3 +942,30 @@ def test_a_real_process_takes_a_notification_from_post_to_cancel(
     assert {line["service"] for line in logged} == {"intake"}
     for secret in ("grace@example.com", "grace%40example.com", "Shipped", keys.send):
         assert secret not in log
+
+
+def test_answers_are_whole_and_in_order_on_one_connection(settings: dict[str, str], keys: Keys, tmp_path: Path) -> None:
+    """Said ahead of the answers, one with a body, one large, and one that ends the connection."""
+    key = f"Authorization: Bearer {keys.send}\r\n"
+    body = json.dumps(sms())
+    requests = (
+        "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+        f"POST {SEND} HTTP/1.1\r\nHost: x\r\n{key}Content-Length: {len(body)}\r\n\r\n{body}"
+        "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
+        "GET /nowhere HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    )
+    with process("intake", settings, tmp_path) as ask, socket.create_connection(_address(ask.url), timeout=10) as raw:
+        raw.sendall(requests.encode())
+        told = b"".join(iter(lambda: raw.recv(65536), b""))  # to the end: it was told to close
+    for status in (200, 202, 200, 404):
+        head, told = told.split(b"\r\n\r\n", 1)
+        assert head.startswith(b"HTTP/1.1 %d " % status)
+        (length,) = re.findall(rb"content-length: (\d+)", head)
+        body, told = told[: int(length)].decode(), told[int(length) :]
+        assert isinstance(json.loads(body), dict)
+    assert told == b""
+
+
+def _address(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or 0
