@@ -12,7 +12,7 @@ from typing import Any
 import pika
 from pika.exceptions import AMQPError
 
-from tidings.envelope import CONTENT_TYPE
+from tidings.adapters.rabbitmq_frames import frames
 from tidings.errors import BrokerUnavailable
 from tidings.ports import Outgoing
 
@@ -46,24 +46,9 @@ class _Connection(pika.SelectConnection):  # type: ignore[misc]
     """pika hands each frame to the system by itself: three calls a message, at each of which another thread may take
     Python's lock, and as many packets for the broker to read."""
 
-    _held: list[bytes] | None = None
-
-    @contextmanager
-    def together(self) -> Iterator[None]:
-        """What is written in the block goes out at its end, at once."""
-        self._held = []
-        try:
-            yield
-        finally:
-            held, self._held = self._held, None
-            if held:
-                super()._adapter_emit_data(b"".join(held))
-
-    def _adapter_emit_data(self, data: bytes) -> None:
-        if self._held is None:
-            super()._adapter_emit_data(data)
-        else:
-            self._held.append(data)
+    def publish(self, channel: int, wave: Sequence[Outgoing]) -> None:
+        """In one write."""
+        self._output_marshaled_frames([b"".join([frames(channel, item, self._body_max_length) for item in wave])])
 
 
 class PublishingLink:
@@ -162,14 +147,11 @@ class PublishingLink:
         if self._ended is not None:
             wave.failed(unavailable(self._ended))
             return
+        for item in outgoing:
+            self._tag += 1
+            self._waiting[self._tag] = (wave, item.message_id)
         try:
-            with self._connection.together():
-                for item in outgoing:
-                    self._tag += 1
-                    self._waiting[self._tag] = (wave, item.message_id)
-                    self._channel.basic_publish(
-                        item.to.exchange, item.to.routing_key, item.body, _properties(item), mandatory=True
-                    )
+            self._connection.publish(self._channel.channel_number, outgoing)
         except Exception as error:
             self._end(error)
 
@@ -209,15 +191,6 @@ class PublishingLink:
         waiting, self._waiting = self._waiting, OrderedDict()
         for wave, _ in waiting.values():
             wave.failed(unavailable(error))
-
-
-def _properties(item: Outgoing) -> pika.BasicProperties:
-    return pika.BasicProperties(
-        message_id=item.message_id,
-        content_type=CONTENT_TYPE if item.message is not None else None,
-        delivery_mode=pika.DeliveryMode.Persistent.value,
-        headers=item.all_headers,
-    )
 
 
 def unavailable(error: BaseException) -> BrokerUnavailable:
