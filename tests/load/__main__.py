@@ -23,6 +23,8 @@ def main() -> int:
     chosen = [name for name in MEASURES if options.only in name]
     if not chosen:
         parser.error(f"no measure is named so; there are: {_names()}")
+    if options.write is not None and not options.write.parent.is_dir():
+        parser.error(f"there is no folder {options.write.parent}")
     try:
         packages.install(packages.missing())
         with world() as measured:

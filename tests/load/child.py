@@ -1,6 +1,7 @@
 """A helper process of the benchmark: a line of JSON is asked, a line is answered. It ends when its input does."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -15,7 +16,12 @@ class Child:
     def __init__(self, module: str) -> None:
         self._module = module
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-m", module],
+            cwd=ROOT,
+            # Unbuffered, Python forgets what a pipe did not take of a long line at once.
+            env={**os.environ, "PYTHONUNBUFFERED": ""},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
 
     def ask(self, question: Mapping[str, Any]) -> Any:
