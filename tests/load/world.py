@@ -29,7 +29,7 @@ from tests.load.sink import Sink
 from tests.load.usage import Cpu, cpu_seconds
 from tests.scenarios.caller import Caller
 
-BUFFER_POOL = "1G"
+BUFFER_POOL, LOG_FILE = "1G", "512M"  # as a server for this load has them
 FEEDERS = ("schedule", "trigger")  # in the order in which they are stopped
 
 
@@ -162,7 +162,7 @@ def world() -> Iterator[World]:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         sink = stack.enter_context(Sink())
         rabbitmq = stack.enter_context(RabbitMQ(folder / "rabbitmq"))
-        mariadb = stack.enter_context(MariaDB(folder / "mariadb", buffer_pool=BUFFER_POOL))
+        mariadb = stack.enter_context(MariaDB(folder / "mariadb", buffer_pool=BUFFER_POOL, log_file=LOG_FILE))
         options = Options(
             state=folder / "stack",
             first_port=0,
