@@ -114,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--smtp-auth", type=_login, metavar="USER:PASSWORD", help="the login required (default: none, any accepted)")
     add("--smtp-tls", nargs="+", metavar=("CERTIFICATE", "KEY"), help="offer STARTTLS; or the word self-signed")
     add("--inbox-limit", type=_positive, default=10_000, help="messages kept (default 10000)")
-    add("--calls-limit", type=_positive, default=100_000, help="calls kept (default 100000)")
+    add("--calls-limit", type=_positive, default=300_000, help="calls kept (default 300000)")
     return parser
 
 
