@@ -68,7 +68,8 @@ from tidings.settings import load
 
 configure("email", load(LogSettings))
 each = [{"notification_id": str(n), "provider": None} for n in range(1000)]
-logging.getLogger("tidings.intake").info("accepted", extra={"each": each, "tenant": "acme"})
+for _ in range(20):
+    logging.getLogger("tidings.intake").info("accepted", extra={"each": each, "tenant": "acme"})
 """
 
 
@@ -79,6 +80,6 @@ def test_a_batch_is_a_line_for_each_and_no_line_is_torn_where_processes_share_a_
         os.close(writing)
         lines = [json.loads(line) for line in told]
     assert [process.wait(30) for process in processes] == [0, 0, 0]
-    assert sorted(int(line["notification_id"]) for line in lines) == [n for n in range(1000) for _ in range(3)]
+    assert sorted(int(line["notification_id"]) for line in lines) == [n for n in range(1000) for _ in range(3 * 20)]
     assert {line["tenant"] for line in lines} == {"acme"}
     assert not any("each" in line or "provider" in line for line in lines)
