@@ -36,7 +36,7 @@ def main() -> None:
     # tenth of a second goes by, and no page that the processes share is copied for its sake.
     gc.collect()
     gc.freeze()
-    # Nothing of a request refers to itself, so what a thousand of them hold at once is not to be looked through either.
+    # Hardly anything of a request refers to itself: what a thousand hold at once is seldom to be looked through either.
     gc.set_threshold(100_000, 20, 100)
     server = create_server(app, False, **settings)  # type: ignore[no-untyped-call]
     server.run(options.host, options.port)

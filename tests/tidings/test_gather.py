@@ -69,7 +69,12 @@ def test_what_arrives_during_a_flush_is_the_next_batch(threads: Executor) -> Non
     finish(run())
 
 
-def test_those_who_were_answered_come_again_as_one_batch_with_those_who_waited(threads: Executor) -> None:
+def test_those_who_were_answered_come_again_as_one_batch_with_those_who_waited(
+    threads: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidings.gather.PAUSE", 5.0)  # so that a busy machine is not taken for their staying away
+    monkeypatch.setattr("tidings.gather.LONGEST", 5.0)
+
     async def run() -> None:
         gate = Gate()
         gather = Gather(gate, threads)
@@ -78,33 +83,37 @@ def test_those_who_were_answered_come_again_as_one_batch_with_those_who_waited(t
         rest = [start(gather.submit([n])) for n in range(1, 20)]
         await asyncio.sleep(0)
         gate.open()
-        again = start(gather.submit([0])) if await first else None
-        assert again is not None
-        await asyncio.gather(*rest, again)
+        await first
+        await asyncio.gather(*rest, gather.submit([0]))
         assert [len(batch) for batch in gate.batches] == [1, 20]
         calls = []
         for n in range(20):
             calls.append(start(gather.submit([n])))
-            if n % 5 == 4:
-                await asyncio.sleep(0.0005)
+            await asyncio.sleep(0.001)
         await asyncio.gather(*calls)
         assert gate.batches[2:] == [list(range(20))]
 
     finish(run())
 
 
-def test_nobody_is_waited_for_who_does_not_come_again(threads: Executor) -> None:
+@pytest.mark.parametrize("forever", ["PAUSE", "LONGEST"])
+def test_nobody_is_waited_for_who_does_not_come_again(
+    threads: Executor, monkeypatch: pytest.MonkeyPatch, forever: str
+) -> None:
+    """Where nobody comes any more, and where somebody comes all the time, but not all who were answered."""
+    monkeypatch.setattr(f"tidings.gather.{forever}", 60.0)
+
     async def run() -> None:
         gate = Gate()
         gate.open()
         gather = Gather(gate, threads)
-        await asyncio.gather(*[gather.submit([n]) for n in range(20)])
-        assert await gather.submit([100]) == ["100"]
-        assert gate.batches[-1] == [100]
-        calls: list[asyncio.Task[Sequence[str]]] = []
-        while not any(call.done() for call in calls):  # for ever another, and never all
-            calls.append(start(gather.submit([1])))
+        await asyncio.gather(*[gather.submit([n]) for n in range(400)])
+        calls = [start(gather.submit([0]))]
+        while forever == "PAUSE" and len(calls) < 300 and not calls[0].done():
+            calls.append(start(gather.submit([len(calls)])))
             await asyncio.sleep(0.001)
+        await calls[0]
+        assert len(calls) < 300
         await asyncio.gather(*calls)
 
     finish(run())
