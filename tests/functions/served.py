@@ -121,7 +121,15 @@ def intake_of(parts: Wiring, keys: Keys, declared: Declared | None = None) -> Ca
 
 
 def replay_of(parts: Wiring, keys: Keys) -> Caller:
-    routes = ReplayRoutes(replay=parts.replay(), sweep=parts.sweep(), store=parts.store, broker=parts.broker)
+    routes = ReplayRoutes(
+        replay=parts.replay(),
+        sweep=parts.sweep(),
+        store=parts.store,
+        broker=parts.broker,
+        insight=parts.insight,
+        intake=parts.intake(),
+        now=utc_now,
+    )
     return Caller(Api(routes.all(), Keyring(keys=keys.kept)), keys.operate)
 
 
