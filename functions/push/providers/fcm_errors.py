@@ -66,7 +66,7 @@ def _refusal(response: requests.Response, target: str) -> DeliveryError:
     code = _fcm_code(error) or error.get("status") or str(status)
     message = f"HTTP {status}: {_masked(str(error.get('message') or 'no reason given'), target)}"
     retry_after = _retry_after(response.headers.get("Retry-After"))
-    kind = KINDS.get(code) or _kind_of_status(status)
+    kind = KINDS.get(code) or kind_of_status(status)
     if issubclass(kind, PermanentError):
         return kind(code, message, suppress="token_dead" if _token_is_dead(code, error) else None)
     if issubclass(kind, TransientError):
@@ -74,7 +74,7 @@ def _refusal(response: requests.Response, target: str) -> DeliveryError:
     return kind(code, message, retry_after=retry_after)
 
 
-def _kind_of_status(status: int) -> type[DeliveryError]:
+def kind_of_status(status: int) -> type[DeliveryError]:
     if status == 429:
         return TransientError
     if status in (401, 403, 404):  # 404 without UNREGISTERED: a wrong project or address, so no token is to blame

@@ -49,13 +49,13 @@ def _refusal(answer: Response, code: object, text: str) -> DeliveryError:
     status = int(answer.status_code)
     number = int(str(code)) if str(code).isdecimal() else status
     message = f"HTTP {status}: {text}"
-    kind = KINDS.get(number) or _kind_of_status(status)
+    kind = KINDS.get(number) or kind_of_status(status)
     if issubclass(kind, PermanentError):
         return kind(str(number), message, suppress="opted_out" if number == OPTED_OUT else None)
     return kind(str(number), message, retry_after=_retry_after(answer.headers.get("Retry-After")))
 
 
-def _kind_of_status(status: int) -> type[DeliveryError]:
+def kind_of_status(status: int) -> type[DeliveryError]:
     if status == 429:
         return TransientError
     if status == 401:

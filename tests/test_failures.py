@@ -1,0 +1,152 @@
+"""docs/failures.md is what the code does: every code that an attempt can end with has its row, in its class."""
+
+import ast
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tidings import errors
+from tidings.errors import DeliveryError
+
+from functions.email.providers import smtp_replies
+from functions.email.providers.smtp_replies import Reply, Stage, lost, refusal
+from functions.push.providers import fcm_errors
+from functions.sms.providers import twilio_errors
+
+ROOT = Path(__file__).parents[1]
+KINDS = {cls.__name__: cls.kind for cls in DeliveryError.__subclasses__()}
+FOLDERS = {
+    "Every channel": "layers/common/python/tidings",
+    "Email": "functions/email",
+    "SMS": "functions/sms",
+    "Push": "functions/push",
+}
+COMPUTED = {
+    ("smtp_replies.py", "refusal"),
+    ("smtp_replies.py", "lost"),
+    ("twilio_errors.py", "_refusal"),
+    ("fcm_errors.py", "_refusal"),
+    ("fcm_errors.py", "_unauthorized"),
+}
+"""Where a code is not written in place. Each has a test of its own below."""
+
+Row = tuple[str, str]
+"""A code and its class."""
+
+
+def rows(section: str) -> list[list[str]]:
+    """The cells of each row of the section's tables, without their heads."""
+    text = (ROOT / "docs/failures.md").read_text(encoding="utf-8")
+    body = re.split(r"^## ", text, flags=re.MULTILINE)
+    chosen = next(part for part in body if part.startswith(f"{section}\n"))
+    return [line.strip("| ").split(" | ") for line in chosen.splitlines() if line.startswith("| `")]
+
+
+def documented(section: str) -> set[Row]:
+    """Those of the tables with one code a row."""
+    return {(cells[0].strip("`"), cells[1]) for cells in rows(section) if len(cells) == 4}
+
+
+def raised(section: str) -> Iterator[tuple[str, str, ast.Call]]:
+    """File, function and call: every place below the section's folder where a DeliveryError is made."""
+    for file in sorted((ROOT / FOLDERS[section]).rglob("*.py")):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        for function in [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]:
+            for call in [node for node in ast.walk(function) if isinstance(node, ast.Call)]:
+                if isinstance(call.func, ast.Name) and call.func.id in {*KINDS, "kind"}:
+                    yield file.name, function.name, call
+
+
+def code_of(call: ast.Call) -> str | None:
+    """None: it is computed there."""
+    if isinstance(call.func, ast.Name) and call.func.id == "kind":
+        return None
+    match call.args[0]:
+        case ast.Constant(value=str() as code):
+            return code
+        case ast.Name(id=name) if hasattr(errors, name):
+            return str(getattr(errors, name))
+    return None
+
+
+def written(section: str) -> set[Row]:
+    """What the section's code raises with the code in place."""
+    calls = [(call, code) for _, _, call in raised(section) if (code := code_of(call)) is not None]
+    return {(code, KINDS[call.func.id]) for call, code in calls if isinstance(call.func, ast.Name)}
+
+
+@pytest.mark.parametrize("section", FOLDERS)
+def test_every_code_that_is_written_in_the_code_has_its_row(section: str) -> None:
+    made = written(section)
+    assert made, "no place was found where a DeliveryError is made"
+    assert not made - documented(section)
+
+
+def test_no_code_is_computed_where_no_test_looks() -> None:
+    found = {(file, function) for name in FOLDERS for file, function, call in raised(name) if code_of(call) is None}
+    assert found == COMPUTED
+
+
+def test_the_classes_are_those_of_the_code() -> None:
+    assert {cells[0].strip("`") for cells in rows("The four classes")} == set(KINDS.values())
+
+
+def vendor(kinds: dict[int, type[DeliveryError]] | dict[str, type[DeliveryError]]) -> set[Row]:
+    return {(str(code), kind.kind) for code, kind in kinds.items()}
+
+
+def statuses(kind_of: Callable[[int], type[DeliveryError]]) -> set[Row]:
+    """HTTP's, where the vendor gave no code that is known."""
+    return {(str(status), kind_of(status).kind) for status in (400, 401, 429, 500)}
+
+
+def lost_and_garbled() -> list[DeliveryError]:
+    broken = [lost(stage, error) for stage in Stage for error in (TimeoutError(), OSError())]
+    return [*broken, *(refusal(stage, Reply(-1, b"")) for stage in Stage)]
+
+
+COMPUTED_ROWS: dict[str, set[Row]] = {
+    "Every channel": {("restored", "ambiguous")},
+    "Email": {(error.code, error.kind) for error in lost_and_garbled()},
+    "SMS": vendor(twilio_errors.KINDS) | statuses(twilio_errors.kind_of_status),
+    "Push": vendor(fcm_errors.KINDS) | statuses(fcm_errors.kind_of_status) | {("invalid_grant", "account")},
+}
+
+
+@pytest.mark.parametrize("section", FOLDERS)
+def test_every_code_that_is_computed_has_its_row_and_no_other_has(section: str) -> None:
+    assert documented(section) - written(section) == COMPUTED_ROWS[section]
+
+
+def replies() -> Iterator[tuple[Stage, Reply, str]]:
+    """What the table says of each reply at each step."""
+    for cells in rows("Email"):
+        if len(cells) == 5:
+            given, steps, kind = cells[0], cells[1], cells[2]
+            for stage in Stage if steps == "any" else [Stage(step) for step in steps.split(", ")]:
+                for code, enhanced in re.findall(r"`(-?\d+)(?: ([\d.]+))?`", given):
+                    yield stage, Reply(int(code), f"{enhanced} because".strip().encode()), kind
+
+
+def test_each_reply_of_a_mail_server_is_classified_as_the_table_says() -> None:
+    table = list(replies())
+    assert len(table) > 100
+    wrong = [(stage, reply, kind) for stage, reply, kind in table if refusal(stage, reply).kind != kind]
+    assert not wrong
+
+
+def test_every_reply_that_the_code_knows_by_number_is_in_the_table() -> None:
+    shown = {word for _, reply, _ in replies() for word in (str(reply.code), reply.enhanced)}
+    known = (
+        smtp_replies.MAILBOX_UNKNOWN
+        | smtp_replies.SOFT
+        | smtp_replies.SENDER
+        | smtp_replies.CONTENT_POLICY
+        | {str(code) for code in smtp_replies.AUTHENTICATION}
+    )
+    assert known <= shown
+
+
+def test_a_restored_row_says_the_code_of_the_catalogue() -> None:
+    assert "'ambiguous', 'restored'" in (ROOT / "infra/restored.sql").read_text(encoding="utf-8")
