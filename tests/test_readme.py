@@ -1,21 +1,16 @@
-"""What the README says is so: its settings, its links, and the files that its commands name."""
+"""What the README's tables say is so: its settings and its status words. tests/test_docs.py has the rest."""
 
 import importlib
 import inspect
-import re
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from tidings.notification import Status
 from tidings.settings import Settings
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
-MADE_BY_RUNNING = (".venv/bin/python", ".tidings/env")
 CODE = (ROOT / "layers/common/python", ROOT)
 """Where modules are found: the layer's, and what is imported from the root."""
 
@@ -76,40 +71,3 @@ def test_every_status_is_explained() -> None:
         line.split("`")[1] for line in _text().splitlines() if line.startswith("| `") and "TIDINGS_" not in line
     ]
     assert sorted(explained) == sorted(Status)
-
-
-# --- links and commands -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("document", DOCUMENTS)
-def test_every_relative_link_leads_somewhere(document: str) -> None:
-    text = _text(document)
-    links = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'(?:src|href)="([^"]+)"', text)
-    broken = [link for link in links if "://" not in link and not _leads_somewhere(link, text)]
-    assert not broken
-
-
-def _leads_somewhere(link: str, text: str) -> bool:
-    path, _, anchor = link.partition("#")
-    if path:
-        return (ROOT / path).exists()
-    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
-    return anchor in {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
-
-
-@pytest.mark.parametrize("document", DOCUMENTS)
-def test_the_files_that_the_commands_name_are_there(document: str) -> None:
-    """In the blocks marked `sh tried`: each was run as it stands."""
-    blocks = re.findall(r"^```sh tried\n(.*?)^```", _text(document), re.MULTILINE | re.DOTALL)
-    words = {word for block in blocks for word in re.split(r"[\s'\"]+", block)}
-    paths = {word for word in words if re.fullmatch(r"\.?\w[\w.-]*(/[\w.-]+)+", word)}
-    assert not {path for path in paths if not _is_there(path)}
-    if document == "README.md":
-        assert {"local/up", "local/test", ".tidings/env", ".venv/bin/tidings"} <= paths
-
-
-def _is_there(path: str) -> bool:
-    if path.startswith(".venv/bin/") and path not in MADE_BY_RUNNING:
-        project = tomllib.loads(_text("layers/common/pyproject.toml"))["project"]
-        return path.removeprefix(".venv/bin/") in project["scripts"]
-    return path in MADE_BY_RUNNING or (ROOT / path).exists()

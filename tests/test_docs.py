@@ -1,0 +1,164 @@
+"""What the documents say is so: their links and pictures lead somewhere, and what they name is there."""
+
+import ast
+import contextlib
+import io
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from tidings import cli, topology
+from tidings.notification import Status
+
+from tests.test_readme import _settings_classes
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted(
+    str(path.relative_to(ROOT)) for folder in (".", "docs", "examples/shop") for path in (ROOT / folder).glob("*.md")
+)
+GUIDES = [name for name in DOCUMENTS if Path(name).name in ("applications.md", "operators.md", "runbooks.md")]
+PICTURES = sorted((ROOT / "docs").glob("*.svg"))
+COMING = ("cli.md", "console.md", "../docs/postman.json")
+"""Pages of branches that are not merged yet. They may be missing; this is to be emptied then."""
+
+MADE_BY_RUNNING = (".venv/bin/python", ".tidings/env", ".tidings/shop.db")
+OF_SCRIPTS = {"TIDINGS_URL", "TIDINGS_INBOX_URL"}
+"""In .tidings/env, for whoever talks to a stack. No setting of ours has these names."""
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def text_of(document: str) -> str:
+    return (ROOT / document).read_text(encoding="utf-8")
+
+
+def shell(document: str, mark: str = r"sh(?: tried)?") -> Iterator[str]:
+    """The document's blocks for a shell."""
+    for block in re.findall(rf"^ *```{mark}\n(.*?)^ *```", text_of(document), re.MULTILINE | re.DOTALL):
+        yield block.replace("\\\n", " ")
+
+
+# --- links and pictures -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_relative_link_leads_somewhere(document: str) -> None:
+    text = text_of(document)
+    links = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'(?:src|href)="([^"]+)"', text)
+    inside = [link for link in links if "://" not in link and not link.startswith(COMING)]
+    assert not [link for link in inside if not _leads_somewhere(document, link)]
+
+
+def _leads_somewhere(document: str, link: str) -> bool:
+    path, _, anchor = link.partition("#")
+    target = (ROOT / document).parent / path if path else ROOT / document
+    if not target.exists():
+        return False
+    if not anchor or target.suffix != ".md":
+        return True
+    headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+    return anchor in {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("picture", PICTURES, ids=lambda picture: picture.name)
+def test_every_picture_is_whole_says_what_it_shows_and_is_shown_somewhere(picture: Path) -> None:
+    root = ElementTree.fromstring(picture.read_text(encoding="utf-8"))
+    assert root.tag == f"{SVG}svg"
+    assert (root.findtext(f"{SVG}title") or "").strip()
+    assert any(picture.name in text_of(document) for document in DOCUMENTS)
+
+
+def words_in(picture: str) -> str:
+    return "\n".join(ElementTree.parse(ROOT / "docs" / picture).getroot().itertext())
+
+
+def test_the_pictures_of_the_architecture_name_what_there_is() -> None:
+    states = words_in("states.svg")
+    assert not [status for status in Status if status not in states]
+    queues = {queue.name.replace(".email", ".<channel>") for queue in topology.queues()}
+    shown = words_in("topology.svg")
+    assert not [name for name in queues if not name.startswith(("tidings.sms", "tidings.push")) and name not in shown]
+    layers = tomllib.loads(text_of("pyproject.toml"))["tool"]["importlinter"]["contracts"][0]["layers"]
+    modules = {module for layer in layers for module in re.split(r" [|:] ", layer)}
+    boxes = re.findall(r"^[a-z]+(?: \| [a-z]+)*$", words_in("imports.svg"), re.MULTILINE)
+    assert not {module for box in boxes for module in box.split(" | ")} - modules
+    assert len(boxes) > 5
+
+
+# --- commands and names -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_the_files_that_the_commands_name_are_there(document: str) -> None:
+    """In the blocks marked `sh tried`: each was run as it stands."""
+    words = {word for block in shell(document, "sh tried") for word in re.split(r"[\s'\"]+", block)}
+    paths = {word for word in words if re.fullmatch(r"\.?\w[\w.-]*(/[\w.-]+)+", word)}
+    assert not {path for path in paths if not _is_there(path)}
+    if document == "README.md":
+        assert {"local/up", "local/test", ".tidings/env", ".venv/bin/tidings"} <= paths
+
+
+def _is_there(path: str) -> bool:
+    if path.startswith(".venv/bin/") and path not in MADE_BY_RUNNING:
+        project = tomllib.loads(text_of("layers/common/pyproject.toml"))["project"]
+        return path.removeprefix(".venv/bin/") in project["scripts"]
+    return path in MADE_BY_RUNNING or (ROOT / path).exists()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_the_commands_and_their_options_are_those_of_tidings(document: str) -> None:
+    for block in shell(document):
+        for command in re.findall(r"\.venv/bin/tidings ([^|>\n]+)", block):
+            subcommands = re.match(r"[a-z-]+(?: [a-z]+)?(?= |$)", command)
+            assert subcommands, command
+            words = subcommands[0].split()
+            known = _help(words if words[0] in ("dead", "keys") else words[:1])
+            assert not [option for option in re.findall(r"--[a-z-]+", command) if option not in known], command
+
+
+def _help(words: list[str]) -> str:
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), pytest.raises(SystemExit) as ended:
+        cli.main([*words, "--help"])
+    assert ended.value.code == 0, words
+    return said.getvalue()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_setting_that_is_named_is_there(document: str) -> None:
+    settings = {cls.variable(name) for cls in _settings_classes() for name in cls.model_fields}
+    named = set(re.findall(r"TIDINGS_[A-Z_]*[A-Z]\b(?![_…])", text_of(document)))
+    assert not {name for name in named - settings - OF_SCRIPTS if not name.startswith("TIDINGS_TEST_")}
+
+
+@pytest.mark.parametrize("document", GUIDES)
+def test_every_name_in_code_letters_is_one_of_the_code(document: str) -> None:
+    """Events, metrics, fields and codes: what is written like_this."""
+    named = set(re.findall(r"`(?:\w+=)?([a-z]+(?:_[a-z]+)+)`", text_of(document)))
+    assert named
+    assert not {name for name in named if not re.search(rf"\b{name}\b", _code())}
+
+
+def _code() -> str:
+    folders = ("layers/common/python", "functions", "local", "infra")
+    return "\n".join(file.read_text(encoding="utf-8") for name in folders for file in (ROOT / name).rglob("*.py"))
+
+
+def test_every_status_that_the_api_answers_is_explained_to_those_who_call() -> None:
+    explained = set(re.findall(r"^\| (\d{3}) \|", text_of("docs/applications.md"), re.MULTILINE))
+    assert {str(status) for status in _answered()} | {"202"} == explained
+
+
+def _answered() -> set[int]:
+    """Every Problem's status, of the API's and not of the trigger's side."""
+    found = set()
+    for folder in ("layers/common/python/tidings", "functions/intake"):
+        for file in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Problem":
+                    match node.args:
+                        case [ast.Constant(value=int(status)), *_]:
+                            found.add(status)
+    return found
