@@ -31,6 +31,7 @@ class IntakeRoutes:
     """Handlers. Requests that wait together are stored and queued together."""
 
     def __init__(self, *, intake: Intake, store: Store, broker: Broker, now: Clock) -> None:
+        self._intake = intake
         self._store = store
         self._now = now
         self._reader = Reader()
@@ -128,7 +129,7 @@ class IntakeRoutes:
         return _encoded(200, page_of(found, query.limit).encoded())
 
     async def cancel(self, call: Call) -> Response:
-        notification = await self._run(self._store.cancel, call.tenant, _id(call))
+        notification = await self._run(self._intake.cancel, call.tenant, _id(call))
         if notification is None:
             raise _not_found()
         if notification.status is not Status.CANCELED:

@@ -9,6 +9,7 @@ from tidings.content import Content
 from tidings.envelope import Message
 from tidings.errors import DeliveryError
 from tidings.notification import Event, Notification, Priority, Status
+from tidings.took import Took
 from tidings.topology import Destination
 
 
@@ -197,6 +198,7 @@ class Settlement:
     error: DeliveryError | None = None
     delay: timedelta | None = None  # retrying: until the next attempt
     spared: bool = False  # the attempt does not count
+    took: Took | None = None  # the provider's part of it; None: it was not called
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
