@@ -21,7 +21,7 @@ def wiring() -> Wiring:
 def api() -> Api:
     parts = wiring()
     routes = ReplayRoutes(replay=parts.replay(), sweep=parts.sweep(), store=parts.store, broker=parts.broker)
-    return Api(routes.all(), parts.keyring())
+    return Api(parts.watched(routes.all(), gauges=parts.gauges()), parts.keyring())
 
 
 runtime.start("replay", api)
@@ -36,6 +36,11 @@ async def replay(_request: Request) -> Any:
 
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """On Lambda: an HTTP API event, or any other, which is the schedule's and runs the sweep."""
+    parts = wiring()
     if "requestContext" in event:
-        return runtime.answer_gateway(event, api())
-    return wiring().sweep().run().counts
+        return runtime.answer_gateway(event, api(), flush=parts.lifecycle.flush)
+    try:
+        return parts.sweep().run().counts
+    finally:
+        parts.telemetry.show(parts.gauges())
+        parts.lifecycle.flush()

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from tidings.facts import Fact
 from tidings.lines import Lines
+from tidings.metrics import Gauge
 from tidings.web import where
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ class Lifecycle:
     """What watches this process. By itself, the log."""
 
     observers: Sequence[Observer] = (Lines(),)
-    exposition: Callable[[], bytes] | None = None  # the metrics as Prometheus reads them, if it is to
+    exposition: Callable[[Sequence[Gauge]], bytes] | None = None  # the metrics as Prometheus reads them, if it is to
 
     def tell(self, fact: Fact) -> None:
         """Never raise: what was sent stays sent, whoever fails to hear of it."""

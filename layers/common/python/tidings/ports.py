@@ -1,6 +1,6 @@
 """What the core asks of the outside: small Protocols, implemented in `adapters` and in `functions/*/providers`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol, runtime_checkable
@@ -154,6 +154,9 @@ class Consumer(Protocol):
 
 # --- Store ------------------------------------------------------------------------------------------------------------
 
+LOOK_AHEAD = 5000
+"""Rows that a look ahead reads, whatever the length of the backlog."""
+
 PAGE = 500
 """Rows a transaction: enough to be fast, few enough that nobody waits for its locks."""
 
@@ -219,6 +222,14 @@ class Purged:
 
     rows: int
     last: str | None  # its highest id; None: there is no more
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Backlog:
+    """What waits, of every tenant, as far as a bounded look shows: the oldest LOOK_AHEAD a tenant and status."""
+
+    oldest: Mapping[str, float]  # seconds since the longest waiting of the channel was due; a channel may be missing
+    counts: Mapping[tuple[str, Status], int]  # failed and unknown by channel
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -302,6 +313,9 @@ class Store(Protocol):
         """Newest first."""
 
     def count(self, selection: Selection) -> int: ...
+
+    def backlog(self) -> Backlog:
+        """For a gauge: it takes milliseconds, whatever the number of rows."""
 
     def check(self) -> None:
         """Raise StoreUnavailable unless the database answers and its schema is this version's."""

@@ -25,7 +25,7 @@ from tidings.envelope import Letter, from_event
 from tidings.errors import BrokerUnavailable, ConfigurationError, StoreUnavailable, Unreadable
 from tidings.settings import Settings, load
 from tidings.topology import CHANNELS
-from tidings.web import RETRY_AFTER, Api, Problem, Request, Response, as_json, where
+from tidings.web import METRICS_TYPE, RETRY_AFTER, Api, Problem, Request, Response, as_json, where
 
 log = logging.getLogger(__name__)
 
@@ -136,8 +136,8 @@ def to_gateway(response: Response) -> dict[str, Any]:
     }
 
 
-def answer_gateway(event: Mapping[str, Any], api: Api) -> dict[str, Any]:
-    """One event at a time, as Lambda gives them."""
+def answer_gateway(event: Mapping[str, Any], api: Api, *, flush: Callable[[], None] = lambda: None) -> dict[str, Any]:
+    """One event at a time, as Lambda gives them. `flush`: before it freezes the process, see `Lifecycle`."""
 
     async def answered() -> Response:
         try:
@@ -145,7 +145,10 @@ def answer_gateway(event: Mapping[str, Any], api: Api) -> dict[str, Any]:
         except Problem as problem:
             return problem.response()
 
-    return to_gateway(asyncio.run(answered()))
+    try:
+        return to_gateway(asyncio.run(answered()))
+    finally:
+        flush()
 
 
 # --- queue functions --------------------------------------------------------------------------------------------------
@@ -170,7 +173,7 @@ FlaskAnswer = tuple[bytes, int, dict[str, str]]
 
 
 def answer_trigger(request: FlaskRequest, channel: str, delivery: Callable[[], Delivery]) -> FlaskAnswer:
-    """POST an aws:rmq event with the trigger's token; GET /healthz for anyone."""
+    """POST an aws:rmq event, or GET /metrics, with the trigger's token; GET /healthz for anyone."""
     try:
         return _flask(_trigger_answer(request, channel, delivery))
     except Problem as problem:
@@ -180,12 +183,15 @@ def answer_trigger(request: FlaskRequest, channel: str, delivery: Callable[[], D
 def _trigger_answer(request: FlaskRequest, channel: str, delivery: Callable[[], Delivery]) -> Response:
     if request.method == "GET" and request.path == "/healthz":
         return as_json({"status": "ok", "channel": channel})
-    if request.method != "POST":
+    exposition = delivery().lifecycle.exposition if (request.method, request.path) == ("GET", "/metrics") else None
+    if request.method != "POST" and exposition is None:
         raise Problem(405, "Method not allowed", headers={"allow": "POST"})
     token = _trigger_token()
     presented = request.headers.get("Authorization", "").removeprefix("Bearer ")
     if not hmac.compare_digest(presented.encode(), token.encode()):
         raise Problem(401, "Only the trigger may call this", headers={"www-authenticate": "Bearer"})
+    if exposition is not None:
+        return Response(status=200, body=exposition(()), headers={"content-type": METRICS_TYPE})
     try:
         letters = from_event(from_json(request.get_data()), channel)
     except (ValueError, Unreadable) as error:
@@ -208,7 +214,10 @@ def _trigger_token() -> str:
 def deliver_event(event: object, channel: str, delivery: Callable[[], Delivery]) -> None:
     """Raise Unreadable for what is no aws:rmq event; StoreUnavailable, BrokerUnavailable or Fault when the batch is to
     come again."""
-    _deliver(from_event(event, channel), delivery)
+    try:
+        _deliver(from_event(event, channel), delivery)
+    finally:
+        delivery().lifecycle.flush()
 
 
 class Fault(Exception):

@@ -13,7 +13,7 @@ from tidings.adapters.schema import events, notifications
 from tidings.envelope import Message
 from tidings.errors import StoreUnavailable
 from tidings.notification import Event, Notification, OnAmbiguous, Priority, Status, first_id
-from tidings.ports import Selection
+from tidings.ports import LOOK_AHEAD, Selection
 
 FIELDS = tuple(field.name for field in fields(Notification))
 _NAMES = frozenset(FIELDS)
@@ -27,9 +27,6 @@ CLAIMED: list[Any] = [
     notifications.c[name] for name in (*_GIVEN, *_TIMES, "traceparent", "generation", "attempt", "spared")
 ]
 """What a worker needs of a row and does not know, and no more: each value costs a microsecond, each time five."""
-
-LOOK_AHEAD = 5000
-"""Rows that a look for the frontier reads, whatever the length of the backlog."""
 
 n = notifications.c
 
