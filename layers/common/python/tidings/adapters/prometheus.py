@@ -64,7 +64,7 @@ class PrometheusMeter:
         return library.Counter(*given, registry=self._registry)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # a registry knows its collectors by who they are
 class _Asked:
     """The gauges, as the library collects them."""
 
