@@ -25,7 +25,7 @@ def api() -> Api:
 
 
 runtime.start("intake", api)
-asgi = runtime.asgi(api)
+asgi = runtime.asgi(api, flush=wiring().lifecycle.flush)
 
 
 @functions_framework.aio.http

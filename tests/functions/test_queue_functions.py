@@ -165,8 +165,9 @@ def test_a_real_process_settles_a_batch_and_logs_it_without_its_recipient(
 
 # --- what an import brings --------------------------------------------------------------------------------------------
 
+TELEMETRY = {"prometheus_client", "opentelemetry"}
 SDKS = {"email": {"smtplib"}, "sms": {"twilio"}, "push": {"firebase_admin"}, "intake": set(), "replay": set()}
-HEAVY = {"twilio", "firebase_admin", "boto3", "moto", "alembic", "requests", "starlette"}
+HEAVY = {"twilio", "firebase_admin", "boto3", "moto", "alembic", "requests", "starlette", *TELEMETRY}
 MAY = {
     "email": set(),
     "sms": {"twilio", "requests"},

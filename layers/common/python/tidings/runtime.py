@@ -62,15 +62,17 @@ Send = Callable[[Message], Awaitable[None]]
 Asgi = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 
-def asgi(api: Callable[[], Api]) -> Asgi:
-    """The routes as an ASGI application, for a server or, as the answer to any request, for a framework.
+def asgi(api: Callable[[], Api], *, flush: Callable[[], None] = lambda: None) -> Asgi:
+    """The routes as an ASGI application, for a server or, as the answer to any request, for a framework. `flush`: at
+    the server's end, see `Lifecycle`.
 
     The body is read once the caller is known: nobody without a key makes us hold one.
     """
     bodies = Bodies()
 
     async def application(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":  # the server's start and end, at which there is nothing to do
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send, flush)
             return
         head = Request(
             method=scope["method"],
@@ -85,6 +87,17 @@ def asgi(api: Callable[[], Api]) -> Asgi:
         await send({"type": "http.response.body", "body": answer.body})
 
     return application
+
+
+async def _lifespan(receive: Receive, send: Send, flush: Callable[[], None]) -> None:
+    """The server's start, and its end, after which it is ended by a signal: nothing that waits for an exit runs."""
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.shutdown":
+            await asyncio.to_thread(flush)
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
 
 
 async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
