@@ -193,7 +193,7 @@ def embedded(text: str) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def on_lambda(providers: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+def on_lambda(settings: dict[str, str], providers: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "a-function")
     monkeypatch.setenv("TIDINGS_METRICS", "emf")
     monkeypatch.setenv("TIDINGS_SMTP_URL", providers.smtp_url)
