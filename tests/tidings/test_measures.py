@@ -81,11 +81,11 @@ def test_prometheus_reads_what_became_of_everything(house: House) -> None:
     outcomes = {
         dict(labels)["status"]: count for (name, labels), count in found.items() if name == "tidings_outcomes_total"
     }
-    assert outcomes == {"sent": 4, "retrying": 1, "failed": 1, "unknown": 1}
+    assert outcomes == {"sent": 4, "retrying": 1, "failed": 1, "unknown": 1, "expired": 0}
     attempts = {
         dict(labels)["class"]: count for (name, labels), count in found.items() if name == "tidings_attempts_total"
     }
-    assert attempts == {"accepted": 4, "transient": 1, "permanent": 1, "ambiguous": 1}
+    assert attempts == {"accepted": 4, "transient": 1, "permanent": 1, "ambiguous": 1, "account": 0}
     assert value(found, "tidings_provider_seconds_count", channel="email", provider="scripted") == 7
     assert value(found, "tidings_queue_wait_seconds_bucket", channel="email", le="2.5") == 1  # the retry, 2 s late
     assert value(found, "tidings_queue_wait_seconds_bucket", channel="email", le="5.0") == 7

@@ -1,10 +1,11 @@
 """Facts as metrics: counters and histograms, a few calls a batch."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tidings import metrics
+from tidings.errors import AccountError, AmbiguousError, PermanentError, TransientError
 from tidings.facts import (
     Accepted,
     Answered,
@@ -20,10 +21,13 @@ from tidings.facts import (
     waited,
 )
 from tidings.metrics import Meter, Metric
-from tidings.notification import Notification
+from tidings.notification import Notification, Status
 
-Seconds = dict[tuple[str, ...], list[float]]
-"""Values by labels."""
+Labels = tuple[str, ...]
+Seconds = dict[Labels, list[float]]
+
+CLASSES = ("accepted", *(error.kind for error in (TransientError, PermanentError, AmbiguousError, AccountError)))
+STATUSES = (Status.SENT, Status.RETRYING, Status.FAILED, Status.UNKNOWN, Status.EXPIRED)
 
 NOBODY = "none"
 """The provider's label where none was asked: the sweep settled it."""
@@ -68,8 +72,10 @@ class Measures:
 
     def _ends(self, fact: Settled) -> None:
         late = {settlement.notification.id for settlement in fact.lost}
-        attempts: Counter[tuple[str, ...]] = Counter()
-        outcomes: Counter[tuple[str, ...]] = Counter()
+        whose = {(s.notification.channel, s.provider or NOBODY) for s in fact.settlements}
+        # A series that begins at what it counted first hides that from whoever asks by how much it has grown.
+        attempts: Counter[Labels] = Counter({(*one, kind): 0 for one in whose for kind in CLASSES})
+        outcomes: Counter[Labels] = Counter({(*one, status): 0 for one in whose for status in STATUSES})
         calls: Seconds = defaultdict(list)
         ends: Seconds = defaultdict(list)
         for settlement in fact.settlements:
@@ -92,10 +98,10 @@ class Measures:
     def _by_channel(self, metric: Metric, rows: Iterable[Notification]) -> None:
         self._counted(metric, ((row.channel,) for row in rows))
 
-    def _counted(self, metric: Metric, labels: Iterable[tuple[str, ...]]) -> None:
+    def _counted(self, metric: Metric, labels: Iterable[Labels]) -> None:
         self._added(metric, Counter(labels))
 
-    def _added(self, metric: Metric, counts: Counter[tuple[str, ...]]) -> None:
+    def _added(self, metric: Metric, counts: Mapping[Labels, int]) -> None:
         for labels, count in counts.items():
             self.meter.add(metric, labels, count)
 

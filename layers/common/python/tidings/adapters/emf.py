@@ -29,9 +29,11 @@ class EmfMeter:
         self._lock = threading.Lock()
 
     def add(self, metric: Metric, labels: tuple[str, ...], amount: float) -> None:
+        """Nothing is written of nothing: each line costs."""
         with self._lock:
-            values = self._values(metric, labels)
-            values[:] = [sum(values) + amount]
+            if amount:
+                values = self._values(metric, labels)
+                values[:] = [sum(values) + amount]
 
     def record(self, metric: Metric, labels: tuple[str, ...], seconds: Sequence[float]) -> None:
         with self._lock:
