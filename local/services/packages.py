@@ -1,4 +1,4 @@
-"""The machine's packages of MariaDB, of RabbitMQ, and of Prometheus for its checks: found, or installed where we may."""
+"""The packages of MariaDB and RabbitMQ, and of Prometheus for its checks: found, or installed where we may."""
 
 import contextlib
 import os

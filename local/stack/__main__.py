@@ -61,7 +61,7 @@ def _options() -> Options:
         use_services=chosen.services,
         database_url=chosen.database_url,
         broker_url=chosen.broker_url,
-        environment={"TIDINGS_LOG_FORMAT": "json" if chosen.json else "text"},
+        environment={"TIDINGS_LOG_FORMAT": "json" if chosen.json else "text", "TIDINGS_METRICS": "prometheus"},
     )
 
 
