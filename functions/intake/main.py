@@ -7,20 +7,25 @@ import functions_framework.aio
 from starlette.requests import Request
 from tidings import runtime
 from tidings.web import Api
-from tidings.wiring import utc_now, wired
+from tidings.wiring import Wiring, utc_now, wired
 
 from .routes import IntakeRoutes
 
 
 @cache
+def wiring() -> Wiring:
+    return wired()
+
+
+@cache
 def api() -> Api:
-    wiring = wired()
-    routes = IntakeRoutes(intake=wiring.intake(), store=wiring.store, broker=wiring.broker, now=utc_now)
-    return Api(routes.all(), wiring.keyring())
+    parts = wiring()
+    routes = IntakeRoutes(intake=parts.intake(), store=parts.store, broker=parts.broker, now=utc_now)
+    return Api(parts.watched(routes.all()), parts.keyring())
 
 
 runtime.start("intake", api)
-asgi = runtime.asgi(api)
+asgi = runtime.asgi(api, flush=wiring().lifecycle.flush)
 
 
 @functions_framework.aio.http
@@ -31,4 +36,4 @@ async def intake(_request: Request) -> Any:
 
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """On Lambda, behind an HTTP API (payload format 2.0)."""
-    return runtime.answer_gateway(event, api())
+    return runtime.answer_gateway(event, api(), flush=wiring().lifecycle.flush)

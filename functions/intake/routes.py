@@ -25,6 +25,7 @@ class IntakeRoutes:
     """Handlers. Requests that wait together are stored and queued together."""
 
     def __init__(self, *, intake: Intake, store: Store, broker: Broker, now: Clock) -> None:
+        self._intake = intake
         self._store = store
         self._threads = ThreadPoolExecutor(6, thread_name_prefix="tidings-intake")
         self._lookup = Lookup(store=store, threads=self._threads)
@@ -52,7 +53,7 @@ class IntakeRoutes:
     # --- look up ------------------------------------------------------------------------------------------------------
 
     async def cancel(self, call: Call) -> Response:
-        notification = await self._run(self._store.cancel, call.tenant, id_of(call))
+        notification = await self._run(self._intake.cancel, call.tenant, id_of(call))
         if notification is None:
             raise not_found()
         if notification.status is not Status.CANCELED:

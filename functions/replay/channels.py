@@ -40,7 +40,12 @@ class ChannelRoutes:
         channel, loop = call.path["channel"], asyncio.get_running_loop()
         if channel not in CHANNELS:
             raise Problem(404, "No such channel", f"There are {', '.join(CHANNELS)}.")
-        await loop.run_in_executor(self.threads, self.store.pause if paused else self.store.resume, channel)
-        log.warning("channel_paused" if paused else "channel_resumed", extra={"channel": channel, "by": call.tenant})
+        said = {"channel": channel, "by": call.tenant}
+        if paused:
+            await loop.run_in_executor(self.threads, self.store.pause, channel)
+            log.warning("channel_paused", extra=said)
+        else:
+            await loop.run_in_executor(self.threads, self.store.resume, channel)
+            log.warning("channel_resumed", extra=said)
         at = (await loop.run_in_executor(self.threads, self.store.paused)).get(channel)
         return encoded(ChannelView(channel=channel, paused=at is not None, paused_at=at))

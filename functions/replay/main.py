@@ -29,11 +29,11 @@ def api() -> Api:
         intake=parts.intake(),
         now=utc_now,
     )
-    return Api(routes.all(), parts.keyring())
+    return Api(parts.watched(routes.all(), gauges=parts.gauges()), parts.keyring())
 
 
 runtime.start("replay", api)
-asgi = runtime.asgi(api)
+asgi = runtime.asgi(api, flush=wiring().lifecycle.flush)
 
 
 @functions_framework.aio.http
@@ -44,6 +44,11 @@ async def replay(_request: Request) -> Any:
 
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """On Lambda: an HTTP API event, or any other, which is the schedule's and runs the sweep."""
+    parts = wiring()
     if "requestContext" in event:
-        return runtime.answer_gateway(event, api())
-    return wiring().sweep().run().counts
+        return runtime.answer_gateway(event, api(), flush=parts.lifecycle.flush)
+    try:
+        return parts.sweep().run().counts
+    finally:
+        parts.telemetry.show(parts.gauges())
+        parts.lifecycle.flush()

@@ -1,4 +1,4 @@
-"""The machine's packages of MariaDB and RabbitMQ: found, or installed where we may."""
+"""The packages of MariaDB and RabbitMQ, and of Prometheus for its checks: found, or installed where we may."""
 
 import contextlib
 import os
@@ -27,19 +27,30 @@ def rabbitmq_program() -> str:
     return _existing("rabbitmq-server", str(usable[0]) if usable else None)
 
 
-def missing() -> list[str]:
-    """The Debian packages that are not there."""
-    found = {"rabbitmq-server": _has_rabbitmq(), "mariadb-server": _has_mariadb()}
-    return [name for name, there in found.items() if not there]
+def promtool_program() -> str:
+    """The path of `promtool`, which checks rules."""
+    return _existing("prometheus", shutil.which("promtool", path=_search_path()))
+
+
+SERVERS = ("rabbitmq-server", "mariadb-server")
+CHECKS = ("prometheus",)
+
+
+def missing(of: Sequence[str] = SERVERS) -> list[str]:
+    """Those of these Debian packages that are not there."""
+    there = {"rabbitmq-server": _has_rabbitmq, "mariadb-server": _has_mariadb, "prometheus": _has_promtool}
+    return [name for name in of if not there[name]()]
 
 
 def install(packages: Sequence[str], *, policy: Path = POLICY) -> None:
     """Install the packages with apt, without starting the services that they bring. Raise ServiceError if we cannot."""
     if not packages:
         return
-    remedy = f"install {' and '.join(packages)}, start a Docker engine, or give the URLs of running servers"
+    remedy = f"install {' and '.join(packages)}"
+    if set(packages) & set(SERVERS):
+        remedy += ", start a Docker engine, or give the URLs of running servers"
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        raise ServiceError(f"No RabbitMQ and MariaDB to run on: {remedy}.")
+        raise ServiceError(f"{' and '.join(packages)} cannot be installed by this user: {remedy}.")
     print(f"Installing {' and '.join(packages)} (once; their system services stay off) ...", flush=True)
     command = ["install", "-y", "--no-install-recommends", *packages]
     with _services_stay_off(policy):
@@ -93,6 +104,12 @@ def _has_mariadb() -> bool:
 def _has_rabbitmq() -> bool:
     with contextlib.suppress(ServiceError):
         return bool(rabbitmq_program())
+    return False
+
+
+def _has_promtool() -> bool:
+    with contextlib.suppress(ServiceError):
+        return bool(promtool_program())
     return False
 
 

@@ -53,6 +53,7 @@ def _options() -> Options:
     parser.add_argument("--broker-url", default=os.environ.get("TIDINGS_BROKER_URL"), help="with --services: use this")
     parser.add_argument("--port", type=int, default=8080, help="the first of seven in a row; 0: any free ones")
     parser.add_argument("--state", type=Path, default=Path(".tidings"), help="where data, logs and secrets are kept")
+    parser.add_argument("--json", action="store_true", help="log JSON lines, as in production, in place of text")
     chosen = parser.parse_args()
     return Options(
         state=chosen.state,
@@ -60,6 +61,7 @@ def _options() -> Options:
         use_services=chosen.services,
         database_url=chosen.database_url,
         broker_url=chosen.broker_url,
+        environment={"TIDINGS_LOG_FORMAT": "json" if chosen.json else "text", "TIDINGS_METRICS": "prometheus"},
     )
 
 

@@ -29,7 +29,9 @@ class Pauses:
             paused = self.channel in self.store.paused()
         except StoreUnavailable:
             paused = self._paused
-        if paused != self._paused:
-            log.warning("paused" if paused else "resumed", extra={"channel": self.channel})
+        if paused and not self._paused:
+            log.warning("paused", extra={"channel": self.channel})
+        elif self._paused and not paused:
+            log.warning("resumed", extra={"channel": self.channel})
         self._paused, self._asked_at = paused, time.monotonic()
         return paused

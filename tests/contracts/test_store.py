@@ -14,12 +14,13 @@ from tidings.adapters.sql import SqlStore
 from tidings.adapters.waking import GRACE, REQUEUE_AFTER
 from tidings.errors import LEASE_EXPIRED, AmbiguousError, PermanentError, StoreUnavailable, TransientError
 from tidings.notification import Notification, OnAmbiguous, Priority, Status
-from tidings.ports import Claims, Selection, Settlement
+from tidings.ports import Backlog, Claims, Selection, Settlement
 
 from tests import make
 from tests.clock import TestClock
 
 LEASE = timedelta(seconds=60)
+HOUR = timedelta(hours=1)
 EVERYTHING = Selection(tenant="acme")
 
 
@@ -411,6 +412,53 @@ def test_a_dead_letter_that_is_owed_is_found_until_it_is_confirmed(store: SqlSto
     store.mark_lettered([owed.id])
     clock.advance(minutes=10)
     assert not store.overdue(10, LEASE).unlettered
+
+
+# --- what waits -------------------------------------------------------------------------------------------------------
+
+
+def test_the_backlog_tells_how_long_the_longest_waiting_has_waited_and_what_needs_a_person(
+    store: SqlStore, clock: TestClock
+) -> None:
+    assert store.backlog() == Backlog(oldest={}, counts={})
+    inserted(store, clock, tenant="globex")
+    clock.advance(seconds=40)
+    inserted(store, clock, 3)
+    inserted(store, clock, channel="sms", send_at=clock() + HOUR, next_attempt_at=clock() + HOUR)
+    for tenant, status, count in (
+        ("acme", Status.FAILED, 2),
+        ("globex", Status.FAILED, 1),
+        ("acme", Status.UNKNOWN, 1),
+    ):
+        claims = claimed(store, inserted(store, clock, count, tenant=tenant))
+        store.settle(claims, [Settlement(notification=row, status=status) for row in claims.acquired])
+    claims = claimed(store, inserted(store, clock, channel="push"))
+    retrying = [Settlement(notification=row, status=Status.RETRYING, delay=LEASE) for row in claims.acquired]
+    store.settle(claims, retrying)
+    clock.advance(seconds=20)
+    told = store.backlog()
+    assert told.oldest == {"email": 60.0}  # neither a retry nor what is to be sent later is due yet
+    assert told.counts == {("email", Status.FAILED): 3, ("email", Status.UNKNOWN): 1}
+    clock.advance(seconds=70)
+    assert store.backlog().oldest == {"email": 130.0, "push": 30.0}
+    clock.advance(hours=1)
+    assert store.backlog().oldest["sms"] == 90.0
+
+
+def test_what_was_replayed_waits_since_its_replay(store: SqlStore, clock: TestClock) -> None:
+    failed(store, clock)
+    clock.advance(hours=9)
+    store.revive(EVERYTHING, 10, timedelta(0))
+    clock.advance(seconds=2)
+    assert store.backlog().oldest == {"email": 2.0}
+
+
+def test_a_long_backlog_is_not_counted_to_its_end(
+    store: SqlStore, clock: TestClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidings.adapters.backlog_sql.LOOK_AHEAD", 3)
+    failed(store, clock, 5)
+    assert store.backlog().counts == {("email", Status.FAILED): 3}
 
 
 # --- replay and cancel ------------------------------------------------------------------------------------------------

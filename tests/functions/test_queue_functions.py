@@ -153,8 +153,10 @@ def test_a_real_process_settles_a_batch_and_logs_it_without_its_recipient(
     assert end.status == "sent"
     log = post.log.read_text()
     logged = {line["message"]: line for line in map(json.loads, filter(None, log.splitlines()))}
-    assert set(logged) == {"sent", "parked", "duplicate_dropped"}
+    assert set(logged) == {"claimed", "sent", "parked", "duplicate_dropped"}
     sent = logged["sent"]
+    assert sent["duration_seconds"] > 0
+    assert sent["end_to_end_seconds"] >= logged["claimed"]["waited_seconds"] >= 0
     assert (sent["notification_id"], sent["channel"], sent["attempt"]) == (row.id, "email", 1)
     assert (sent["service"], sent["provider"], sent["level"]) == ("email", "smtp", "INFO")
     for secret in ("ada@example.com", "Shipped", TRIGGER_TOKEN):
@@ -163,8 +165,9 @@ def test_a_real_process_settles_a_batch_and_logs_it_without_its_recipient(
 
 # --- what an import brings --------------------------------------------------------------------------------------------
 
+TELEMETRY = {"prometheus_client", "opentelemetry"}
 SDKS = {"email": {"smtplib"}, "sms": {"twilio"}, "push": {"firebase_admin"}, "intake": set(), "replay": set()}
-HEAVY = {"twilio", "firebase_admin", "boto3", "moto", "alembic", "requests", "starlette"}
+HEAVY = {"twilio", "firebase_admin", "boto3", "moto", "alembic", "requests", "starlette", *TELEMETRY}
 MAY = {
     "email": set(),
     "sms": {"twilio", "requests"},

@@ -1,6 +1,7 @@
 """`local/up` as a newcomer and as a script see it: one process that starts, shows, watches and stops all the others."""
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -141,14 +142,19 @@ def test_it_delivers_on_every_channel_and_the_second_start_finds_the_data(state:
         assert first.ended() == 0
         assert time.monotonic() - asked < 15  # three, on a machine that has nothing else to do
 
+        said = (state / "logs" / "email.log").read_text().splitlines()
+        assert re.search(r" email +sent +\S+ channel=email ", said[-1])  # for people
+
     begun = time.monotonic()
-    with up(state) as second:
+    with up(state, "--port", "0", "--json") as second:
         assert second.ready()["TIDINGS_API_KEY"] == env["TIDINGS_API_KEY"]
         [took] = re.findall(r"^ready in ([\d.]+) s", second.said, re.MULTILINE)
         assert float(took) < 10 < READY_WITHIN > time.monotonic() - begun
         after = {one["id"]: one["status"] for one in second.caller().listed()}
         assert before.items() <= after.items()
         assert len(after) == 6
+        said = (state / "logs" / "email.log").read_text().splitlines()
+        assert json.loads(said[-1])["message"] == "sent"
         second.process.send_signal(signal.SIGINT)
         assert second.ended() == 0
     for log in ("schedule", "migrate"):

@@ -261,7 +261,7 @@ class TestWhatIsLeftBehind:
             for line in lines[service]
             if line.get("notification_id") == id
         ]
-        assert sorted(told) == [("email", "sent"), ("intake", "accepted")]
+        assert sorted(told) == [("email", "claimed"), ("email", "sent"), ("intake", "accepted"), ("intake", "queued")]
         for line in lines["email"]:
             if line["message"] in ("sent", "retry_scheduled", "dead_lettered"):
                 assert {"notification_id", "channel", "attempt", "timestamp", "level"} <= set(line)

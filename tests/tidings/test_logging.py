@@ -1,7 +1,9 @@
 """Logs: one JSON line an event, and the level that was asked for."""
 
+import ast
 import json
 import os
+import re
 import subprocess
 import sys
 from typing import Any
@@ -23,16 +25,21 @@ logging.getLogger("somebody.else").warning("not ours")
 """
 
 
-def logged(level: str = "", times: int = 1) -> tuple[list[dict[str, Any]], str]:
+def said(times: int = 1, **environment: str) -> tuple[str, str]:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", CODE.format(times=times)],
-        env={**os.environ, "TIDINGS_LOG_LEVEL": level},
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         timeout=30,
         check=True,
     )
-    return [json.loads(line) for line in done.stdout.split("\n") if line], done.stderr
+    return done.stdout, done.stderr
+
+
+def logged(level: str = "", times: int = 1) -> tuple[list[dict[str, Any]], str]:
+    stdout, stderr = said(times, TIDINGS_LOG_LEVEL=level)
+    return [json.loads(line) for line in stdout.split("\n") if line], stderr
 
 
 def test_an_event_is_one_json_line_with_what_belongs_to_it() -> None:
@@ -59,6 +66,21 @@ def test_configured_twice_it_says_everything_once() -> None:
     lines, stderr = logged(times=3)
     assert [line["message"] for line in lines] == ["sent", "parked"]
     assert stderr == "not ours\n"
+
+
+def test_people_read_the_time_the_service_the_event_and_what_belongs_to_it() -> None:
+    stdout, stderr = said(TIDINGS_LOG_FORMAT="text")
+    sent, parked = stdout.split("\n")[:-1]
+    assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3} sms +sent +0193 channel=sms attempt=2", sent)
+    assert re.match(r"\S+ sms +ERROR parked +reason=", parked)
+    assert ast.literal_eval(parked.partition("reason=")[2]) == 'a "quoted"\n line \u2028'  # what came in makes no line
+    assert stderr == "not ours\n"
+
+
+def test_a_format_that_is_none_is_refused() -> None:
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        said(TIDINGS_LOG_FORMAT="xml")
+    assert "TIDINGS_LOG_FORMAT" in refused.value.stderr
 
 
 BATCH = """

@@ -13,6 +13,8 @@ from tidings import failpoints, reconciling, topology
 from tidings.content import CONTENT
 from tidings.envelope import Letter, Message
 from tidings.errors import AmbiguousError, DeliveryError, PermanentError
+from tidings.facts import Claimed
+from tidings.lifecycle import LOG_ONLY, Lifecycle
 from tidings.notification import Notification, OnAmbiguous, Priority
 from tidings.ports import (
     Broker,
@@ -26,6 +28,7 @@ from tidings.ports import (
 )
 from tidings.senders import Senders
 from tidings.settling import SETTLE_WITHIN, Expired, NotSent, Outcome, Settling
+from tidings.took import Watch
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +56,7 @@ class Delivery:
     lease: timedelta
     concurrency: int
     reserved: int = RESERVED
+    lifecycle: Lifecycle = LOG_ONLY
 
     def deliver(self, batch: Sequence[Letter]) -> None:
         """Raise only if our own store or broker fails; the whole batch then comes again."""
@@ -79,13 +83,14 @@ class Delivery:
     def _attempt(self, messages: Sequence[Message]) -> Sequence[Held]:
         """Claim, send and settle these together. Answer those that must be claimed alone."""
         started = time.monotonic()
+        watch = Watch()
         claims = self.store.claim(messages, self.lease)
+        claiming = watch.took()
         failpoints.step("delivery.after_claim")
-        for message in claims.finished:
-            log.info("duplicate_dropped", extra={"notification_id": message.id, "generation": message.generation})
+        self.lifecycle.tell(Claimed(claims=claims, took=claiming))
         settlements = self._send_all(claims, started)
         failpoints.step("delivery.after_send")
-        self.settling.commit(claims, settlements, held=claims.held, within=SETTLE_WITHIN)
+        self.settling.commit(claims, settlements, held=claims.held, within=SETTLE_WITHIN, claiming=claiming)
         return claims.alone
 
     def _one_by_one(self, alone: Sequence[Held], started: float) -> None:
@@ -115,8 +120,9 @@ class Delivery:
         """Send concurrently; one failure stays one failure."""
 
         def attempt(notification: Notification) -> Settlement:
+            watch = Watch()
             outcome = self._outcome(notification, claims, started)
-            return self.settling.decide(notification, outcome, provider=self.provider.name)
+            return self.settling.decide(notification, outcome, provider=self.provider.name, took=watch.took())
 
         return self._senders.each(attempt, claims.acquired, urgent=lambda item: item.priority is Priority.HIGH)
 

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 from tidings import failpoints
 from tidings.errors import BrokerUnavailable, StoreUnavailable
-from tidings.notification import Notification
+from tidings.facts import Accepted, Canceled, Queued
+from tidings.lifecycle import LOG_ONLY, Lifecycle
+from tidings.notification import Notification, Status
 from tidings.ports import Broker, Inserted, Store
 from tidings.settling import to_work
+from tidings.took import Watch
 
 log = logging.getLogger(__name__)
 
@@ -20,29 +23,40 @@ class Intake:
 
     store: Store
     broker: Broker
+    lifecycle: Lifecycle = LOG_ONLY
 
     def accept(self, batch: Sequence[Notification]) -> Sequence[Inserted]:
         """In the order of the batch. Raise StoreUnavailable; nothing of it is then promised, and it may be tried again
         as it is, with the same ids."""
+        watch = Watch()
         inserted = self.store.insert(batch)
+        took = watch.took()
         failpoints.step("intake.after_commit")
         new = [item.notification for item in inserted if item.existing is None]
         if new:
-            log.info("accepted", extra={"each": [_said(notification) for notification in new]})
+            self.lifecycle.tell(Accepted(notifications=new, took=took))
         # The rest is the sweep's to queue, when it is due.
         self._queue([notification for notification in new if notification.is_for_now])
         failpoints.step("intake.before_answer")
         return inserted
 
+    def cancel(self, tenant: str, id: str) -> Notification | None:
+        """As `Store.cancel`: the row as it then stands, or None if there is none."""
+        row = self.store.cancel(tenant, id)
+        if row is not None and row.status is Status.CANCELED:
+            self.lifecycle.tell(Canceled(notification=row))
+        return row
+
     def _queue(self, due: Sequence[Notification]) -> None:
         """From here on nothing can fail the caller: the rows are there."""
+        if not due:
+            return
+        watch = Watch()
         try:
             self.broker.publish([to_work(notification) for notification in due])
         except BrokerUnavailable as error:
             log.error("left_to_the_sweep", extra={"error": str(error), "notifications": len(due)})
             with suppress(StoreUnavailable):  # it looks all the same, some seconds later
                 self.store.mark_unqueued([notification.id for notification in due])
-
-
-def _said(notification: Notification) -> dict[str, object]:
-    return {"notification_id": notification.id, "tenant": notification.tenant, "channel": notification.channel}
+        else:
+            self.lifecycle.tell(Queued(notifications=due, took=watch.took()))

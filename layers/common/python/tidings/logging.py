@@ -1,10 +1,12 @@
-"""Logs: one JSON line a lifecycle event, by Powertools' Logger. Code below logs with the standard library's."""
+"""Logs: a line an event, JSON or text, by Powertools' Logger. Code below logs with the standard library's."""
 
 import logging
+import re
 import select
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from aws_lambda_powertools import Logger
@@ -16,9 +18,12 @@ from tidings.settings import Settings
 
 
 class LogSettings(Settings):
-    """How much is said. Prefix TIDINGS_."""
+    """How much is said, and how. Prefix TIDINGS_."""
 
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG to ERROR")
+    log_format: str = Field(
+        default="json", pattern="^(json|text)$", description="json, a line an event; or text, for people"
+    )
 
 
 class LineFormatter(LambdaPowertoolsFormatter):
@@ -42,6 +47,38 @@ class LineFormatter(LambdaPowertoolsFormatter):
         line["xray_trace_id"] = self._get_latest_trace_id()
         each = line.pop("each", ({},))
         return b"\n".join(to_json(_said(line | entry), fallback=str) for entry in each).decode()
+
+
+class TextFormatter(logging.Formatter):
+    """The same lines for people who read along: the time of day, who, what, and what belongs to it.
+
+    What came from outside is quoted where it could be taken for something else, so that no value makes a line.
+    """
+
+    def __init__(self, service: str) -> None:
+        super().__init__()
+        self._service = service
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S.%f")[:-3]
+        level = "" if record.levelno == logging.INFO else f"{record.levelname} "
+        known = {name: value for name, value in record.__dict__.items() if name not in RESERVED_LOG_ATTRS}
+        each = known.pop("each", ({},))
+        head = f"{at} {self._service:<8} {level}{record.getMessage():<16}"
+        lines = [f"{head} {_in_words(_said(known | entry))}".rstrip() for entry in each]
+        trace = f"\n{self.formatException(record.exc_info)}" if record.exc_info else ""
+        return "\n".join(lines) + trace
+
+
+_PLAIN = re.compile(r"[\w.:@*+/-]+")
+
+
+def _in_words(said: dict[str, object]) -> str:
+    """Without the tenant and the trace, which a person looks up in the JSON."""
+    shown = {name: str(value) for name, value in said.items() if name not in ("tenant", "trace_id")}
+    first = shown.pop("notification_id", None)
+    words = [f"{name}={text if _PLAIN.fullmatch(text) else repr(text)}" for name, text in shown.items()]
+    return " ".join([first, *words] if first is not None else words)
 
 
 def _said(line: dict[str, object]) -> dict[str, object]:
@@ -72,7 +109,7 @@ def _in_pieces(lines: Iterable[str], limit: int) -> Iterator[str]:
 
 
 def configure(service: str, settings: LogSettings) -> None:
-    """Send what `tidings` logs to standard output, as JSON lines with this service's name. Idempotent."""
+    """Send what `tidings` logs to standard output, with this service's name. Idempotent."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns where a level was set before, as a second call does
         powertools = Logger(
@@ -83,9 +120,15 @@ def configure(service: str, settings: LogSettings) -> None:
         )
     root = logging.getLogger("tidings")
     root.handlers = list(powertools.handlers)
+    if settings.log_format == "text":
+        for handler in root.handlers:
+            handler.setFormatter(TextFormatter(service))
     root.setLevel(settings.log_level)
     root.propagate = False
     # It tells of each failed connection in six lines that are no JSON; ours is one, and says what follows.
     logging.getLogger("pika").setLevel(logging.CRITICAL)
+    # What cannot be exported is told in the same form as all else.
+    exporting = logging.getLogger("opentelemetry")
+    exporting.handlers, exporting.propagate = root.handlers, False
     # Nor does the pool's, of a connection that was lost: whoever asked it gets the error.
     logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)

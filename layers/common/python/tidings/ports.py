@@ -9,6 +9,7 @@ from tidings.content import Content
 from tidings.envelope import Message
 from tidings.errors import DeliveryError
 from tidings.notification import Event, Notification, Priority, Status
+from tidings.took import Took
 from tidings.topology import Destination
 
 
@@ -164,6 +165,9 @@ class Consumer(Protocol):
 
 # --- Store ------------------------------------------------------------------------------------------------------------
 
+LOOK_AHEAD = 5000
+"""Rows that a look ahead reads, whatever the length of the backlog."""
+
 PAGE = 500
 """Rows a transaction: enough to be fast, few enough that nobody waits for its locks."""
 
@@ -208,6 +212,7 @@ class Settlement:
     error: DeliveryError | None = None
     delay: timedelta | None = None  # retrying: until the next attempt
     spared: bool = False  # the attempt does not count
+    took: Took | None = None  # the provider's part of it; None: it was not called
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -228,6 +233,14 @@ class Purged:
 
     rows: int
     last: str | None  # its highest id; None: there is no more
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Backlog:
+    """What waits, of every tenant, as far as a bounded look shows: the oldest LOOK_AHEAD a tenant and status."""
+
+    oldest: Mapping[str, float]  # seconds since the longest waiting of the channel was due; a channel may be missing
+    counts: Mapping[tuple[str, Status], int]  # failed and unknown by channel
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -320,6 +333,9 @@ class Store(Protocol):
         """Newest first."""
 
     def count(self, selection: Selection) -> int: ...
+
+    def backlog(self) -> Backlog:
+        """For a gauge: it takes milliseconds, whatever the number of rows."""
 
     def check(self) -> None:
         """Raise StoreUnavailable unless the database answers and its schema is this version's."""

@@ -6,12 +6,14 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from tidings import failpoints, topology
+from tidings import facts, failpoints, topology
 from tidings.envelope import Message, parse
 from tidings.errors import AmbiguousError, BrokerUnavailable, StoreUnavailable, Unreadable
+from tidings.lifecycle import LOG_ONLY, Lifecycle
 from tidings.notification import REPLAYABLE, Notification, Status
 from tidings.ports import PAGE, Broker, Outgoing, Received, Selection, Store
 from tidings.settling import to_work
+from tidings.took import Watch
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +44,7 @@ class Replay:
 
     store: Store
     broker: Broker
+    lifecycle: Lifecycle = LOG_ONLY
 
     def dry_run(self, selection: Selection, *, sample: int = 10) -> DryRun:
         dead = replace(selection, statuses=_replayable(selection))
@@ -63,8 +66,8 @@ class Replay:
             revived = self.store.revive(dead, page, timedelta(seconds=second))
             failpoints.step("replay.after_revive")
             ids += [notification.id for notification in revived]
-            for notification in revived:
-                log.info("replayed", extra={"notification_id": notification.id, "generation": notification.generation})
+            if revived:
+                self.lifecycle.tell(facts.Replayed(notifications=revived))
             if second == 0:
                 queued += self._queue(revived)
             if rate is not None:
@@ -80,7 +83,7 @@ class Replay:
         """An operator's word that an unknown one was sent. Answer the row as it then stands, or None."""
         row = self.store.resolve(tenant, id)
         if row is not None and row.status is Status.SENT:
-            log.info("resolved", extra={"notification_id": id, "tenant": tenant, "outcome": "sent"})
+            self.lifecycle.tell(facts.Resolved(notification=row, outcome="sent"))
         return row
 
     def again(self, tenant: str, id: str) -> Notification | None:
@@ -90,7 +93,7 @@ class Replay:
         revived = self.store.revive(unknown, 1, timedelta(0))
         if not revived:
             return self.store.get(tenant, id)
-        log.info("resolved", extra={"notification_id": id, "tenant": tenant, "outcome": "replay"})
+        self.lifecycle.tell(facts.Resolved(notification=revived[0], outcome="replay"))
         self._queue(revived)
         return revived[0]
 
@@ -121,6 +124,9 @@ class Replay:
         return dropped
 
     def _queue(self, notifications: Sequence[Notification]) -> int:
+        if not notifications:
+            return 0
+        watch = Watch()
         try:
             self.broker.publish([to_work(notification) for notification in notifications])
         except BrokerUnavailable as error:
@@ -128,6 +134,7 @@ class Replay:
             with suppress(StoreUnavailable):  # it looks all the same, some seconds later
                 self.store.mark_unqueued([notification.id for notification in notifications])
             return 0
+        self.lifecycle.tell(facts.Queued(notifications=notifications, took=watch.took()))
         failpoints.step("replay.after_publish")
         return len(notifications)
 

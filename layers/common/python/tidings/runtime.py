@@ -25,7 +25,7 @@ from tidings.envelope import Letter, from_event
 from tidings.errors import BrokerUnavailable, ConfigurationError, StoreUnavailable, Unreadable
 from tidings.settings import Settings, load
 from tidings.topology import CHANNELS
-from tidings.web import RETRY_AFTER, Api, Problem, Request, Response, as_json, where
+from tidings.web import METRICS_TYPE, RETRY_AFTER, Api, Problem, Request, Response, as_json, where
 
 log = logging.getLogger(__name__)
 
@@ -62,15 +62,17 @@ Send = Callable[[Message], Awaitable[None]]
 Asgi = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 
-def asgi(api: Callable[[], Api]) -> Asgi:
-    """The routes as an ASGI application, for a server or, as the answer to any request, for a framework.
+def asgi(api: Callable[[], Api], *, flush: Callable[[], None] = lambda: None) -> Asgi:
+    """The routes as an ASGI application, for a server or, as the answer to any request, for a framework. `flush`: at
+    the server's end, see `Lifecycle`.
 
     The body is read once the caller is known: nobody without a key makes us hold one.
     """
     bodies = Bodies()
 
     async def application(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":  # the server's start and end, at which there is nothing to do
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send, flush)
             return
         head = Request(
             method=scope["method"],
@@ -85,6 +87,17 @@ def asgi(api: Callable[[], Api]) -> Asgi:
         await send({"type": "http.response.body", "body": answer.body})
 
     return application
+
+
+async def _lifespan(receive: Receive, send: Send, flush: Callable[[], None]) -> None:
+    """The server's start, and its end, after which it is ended by a signal: nothing that waits for an exit runs."""
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.shutdown":
+            await asyncio.to_thread(flush)
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
 
 
 async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
@@ -136,8 +149,8 @@ def to_gateway(response: Response) -> dict[str, Any]:
     }
 
 
-def answer_gateway(event: Mapping[str, Any], api: Api) -> dict[str, Any]:
-    """One event at a time, as Lambda gives them."""
+def answer_gateway(event: Mapping[str, Any], api: Api, *, flush: Callable[[], None] = lambda: None) -> dict[str, Any]:
+    """One event at a time, as Lambda gives them. `flush`: before it freezes the process, see `Lifecycle`."""
 
     async def answered() -> Response:
         try:
@@ -145,7 +158,10 @@ def answer_gateway(event: Mapping[str, Any], api: Api) -> dict[str, Any]:
         except Problem as problem:
             return problem.response()
 
-    return to_gateway(asyncio.run(answered()))
+    try:
+        return to_gateway(asyncio.run(answered()))
+    finally:
+        flush()
 
 
 # --- queue functions --------------------------------------------------------------------------------------------------
@@ -170,7 +186,7 @@ FlaskAnswer = tuple[bytes, int, dict[str, str]]
 
 
 def answer_trigger(request: FlaskRequest, channel: str, delivery: Callable[[], Delivery]) -> FlaskAnswer:
-    """POST an aws:rmq event with the trigger's token; GET /healthz for anyone."""
+    """POST an aws:rmq event, or GET /metrics, with the trigger's token; GET /healthz for anyone."""
     try:
         return _flask(_trigger_answer(request, channel, delivery))
     except Problem as problem:
@@ -180,12 +196,15 @@ def answer_trigger(request: FlaskRequest, channel: str, delivery: Callable[[], D
 def _trigger_answer(request: FlaskRequest, channel: str, delivery: Callable[[], Delivery]) -> Response:
     if request.method == "GET" and request.path == "/healthz":
         return as_json({"status": "ok", "channel": channel})
-    if request.method != "POST":
+    exposition = delivery().lifecycle.exposition if (request.method, request.path) == ("GET", "/metrics") else None
+    if request.method != "POST" and exposition is None:
         raise Problem(405, "Method not allowed", headers={"allow": "POST"})
     token = _trigger_token()
     presented = request.headers.get("Authorization", "").removeprefix("Bearer ")
     if not hmac.compare_digest(presented.encode(), token.encode()):
         raise Problem(401, "Only the trigger may call this", headers={"www-authenticate": "Bearer"})
+    if exposition is not None:
+        return Response(status=200, body=exposition(()), headers={"content-type": METRICS_TYPE})
     try:
         letters = from_event(from_json(request.get_data()), channel)
     except (ValueError, Unreadable) as error:
@@ -212,7 +231,10 @@ def deliver_event(event: object, channel: str, delivery: Callable[[], Delivery])
     Nothing else stops the messages of a paused channel here, as our trigger does, so they are put off.
     """
     letters = from_event(event, channel)
-    _deliver(letters, delivery, lambda parts: parts.put_off if channel in parts.store.paused() else parts.deliver)
+    try:
+        _deliver(letters, delivery, lambda parts: parts.put_off if channel in parts.store.paused() else parts.deliver)
+    finally:
+        delivery().lifecycle.flush()
 
 
 class Fault(Exception):

@@ -17,9 +17,12 @@ from tidings.errors import (
     StoreUnavailable,
     TransientError,
 )
+from tidings.facts import Settled
+from tidings.lifecycle import LOG_ONLY, Lifecycle
 from tidings.notification import Notification, OnAmbiguous, Status
 from tidings.ports import Broker, Claims, Held, Outgoing, Receipt, Settlement, Store
 from tidings.retry import RetrySchedule
+from tidings.took import Took, Watch
 
 log = logging.getLogger(__name__)
 
@@ -54,9 +57,17 @@ class Settling:
     store: Store
     broker: Broker
     retry: RetrySchedule
+    lifecycle: Lifecycle = LOG_ONLY
     sleep: Callable[[float], None] = time.sleep
 
-    def decide(self, notification: Notification, outcome: Outcome, *, provider: str | None = None) -> Settlement:
+    def decide(
+        self,
+        notification: Notification,
+        outcome: Outcome,
+        *,
+        provider: str | None = None,
+        took: Took | None = None,
+    ) -> Settlement:
         """The one place that says what happens after an attempt."""
 
         def end(status: Status, *, delay: timedelta | None = None, spared: bool = False) -> Settlement:
@@ -68,6 +79,7 @@ class Settling:
                 error=outcome if isinstance(outcome, DeliveryError) else None,
                 delay=delay,
                 spared=spared,
+                took=took if isinstance(outcome, Receipt | DeliveryError) else None,
             )
 
         counted = notification.attempt - notification.spared
@@ -101,6 +113,7 @@ class Settling:
         *,
         held: Sequence[Held] = (),
         within: timedelta = timedelta(0),
+        claiming: Took | None = None,
     ) -> None:
         """Write all of it down; return once nothing depends on this process any more.
 
@@ -113,29 +126,46 @@ class Settling:
             for s in settlements
             if s.status is Status.FAILED
         ]
-        unpublished = self._publish(letters)
+        unpublished, lettered = self._publish(letters)
         failpoints.step("settling.after_letters")
+        watch = Watch()
         lost = self._settle(claims, settlements, letters_owed=unpublished is not None, within=within)
+        settled = watch.took()
         failpoints.step("settling.after_rows")
-        _log_settled(settlements, lost)
         retries = [_retry(s) for s in settlements if s.delay is not None and s not in lost]
-        unpublished = self._publish([*retries, *(_put_back(item) for item in held)]) or unpublished
+        failed, retried = self._publish([*retries, *(_put_back(item) for item in held)])
+        # Told once all is done, which is at once where nothing is to be tried again.
+        if settlements:
+            self.lifecycle.tell(
+                Settled(
+                    claims=claims,
+                    settlements=settlements,
+                    lost=lost,
+                    claiming=claiming,
+                    letters=lettered,
+                    settling=settled,
+                    retries=retried if retries else None,
+                )
+            )
         failpoints.step("settling.after_retries")
-        if unpublished is not None:
-            raise unpublished
+        if (error := failed or unpublished) is not None:
+            raise error
 
     def put_back(self, held: Sequence[Held]) -> None:
         """They come again when they may be claimed. Raise BrokerUnavailable."""
         self.broker.publish([_put_back(item) for item in held])
 
-    def _publish(self, wave: Sequence[Outgoing]) -> BrokerUnavailable | None:
+    def _publish(self, wave: Sequence[Outgoing]) -> tuple[BrokerUnavailable | None, Took | None]:
         """A broker that is down must not keep a row from being settled: its neighbours were sent."""
+        if not wave:
+            return None, None
+        watch = Watch()
         try:
             self.broker.publish(wave)
         except BrokerUnavailable as error:
             log.error("broker_unavailable", extra={"error": str(error), "messages": len(wave)})
-            return error
-        return None
+            return error, watch.took()
+        return None, watch.took()
 
     def _settle(
         self, claims: Claims, settlements: Sequence[Settlement], *, letters_owed: bool, within: timedelta
@@ -185,39 +215,3 @@ def _retry(settlement: Settlement) -> Outgoing:
 def _put_back(held: Held) -> Outgoing:
     message = held.message
     return Outgoing(message=message, to=topology.retry(held.remaining, message.channel, held.priority))
-
-
-_LOG_NAMES = {
-    Status.SENT: "sent",
-    Status.RETRYING: "retry_scheduled",
-    Status.FAILED: "dead_lettered",
-    Status.UNKNOWN: "held_unknown",
-    Status.EXPIRED: "expired",
-}
-
-
-def _log_settled(settlements: Sequence[Settlement], lost: Sequence[Settlement]) -> None:
-    """A line for each, one record for all that are alike."""
-    alike: dict[tuple[int, str], list[dict[str, object]]] = {}
-    for settlement in settlements:
-        level = logging.ERROR if isinstance(settlement.error, AccountError) else logging.INFO
-        # Late: another took over when the lease ran out. What the provider said is kept here only.
-        name = "settled_late" if settlement in lost else _LOG_NAMES[settlement.status]
-        alike.setdefault((level, name), []).append(_said(settlement))
-    for (level, name), each in alike.items():
-        log.log(level, name, extra={"each": each})
-
-
-def _said(settlement: Settlement) -> dict[str, object]:
-    notification, error, delay = settlement.notification, settlement.error, settlement.delay
-    return {
-        "notification_id": notification.id,
-        "tenant": notification.tenant,
-        "channel": notification.channel,
-        "generation": notification.generation,
-        "attempt": notification.attempt,
-        "provider": settlement.provider,
-        "error_class": error.kind if error is not None else None,
-        "code": error.code if error is not None else None,
-        "retry_in_seconds": round(delay.total_seconds(), 1) if delay is not None else None,
-    }

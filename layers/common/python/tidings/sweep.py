@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
-from tidings import failpoints, topology
+from tidings import facts, failpoints, topology
 from tidings.errors import LEASE_EXPIRED, AmbiguousError, BrokerUnavailable
 from tidings.insight import Insight
+from tidings.lifecycle import LOG_ONLY, Lifecycle
 from tidings.notification import Notification, Priority, Status
 from tidings.ports import PAGE, Broker, Claims, Outgoing, Store
 from tidings.settling import Settling, dead_letter, to_work
+from tidings.took import Watch
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +60,7 @@ class Sweep:
     store: Store
     broker: Broker
     settling: Settling
+    lifecycle: Lifecycle = LOG_ONLY
     lease: timedelta = timedelta(seconds=30)  # for the sweep's own settling of what it found abandoned
     insight: Insight | None = None  # None: nobody looks at counts
     keep: timedelta | None = None  # how long what is over is kept; None: for ever
@@ -66,20 +69,21 @@ class Sweep:
     def run(self, *, at_most: timedelta = timedelta(seconds=20)) -> Swept:
         """Page by page until nothing is left, the broker takes nothing, or the time is up. Raise StoreUnavailable."""
         deadline = time.monotonic() + at_most.total_seconds()
-        total, more = Swept(), True
+        total, lost, more = Swept(), 0, True
         while more and time.monotonic() < deadline:
-            swept, more = self._page()
+            swept, missing, more = self._page()
             total += swept
+            lost += missing
             more = more and (not swept.refused or swept.published + swept.lettered > 0)
         if self.insight is not None:
             _summarize(self.insight, deadline)
         if self.keep is not None:
             total += Swept(purged=self._purge(self.keep))
-        if total != Swept():
-            log.info("swept", extra=total.counts)
+        self.lifecycle.tell(facts.Swept(counts=total.counts, lost=lost))
         return total
 
-    def _page(self) -> tuple[Swept, bool]:
+    def _page(self) -> tuple[Swept, int, bool]:
+        """What it found, how many messages of it were missing, and whether there is more."""
         overdue = self.store.overdue(PAGE, self.lease)
         failpoints.step("sweep.after_take")
         if overdue.abandoned is not None:
@@ -87,18 +91,25 @@ class Sweep:
         lettered = self._published(overdue.unlettered, _owed)
         self.store.mark_lettered([item.id for item in lettered])
         lost, waiting = self._told_apart(overdue.wake)
+        watch = Watch()
         published = self._published(lost, to_work)
+        if published:
+            self.lifecycle.tell(facts.Queued(notifications=published, took=watch.took()))
         failpoints.step("sweep.after_publish")
         self.store.mark_queued([item.id for item in published])
         self._leave(waiting, overdue.at)
-        return Swept(
-            published=len(published),
-            waiting=len(waiting),
-            abandoned=len(overdue.abandoned.acquired) if overdue.abandoned is not None else 0,
-            lettered=len(lettered),
-            expired=overdue.expired,
-            refused=len(overdue.unlettered) - len(lettered) + len(overdue.wake) - len(waiting) - len(published),
-        ), overdue.more
+        return (
+            Swept(
+                published=len(published),
+                waiting=len(waiting),
+                abandoned=len(overdue.abandoned.acquired) if overdue.abandoned is not None else 0,
+                lettered=len(lettered),
+                expired=overdue.expired,
+                refused=len(overdue.unlettered) - len(lettered) + len(overdue.wake) - len(waiting) - len(published),
+            ),
+            sum(not _waited_for_its_time(item) for item in published),
+            overdue.more,
+        )
 
     def _purge(self, keep: timedelta) -> int:
         """Page by page, and as long as a page took nothing is done: those who send find the database free."""
@@ -187,6 +198,12 @@ def _summarize(insight: Insight, deadline: float) -> None:
 
 def _owed(failed: Notification) -> Outgoing:
     return dead_letter(failed, failed.error_class, failed.error_code)
+
+
+def _waited_for_its_time(notification: Notification) -> bool:
+    """Its `send_at`, or its second of a replay with a rate: the sweep is who queues these."""
+    was_queued = notification.queued_at is not None or notification.status is Status.RETRYING
+    return not was_queued and (not notification.is_for_now or notification.generation > 1)
 
 
 def _in_its_queue_since(notification: Notification) -> datetime | None:

@@ -16,6 +16,8 @@ from tidings.keys import ApiKey, Keyring, Scope
 
 log = logging.getLogger(__name__)
 
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"  # as Prometheus reads them
+
 RETRY_AFTER = "2"  # seconds; what a caller is told when a part of ours does not answer
 
 

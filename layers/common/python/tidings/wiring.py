@@ -1,10 +1,12 @@
 """Which adapters a process uses: the only module that knows them. Nothing is opened before its first use."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
 from pydantic import Field
+from sqlalchemy import make_url
 
 from tidings.adapters.database import Database, DatabaseSettings
 from tidings.adapters.embedded import EmbeddedBroker
@@ -13,15 +15,19 @@ from tidings.adapters.rabbitmq import BrokerSettings, RabbitBroker
 from tidings.adapters.sql import SqlStore
 from tidings.delivery import Delivery
 from tidings.errors import ConfigurationError
+from tidings.gauges import Gauges, SystemGauges
 from tidings.insight import Insight
 from tidings.intake import Intake
 from tidings.keys import Keyring, KeySettings
+from tidings.lifecycle import Lifecycle
 from tidings.ports import Broker, Provider, Store
 from tidings.replay import Replay
 from tidings.retry import RetrySchedule
 from tidings.settings import Settings, load
 from tidings.settling import Settling
 from tidings.sweep import Sweep
+from tidings.telemetry import Telemetry, TelemetrySettings, Watched, watching
+from tidings.web import Route
 
 
 class DeliverySettings(Settings):
@@ -74,11 +80,21 @@ class Wiring:
         return SqlInsight(self._opened)
 
     @cached_property
+    def telemetry(self) -> Telemetry:
+        database = make_url(self.database.database_url).get_backend_name()
+        broker = "rabbitmq" if self.broker_settings.broker_url is not None else "tidings"
+        return watching(load(TelemetrySettings), database=database, broker=broker)
+
+    @cached_property
+    def lifecycle(self) -> Lifecycle:
+        return self.telemetry.lifecycle
+
+    @cached_property
     def settling(self) -> Settling:
-        return Settling(store=self.store, broker=self.broker, retry=RetrySchedule())
+        return Settling(store=self.store, broker=self.broker, retry=RetrySchedule(), lifecycle=self.lifecycle)
 
     def intake(self) -> Intake:
-        return Intake(store=self.store, broker=self.broker)
+        return Intake(store=self.store, broker=self.broker, lifecycle=self.lifecycle)
 
     def delivery(self, provider: Provider) -> Delivery:
         settings = load(DeliverySettings)
@@ -94,15 +110,30 @@ class Wiring:
             settling=self.settling,
             lease=timedelta(seconds=settings.lease),
             concurrency=settings.concurrency,
+            lifecycle=self.lifecycle,
         )
 
     def replay(self) -> Replay:
-        return Replay(store=self.store, broker=self.broker)
+        return Replay(store=self.store, broker=self.broker, lifecycle=self.lifecycle)
 
     def sweep(self) -> Sweep:
         days = load(RetentionSettings).keep_days
         keep = timedelta(days=days) if days is not None else None
-        return Sweep(store=self.store, broker=self.broker, settling=self.settling, insight=self.insight, keep=keep)
+        return Sweep(
+            store=self.store,
+            broker=self.broker,
+            settling=self.settling,
+            lifecycle=self.lifecycle,
+            insight=self.insight,
+            keep=keep,
+        )
+
+    def gauges(self) -> Gauges:
+        return SystemGauges(store=self.store, broker=self.broker)
+
+    def watched(self, routes: Sequence[Route], *, gauges: Gauges | None = None) -> Sequence[Route]:
+        """An HTTP function's, with whoever watches, and `GET /metrics`, with these gauges if there are any."""
+        return Watched(telemetry=self.telemetry, lifecycle=self.lifecycle).routes(routes, gauges=gauges)
 
     def keyring(self) -> Keyring:
         return Keyring(keys=load(KeySettings).api_keys)

@@ -13,7 +13,7 @@ from tidings.adapters.schema import events, notifications, pauses
 from tidings.envelope import Message
 from tidings.errors import StoreUnavailable
 from tidings.notification import Event, Notification, OnAmbiguous, Priority, Status, first_id
-from tidings.ports import Selection
+from tidings.ports import LOOK_AHEAD, Selection
 
 FIELDS = tuple(field.name for field in fields(Notification))
 _NAMES = frozenset(FIELDS)
@@ -22,13 +22,11 @@ _COLUMNS = [notifications.c[name] for name in FIELDS]
 WITHOUT_CONTENT = [column for column in _COLUMNS if column.name != "content"]
 """What a page of rows is read as: each content may be megabytes."""
 _GIVEN = ("id", "tenant", "channel", "recipient", "content", "priority", "on_ambiguous", "max_attempts", "expires_at")
+_TIMES = ("created_at", "send_at", "next_attempt_at")
 CLAIMED: list[Any] = [
-    notifications.c[name] for name in (*_GIVEN, "traceparent", "created_at", "generation", "attempt", "spared")
+    notifications.c[name] for name in (*_GIVEN, *_TIMES, "traceparent", "generation", "attempt", "spared")
 ]
 """What a worker needs of a row and does not know, and no more: each value costs a microsecond, each time five."""
-
-LOOK_AHEAD = 5000
-"""Rows that a look for the frontier reads, whatever the length of the backlog."""
 
 n = notifications.c
 

@@ -12,12 +12,12 @@ from typing import Concatenate, ParamSpec, TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from tidings.adapters import claims_sql, intake_sql, upkeep_sql
-from tidings.adapters.database import transaction
+from tidings.adapters import backlog_sql, claims_sql, intake_sql, upkeep_sql
+from tidings.adapters.database import reading, transaction
 from tidings.adapters.rows import Reads
 from tidings.envelope import Message
 from tidings.notification import Notification
-from tidings.ports import Claims, Inserted, Overdue, Purged, Selection, Settlement
+from tidings.ports import Backlog, Claims, Inserted, Overdue, Purged, Selection, Settlement
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -78,6 +78,10 @@ class SqlStore(Reads):
 
     def purge(self, keep: timedelta, limit: int, *, after: str = "") -> Purged:
         return self._write(upkeep_sql.purge, keep, limit, after)
+
+    @reading
+    def backlog(self, connection: Connection) -> Backlog:
+        return backlog_sql.backlog(connection, self.database.now(connection))
 
     @transaction
     def _write(

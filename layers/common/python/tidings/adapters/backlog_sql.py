@@ -1,0 +1,69 @@
+"""What waits, of every tenant: a look by the index of tenant and status, which reads so many rows and no more."""
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Select, bindparam, func, literal, null, select, union_all
+
+from tidings.adapters.schema import notifications
+from tidings.notification import CLAIMABLE, REPLAYABLE, Status
+from tidings.ports import LOOK_AHEAD, Backlog
+
+n = notifications.c
+
+TENANTS = 1000
+"""As many are looked at."""
+
+
+def _oldest(status: Status) -> Select[Any]:
+    """The channel, status, number and, where it waits to be sent, the time since when the longest waiting was due."""
+    oldest = (
+        select(n.channel, n.next_attempt_at, n.updated_at)
+        .where(n.tenant == bindparam("tenant"), n.status == status)
+        .order_by(n.id)
+        .limit(bindparam("limit"))
+    )
+    for dialect in ("mysql", "mariadb"):  # it would walk through all that is not of this status
+        oldest = oldest.with_hint(notifications, "FORCE INDEX (ix_notifications_status)", dialect)
+    found = oldest.subquery().c
+    columns = found.channel, literal(str(status)).label("status"), func.count().label("rows")
+    if status in REPLAYABLE:
+        return select(*columns, null().label("since")).group_by(found.channel)
+    due = func.coalesce(found.next_attempt_at, found.updated_at)  # what was replayed: since then
+    return (
+        select(*columns, func.min(due).label("since"))
+        .where(due <= bindparam("now", type_=n.updated_at.type))
+        .group_by(found.channel)
+    )
+
+
+# Made once: to make them costs more than to run them.
+_LOOK = union_all(*map(_oldest, sorted(CLAIMABLE)), *map(_oldest, sorted(REPLAYABLE)))
+
+
+_NEXT_TENANT = select(func.min(n.tenant)).where(n.tenant > bindparam("after"))
+
+
+def backlog(connection: Connection, now: datetime) -> Backlog:
+    due: dict[str, datetime] = {}
+    counts: Counter[tuple[str, Status]] = Counter()
+    for tenant in _tenants(connection):
+        for row in connection.execute(_LOOK, {"tenant": tenant, "limit": LOOK_AHEAD, "now": now}):
+            if row.since is not None:
+                due[row.channel] = min(due.get(row.channel, now), row.since)
+            else:
+                counts[row.channel, Status(row.status)] += row.rows
+    return Backlog(oldest={channel: (now - since).total_seconds() for channel, since in due.items()}, counts=counts)
+
+
+def _tenants(connection: Connection) -> Iterator[str]:
+    """From one to the next by the index: DISTINCT would read all of it."""
+    after = ""
+    for _ in range(TENANTS):
+        tenant: str | None = connection.scalar(_NEXT_TENANT, {"after": after})
+        if tenant is None:
+            return
+        yield tenant
+        after = tenant

@@ -1,0 +1,206 @@
+"""Facts as spans, by OpenTelemetry: one trace from the POST to the provider, across the queue and the retries.
+
+The row keeps the context of its POST as `traceparent`, and every attempt is a child of it. The pipeline works in
+batches, so a span is made when the work is over, with the times that the fact has, and only where the trace is sampled.
+Names are those of the semantic conventions (https://opentelemetry.io/docs/specs/semconv/). No attribute holds a
+recipient, a content or a vendor's words. The library is imported at the first span of the process, after any fork.
+"""
+
+import atexit
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from tidings import topology
+from tidings.facts import Accepted, Fact, Queued, Settled
+from tidings.notification import Notification, Status
+from tidings.ports import Settlement
+from tidings.took import Took
+
+FLUSH_WITHIN = 2.0
+"""Seconds that an invocation's or a process's end waits for the collector."""
+
+
+@dataclass
+class Served:
+    """A request under way: its own context, which the rows keep, and what it was answered with."""
+
+    traceparent: str
+    status: int = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spans:
+    """Observer, and who makes a request's span."""
+
+    service: str  # OTEL_SERVICE_NAME goes first
+    database: str  # db.system.name
+    broker: str  # messaging.system
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @contextmanager
+    def served(self, method: str, route: str, traceparent: str | None) -> Iterator[Served]:
+        """A server span, a child of the caller's if that is valid."""
+        otel, attributes = self._otel, {"http.request.method": method, "http.route": route, "url.scheme": "http"}
+        parent = otel.parent(traceparent) if traceparent is not None else None
+        span = otel.tracer.start_span(f"{method} {route}", parent, otel.SERVER, attributes)
+        context = span.get_span_context()
+        served = Served(f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}")
+        try:
+            yield served
+        finally:
+            span.set_attribute("http.response.status_code", served.status)
+            if served.status >= 500:
+                span.set_status(otel.ERROR)
+            span.end()
+
+    def observe(self, fact: Fact) -> None:
+        match fact:
+            case Accepted(notifications=rows, took=took):
+                for traceparent in {row.traceparent for row in rows if _sampled(row)}:
+                    self._database("insert", traceparent, took, size=len(rows))
+            case Queued(notifications=rows, took=took):
+                for traceparent, queue in {(row.traceparent, _queue(row)) for row in rows if _sampled(row)}:
+                    self._published(queue, traceparent, took)
+            case Settled(settlements=settlements):
+                for settlement in settlements:
+                    if _sampled(settlement.notification):
+                        self._attempt(settlement, fact)
+            case _:
+                pass
+
+    def flush(self) -> None:
+        if "_loaded" in self.__dict__:
+            _at_most(FLUSH_WITHIN, self._loaded.provider.force_flush)
+
+    def _attempt(self, settlement: Settlement, fact: Settled) -> None:
+        row, status, provider = settlement.notification, settlement.status, settlement.provider
+        is_ours = settlement not in fact.lost
+        retried = fact.retries if settlement.delay is not None and is_ours else None
+        lettered = fact.letters if status is Status.FAILED else None
+        parts = [took for took in (fact.claiming, fact.settling, retried) if took is not None]
+        attempt = self._span(
+            f"deliver {_queue(row)}",
+            row.traceparent,
+            Took(parts[0].began, parts[-1].ended - parts[0].began),
+            "CONSUMER",
+            {
+                "messaging.system": self.broker,
+                "messaging.operation.name": "deliver",
+                "messaging.operation.type": "process",
+                "messaging.destination.name": _queue(row),
+                "messaging.batch.message_count": len(fact.settlements),
+                "tidings.notification.id": row.id,
+                "tidings.tenant": row.tenant,
+                "tidings.channel": row.channel,
+                "tidings.attempt": row.attempt,
+                "tidings.generation": row.generation,
+                "tidings.status": status if is_ours else "settled_late",
+                **_error(settlement),
+            },
+        )
+        size = len(fact.settlements)
+        if fact.claiming is not None:
+            self._database("claim", attempt, fact.claiming, size=len(fact.claims.acquired))
+        if settlement.took is not None:
+            outcome = settlement.error.kind if settlement.error is not None else "accepted"
+            given = {"tidings.provider": provider or "", "tidings.outcome": outcome, **_error(settlement)}
+            self._span(f"send {provider}", attempt, settlement.took, "CLIENT", given)
+        if lettered is not None:
+            self._published(topology.dead_queue(row.channel), attempt, lettered)
+        self._database("settle", attempt, fact.settling, size=size)
+        if retried is not None and settlement.delay is not None:
+            step = topology.retry(settlement.delay, row.channel, row.priority).exchange
+            self._published(step, attempt, retried)
+
+    def _database(self, operation: str, parent: str | None, took: Took, *, size: int) -> None:
+        given = {
+            "db.system.name": self.database,
+            "db.collection.name": "notifications",
+            "db.operation.name": operation,
+            "db.operation.batch.size": size,
+        }
+        self._span(f"{operation} notifications", parent, took, "CLIENT", given)
+
+    def _published(self, queue: str, parent: str | None, took: Took) -> None:
+        given = {
+            "messaging.system": self.broker,
+            "messaging.operation.name": "send",
+            "messaging.operation.type": "send",
+            "messaging.destination.name": queue,
+        }
+        self._span(f"send {queue}", parent, took, "PRODUCER", given)
+
+    def _span(self, name: str, parent: str | None, took: Took, kind: str, attributes: Mapping[str, Any]) -> str:
+        """One that is over. Answer its context, as a traceparent."""
+        otel, wall = self._otel, time.time() - time.monotonic()
+        begun, ended = (round((wall + at) * 1e9) for at in (took.began, took.ended))
+        span = otel.tracer.start_span(
+            name, otel.parent(parent or ""), getattr(otel, kind), attributes, start_time=begun
+        )
+        if "error.type" in attributes:
+            span.set_status(otel.ERROR)
+        span.end(ended)
+        context = span.get_span_context()
+        return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
+
+    @property
+    def _otel(self) -> "_OpenTelemetry":
+        with self._lock:
+            return self._loaded
+
+    @cached_property
+    def _loaded(self) -> "_OpenTelemetry":
+        return _OpenTelemetry(self.service)
+
+
+class _OpenTelemetry:
+    """The library, loaded and started: a thread that exports what has gathered, by OTEL_EXPORTER_OTLP_...; what there
+    is no room for is dropped."""
+
+    def __init__(self, service: str) -> None:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        from opentelemetry.trace import SpanKind, Status, StatusCode
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+        named = {} if os.environ.get("OTEL_SERVICE_NAME") else {"service.name": service}
+        self.provider = TracerProvider(resource=Resource.create(named), shutdown_on_exit=False)
+        self.provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        atexit.register(_at_most, FLUSH_WITHIN, self.provider.shutdown)  # no collector keeps a process from ending
+        self.tracer = self.provider.get_tracer("tidings")
+        self.SERVER, self.CLIENT = SpanKind.SERVER, SpanKind.CLIENT
+        self.PRODUCER, self.CONSUMER = SpanKind.PRODUCER, SpanKind.CONSUMER
+        self.ERROR = Status(StatusCode.ERROR)
+        self._propagator = TraceContextTextMapPropagator()
+
+    def parent(self, traceparent: str) -> Any:
+        """The context of a W3C traceparent; one that is not valid begins a trace."""
+        return self._propagator.extract({"traceparent": traceparent})
+
+
+def _at_most(seconds: float, work: Any) -> None:
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(seconds)
+
+
+def _sampled(row: Notification) -> bool:
+    """By whoever began the trace: its last flag."""
+    return row.traceparent is not None and row.traceparent[-1:] in "13579bdf"
+
+
+def _queue(row: Notification) -> str:
+    return topology.work_queue(row.channel, row.priority)
+
+
+def _error(settlement: Settlement) -> dict[str, str]:
+    error = settlement.error
+    return {"error.type": error.code, "tidings.error.class": error.kind} if error is not None else {}

@@ -1,0 +1,154 @@
+"""Every event that the log can tell, by name: docs/events.md is this, as a page."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Event:
+    """One name, and what its lines hold besides the time, the level and the service."""
+
+    name: str
+    meaning: str
+    fields: tuple[str, ...]
+    level: str = "INFO"
+
+
+_ONE = ("notification_id", "tenant", "channel", "generation", "trace_id")
+_ATTEMPT = (*_ONE, "attempt")
+_END = (*_ATTEMPT, "provider", "duration_seconds")
+_ERROR = (*_END, "error_class", "code")
+
+LIFECYCLE = (
+    Event(name="accepted", meaning="the row is committed; the caller gets 202", fields=(*_ONE, "recipient")),
+    Event(name="queued", meaning="the broker has confirmed its message", fields=_ATTEMPT),
+    Event(name="claimed", meaning="a worker has it, under a lease", fields=(*_ATTEMPT, "waited_seconds")),
+    Event(
+        name="duplicate_dropped",
+        meaning="a message whose notification is over, gone or of a later generation: nothing is sent",
+        fields=("notification_id", "channel", "generation", "trace_id"),
+    ),
+    Event(name="sent", meaning="the provider accepted it", fields=(*_END, "end_to_end_seconds")),
+    Event(
+        name="ambiguous",
+        meaning="the provider may have accepted it, or not; the line that follows says what becomes of it",
+        fields=(*_ERROR, "on_ambiguous"),
+        level="WARNING",
+    ),
+    Event(
+        name="retry_scheduled",
+        meaning="the attempt did not succeed and another follows; as an error where the provider refuses our account",
+        fields=(*_ERROR, "retry_in_seconds"),
+        level="INFO, ERROR",
+    ),
+    Event(
+        name="dead_lettered",
+        meaning="refused for good, or out of attempts: an operator can replay it",
+        fields=(*_ERROR, "recipient"),
+    ),
+    Event(
+        name="held_unknown",
+        meaning="not sent again by itself, since it may have arrived: an operator decides",
+        fields=(*_ERROR, "recipient"),
+    ),
+    Event(name="expired", meaning="its turn came after expires_at; the provider was not called", fields=_END),
+    Event(
+        name="settled_late",
+        meaning="another worker took over when the lease ran out: what the provider said is kept here only",
+        fields=(*_ERROR, "retry_in_seconds", "status"),
+    ),
+    Event(name="canceled", meaning="a caller canceled it before a worker had it", fields=_ATTEMPT),
+    Event(name="replayed", meaning="an operator set it back to pending, one generation later", fields=_ONE),
+    Event(
+        name="resolved",
+        meaning="an operator decided about one that was unknown: that it was sent, or to replay it",
+        fields=(*_ONE, "outcome"),
+    ),
+    Event(
+        name="swept",
+        meaning="a sweep found something; how many of each, see the metric tidings_sweep_found_total",
+        fields=("published", "waiting", "abandoned", "lettered", "expired", "refused", "purged", "lost"),
+    ),
+)
+"""What happens to notifications. All of it is told by `lines`."""
+
+FAULTS = (
+    Event(
+        name="left_to_the_sweep",
+        meaning="committed, and the broker took no message: the sweep will queue them",
+        fields=("error", "notifications"),
+        level="ERROR",
+    ),
+    Event(
+        name="broker_unavailable",
+        meaning="the broker did not take or give messages; it is tried again",
+        fields=("error", "messages", "channel"),
+        level="ERROR, WARNING",
+    ),
+    Event(
+        name="settle_waits",
+        meaning="the provider has answered and the database does not: tried again, so that nothing is sent twice",
+        fields=("error", "notifications"),
+        level="ERROR",
+    ),
+    Event(
+        name="batch_comes_again",
+        meaning="the database or the broker failed in the middle: the queue gives the batch out again",
+        fields=("error",),
+        level="ERROR",
+    ),
+    Event(name="unavailable", meaning="a request was answered with 503", fields=("error",), level="ERROR"),
+    Event(
+        name="parked",
+        meaning="a message that is none of ours went to tidings.parking",
+        fields=("queue", "reason", "bytes"),
+        level="ERROR",
+    ),
+    Event(
+        name="provider_fault",
+        meaning="a provider's class raised what it must not: counted as ambiguous",
+        fields=("notification_id", "error"),
+        level="ERROR",
+    ),
+    Event(name="fault", meaning="an error that nobody foresaw", fields=("error", "where"), level="ERROR"),
+    Event(name="configuration", meaning="a setting, read late, is wrong", fields=("error",), level="ERROR"),
+    Event(
+        name="telemetry_fault",
+        meaning="a metric or a span could not be made; what was delivered is not affected",
+        fields=("observer", "error", "where"),
+        level="ERROR",
+    ),
+    Event(
+        name="drain_stopped",
+        meaning="letters of replayed notifications stay in the dead-letter queue, where they do no harm",
+        fields=("channel", "error"),
+        level="WARNING",
+    ),
+    Event(
+        name="channel_paused",
+        meaning="an operator stopped the channel for all tenants",
+        fields=("channel", "by"),
+        level="WARNING",
+    ),
+    Event(name="channel_resumed", meaning="it is worked on again", fields=("channel", "by"), level="WARNING"),
+    Event(
+        name="paused",
+        meaning="the trigger has seen that its channel is paused, and takes no more messages",
+        fields=("channel",),
+        level="WARNING",
+    ),
+    Event(name="resumed", meaning="the trigger takes messages again", fields=("channel",), level="WARNING"),
+    Event(name="consuming", meaning="the trigger has its queues", fields=("channel",)),
+    Event(
+        name="function_down",
+        meaning="the trigger keeps a batch, because the function is not there or asks for time",
+        fields=("channel", "error", "messages"),
+        level="WARNING",
+    ),
+    Event(
+        name="batch_failed",
+        meaning="the function broke on a batch, which the trigger gives back",
+        fields=("channel", "error", "messages"),
+        level="ERROR",
+    ),
+)
+"""What goes wrong with us, and what operators stop and start. Each is told where it happens."""

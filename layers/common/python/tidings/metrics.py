@@ -1,0 +1,157 @@
+"""Every metric there is. docs/metrics.md is this, as a page.
+
+No label has a value that a caller or a vendor chooses: no tenant, no id, no recipient, no vendor's code.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+_FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_LONG = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 28800)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Metric:
+    """One name. With `buckets` it is a histogram of seconds; named `..._total`, a counter; else a gauge."""
+
+    name: str
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        return "histogram" if self.buckets else "counter" if self.name.endswith("_total") else "gauge"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gauge:
+    """What a gauge stands at."""
+
+    metric: Metric
+    labels: tuple[str, ...]
+    value: float
+
+
+class Meter(Protocol):
+    """Where counters and histograms go. Thread-safe. `labels`: a value for each of the metric's, in their order."""
+
+    def add(self, metric: Metric, labels: tuple[str, ...], amount: float) -> None:
+        """To a counter."""
+
+    def record(self, metric: Metric, labels: tuple[str, ...], seconds: Sequence[float]) -> None:
+        """In a histogram."""
+
+    def flush(self) -> None:
+        """Give away what is kept, if this meter gives anything away."""
+
+
+# --- counted by whoever does it ---------------------------------------------------------------------------------------
+
+ACCEPTED = Metric(name="tidings_accepted_total", help="Notifications whose row is committed", labels=("channel",))
+QUEUED = Metric(
+    name="tidings_queued_total", help="Messages that the broker confirmed, the retries' left out", labels=("channel",)
+)
+ACCEPT_SECONDS = Metric(
+    name="tidings_accept_seconds",
+    help="From a read request that hands in to its answer, by HTTP status",
+    labels=("status",),
+    buckets=_FAST,
+)
+WAIT_SECONDS = Metric(
+    name="tidings_queue_wait_seconds",
+    help="From when a notification was due (created, send_at, its retry's time) to its claim",
+    labels=("channel",),
+    buckets=_LONG,
+)
+ATTEMPTS = Metric(
+    name="tidings_attempts_total",
+    help="Provider calls by how they ended: accepted, transient, permanent, ambiguous, account;"
+    " provider none: its worker was lost",
+    labels=("channel", "provider", "class"),
+)
+PROVIDER_SECONDS = Metric(
+    name="tidings_provider_seconds",
+    help="What a provider call took",
+    labels=("channel", "provider"),
+    buckets=_FAST,
+)
+OUTCOMES = Metric(
+    name="tidings_outcomes_total",
+    help="What became of a notification by an attempt: sent, retrying, failed (a dead letter), unknown, expired",
+    labels=("channel", "provider", "status"),
+)
+END_TO_END_SECONDS = Metric(
+    name="tidings_end_to_end_seconds",
+    help="From the POST, or send_at, to the provider's acceptance; without replays",
+    labels=("channel",),
+    buckets=_LONG,
+)
+DUPLICATES = Metric(
+    name="tidings_duplicates_dropped_total", help="Messages for nobody any more: nothing was sent", labels=("channel",)
+)
+LATE = Metric(
+    name="tidings_settled_late_total",
+    help="Attempts whose worker came back after its lease: these may have doubled",
+    labels=("channel",),
+)
+CANCELED = Metric(name="tidings_canceled_total", help="Canceled by a caller", labels=("channel",))
+REPLAYED = Metric(name="tidings_replayed_total", help="Set back to pending by an operator", labels=("channel",))
+RESOLVED = Metric(
+    name="tidings_resolved_total",
+    help="Unknown ones that an operator decided about: sent, replay",
+    labels=("channel", "outcome"),
+)
+SWEEPS = Metric(name="tidings_sweeps_total", help="Sweeps that came to their end")
+SWEEP_FOUND = Metric(
+    name="tidings_sweep_found_total",
+    help="What sweeps found: published, waiting, abandoned, lettered, expired, refused, purged;"
+    " lost: of those published, whose message was missing",
+    labels=("found",),
+)
+
+# --- asked at each scrape, by the replay function ---------------------------------------------------------------------
+
+UP = Metric(name="tidings_part_up", help="1 if it answers, else 0: database, broker", labels=("part",))
+QUEUE_MESSAGES = Metric(
+    name="tidings_queue_messages",
+    help="Messages ready in a queue; kind: work, retry (a step of the ladder), dead, parking",
+    labels=("queue", "kind", "channel"),
+)
+OLDEST_SECONDS = Metric(
+    name="tidings_oldest_due_seconds",
+    help="How long the longest waiting of those that are due has waited, of the 5,000 oldest a tenant; 0: none waits",
+    labels=("channel",),
+)
+NOTIFICATIONS = Metric(
+    name="tidings_notifications",
+    help="Notifications that wait for an operator: failed, unknown; of each at most 5,000 a tenant are counted",
+    labels=("channel", "status"),
+)
+PAUSED = Metric(
+    name="tidings_channel_paused", help="1 while an operator has paused the channel, else 0", labels=("channel",)
+)
+
+METRICS = (
+    ACCEPTED,
+    QUEUED,
+    ACCEPT_SECONDS,
+    WAIT_SECONDS,
+    ATTEMPTS,
+    PROVIDER_SECONDS,
+    OUTCOMES,
+    END_TO_END_SECONDS,
+    DUPLICATES,
+    LATE,
+    CANCELED,
+    REPLAYED,
+    RESOLVED,
+    SWEEPS,
+    SWEEP_FOUND,
+    UP,
+    QUEUE_MESSAGES,
+    OLDEST_SECONDS,
+    NOTIFICATIONS,
+    PAUSED,
+)

@@ -1,0 +1,267 @@
+"""What happens to a notification is told: to the log, and to whoever else watches."""
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from tidings.catalogue import LIFECYCLE
+from tidings.delivery import Delivery
+from tidings.envelope import Letter
+from tidings.errors import AccountError, AmbiguousError, BrokerUnavailable, PermanentError, TransientError
+from tidings.facts import Accepted, Claimed, Fact, Queued, Settled
+from tidings.intake import Intake
+from tidings.lifecycle import LOG_ONLY, Lifecycle
+from tidings.lines import Lines
+from tidings.notification import Notification, OnAmbiguous, Status
+from tidings.ports import Selection
+from tidings.replay import Replay
+from tidings.settling import wake_up
+from tidings.sweep import Sweep
+
+from tests.make import notification
+from tests.tidings.conftest import House
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+TRACEPARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
+FIELDS = {event.name: set(event.fields) for event in LIFECYCLE}
+
+
+@dataclass
+class Watcher:
+    """Keeps what it is told."""
+
+    facts: list[Fact] = field(default_factory=list)
+    flushed: int = 0
+
+    def observe(self, fact: Fact) -> None:
+        self.facts.append(fact)
+
+    def flush(self) -> None:
+        self.flushed += 1
+
+
+class Broken:
+    """Fails at everything."""
+
+    def observe(self, fact: Fact) -> None:
+        raise RuntimeError(f"with what a user sent: {fact}")
+
+    def flush(self) -> None:
+        raise OSError
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.INFO, logger="tidings")
+    return caplog
+
+
+def told(log: pytest.LogCaptureFixture, *, of: Notification | None = None) -> list[tuple[str, dict[str, Any]]]:
+    """The lines of lifecycle events, in order."""
+    lines = [
+        (record.getMessage(), {name: value for name, value in entry.items() if value is not None})
+        for record in log.records
+        for entry in getattr(record, "each", ())
+    ]
+    return [line for line in lines if of is None or line[1].get("notification_id") == of.id]
+
+
+def names(lines: Sequence[tuple[str, dict[str, Any]]]) -> list[str]:
+    return [name for name, _ in lines]
+
+
+def accepted(house: House, *rows: Notification, lifecycle: Lifecycle = LOG_ONLY) -> list[Letter]:
+    Intake(store=house.store, broker=house.broker, lifecycle=lifecycle).accept(rows)
+    return [Letter(queue="tidings.email", body=b"", message=wake_up(row)) for row in rows]
+
+
+def watched(house: House, lifecycle: Lifecycle) -> Delivery:
+    return replace(house.delivery, lifecycle=lifecycle, settling=replace(house.settling, lifecycle=lifecycle))
+
+
+# --- the log ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_id_of_a_notification_finds_its_whole_way(house: House, log: pytest.LogCaptureFixture) -> None:
+    row = notification(house.clock(), traceparent=TRACEPARENT, recipient="adelaide@example.com")
+    letters = accepted(house, row)
+    house.provider.script[row.recipient] = [TransientError("451", "later"), PermanentError("550", "no adelaide")]
+    house.clock.advance(seconds=2)
+    house.delivery.deliver(letters)
+    house.clock.advance(seconds=3)
+    house.delivery.deliver(letters)
+    Replay(store=house.store, broker=house.broker).replay(Selection(tenant="acme"), limit=1)
+    again = house.row(row)
+    house.delivery.deliver([replace(letters[0], message=wake_up(again))])
+    house.delivery.deliver(letters)
+    lines = told(log, of=row)
+    assert names(lines) == [
+        *("accepted", "queued", "claimed", "retry_scheduled", "claimed", "dead_lettered"),
+        *("replayed", "queued", "claimed", "sent", "duplicate_dropped"),
+    ]
+    assert {line["trace_id"] for _, line in lines[:-1]} == {TRACE}
+    assert {(line.get("tenant", "acme"), line["channel"]) for _, line in lines} == {("acme", "email")}
+    waits = [line["waited_seconds"] for name, line in lines if name == "claimed" and "waited_seconds" in line]
+    assert waits == [2.0, 2.0]  # the retry was due after one of three
+    by_name = dict(lines)
+    retry = by_name["retry_scheduled"]
+    assert (retry["provider"], retry["code"], retry["error_class"], retry["attempt"], retry["retry_in_seconds"]) == (
+        *("scripted", "451", "transient", 1, 1.0),
+    )
+    assert by_name["dead_lettered"]["recipient"] == by_name["accepted"]["recipient"] == "a***@example.com"
+    assert 0 <= by_name["sent"]["duration_seconds"] < 1
+    assert "end_to_end_seconds" not in by_name["sent"]  # an operator's time is not ours
+    assert "adelaide" not in str(told(log))
+
+
+def test_the_time_from_the_post_to_the_acceptance_is_told(house: House, log: pytest.LogCaptureFixture) -> None:
+    at = house.clock()
+    now, later = notification(at), notification(at, send_at=at + timedelta(seconds=30), next_attempt_at=at)
+    letters = accepted(house, now, later)
+    house.clock.advance(seconds=40)
+    house.delivery.deliver(letters)
+    took = {line["notification_id"]: line["end_to_end_seconds"] for name, line in told(log) if name == "sent"}
+    assert 40 <= took[now.id] < 41
+    assert 10 <= took[later.id] < 11
+
+
+@pytest.mark.parametrize(
+    ("policy", "end"), [(OnAmbiguous.RESEND, "retry_scheduled"), (OnAmbiguous.HOLD, "held_unknown")]
+)
+def test_an_ambiguous_answer_is_an_event_of_its_own(
+    house: House, log: pytest.LogCaptureFixture, policy: OnAmbiguous, end: str
+) -> None:
+    row = notification(house.clock(), on_ambiguous=policy)
+    letters = accepted(house, row)
+    house.provider.script[row.recipient] = [AmbiguousError("timeout", f"no answer about {row.recipient}")]
+    house.delivery.deliver(letters)
+    assert names(told(log, of=row))[-2:] == ["ambiguous", end]
+    [record] = [record for record in log.records if record.getMessage() == "ambiguous"]
+    assert record.levelno == logging.WARNING
+    [said] = [line for name, line in told(log) if name == "ambiguous"]
+    assert (said["code"], said["on_ambiguous"], said["provider"]) == ("timeout", policy, "scripted")
+
+
+def test_a_line_has_the_fields_of_the_catalogue_and_no_whole_recipient(
+    house: House, log: pytest.LogCaptureFixture
+) -> None:
+    hold, at = OnAmbiguous.HOLD, house.clock()
+    errors: list[Exception | None] = [
+        None,
+        TransientError("451", "later"),
+        PermanentError("550", "never"),
+        AccountError("535", "who are you"),
+        AmbiguousError("timeout", "?"),
+        RuntimeError("with a recipient"),
+    ]
+    rows = [notification(at, on_ambiguous=hold, recipient=f"somebody{n}@example.com") for n in range(len(errors))]
+    letters = accepted(house, *rows)
+    for row, error in zip(rows, errors, strict=True):
+        if error is not None:
+            house.provider.script[row.recipient] = [error]
+    intake, replay = Intake(store=house.store, broker=house.broker), Replay(store=house.store, broker=house.broker)
+    house.delivery.deliver([*letters, letters[0]])
+    house.delivery.deliver(letters)
+    intake.cancel("acme", rows[3].id)
+    replay.mark_sent("acme", rows[4].id)
+    replay.again("acme", rows[5].id)
+    replay.replay(Selection(tenant="acme"), limit=10)
+    lost, taken = rows[5], wake_up(house.row(rows[5]))
+    house.store.claim([taken], timedelta(seconds=1))
+    for _ in range(3):
+        house.clock.advance(minutes=2)
+        Sweep(store=house.store, broker=house.broker, settling=house.settling).run()
+    lines = told(log)
+    assert house.row(lost).status is Status.UNKNOWN
+    assert set(names(lines)) == {event.name for event in LIFECYCLE} - {"expired", "settled_late"}
+    for name, line in lines:
+        assert set(line) <= FIELDS[name], name
+    text = "\n".join(str(vars(record)) for record in log.records)
+    assert [row.recipient for row in rows if row.recipient in text] == []
+    assert "with a recipient" not in text
+
+
+def test_what_a_late_worker_was_told_is_kept_in_the_log(house: House, log: pytest.LogCaptureFixture) -> None:
+    row = notification(house.clock())
+    accepted(house, row)
+    late = house.store.claim([wake_up(row)], timedelta(seconds=1))
+    for _ in range(2):
+        house.clock.advance(seconds=10)
+        Sweep(store=house.store, broker=house.broker, settling=house.settling).run()
+    end = house.settling.decide(late.acquired[0], PermanentError("550", "no"), provider="smtp")
+    house.settling.commit(late, [end])
+    name, said = told(log, of=row)[-1]
+    assert (name, said["status"], said["provider"], said["code"]) == ("settled_late", "failed", "smtp", "550")
+    assert set(said) <= FIELDS[name]
+
+
+def test_where_the_level_is_higher_no_line_is_made(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR, logger="tidings")
+    row = notification(house.clock())
+    house.delivery.deliver(accepted(house, row))
+    assert not caplog.records
+
+
+# --- whoever watches --------------------------------------------------------------------------------------------------
+
+
+def test_a_batch_is_told_once_whatever_its_size(house: House) -> None:
+    watcher = Watcher()
+    lifecycle = Lifecycle(observers=[watcher])
+    letters = accepted(house, *[notification(house.clock()) for _ in range(50)], lifecycle=lifecycle)
+    watched(house, lifecycle).deliver(letters)
+    assert Counter(map(type, watcher.facts)) == {Accepted: 1, Queued: 1, Claimed: 1, Settled: 1}
+
+
+def test_what_was_sent_stays_sent_whoever_fails_to_hear_of_it(house: House, log: pytest.LogCaptureFixture) -> None:
+    watcher = Watcher()
+    lifecycle = Lifecycle(observers=[Broken(), Lines(), watcher])
+    row = notification(house.clock())
+    watched(house, lifecycle).deliver(accepted(house, row, lifecycle=lifecycle))
+    lifecycle.flush()
+    assert house.row(row).status is Status.SENT
+    assert (len(watcher.facts), watcher.flushed) == (4, 1)
+    assert names(told(log)) == ["accepted", "queued", "claimed", "sent"]
+    faults = [vars(record) for record in log.records if record.getMessage() == "telemetry_fault"]
+    assert [(fault["observer"], fault["error"]) for fault in faults] == [("Broken", "RuntimeError")] * 4 + [
+        ("Broken", "OSError")
+    ]
+    assert "with what a user sent" not in str(faults)
+
+
+def test_what_is_settled_is_told_also_where_its_retry_cannot_be_queued(
+    house: House, log: pytest.LogCaptureFixture
+) -> None:
+    row = notification(house.clock())
+    letters = accepted(house, row)
+    house.provider.script[row.recipient] = [TransientError("451", "later")]
+    house.broker.down = True
+    with pytest.raises(BrokerUnavailable):
+        house.delivery.deliver(letters)
+    assert names(told(log, of=row))[-1] == "retry_scheduled"
+
+
+def test_what_the_broker_did_not_take_is_not_told_as_queued(house: House, log: pytest.LogCaptureFixture) -> None:
+    house.broker.down = True
+    row = notification(house.clock())
+    accepted(house, row)
+    assert names(told(log, of=row)) == ["accepted"]
+    house.broker.down = False
+    house.clock.advance(minutes=1)
+    Sweep(store=house.store, broker=house.broker, settling=house.settling).run()
+    assert names(told(log, of=row)) == ["accepted", "queued"]
+    [swept] = [line for name, line in told(log) if name == "swept"]
+    assert (swept["published"], swept["lost"]) == (1, 1)
+
+
+def test_what_waited_for_its_time_is_not_told_as_lost(house: House, log: pytest.LogCaptureFixture) -> None:
+    due = house.clock() + timedelta(minutes=1)
+    accepted(house, notification(house.clock(), send_at=due, next_attempt_at=due))
+    house.clock.advance(minutes=2)
+    Sweep(store=house.store, broker=house.broker, settling=house.settling).run()
+    [swept] = [line for name, line in told(log) if name == "swept"]
+    assert (swept["published"], swept["lost"]) == (1, 0)

@@ -1,0 +1,57 @@
+"""A masked recipient tells a person whom it may be, and nobody who it is."""
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from tidings.masking import masked
+
+
+@pytest.mark.parametrize(
+    ("recipient", "shown"),
+    [
+        ("ada@example.com", "a***@example.com"),
+        ("al@example.com", "***@example.com"),
+        ('"odd@local"@example.com', '"***@example.com'),
+        ("käthe@bücher.example", "k***@bücher.example"),
+        ("@example.com", "***@example.com"),
+        ("+15005550010", "+1***10"),
+        ("+4930", "+***"),
+        ("token:dGhpcyBpcyBhIGRldmljZQ3f9c", "token:***3f9c"),
+        ("token:device-1", "token:***"),
+        ("topic:news-of-the-house", "topic:***ouse"),
+        ("topic:news", "topic:***"),
+        ("#general", "***"),
+        ("", "***"),
+    ],
+)
+def test_a_recipient_is_masked_by_its_form(recipient: str, shown: str) -> None:
+    assert masked(recipient) == shown
+
+
+LOCAL = st.text(st.characters(codec="ascii", min_codepoint=33, exclude_characters="*@"), min_size=1, max_size=64)
+
+
+@given(LOCAL, st.sampled_from(["example.com", "a.example"]))
+@example("a", "example.com")
+def test_of_an_address_at_most_one_character_left_of_the_at_is_shown(local: str, domain: str) -> None:
+    shown = masked(f"{local}@{domain}")
+    assert f"{local}@" not in shown
+    assert len(shown) <= 1 + len("***@") + len(domain)
+
+
+@given(st.from_regex(r"\+[1-9][0-9]{1,14}", fullmatch=True))
+def test_of_a_number_at_most_three_digits_are_shown(number: str) -> None:
+    shown = masked(number)
+    assert number not in shown
+    assert sum(map(str.isdigit, shown)) <= 3
+
+
+@given(st.sampled_from(["token", "topic"]), st.text(st.characters(exclude_characters="*"), min_size=1, max_size=200))
+def test_of_a_token_at_most_a_third_is_shown(kind: str, token: str) -> None:
+    shown = masked(f"{kind}:{token}").removeprefix(f"{kind}:***")
+    assert 3 * len(shown) <= len(token)
+
+
+@given(st.text(max_size=600))
+def test_no_text_is_shown_whole(text: str) -> None:
+    assert text in ("", "*", "**", "***") or masked(text) != text

@@ -1,0 +1,250 @@
+"""Metrics: what a real run through the real parts leaves at Prometheus and at CloudWatch."""
+
+import json
+import threading
+from collections.abc import Mapping
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+from tidings import topology
+from tidings.adapters.emf import EmfMeter
+from tidings.adapters.prometheus import PrometheusMeter
+from tidings.envelope import Letter
+from tidings.errors import AmbiguousError, BrokerUnavailable, PermanentError, StoreUnavailable, TransientError
+from tidings.facts import Answered
+from tidings.gauges import SystemGauges
+from tidings.intake import Intake
+from tidings.lifecycle import Lifecycle
+from tidings.measures import Measures
+from tidings.metrics import ACCEPTED, METRICS, NOTIFICATIONS, QUEUE_MESSAGES, WAIT_SECONDS, Gauge
+from tidings.notification import Notification, OnAmbiguous
+from tidings.ports import Selection
+from tidings.replay import Replay
+from tidings.settling import wake_up
+from tidings.sweep import Sweep
+from tidings.took import Took
+
+from tests.make import notification
+from tests.tidings.conftest import House
+from tests.tidings.test_lifecycle import watched
+
+Samples = Mapping[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+def samples(text: bytes) -> Samples:
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text.decode())
+        for sample in family.samples
+    }
+
+
+def value(found: Samples, name: str, /, **labels: str) -> float:
+    return found[name, tuple(sorted(labels.items()))]
+
+
+def letters(*rows: Notification) -> list[Letter]:
+    return [Letter(queue="tidings.email", body=b"", message=wake_up(row)) for row in rows]
+
+
+def a_day(house: House, lifecycle: Lifecycle) -> None:
+    """Three sent, one retried and then sent, one refused and replayed, one unknown and resolved, one canceled."""
+    intake = Intake(store=house.store, broker=house.broker, lifecycle=lifecycle)
+    rows = [notification(house.clock(), on_ambiguous=OnAmbiguous.HOLD) for _ in range(7)]
+    retried, refused, unknown, canceled = rows[3:]
+    house.provider.script[retried.recipient] = [TransientError("451", "later")]
+    house.provider.script[refused.recipient] = [PermanentError("550", "no")]
+    house.provider.script[unknown.recipient] = [AmbiguousError("timeout", "?")]
+    intake.accept(rows)
+    intake.cancel("acme", canceled.id)
+    house.clock.advance(seconds=3)
+    delivery = watched(house, lifecycle)
+    delivery.deliver(letters(*rows))
+    house.clock.advance(seconds=3)
+    delivery.deliver(letters(retried))
+    replay = Replay(store=house.store, broker=house.broker, lifecycle=lifecycle)
+    replay.mark_sent("acme", unknown.id)
+    replay.replay(Selection(tenant="acme"), limit=1)
+    Sweep(store=house.store, broker=house.broker, settling=delivery.settling, lifecycle=lifecycle).run()
+    lifecycle.tell(Answered(status=202, took=Took(0.0, 0.004)))
+
+
+def test_prometheus_reads_what_became_of_everything(house: House) -> None:
+    meter = PrometheusMeter()
+    a_day(house, Lifecycle(observers=[Measures(meter)]))
+    found = samples(meter.exposition())
+    assert value(found, "tidings_accepted_total", channel="email") == 7
+    assert value(found, "tidings_queued_total", channel="email") == 8
+    outcomes = {
+        dict(labels)["status"]: count for (name, labels), count in found.items() if name == "tidings_outcomes_total"
+    }
+    assert outcomes == {"sent": 4, "retrying": 1, "failed": 1, "unknown": 1, "expired": 0}
+    attempts = {
+        dict(labels)["class"]: count for (name, labels), count in found.items() if name == "tidings_attempts_total"
+    }
+    assert attempts == {"accepted": 4, "transient": 1, "permanent": 1, "ambiguous": 1, "account": 0}
+    assert value(found, "tidings_provider_seconds_count", channel="email", provider="scripted") == 7
+    assert value(found, "tidings_queue_wait_seconds_bucket", channel="email", le="2.5") == 1  # the retry, 2 s late
+    assert value(found, "tidings_queue_wait_seconds_bucket", channel="email", le="5.0") == 7
+    assert value(found, "tidings_end_to_end_seconds_count", channel="email") == 4
+    assert value(found, "tidings_end_to_end_seconds_bucket", channel="email", le="5.0") == 3
+    assert value(found, "tidings_accept_seconds_bucket", status="202", le="0.005") == 1
+    assert value(found, "tidings_duplicates_dropped_total", channel="email") == 1
+    assert value(found, "tidings_canceled_total", channel="email") == 1
+    assert value(found, "tidings_replayed_total", channel="email") == 1
+    assert value(found, "tidings_resolved_total", channel="email", outcome="sent") == 1
+    assert value(found, "tidings_sweeps_total") == 1
+    assert value(found, "tidings_sweep_found_total", found="lost") == 0
+
+
+def test_no_label_has_a_value_that_somebody_chose(house: House) -> None:
+    meter = PrometheusMeter()
+    a_day(house, Lifecycle(observers=[Measures(meter)]))
+    text = meter.exposition().decode()
+    for chosen in ("acme", "@", "451", "550", "timeout", "receipt"):
+        assert chosen not in text
+
+
+def test_two_processes_meters_know_nothing_of_each_other() -> None:
+    first, second = PrometheusMeter(), PrometheusMeter()
+    first.add(ACCEPTED, ("email",), 1)
+    assert b'tidings_accepted_total{channel="email"} 1.0' in first.exposition()
+    assert b'tidings_accepted_total{channel="email"}' not in second.exposition()
+
+
+def test_threads_lose_no_count() -> None:
+    meter = PrometheusMeter()
+
+    def work() -> None:
+        for _ in range(1000):
+            meter.add(ACCEPTED, ("email",), 1)
+            meter.record(WAIT_SECONDS, ("email",), [0.1, 3])
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = samples(meter.exposition())
+    assert value(found, "tidings_accepted_total", channel="email") == 4000
+    assert value(found, "tidings_queue_wait_seconds_count", channel="email") == 8000
+
+
+# --- gauges -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_gauges_tell_how_the_system_stands(house: House) -> None:
+    rows = [notification(house.clock()) for _ in range(3)]
+    house.provider.script[rows[0].recipient] = [PermanentError("550", "no")]
+    house.provider.script[rows[1].recipient] = [TransientError("451", "later")]
+    Intake(store=house.store, broker=house.broker).accept(rows)
+    house.clock.advance(seconds=30)
+    house.delivery.deliver(letters(*rows[:2]))
+    gauges = SystemGauges(store=house.store, broker=house.broker)()
+    found = samples(PrometheusMeter().exposition(gauges))
+    queue = {"kind": "work", "channel": "email", "queue": "tidings.email"}
+    assert value(found, "tidings_queue_messages", **queue) == 3
+    dead = {"kind": "dead", "channel": "email", "queue": "tidings.email.dead"}
+    assert value(found, "tidings_queue_messages", **dead) == 1
+    assert value(found, "tidings_oldest_due_seconds", channel="email") == 30
+    assert value(found, "tidings_oldest_due_seconds", channel="sms") == 0
+    assert value(found, "tidings_notifications", channel="email", status="failed") == 1
+    assert value(found, "tidings_notifications", channel="email", status="unknown") == 0
+    assert value(found, "tidings_part_up", part="database") == value(found, "tidings_part_up", part="broker") == 1
+
+
+def test_every_queue_of_the_topology_is_watched(house: House) -> None:
+    gauges = SystemGauges(store=house.store, broker=house.broker)()
+    watched = [gauge.labels[0] for gauge in gauges if gauge.metric is QUEUE_MESSAGES]
+    assert sorted(watched) == sorted(queue.name for queue in topology.queues())
+
+
+def test_a_part_that_does_not_answer_is_told_and_hides_no_other(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    def down(*_: object) -> int:
+        raise BrokerUnavailable("down")
+
+    monkeypatch.setattr(house.broker, "depths", down)
+    gauges = SystemGauges(store=house.store, broker=house.broker)()
+    found = samples(PrometheusMeter().exposition(gauges))
+    assert value(found, "tidings_part_up", part="broker") == 0
+    assert value(found, "tidings_part_up", part="database") == 1
+    assert value(found, "tidings_notifications", channel="sms", status="failed") == 0
+    assert not [name for name, _ in found if name == "tidings_queue_messages"]
+
+    def lost() -> None:
+        raise StoreUnavailable("down")
+
+    monkeypatch.setattr(house.store, "backlog", lost)
+    found = samples(PrometheusMeter().exposition(SystemGauges(store=house.store, broker=house.broker)()))
+    assert value(found, "tidings_part_up", part="database") == 0
+
+
+# --- CloudWatch -------------------------------------------------------------------------------------------------------
+
+
+def embedded(text: str) -> list[dict[str, object]]:
+    lines = [json.loads(line) for line in text.splitlines() if line]
+    assert all(line["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "Tidings" for line in lines)
+    return lines
+
+
+def numbers(lines: list[dict[str, object]], name: str, **labels: str) -> list[float]:
+    found: list[float] = []
+    for line in lines:
+        if name in line and labels.items() <= line.items():
+            held = line[name]
+            assert isinstance(held, list)
+            found += held
+    return found
+
+
+def test_cloudwatch_reads_the_same_at_the_end_of_the_invocation(
+    house: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lifecycle = Lifecycle(observers=[Measures(EmfMeter("mail"))])
+    a_day(house, lifecycle)
+    assert capsys.readouterr().out == ""
+    lifecycle.flush()
+    lines = embedded(capsys.readouterr().out)
+    assert numbers(lines, "tidings_accepted_total", channel="email", service="mail") == [7]
+    assert numbers(lines, "tidings_outcomes_total", channel="email", status="sent") == [4]
+    assert len(numbers(lines, "tidings_provider_seconds", channel="email", provider="scripted")) == 7
+    lifecycle.flush()
+    assert capsys.readouterr().out == ""  # each is written once
+
+
+@given(st.integers(1, 500), st.integers(1, 5))
+def test_cloudwatch_loses_no_value_and_no_dimension(count: int, channels: int) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        written: list[str] = []
+        patched.setattr("builtins.print", written.append)
+        meter = EmfMeter("mail")
+        for channel in range(channels):
+            meter.record(WAIT_SECONDS, (str(channel),), [float(n) for n in range(count)])
+            meter.show([Gauge(metric=NOTIFICATIONS, labels=(str(channel), "failed"), value=7)])
+        meter.flush()
+    lines = embedded("\n".join(written))
+    for channel in range(channels):
+        assert numbers(lines, WAIT_SECONDS.name, channel=str(channel)) == list(range(count))
+        assert numbers(lines, NOTIFICATIONS.name, channel=str(channel), status="failed") == [7]
+
+
+def test_a_long_invocation_keeps_a_bounded_number_of_values(capsys: pytest.CaptureFixture[str]) -> None:
+    meter = EmfMeter("mail")
+    for _ in range(30):
+        meter.record(WAIT_SECONDS, ("email",), [timedelta(seconds=1).total_seconds()] * 1000)
+    meter.flush()
+    assert len(numbers(embedded(capsys.readouterr().out), WAIT_SECONDS.name)) == 30_000
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+def test_names_are_those_that_prometheus_advises() -> None:
+    for metric in METRICS:
+        assert metric.name.startswith("tidings_")
+        assert metric.name.endswith("_seconds") or not metric.buckets
+        assert list(metric.buckets) == sorted(set(metric.buckets))
