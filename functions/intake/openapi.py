@@ -1,34 +1,19 @@
-"""The OpenAPI 3.1 document, made from the models that read requests and write answers."""
+"""The intake's part of its document: its operations, with an example of every body."""
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from tidings import explorer, openapi
+from tidings.keys import Scope
+from tidings.openapi import BY_ID, PROBLEM, Answer, Content, Operation, ProblemDocument
 from tidings.queries import ListQuery
 from tidings.submission import MAX_ITEMS, SUBMISSIONS
 from tidings.view import AcceptedView, NotificationView, Page
+from tidings.web import Problem
 
-_REFERENCE = "#/components/schemas/{model}"
-
-
-class FieldError(BaseModel):
-    """What is wrong with one field."""
-
-    pointer: str
-    field: str
-    detail: str
-    index: int | None = None
-
-
-class ProblemDocument(BaseModel):
-    """RFC 9457."""
-
-    type: str
-    title: str
-    status: int
-    detail: str | None = None
-    errors: list[FieldError] | None = None
+TAG = "notifications"
 
 
 class ItemError(BaseModel):
@@ -43,194 +28,205 @@ class Results(BaseModel):
     results: list[AcceptedView | ItemError]
 
 
-class Health(BaseModel):
-    """`ok`, `degraded` or `unavailable`, and the same for each part where it was asked."""
-
-    status: str
-    database: str | None = None
-    broker: str | None = None
-
-
-_PROBLEMS = {
-    "400": "The body is not JSON",
-    "401": "No key, or none that is valid",
-    "403": "The key has not the scope",
-    "404": "None with this id belongs to the key's tenant",
-    "405": "The path has other methods",
-    "409": "Too late: it is claimed or over",
-    "413": "The body is too large",
-    "422": "Not valid; `errors` has one entry a field",
-    "500": "A fault of ours",
-    "503": "The database does not answer, or too much is waiting; see Retry-After",
-}
-
-_PROBLEM_HEADERS = {
-    "401": {"WWW-Authenticate": "Bearer"},
-    "405": {"Allow": "The methods that the path has"},
-    "503": {"Retry-After": "Seconds"},
-}
-
-
 @cache
 def document() -> dict[str, Any]:
-    one = [{"$ref": _REFERENCE.format(model=model.__name__)} for model in SUBMISSIONS.values()]
-    mapping = {name: _REFERENCE.format(model=model.__name__) for name, model in SUBMISSIONS.items()}
-    notification = {"oneOf": one, "discriminator": {"propertyName": "channel", "mapping": mapping}}
-    many = {"type": "array", "items": notification, "minItems": 1, "maxItems": MAX_ITEMS}
-    by_id = [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}]
-    return {
-        "openapi": "3.1.0",
-        "info": {
-            "title": "Tidings",
-            "version": "1",
-            "description": "Notifications by email, SMS and push that are not lost and not sent twice.",
-        },
-        "paths": {
-            "/v1/notifications": {
-                "post": {
-                    "operationId": "send",
-                    "summary": f"Hand in one notification, or an array of up to {MAX_ITEMS}",
-                    "parameters": [
-                        {
-                            "name": "Idempotency-Key",
-                            "in": "header",
-                            "description": "Same key and payload: the first answer again. Not for arrays.",
-                            "schema": {"type": "string", "minLength": 1, "maxLength": 255},
-                        }
-                    ],
-                    "requestBody": {
-                        "required": True,
-                        "content": {"application/json": {"schema": {"anyOf": [notification, many]}}},
-                    },
-                    "responses": {
-                        "202": _answer(
-                            "The rows are committed",
-                            {"anyOf": [_reference(AcceptedView), _reference(Results)]},
-                            {
-                                "Location": "Where to look it up (one notification only)",
-                                "Idempotency-Replayed": "`true` if this answer was given before",
-                            },
-                        ),
-                        "422": _unprocessable(),
-                        **_problems("400", "401", "403", "405", "413", "500", "503"),
-                    },
-                },
-                "get": {
-                    "operationId": "list",
-                    "summary": "List notifications, newest first",
-                    "parameters": _query(),
-                    "responses": {
-                        "200": _answer("A page", _reference(Page)),
-                        **_problems("401", "403", "405", "422", "500", "503"),
-                    },
-                },
-            },
-            "/v1/notifications/{id}": {
-                "get": {
-                    "operationId": "get",
-                    "summary": "Look one up, with its timeline",
-                    "parameters": by_id,
-                    "responses": {
-                        "200": _answer("As it stands", _reference(NotificationView)),
-                        **_problems("401", "403", "404", "405", "500", "503"),
-                    },
-                }
-            },
-            "/v1/notifications/{id}/cancel": {
-                "post": {
-                    "operationId": "cancel",
-                    "summary": "Cancel it, unless it is claimed or over; canceling twice is harmless",
-                    "parameters": by_id,
-                    "responses": {
-                        "200": _answer("Canceled", _reference(NotificationView)),
-                        **_problems("401", "403", "404", "405", "409", "413", "500", "503"),
-                    },
-                }
-            },
-            "/openapi.json": {
-                "get": _open("openapi", "This document", {"200": _answer("OpenAPI 3.1", {"type": "object"})})
-            },
-            "/healthz": {
-                "get": _open("healthz", "It runs; asks nobody", {"200": _answer("It runs", _reference(Health))})
-            },
-            "/readyz": {
-                "get": _open(
-                    "readyz",
-                    "Asks the database and the broker",
-                    {
-                        "200": _answer("It accepts; `degraded` without the broker", _reference(Health)),
-                        "503": _answer("No database", _reference(Health), _PROBLEM_HEADERS["503"]),
-                    },
-                )
-            },
-        },
-        "components": {
-            "schemas": _schemas(),
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
-        },
-        "security": [{"key": []}],
-    }
+    return openapi.document(
+        title="Tidings",
+        description="Notifications by email, SMS and push that are not lost and not sent twice.",
+        operations=[_send(), _list(), _get(), _cancel(), *explorer.operations()],
+    )
 
 
-def _schemas() -> dict[str, Any]:
-    read = [(model, "validation") for model in SUBMISSIONS.values()]
-    written = [
-        (model, "serialization") for model in (AcceptedView, NotificationView, Page, Results, Health, ProblemDocument)
-    ]
-    _, schemas = models_json_schema([*read, *written], ref_template=_REFERENCE)  # type: ignore[list-item]
-    definitions: dict[str, Any] = schemas["$defs"]
-    return definitions
+# --- examples ---------------------------------------------------------------------------------------------------------
 
-
-def _query() -> list[dict[str, Any]]:
-    properties = ListQuery.model_json_schema(ref_template=_REFERENCE)["properties"]
-    return [
+ID = "01930b6c-4a5e-7c3b-9d2e-6f1a2b3c4d5e"
+CREATED = "2026-11-22T21:03:22.595661Z"
+SMS = {"channel": "sms", "recipient": "+15005550010", "content": {"text": "Order 4711 is on its way."}}
+EMAIL = {
+    "channel": "email",
+    "recipient": "ada@example.com",
+    "content": {"subject": "Shipped", "text": "It is on its way.", "html": "<p>It is on its way.</p>"},
+    "metadata": {"order": "4711"},
+}
+PUSH = {
+    "channel": "push",
+    "recipient": {"token": "device-1"},
+    "content": {"title": "Shipped", "body": "It is on its way.", "data": {"order": "4711"}},
+    "priority": "high",
+}
+ACCEPTED = {"id": ID, "status": "pending", "channel": "sms", "created_at": CREATED}
+LISTED = {
+    "id": ID,
+    "status": "sent",
+    "channel": "sms",
+    "recipient": "+15005550010",
+    "priority": "normal",
+    "on_ambiguous": "resend",
+    "max_attempts": 10,
+    "created_at": CREATED,
+    "updated_at": "2026-11-22T21:03:22.639273Z",
+    "generation": 1,
+    "attempts": 1,
+    "provider": "twilio",
+    "provider_message_id": "SMb52550a612507487ab2a82f03286e074",
+}
+SENT = {
+    **LISTED,
+    "content": SMS["content"],
+    "events": [
+        {"status": "pending", "at": CREATED, "generation": 1, "attempt": 0},
+        {"status": "sending", "at": "2026-11-22T21:03:22.633203Z", "generation": 1, "attempt": 1},
         {
-            "name": name,
-            "in": "query",
-            "description": schema.pop("description", schema.pop("title", "")),
-            "schema": schema["anyOf"][0] if "anyOf" in schema else schema,
-        }
-        for name, schema in properties.items()
-    ]
+            "status": "sent",
+            "at": "2026-11-22T21:03:22.639273Z",
+            "generation": 1,
+            "attempt": 1,
+            "provider": "twilio",
+            "provider_message_id": "SMb52550a612507487ab2a82f03286e074",
+        },
+    ],
+}
+CANCELED = {
+    **{name: value for name, value in LISTED.items() if not name.startswith("provider")},
+    "status": "canceled",
+    "attempts": 0,
+    "content": SMS["content"],
+}
+INVALID = Problem(
+    422,
+    "The notification is not valid",
+    errors=[{"pointer": "#/content/text", "field": "content.text", "detail": "is required"}],
+)
+REUSED = Problem(
+    422, "This idempotency key was used for another notification", "Use a new key, or send the same payload."
+)
 
 
-def _reference(model: type[BaseModel]) -> dict[str, str]:
-    return {"$ref": _REFERENCE.format(model=model.__name__)}
+# --- operations -------------------------------------------------------------------------------------------------------
 
 
-def _answer(description: str, schema: dict[str, Any], headers: dict[str, str] | None = None) -> dict[str, Any]:
-    return {
-        "description": description,
-        "content": {"application/json": {"schema": schema}},
-        **_headers(headers or {}),
+def _send() -> Operation:
+    one = {
+        "oneOf": list(SUBMISSIONS.values()),
+        "discriminator": {"propertyName": "channel", "mapping": dict(SUBMISSIONS)},
     }
+    many = {"type": "array", "items": one, "minItems": 1, "maxItems": MAX_ITEMS}
+    keyed = [{**SMS, "idempotency_key": "order-4711-shipped"}, {**EMAIL, "idempotency_key": "order-4712-shipped"}]
+    item = {"error": {**INVALID.document, "errors": [{**INVALID.document["errors"][0], "index": 1}]}}
+    return Operation(
+        method="POST",
+        path="/v1/notifications",
+        id="send",
+        tag=TAG,
+        summary=f"Hand in one notification, or an array of up to {MAX_ITEMS}",
+        scope=Scope.SEND,
+        parameters=[
+            {
+                "name": "Idempotency-Key",
+                "in": "header",
+                "description": "Same key and payload: the first answer again. Not for arrays.",
+                "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+            }
+        ],
+        body=Content(
+            schema={"anyOf": [one, many]},
+            examples={"an sms": SMS, "an email": EMAIL, "a push message": PUSH, "an array": keyed},
+        ),
+        answers={
+            202: Answer(
+                description="The rows are committed",
+                content=[
+                    Content(
+                        schema={"anyOf": [AcceptedView, Results]},
+                        examples={"one": ACCEPTED, "an array": {"results": [ACCEPTED, item]}},
+                    )
+                ],
+                headers={
+                    "Location": "Where to look it up (one notification only)",
+                    "Idempotency-Replayed": "`true` if this answer was given before",
+                },
+            ),
+            422: Answer(
+                description="Nothing was accepted: one problem; or if every item of an array is bad, each item's",
+                content=[
+                    Content(schema=Results, examples={"every item of an array is bad": {"results": [item]}}),
+                    Content(
+                        schema=ProblemDocument,
+                        examples={problem.document["title"]: problem.document for problem in (INVALID, REUSED)},
+                        kind=PROBLEM,
+                    ),
+                ],
+            ),
+        },
+        problems=(400, 401, Problem(403, "This key has not the scope send"), 405, 413, 500, 503, FULL),
+    )
 
 
-def _headers(headers: dict[str, str]) -> dict[str, Any]:
-    described = {name: {"description": text, "schema": {"type": "string"}} for name, text in headers.items()}
-    return {"headers": described} if described else {}
+FULL = Problem(503, "Too much is waiting", "Nothing was stored; try again.")
 
 
-def _unprocessable() -> dict[str, Any]:
-    """One problem; or for an array in which every item is bad, each item's."""
-    answer = _answer("Nothing was accepted", _reference(Results))
-    answer["content"]["application/problem+json"] = {"schema": _reference(ProblemDocument)}
-    return answer
+def _list() -> Operation:
+    return Operation(
+        method="GET",
+        path="/v1/notifications",
+        id="list",
+        tag=TAG,
+        summary="List notifications, newest first",
+        scope=Scope.SEND,
+        query=ListQuery,
+        answers={
+            200: Answer(
+                description="A page",
+                content=[
+                    Content(
+                        schema=Page,
+                        examples={
+                            "with more to come": {"notifications": [LISTED], "next_cursor": ID},
+                            "the last": {"notifications": []},
+                        },
+                    )
+                ],
+            )
+        },
+        problems=(401, Problem(403, "This key has not the scope send"), 405, 422, 500, 503),
+    )
 
 
-def _problems(*codes: str) -> dict[str, Any]:
-    content = {"application/problem+json": {"schema": _reference(ProblemDocument)}}
-    return {
-        code: {"description": _PROBLEMS[code], "content": content, **_headers(_PROBLEM_HEADERS.get(code, {}))}
-        for code in codes
-    }
+def _get() -> Operation:
+    return _of_one("GET", "/v1/notifications/{id}", "get", "Look one up, with its timeline", ("As it stands", SENT))
 
 
-def _open(operation: str, summary: str, responses: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "operationId": operation,
-        "summary": summary,
-        "security": [],
-        "responses": {**responses, **_problems("405", "500")},
-    }
+def _cancel() -> Operation:
+    late = Problem(409, "Too late to cancel", "Its status is sent; only pending and retrying can be canceled.")
+    return _of_one(
+        "POST",
+        "/v1/notifications/{id}/cancel",
+        "cancel",
+        "Cancel it, unless it is claimed or over; canceling twice is harmless",
+        ("Canceled", CANCELED),
+        problems=(late, 413),
+    )
+
+
+def _of_one(
+    method: str,
+    path: str,
+    id: str,
+    summary: str,
+    answer: tuple[str, dict[str, Any]],
+    *,
+    problems: Sequence[int | Problem] = (),
+) -> Operation:
+    description, example = answer
+    content = Content(schema=NotificationView, examples={"example": example})
+    return Operation(
+        method=method,
+        path=path,
+        id=id,
+        tag=TAG,
+        summary=summary,
+        scope=Scope.SEND,
+        parameters=[BY_ID],
+        answers={200: Answer(description=description, content=[content])},
+        problems=(401, Problem(403, "This key has not the scope send"), 404, 405, 500, 503, *problems),
+    )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from tidings import explorer
 from tidings.envelope import ID
 from tidings.gather import Full, Gather
 from tidings.health import Health
@@ -16,7 +17,7 @@ from tidings.ports import Broker, Clock, Inserted, Store
 from tidings.queries import ListQuery, query_of
 from tidings.submission import Reader, Submission, check_times, entry
 from tidings.view import accepted, page_of, shown
-from tidings.web import RETRY_AFTER, Call, Problem, Response, Route, as_json
+from tidings.web import RETRY_AFTER, Call, Problem, Response, Route
 
 from .openapi import document
 
@@ -44,7 +45,7 @@ class IntakeRoutes:
             Route(method="GET", path="/v1/notifications", scope=Scope.SEND, handle=self.find),
             Route(method="GET", path="/v1/notifications/{id}", scope=Scope.SEND, handle=self.get),
             Route(method="POST", path="/v1/notifications/{id}/cancel", scope=Scope.SEND, handle=self.cancel),
-            Route(method="GET", path="/openapi.json", scope=None, handle=self.openapi),
+            *explorer.routes(document),
             *self._health.routes(),
         )
 
@@ -138,11 +139,6 @@ class IntakeRoutes:
                 f"Its status is {notification.status}; only {' and '.join(sorted(CLAIMABLE))} can be canceled.",
             )
         return _encoded(200, shown(notification).encoded())
-
-    # --- about itself -------------------------------------------------------------------------------------------------
-
-    async def openapi(self, _call: Call) -> Response:
-        return as_json(document())
 
     async def _run(self, work: Callable[..., T], *args: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)

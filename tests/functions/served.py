@@ -112,7 +112,11 @@ class Caller:
 
 
 def read(response: Response) -> Answer:
-    return Answer(response.status, response.headers, json.loads(response.body))
+    return Answer(response.status, response.headers, _content(response.headers, response.body))
+
+
+def _content(headers: Mapping[str, str], body: bytes) -> Any:
+    return json.loads(body) if headers["content-type"].endswith("json") else body.decode()
 
 
 def intake_of(parts: Wiring, keys: Keys, declared: Declared | None = None) -> Caller:
@@ -188,7 +192,8 @@ class Process:
         except HTTPError as error:
             with error:
                 status, found, raw = error.code, error.headers, error.read()
-        return Answer(status, {name.lower(): value for name, value in found.items()}, json.loads(raw))
+        headers = {name.lower(): value for name, value in found.items()}
+        return Answer(status, headers, _content(headers, raw))
 
 
 def free_port() -> int:

@@ -1,0 +1,285 @@
+"""The OpenAPI 3.1 document of a function, made from the models that read its requests and write its answers.
+
+A function declares its operations; what they share is here: problems, health, and how a model becomes a schema.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from tidings.keys import Scope
+from tidings.web import Problem
+
+_REFERENCE = "#/components/schemas/{model}"
+JSON, PROBLEM = "application/json", "application/problem+json"
+
+Schema = Any
+"""A JSON schema, in which a model's class stands for the reference to its schema."""
+
+
+# --- what every function answers --------------------------------------------------------------------------------------
+
+
+class FieldError(BaseModel):
+    """What is wrong with one field."""
+
+    pointer: str
+    field: str
+    detail: str
+    index: int | None = None
+
+
+class ProblemDocument(BaseModel):
+    """RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str | None = None
+    errors: list[FieldError] | None = None
+
+
+class Health(BaseModel):
+    """`ok`, `degraded` or `unavailable`, and the same for each part where it was asked."""
+
+    status: str
+    database: str | None = None
+    broker: str | None = None
+
+
+_PROBLEMS = {
+    problem.status: (description, problem)
+    for description, problem in (
+        ("The body is not JSON", Problem(400, "The body is not JSON", "Invalid JSON: EOF while parsing a value")),
+        ("No key, or none that is valid", Problem(401, "This key is not valid")),
+        ("The key has not the scope", Problem(403, "This key has not the scope operate")),
+        (
+            "None with this id belongs to the key's tenant",
+            Problem(404, "No such notification", "None with this id belongs to your tenant."),
+        ),
+        ("The path has other methods", Problem(405, "Method not allowed")),
+        ("Its state forbids it", Problem(409, "Too late to cancel", "Its status is sent.")),
+        ("The body is too large", Problem(413, "The body is too large", "At most 16777216 bytes; send fewer items.")),
+        (
+            "Not valid; `errors` has one entry a field",
+            Problem(
+                422,
+                "The query is not valid",
+                errors=[
+                    {"pointer": "#/limit", "field": "limit", "detail": "Input should be less than or equal to 200"}
+                ],
+            ),
+        ),
+        (
+            "A fault of ours",
+            Problem(500, "A fault of ours", "It is logged. Trying again is safe with an Idempotency-Key."),
+        ),
+        (
+            "The database does not answer, or too much is waiting; see Retry-After",
+            Problem(
+                503,
+                "The database does not answer",
+                "Nothing is half done. Try again; with the same Idempotency-Key it cannot double.",
+            ),
+        ),
+    )
+}
+
+_PROBLEM_HEADERS = {
+    401: {"WWW-Authenticate": "Bearer"},
+    405: {"Allow": "The methods that the path has"},
+    503: {"Retry-After": "Seconds"},
+}
+
+
+# --- a declaration ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """A body: its schema, and examples by a name that says what each shows."""
+
+    schema: Schema
+    examples: Mapping[str, Any] = field(default_factory=dict)
+    kind: str = JSON
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a status means. `headers`: what each says."""
+
+    description: str
+    content: Sequence[Content]
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """A route, declared. `problems`: statuses, or a Problem that is an example of its status."""
+
+    method: str
+    path: str
+    id: str
+    tag: str
+    summary: str
+    scope: Scope | None
+    answers: Mapping[int, Answer]
+    problems: Sequence[int | Problem] = ()
+    query: type[BaseModel] | None = None
+    parameters: Sequence[Mapping[str, Any]] = ()
+    body: Content | None = None
+    is_body_required: bool = True
+
+
+BY_ID = {
+    "name": "id",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string"},
+    "example": "01930b6c-4a5e-7c3b-9d2e-6f1a2b3c4d5e",
+}
+
+
+def problem_content(*problems: Problem) -> Content:
+    return Content(
+        schema=ProblemDocument,
+        examples={problem.document["title"]: problem.document for problem in problems},
+        kind=PROBLEM,
+    )
+
+
+# --- the document -----------------------------------------------------------------------------------------------------
+
+
+def document(*, title: str, description: str, operations: Sequence[Operation]) -> dict[str, Any]:
+    """The whole of it, as JSON's values."""
+    models = _Models(operations)
+    paths: dict[str, Any] = {}
+    for operation in operations:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, models)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": title, "version": "1", "description": description},
+        "tags": [{"name": tag} for tag in dict.fromkeys(operation.tag for operation in operations)],
+        "paths": paths,
+        "components": {
+            "schemas": models.schemas,
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "An API key, tdg_..."}},
+        },
+        "security": [{"key": []}],
+    }
+
+
+class _Models:
+    """The models of all operations. What reads a request and what writes an answer may differ."""
+
+    def __init__(self, operations: Sequence[Operation]) -> None:
+        read = {model for operation in operations if operation.body for model in _classes(operation.body.schema)}
+        written = {
+            model
+            for operation in operations
+            for answer in operation.answers.values()
+            for content in answer.content
+            for model in _classes(content.schema)
+        }
+        wanted = [
+            *((model, "validation") for model in sorted(read, key=_name)),
+            *((model, "serialization") for model in sorted(written | {ProblemDocument}, key=_name)),
+        ]
+        self._references, generated = models_json_schema(wanted, ref_template=_REFERENCE)  # type: ignore[arg-type]
+        self.schemas: dict[str, Any] = generated["$defs"]
+
+    def filled(self, schema: Schema, mode: str) -> Any:
+        """The schema with references in the place of classes; in a discriminator's mapping, with their text."""
+        if isinstance(schema, type):
+            return self._references[schema, mode]  # type: ignore[index]
+        if isinstance(schema, Mapping):
+            return {
+                key: {name: self.filled(model, mode)["$ref"] for name, model in value.items()}
+                if key == "mapping"
+                else self.filled(value, mode)
+                for key, value in schema.items()
+            }
+        return [self.filled(item, mode) for item in schema] if isinstance(schema, list) else schema
+
+    def media(self, content: Content, mode: str) -> dict[str, Any]:
+        examples = {name: {"value": value} for name, value in content.examples.items()}
+        return {
+            content.kind: {"schema": self.filled(content.schema, mode), **({"examples": examples} if examples else {})}
+        }
+
+
+def _name(model: type[BaseModel]) -> str:
+    return model.__name__
+
+
+def _classes(schema: Schema) -> Iterator[type[BaseModel]]:
+    if isinstance(schema, type):
+        yield schema
+    elif isinstance(schema, Mapping | list):
+        for value in schema.values() if isinstance(schema, Mapping) else schema:
+            yield from _classes(value)
+
+
+def _operation(operation: Operation, models: _Models) -> dict[str, Any]:
+    parameters = [*operation.parameters, *(_query(operation.query) if operation.query is not None else ())]
+    responses = {
+        str(status): {
+            "description": answer.description,
+            "content": {
+                kind: media for one in answer.content for kind, media in models.media(one, "serialization").items()
+            },
+            **_headers(answer.headers),
+        }
+        for status, answer in operation.answers.items()
+    }
+    described: dict[str, Any] = {"operationId": operation.id, "tags": [operation.tag], "summary": operation.summary}
+    if operation.scope is None:
+        described["security"] = []
+    else:
+        described["description"] = f"Needs a key with the scope `{operation.scope}`."
+    if parameters:
+        described["parameters"] = parameters
+    if operation.body is not None:
+        media = models.media(operation.body, "validation")
+        described["requestBody"] = {"required": operation.is_body_required, "content": media}
+    return {**described, "responses": {**responses, **_problems(operation.problems, models)}}
+
+
+def _problems(problems: Sequence[int | Problem], models: _Models) -> dict[str, Any]:
+    shown: dict[int, list[Problem]] = {}
+    for one in problems:
+        status = one if isinstance(one, int) else one.status
+        shown.setdefault(status, []).append(_PROBLEMS[status][1] if isinstance(one, int) else one)
+    return {
+        str(status): {
+            "description": _PROBLEMS[status][0],
+            "content": models.media(problem_content(*examples), "serialization"),
+            **_headers(_PROBLEM_HEADERS.get(status, {})),
+        }
+        for status, examples in sorted(shown.items())
+    }
+
+
+def _headers(headers: Mapping[str, str]) -> dict[str, Any]:
+    described = {name: {"description": text, "schema": {"type": "string"}} for name, text in headers.items()}
+    return {"headers": described} if described else {}
+
+
+def _query(model: type[BaseModel]) -> list[dict[str, Any]]:
+    """A parameter each field. Those that a query cannot say, lists, are left out."""
+    schema = model.model_json_schema(ref_template=_REFERENCE)
+    found = []
+    for name, given in schema["properties"].items():
+        one = dict(given["anyOf"][0] if "anyOf" in given else given)
+        if one.get("type") == "array":
+            continue
+        if "$ref" in one:  # a word of a list of words
+            one = schema["$defs"][one["$ref"].rpartition("/")[2]]
+        described = given.get("description") or one.pop("description", None) or name.replace("_", " ")
+        schema_of = {key: value for key, value in one.items() if key not in ("title", "description")}
+        found.append({"name": name, "in": "query", "description": described, "schema": schema_of})
+    return found
