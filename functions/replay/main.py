@@ -7,7 +7,7 @@ import functions_framework.aio
 from starlette.requests import Request
 from tidings import runtime
 from tidings.web import Api
-from tidings.wiring import Wiring, wired
+from tidings.wiring import Wiring, utc_now, wired
 
 from .routes import ReplayRoutes
 
@@ -20,7 +20,15 @@ def wiring() -> Wiring:
 @cache
 def api() -> Api:
     parts = wiring()
-    routes = ReplayRoutes(replay=parts.replay(), sweep=parts.sweep(), store=parts.store, broker=parts.broker)
+    routes = ReplayRoutes(
+        replay=parts.replay(),
+        sweep=parts.sweep(),
+        store=parts.store,
+        broker=parts.broker,
+        insight=parts.insight,
+        intake=parts.intake(),
+        now=utc_now,
+    )
     return Api(routes.all(), parts.keyring())
 
 

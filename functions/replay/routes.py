@@ -3,52 +3,56 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from tidings.envelope import ID
+from pydantic import ValidationError
+from tidings import explorer
+from tidings.handin import HandIn
 from tidings.health import Health
+from tidings.insight import Insight
+from tidings.intake import Intake
 from tidings.keys import Scope
-from tidings.notification import Status
-from tidings.ports import Broker, Store
-from tidings.queries import DeadFilter, DeadQuery, query_of
+from tidings.lookup import Lookup, encoded, id_of, not_found
+from tidings.notification import Notification, Status
+from tidings.ports import Broker, Clock, Inserted, Store
+from tidings.queries import DeadQuery, query_of
 from tidings.replay import Replay
 from tidings.submission import problem_of
 from tidings.sweep import Sweep
 from tidings.view import page_of, shown
-from tidings.web import Call, Problem, Response, Route, as_json
+from tidings.web import Call, Problem, Response, Route
+
+from .answers import DryRunView, MeView, ReplayedView, ReplayRequest, ResolveRequest, SweptView
+from .channels import ChannelRoutes
+from .openapi import document
+from .overview import OverviewRoutes
 
 T = TypeVar("T")
-
-
-class ReplayRequest(DeadFilter):
-    """Which dead letters to replay, and how."""
-
-    dry_run: Annotated[bool, Field(description="count and sample, change nothing")] = False
-    limit: Annotated[int, Field(ge=1, le=10_000, description="at most this many, oldest first")] = 1000
-    rate: Annotated[
-        int | None, Field(ge=1, le=10_000, description="notifications a second; as fast as can be if not given")
-    ] = None
-
-
-class ResolveRequest(BaseModel):
-    """What an operator has found out, or decides, about one that is unknown."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    outcome: Annotated[
-        Literal["sent", "replay"], Field(description="sent: it had arrived; replay: send it again, it may double")
-    ]
 
 
 class ReplayRoutes:
     """Handlers."""
 
-    def __init__(self, *, replay: Replay, sweep: Sweep, store: Store, broker: Broker) -> None:
+    def __init__(
+        self,
+        *,
+        replay: Replay,
+        sweep: Sweep,
+        store: Store,
+        broker: Broker,
+        insight: Insight,
+        intake: Intake,
+        now: Clock,
+    ) -> None:
         self._replay = replay
         self._sweep = sweep
         self._store = store
-        self._threads = ThreadPoolExecutor(4, thread_name_prefix="tidings-replay")
+        self._threads = ThreadPoolExecutor(8, thread_name_prefix="tidings-replay")
+        self._overview = OverviewRoutes(insight=insight, store=store, broker=broker, now=now, threads=self._threads)
+        self._channels = ChannelRoutes(store=store, threads=self._threads)
+        self._intake = intake
+        self._hand_in = HandIn(accept=self._accept, now=now)
+        self._lookup = Lookup(store=store, threads=self._threads)
         self._health = Health(store=store, broker=broker, threads=self._threads)
 
     def all(self) -> Sequence[Route]:
@@ -57,14 +61,19 @@ class ReplayRoutes:
             Route(method="POST", path="/v1/dead-letters/replay", scope=Scope.OPERATE, handle=self.replay),
             Route(method="POST", path="/v1/notifications/{id}/resolve", scope=Scope.OPERATE, handle=self.resolve),
             Route(method="POST", path="/v1/sweep", scope=Scope.OPERATE, handle=self.sweep),
+            Route(method="GET", path="/v1/me", scope=Scope.OPERATE, handle=self.me),
+            *self._overview.all(),
+            *self._channels.all(),
+            Route(method="POST", path="/v1/notifications", scope=Scope.SEND, handle=self._hand_in.post),
+            *self._lookup.routes(Scope.OPERATE),
+            *explorer.routes(document),
             *self._health.routes(),
         )
 
     async def find(self, call: Call) -> Response:
         query = query_of(DeadQuery, call.request.query)
         found = await self._run(self._store.find, query.selection(call.tenant), query.limit + 1)
-        body = page_of(found, query.limit).encoded()
-        return Response(status=200, body=body, headers={"content-type": "application/json"})
+        return encoded(page_of(found, query.limit))
 
     async def replay(self, call: Call) -> Response:
         try:
@@ -74,10 +83,10 @@ class ReplayRoutes:
         selection = wanted.selection(call.tenant)
         if wanted.dry_run:
             dry = await self._run(self._replay.dry_run, selection)
-            sample = [shown(item).model_dump(mode="json", exclude_none=True) for item in dry.sample]
-            return as_json({"dry_run": True, "count": dry.count, "may_double": dry.may_double, "sample": sample})
+            sample = [shown(item) for item in dry.sample]
+            return encoded(DryRunView(count=dry.count, may_double=dry.may_double, sample=sample))
         done = await self._run(lambda: self._replay.replay(selection, limit=wanted.limit, rate=wanted.rate))
-        return as_json({"dry_run": False, "count": len(done.ids), "queued": done.queued, "ids": list(done.ids)})
+        return encoded(ReplayedView(count=len(done.ids), queued=done.queued, ids=list(done.ids)))
 
     async def resolve(self, call: Call) -> Response:
         try:
@@ -87,19 +96,24 @@ class ReplayRoutes:
         decide, end = (
             (self._replay.mark_sent, Status.SENT) if wanted.outcome == "sent" else (self._replay.again, Status.PENDING)
         )
-        id = call.path["id"]
-        row = await self._run(decide, call.tenant, id) if ID.fullmatch(id) else None
+        row = await self._run(decide, call.tenant, id_of(call))
         if row is None:
-            raise Problem(404, "No such notification", "None with this id belongs to your tenant.")
+            raise not_found()
         if row.status is not end:
             raise Problem(409, "Nothing to decide", f"Its status is {row.status}; only unknown can be resolved.")
-        body = shown(row).encoded()
-        return Response(status=200, body=body, headers={"content-type": "application/json"})
+        return encoded(shown(row))
 
     async def sweep(self, _call: Call) -> Response:
         """The rows of all tenants: it finds what is stuck and changes nothing else."""
         swept = await self._run(self._sweep.run)
-        return as_json(swept.counts)
+        return encoded(SweptView(**swept.counts))
+
+    async def me(self, call: Call) -> Response:
+        return encoded(MeView(tenant=call.tenant, scopes=sorted(call.key.scopes) if call.key is not None else []))
+
+    async def _accept(self, drafts: Sequence[Notification]) -> Sequence[Inserted]:
+        """A test that an operator sends. Applications use the intake, which gathers what waits together."""
+        return await self._run(self._intake.accept, drafts)
 
     async def _run(self, work: Callable[..., T], *args: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)

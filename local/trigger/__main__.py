@@ -15,6 +15,7 @@ from tidings.runtime import TriggerSettings
 from tidings.settings import Settings, load
 from tidings.wiring import DeliverySettings, wired
 
+from local.trigger.pauses import Pauses
 from local.trigger.trigger import Function, Trigger
 
 
@@ -67,6 +68,7 @@ def _trigger(channel: str, url: str) -> Trigger:
             token=load(TriggerSettings).trigger_token,
             timeout=timedelta(seconds=load(DeliverySettings).lease + 10),
         ),
+        paused=Pauses(wiring.store, channel),
         batch=settings.batch,
         concurrency=settings.batches,
     )

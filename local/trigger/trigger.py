@@ -26,6 +26,8 @@ log = logging.getLogger("tidings.trigger")
 SEEN_OFTEN = 3
 """From this delivery on a message is sent alone: if it crashes its worker, it takes no neighbours with it."""
 
+LOOK_EVERY = 1.0  # seconds between looks at whether the channel is paused
+
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0  # seconds, doubling: between two calls, and before a message is given back
 
 
@@ -84,6 +86,7 @@ class Trigger:
     function: Function
     batch: int = 100
     concurrency: int = 2  # batches at the function at once: while one settles, the next is claimed and sent
+    paused: Callable[[], bool] = lambda: False
     patience: timedelta = timedelta(minutes=5)  # how long a batch is kept while the function is down
     _stopping: threading.Event = field(default_factory=threading.Event)
     _done: "queue.SimpleQueue[tuple[Consumer, Sequence[Received], bool]]" = field(default_factory=queue.SimpleQueue)
@@ -95,6 +98,9 @@ class Trigger:
         pause = FIRST_PAUSE
         with ThreadPoolExecutor(self.concurrency + 1, thread_name_prefix=f"trigger-{self.channel}") as threads:
             while not self._stopping.is_set():
+                if self.paused():
+                    self._stopping.wait(LOOK_EVERY)
+                    continue
                 try:
                     self._consumer = self.consume()
                     log.info("consuming", extra={"channel": self.channel})
@@ -115,8 +121,9 @@ class Trigger:
             consumer.wake()
 
     def _serve(self, consumer: Consumer, threads: ThreadPoolExecutor) -> None:
-        """All that touches the consumer happens in this thread. Raise BrokerUnavailable."""
-        while not self._stopping.is_set() or self._in_flight:
+        """All that touches the consumer happens in this thread. Return when it is to stop or pause, and what was under
+        way is answered. Raise BrokerUnavailable."""
+        while not self._is_to_end() or self._in_flight:
             wait = timedelta(seconds=0.2 if self._resting else 1)
             if batch := consumer.receive(self.batch, wait, first=self._open()):
                 self._in_flight += 1
@@ -126,9 +133,13 @@ class Trigger:
 
     def _open(self) -> int:
         """How many of the queues, the one of high priority first, may give a batch now."""
-        if self._stopping.is_set() or self._in_flight > self.concurrency:
+        if self._is_to_end() or self._in_flight > self.concurrency:
             return 0
         return 1 if self._in_flight == self.concurrency else 2
+
+    def _is_to_end(self) -> bool:
+        """While it pauses it keeps no consumer: what one holds for long the broker takes for lost, again and again."""
+        return self._stopping.is_set() or self.paused()
 
     def _give_answers(self, consumer: Consumer) -> None:
         while True:

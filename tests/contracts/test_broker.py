@@ -294,3 +294,27 @@ def test_a_queue_that_was_deleted_is_made_again_by_the_next_wave(rabbitmq_url: s
             missing -= {str(item.message_id) for item in received(consumer, 1)}
     assert not missing
     broker.close()
+
+
+# --- seen from outside ------------------------------------------------------------------------------------------------
+
+
+def test_the_depths_of_all_queues_are_seen_in_one_look(broker: Broker) -> None:
+    broker.publish([to_work(number) for number in range(3)])
+    broker.publish([Outgoing(message=message(4), to=topology.dead("email"))])
+    broker.publish([Outgoing(message=message(5), to=topology.retry(topology.LADDER[-1], "email", Priority.NORMAL))])
+    names = [queue.name for queue in topology.queues()]
+    expected = {"tidings.email": 3, "tidings.email.dead": 1, topology.retry_queue(topology.LADDER[-1]): 1}
+    deadline = time.monotonic() + WAIT.total_seconds()
+    while (found := broker.depths(names)) and time.monotonic() < deadline:
+        if {name: depth.ready for name, depth in found.items() if depth.ready} == expected:
+            break
+    assert {name: depth.ready for name, depth in found.items() if depth.ready} == expected
+    assert list(found) == names
+
+
+def test_a_queue_that_is_not_there_has_no_depth(broker: Broker) -> None:
+    broker.publish([to_work()])
+    found = broker.depths(["tidings.none", "tidings.email"])
+    assert found["tidings.none"].ready == 0
+    assert list(found) == ["tidings.none", "tidings.email"]

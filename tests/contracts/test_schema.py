@@ -14,13 +14,14 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import event, text
 from tidings.adapters.database import Database, DatabaseSettings
 from tidings.adapters.embedded import EmbeddedBroker
+from tidings.adapters.insight_sql import SqlInsight
 from tidings.adapters.schema import metadata
 from tidings.adapters.sql import SqlStore
 from tidings.errors import ConfigurationError
 from tidings.migrate import migrate
 from tidings.notification import Priority, Status
 from tidings.ports import Outgoing, Selection, Settlement
-from tidings.topology import work
+from tidings.topology import queues, work
 
 from tests import make
 from tests.clock import TestClock
@@ -99,6 +100,13 @@ def _exercise(store: SqlStore, broker: EmbeddedBroker, clock: TestClock) -> None
     consumer.give_back(received[1:2])
     consumer.close()
     broker.depth("tidings.email")
+    broker.depths([queue.name for queue in queues()])
+    insight = SqlInsight(store.database)
+    insight.activity("acme", clock() - timedelta(hours=2))
+    insight.summarize(10)
+    insight.waiting("acme")
+    insight.dead_groups(everything)
+    insight.tally("acme", [row.id for row in rows])
 
 
 def _recorded(database: Database, run: Callable[[], None]) -> list[tuple[str, Any]]:
@@ -139,7 +147,8 @@ def test_every_query_has_its_index(database: DatabaseSettings, clock: TestClock)
                 continue
             if connection.dialect.name == "sqlite":
                 steps = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
-                scans += [(step, statement) for step in steps if step.startswith("SCAN") and "INDEX" not in step]
+                read = [step for step in steps if step.startswith("SCAN") and not step.startswith("SCAN anon")]
+                scans += [(step, statement) for step in read if "INDEX" not in step]  # anon: bounded, made before
             else:
                 plan = connection.exec_driver_sql(f"EXPLAIN {statement}", parameters).mappings().all()
                 scans += [(str(dict(row)), statement) for row in plan if (row["type"], row["table"]) == WHOLE_TABLE]

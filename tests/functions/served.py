@@ -124,9 +124,17 @@ def intake_of(parts: Wiring, keys: Keys, declared: Declared | None = None) -> Ca
     return Caller(Api(routes.all(), Keyring(keys=keys.kept)), keys.send, declared)
 
 
-def replay_of(parts: Wiring, keys: Keys) -> Caller:
-    routes = ReplayRoutes(replay=parts.replay(), sweep=parts.sweep(), store=parts.store, broker=parts.broker)
-    return Caller(Api(routes.all(), Keyring(keys=keys.kept)), keys.operate)
+def replay_of(parts: Wiring, keys: Keys, declared: Declared | None = None) -> Caller:
+    routes = ReplayRoutes(
+        replay=parts.replay(),
+        sweep=parts.sweep(),
+        store=parts.store,
+        broker=parts.broker,
+        insight=parts.insight,
+        intake=parts.intake(),
+        now=utc_now,
+    )
+    return Caller(Api(routes.all(), Keyring(keys=keys.kept)), keys.operate, declared)
 
 
 # --- what is sent -----------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from tidings import explorer
 from tests.functions.served import Answer, Caller, Keys, Process, process
 
 ASSETS = Path(explorer.__file__).parent / "assets"
-PAGES = ("intake",)
+PAGES = ("intake", "replay")
 
 
 @pytest.fixture(params=PAGES)

@@ -24,10 +24,10 @@ from tidings import topology
 from tidings.envelope import Message
 from tidings.errors import StoreUnavailable
 from tidings.gather import Full
+from tidings.handin import idempotency_key
 from tidings.notification import Priority
 from tidings.wiring import Wiring
 
-from functions.intake.routes import idempotency_key
 from tests.functions.declared import Declared
 from tests.functions.served import Answer, Caller, Keys, Lines, intake_of, later, mail, process, push, sms, wired_to
 

@@ -8,10 +8,11 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from functions.intake import openapi as intake_openapi
+from functions.replay import openapi as replay_openapi
 from tests.functions.declared import HTTP, Declared
 from tests.functions.served import Caller
 
-DOCUMENTS = {"intake": intake_openapi.document}
+DOCUMENTS = {"intake": intake_openapi.document, "replay": replay_openapi.document}
 Media = tuple[str, str, str, str, str, dict[str, Any]]
 
 

@@ -59,7 +59,9 @@ def routes(function: str) -> list[Route]:
     none: Any = None
     if function == "intake":
         return list(IntakeRoutes(intake=_Nothing(), store=none, broker=none, now=none).all())  # type: ignore[arg-type]
-    return list(ReplayRoutes(replay=none, sweep=none, store=none, broker=none).all())
+    return list(
+        ReplayRoutes(replay=none, sweep=none, store=none, broker=none, insight=none, intake=none, now=none).all()
+    )
 
 
 class _Nothing:
@@ -90,7 +92,7 @@ def test_every_other_route_asks_for_a_valid_key_with_its_scope(
     callers: dict[str, Caller], keys: Keys, function: str, route: Route
 ) -> None:
     ask, path = callers[function], route.path.replace("{id}", MISSING)
-    without = {Scope.SEND: keys.operate, Scope.OPERATE: keys.send}
+    without = {Scope.SEND: keys.operate, Scope.OPERATE: keys.send, Scope.ADMIN: keys.operate}
     for key in (None, "tdg_wrong", keys.send[:-1], f"{keys.both}x", hashlib.sha256(keys.both.encode()).hexdigest()):
         answer = ask(route.method, path, b"{", key=key)
         assert answer.status == 401

@@ -15,7 +15,9 @@ from typing import Any
 from pymysql.connections import Connection
 from pymysql.cursors import Cursor
 from tidings.adapters.database import Database, DatabaseSettings
+from tidings.adapters.insight_sql import SqlInsight
 from tidings.adapters.sql import SqlStore
+from tidings.adapters.summaries_sql import SETTLED_DOWN
 from tidings.migrate import migrate
 from tidings.notification import Notification, Status, new_id
 from tidings.ports import Claims, Selection, Settlement
@@ -33,6 +35,7 @@ from tests.load.world import BUFFER_POOL, World
 from tests.make import notification
 
 BATCH = 100
+AT_ONCE = 50_000  # rows that are counted in a transaction, of those that were there before
 IN_A_BLOCK = 2  # batches of one table, before the other's turn
 LOOK_UPS = 40  # a block
 LEASE = timedelta(seconds=60)
@@ -48,6 +51,7 @@ class Table:
 
     rows: int
     store: SqlStore
+    insight: SqlInsight
     given: plain.Rows  # that are inserted anew, for reference
     connected: "Connection[Cursor]"
     cpu: Callable[[], float]  # of MariaDB, so far
@@ -68,6 +72,17 @@ class Table:
             self._each(what, [partial(self._look_up, id) for id in random.choices(ids, k=LOOK_UPS)])
         for what, selection in LISTS.items():
             self._each(what, [partial(self.store.find, selection, 50)] * (LOOK_UPS // 4))
+        for what, look in self._console().items():
+            self._each(what, [look] * (LOOK_UPS // 8))
+        self.insight.summarize(100 * BATCH)
+
+    def _console(self) -> dict[str, Callable[[], Any]]:
+        hour = datetime.now(UTC) - timedelta(hours=1)
+        return {
+            "console, the last hour": partial(self.insight.activity, TENANT, hour),
+            "console, what waits": partial(self.insight.waiting, TENANT),
+            "console, dead letters by error": partial(self.insight.dead_groups, Selection(tenant=TENANT)),
+        }
 
     def _insert_plainly(self) -> None:
         now = datetime.now(UTC)
@@ -170,6 +185,10 @@ def _table(world: World, rows: int) -> Iterator[Table]:
     migrate(settings, ROOT / "infra" / "migrations")
     fill_ended(url, rows)
     store = SqlStore(Database(settings))
+    insight = SqlInsight(store.database)
+    time.sleep(SETTLED_DOWN.total_seconds())  # what is younger is counted live
+    while insight.summarize(AT_ONCE):
+        pass
     try:
         found = world.query(f"SELECT id FROM {name}.notifications ORDER BY id DESC")
         pid = world.mariadb.pid
@@ -177,6 +196,7 @@ def _table(world: World, rows: int) -> Iterator[Table]:
             yield Table(
                 rows=rows,
                 store=store,
+                insight=insight,
                 given=plain.rows(url, BATCH),
                 connected=connected,
                 cpu=lambda: cpu_seconds(pid) + time.process_time(),

@@ -19,11 +19,13 @@ from tidings import topology
 from tidings.adapters.database import Database, DatabaseSettings
 from tidings.adapters.embedded import EmbeddedBroker
 from tidings.adapters.rabbitmq import BrokerSettings, RabbitBroker
+from tidings.adapters.sql import SqlStore
 from tidings.envelope import Message, from_event
 from tidings.migrate import migrate
 from tidings.notification import Priority
 from tidings.ports import Broker, Outgoing, Received
 
+from local.trigger.pauses import Pauses
 from local.trigger.trigger import FIRST_PAUSE, SEEN_OFTEN, Function, Trigger
 from tests.scenarios.caller import wait_for
 
@@ -128,7 +130,13 @@ class Running:
 
 @contextlib.contextmanager
 def running(
-    broker: Broker, function: HttpFunction, *, batch: int = 100, concurrency: int = 2, kind: type[Function] = Function
+    broker: Broker,
+    function: HttpFunction,
+    *,
+    batch: int = 100,
+    concurrency: int = 2,
+    kind: type[Function] = Function,
+    paused: Callable[[], bool] = lambda: False,
 ) -> Iterator[Running]:
     trigger = Trigger(
         channel="email",
@@ -136,6 +144,7 @@ def running(
         function=kind(url=function.url, token=TOKEN, timeout=timedelta(seconds=ENDS_WITHIN)),
         batch=batch,
         concurrency=concurrency,
+        paused=paused,
     )
     running = Running(trigger=trigger, thread=threading.Thread(target=trigger.run))
     running.thread.start()
@@ -161,6 +170,13 @@ def function() -> Iterator[HttpFunction]:
     function.open.set()
     with function.listening():
         yield function
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> DatabaseSettings:
+    settings = DatabaseSettings(database_url=f"sqlite:///{tmp_path}/tidings.db")
+    migrate(settings, MIGRATIONS)
+    return settings
 
 
 @pytest.fixture(params=["embedded", "rabbitmq"])
@@ -287,6 +303,41 @@ def test_stopping_waits_for_the_batch_under_way_and_acknowledges_it(broker: Brok
         assert not stack.thread.is_alive()
     assert len(function.calls) == 1
     assert left(broker) == []
+
+
+def test_a_pause_ends_what_is_under_way_and_leaves_the_rest_in_the_queue(
+    broker: Broker, function: HttpFunction
+) -> None:
+    paused = threading.Event()
+    function.open.clear()
+    publish(broker, *range(3))
+    with running(broker, function, batch=3, concurrency=1, paused=paused.is_set) as stack:
+        wait_for(lambda: function.at_once == 1)
+        publish(broker, *range(3, 10))
+        paused.set()
+        function.open.set()
+        wait_for(lambda: broker.depth(QUEUES[1]) == 7)  # also what the consumer held
+        assert sorted(function.seen) == [0, 1, 2]
+        paused.clear()
+        wait_for(lambda: len(function.seen) == 10)
+        stack.stop()
+    assert left(broker) == []
+
+
+def test_a_pause_is_looked_up_now_and_then_and_outlasts_a_database_that_is_down(
+    database: DatabaseSettings,
+) -> None:
+    store = SqlStore(Database(database))
+    pauses = Pauses(store, "email")
+    assert not pauses()
+    store.pause("email")
+    assert not pauses()  # asked a moment ago
+    wait_for(pauses)
+    store.close()
+    pauses.store = SqlStore(Database(DatabaseSettings(database_url="mysql+pymysql://127.0.0.1:1/none")))
+    pauses._asked_at = float("-inf")
+    assert pauses()
+    pauses.store.close()
 
 
 def test_stopping_gives_back_what_a_missing_function_never_got(broker: Broker) -> None:

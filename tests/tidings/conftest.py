@@ -1,6 +1,6 @@
 """The core on real adapters: SQLite and the embedded broker, with a clock in the test's hand."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +13,7 @@ from tidings.delivery import Delivery
 from tidings.errors import BrokerUnavailable
 from tidings.migrate import migrate
 from tidings.notification import Notification
-from tidings.ports import Broker, Consumer, Outbound, Outgoing, Receipt
+from tidings.ports import Broker, Consumer, Depth, Outbound, Outgoing, Receipt
 from tidings.retry import RetrySchedule
 from tidings.settling import Settling, to_work
 
@@ -56,6 +56,9 @@ class FragileBroker:
 
     def depth(self, queue: str) -> int:
         return self.broker.depth(queue)
+
+    def depths(self, queues: Sequence[str]) -> Mapping[str, Depth]:
+        return self.broker.depths(queues)
 
     def consume(self, queues: Sequence[str]) -> Consumer:
         return self.broker.consume(queues)

@@ -14,10 +14,12 @@ from tidings.settings import Settings
 
 
 class Scope(enum.StrEnum):
-    """`send`: hand in, look up and cancel. `operate`: dead letters, replay, sweep."""
+    """`send`: hand in, look up and cancel. `operate`: look up, dead letters, replay, sweep. `admin`: what concerns all
+    tenants, as to pause a channel."""
 
     SEND = "send"
     OPERATE = "operate"
+    ADMIN = "admin"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +45,7 @@ class ApiKey:
         except ValueError:
             key = None
         if key is None or len(key.digest) != hashlib.sha256().digest_size:
-            raise ValueError("each key is tenant:scope+scope:sha256-hex, with the scopes send and operate")
+            raise ValueError("each key is tenant:scope+scope:sha256-hex, with the scopes send, operate and admin")
         return key
 
     def __str__(self) -> str:

@@ -1,6 +1,6 @@
 """What the core asks of the outside: small Protocols, implemented in `adapters` and in `functions/*/providers`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol, runtime_checkable
@@ -103,6 +103,9 @@ class Broker(Protocol):
     def depth(self, queue: str) -> int:
         """How many messages are ready in this queue. Raise BrokerUnavailable."""
 
+    def depths(self, queues: Sequence[str]) -> Mapping[str, "Depth"]:
+        """The same of several, in one look. Raise BrokerUnavailable."""
+
     def declare(self) -> None:
         """Make the topology where it is missing. Idempotent. Raise BrokerUnavailable."""
 
@@ -110,6 +113,14 @@ class Broker(Protocol):
         """Raise BrokerUnavailable unless the broker answers."""
 
     def close(self) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Depth:
+    """A queue, seen from outside."""
+
+    ready: int  # messages; in a retry step those that wait for its end
+    consumers: int | None = None  # None: the broker cannot tell
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -286,6 +297,15 @@ class Store(Protocol):
 
     def cancel(self, tenant: str, id: str) -> Notification | None:
         """Cancel it unless it is claimed or over. Answer the row as it then stands, or None if there is none."""
+
+    def paused(self) -> Mapping[str, datetime]:
+        """The channels that are not to be worked on, and since when."""
+
+    def pause(self, channel: str) -> None:
+        """Idempotent; it does not change since when."""
+
+    def resume(self, channel: str) -> None:
+        """Idempotent."""
 
     def purge(self, keep: timedelta, limit: int, *, after: str = "") -> Purged:
         """Delete up to so many rows, the oldest first, that came to their end longer ago than `keep`, with their

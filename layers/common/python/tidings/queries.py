@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -67,6 +67,7 @@ class DeadFilter(BaseModel):
         None, description="failed or unknown; both if not given"
     )
     channel: Name | None = None
+    error_class: Literal["transient", "permanent", "ambiguous", "account"] | None = None
     code: Code | None = Field(None, description="of the last error")
     since: Instant | None = None
     until: Instant | None = None
@@ -77,6 +78,7 @@ class DeadFilter(BaseModel):
             ids=self.ids,
             statuses=sorted(REPLAYABLE) if self.status is None else [self.status],
             channel=self.channel,
+            error_class=self.error_class,
             error_code=self.code,
             since=self.since,
             until=self.until,

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from tidings import failpoints, topology
 from tidings.errors import LEASE_EXPIRED, AmbiguousError, BrokerUnavailable
+from tidings.insight import Insight
 from tidings.notification import Notification, Priority, Status
 from tidings.ports import PAGE, Broker, Claims, Outgoing, Store
 from tidings.settling import Settling, dead_letter, to_work
@@ -42,6 +43,9 @@ class Swept:
 SOONEST_LOOK, LATEST_LOOK = timedelta(seconds=10), timedelta(minutes=10)
 """How soon the sweep asks again for what waits in its queue."""
 
+SUMMARIZED = 5000
+"""Rows, and changes, that are counted in one transaction: some 30 ms, and nobody waits for its locks."""
+
 PURGE_FOR = timedelta(seconds=2)
 """How long a sweep goes on deleting: the next is due."""
 
@@ -55,6 +59,7 @@ class Sweep:
     broker: Broker
     settling: Settling
     lease: timedelta = timedelta(seconds=30)  # for the sweep's own settling of what it found abandoned
+    insight: Insight | None = None  # None: nobody looks at counts
     keep: timedelta | None = None  # how long what is over is kept; None: for ever
     sleep: Callable[[float], None] = time.sleep
 
@@ -66,6 +71,8 @@ class Sweep:
             swept, more = self._page()
             total += swept
             more = more and (not swept.refused or swept.published + swept.lettered > 0)
+        if self.insight is not None:
+            _summarize(self.insight, deadline)
         if self.keep is not None:
             total += Swept(purged=self._purge(self.keep))
         if total != Swept():
@@ -168,6 +175,11 @@ class Sweep:
         except BrokerUnavailable:
             return oldest  # nobody knows, and nothing could be published
         return self.store.frontier(channel, priority, oldest) or oldest
+
+
+def _summarize(insight: Insight, deadline: float) -> None:
+    while insight.summarize(SUMMARIZED) >= SUMMARIZED and time.monotonic() < deadline:
+        pass
 
 
 def _owed(failed: Notification) -> Outgoing:

@@ -8,10 +8,12 @@ from pydantic import Field
 
 from tidings.adapters.database import Database, DatabaseSettings
 from tidings.adapters.embedded import EmbeddedBroker
+from tidings.adapters.insight_sql import SqlInsight
 from tidings.adapters.rabbitmq import BrokerSettings, RabbitBroker
 from tidings.adapters.sql import SqlStore
 from tidings.delivery import Delivery
 from tidings.errors import ConfigurationError
+from tidings.insight import Insight
 from tidings.intake import Intake
 from tidings.keys import Keyring, KeySettings
 from tidings.ports import Broker, Provider, Store
@@ -54,14 +56,22 @@ class Wiring:
     broker_settings: BrokerSettings
 
     @cached_property
+    def _opened(self) -> Database:
+        return Database(self.database)
+
+    @cached_property
     def store(self) -> Store:
-        return SqlStore(Database(self.database))
+        return SqlStore(self._opened)
 
     @cached_property
     def broker(self) -> Broker:
         if self.broker_settings.broker_url is None:
             return EmbeddedBroker(Database(self.database))
         return RabbitBroker(self.broker_settings)
+
+    @cached_property
+    def insight(self) -> Insight:
+        return SqlInsight(self._opened)
 
     @cached_property
     def settling(self) -> Settling:
@@ -92,7 +102,7 @@ class Wiring:
     def sweep(self) -> Sweep:
         days = load(RetentionSettings).keep_days
         keep = timedelta(days=days) if days is not None else None
-        return Sweep(store=self.store, broker=self.broker, settling=self.settling, keep=keep)
+        return Sweep(store=self.store, broker=self.broker, settling=self.settling, insight=self.insight, keep=keep)
 
     def keyring(self) -> Keyring:
         return Keyring(keys=load(KeySettings).api_keys)

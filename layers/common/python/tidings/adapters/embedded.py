@@ -8,8 +8,9 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
@@ -18,7 +19,7 @@ from tidings import topology
 from tidings.adapters.database import Database, reading, transaction
 from tidings.adapters.schema import messages
 from tidings.errors import BrokerUnavailable, StoreUnavailable
-from tidings.ports import Outgoing, Received
+from tidings.ports import Depth, Outgoing, Received
 from tidings.topology import DELIVERY_LIMIT, EXCHANGE, PARKING, Destination
 
 FIRST_POLL, LONGEST_POLL = 0.02, 0.25  # seconds between looks at an empty table, growing while it stays empty
@@ -74,6 +75,27 @@ class EmbeddedBroker:
     def _depth(self, connection: Connection, queue: str) -> int:
         waiting = select(func.count()).where(m.queue == queue, m.visible_at <= self.database.now(connection))
         return connection.scalar(waiting) or 0
+
+    def depths(self, queues: Sequence[str]) -> Mapping[str, Depth]:
+        found: Mapping[str, Depth] = _as_broker(self._depths, queues)
+        return found
+
+    @reading
+    def _depths(self, connection: Connection, queues: Sequence[str]) -> Mapping[str, Depth]:
+        """A message on a retry step waits where it is going: it counts for the shortest step that it may be on."""
+        now = self.database.now(connection)
+        ready = dict.fromkeys(queues, 0)
+        seen = select(m.queue, func.count().label("number")).where(m.queue.in_(queues), m.visible_at <= now)
+        for row in connection.execute(seen.group_by(m.queue)):
+            ready[row.queue] = row.number
+        unseen = m.queue.in_([*self._queues.values()]), m.holder.is_(None), m.visible_at > now
+        shorter = now
+        for queue, delay in sorted(self._steps.items(), key=itemgetter(1)):
+            if queue in ready:
+                between = m.visible_at > shorter, m.visible_at <= now + delay
+                ready[queue] = connection.scalar(select(func.count()).where(*unseen, *between)) or 0
+            shorter = now + delay
+        return {queue: Depth(ready=count) for queue, count in ready.items()}
 
     def declare(self) -> None:
         """The table comes with the migrations."""

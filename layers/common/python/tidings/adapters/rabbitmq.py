@@ -2,11 +2,10 @@
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import pika
-from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import ChannelClosedByBroker
 from pydantic import Field, field_validator
 
@@ -14,7 +13,7 @@ from tidings import topology
 from tidings.adapters.rabbitmq_consumer import RabbitConsumer
 from tidings.adapters.rabbitmq_link import Blocked, PublishingLink, Unroutable, as_unavailable
 from tidings.errors import BrokerUnavailable
-from tidings.ports import Outgoing
+from tidings.ports import Depth, Outgoing
 from tidings.settings import Settings
 
 HEARTBEAT = 10  # seconds
@@ -95,7 +94,8 @@ class RabbitBroker:
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
 
     def declare(self) -> None:
-        with self._channel() as channel:
+        with self._connection() as connection:
+            channel = connection.channel()
             for exchange in topology.exchanges():
                 channel.exchange_declare(exchange.name, exchange.type, durable=True)
             for queue in topology.queues():
@@ -103,18 +103,24 @@ class RabbitBroker:
                 channel.queue_bind(queue.name, queue.exchange, queue.routing_key)
 
     def depth(self, queue: str) -> int:
-        with self._channel() as channel:
-            try:
-                declared: int = channel.queue_declare(queue, passive=True).method.message_count
-                return declared
-            except ChannelClosedByBroker as error:
-                if error.reply_code == 404:
-                    return 0
-                raise
+        return self.depths([queue])[queue].ready
+
+    def depths(self, queues: Sequence[str]) -> Mapping[str, Depth]:
+        with self._connection() as connection:
+            channel, found = connection.channel(), {}
+            for queue in queues:
+                try:
+                    declared = channel.queue_declare(queue, passive=True).method
+                    found[queue] = Depth(ready=declared.message_count, consumers=declared.consumer_count)
+                except ChannelClosedByBroker as error:
+                    if error.reply_code != 404:
+                        raise
+                    channel, found[queue] = connection.channel(), Depth(ready=0, consumers=0)
+            return found
 
     def check(self) -> None:
-        with self._channel():
-            return
+        with self._connection() as connection:
+            connection.channel()
 
     def consume(self, queues: Sequence[str]) -> "RabbitConsumer":
         self.declare()
@@ -124,12 +130,12 @@ class RabbitBroker:
             )
 
     @contextmanager
-    def _channel(self) -> Iterator[BlockingChannel]:
+    def _connection(self) -> Iterator[pika.BlockingConnection]:
         """A connection for one question: rare ones need no connection kept alive for them."""
         with as_unavailable():
             connection = pika.BlockingConnection(_parameters(self._settings))
             try:
-                yield connection.channel()
+                yield connection
             finally:
                 if connection.is_open:
                     connection.close()

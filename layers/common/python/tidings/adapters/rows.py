@@ -1,6 +1,6 @@
 """The Store's reads, and how a row becomes a Notification."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, Select, func, select
 from sqlalchemy.exc import DatabaseError
 
 from tidings.adapters.database import Database, reading
-from tidings.adapters.schema import events, notifications
+from tidings.adapters.schema import events, notifications, pauses
 from tidings.envelope import Message
 from tidings.errors import StoreUnavailable
 from tidings.notification import Event, Notification, OnAmbiguous, Priority, Status, first_id
@@ -86,9 +86,14 @@ class Reads:
         return [message for message in messages if (message.id, message.generation) in dead]
 
     @reading
+    def paused(self, connection: Connection) -> Mapping[str, datetime]:
+        return {row.channel: row.at for row in connection.execute(select(pauses))}
+
+    @reading
     def check(self, connection: Connection) -> None:
         try:
             connection.execute(select(n.id, n.wake_at).limit(1))
+            connection.execute(select(pauses).limit(1))
         except DatabaseError as error:
             raise StoreUnavailable("the schema is missing or old: run `python -m tidings.migrate`") from error
 

@@ -1,7 +1,8 @@
 """The tables. `infra/migrations` makes them; this module is what the queries are written against.
 
 One row of `notifications` is a notification; one row of `events` is a change of its state; `suppressions` holds the
-recipients that can take nothing any more. Every query that the code makes has its index here.
+recipients that can take nothing any more; `statistics` counts by the minute what has happened. Every query that the
+code makes has its index here.
 """
 
 from datetime import UTC, datetime
@@ -133,6 +134,35 @@ suppressions = Table(
     Column("recipient", String(512), primary_key=True),
     Column("reason", ascii_string(32), nullable=False),  # token_dead, opted_out, mailbox_unknown
     Column("notification_id", ascii_string(36), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    **ON_MYSQL,
+)
+
+statistics = Table(
+    "statistics",
+    metadata,
+    Column("tenant", ascii_string(64), primary_key=True),
+    Column("minute", UtcDateTime, primary_key=True),
+    Column("channel", ascii_string(32), primary_key=True),
+    Column("what", ascii_string(32), primary_key=True),  # accepted, a status, or a bucket of latencies
+    Column("count", BigInteger, nullable=False),
+    Index("ix_statistics_minute", "minute"),
+    **ON_MYSQL,
+)
+
+watermark = Table(
+    "watermark",  # one row: how far `statistics` has come
+    metadata,
+    Column("name", ascii_string(32), primary_key=True),
+    Column("notification_id", ascii_string(36), nullable=False),
+    Column("seq", BigInteger, nullable=False),  # of events
+    **ON_MYSQL,
+)
+
+pauses = Table(
+    "pauses",  # the channels that are not to be worked on now
+    metadata,
+    Column("channel", ascii_string(32), primary_key=True),
     Column("at", UtcDateTime, nullable=False),
     **ON_MYSQL,
 )

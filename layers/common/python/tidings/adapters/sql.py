@@ -70,6 +70,12 @@ class SqlStore(Reads):
     def cancel(self, tenant: str, id: str) -> Notification | None:
         return self._write(upkeep_sql.cancel, tenant, id)
 
+    def pause(self, channel: str) -> None:
+        self._write(upkeep_sql.pause, channel)
+
+    def resume(self, channel: str) -> None:
+        self._write(upkeep_sql.resume, channel)
+
     def purge(self, keep: timedelta, limit: int, *, after: str = "") -> Purged:
         return self._write(upkeep_sql.purge, keep, limit, after)
 

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, delete, insert, or_, select, update
 
 from tidings.adapters.rows import WITHOUT_CONTENT, narrowed, notification_of
-from tidings.adapters.schema import events, notifications
+from tidings.adapters.schema import events, notifications, pauses
 from tidings.adapters.waking import GRACE, REQUEUE_AFTER, not_after_expiry
 from tidings.notification import CLAIMABLE, OVER, REPLAYABLE, Notification, Status, first_id
 from tidings.ports import Claims, Overdue, Purged, Selection
@@ -129,6 +129,15 @@ def resolve(connection: Connection, now: datetime, tenant: str, id: str) -> Noti
     connection.execute(insert(events), [{**_change(notification, Status.SENT, now), "provider": "operator"}])
     _set(connection, [notification], status=Status.SENT, updated_at=now)
     return replace(notification, status=Status.SENT, updated_at=now)
+
+
+def pause(connection: Connection, now: datetime, channel: str) -> None:
+    if connection.execute(select(pauses).where(pauses.c.channel == channel)).first() is None:
+        connection.execute(insert(pauses).values(channel=channel, at=now))
+
+
+def resume(connection: Connection, _now: datetime, channel: str) -> None:
+    connection.execute(delete(pauses).where(pauses.c.channel == channel))
 
 
 def purge(connection: Connection, now: datetime, keep: timedelta, limit: int, after: str) -> Purged:

@@ -1,0 +1,175 @@
+"""What the operator's routes answer, and what they are asked, as models: the API's document is made from them."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from tidings.queries import DeadFilter, Id
+from tidings.view import NotificationView, View
+
+# --- asked ------------------------------------------------------------------------------------------------------------
+
+
+class ReplayRequest(DeadFilter):
+    """Which dead letters to replay, and how."""
+
+    dry_run: Annotated[bool, Field(description="count and sample, change nothing")] = False
+    limit: Annotated[int, Field(ge=1, le=10_000, description="at most this many, oldest first")] = 1000
+    rate: Annotated[
+        int | None, Field(ge=1, le=10_000, description="notifications a second; as fast as can be if not given")
+    ] = None
+
+
+class ResolveRequest(BaseModel):
+    """What an operator has found out, or decides, about one that is unknown."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    outcome: Annotated[
+        Literal["sent", "replay"], Field(description="sent: it had arrived; replay: send it again, it may double")
+    ]
+
+
+class TallyRequest(BaseModel):
+    """Which notifications to count."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    ids: Annotated[Sequence[Id], Field(max_length=10_000)]
+
+
+class OverviewQuery(BaseModel):
+    """How far to look back."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    minutes: int = Field(60, ge=5, le=1440)
+
+
+# --- answered ---------------------------------------------------------------------------------------------------------
+
+
+class MeView(View):
+    """Whose key this is, and what it may do."""
+
+    tenant: str
+    scopes: list[str]
+
+
+class LatencyView(View):
+    """Seconds from due (created, or `send_at`) to sent: upper bounds of buckets. A percentile is missing where none was
+    sent, or where it lies beyond the largest bound, 2 hours."""
+
+    count: int
+    p50: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+
+
+class ChannelActivity(View):
+    """A channel's counts, one a minute."""
+
+    channel: str
+    paused: bool
+    paused_at: datetime | None = None
+    counts: dict[str, list[int]] = Field(description="by accepted, sent, retrying, failed, unknown, expired, canceled")
+    latency: LatencyView
+
+
+class CappedView(View):
+    """A number; if `more`, there are more than that."""
+
+    count: int
+    more: bool
+
+
+class QueueView(View):
+    """A queue of the broker's."""
+
+    queue: str
+    kind: Literal["work", "retry", "dead", "parking"]
+    channel: str | None = None
+    priority: str | None = None
+    delay_seconds: float | None = Field(None, description="of a retry step")
+    ready: int = Field(description="messages that wait in it")
+    consumers: int | None = Field(None, description="missing where the broker cannot tell")
+
+
+class OverviewView(View):
+    """What has happened, and what waits."""
+
+    at: datetime
+    minutes: list[datetime] = Field(description="starts of minutes, oldest first; the last is under way")
+    channels: list[ChannelActivity]
+    now: dict[str, CappedView] = Field(description="by status: pending, sending, retrying, failed, unknown")
+    oldest_waiting: datetime | None = Field(None, description="since when the oldest that is due waits")
+    broker: Literal["ok", "unavailable"]
+    queues: list[QueueView]
+
+
+class DeadGroupView(View):
+    """Dead letters that failed alike."""
+
+    status: str
+    channel: str
+    error_class: str | None = None
+    code: str | None = None
+    message: str | None = Field(None, description="of the example")
+    count: int
+    newest: datetime = Field(description="when the last of them ended")
+    oldest: datetime
+    example: str = Field(description="the id of the newest")
+
+
+class DeadGroupsView(View):
+    """Largest first. If `more`, there are older dead letters than the `looked_at` newest."""
+
+    groups: list[DeadGroupView]
+    looked_at: int
+    more: bool
+
+
+class TallyView(View):
+    """Where they are."""
+
+    total: int
+    statuses: dict[str, int]
+
+
+class ChannelView(View):
+    """Whether it is worked on."""
+
+    channel: str
+    paused: bool
+    paused_at: datetime | None = None
+
+
+class DryRunView(View):
+    """What a replay would do."""
+
+    dry_run: Literal[True] = True
+    count: int
+    may_double: int = Field(description="of these, how many the provider may have accepted")
+    sample: list[NotificationView] = Field(description="the newest")
+
+
+class ReplayedView(View):
+    """What a replay did."""
+
+    dry_run: Literal[False] = False
+    count: int
+    queued: int = Field(description="of these, how many are queued; the sweep queues the others when they are due")
+    ids: list[str]
+
+
+class SweptView(View):
+    """What a sweep found and did."""
+
+    published: int
+    waiting: int
+    abandoned: int
+    lettered: int
+    expired: int
+    refused: int
+    purged: int

@@ -1,0 +1,46 @@
+"""Pause a channel and resume it. It is for all tenants, so it takes a key of its own scope."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from tidings.keys import Scope
+from tidings.lookup import encoded
+from tidings.ports import Store
+from tidings.topology import CHANNELS
+from tidings.web import Call, Problem, Response, Route
+
+from .answers import ChannelView
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChannelRoutes:
+    """Handlers. A paused channel accepts, and its messages wait in their queues: nothing is tried, nothing is lost."""
+
+    store: Store
+    threads: Executor
+
+    def all(self) -> Sequence[Route]:
+        return (
+            Route(method="POST", path="/v1/channels/{channel}/pause", scope=Scope.ADMIN, handle=self.pause),
+            Route(method="POST", path="/v1/channels/{channel}/resume", scope=Scope.ADMIN, handle=self.resume),
+        )
+
+    async def pause(self, call: Call) -> Response:
+        return await self._changed(call, paused=True)
+
+    async def resume(self, call: Call) -> Response:
+        return await self._changed(call, paused=False)
+
+    async def _changed(self, call: Call, *, paused: bool) -> Response:
+        channel, loop = call.path["channel"], asyncio.get_running_loop()
+        if channel not in CHANNELS:
+            raise Problem(404, "No such channel", f"There are {', '.join(CHANNELS)}.")
+        await loop.run_in_executor(self.threads, self.store.pause if paused else self.store.resume, channel)
+        log.warning("channel_paused" if paused else "channel_resumed", extra={"channel": channel, "by": call.tenant})
+        at = (await loop.run_in_executor(self.threads, self.store.paused)).get(channel)
+        return encoded(ChannelView(channel=channel, paused=at is not None, paused_at=at))

@@ -1,0 +1,57 @@
+"""Look notifications up: the routes that who sends and who operates have in common."""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from tidings.envelope import ID
+from tidings.keys import Scope
+from tidings.ports import Store
+from tidings.queries import ListQuery, query_of
+from tidings.view import View, page_of, shown
+from tidings.web import Call, Problem, Response, Route
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lookup:
+    """`GET /v1/notifications` lists, `GET /v1/notifications/{id}` shows one with its timeline."""
+
+    store: Store
+    threads: Executor
+
+    def routes(self, scope: Scope) -> Sequence[Route]:
+        return (
+            Route(method="GET", path="/v1/notifications", scope=scope, handle=self.find),
+            Route(method="GET", path="/v1/notifications/{id}", scope=scope, handle=self.get),
+        )
+
+    async def find(self, call: Call) -> Response:
+        query = query_of(ListQuery, call.request.query)
+        loop = asyncio.get_running_loop()
+        selection = query.selection(call.tenant)
+        found = await loop.run_in_executor(self.threads, self.store.find, selection, query.limit + 1)
+        return encoded(page_of(found, query.limit))
+
+    async def get(self, call: Call) -> Response:
+        loop = asyncio.get_running_loop()
+        notification = await loop.run_in_executor(self.threads, self.store.get, call.tenant, id_of(call))
+        if notification is None:
+            raise not_found()
+        events = await loop.run_in_executor(self.threads, self.store.events, notification.id)
+        return encoded(shown(notification, events))
+
+
+def encoded(view: View, *, status: int = 200) -> Response:
+    return Response(status=status, body=view.encoded(), headers={"content-type": "application/json"})
+
+
+def id_of(call: Call) -> str:
+    """The path's, which the database is only asked for if it can be one. Raise Problem 404."""
+    if not ID.fullmatch(call.path["id"]):
+        raise not_found()
+    return call.path["id"]
+
+
+def not_found() -> Problem:
+    return Problem(404, "No such notification", "None with this id belongs to your tenant.")

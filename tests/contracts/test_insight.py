@@ -1,0 +1,267 @@
+"""What every Insight promises."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+from tidings.adapters import insight_sql
+from tidings.adapters.database import Database, DatabaseSettings
+from tidings.adapters.insight_sql import SqlInsight
+from tidings.adapters.sql import SqlStore
+from tidings.errors import AmbiguousError, DeliveryError, PermanentError
+from tidings.insight import ACCEPTED, KEPT_FOR, Activity, Capped
+from tidings.notification import Notification, Status
+from tidings.ports import Selection, Settlement
+
+from tests import make
+from tests.clock import TestClock
+
+LEASE = timedelta(seconds=60)
+
+
+@pytest.fixture
+def insight(database: DatabaseSettings, clock: TestClock) -> Iterator[SqlInsight]:
+    opened = Database(database, clock=clock)
+    yield SqlInsight(opened)
+    opened.close()
+
+
+def inserted(store: SqlStore, clock: TestClock, count: int = 1, **changes: object) -> list[Notification]:
+    rows = [make.notification(clock(), **changes) for _ in range(count)]
+    store.insert(rows)
+    return rows
+
+
+def settled(
+    store: SqlStore, rows: Sequence[Notification], status: Status = Status.SENT, error: DeliveryError | None = None
+) -> None:
+    claims = store.claim([make.message(row) for row in rows], LEASE)
+    store.settle(claims, [Settlement(notification=row, status=status, error=error) for row in claims.acquired])
+
+
+def totals(activity: Activity) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for item in activity.counts:
+        found[item.what] = found.get(item.what, 0) + item.count
+    return found
+
+
+# --- activity ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_happens_is_counted_at_once_and_once(store: SqlStore, insight: SqlInsight, clock: TestClock) -> None:
+    since = clock()
+    settled(store, inserted(store, clock, 3))
+    settled(store, inserted(store, clock, 2), Status.FAILED, PermanentError("550", "no such user"))
+    expected = {ACCEPTED: 5, "sent": 3, "failed": 2}
+    assert totals(insight.activity("acme", since)) == expected
+    assert insight.summarize(1000) == 0  # not settled down yet
+    clock.advance(seconds=30)
+    assert insight.summarize(1000) == 10
+    assert insight.summarize(1000) == 0
+    assert totals(insight.activity("acme", since)) == expected
+    settled(store, inserted(store, clock, 1))
+    assert totals(insight.activity("acme", since)) == {ACCEPTED: 6, "sent": 4, "failed": 2}
+
+
+def test_it_is_counted_page_by_page(store: SqlStore, insight: SqlInsight, clock: TestClock) -> None:
+    since = clock()
+    settled(store, inserted(store, clock, 25))
+    clock.advance(seconds=30)
+    while insight.summarize(10):
+        pass
+    assert totals(insight.activity("acme", since)) == {ACCEPTED: 25, "sent": 25}
+
+
+def test_many_who_summarize_at_once_count_nothing_twice(
+    database: DatabaseSettings, store: SqlStore, clock: TestClock
+) -> None:
+    since = clock()
+    settled(store, inserted(store, clock, 40))
+    clock.advance(seconds=30)
+    opened = [Database(database, clock=clock) for _ in range(4)]
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda one: [SqlInsight(one).summarize(7) for _ in range(10)], opened))
+    insight = SqlInsight(opened[0])
+    while insight.summarize(100):
+        pass
+    assert totals(insight.activity("acme", since)) == {ACCEPTED: 40, "sent": 40}
+    for one in opened:
+        one.close()
+
+
+def test_each_minute_and_channel_has_its_counts(store: SqlStore, insight: SqlInsight, clock: TestClock) -> None:
+    since = clock()
+    inserted(store, clock, 2)
+    clock.advance(minutes=1)
+    inserted(store, clock, 3, channel="sms")
+    counts = insight.activity("acme", since - timedelta(minutes=1)).counts
+    assert [(item.channel, item.minute, item.count) for item in counts] == [
+        ("email", since.replace(second=0, microsecond=0), 2),
+        ("sms", (since + timedelta(minutes=1)).replace(second=0, microsecond=0), 3),
+    ]
+
+
+def test_latencies_are_counted_by_their_bound(store: SqlStore, insight: SqlInsight, clock: TestClock) -> None:
+    since = clock()
+    quick = inserted(store, clock, 2)
+    clock.advance(seconds=0.2)
+    settled(store, quick)
+    slow, scheduled = inserted(store, clock), inserted(store, clock, send_at=clock() + timedelta(hours=3))
+    clock.advance(hours=3, seconds=4)
+    settled(store, [*slow, *scheduled])
+    found = {item.within: item.count for item in insight.activity("acme", since - timedelta(minutes=1)).latencies}
+    assert found == {timedelta(milliseconds=250): 2, timedelta(seconds=5): 1, None: 1}
+
+
+def test_old_counts_are_deleted(store: SqlStore, insight: SqlInsight, clock: TestClock) -> None:
+    since = clock()
+    inserted(store, clock, 2)
+    clock.advance(minutes=1)
+    insight.summarize(100)
+    clock.advance(seconds=KEPT_FOR.total_seconds() + 60)
+    inserted(store, clock, 1)
+    clock.advance(minutes=1)
+    insight.summarize(100)
+    assert totals(insight.activity("acme", since - timedelta(minutes=1))) == {ACCEPTED: 1}
+
+
+def test_another_tenants_counts_are_not_seen(store: SqlStore, insight: SqlInsight, clock: TestClock) -> None:
+    since = clock()
+    settled(store, inserted(store, clock, 2, tenant="globex"), Status.FAILED)
+    assert insight.activity("acme", since).counts == []
+    clock.advance(minutes=1)
+    insight.summarize(100)
+    assert insight.activity("acme", since).counts == []
+    assert insight.waiting("acme").counts[Status.FAILED] == Capped(0)
+    assert insight.dead_groups(Selection(tenant="acme")).groups == []
+
+
+# --- what waits -------------------------------------------------------------------------------------------------------
+
+
+def test_what_waits_is_counted_and_the_oldest_that_is_due_is_named(
+    store: SqlStore, insight: SqlInsight, clock: TestClock
+) -> None:
+    inserted(store, clock, 3, send_at=clock() + timedelta(days=1), next_attempt_at=clock() + timedelta(days=1))
+    assert insight.waiting("acme").oldest is None
+    clock.advance(seconds=10)
+    began = clock()
+    inserted(store, clock, 2)
+    clock.advance(seconds=10)
+    inserted(store, clock, 1)
+    waiting = insight.waiting("acme")
+    assert waiting.counts[Status.PENDING] == Capped(6)
+    assert waiting.oldest == began
+
+
+def test_a_backlog_is_counted_up_to_a_bound(
+    store: SqlStore, insight: SqlInsight, clock: TestClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(insight_sql, "COUNTED_UP_TO", 10)
+    inserted(store, clock, 10)
+    assert insight.waiting("acme").counts[Status.PENDING] == Capped(10)
+    inserted(store, clock, 1)
+    assert insight.waiting("acme").counts[Status.PENDING] == Capped(10, more=True)
+
+
+# --- dead letters -----------------------------------------------------------------------------------------------------
+
+
+def test_dead_letters_are_grouped_by_their_error(store: SqlStore, insight: SqlInsight, clock: TestClock) -> None:
+    no_user, lost = PermanentError("550", "no such user"), AmbiguousError("no_answer", "time-out")
+    began = clock()
+    settled(store, inserted(store, clock, 3), Status.FAILED, no_user)
+    clock.advance(seconds=5)
+    ended = clock()
+    newest = inserted(store, clock, 1)
+    settled(store, newest, Status.FAILED, no_user)
+    settled(store, inserted(store, clock, 2, channel="sms"), Status.UNKNOWN, lost)
+    found = insight.dead_groups(Selection(tenant="acme"))
+    assert (found.looked_at, found.more) == (6, False)
+    first, second = found.groups
+    assert (first.status, first.channel, first.code, first.count) == (Status.FAILED, "email", "550", 4)
+    assert (first.message, first.oldest, first.newest, first.example) == ("no such user", began, ended, newest[0].id)
+    assert (second.status, second.channel, second.error_class, second.count) == (Status.UNKNOWN, "sms", "ambiguous", 2)
+
+
+@pytest.mark.parametrize(
+    ("narrow", "counts"),
+    [
+        ({"channel": "sms"}, [2]),
+        ({"error_class": "permanent"}, [3]),
+        ({"error_code": "none such"}, []),
+        ({"statuses": [Status.FAILED]}, [3]),
+    ],
+)
+def test_groups_are_narrowed(
+    store: SqlStore, insight: SqlInsight, clock: TestClock, narrow: Any, counts: list[int]
+) -> None:
+    settled(store, inserted(store, clock, 3), Status.FAILED, PermanentError("550", "no such user"))
+    settled(store, inserted(store, clock, 2, channel="sms"), Status.UNKNOWN, AmbiguousError("500", "?"))
+    assert [group.count for group in insight.dead_groups(Selection(tenant="acme", **narrow)).groups] == counts
+
+
+def test_groups_look_at_the_newest_up_to_a_bound(
+    store: SqlStore, insight: SqlInsight, clock: TestClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(insight_sql, "COUNTED_UP_TO", 3)
+    settled(store, inserted(store, clock, 3), Status.FAILED, PermanentError("old", "before"))
+    clock.advance(seconds=1)
+    settled(store, inserted(store, clock, 2), Status.FAILED, PermanentError("new", "after"))
+    found = insight.dead_groups(Selection(tenant="acme"))
+    assert [(group.code, group.count) for group in found.groups] == [("new", 2), ("old", 1)]
+    assert (found.looked_at, found.more) == (3, True)
+
+
+def test_a_tally_says_how_many_are_where(store: SqlStore, insight: SqlInsight, clock: TestClock) -> None:
+    rows = inserted(store, clock, 5)
+    other = inserted(store, clock, 1, tenant="globex")
+    settled(store, rows[:3])
+    ids = [row.id for row in (*rows, *other)]
+    assert insight.tally("acme", ids) == {Status.SENT: 3, Status.PENDING: 2}
+    assert insight.tally("acme", []) == {}
+
+
+# --- what it costs ----------------------------------------------------------------------------------------------------
+
+
+def test_looking_takes_the_same_number_of_statements_whatever_there_is(
+    store: SqlStore, insight: SqlInsight, clock: TestClock
+) -> None:
+    statements: list[str] = []
+    event.listen(
+        insight.database.engine, "before_cursor_execute", lambda _c, _k, statement, *_: statements.append(statement)
+    )
+
+    def look() -> int:
+        before = len(statements)
+        insight.activity("acme", clock() - timedelta(hours=1))
+        insight.waiting("acme")
+        insight.dead_groups(Selection(tenant="acme"))
+        return len(statements) - before
+
+    settled(store, inserted(store, clock, 1), Status.FAILED, PermanentError("550", "x"))
+    few = look()
+    for number in range(20):
+        settled(store, inserted(store, clock, 10), Status.FAILED, PermanentError(f"55{number}", "x"))
+        inserted(store, clock, 10)
+    assert look() == few
+
+
+# --- pauses -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_channel_is_paused_until_it_is_resumed(store: SqlStore, clock: TestClock) -> None:
+    assert store.paused() == {}
+    began = clock()
+    store.pause("email")
+    clock.advance(seconds=5)
+    store.pause("email")
+    assert store.paused() == {"email": began}
+    store.resume("email")
+    store.resume("email")
+    assert store.paused() == {}

@@ -1,0 +1,180 @@
+"""What operators look at and decide, over HTTP."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from tidings.envelope import Letter, Message
+from tidings.errors import AmbiguousError, PermanentError, TransientError
+from tidings.keys import Scope, new_key
+from tidings.ports import Outbound, Receipt
+from tidings.wiring import Wiring
+
+from tests.functions.served import Caller, Keys, intake_of, mail, replay_of, sms, wired_to
+
+
+class Scripted:
+    """A provider that answers by the subject or text."""
+
+    name = "smtp"
+    timeout = timedelta(seconds=1)
+
+    def send(self, outbound: Outbound) -> Receipt:
+        said = outbound.content.model_dump_json()
+        for word, error in (
+            ("no such", PermanentError("550", "no such user")),
+            ("lost", AmbiguousError("no_answer", "time-out")),
+            ("later", TransientError("451", "greylisted")),
+        ):
+            if word in said:
+                raise error
+        return Receipt(provider_message_id="m-1")
+
+    def close(self) -> None:
+        return
+
+
+def delivered(parts: Wiring, channel: str, *ids: str) -> None:
+    delivery = parts.delivery(Scripted())
+    letters = [
+        Letter(queue=f"tidings.{channel}", body=b"", message=Message(id=id, channel=channel, generation=1))
+        for id in ids
+    ]
+    delivery.deliver(letters)
+    delivery.close()
+
+
+def accepted(intake: Caller, body: dict[str, Any]) -> str:
+    return str(intake("POST", "/v1/notifications", body).body["id"])
+
+
+def subject(text: str) -> dict[str, Any]:
+    return mail(content={"subject": text, "text": "…"})
+
+
+# --- overview ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_overview_tells_what_happened_and_what_waits(wiring: Wiring, intake: Caller, replay: Caller) -> None:
+    ids = [accepted(intake, subject(text)) for text in ("fine", "fine", "no such", "later")]
+    delivered(wiring, "email", *ids)
+    waits = accepted(intake, sms())
+    answer = replay("GET", "/v1/overview", query={"minutes": "10"}).body
+    assert len(answer["minutes"]) == 10
+    by_channel = {item["channel"]: item for item in answer["channels"]}
+    email = {what: sum(counts) for what, counts in by_channel["email"]["counts"].items() if sum(counts)}
+    assert email == {"accepted": 4, "sent": 2, "failed": 1, "retrying": 1}
+    assert sum(by_channel["sms"]["counts"]["accepted"]) == 1
+    assert by_channel["email"]["latency"]["count"] == 2
+    assert by_channel["email"]["latency"]["p99"] is not None
+    assert {status: item["count"] for status, item in answer["now"].items() if item["count"]} == {
+        "pending": 1,
+        "retrying": 1,
+        "failed": 1,
+    }
+    assert answer["oldest_waiting"] == replay("GET", f"/v1/notifications/{waits}").body["created_at"]
+    depths = {item["queue"]: item for item in answer["queues"]}
+    assert depths["tidings.sms"]["ready"] == 1
+    assert depths["tidings.email.dead"]["ready"] == 1
+    assert depths["tidings.retry.1s"]["ready"] == 1
+    assert (depths["tidings.retry.30s"]["kind"], depths["tidings.retry.30s"]["delay_seconds"]) == ("retry", 30)
+
+
+def test_a_broker_that_is_down_keeps_nobody_from_seeing_the_rest(database_url: str, keys: Keys) -> None:
+    with wired_to(database_url, "amqp://127.0.0.1:1/") as parts:
+        intake_of(parts, keys)("POST", "/v1/notifications", mail())
+        answer = replay_of(parts, keys)("GET", "/v1/overview").body
+    assert (answer["broker"], answer["queues"]) == ("unavailable", [])
+    assert answer["now"]["pending"]["count"] == 1
+
+
+def test_consumers_are_counted_where_the_broker_can_tell(database_url: str, keys: Keys, rabbitmq_url: str) -> None:
+    with wired_to(database_url, rabbitmq_url) as parts:
+        consumer = parts.broker.consume(["tidings.email.high", "tidings.email"])
+        answer = replay_of(parts, keys)("GET", "/v1/overview").body
+        consumer.close()
+    consumers = {item["queue"]: item["consumers"] for item in answer["queues"]}
+    assert (consumers["tidings.email"], consumers["tidings.sms"]) == (1, 0)
+
+
+@pytest.mark.parametrize("query", [{"minutes": "4"}, {"minutes": "1441"}, {"minutes": "x"}, {"hours": "1"}])
+def test_a_wrong_question_is_told_what_is_wrong(replay: Caller, query: dict[str, str]) -> None:
+    answer = replay("GET", "/v1/overview", query=query)
+    assert answer.status == 422
+    assert answer.errors
+
+
+def test_another_tenants_operator_sees_none_of_it(wiring: Wiring, intake: Caller, replay: Caller, keys: Keys) -> None:
+    id = accepted(intake, subject("no such"))
+    delivered(wiring, "email", id)
+    answer = replay("GET", "/v1/overview", key=keys.other).body
+    assert all(sum(counts) == 0 for item in answer["channels"] for counts in item["counts"].values())
+    assert all(item["count"] == 0 for item in answer["now"].values())
+    assert replay("GET", "/v1/dead-letters/groups", key=keys.other).body["groups"] == []
+    assert replay("GET", f"/v1/notifications/{id}", key=keys.other).status == 404
+    assert replay("POST", "/v1/notifications/tally", {"ids": [id]}, key=keys.other).body == {"total": 0, "statuses": {}}
+
+
+# --- search and dead letters ------------------------------------------------------------------------------------------
+
+
+def test_an_operator_looks_up_without_the_right_to_send(intake: Caller, replay: Caller) -> None:
+    id = accepted(intake, mail())
+    assert replay("GET", f"/v1/notifications/{id}").body["events"][0]["status"] == "pending"
+    assert [item["id"] for item in replay("GET", "/v1/notifications").body["notifications"]] == [id]
+    assert replay("POST", "/v1/notifications", mail()).status == 403
+
+
+def test_dead_letters_are_grouped_and_a_group_is_replayed(wiring: Wiring, intake: Caller, replay: Caller) -> None:
+    dead = [accepted(intake, subject("no such")) for _ in range(3)]
+    delivered(wiring, "email", *dead)
+    lost = accepted(intake, mail(content={"subject": "lost", "text": "…"}, on_ambiguous="hold"))
+    delivered(wiring, "email", lost)
+    answer = replay("GET", "/v1/dead-letters/groups").body
+    assert [(group["status"], group["code"], group["count"]) for group in answer["groups"]] == [
+        ("failed", "550", 3),
+        ("unknown", "no_answer", 1),
+    ]
+    narrowed = replay("GET", "/v1/dead-letters/groups", query={"status": "unknown"}).body["groups"]
+    assert [group["example"] for group in narrowed] == [lost]
+    done = replay("POST", "/v1/dead-letters/replay", {"error_class": "permanent", "code": "550"}).body
+    assert sorted(done["ids"]) == sorted(dead)
+    tally = replay("POST", "/v1/notifications/tally", {"ids": [*dead, lost]}).body
+    assert tally == {"total": 4, "statuses": {"pending": 3, "unknown": 1}}
+
+
+@pytest.mark.parametrize("body", [{}, {"ids": ["x"]}, {"ids": 3}, {"ids": [], "more": 1}])
+def test_a_tally_of_no_ids_is_told_what_is_wrong(replay: Caller, body: Any) -> None:
+    assert replay("POST", "/v1/notifications/tally", body).status == 422
+
+
+# --- channels, and whose key it is ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def admin(wiring: Wiring) -> Caller:
+    key, kept = new_key("acme", list(Scope))
+    return replay_of(wiring, Keys(send=key, operate=key, both=key, other=key, kept=(kept,)))
+
+
+def test_a_channel_is_paused_and_resumed_by_an_admin_alone(admin: Caller, replay: Caller) -> None:
+    assert replay("POST", "/v1/channels/email/pause").status == 403
+    paused = admin("POST", "/v1/channels/email/pause").body
+    assert (paused["channel"], paused["paused"]) == ("email", True)
+    shown = {item["channel"]: item["paused"] for item in admin("GET", "/v1/overview").body["channels"]}
+    assert shown == {"email": True, "sms": False, "push": False}
+    assert admin("POST", "/v1/channels/email/resume").body == {"channel": "email", "paused": False}
+    assert admin("POST", "/v1/channels/fax/pause").status == 404
+
+
+def test_a_key_is_told_what_it_may(admin: Caller, replay: Caller, keys: Keys) -> None:
+    assert admin("GET", "/v1/me").body == {"tenant": "acme", "scopes": ["admin", "operate", "send"]}
+    assert replay("GET", "/v1/me").body == {"tenant": "acme", "scopes": ["operate"]}
+    assert replay("GET", "/v1/me", key=keys.send).status == 403
+
+
+def test_a_test_is_sent_once_whoever_clicks_twice(replay: Caller, keys: Keys) -> None:
+    headers = {"idempotency-key": "click-1"}
+    first, second = (replay("POST", "/v1/notifications", mail(), key=keys.both, headers=headers) for _ in range(2))
+    assert (first.status, second.status) == (202, 202)
+    assert first.body == second.body
