@@ -16,7 +16,13 @@ from tidings.client import Draft
 from tidings.notification import OnAmbiguous, Status
 from tidings.topology import CHANNELS
 
-PARTS = ("text", "subject", "html", "title", "body")
+PARTS = {
+    "text": "of a mail or an SMS",
+    "subject": "of a mail",
+    "html": "of a mail",
+    "title": "of a push message",
+    "body": "of a push message",
+}
 
 
 def send(options: argparse.Namespace) -> None:
@@ -124,15 +130,15 @@ def _add_send(one: argparse.ArgumentParser) -> None:
     one.add_argument(
         "recipient", metavar="RECIPIENT", help="an address, a number, a device's token, token:... or topic:..."
     )
-    for name in PARTS:
-        one.add_argument(f"--{name}", help={"title": "of a push message", "body": "of a push message"}.get(name))
+    for name, told in PARTS.items():
+        one.add_argument(f"--{name}", help=told)
     one.add_argument("--data", type=pair, action="append", metavar="NAME=VALUE", help="of a push message; repeatable")
     one.add_argument("--content", metavar="JSON", help="all of it, in place of these; -: from standard input")
     one.add_argument("--at", type=instant, metavar="TIME", help=f"not before, {TIME}")
     one.add_argument("--expires", type=instant, metavar="TIME", help="not after")
     one.add_argument("--high", action="store_true", help="it passes what is of normal priority")
     one.add_argument("--on-ambiguous", choices=[*map(str, OnAmbiguous)], help="when a provider may have accepted")
-    one.add_argument("--max-attempts", type=positive, metavar="N")
+    one.add_argument("--max-attempts", type=positive, metavar="N", help="then it is a dead letter")
     one.add_argument("--metadata", type=pair, action="append", metavar="NAME=VALUE", help="yours; repeatable")
     one.add_argument("--key", metavar="KEY", help="idempotency key: the same again is the same notification")
     one.add_argument("--follow", action="store_true", help="print its timeline until it is over")
