@@ -14,7 +14,7 @@ import pytest
 from tidings import topology
 from tidings.bodies import MAX_BODY
 from tidings.errors import StoreUnavailable, Unreadable
-from tidings.notification import Notification
+from tidings.notification import Notification, Priority
 from tidings.settling import to_work, wake_up
 from tidings.wiring import Wiring
 
@@ -164,6 +164,24 @@ def test_one_that_fails_stays_one_that_fails(
     assert (dead["notification_id"], dead["channel"], dead["attempt"]) == (rows[1].id, channel, 1)
     for row in rows:
         assert row.recipient.removeprefix("token:") not in lines.text()
+
+
+@pytest.mark.parametrize("channel", PROVIDERS)
+def test_a_paused_channels_messages_are_put_off_unclaimed(
+    imported: Imported, ready: Running, wiring: Wiring, channel: Any
+) -> None:
+    row, urgent = of_channel(channel), of_channel(channel, 1, priority=Priority.HIGH)
+    wiring.store.insert([row, urgent])
+    wiring.store.pause(channel)
+    event = rmq(channel, entry(row))
+    event["rmqMessagesByQueue"][f"tidings.{channel}.high::/"] = [entry(urgent)]
+    imported(channel).handler(event, None)
+    assert [stored(wiring, one).attempt for one in (row, urgent)] == [0, 0]
+    assert ready.client.call_totals()[channel] == 0
+    assert wiring.broker.depths(["tidings.retry.30s"])["tidings.retry.30s"].ready == 2
+    wiring.store.resume(channel)
+    imported(channel).handler(event, None)
+    assert [stored(wiring, one).status for one in (row, urgent)] == ["sent", "sent"]
 
 
 @pytest.mark.parametrize("channel", PROVIDERS)

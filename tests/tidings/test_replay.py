@@ -175,6 +175,19 @@ def test_a_backlog_is_not_published_again(house: House, sweep: Sweep) -> None:
     assert len(waiting(house, "tidings.email")) == 5
 
 
+def test_a_paused_channels_messages_are_not_published_again_wherever_they_are(house: House, sweep: Sweep) -> None:
+    row = added(house)
+    house.store.pause("email")
+    for _ in range(5):
+        house.clock.advance(minutes=1)
+        assert sweep.run().published == 0
+    house.store.resume("email")
+    house.clock.advance(minutes=11)
+    assert sweep.run().published == 1
+    drained(house)
+    assert [call.id for call in house.provider.calls] == [row.id]
+
+
 def test_a_worker_whose_database_was_away_for_longer_than_its_lease_still_settles(house: House, sweep: Sweep) -> None:
     row = added(house)
     claims = house.store.claim([make.message(row)], timedelta(seconds=60))

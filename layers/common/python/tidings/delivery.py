@@ -34,6 +34,10 @@ RESERVED = 2
 newsletter, also where each call of that takes long."""
 
 
+PUT_OFF = timedelta(seconds=30)
+"""How long messages of a paused channel stay away where nobody stops them before: on Lambda."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
     """Claim, send, settle.
@@ -60,6 +64,17 @@ class Delivery:
         alone = self._attempt(messages)
         self._one_by_one(alone, started)
         failpoints.step("delivery.before_return")
+
+    def put_off(self, batch: Sequence[Letter]) -> None:
+        """The channel is paused, and who invoked us could not know: all of it comes again in a while, unclaimed."""
+        self._park([letter for letter in batch if letter.message is None])
+        self.settling.put_back(
+            [
+                Held(message=letter.message, priority=topology.priority_of(letter.queue), remaining=PUT_OFF)
+                for letter in batch
+                if letter.message is not None
+            ]
+        )
 
     def _attempt(self, messages: Sequence[Message]) -> Sequence[Held]:
         """Claim, send and settle these together. Answer those that must be claimed alone."""

@@ -207,17 +207,25 @@ def _trigger_token() -> str:
 
 def deliver_event(event: object, channel: str, delivery: Callable[[], Delivery]) -> None:
     """Raise Unreadable for what is no aws:rmq event; StoreUnavailable, BrokerUnavailable or Fault when the batch is to
-    come again."""
-    _deliver(from_event(event, channel), delivery)
+    come again.
+
+    Nothing else stops the messages of a paused channel here, as our trigger does, so they are put off.
+    """
+    letters = from_event(event, channel)
+    _deliver(letters, delivery, lambda parts: parts.put_off if channel in parts.store.paused() else parts.deliver)
 
 
 class Fault(Exception):
     """Something that we did not foresee. The log says what and where; its own text may hold what a user sent."""
 
 
-def _deliver(letters: Sequence[Letter], delivery: Callable[[], Delivery]) -> None:
+def _deliver(
+    letters: Sequence[Letter],
+    delivery: Callable[[], Delivery],
+    choose: Callable[[Delivery], Callable[[Sequence[Letter]], None]] = lambda parts: parts.deliver,
+) -> None:
     try:
-        delivery().deliver(letters)
+        choose(delivery())(letters)
     except (StoreUnavailable, BrokerUnavailable) as error:
         log.error("batch_comes_again", extra={"error": str(error)})
         raise

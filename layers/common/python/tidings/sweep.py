@@ -156,9 +156,12 @@ class Sweep:
         lost: list[Notification] = []
         waiting: list[Notification] = []
         queued = defaultdict(list)
+        paused = self.store.paused() if wake else {}
         for item in wake:
             if (at := _in_its_queue_since(item)) is None:
                 lost.append(item)
+            elif item.channel in paused:  # where its message is put off again and again, no queue has it for long
+                waiting.append(item)
             else:
                 queued[item.channel, item.priority].append((at, item))
         for (channel, priority), queue in queued.items():

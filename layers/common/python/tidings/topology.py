@@ -73,6 +73,11 @@ def work_queue(channel: str, priority: Priority) -> str:
     return f"{EXCHANGE}.{routing_key(channel, priority)}"
 
 
+def priority_of(queue: str) -> Priority:
+    """Of the messages in a work queue."""
+    return Priority.HIGH if queue.endswith(f".{Priority.HIGH}") else Priority.NORMAL
+
+
 def work_queues(channel: str) -> tuple[str, str]:
     """In the order in which they are drained."""
     return work_queue(channel, Priority.HIGH), work_queue(channel, Priority.NORMAL)
