@@ -16,7 +16,6 @@ from tidings.cli.options import Commands, Parents, positive
 from tidings.cli.output import Advance, plain, progress, show
 from tidings.cli.server import IntakeSettings, OperatorSettings, chosen, operator
 from tidings.client import Client, ClientError, Draft, Refused, Unreachable
-from tidings.topology import CHANNELS
 
 RECIPIENTS: dict[str, tuple[str | dict[str, str], dict[str, str]]] = {
     # example.com takes no mail (RFC 2606), the number is one of Twilio's for tests, and no device has this token.
@@ -173,7 +172,7 @@ def add(commands: Commands, parents: Parents) -> None:
     shared = [parents.output, parents.intake, parents.within]
     one = commands.add_parser("load-test", parents=shared, help="hand in many, and tell how fast that went")
     one.add_argument("--ops-url", metavar="URL", help="in place of TIDINGS_OPS_URL, with --follow")
-    one.add_argument("--channel", choices=CHANNELS, default="email", help="default: email")
+    one.add_argument("--channel", choices=tuple(RECIPIENTS), default="email", help="default: email")
     one.add_argument("--count", type=positive, default=1000, metavar="N", help="default: 1000")
     one.add_argument("--concurrency", type=positive, default=16, metavar="N", help="callers at once (default: 16)")
     one.add_argument("--follow", action="store_true", help="wait until all are sent, and tell how long that took")

@@ -6,7 +6,7 @@ forbids it. What a reader types as a key stays in the page's memory and goes to 
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from tidings.openapi import JSON, Answer, Content, Health, Operation
@@ -60,7 +60,7 @@ async def _asset(call: Call) -> Response:
 
 @cache
 def _read(name: str) -> bytes:
-    return resources.files(__name__).joinpath("assets", name).read_bytes()
+    return (Path(__file__).with_name("assets") / name).read_bytes()
 
 
 def operations() -> Sequence[Operation]:
