@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
 
 from tidings.keys import Scope
 from tidings.web import Problem
@@ -177,6 +176,8 @@ class _Models:
     """The models of all operations. What reads a request and what writes an answer may differ."""
 
     def __init__(self, operations: Sequence[Operation]) -> None:
+        from pydantic.json_schema import models_json_schema  # who asks for the document pays for it, and no cold start
+
         read = {model for operation in operations if operation.body for model in _classes(operation.body.schema)}
         written = {
             model
