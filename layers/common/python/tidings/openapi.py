@@ -162,6 +162,7 @@ def document(*, title: str, description: str, operations: Sequence[Operation]) -
     return {
         "openapi": "3.1.0",
         "info": {"title": title, "version": "1", "description": description},
+        "servers": [{"url": "./", "description": "where this document lies, behind a gateway's stage too"}],
         "tags": [{"name": tag} for tag in dict.fromkeys(operation.tag for operation in operations)],
         "paths": paths,
         "components": {
