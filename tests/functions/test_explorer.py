@@ -40,9 +40,10 @@ def test_all_that_the_page_loads_is_served_from_here(caller: Caller) -> None:
 
 
 def test_neither_the_page_nor_its_styles_name_another_server() -> None:
-    for name in ("page.html", "page.js", "page.css", "swagger-ui.css"):
-        text = (ASSETS / name).read_text(encoding="utf-8")
-        assert not re.search(r"""(src|href|@import|url\(|url:)[\s="'(]*(https?:)?//""", text), name
+    for name in ("page.html", "page.js", "page.css"):
+        assert "://" not in (ASSETS / name).read_text(encoding="utf-8"), name
+    styles = (ASSETS / "swagger-ui.css").read_text(encoding="utf-8")
+    assert not re.search(r"""(@import|url\()[\s"']*(https?:)?//""", styles)
 
 
 def _is_guarded(answer: Answer) -> bool:

@@ -1,154 +1,15 @@
-"""The OpenAPI 3.1 document of a function, made from the models that read its requests and write its answers.
-
-A function declares its operations; what they share is here: problems, health, and how a model becomes a schema.
-"""
+"""The document, from what is declared: models become schemas, once each, and references."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel
 
-from tidings.keys import Scope
+from tidings.openapi.declaring import Content, Operation, ProblemDocument, Schema, problem_content
+from tidings.openapi.problems import PROBLEM_HEADERS, PROBLEMS
 from tidings.web import Problem
 
 _REFERENCE = "#/components/schemas/{model}"
-JSON, PROBLEM = "application/json", "application/problem+json"
-
-Schema = Any
-"""A JSON schema, in which a model's class stands for the reference to its schema."""
-
-
-# --- what every function answers --------------------------------------------------------------------------------------
-
-
-class FieldError(BaseModel):
-    """What is wrong with one field."""
-
-    pointer: str
-    field: str
-    detail: str
-    index: int | None = None
-
-
-class ProblemDocument(BaseModel):
-    """RFC 9457."""
-
-    type: str
-    title: str
-    status: int
-    detail: str | None = None
-    errors: list[FieldError] | None = None
-
-
-class Health(BaseModel):
-    """`ok`, `degraded` or `unavailable`, and the same for each part where it was asked."""
-
-    status: str
-    database: str | None = None
-    broker: str | None = None
-
-
-_PROBLEMS = {
-    problem.status: (description, problem)
-    for description, problem in (
-        ("The body is not JSON", Problem(400, "The body is not JSON", "Invalid JSON: EOF while parsing a value")),
-        ("No key, or none that is valid", Problem(401, "This key is not valid")),
-        ("The key has not the scope", Problem(403, "This key has not the scope operate")),
-        (
-            "None with this id belongs to the key's tenant",
-            Problem(404, "No such notification", "None with this id belongs to your tenant."),
-        ),
-        ("The path has other methods", Problem(405, "Method not allowed")),
-        ("Its state forbids it", Problem(409, "Too late to cancel", "Its status is sent.")),
-        ("The body is too large", Problem(413, "The body is too large", "At most 16777216 bytes; send fewer items.")),
-        (
-            "Not valid; `errors` has one entry a field",
-            Problem(
-                422,
-                "The query is not valid",
-                errors=[
-                    {"pointer": "#/limit", "field": "limit", "detail": "Input should be less than or equal to 200"}
-                ],
-            ),
-        ),
-        (
-            "A fault of ours",
-            Problem(500, "A fault of ours", "It is logged. Trying again is safe with an Idempotency-Key."),
-        ),
-        (
-            "The database does not answer, or too much is waiting; see Retry-After",
-            Problem(
-                503,
-                "The database does not answer",
-                "Nothing is half done. Try again; with the same Idempotency-Key it cannot double.",
-            ),
-        ),
-    )
-}
-
-_PROBLEM_HEADERS = {
-    401: {"WWW-Authenticate": "Bearer"},
-    405: {"Allow": "The methods that the path has"},
-    503: {"Retry-After": "Seconds"},
-}
-
-
-# --- a declaration ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Content:
-    """A body: its schema, and examples by a name that says what each shows."""
-
-    schema: Schema
-    examples: Mapping[str, Any] = field(default_factory=dict)
-    kind: str = JSON
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What a status means. `headers`: what each says."""
-
-    description: str
-    content: Sequence[Content]
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Operation:
-    """A route, declared. `problems`: statuses, or a Problem that is an example of its status."""
-
-    method: str
-    path: str
-    id: str
-    tag: str
-    summary: str
-    scope: Scope | None
-    answers: Mapping[int, Answer]
-    problems: Sequence[int | Problem] = ()
-    query: type[BaseModel] | None = None
-    parameters: Sequence[Mapping[str, Any]] = ()
-    body: Content | None = None
-    is_body_required: bool = True
-
-
-BY_ID = {
-    "name": "id",
-    "in": "path",
-    "required": True,
-    "schema": {"type": "string"},
-    "example": "01930b6c-4a5e-7c3b-9d2e-6f1a2b3c4d5e",
-}
-
-
-def problem_content(*problems: Problem) -> Content:
-    return Content(
-        schema=ProblemDocument,
-        examples={problem.document["title"]: problem.document for problem in problems},
-        kind=PROBLEM,
-    )
-
 
 # --- the document -----------------------------------------------------------------------------------------------------
 
@@ -255,12 +116,12 @@ def _problems(problems: Sequence[int | Problem], models: _Models) -> dict[str, A
     shown: dict[int, list[Problem]] = {}
     for one in problems:
         status = one if isinstance(one, int) else one.status
-        shown.setdefault(status, []).append(_PROBLEMS[status][1] if isinstance(one, int) else one)
+        shown.setdefault(status, []).append(PROBLEMS[status][1] if isinstance(one, int) else one)
     return {
         str(status): {
-            "description": _PROBLEMS[status][0],
+            "description": PROBLEMS[status][0],
             "content": models.media(problem_content(*examples), "serialization"),
-            **_headers(_PROBLEM_HEADERS.get(status, {})),
+            **_headers(PROBLEM_HEADERS.get(status, {})),
         }
         for status, examples in sorted(shown.items())
     }
