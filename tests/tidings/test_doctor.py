@@ -139,6 +139,15 @@ def test_a_function_that_is_not_there_is_told(settings: Settings) -> None:
     assert doctor(settings, "fax")["fax"]["state"] == "wrong"
 
 
+def test_a_function_that_cannot_be_loaded_is_told_without_its_words(settings: Settings, tmp_path: Path) -> None:
+    for name, line in {"missing": "import no_such_package", "broken": "raise ValueError('secret-word')"}.items():
+        (tmp_path / "functions" / name).mkdir(parents=True)
+        (tmp_path / "functions" / name / "main.py").write_text(line)
+    found = doctor(settings, folder=tmp_path)
+    assert "no_such_package" in found["missing"]["text"]
+    assert found["broken"]["text"] == "it did not load: ValueError"
+
+
 def test_an_unreachable_address_is_told(settings: Settings) -> None:
     address = {"TIDINGS_URL": f"http://127.0.0.1:{free_port()}", "TIDINGS_API_KEY": "tdg_x"}
     assert doctor({**settings, **address}, "intake")["address: intake"]["state"] == "wrong"

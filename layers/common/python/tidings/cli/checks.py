@@ -20,6 +20,7 @@ from tidings.wiring import Wiring, utc_now, wired
 State = Literal["ok", "warning", "wrong"]
 
 START_WITHIN = 60  # seconds for a function to be loaded and its provider to answer
+WRONG_SETTING = 2  # how a function ends then, see runtime.start
 APART = timedelta(seconds=1)  # what clocks may differ by
 
 
@@ -75,13 +76,21 @@ def _function(folder: Path, name: str, is_there: bool) -> Sequence[Finding]:
     except subprocess.TimeoutExpired:
         return [wrong(name, f"it did not load and ask within {START_WITHIN} s", "is the provider reachable from here?")]
     if done.returncode != 0:
-        lines = done.stderr.strip().splitlines() or ["it ended without a word"]
-        said = lines[-1].removeprefix(f"tidings: {name}: ")
-        return [
-            wrong(f"{name}: settings", said, "set the variable that it names" if done.returncode == 2 else "see above")
-        ]
+        return [_not_loaded(name, done.returncode, done.stderr)]
     told = json.loads(done.stdout.splitlines()[-1])
     return [ok(f"{name}: settings", "complete"), *_provider(f"{name}: {told['provider']}", told)]
+
+
+def _not_loaded(name: str, code: int, said: str) -> Finding:
+    last = (said.strip().splitlines() or ["it ended without a word"])[-1]
+    if code == WRONG_SETTING:
+        return wrong(f"{name}: settings", last.removeprefix(f"tidings: {name}: "), "set the variable that it names")
+    if last.startswith("ModuleNotFoundError: "):
+        return wrong(name, last, f"install what it needs; or where {name} does not run, name those that do")
+    # The text of what we did not foresee may hold a secret.
+    return wrong(
+        name, f"it did not load: {last.partition(':')[0]}", f"python -m tidings.cli.part FOLDER {name} tells more"
+    )
 
 
 def _provider(name: str, told: dict[str, object]) -> Iterator[Finding]:

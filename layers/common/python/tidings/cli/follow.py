@@ -67,7 +67,8 @@ def tallied(ask: Callable[[], Mapping[str, Any]], total: int, within: float | No
             statuses = {str(status): int(count) for status, count in ask().items()}
             ended = sum(count for status, count in statuses.items() if status in ENDED)
             advance(ended, words_of(statuses))
-            if ended >= total or not look.again():
+            # Of those that are still there: a retention may have deleted some meanwhile.
+            if ended >= sum(statuses.values()) or not look.again():
                 return statuses
 
 
