@@ -1,5 +1,6 @@
 """The doctor finds what is wrong, and names the remedy. That it finds nothing on a whole stack, the scenarios show."""
 
+import json
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -87,19 +88,28 @@ def test_a_wrong_setting_is_named_by_its_part_and_its_value_is_not(
 
 
 @pytest.mark.parametrize(
-    ("part", "name", "changes", "word"),
+    ("part", "name", "changes", "text", "word"),
     [
-        ("email", "smtp", {"TIDINGS_SMTP_URL": "smtp://127.0.0.1:9"}, "address"),
-        ("sms", "twilio", {"TIDINGS_TWILIO_URL": "http://127.0.0.1:9"}, "address"),
-        ("sms", "twilio", {"TIDINGS_TWILIO_AUTH_TOKEN": "wrong"}, "credentials"),
+        ("email", "smtp", {"TIDINGS_SMTP_URL": "smtp://127.0.0.1:9"}, "no connection", "address"),
+        ("sms", "twilio", {"TIDINGS_TWILIO_URL": "http://127.0.0.1:9"}, "no connection", "address"),
+        ("sms", "twilio", {"TIDINGS_TWILIO_AUTH_TOKEN": "wrong"}, "HTTP 401: Unable to fetch record", "credentials"),
     ],
 )
 def test_a_provider_that_does_not_let_us_in_is_told_from_one_that_is_not_there(
-    settings: Settings, part: str, name: str, changes: Settings, word: str
+    *, settings: Settings, part: str, name: str, changes: Settings, text: str, word: str
 ) -> None:
     found = doctor({**settings, **changes}, part)[f"{part}: {name}"]
     assert found["state"] == "wrong"
+    assert text in found["text"]
     assert word in found["remedy"]
+
+
+def test_a_service_account_that_gets_no_token_is_told(settings: Settings, vendors: Running, tmp_path: Path) -> None:
+    account = tmp_path / "account.json"
+    account.write_text(json.dumps({**vendors.account(), "token_uri": "http://127.0.0.1:9/token"}))
+    found = doctor({**settings, "TIDINGS_FCM_SERVICE_ACCOUNT": str(account)}, "push")["push: fcm"]
+    assert found["state"] == "wrong"
+    assert "<" not in found["text"], found["text"]
 
 
 def test_a_database_that_is_not_there_is_not_made(settings: Settings, tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ class FcmProvider:
     def check(self) -> str:
         """Fetch an access token. Raise DeliveryError."""
         client = self._opened()
-        with fcm_errors(""):
+        with fcm_errors(str(self._settings.account["client_email"])):  # no token is in it; the account is masked
             client.authorize()
         return f"Google gave an access token for {self._settings.account['project_id']}"
 

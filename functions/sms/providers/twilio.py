@@ -106,7 +106,7 @@ class TwilioProvider:
     def check(self) -> str:
         """Fetch the account: one GET. Raise DeliveryError."""
         client, http = self._client()
-        with twilio_errors("", http.answer):
+        with twilio_errors(self._settings.account_sid, http.answer):  # no number is in it; the account is masked
             status = str(client.api.v2010.accounts(self._settings.account_sid).fetch().status)
         if status != "active":
             raise AccountError("status", f"the account is {status}")
