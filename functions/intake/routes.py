@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from tidings import explorer
 from tidings.gather import Full, Gather
 from tidings.handin import HandIn
 from tidings.health import Health
@@ -14,7 +15,7 @@ from tidings.lookup import Lookup, encoded, id_of, not_found
 from tidings.notification import CLAIMABLE, Notification, Status
 from tidings.ports import Broker, Clock, Inserted, Store
 from tidings.view import shown
-from tidings.web import RETRY_AFTER, Call, Problem, Response, Route, as_json
+from tidings.web import RETRY_AFTER, Call, Problem, Response, Route
 
 from .openapi import document
 
@@ -38,7 +39,7 @@ class IntakeRoutes:
             Route(method="POST", path="/v1/notifications", scope=Scope.SEND, handle=self._hand_in.post),
             *self._lookup.routes(Scope.SEND),
             Route(method="POST", path="/v1/notifications/{id}/cancel", scope=Scope.SEND, handle=self.cancel),
-            Route(method="GET", path="/openapi.json", scope=None, handle=self.openapi),
+            *explorer.routes(document),
             *self._health.routes(),
         )
 
@@ -63,11 +64,6 @@ class IntakeRoutes:
                 f"Its status is {notification.status}; only {' and '.join(sorted(CLAIMABLE))} can be canceled.",
             )
         return encoded(shown(notification))
-
-    # --- about itself -------------------------------------------------------------------------------------------------
-
-    async def openapi(self, _call: Call) -> Response:
-        return as_json(document())
 
     async def _run(self, work: Callable[..., T], *args: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)

@@ -10,6 +10,7 @@ from tidings.web import Api
 from tidings.wiring import Wiring, utc_now, wired
 
 from .routes import ReplayRoutes
+from .static import Console
 
 
 @cache
@@ -29,7 +30,7 @@ def api() -> Api:
         intake=parts.intake(),
         now=utc_now,
     )
-    return Api(parts.watched(routes.all(), gauges=parts.gauges()), parts.keyring())
+    return Api([*parts.watched(routes.all(), gauges=parts.gauges()), *Console().routes()], parts.keyring())
 
 
 runtime.start("replay", api)

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
+from tidings import explorer
 from tidings.handin import HandIn
 from tidings.health import Health
 from tidings.insight import Insight
@@ -23,6 +24,7 @@ from tidings.web import Call, Problem, Response, Route
 
 from .answers import DryRunView, MeView, ReplayedView, ReplayRequest, ResolveRequest, SweptView
 from .channels import ChannelRoutes
+from .openapi import document
 from .overview import OverviewRoutes
 
 T = TypeVar("T")
@@ -64,6 +66,7 @@ class ReplayRoutes:
             *self._channels.all(),
             Route(method="POST", path="/v1/notifications", scope=Scope.SEND, handle=self._hand_in.post),
             *self._lookup.routes(Scope.OPERATE),
+            *explorer.routes(document),
             *self._health.routes(),
         )
 

@@ -117,15 +117,17 @@ class MessageSending:
 
 
 class Twilio:
-    """The three endpoints."""
+    """The four endpoints."""
 
     def __init__(self, *, reception: Reception, login: tuple[str, str] | None) -> None:
         self._reception = reception
         self._login = login
 
     def routes(self) -> list[Route]:
-        messages = "/2010-04-01/Accounts/{account}/Messages"
+        account = "/2010-04-01/Accounts/{account}"
+        messages = f"{account}/Messages"
         return [
+            Route(f"{account}.json", self.account, methods=["GET"]),
             Route(f"{messages}.json", self.create, methods=["POST"]),
             Route(f"{messages}.json", self.list, methods=["GET"]),
             Route(f"{messages}/{{sid}}.json", self.fetch, methods=["GET"]),
@@ -138,6 +140,12 @@ class Twilio:
                 account=request.path_params["account"], form=dict(parse_qsl(body)), denied=self._denied(request)
             )
         )
+
+    async def account(self, request: Request) -> Response:
+        """https://www.twilio.com/docs/iam/api/account#fetch-an-account-resource"""
+        if (denied := self._denied(request)) is not None:
+            return denied.response()
+        return JSONResponse({"sid": request.path_params["account"], "status": "active", "type": "Full"})
 
     async def fetch(self, request: Request) -> Response:
         if (denied := self._denied(request)) is not None:

@@ -86,7 +86,7 @@ def _print(stack: Stack, *, sent: bool) -> None:
     print(
         f"""{outcome}
 
-  API        {stack.url}   (its document: /openapi.json)
+  API        {stack.url}   (read it, try it: /docs)
   Operator   {stack.ops_url}   (dead letters, replay, sweep)
   Inbox      {stack.inbox_url}   (what arrived: open it in a browser)
   API key    {stack.secrets.api_key}

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tidings.content import Content, EmailContent, PushContent, SmsContent
 from tidings.errors import AccountError, AmbiguousError, DeliveryError, PermanentError, TransientError
-from tidings.ports import Outbound, Provider, Receipt
+from tidings.ports import Checkable, Outbound, Provider, Receipt
 
 from functions.email.providers.smtp import SmtpProvider, SmtpSettings
 from functions.push.providers.fcm import FcmProvider, FcmSettings
@@ -274,3 +274,19 @@ def test_what_is_configured_does_not_show_in_an_error(subject: Subject, make: Ma
     running.client.fail(subject.channel, **subject.failures[AccountError])
     error: Any = failed(make(), subject)
     assert "secret" not in f"{error} {error!r} {error.__cause__!r}"
+
+
+def test_a_check_reaches_the_vendor_and_sends_nothing(make: Make, running: Running) -> None:
+    provider = make()
+    assert isinstance(provider, Checkable)
+    assert provider.check()
+    assert set(running.client.totals().values()) == {0}
+    assert set(running.client.call_totals().values()) == {0}
+
+
+def test_a_send_after_a_check_is_one_call_as_without(subject: Subject, make: Make, running: Running) -> None:
+    provider = make()
+    assert isinstance(provider, Checkable)
+    provider.check()
+    provider.send(subject.outbound())
+    assert running.client.call_totals()[subject.channel] == 1

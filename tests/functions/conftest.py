@@ -19,6 +19,7 @@ from tidings.migrate import migrate
 from tidings.wiring import Wiring
 
 from functions.intake.openapi import document
+from functions.replay.openapi import document as operator_document
 from tests.functions.declared import Declared
 from tests.functions.served import ROOT, TRIGGER_TOKEN, Caller, Keys, Lines, intake_of, replay_of, wired_to
 
@@ -74,9 +75,14 @@ def intake(wiring: Wiring, keys: Keys, declared: Declared) -> Caller:
     return intake_of(wiring, keys, declared)
 
 
+@pytest.fixture(scope="session")
+def operator_declared() -> Declared:
+    return Declared(operator_document())
+
+
 @pytest.fixture
-def replay(wiring: Wiring, keys: Keys) -> Caller:
-    return replay_of(wiring, keys)
+def replay(wiring: Wiring, keys: Keys, operator_declared: Declared) -> Caller:
+    return replay_of(wiring, keys, operator_declared)
 
 
 # --- logs -------------------------------------------------------------------------------------------------------------

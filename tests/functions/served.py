@@ -112,7 +112,11 @@ class Caller:
 
 
 def read(response: Response) -> Answer:
-    return Answer(response.status, response.headers, json.loads(response.body))
+    return Answer(response.status, response.headers, _content(response.headers, response.body))
+
+
+def _content(headers: Mapping[str, str], body: bytes) -> Any:
+    return json.loads(body) if headers["content-type"].endswith("json") else body.decode()
 
 
 def intake_of(parts: Wiring, keys: Keys, declared: Declared | None = None) -> Caller:
@@ -120,7 +124,7 @@ def intake_of(parts: Wiring, keys: Keys, declared: Declared | None = None) -> Ca
     return Caller(Api(routes.all(), Keyring(keys=keys.kept)), keys.send, declared)
 
 
-def replay_of(parts: Wiring, keys: Keys) -> Caller:
+def replay_of(parts: Wiring, keys: Keys, declared: Declared | None = None) -> Caller:
     routes = ReplayRoutes(
         replay=parts.replay(),
         sweep=parts.sweep(),
@@ -130,7 +134,7 @@ def replay_of(parts: Wiring, keys: Keys) -> Caller:
         intake=parts.intake(),
         now=utc_now,
     )
-    return Caller(Api(routes.all(), Keyring(keys=keys.kept)), keys.operate)
+    return Caller(Api(routes.all(), Keyring(keys=keys.kept)), keys.operate, declared)
 
 
 # --- what is sent -----------------------------------------------------------------------------------------------------
@@ -196,7 +200,8 @@ class Process:
         except HTTPError as error:
             with error:
                 status, found, raw = error.code, error.headers, error.read()
-        return Answer(status, {name.lower(): value for name, value in found.items()}, json.loads(raw))
+        headers = {name.lower(): value for name, value in found.items()}
+        return Answer(status, headers, _content(headers, raw))
 
 
 def free_port() -> int:

@@ -1,4 +1,4 @@
-"""Whatever is sent, an answer is one that the OpenAPI document declares: schemathesis against a real intake process."""
+"""Whatever is sent, an answer is one that the document declares: schemathesis against real function processes."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,9 +13,11 @@ from schemathesis.core.result import Ok
 from tidings.adapters.database import DatabaseSettings
 from tidings.migrate import migrate
 
-from functions.intake.openapi import document
+from functions.intake import openapi as intake_openapi
+from functions.replay import openapi as replay_openapi
 from tests.functions.served import ROOT, Keys, mail, process
 
+DOCUMENTS = {"intake": intake_openapi.document, "replay": replay_openapi.document}
 EXAMPLES = 60  # an operation, a kind of data
 load_all_checks()
 TRUE = [
@@ -29,85 +31,95 @@ TRUE = [
     )
 ]
 OPERATIONS = {
-    found.ok().label: found.ok()
+    (function, found.ok().label): found.ok()
+    for function, document in DOCUMENTS.items()
     for found in schemathesis.openapi.from_dict(document()).get_all_operations()
     if isinstance(found, Ok)
 }
-GUARDED = [label for label in OPERATIONS if " /v1/" in label]
+Operation = tuple[str, str]  # the function, and method and path
+GUARDED = [operation for operation in OPERATIONS if " /v1/" in operation[1]]
 MODES = [
-    *((label, GenerationMode.POSITIVE) for label in OPERATIONS),
+    *((operation, GenerationMode.POSITIVE) for operation in OPERATIONS),
     # Where nothing is sent but a path, nothing can be wrong.
-    *((label, GenerationMode.NEGATIVE) for label, operation in OPERATIONS.items() if operation.body or operation.query),
+    *((name, GenerationMode.NEGATIVE) for name, operation in OPERATIONS.items() if operation.body or operation.query),
 ]
+ANSWERS = {"POST /v1/notifications/{id}/resolve": {200, 409}}  # what is pending is not to be marked as sent
 
-Send = Callable[[Any, str | None], requests.Response]
+Send = Callable[[str, Any, str | None], requests.Response]
 
 
 @pytest.fixture(scope="module")
-def url(keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An intake's; at its end, its log tells of no fault."""
+def urls(keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Of an intake and a replay function with one database; at their end, their logs tell of no fault."""
     folder = tmp_path_factory.mktemp("fuzz")
     database_url = f"sqlite:///{folder}/tidings.db"
     migrate(DatabaseSettings(database_url=database_url), ROOT / "infra/migrations")
     settings = {"TIDINGS_DATABASE_URL": database_url, "TIDINGS_BROKER_URL": "", "TIDINGS_API_KEYS": keys.setting}
-    with process("intake", settings, folder) as running:
-        yield running.url
-    log = running.log.read_text()
-    assert '"fault"' not in log, log
-    assert "Traceback" not in log, log
+    with process("intake", settings, folder) as intake, process("replay", settings, folder) as replay:
+        yield {"intake": intake.url, "replay": replay.url}
+    for running in (intake, replay):
+        log = running.log.read_text()
+        assert '"fault"' not in log, log
+        assert "Traceback" not in log, log
 
 
 @pytest.fixture(scope="module")
-def send(url: str) -> Iterator[Send]:
+def send(urls: dict[str, str]) -> Iterator[Send]:
     with requests.Session() as session:
 
-        def sent(case: Any, key: str | None) -> requests.Response:
+        def sent(function: str, case: Any, key: str | None) -> requests.Response:
             headers = {"authorization": f"Bearer {key}"} if key is not None else {}
-            made: requests.Response = case.call(base_url=url, session=session, headers=headers, timeout=10)
+            made: requests.Response = case.call(base_url=urls[function], session=session, headers=headers, timeout=10)
             return made
 
         yield sent
 
 
-def for_each_case(label: str, mode: GenerationMode, check: Callable[[Any], None]) -> None:
+def for_each_case(operation: Operation, mode: GenerationMode, check: Callable[[Any], None]) -> None:
     @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
-    @given(case=OPERATIONS[label].as_strategy(generation_mode=mode))
+    @given(case=OPERATIONS[operation].as_strategy(generation_mode=mode))
     def run(case: Any) -> None:
         check(case)
 
     run()
 
 
-@pytest.mark.parametrize(("label", "mode"), MODES)
-def test_every_answer_is_declared_and_fits(label: str, mode: GenerationMode, send: Send, keys: Keys) -> None:
+def named(value: object) -> str:
+    return " ".join(value) if isinstance(value, tuple) else str(value)
+
+
+@pytest.mark.parametrize(("operation", "mode"), MODES, ids=named)
+def test_every_answer_is_declared_and_fits(operation: Operation, mode: GenerationMode, send: Send, keys: Keys) -> None:
     def check(case: Any) -> None:
-        case.validate_response(send(case, keys.send), checks=TRUE)
+        case.validate_response(send(operation[0], case, keys.both), checks=TRUE)
 
-    for_each_case(label, mode, check)
+    for_each_case(operation, mode, check)
 
 
-@pytest.mark.parametrize("label", [label for label in GUARDED if "{id}" in label])
-def test_an_answer_about_a_row_that_is_there_is_declared_and_fits(label: str, url: str, send: Send, keys: Keys) -> None:
+@pytest.mark.parametrize("operation", [operation for operation in GUARDED if "{id}" in operation[1]], ids=named)
+def test_an_answer_about_a_row_that_is_there_is_declared_and_fits(
+    operation: Operation, urls: dict[str, str], send: Send, keys: Keys
+) -> None:
     answer = requests.post(
-        f"{url}/v1/notifications", json=mail(), headers={"authorization": f"Bearer {keys.send}"}, timeout=10
+        f"{urls['intake']}/v1/notifications", json=mail(), headers={"authorization": f"Bearer {keys.both}"}, timeout=10
     )
     assert answer.status_code == 202
 
     def check(case: Any) -> None:
         case.path_parameters["id"] = answer.json()["id"]
-        found = send(case, keys.send)
-        assert found.status_code == 200
+        found = send(operation[0], case, keys.both)
+        assert found.status_code in ANSWERS.get(operation[1], {200})
         case.validate_response(found, checks=TRUE)
 
-    for_each_case(label, GenerationMode.POSITIVE, check)
+    for_each_case(operation, GenerationMode.POSITIVE, check)
 
 
-@pytest.mark.parametrize(("label", "mode"), [(label, mode) for label, mode in MODES if label in GUARDED])
-def test_without_a_key_nothing_is_answered_but_401(label: str, mode: GenerationMode, send: Send) -> None:
+@pytest.mark.parametrize(("operation", "mode"), [one for one in MODES if one[0] in GUARDED], ids=named)
+def test_without_a_key_nothing_is_answered_but_401(operation: Operation, mode: GenerationMode, send: Send) -> None:
     def check(case: Any) -> None:
         case.headers = {name: value for name, value in case.headers.items() if name.lower() != "authorization"}
-        answer = send(case, None)
+        answer = send(operation[0], case, None)
         case.validate_response(answer, checks=TRUE)
         assert answer.status_code == 401
 
-    for_each_case(label, mode, check)
+    for_each_case(operation, mode, check)

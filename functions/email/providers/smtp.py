@@ -147,6 +147,13 @@ class SmtpProvider:
         with self._returned(session, epoch):
             session.deliver(mail, deadline=deadline)
 
+    def check(self) -> str:
+        """Connect, secure, log in, and leave. Raise DeliveryError."""
+        server = self._settings.server
+        Session(server, self._context, deadline=time.monotonic() + self._settings.timeout).quit()
+        login = "logged in" if server.user is not None else "without a login"
+        return f"{server.host}:{server.port} answers, {login}"
+
     def close(self) -> None:
         with self._lock:
             sessions, self._kept = self._kept, []

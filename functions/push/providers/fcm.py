@@ -98,6 +98,13 @@ class FcmProvider:
             message = _message(kind, target, outbound.content, outbound.time_to_live, self._now)
             return Receipt(provider_message_id=client.send(message))
 
+    def check(self) -> str:
+        """Fetch an access token. Raise DeliveryError."""
+        client = self._opened()
+        with fcm_errors(str(self._settings.account["client_email"])):  # no token is in it; the account is masked
+            client.authorize()
+        return f"Google gave an access token for {self._settings.account['project_id']}"
+
     def close(self) -> None:
         with self._lock:
             client, self._client = self._client, None

@@ -63,7 +63,7 @@ class FcmClient:
 
     def send(self, message: messaging.Message) -> str:
         """The message's name. Raise what firebase-admin and google-auth raise."""
-        self._authorize()
+        self.authorize()
         try:
             return str(messaging.send(message, app=self._app))
         except UnauthenticatedError as error:
@@ -72,7 +72,7 @@ class FcmClient:
                 self._credentials.expiry = datetime.now(UTC).replace(tzinfo=None)
             raise
 
-    def _authorize(self) -> None:
+    def authorize(self) -> None:
         """Have a valid access token. Here and not inside the send, so that a failure is known to come before the POST,
         and so that many threads fetch one token, not one each."""
         if self._credentials.valid:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 from tidings.content import SmsContent
-from tidings.errors import AmbiguousError, TransientError
+from tidings.errors import AccountError, AmbiguousError, TransientError
 from tidings.ports import Outbound, Receipt
 from tidings.settings import Settings
 from twilio.rest import Client
@@ -102,6 +102,15 @@ class TwilioProvider:
         if not found and len(recent) == LISTED:
             raise TransientError("list", f"more than {LISTED} messages to this number since then")
         return found
+
+    def check(self) -> str:
+        """Fetch the account: one GET. Raise DeliveryError."""
+        client, http = self._client()
+        with twilio_errors(self._settings.account_sid, http.answer):  # no number is in it; the account is masked
+            status = str(client.api.v2010.accounts(self._settings.account_sid).fetch().status)
+        if status != "active":
+            raise AccountError("status", f"the account is {status}")
+        return "the account is active"
 
     def close(self) -> None:
         with self._lock:

@@ -5,11 +5,14 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from pydantic import Field
 from sqlalchemy import Connection, make_url, text
+from sqlalchemy.exc import DBAPIError
 
 from tidings.adapters.database import Database, DatabaseSettings
-from tidings.errors import ConfigurationError
+from tidings.errors import ConfigurationError, StoreUnavailable
 from tidings.settings import Settings, load
 
 
@@ -21,15 +24,10 @@ class MigrationSettings(Settings):
 
 def migrate(database: DatabaseSettings, migrations: Path, revision: str = "head") -> None:
     """Upgrade to this revision. Two that run at once wait for each other."""
-    if not (migrations / "env.py").is_file():
-        raise ConfigurationError(
-            f"TIDINGS_MIGRATIONS: no env.py in {migrations}; run from the project's root or set it"
-        )
+    config = _config(migrations)
     url = make_url(database.database_url)
     if url.drivername == "sqlite" and url.database:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    config = Config()
-    config.set_main_option("script_location", str(migrations))
     opened = Database(database)
     try:
         with opened.engine.connect() as connection:
@@ -40,6 +38,30 @@ def migrate(database: DatabaseSettings, migrations: Path, revision: str = "head"
             connection.commit()
     finally:
         opened.close()
+
+
+def versions(database: DatabaseSettings, migrations: Path) -> tuple[str | None, str]:
+    """The database's revision, None where it has none; and this version's. Raise ConfigurationError or
+    StoreUnavailable."""
+    head = str(ScriptDirectory.from_config(_config(migrations)).get_current_head())
+    opened = Database(database)
+    try:
+        with opened.engine.connect() as connection:
+            return MigrationContext.configure(connection).get_current_revision(), head
+    except DBAPIError as error:
+        raise StoreUnavailable(f"the database does not answer ({type(error.orig).__name__})") from None
+    finally:
+        opened.close()
+
+
+def _config(migrations: Path) -> Config:
+    if not (migrations / "env.py").is_file():
+        raise ConfigurationError(
+            f"TIDINGS_MIGRATIONS: no env.py in {migrations}; run from the project's root or set it"
+        )
+    config = Config()
+    config.set_main_option("script_location", str(migrations))
+    return config
 
 
 def _alone(connection: Connection) -> None:

@@ -65,6 +65,14 @@ class Reconciler(Protocol):
         One call, as `send`, and it sends nothing. Raise DeliveryError if the vendor cannot tell."""
 
 
+@runtime_checkable
+class Checkable(Protocol):
+    """What a provider also is if it can tell whether its vendor would let it in, for the doctor."""
+
+    def check(self) -> str:
+        """Connect and log in as `send` does, and send nothing. One line tells what was seen. Raise DeliveryError."""
+
+
 # --- Broker -----------------------------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from pydantic import Field
 from sqlalchemy import make_url
 
+from tidings.adapters import inspection
 from tidings.adapters.database import Database, DatabaseSettings
 from tidings.adapters.embedded import EmbeddedBroker
 from tidings.adapters.insight_sql import SqlInsight
@@ -92,6 +93,14 @@ class Wiring:
     @cached_property
     def settling(self) -> Settling:
         return Settling(store=self.store, broker=self.broker, retry=RetrySchedule(), lifecycle=self.lifecycle)
+
+    def database_time(self) -> datetime:
+        """Raise StoreUnavailable."""
+        return inspection.database_time(self._opened)
+
+    def topology_differences(self) -> Sequence[str]:
+        """A line for whatever the broker has otherwise than it should. Raise BrokerUnavailable."""
+        return inspection.differences(self.broker_settings)
 
     def intake(self) -> Intake:
         return Intake(store=self.store, broker=self.broker, lifecycle=self.lifecycle)

@@ -41,14 +41,14 @@ class BrokerSettings(Settings):
         return value
 
 
-def _parameters(settings: BrokerSettings) -> pika.URLParameters:
-    parameters = pika.URLParameters(settings.broker_url)
-    parameters.heartbeat = HEARTBEAT
-    parameters.socket_timeout = settings.broker_timeout
-    parameters.stack_timeout = settings.broker_timeout
-    parameters.blocked_connection_timeout = settings.broker_timeout
-    parameters.connection_attempts = 1
-    return parameters
+def parameters(settings: BrokerSettings) -> pika.URLParameters:
+    made = pika.URLParameters(settings.broker_url)
+    made.heartbeat = HEARTBEAT
+    made.socket_timeout = settings.broker_timeout
+    made.stack_timeout = settings.broker_timeout
+    made.blocked_connection_timeout = settings.broker_timeout
+    made.connection_attempts = 1
+    return made
 
 
 class RabbitBroker:
@@ -82,7 +82,7 @@ class RabbitBroker:
             if time.monotonic() < self._asked_again_at:
                 raise BrokerUnavailable("the broker failed a moment ago")
             try:
-                self._link = PublishingLink(_parameters(self._settings), self._settings.broker_timeout)
+                self._link = PublishingLink(parameters(self._settings), self._settings.broker_timeout)
             except BrokerUnavailable:
                 self._rest()
                 raise
@@ -126,14 +126,14 @@ class RabbitBroker:
         self.declare()
         with as_unavailable():
             return RabbitConsumer(
-                pika.BlockingConnection(_parameters(self._settings)), queues, self._settings.broker_prefetch
+                pika.BlockingConnection(parameters(self._settings)), queues, self._settings.broker_prefetch
             )
 
     @contextmanager
     def _connection(self) -> Iterator[pika.BlockingConnection]:
         """A connection for one question: rare ones need no connection kept alive for them."""
         with as_unavailable():
-            connection = pika.BlockingConnection(_parameters(self._settings))
+            connection = pika.BlockingConnection(parameters(self._settings))
             try:
                 yield connection
             finally:

@@ -1,0 +1,149 @@
+// Small multiples: what a channel did, minute by minute. Above, what it took and sent; below, on a scale of its own, what
+// did not go well: three failures among three thousand are to be seen.
+
+import {h, s} from "./dom.js";
+import {count, minute, name} from "./words.js";
+
+export const SERIES = ["accepted", "sent", "retrying", "failed", "unknown"];
+const TROUBLE = ["retrying", "failed", "unknown"];
+const COLUMNS = 60; // at most: more minutes than that are added up
+const UPPER = 76,
+  GAP = 22,
+  LOWER = 36,
+  AXIS = 18; // heights
+const HEAD = 16; // of the upper part, for its scale
+const HEIGHT = UPPER + GAP + LOWER + AXIS;
+
+/** A column a minute, or a few minutes each: {at, each, accepted, sent, …}. */
+export function columns(minutes, counts) {
+  const each = Math.max(1, Math.ceil(minutes.length / COLUMNS));
+  // The newest column is a whole one, so that the columns do not jump as minutes go by: the remainder is the oldest.
+  const first = minutes.length % each;
+  const starts = [
+    ...(first ? [0] : []),
+    ...Array.from({length: Math.floor(minutes.length / each)}, (_, n) => first + n * each),
+  ];
+  return starts.map((start, n) => {
+    const end = n + 1 < starts.length ? starts[n + 1] : minutes.length;
+    const sums = SERIES.map(series => [series, sum((counts[series] || []).slice(start, end))]);
+    return {at: minutes[start], each, ...Object.fromEntries(sums)};
+  });
+}
+
+export const sum = numbers => numbers.reduce((all, one) => all + one, 0);
+
+export function chart(channel, all, width) {
+  const step = width / all.length,
+    gap = step > 4 ? 1 : 0;
+  const most = Math.max(1, ...all.map(one => Math.max(one.accepted, one.sent)));
+  const worst = Math.max(1, ...all.map(one => sum(TROUBLE.map(series => one[series]))));
+  const per = all[0]?.each > 1 ? `in ${all[0].each} min` : "a minute";
+  const floor = UPPER + GAP + LOWER;
+  const drawn = all.map((one, n) =>
+    column(one, {x: n * step, wide: Math.max(step - gap, 0.5), most, worst, floor, channel}),
+  );
+  const told = SERIES.map(series => `${count(sum(all.map(one => one[series])))} ${series}`).join(", ");
+  const troubled = all.some(one => TROUBLE.some(series => one[series]));
+  return s(
+    "svg",
+    {
+      class: "chart",
+      role: "img",
+      viewBox: `0 0 ${width} ${HEIGHT}`,
+      "aria-labelledby": `chart-${channel} told-${channel}`,
+    },
+    s("title", {id: `chart-${channel}`}, `${name(channel)}, minute by minute`),
+    s("desc", {id: `told-${channel}`}, told),
+    pattern(`retrying-${channel}`, "retrying", s("path", {d: "M0 4L4 0"})),
+    pattern(`unknown-${channel}`, "unknown", s("circle", {cx: 2, cy: 2, r: 1})),
+    s("line", {class: "base", x1: 0, x2: width, y1: UPPER + 0.5, y2: UPPER + 0.5}),
+    s("line", {class: "base", x1: 0, x2: width, y1: floor + 0.5, y2: floor + 0.5}),
+    drawn,
+    s("path", {class: "line accepted", d: steps(all, step, most)}),
+    s("text", {x: 0, y: 10}, `${count(most)} ${per}`),
+    s("text", {x: 0, y: UPPER + GAP - 5}, troubled ? `${count(worst)} ${per}` : "no retry, no failure, no unknown"),
+    axis(all, step, width),
+  );
+}
+
+function column(one, {x, wide, most, worst, floor, channel}) {
+  const told =
+    SERIES.filter(series => one[series])
+      .map(series => `${count(one[series])} ${series}`)
+      .join(", ") || "nothing";
+  let y = floor;
+  const stacked = TROUBLE.filter(series => one[series]).map(series => {
+    const high = Math.max((one[series] / worst) * LOWER, 2);
+    y -= high;
+    // A name is found in the page itself only from an attribute; in a stylesheet it would be one of the stylesheet's.
+    const fill = series === "failed" ? undefined : `url(#${series}-${channel})`;
+    return s("rect", {key: series, class: series, fill, x, y, width: wide, height: high});
+  });
+  const high = one.sent ? Math.max((one.sent / most) * (UPPER - HEAD), 1) : 0;
+  return s(
+    "g",
+    {key: one.at},
+    s("title", {}, `${minute(one.at)}: ${told}`),
+    s("rect", {key: "hit", class: "hit", x, y: 0, width: wide, height: floor}),
+    s("rect", {key: "sent", class: "sent", x, y: UPPER - high, width: wide, height: high}),
+    stacked,
+  );
+}
+
+function steps(all, step, most) {
+  return all
+    .map((one, n) => `${n ? "L" : "M"}${n * step} ${UPPER - (one.accepted / most) * (UPPER - HEAD)}H${(n + 1) * step}`)
+    .join("");
+}
+
+function pattern(id, series, mark) {
+  return s(
+    "pattern",
+    {key: id, id, class: series, width: 4, height: 4, patternUnits: "userSpaceOnUse"},
+    s("rect", {class: "ground", width: 4, height: 4}),
+    mark,
+  );
+}
+
+function axis(all, step, width) {
+  const places = [
+    [0, "start"],
+    [Math.floor(all.length / 2), "middle"],
+  ].filter(([n]) => all[n]);
+  const y = HEIGHT - 3;
+  return [
+    ...places.map(([n, anchor]) => s("text", {x: n * step, y, "text-anchor": anchor}, minute(all[n].at))),
+    s("text", {x: width, y, "text-anchor": "end"}, "now"),
+  ];
+}
+
+/** The same as numbers, newest first. */
+export function table(channel, all) {
+  return h(
+    "table",
+    {},
+    h("caption", {}, `${name(channel)}, newest first`),
+    h(
+      "thead",
+      {},
+      h(
+        "tr",
+        {},
+        h("th", {scope: "col"}, "From"),
+        SERIES.map(series => h("th", {scope: "col", class: "number"}, series)),
+      ),
+    ),
+    h(
+      "tbody",
+      {},
+      [...all].reverse().map(one =>
+        h(
+          "tr",
+          {key: one.at},
+          h("th", {scope: "row"}, minute(one.at)),
+          SERIES.map(series => h("td", {class: "number"}, count(one[series]))),
+        ),
+      ),
+    ),
+  );
+}

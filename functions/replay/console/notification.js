@@ -1,0 +1,171 @@
+// One notification: what it is, how it went, why, and what happens next.
+
+import * as api from "./api.js";
+import {actions} from "./decisions.js";
+import {h, say, show} from "./dom.js";
+import {timeline, why} from "./timeline.js";
+import {STATUSES, chip, clock, many, name, recipient, relative, sinceNow, when} from "./words.js";
+
+const WAITS = ["pending", "retrying"];
+
+export function notification({root, argument: id, title, again, signal}) {
+  title("A notification");
+  const parts = Object.fromEntries(
+    ["head", "next", "timeline", "content", "facts"].map(part => [part, h("div", {class: part})]),
+  );
+  root.append(
+    parts.head,
+    h("div", {class: "two"}, h("div", {}, parts.next, parts.timeline), h("div", {}, parts.content, parts.facts)),
+  );
+  show(parts.head, h("h1", {}, "A notification"), h("p", {class: "hint"}, "Looking …"));
+  let known = null;
+  return async () => {
+    let found;
+    try {
+      found = await api.get(`notifications/${encodeURIComponent(id)}`, {}, signal);
+    } catch (error) {
+      if (error.status !== 404) throw error;
+      return show(
+        parts.head,
+        h("h1", {}, "A notification"),
+        h(
+          "p",
+          {class: "nothing"},
+          "There is none with the id ",
+          h("code", {}, id),
+          ". It may belong to another tenant, or be deleted.",
+        ),
+      );
+    }
+    const paused = WAITS.includes(found.status) && (await pausedNow(found.channel, signal));
+    title(`${name(found.channel)}, ${found.status}`);
+    if (known && known !== found.status) say(`It is ${found.status} now.`);
+    known = found.status;
+    show(parts.head, head(found));
+    show(parts.next, next(found, paused, again));
+    show(parts.timeline, timeline(found));
+    show(parts.content, content(found));
+    show(parts.facts, facts(found));
+  };
+}
+
+async function pausedNow(channel, signal) {
+  const overview = await api.get("overview", {minutes: 5}, signal);
+  return overview.channels.some(one => one.channel === channel && one.paused);
+}
+
+function head(found) {
+  return [
+    h(
+      "div",
+      {class: "heading"},
+      h("h1", {}, `${name(found.channel)} to `, h("bdi", {}, recipient(found.recipient))),
+      chip(found.status),
+    ),
+    h("p", {class: "hint id"}, h("code", {}, found.id)),
+  ];
+}
+
+// --- what happens next -----------------------------------------------------------------------------------------------
+
+function next(found, paused, again) {
+  return h(
+    "section",
+    {class: `card status-${found.status}`, "aria-labelledby": "what-next"},
+    h("h2", {id: "what-next"}, "What happens next"),
+    h("p", {class: "big"}, sentence(found, paused)),
+    found.last_error && !["sent", "delivered"].includes(found.status) && why(found.last_error),
+    actions(found, again),
+  );
+}
+
+function sentence(found, paused) {
+  const due = found.next_attempt_at || found.send_at;
+  const attempt = `attempt ${found.attempts + 1} of ${found.max_attempts}`;
+  if (paused) return `It waits: ${name(found.channel)} is paused. It goes on when someone resumes the channel.`;
+  switch (found.status) {
+    case "pending":
+      if (due && sinceNow(due) < 0) return ["It is due ", when(due), ` (${clock(due)}).`];
+      return "It is due, and waits for a worker.";
+    case "sending":
+      return `A worker has it: attempt ${found.attempts} of ${found.max_attempts}. If the worker dies, the sweep takes it back when its lease is over.`;
+    case "retrying":
+      if (due && sinceNow(due) < 0) return [`The next try, ${attempt}, comes `, when(due), ` (${clock(due)}).`];
+      return `The next try, ${attempt}, is due.`;
+    case "failed":
+      return "Nothing, unless someone replays it.";
+    case "unknown":
+      return "It waits for a decision: it may have arrived. Look at the provider's side, then say what happened.";
+    case "sent":
+      return `Nothing: ${found.provider || "the provider"} accepted it ${relative(found.updated_at)}.`;
+    default:
+      return `Nothing: ${STATUSES[found.status] || found.status}.`;
+  }
+}
+
+// --- what it says, and the rest --------------------------------------------------------------------------------------
+
+function content(found) {
+  const parts = Object.entries(found.content || {}).filter(
+    ([, value]) => !(value === null || value === "" || (typeof value === "object" && !Object.keys(value).length)),
+  );
+  return h(
+    "section",
+    {class: "card", "aria-labelledby": "content"},
+    h("h2", {id: "content"}, "Content"),
+    parts.map(([label, value]) =>
+      h(
+        "div",
+        {key: label, class: "said"},
+        h("h3", {}, label === "html" ? "html, as source" : label),
+        h(
+          "pre",
+          {dir: "auto", tabindex: "0", role: "region", "aria-label": label},
+          typeof value === "string" ? value : JSON.stringify(value, short, 2),
+        ),
+      ),
+    ),
+  );
+}
+
+/** An attachment is megabytes of base64, which nobody reads. */
+const short = (_name, value) =>
+  typeof value === "string" && value.length > 2000
+    ? `${value.slice(0, 200)} … ${many(value.length, "character")}`
+    : value;
+
+function facts(found) {
+  const list = [
+    ["Priority", found.priority],
+    ["If ambiguous", found.on_ambiguous],
+    ["Attempts", `${found.attempts} of ${found.max_attempts}`],
+    [
+      "Generation",
+      found.generation > 1
+        ? `${found.generation}: replayed ${many(found.generation - 1, "time")}`
+        : "1: never replayed",
+    ],
+    ["Accepted", when(found.created_at, `${clock(found.created_at)}, ${relative(found.created_at)}`)],
+    ["Changed", when(found.updated_at, `${clock(found.updated_at)}, ${relative(found.updated_at)}`)],
+    ["To be sent at", found.send_at && when(found.send_at, clock(found.send_at))],
+    [
+      "Expires",
+      found.expires_at && when(found.expires_at, `${clock(found.expires_at)}, ${relative(found.expires_at)}`),
+    ],
+    ["Provider", found.provider],
+    ["Its id there", found.provider_message_id && h("code", {}, found.provider_message_id)],
+    ...Object.entries(found.metadata || {}).map(([label, value]) => [`metadata ${label}`, h("bdi", {}, value)]),
+  ];
+  return h(
+    "section",
+    {class: "card", "aria-labelledby": "facts"},
+    h("h2", {id: "facts"}, "Facts"),
+    h(
+      "dl",
+      {},
+      list
+        .filter(([, value]) => value)
+        .map(([label, value]) => h("div", {key: label}, h("dt", {}, label), h("dd", {}, value))),
+    ),
+  );
+}

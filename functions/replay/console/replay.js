@@ -1,0 +1,193 @@
+// Replay: first what it would do, then a person's word, then how it goes.
+
+import * as api from "./api.js";
+import {field, h, say, show, wrong} from "./dom.js";
+import {rows} from "./listing.js";
+import {MOST, Run} from "./replaying.js";
+import {chip, count, many} from "./words.js";
+
+const SAMPLE = 5; // shown
+
+export function replayPanel({filters, signal, again}) {
+  const limit = h("input", {
+    id: "limit",
+    type: "number",
+    min: "1",
+    max: `${MOST}`,
+    value: "1000",
+    inputmode: "numeric",
+    required: true,
+  });
+  const rate = h("input", {id: "rate", type: "number", min: "1", max: `${MOST}`, inputmode: "numeric"});
+  const outcome = h("div", {class: "outcome"});
+  const form = h(
+    "form",
+    {novalidate: true},
+    field("At most", limit, "notifications, the oldest first"),
+    field("A second", rate, "empty: as fast as can be"),
+    h("div", {class: "buttons"}, h("button", {class: "primary"}, "Dry run")),
+  );
+  const panel = h(
+    "section",
+    {class: "card replay", "aria-labelledby": "replay"},
+    h("h2", {id: "replay"}, "Replay"),
+    h("p", {class: "hint"}, "A dry run counts and changes nothing. You decide after it."),
+    form,
+    outcome,
+  );
+  const state = {filters, signal, again, paint: () => show(outcome, view(state))};
+  const ask = async event => {
+    event.preventDefault();
+    if (state.run && state.run.phase !== "over") return;
+    if (![limit, rate].map(valid).every(Boolean)) return;
+    Object.assign(state, {
+      limit: Number(limit.value),
+      rate: rate.value ? Number(rate.value) : undefined,
+      dry: null,
+      run: null,
+      fault: "",
+    });
+    await tried(state, async () => {
+      state.dry = await api.post("dead-letters/replay", {...filters, dry_run: true}, {signal});
+    });
+    if (state.dry) say(told(state).join(" "));
+  };
+  form.onsubmit = ask;
+  // A number that was changed is not the one that was counted with.
+  form.oninput = () => {
+    if (state.run) return;
+    state.dry = null;
+    state.paint();
+  };
+  return {panel, refresh: () => followed(state)};
+}
+
+function valid(input) {
+  const fine = input.validity.valid;
+  wrong(input, fine ? "" : `A whole number from 1 to ${count(MOST)}.`);
+  if (!fine) input.focus();
+  return fine;
+}
+
+async function tried(state, act) {
+  try {
+    await act();
+  } catch (error) {
+    if (state.signal.aborted) return;
+    state.fault = error.message;
+    say(error.message);
+  }
+  state.paint();
+}
+
+// --- what is seen ----------------------------------------------------------------------------------------------------
+
+const planned = ({dry, limit}) => Math.min(dry.count, limit);
+
+function told(state) {
+  const {dry, rate} = state,
+    number = planned(state);
+  if (!number) return ["Nothing would be replayed."];
+  const rest = dry.count > number ? ` of ${count(dry.count)}` : "";
+  return [
+    `${many(number, "notification")}${rest} would be replayed${rate ? `, ${count(rate)} a second: within ${count(Math.ceil(number / rate))} s` : ""}.`,
+    dry.may_double
+      ? `${rest ? "Of all these, " : ""}${count(dry.may_double)} may double: the last attempt may have been accepted.`
+      : "None of them can double: each was proven not accepted.",
+  ];
+}
+
+function view(state) {
+  const {dry, run, fault} = state;
+  return [
+    fault && h("p", {key: "fault", class: "wrong", role: "alert"}, fault),
+    run ? progress(state) : dry && plan(state),
+  ];
+}
+
+function plan(state) {
+  const {dry} = state,
+    number = planned(state),
+    [first, second] = told(state);
+  return h(
+    "div",
+    {key: "plan", class: "plan"},
+    h("p", {class: "big"}, first),
+    second && h("p", {class: dry.may_double ? "doubles" : "safe"}, second),
+    number > 0 &&
+      h(
+        "div",
+        {class: "buttons"},
+        h("button", {type: "button", class: "primary", onclick: () => begin(state)}, `Replay ${count(number)} now`),
+      ),
+    dry.sample.length > 0 &&
+      h(
+        "details",
+        {open: true},
+        h("summary", {}, `A sample: the newest ${Math.min(dry.sample.length, SAMPLE)}`),
+        rows(dry.sample.slice(0, SAMPLE)),
+      ),
+  );
+}
+
+const DOING = {
+  collect: "Listing them …",
+  revive: "Setting them back to pending …",
+  follow: "On their way. You may leave this page: it goes on without you.",
+};
+
+function progress({run}) {
+  const late = run.phase === "follow" && !run.rate ? run.ids.length - run.queued : 0;
+  return h(
+    "div",
+    {key: "run", class: "run"},
+    h("p", {class: "big"}, run.phase === "over" ? ending(run) : `${count(run.settled)} of ${count(run.total)} settled`),
+    h("progress", {max: `${Math.max(run.total, 1)}`, value: `${run.settled}`, "aria-label": "Settled"}),
+    run.phase !== "over" && h("p", {class: "hint"}, DOING[run.phase]),
+    h(
+      "p",
+      {class: "counts"},
+      largestFirst(run.statuses).map(([status, number]) =>
+        h("span", {key: status}, chip(status), ` ${count(number)} `),
+      ),
+    ),
+    late > 0 && h("p", {class: "hint"}, `${count(late)} are not queued yet: the sweep does that when they are due.`),
+    run.phase === "revive" && h("div", {class: "buttons"}, stopping(run)),
+  );
+}
+
+function stopping(run) {
+  const stop = () => {
+    run.stopped = true;
+  };
+  return h("button", {type: "button", onclick: stop}, "Stop after this page");
+}
+
+function ending({ids, statuses}) {
+  if (!ids.length) return "None was replayed: they were not dead letters any more.";
+  return `Settled: ${largestFirst(statuses)
+    .map(([status, number]) => `${count(number)} ${status}`)
+    .join(", ")}.`;
+}
+
+const largestFirst = statuses => Object.entries(statuses).sort(([, one], [, other]) => other - one);
+
+// --- what is done ----------------------------------------------------------------------------------------------------
+
+async function begin(state) {
+  const {filters, rate, dry} = state;
+  const run = new Run({filters, rate, total: planned(state), seen: dry.count, newest: dry.sample[0].id});
+  state.run = run;
+  state.paint();
+  await tried(state, () => run.begin(state.paint));
+  say(`${many(run.ids.length, "notification")} on the way.`);
+  state.again();
+}
+
+async function followed(state) {
+  const {run, signal} = state;
+  if (run?.phase !== "follow") return;
+  await run.follow(signal);
+  if (run.phase === "over") say(ending(run));
+  state.paint();
+}

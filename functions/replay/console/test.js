@@ -1,0 +1,129 @@
+// Send a test notification, and follow it.
+
+import * as api from "./api.js";
+import {field, h, say, select, wrong} from "./dom.js";
+import {NAMES} from "./words.js";
+
+const FORMS = {
+  email: {
+    recipient: ["Address", "someone@example.com"],
+    fields: [
+      ["subject", "Subject", "A test from Tidings"],
+      ["text", "Text", "If you can read this, email works."],
+    ],
+  },
+  sms: {recipient: ["Number", "+15005550010"], fields: [["text", "Text", "A test from Tidings: SMS works."]]},
+  push: {
+    recipient: ["Device token", "the app's registration token"],
+    fields: [
+      ["title", "Title", "A test from Tidings"],
+      ["body", "Body", "If you can read this, push works."],
+    ],
+  },
+};
+const LONG = ["text", "body"];
+
+export function test({root, me, title, signal}) {
+  title("Send a test");
+  const may = me.scopes.includes("send");
+  const channel = select({id: "channel"}, Object.entries(NAMES));
+  const inputs = h("div", {class: "inputs"});
+  const fault = h("p", {class: "wrong", role: "alert", hidden: true});
+  const button = h("button", {class: "primary", disabled: !may}, "Send");
+  const form = h(
+    "form",
+    {class: "card test", novalidate: true},
+    field("Channel", channel),
+    inputs,
+    fault,
+    h("div", {class: "buttons"}, button),
+  );
+  root.append(
+    h("div", {class: "heading"}, h("h1", {}, "Send a test")),
+    h(
+      "p",
+      {class: "hint"},
+      may
+        ? "A real notification, by the real provider, to whom you name. You then see how it goes."
+        : "Your key has not the scope send, which this needs.",
+    ),
+    form,
+  );
+  const fill = () => inputs.replaceChildren(...fields(channel.value));
+  channel.onchange = fill;
+  fill();
+  // One for each filled form: pressing the button again after an answer that was lost sends nothing twice.
+  let once = null;
+  form.oninput = () => {
+    once = null;
+  };
+  form.onsubmit = async event => {
+    event.preventDefault();
+    once ||= random();
+    button.disabled = true;
+    fault.hidden = true;
+    for (const input of form.querySelectorAll("input, textarea")) wrong(input, "");
+    try {
+      const {id} = await api.post("notifications", written(channel.value, form), {
+        headers: {"idempotency-key": once},
+        signal,
+      });
+      say("Accepted.");
+      location.hash = `#/notifications/${id}`;
+    } catch (error) {
+      if (!signal.aborted) refused(error, form, fault);
+    }
+    button.disabled = !may;
+  };
+  return null;
+}
+
+function fields(channel) {
+  const {
+    recipient: [label, example],
+    fields: list,
+  } = FORMS[channel];
+  return [
+    field(
+      label,
+      h("input", {id: "recipient", autocomplete: "off", spellcheck: "false", placeholder: example, required: true}),
+    ),
+    ...list.map(([name, text, start]) =>
+      field(
+        text,
+        LONG.includes(name) ? h("textarea", {id: name, rows: "3"}, start) : h("input", {id: name, value: start}),
+      ),
+    ),
+  ];
+}
+
+function written(channel, form) {
+  const to = form.querySelector("#recipient").value.trim();
+  const content = Object.fromEntries(
+    FORMS[channel].fields.map(([name]) => [name, form.querySelector(`#${name}`).value]),
+  );
+  return {channel, recipient: channel === "push" ? {token: to} : to, content, metadata: {sent_from: "console"}};
+}
+
+/** What is wrong is said where it is wrong, if the API names a field of the form. */
+function refused(error, form, fault) {
+  let first = null;
+  for (const one of error.errors || []) {
+    const name = (one.pointer || one.field || "")
+      .split(/[/.]/)
+      .filter(Boolean)
+      .find(part => form.querySelector(`#${CSS.escape(part)}`));
+    if (!name) continue;
+    const input = form.querySelector(`#${CSS.escape(name)}`);
+    wrong(input, one.detail);
+    first ||= input;
+  }
+  if (first) return first.focus();
+  fault.textContent = error.message;
+  fault.hidden = false;
+  return null;
+}
+
+function random() {
+  return `console-${[...crypto.getRandomValues(new Uint8Array(16))].map(byte => byte.toString(16).padStart(2, "0")).join("")}`;
+}

@@ -1,0 +1,65 @@
+// How one notification went: each change of its state, and why.
+
+import {h} from "./dom.js";
+import {CLASSES, chip, clock, span, when} from "./words.js";
+
+export function timeline(found) {
+  const events = found.events || [];
+  return h(
+    "section",
+    {class: "card", "aria-labelledby": "timeline"},
+    h("h2", {id: "timeline"}, "Timeline"),
+    h(
+      "ol",
+      {class: "events"},
+      events.map((event, n) => step(event, events[n - 1], n)),
+    ),
+  );
+}
+
+function step(event, before, n) {
+  const later = before ? (Date.parse(event.at) - Date.parse(before.at)) / 1000 : null;
+  const again = before && event.generation > before.generation;
+  const label =
+    n === 0
+      ? "accepted"
+      : again
+        ? `replayed: generation ${event.generation}`
+        : event.provider === "operator"
+          ? "by an operator's word"
+          : event.attempt
+            ? `attempt ${event.attempt}`
+            : "";
+  const by = [event.provider !== "operator" && event.provider, event.provider_message_id].filter(Boolean).join(" ");
+  return h(
+    "li",
+    {key: `${n}`, class: event.status},
+    h(
+      "div",
+      {class: "moment"},
+      h("time", {datetime: event.at, title: event.at}, clock(event.at, {fraction: true})),
+      later !== null && h("small", {}, `+${span(later)}`),
+    ),
+    h(
+      "div",
+      {},
+      chip(event.status),
+      " ",
+      h("span", {class: "label"}, label),
+      by && h("p", {class: "hint id"}, "by ", h("bdi", {}, by)),
+      event.error && why(event.error),
+      event.next_attempt_at &&
+        h("p", {class: "hint"}, "Next try at ", when(event.next_attempt_at, clock(event.next_attempt_at))),
+    ),
+  );
+}
+
+/** An error: the code, the words, and what its class means. */
+export function why(error) {
+  return h(
+    "div",
+    {class: "why"},
+    h("p", {}, h("code", {}, error.code), " ", h("bdi", {}, error.message)),
+    h("p", {class: "hint"}, h("b", {}, `${error.error_class}. `), CLASSES[error.error_class] || ""),
+  );
+}

@@ -1,0 +1,168 @@
+"""Dead letters: list, group, show, replay, resolve."""
+
+import argparse
+import sys
+import urllib.parse
+from collections.abc import Mapping
+from typing import Any
+
+from tidings.cli.ends import Usage
+from tidings.cli.follow import end_of, follow_many
+from tidings.cli.options import Commands, Parents, add_filters, filters, positive
+from tidings.cli.output import event, head, note, notifications, plain, progress, show, table
+from tidings.cli.server import operator
+from tidings.notification import REPLAYABLE
+
+PAGE = 200  # the API's largest page
+FILTERS = ("channel", "status", "error_class", "code", "since", "until")
+
+
+def dead_list(options: argparse.Namespace) -> None:
+    cursor = None
+    found: list[dict[str, Any]] = []
+    with operator(options) as server:
+        while len(found) < options.limit:
+            query = {**filters(options, *FILTERS), "limit": min(PAGE, options.limit - len(found))}
+            page = server.get("/v1/dead-letters", query if cursor is None else {**query, "cursor": cursor})
+            found += page["notifications"]
+            cursor = page.get("next_cursor")
+            if cursor is None:
+                break
+    text = notifications(found, dead=True) if found else "No dead letters match."
+    show(options, {"notifications": found}, text)
+    if cursor is not None:
+        note(f"There are more than these {len(found)}; --limit shows more.")
+
+
+def dead_groups(options: argparse.Namespace) -> None:
+    with operator(options) as server:
+        found = server.get("/v1/dead-letters/groups", filters(options, *FILTERS))
+    rows = [["COUNT", "STATUS", "CHANNEL", "CLASS", "CODE", "NEWEST", "EXAMPLE", "REASON"]]
+    for group in found["groups"]:
+        error = [group.get(name, "") for name in ("error_class", "code")]
+        cells = [
+            group["count"],
+            group["status"],
+            group["channel"],
+            *error,
+            f"{group['newest'][:19]}Z",
+            group["example"],
+        ]
+        rows.append([*cells, group.get("message", "")])
+    show(options, found, table(rows) if found["groups"] else "No dead letters match.")
+    if found["more"]:
+        note(f"Only the newest {found['looked_at']} were looked at.")
+
+
+def dead_show(options: argparse.Namespace) -> None:
+    with operator(options) as server:
+        item = server.get(_path(options.id))
+    named = ("status", "attempts", "generation", "provider", "on_ambiguous", "created_at", "updated_at")
+    facts = [[name, item[name]] for name in named if name in item]
+    if error := item.get("last_error"):
+        facts += [["error", f"{error['error_class']}, {error['code']}: {error['message']}"]]
+    show(options, item, "\n".join([head(item), table(facts), "", *map(event, item.get("events", []))]))
+
+
+def dead_replay(options: argparse.Namespace) -> None:
+    if not (options.dry_run or options.yes or sys.stdin.isatty()):
+        raise Usage("there is no terminal to ask on: --dry-run shows what would be done, --yes does it")
+    wanted = {**filters(options, *FILTERS, "rate"), "limit": options.limit}
+    if options.ids:
+        wanted["ids"] = options.ids
+    with operator(options) as server:
+        if not options.yes:
+            dry = server.post("/v1/dead-letters/replay", {**wanted, "dry_run": True})
+            if options.dry_run:
+                show(options, dry, _dry_run(dry, options.limit))
+                return
+            note(_dry_run(dry, options.limit))
+            if dry["count"] > 0 and not _agreed():
+                note("Nothing was replayed.")
+                return
+        # In one request: by pages, what fails again at once would be replayed again with the next.
+        with progress("reviving", None):
+            done = server.post("/v1/dead-letters/replay", wanted)
+        show(options, done, _replayed(done, options))
+        if options.follow and done["ids"]:
+            end_of(follow_many(server, done["ids"], options.within), done["count"])
+
+
+def _agreed() -> bool:
+    print("Replay? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _dry_run(dry: Mapping[str, Any], limit: int) -> str:
+    lines = [f"{dry['count']} would be replayed."]
+    if dry["count"] > limit:
+        lines = [f"{dry['count']} match; the {limit} oldest would be replayed (--limit)."]
+    if dry["may_double"]:
+        lines.append(f"{dry['may_double']} of them may double: the provider may have accepted the first.")
+    if dry["sample"]:
+        lines += ["The newest:", notifications(dry["sample"], dead=True)]
+    return "\n".join(lines)
+
+
+def _replayed(done: Mapping[str, Any], options: argparse.Namespace) -> str:
+    count, asked = done["count"], len(set(options.ids))
+    lines = [
+        f"{count} replayed, {done['queued']} of them queued at once; the sweep queues the others when they are due."
+    ]
+    if count == done["queued"]:
+        lines = [f"{count} replayed."]
+    if count == options.limit:
+        lines.append("There may be more: run it again, or raise --limit.")
+    elif count < asked:
+        lines.append(f"{asked - count} of the ids given match no dead letter, or no longer.")
+    return "\n".join(lines)
+
+
+def dead_resolve(options: argparse.Namespace) -> None:
+    with operator(options) as server:
+        row = server.post(f"{_path(options.id)}/resolve", {"outcome": options.outcome})
+    show(options, row, plain(f"{row['id']} is {row['status']}."))
+
+
+def _path(id: str) -> str:
+    return f"/v1/notifications/{urllib.parse.quote(id, safe='')}"
+
+
+def add(commands: Commands, parents: Parents) -> None:
+    group = commands.add_parser("dead", help="dead letters: list, groups, show, replay, resolve")
+    dead = group.add_subparsers(required=True, metavar="COMMAND")
+    chosen = argparse.ArgumentParser(add_help=False)
+    add_filters(chosen, sorted(map(str, REPLAYABLE)), "both if not given")
+    chosen.add_argument(
+        "--error-class", choices=("transient", "permanent", "ambiguous", "account"), help="of the last error"
+    )
+    chosen.add_argument("--code", help="of the last error, as the list shows it")
+    shared = [parents.output, parents.operator]
+    found = dead.add_parser("list", parents=[chosen, *shared], help="newest first")
+    found.add_argument("--limit", type=positive, default=50, metavar="N", help="at most this many (default: 50)")
+    found.set_defaults(run=dead_list)
+    dead.add_parser("groups", parents=[chosen, *shared], help="by what they failed of").set_defaults(run=dead_groups)
+    shown = dead.add_parser("show", parents=shared, help="one with its timeline")
+    shown.add_argument("id", metavar="ID")
+    shown.set_defaults(run=dead_show)
+    _add_replay(dead.add_parser(
+        "replay",
+        parents=[chosen, *shared, parents.within],
+        help="set them back to pending, oldest first; twice is harmless",
+    ))  # fmt: skip
+    resolve = dead.add_parser("resolve", parents=shared, help="decide about one that is unknown")
+    resolve.add_argument("id", metavar="ID")
+    outcome = resolve.add_mutually_exclusive_group(required=True)
+    for name, told in (("sent", "it had arrived"), ("replay", "send it again; it may double")):
+        outcome.add_argument(f"--{name}", dest="outcome", action="store_const", const=name, help=told)
+    resolve.set_defaults(run=dead_resolve)
+
+
+def _add_replay(replay: argparse.ArgumentParser) -> None:
+    replay.add_argument("ids", metavar="ID", nargs="*", help="these; without any, all that the filters leave")
+    replay.add_argument("--dry-run", action="store_true", help="count and show some, change nothing")
+    replay.add_argument("--limit", type=positive, default=1000, metavar="N", help="at most this many (default: 1000)")
+    replay.add_argument("--rate", type=positive, metavar="N", help="a second; as fast as can be if not given")
+    replay.add_argument("--yes", action="store_true", help="do not ask")
+    replay.add_argument("--follow", action="store_true", help="wait for what becomes of them")
+    replay.set_defaults(run=dead_replay)

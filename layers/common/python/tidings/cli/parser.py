@@ -1,0 +1,31 @@
+"""The commands and their options; `docs/cli.md` is made from them."""
+
+import argparse
+
+from tidings.cli import dead, doctor, keys, load, send, sweep
+from tidings.cli.ends import EXIT_CODES
+from tidings.cli.options import Commands, Parents
+from tidings.cli.server import ENV_FILE
+
+
+def _epilog() -> str:
+    codes = "\n".join(f"  {code:<4} {meaning}" for code, meaning in EXIT_CODES.items())
+    return f"""settings: TIDINGS_URL (the intake), TIDINGS_OPS_URL (the replay function) and TIDINGS_API_KEY, from the
+environment, else from {ENV_FILE} in the working folder if there is one (KEY=value lines). Flags override both.
+
+exit codes:
+{codes}"""
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="tidings",
+        description="Send notifications, follow them, and operate Tidings.",
+        epilog=_epilog(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands: Commands = made.add_subparsers(required=True, metavar="COMMAND")
+    parents = Parents.made()
+    for group in (send, dead, sweep, keys, doctor, load):
+        group.add(commands, parents)
+    return made

@@ -1,0 +1,21 @@
+"""Move what should have moved, now."""
+
+import argparse
+
+from tidings.cli.options import Commands, Parents
+from tidings.cli.output import progress, show, table
+from tidings.cli.server import operator
+
+
+def sweep(options: argparse.Namespace) -> None:
+    with operator(options) as server, progress("sweeping", None):
+        counts = server.post("/v1/sweep", {})
+    found = [[name, str(count)] for name, count in counts.items() if count]
+    show(options, counts, table(found) if found else "Nothing was overdue.")
+
+
+def add(commands: Commands, parents: Parents) -> None:
+    swept = commands.add_parser(
+        "sweep", parents=[parents.output, parents.operator], help="move what should have moved, now"
+    )
+    swept.set_defaults(run=sweep)

@@ -1,0 +1,128 @@
+"""A Postman collection (v2.1) of both APIs, made from their documents: `python -m local.postman > docs/postman.json`.
+
+https://schema.postman.com/collection/json/v2.1.0/draft-07/docs/index.html
+"""
+
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from functions.intake import openapi as intake
+from functions.replay import openapi as replay
+
+SCHEMA = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"
+VARIABLES = {"url": "http://127.0.0.1:8080", "ops_url": "http://127.0.0.1:8081", "api_key": ""}
+Json = dict[str, Any]
+
+
+def collection() -> Json:
+    """The whole of it: a folder a function, in it a folder a tag, and saved answers from the examples."""
+    return {
+        "info": {
+            "name": "Tidings",
+            "description": "Made from the OpenAPI documents; set api_key. In `.tidings/env` are all three variables.",
+            "schema": SCHEMA,
+        },
+        "auth": {"type": "bearer", "bearer": [{"key": "token", "value": "{{api_key}}", "type": "string"}]},
+        "variable": [{"key": name, "value": value, "type": "string"} for name, value in VARIABLES.items()],
+        "item": [_function(intake.document(), "url"), _function(replay.document(), "ops_url")],
+    }
+
+
+def _function(document: Mapping[str, Any], variable: str) -> Json:
+    folders: dict[str, list[Json]] = {tag["name"]: [] for tag in document["tags"]}
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            if answers := list(_json_answers(operation)):
+                folders[operation["tags"][0]].append(_item(method, path, operation, answers, variable))
+    items = [{"name": name, "item": inside} for name, inside in folders.items()]
+    return {"name": document["info"]["title"], "description": document["info"]["description"], "item": items}
+
+
+def _json_answers(operation: Mapping[str, Any]) -> Iterator[tuple[int, str, str, Any]]:
+    """Status, name, kind and value of each example."""
+    for status, answer in operation["responses"].items():
+        for kind, media in answer["content"].items():
+            if kind == "application/json" or int(status) >= HTTPStatus.BAD_REQUEST:
+                for name, example in media["examples"].items():
+                    yield int(status), f"{status} {name}", kind, example["value"]
+            else:
+                return  # a page, which is for a browser
+
+
+def _item(
+    method: str, path: str, operation: Mapping[str, Any], answers: list[tuple[int, str, str, Any]], variable: str
+) -> Json:
+    request = _request(method, path, operation, variable)
+    return {
+        "name": operation["summary"],
+        "request": request,
+        "response": [
+            {
+                "name": name,
+                "originalRequest": request,
+                "code": status,
+                "status": HTTPStatus(status).phrase,
+                "_postman_previewlanguage": "json",
+                "header": [{"key": "Content-Type", "value": kind}],
+                "cookie": [],
+                "body": _text(value),
+            }
+            for status, name, kind, value in answers
+        ],
+    }
+
+
+def _request(method: str, path: str, operation: Mapping[str, Any], variable: str) -> Json:
+    parameters = operation.get("parameters", [])
+    made: Json = {
+        "method": method.upper(),
+        "description": operation.get("description", operation["summary"]),
+        "header": [_header(one) for one in parameters if one["in"] == "header"],
+        "url": _url(path, parameters, variable),
+    }
+    if operation.get("security") == []:
+        made["auth"] = {"type": "noauth"}
+    if "requestBody" in operation:
+        first = next(iter(operation["requestBody"]["content"]["application/json"]["examples"].values()))
+        made["header"].append({"key": "Content-Type", "value": "application/json"})
+        made["body"] = {"mode": "raw", "raw": _text(first["value"]), "options": {"raw": {"language": "json"}}}
+    return made
+
+
+def _header(parameter: Mapping[str, Any]) -> Json:
+    """A new key with each click: what is clicked twice is meant twice."""
+    return {"key": parameter["name"], "value": "{{$guid}}", "description": parameter["description"]}
+
+
+def _url(path: str, parameters: list[Mapping[str, Any]], variable: str) -> Json:
+    steps = [re.sub(r"^{(\w+)}$", r":\1", step) for step in path.strip("/").split("/")]
+    query = [
+        {"key": one["name"], "value": "", "description": one["description"], "disabled": True}
+        for one in parameters
+        if one["in"] == "query"
+    ]
+    named = [{"key": one["name"], "value": one["example"]} for one in parameters if one["in"] == "path"]
+    return {
+        "raw": f"{{{{{variable}}}}}/{'/'.join(steps)}",
+        "host": [f"{{{{{variable}}}}}"],
+        "path": steps,
+        **({"query": query} if query else {}),
+        **({"variable": named} if named else {}),
+    }
+
+
+def _text(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def text() -> str:
+    """As it is written to the file."""
+    return f"{_text(collection())}\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(text())

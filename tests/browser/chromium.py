@@ -1,0 +1,232 @@
+"""A private Chromium, driven as a person would: by what is on the page, with keys and clicks."""
+
+import base64
+import contextlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from selenium.common.exceptions import WebDriverException
+from selenium.webdriver import Chrome, ChromeOptions
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+
+from local.services import packages
+from local.services.process import ServiceError
+from tests.scenarios.caller import wait_for
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+WITHIN = 45.0  # seconds; everything is far quicker, unless the machine is busy with something else
+WIDE = (1280, 900)
+PHONE = (360, 740)
+
+T = TypeVar("T")
+Json = dict[str, Any]
+
+
+class NoBrowser(Exception):
+    """There is none, and none can be installed; the text says what to do."""
+
+
+def programs() -> tuple[str, str]:
+    """The browser and its driver, installed with apt if they are missing and we may. Raise NoBrowser."""
+    for install in (False, True):
+        if install:
+            with contextlib.suppress(ServiceError):
+                packages.install(["chromium", "chromium-driver"])
+        browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+        driver = shutil.which("chromedriver")
+        if browser and driver:
+            return browser, driver
+    raise NoBrowser("no Chromium here: install the packages chromium and chromium-driver")
+
+
+@dataclass(kw_only=True)
+class Browser:
+    """One window. `base` is the console's address."""
+
+    driver: Chrome
+    base: str
+    addresses: list[str] = field(default_factory=list)  # of all requests that were seen by `asked`
+    refused: set[int] = field(default_factory=set)  # answers that the test provokes, which the browser logs as errors
+
+    # --- what a person does -------------------------------------------------------------------------------------------
+
+    def open(self, page: str = "") -> None:
+        self.driver.get(f"{self.base}{page}")
+
+    def go(self, page: str) -> None:
+        """To another page of the console, as a bookmark would, without loading it anew."""
+        self.driver.execute_script("location.hash = arguments[0]", page)
+
+    def sign_in(self, key: str) -> None:
+        self.type("API key", key)
+        self.press("Sign in")
+
+    def press(self, name: str) -> None:
+        """The button of this name, once it can be pressed."""
+        self.tried(lambda: self.one(f"//button[normalize-space()={quoted(name)} and not(@disabled)]").click())
+
+    def follow(self, text: str) -> None:
+        """The link with this text."""
+        self.tried(lambda: self.one(f"//main//a[contains(normalize-space(), {quoted(text)})]").click())
+
+    def follow_nav(self, text: str) -> None:
+        self.tried(lambda: self.one(f"//nav//a[normalize-space()={quoted(text)}]").click())
+
+    def control(self, label: str) -> WebElement:
+        return self.one(f"//*[@id=//label[normalize-space()={quoted(label)}]/@for]")
+
+    def type(self, label: str, text: str) -> None:
+        control = self.tried(lambda: self.control(label))
+        control.clear()
+        control.send_keys(text)
+
+    def choose(self, label: str, option: str) -> None:
+        self.tried(
+            lambda: self.control(label).find_element(By.XPATH, f"option[normalize-space()={quoted(option)}]").click()
+        )
+
+    def one(self, xpath: str) -> WebElement:
+        return self.driver.find_element(By.XPATH, xpath)
+
+    def all(self, css: str) -> list[WebElement]:
+        return self.driver.find_elements(By.CSS_SELECTOR, css)
+
+    def tried(self, act: Callable[[], T]) -> T:
+        """What `act` gives, as soon as the page has what it takes."""
+        found: list[T] = []
+
+        def worked() -> bool:
+            with contextlib.suppress(WebDriverException):
+                found.append(act())
+                return True
+            return False
+
+        wait_for(worked, within=WITHIN)
+        return found[-1]
+
+    # --- what a person sees -------------------------------------------------------------------------------------------
+
+    @property
+    def text(self) -> str:
+        """All that is visible; what is only said to a screen reader after a change is not."""
+        parts = "[...document.querySelectorAll('header, #banner, main, dialog')]"
+        return str(self.js(f"return {parts}.map(part => part.innerText).join('\\n')"))
+
+    @property
+    def title(self) -> str:
+        return str(self.driver.title)
+
+    def see(self, *texts: str) -> None:
+        """Wait until each of these is visible."""
+        wait_for(lambda: self.text, lambda seen: all(text in seen for text in texts), within=WITHIN)
+
+    def cells(self) -> list[list[str]]:
+        """The rows of the visible list."""
+        rows = "[...document.querySelectorAll('.found .rows tbody tr')]"
+        return list(self.js(f"return {rows}.map(row => [...row.cells].map(cell => cell.innerText))"))
+
+    def js(self, script: str, *arguments: object) -> Any:
+        return self.driver.execute_script(script, *arguments)
+
+    def cdp(self, command: str, **parameters: object) -> Json:
+        return dict(self.driver.execute_cdp_cmd(command, parameters))
+
+    # --- how it is looked at ------------------------------------------------------------------------------------------
+
+    def size(self, width: int, height: int) -> None:
+        self.cdp("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+
+    def prefer(self, **features: str) -> None:
+        """As `prefers_color_scheme="dark"`."""
+        wanted = [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]
+        self.cdp("Emulation.setEmulatedMedia", features=wanted)
+
+    def picture(self) -> bytes:
+        """PNG of what is visible."""
+        return base64.b64decode(self.cdp("Page.captureScreenshot")["data"])
+
+    # --- what nobody sees ---------------------------------------------------------------------------------------------
+
+    def complaints(self) -> list[str]:
+        """What the browser has logged since the last look, unprovoked: a breach of the policy would be there."""
+        logged = [entry for entry in self.driver.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]  # type: ignore[no-untyped-call]
+        return [
+            entry["message"]
+            for entry in logged
+            if not any(f"status of {status} " in entry["message"] for status in self.refused)
+        ]
+
+    def requests(self) -> list[Json]:
+        """What was asked since the last look: `url`, `method`, and `postData` where there is any."""
+        logged = self.driver.get_log("performance")  # type: ignore[no-untyped-call]
+        entries = [json.loads(entry["message"])["message"] for entry in logged]
+        found = [entry["params"]["request"] for entry in entries if entry["method"] == "Network.requestWillBeSent"]
+        self.addresses += [str(request["url"]) for request in found]
+        return found
+
+    def asked(self) -> list[str]:
+        """The addresses of the same."""
+        return [str(request["url"]) for request in self.requests()]
+
+
+@contextlib.contextmanager
+def chromium() -> Iterator[Chrome]:
+    """A fresh browser with a profile of its own. It asks no other machine. Raise NoBrowser."""
+    browser, driver = programs()
+    folder = Path(tempfile.mkdtemp(prefix="tidings-browser-"))
+    options = ChromeOptions()
+    options.binary_location = browser
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",  # which root may not have
+        "--disable-dev-shm-usage",
+        "--disable-lcd-text",
+        "--hide-scrollbars",
+        f"--user-data-dir={folder}",
+        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+    ):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    chrome = Chrome(options=options, service=Service(driver))
+    try:
+        yield chrome
+    finally:
+        chrome.quit()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def browsing(chrome: Chrome, url: str) -> Iterator[Browser]:
+    """A tab of its own, which shares nothing with those before it that the console uses, for the stack at `url`."""
+    home = chrome.current_window_handle
+    chrome.switch_to.new_window("tab")
+    window = Browser(driver=chrome, base=f"{url}/console/")
+    window.complaints()  # of the tab before
+    window.asked()
+    window.addresses.clear()
+    window.size(*WIDE)
+    try:
+        yield window
+    finally:
+        for handle in chrome.window_handles:
+            if handle != home:
+                chrome.switch_to.window(handle)
+                chrome.close()
+        chrome.switch_to.window(home)
+
+
+def quoted(text: str) -> str:
+    """As a string of XPath, which knows no escapes."""
+    return f'"{text}"' if '"' not in text else f"'{text}'"
+
+
+def host(url: str) -> str:
+    return urlsplit(url).netloc

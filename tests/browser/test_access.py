@@ -1,0 +1,170 @@
+"""For everyone: with a screen reader, on a phone, in the dark, with little contrast in the eyes."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from tests.browser.chromium import PHONE, WITHIN, Browser
+from tests.browser.conftest import World, on_embedded
+from tests.browser.test_story import mail, someone
+from tests.scenarios.caller import wait_for
+
+pytestmark = on_embedded
+
+NAMED = {"button", "link", "textbox", "searchbox", "combobox", "spinbutton", "checkbox", "table", "region", "dialog"}
+
+
+@pytest.fixture(scope="module")
+def example(world: World) -> str:
+    """The id of one that failed, so that every page has something to show."""
+    world.emulator.fail("email", status=550, enhanced="5.1.1", next=1, message="Nobody of that name")
+    id = world.caller.post(mail(someone()))
+    assert world.caller.ended(id)["status"] == "failed"
+    return id
+
+
+@pytest.fixture
+def pages(example: str) -> Sequence[tuple[str, str]]:
+    """Each page, and a text that it has once it is there."""
+    return (
+        ("#/", "Retry ladder"),
+        ("#/notifications", "shown"),
+        (f"#/notifications/{example}", "What happens next"),
+        ("#/dead", "Nobody of that name"),
+        ("#/dead/group?status=failed&channel=email&code=5.1.1", "The letters"),
+        ("#/test", "A real notification"),
+    )
+
+
+# --- a screen reader --------------------------------------------------------------------------------------------------
+
+
+def tree(window: Browser) -> list[dict[str, Any]]:
+    nodes = window.cdp("Accessibility.getFullAXTree")["nodes"]
+    return [node for node in nodes if not node.get("ignored")]
+
+
+def value(node: dict[str, Any], what: str) -> str:
+    return str(node.get(what, {}).get("value", ""))
+
+
+def test_everything_has_a_name_and_headings_are_in_order(console: Browser, pages: Sequence[tuple[str, str]]) -> None:
+    titles = set()
+    for page, text in pages:
+        console.go(page)
+        console.see(text)
+        assert "undefined" not in console.text, page
+        nodes = tree(console)
+        nameless = [value(n, "role") for n in nodes if value(n, "role") in NAMED and not value(n, "name").strip()]
+        assert not nameless, page
+        roles = [value(node, "role") for node in nodes]
+        assert roles.count("main") == roles.count("banner") == roles.count("navigation") == 1, page
+        levels = [
+            int(level)
+            for level in console.js(
+                "return [...document.querySelectorAll('main :is(h1,h2,h3)')].map(h => h.tagName[1])"
+            )
+        ]
+        assert levels[0] == 1, page
+        assert levels.count(1) == 1, page
+        assert all(later - earlier <= 1 for earlier, later in pairwise(levels)), (page, levels)
+        ids = console.js("return [...document.querySelectorAll('[id]')].map(e => e.id)")
+        assert len(ids) == len(set(ids)), page
+        titles.add(console.title)
+    assert len(titles) == len(pages)
+    assert console.js("return document.documentElement.lang") == "en"
+
+
+def test_a_chart_says_in_words_what_it_shows(world: World, console: Browser) -> None:
+    wait_for(
+        lambda: [n for n in tree(console) if value(n, "role") in ("img", "image") and "Email" in value(n, "name")],
+        within=WITHIN,
+    )
+    charts = [value(node, "name") for node in tree(console) if value(node, "role") in ("img", "image")]
+    assert all(word in charts[0] for word in ("Email", "accepted", "sent", "retrying", "failed", "unknown")), charts
+    console.tried(lambda: console.one("//summary[contains(., 'As numbers')]").click())
+    console.see("Email, newest first")
+    assert console.all(".numbers table th[scope=col]")
+    assert console.all(".numbers table th[scope=row]")
+
+
+def test_a_change_is_said_once_and_politely(world: World, console: Browser) -> None:
+    console.js(
+        "window.said = []; new MutationObserver(() => { const t = document.getElementById('say').textContent;"
+        " if (t) window.said.push(t); }).observe(document.getElementById('say'), {childList: true})"
+    )
+    world.emulator.fail("email", status=451, next=1)
+    id = world.caller.post(mail(someone()))
+    console.go(f"#/notifications/{id}")
+    console.see("Nothing: smtp accepted it")
+    wait_for(lambda: console.js("return window.said"), lambda said: "It is sent now." in said, within=WITHIN)
+    for _ in range(2):  # the page has been brought up to date since
+        seen = console.text
+        wait_for(lambda before=seen: console.text != before, within=WITHIN)  # type: ignore[misc]
+    assert console.js("return window.said").count("It is sent now.") == 1
+    assert console.js("return document.getElementById('say').getAttribute('aria-live')") == "polite"
+
+
+# --- sizes and colours ------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_wider_than_a_phone(console: Browser, pages: Sequence[tuple[str, str]]) -> None:
+    console.size(*PHONE)
+    for page, text in pages:
+        console.go(page)
+        console.see(text)
+        assert console.js("return document.documentElement.scrollWidth") <= PHONE[0], page
+        small = console.js(
+            "return [...document.querySelectorAll('button, select, nav a')].filter(e => e.offsetParent"
+            " && e.getBoundingClientRect().height < 24).map(e => e.textContent)"
+        )
+        assert small == [], page  # WCAG 2.2, 2.5.8
+
+
+CONTRAST = """
+const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+function rgba(colour) {
+  canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
+  return [...canvas.getImageData(0, 0, 1, 1).data];
+}
+function over([r, g, b, a], below) { return [r, g, b].map((c, i) => (c * a + below[i] * (255 - a)) / 255); }
+function ground(node) {
+  if (!node) return [255, 255, 255];
+  return over(rgba(getComputedStyle(node).backgroundColor), ground(node.parentElement));
+}
+function luminance(colour) {
+  const [r, g, b] = colour.map(c => c / 255).map(c => c <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4);
+  return .2126 * r + .7152 * g + .0722 * b;
+}
+const low = [];
+for (const node of document.querySelectorAll("body *")) {
+  const own = [...node.childNodes].some(child => child.nodeType === 3 && child.data.trim());
+  if (!own || !node.offsetParent || node.closest("svg, :disabled, option")) continue;
+  const below = ground(node), text = over(rgba(getComputedStyle(node).color), below);
+  const [light, dark] = [luminance(text), luminance(below)].sort((a, b) => b - a);
+  const ratio = (light + .05) / (dark + .05);
+  if (ratio < 4.5) low.push([node.textContent.slice(0, 40), ratio.toFixed(2)]);
+}
+return low;
+"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_has_contrast(console: Browser, pages: Sequence[tuple[str, str]], scheme: str) -> None:
+    console.prefer(
+        prefers_color_scheme=scheme, prefers_reduced_motion="reduce"
+    )  # a colour on its way is none to measure
+    for page, text in pages:
+        console.go(page)
+        console.see(text)
+        assert console.js(CONTRAST) == [], page  # WCAG 2.2, 1.4.3
+    page_colour = console.js("return getComputedStyle(document.body).backgroundColor")
+    assert (page_colour == "rgb(20, 20, 19)") == (scheme == "dark")
+
+
+def test_who_wants_no_motion_gets_none(console: Browser) -> None:
+    console.prefer(prefers_reduced_motion="reduce")
+    durations = "[...document.querySelectorAll('*')].map(e => parseFloat(getComputedStyle(e).transitionDuration))"
+    assert console.js(f"return Math.max(...{durations})") == 0

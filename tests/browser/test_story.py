@@ -1,0 +1,195 @@
+"""An operator's day, in a real browser, against real processes on both foundations."""
+
+import json
+import secrets
+from typing import Any
+
+from tests.browser.chromium import WITHIN, Browser
+from tests.browser.conftest import World, on_embedded
+from tests.scenarios.caller import wait_for
+
+
+def mail(to: str, **changes: Any) -> dict[str, Any]:
+    content = {"subject": "Shipped", "text": "It is on its way."}
+    return {"channel": "email", "recipient": to, "content": content, **changes}
+
+
+def someone() -> str:
+    return f"ada.{secrets.token_hex(4)}@example.com"
+
+
+def tile(console: Browser, status: str) -> int:
+    shown = console.one(f"//*[contains(@class, 'tile')][span='{status}']/b").text
+    return int(shown.replace(",", ""))
+
+
+def loaded_once(console: Browser) -> bool:
+    """False if the page was loaded anew since the first question."""
+    return bool(console.js("const first = !window.asked; window.asked = true; return first"))
+
+
+def test_a_failure_arrives_is_understood_replayed_and_seen_sent(world: World, window: Browser) -> None:
+    code = f"55{secrets.randbelow(3)}"
+    window.open()
+    window.refused.add(401)
+    window.sign_in("not-a-key")
+    window.see("This key is not valid.")
+    window.sign_in(world.sender_key)
+    window.refused.add(403)
+    window.see("This key has not the scope operate")
+    window.sign_in(world.key)
+    window.see("Live.", "Retry ladder")
+    assert loaded_once(window)
+
+    before = window.tried(lambda: tile(window, "failed"))
+    world.emulator.fail("email", status=int(code), enhanced="5.7.1", message="The list of the day is closed")
+    ids = [world.caller.post(mail(someone())) for _ in range(3)]
+    wait_for(lambda: window.tried(lambda: tile(window, "failed")), lambda n: n == before + 3, within=WITHIN)
+
+    window.follow("failed")
+    window.see("The list of the day is closed", "permanent.")
+    window.follow("The list of the day is closed")
+    window.see("The letters", "A dry run counts and changes nothing.")
+    window.press("Dry run")
+    window.see("3 notifications would be replayed.", "None of them can double", "A sample: the newest 3")
+    assert [world.caller.get(id)["status"] for id in ids] == ["failed"] * 3, "a dry run changes nothing"
+
+    world.emulator.forgive()
+    window.press("Replay 3 now")
+    window.see("Settled: 3 sent.", "None is left.")
+    for id in ids:
+        found = world.caller.get(id)
+        assert (found["status"], found["generation"]) == ("sent", 2)
+        assert len(world.emulator.inbox("email", recipient=found["recipient"])) == 1
+
+    window.go(f"#/notifications/{ids[0]}")
+    window.see(
+        "What happens next", "replayed: generation 2", "Nothing: smtp accepted it", "The list of the day is closed"
+    )
+    events = [chip.text.split()[-1] for chip in window.all(".events .chip")]
+    assert events == ["pending", "sending", "failed", "pending", "sending", "sent"]
+    assert not loaded_once(window), "all of it without a reload"
+
+
+def test_what_is_unknown_is_decided(world: World, console: Browser) -> None:
+    world.emulator.fail("email", drop="after_accept", next=2)
+    arrived = world.caller.post(mail(someone(), on_ambiguous="hold"))
+    world.caller.ended(arrived)
+    again = world.caller.post(mail(someone(), on_ambiguous="hold"))
+    world.caller.ended(again)
+    console.see("unknown: may have arrived")
+
+    console.go(f"#/notifications/{arrived}")
+    console.see("It waits for a decision", "ambiguous.")
+    console.press("It arrived")
+    console.see("It will not be sent again.")
+    console.press("Cancel")
+    assert world.caller.get(arrived)["status"] == "unknown"
+    console.press("It arrived")
+    console.press("Yes, it arrived")
+    console.see("by an operator's word")
+    assert world.caller.get(arrived)["status"] == "sent"
+
+    console.go(f"#/notifications/{again}")
+    console.see(world.caller.get(again)["recipient"])
+    console.press("Send it again")
+    console.see("the recipient gets it twice")
+    console.tried(lambda: console.one("//dialog//button[normalize-space()='Send it again']").click())
+    console.see("replayed: generation 2", "Nothing: smtp accepted it")
+    found = world.caller.get(again)
+    assert (found["status"], found["generation"]) == ("sent", 2)
+
+
+def test_a_dry_run_says_how_many_may_double(world: World, console: Browser) -> None:
+    world.emulator.fail("push", status=503, next=2)
+    ids = [
+        world.caller.post(
+            {
+                "channel": "push",
+                "recipient": {"token": secrets.token_hex(8)},
+                "content": {"title": "a", "body": "b"},
+                "on_ambiguous": "hold",
+            }
+        )
+        for _ in range(2)
+    ]
+    for id in ids:
+        world.caller.ended(id)
+    console.go("#/dead/group?status=unknown&channel=push")
+    console.press("Dry run")
+    console.see("2 notifications would be replayed.", "2 may double")
+    console.type("At most", "1")
+    console.type("A second", "1")
+    console.press("Dry run")
+    console.see("1 notification of 2 would be replayed, 1 a second: within 1 s.", "Of all these, 2 may double")
+    console.press("Replay 1 now")
+    console.see("Settled: 1 sent.")
+    assert [world.caller.get(id)["status"] for id in ids] == ["sent", "unknown"], "the oldest first"
+    world.caller.replay(ids=ids)
+
+
+def test_a_paused_channel_waits_until_it_is_resumed(world: World, console: Browser) -> None:
+    console.press("Pause SMS")
+    console.see("It stops this channel for all tenants")
+    console.tried(lambda: console.one("//dialog//button[normalize-space()='Pause SMS']").click())
+    console.see("SMS is paused since", "Resume")
+    id = world.caller.post({"channel": "sms", "recipient": "+15005550010", "content": {"text": "Later"}})
+    console.go(f"#/notifications/{id}")
+    console.see("It waits: SMS is paused.")
+    console.go("#/")
+    console.press("Resume SMS")
+    console.tried(lambda: console.one("//dialog//button[normalize-space()='Resume SMS']").click())
+    console.go(f"#/notifications/{id}")
+    console.see("Nothing: twilio accepted it")
+    assert world.caller.get(id)["status"] == "sent"
+
+
+def test_a_test_notification_is_sent_and_followed(world: World, console: Browser) -> None:
+    to = someone()
+    world.emulator.fail("email", status=451, next=1, message="Busy, come again")
+    console.follow_nav("Send a test")
+    console.refused.add(422)
+    console.type("Address", "nobody")
+    console.press("Send")
+    console.see("not an email address")
+    console.type("Address", to)
+    console.press("Send")
+    console.see(f"Email to {to}", "Busy, come again", "transient.")
+    console.see("Nothing: smtp accepted it")
+    assert [message["subject"] for message in world.emulator.inbox("email", recipient=to)] == ["A test from Tidings"]
+
+
+def test_a_notification_is_found_by_its_recipient_its_status_or_its_id(world: World, console: Browser) -> None:
+    to = someone()
+    id = world.caller.post(mail(to))
+    world.caller.ended(id)
+    console.follow_nav("Notifications")
+    console.type("Id or recipient", to)
+    console.press("Search")
+    wait_for(console.cells, lambda rows: [row[2] for row in rows] == [to], within=WITHIN)
+    assert to not in console.driver.current_url, "what is personal stays out of the browser's history"
+    console.choose("Status", "failed")
+    console.see("None is like that.")
+    console.press("Clear")
+    console.type("Id or recipient", f" {id} ")
+    console.see(f"Email to {to}", "Timeline")
+
+
+@on_embedded
+def test_each_of_many_is_replayed_once_also_where_it_fails_again(world: World, console: Browser) -> None:
+    """They are more than one call takes, and those that fail again are dead letters again before the next call."""
+    many, again = 520, 12
+    world.emulator.fail("email", status=554, enhanced="5.6.2", next=many + again)
+    ids = world.caller.post_all([mail(someone()) for _ in range(many)])
+    wait_for(lambda: len(world.caller.listed(status="failed", limit=200)), lambda failed: failed >= many)
+    console.go("#/dead/group?status=failed&channel=email&code=5.6.2")
+    console.press("Dry run")
+    console.see(f"{many} notifications would be replayed.")
+    console.requests()
+    console.press(f"Replay {many} now")
+    console.see(f"Settled: {many - again} sent, {again} failed.")
+    sent = [json.loads(request["postData"]) for request in console.requests() if request["url"].endswith("/replay")]
+    assert [len(body["ids"]) for body in sent] == [500, 20]
+    assert sorted(id for body in sent for id in body["ids"]) == sorted(ids), "named, so that none is taken twice"
+    assert {world.caller.get(id)["generation"] for id in ids} == {2}
+    world.caller.replay(code="5.6.2")

@@ -1,0 +1,55 @@
+"""The worst that one can be sent is shown as text, and would do nothing if it were not."""
+
+import secrets
+
+import pytest
+from selenium.common.exceptions import JavascriptException
+
+from tests.browser.chromium import PHONE, WITHIN, Browser
+from tests.browser.conftest import World, on_embedded
+from tests.browser.test_story import mail
+from tests.scenarios.caller import wait_for
+
+pytestmark = on_embedded
+
+
+def test_what_strangers_write_is_text(world: World, console: Browser) -> None:
+    ran = "window.ran = 1"
+    html = f"<script>{ran}</script><img src=x onerror='{ran}'>"
+    subject = f'"><script>{ran}</script> \u202egpj.exe \u05e9\u05dc\u05d5\u05dd'
+    name = f"{secrets.token_hex(4)}.{'long' * 10}@example.com"
+    world.emulator.fail("email", status=554, next=1, message=f"<img src=x onerror='{ran}'>{'w' * 200}")
+    content = {"subject": subject, "text": "x" * 3000, "html": html}
+    id = world.caller.post(mail(name, content=content, metadata={"<b>who</b>": f"<script>{ran}</script>"}))
+    code = world.caller.ended(id)["last_error"]["code"]
+    console.size(*PHONE)
+    for page in (f"#/notifications/{id}", "#/dead", "#/notifications?status=failed", f"#/dead/group?code={code}"):
+        console.go(page)
+        console.see("<img src=x onerror=")
+        assert "undefined" not in console.text
+        assert console.js("return document.documentElement.scrollWidth") <= PHONE[0], page
+    console.go(f"#/notifications/{id}")
+    console.see(html, "metadata <b>who</b>", name)
+    said = console.js("return [...document.querySelectorAll('.said pre')].map(pre => pre.textContent)")
+    assert said[:3] == [subject, "x" * 3000, html]
+    assert console.js("return document.querySelectorAll('main script, main img').length") == 0
+    assert console.js("return window.ran") is None
+
+
+def test_the_policy_stops_what_would_run_all_the_same(console: Browser) -> None:
+    """Were there a hole: markup cannot be made of text, an inline script does not run, and nothing is sent away. It is
+    also what shows that the other tests would see a breach in the browser's log."""
+    with pytest.raises(JavascriptException, match="TrustedHTML"):
+        console.js("document.body.innerHTML = '<b>x</b>'")
+    console.js("const s = document.createElement('script'); s.append('window.ran = 1'); document.body.append(s)")
+    assert console.js("return window.ran") is None
+    console.js("const i = document.createElement('img'); i.src = 'https://example.com/x'; document.body.append(i)")
+    logged: list[str] = []
+
+    def all_logged() -> str:
+        logged.extend(console.complaints())
+        return " ".join(logged)
+
+    wait_for(all_logged, lambda text: "TrustedScript" in text and "Content Security Policy" in text, within=WITHIN)
+    console.asked()
+    console.addresses.remove("https://example.com/x")  # asked for, and blocked

@@ -1,0 +1,135 @@
+"""When something is missing: a right, a valid key, the function itself."""
+
+import contextlib
+import http.client
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.browser.chromium import WITHIN, Browser
+from tests.browser.conftest import World, on_embedded
+from tests.scenarios.caller import wait_for
+
+pytestmark = on_embedded
+
+
+def test_a_key_of_operate_alone_is_told_what_it_may_not(world: World, window: Browser) -> None:
+    window.open()
+    window.sign_in(world.narrow_key)
+    window.see("Live.", "needs a key with the scope admin")
+    pause = window.tried(lambda: window.one("//button[normalize-space()='Pause SMS']"))
+    assert not pause.is_enabled()
+    window.go("#/test")
+    window.see("Your key has not the scope send")
+    assert not window.one("//button[normalize-space()='Send']").is_enabled()
+
+
+def test_a_key_that_is_not_valid_any_more_leads_back_to_the_door(world: World, console: Browser) -> None:
+    console.refused.add(401)
+    console.js("sessionStorage.setItem('tidings-key', 'revoked')")
+    console.see("The key is not valid any more. Sign in again.")
+    assert console.js("return sessionStorage.length") == 0
+    console.sign_in(world.key)
+    console.see("Live.")
+
+
+def test_the_key_ends_with_sign_out_and_is_in_no_other_tab(world: World, console: Browser) -> None:
+    console.driver.refresh()
+    console.see("Live.")  # the tab keeps it
+    first = console.driver.current_window_handle
+    console.driver.switch_to.new_window("tab")
+    console.open()
+    console.see("Sign in")
+    console.driver.switch_to.window(first)
+    console.press("Sign out")
+    console.see("You are signed out.")
+    assert console.js("return [sessionStorage.length, localStorage.length, document.cookie]") == [0, 0, ""]
+    console.driver.refresh()
+    console.see("With an API key")
+
+
+def test_while_the_function_is_away_it_says_so_and_what_is_typed_stays(world: World, console: Browser) -> None:
+    console.go("#/notifications")
+    console.see("Search")
+    console.type("Id or recipient", "ada@exam")
+    world.stack.processes.running["replay"].stop()
+    try:
+        console.see("Not reachable since", "trying again")
+    finally:
+        world.stack.processes.again("replay")
+    wait_for(lambda: "Not reachable" not in console.text, within=WITHIN)
+    assert console.control("Id or recipient").get_attribute("value") == "ada@exam"
+    lost = [line for line in console.complaints() if "net::ERR_" not in line]
+    assert lost == []
+
+
+@pytest.mark.parametrize("page", ["#/nowhere", "#/notifications/%3Cscript%3E", "#/notifications/..%2F..%2Fsweep"])
+def test_an_address_that_leads_nowhere_breaks_nothing(console: Browser, page: str) -> None:
+    console.refused.update({404, 405})
+    console.go(page)
+    console.see("Overview" if page == "#/nowhere" else "There is none with the id")
+
+
+def test_a_hidden_tab_asks_nothing(console: Browser) -> None:
+    console.asked()
+    console.js(
+        "Object.defineProperty(document, 'hidden', {configurable: true, get: () => true});"
+        "document.dispatchEvent(new Event('visibilitychange'))"
+    )
+    console.js("return new Promise(done => setTimeout(done, 2500))")  # one look may be under way, and one timer
+    console.asked()
+    console.js("return new Promise(done => setTimeout(done, 4000))")
+    assert console.asked() == []
+    console.js("delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))")
+    wait_for(console.asked, within=WITHIN)
+
+
+def test_it_works_behind_a_prefix_and_asks_nothing_outside_of_it(world: World, window: Browser) -> None:
+    with behind_prefix(world.stack.ops_url, "/prod") as url:
+        window.base = f"{url}/console"  # without its slash: it is sent on, and keeps the prefix
+        window.open()
+        window.sign_in(world.key)
+        window.see("Live.")
+        window.follow_nav("Dead letters")
+        window.see("Dead letters")
+        assert window.driver.current_url == f"{url}/console/#/dead"
+        window.asked()
+        assert [address for address in window.addresses if not address.startswith((f"{url}/", "data:", "about:"))] == []
+        window.driver.get("about:blank")  # it asks no more, now that the gateway ends
+
+
+@contextlib.contextmanager
+def behind_prefix(target: str, prefix: str) -> Iterator[str]:
+    """A gateway that knows the target under the prefix, as an API gateway's stage is. Its address."""
+
+    class Gateway(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if not self.path.startswith(f"{prefix}/"):
+                return self.send_error(404)
+            connection = http.client.HTTPConnection(urlsplit(target).netloc, timeout=WITHIN)
+            connection.request("GET", self.path.removeprefix(prefix), headers=dict(self.headers))
+            answer = connection.getresponse()
+            body = answer.read()
+            self.send_response(answer.status)
+            for name, value in answer.getheaders():
+                if name not in ("server", "date"):
+                    self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+            connection.close()
+            return None
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Gateway) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}{prefix}"
+        finally:
+            server.shutdown()
+            thread.join()

@@ -1,0 +1,161 @@
+"""The console's files: who gets which, with what headers, and what may not stand in them."""
+
+import asyncio
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from tidings.keys import Keyring
+from tidings.web import Api, Request, Response
+
+from functions.replay.static import FOLDER, TYPES, Console
+from tests.functions.conftest import Imported
+
+MOST = 100_000  # bytes of all files together: it is to stay small
+NAMESPACE = "http://www.w3.org/2000/svg"
+
+
+def get(path: str, headers: Mapping[str, str] | None = None, *, folder: Path = FOLDER) -> Response:
+    api = Api(Console(folder).routes(), Keyring(keys=()))
+    return asyncio.run(api.answer(Request(method="GET", path=path, headers=headers or {})))
+
+
+def sources(*suffixes: str) -> Iterator[tuple[str, str]]:
+    for path in sorted(FOLDER.iterdir()):
+        if path.suffix in suffixes:
+            yield path.name, path.read_text(encoding="utf-8")
+
+
+# --- what is answered -------------------------------------------------------------------------------------------------
+
+
+def test_the_page_and_each_of_its_files_is_served_with_its_type() -> None:
+    page = get("/console/")
+    assert (page.status, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert page.body == (FOLDER / "index.html").read_bytes()
+    for path in FOLDER.iterdir():
+        answer = get(f"/console/{path.name}")
+        assert (answer.status, answer.body) == (200, path.read_bytes())
+        assert answer.headers["content-type"] == TYPES[path.suffix]
+
+
+@pytest.mark.parametrize("path", ["/", "/console"])
+def test_the_way_in_holds_behind_a_prefix(path: str) -> None:
+    answer = get(path)
+    assert answer.status == 308
+    assert answer.headers["location"] == "console/"  # relative: a browser keeps what lies in front
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/console", "/console/", "/console/app.js", "/console/console.css", "/console/none.js"]
+)
+def test_every_answer_forbids_all_but_what_the_console_needs(path: str) -> None:
+    headers = get(path).headers
+    policy = dict(part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";"))
+    assert policy == {
+        "default-src": "'none'",
+        "script-src": "'self'",
+        "style-src": "'self'",
+        "img-src": "'self'",
+        "connect-src": "'self'",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+        "frame-ancestors": "'none'",
+        "require-trusted-types-for": "'script'",
+        "trusted-types": "'none'",
+    }
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["cross-origin-opener-policy"] == "same-origin"
+    assert headers["cache-control"] == "no-cache"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../routes.py",
+        "..%2froutes.py",
+        "%2e%2e/routes.py",
+        "..",
+        ".",
+        "",
+        "/etc/passwd",
+        "app.js/",
+        "app.js\x00",
+        "console/app.js",
+        "APP.JS",
+        "none.js",
+    ],
+)
+def test_nothing_but_the_folders_own_files_is_served(name: str) -> None:
+    answer = get(f"/console/{name}")
+    assert answer.status == (200 if name == "" else 404)  # without a name it is the page
+    assert b"class ReplayRoutes" not in answer.body
+
+
+def test_what_is_no_file_of_a_page_is_not_served(tmp_path: Path) -> None:
+    for name in ("notes.txt", "secret.py", ".hidden.js", "app.js"):
+        (tmp_path / name).write_text("x")
+    served = [
+        name
+        for name in ("notes.txt", "secret.py", ".hidden.js", "app.js")
+        if get(f"/console/{name}", folder=tmp_path).status == 200
+    ]
+    assert served == ["app.js"]
+
+
+def test_what_a_browser_has_already_is_not_sent_again() -> None:
+    first = get("/console/app.js")
+    for known in (first.headers["etag"], f"W/{first.headers['etag']}", f'"other", {first.headers["etag"]}'):
+        again = get("/console/app.js", {"if-none-match": known})
+        assert (again.status, again.body, again.headers["etag"]) == (304, b"", first.headers["etag"])
+    assert get("/console/app.js", {"if-none-match": '"other"'}).status == 200
+    assert get("/console/api.js").headers["etag"] != first.headers["etag"]
+
+
+def test_the_replay_function_serves_it_without_a_key_also_behind_a_gateways_stage(imported: Imported) -> None:
+    main = imported("replay")
+    event = {
+        "requestContext": {"http": {"method": "GET", "path": "/prod/console/"}, "stage": "prod"},
+        "rawPath": "/prod/console/",
+    }
+    answer = main.handler(event, None)
+    assert (answer["statusCode"], answer["headers"]["content-type"]) == (200, "text/html; charset=utf-8")
+    closed = main.handler({**event, "rawPath": "/prod/v1/dead-letters"}, None)
+    assert closed["statusCode"] == 401
+
+
+# --- what stands in them ----------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_asked_of_another_address() -> None:
+    for name, text in sources(".html", ".css", ".js", ".svg"):
+        rest = text.replace(NAMESPACE, "")
+        assert not re.search(r"https?:|wss?://|[\"'(]//|@import|url\((?!#)", rest), name
+
+
+def test_the_page_has_no_script_or_style_of_its_own() -> None:
+    page = (FOLDER / "index.html").read_text(encoding="utf-8")
+    assert not re.search(r"\son\w+\s*=|\sstyle\s*=|javascript:|<style|<script(?![^>]*\ssrc=)", page, re.IGNORECASE)
+
+
+def test_text_never_becomes_markup_and_the_key_lies_in_the_tab_alone() -> None:
+    unsafe = (
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|srcdoc|setHTML|\beval\b|new Function"
+        r"|localStorage|indexedDB|document\.cookie"
+    )
+    for name, text in sources(".js"):
+        assert not re.search(unsafe, text), name
+
+
+def test_every_file_that_is_named_is_there_and_every_file_is_named() -> None:
+    named = {"index.html"}
+    for _, text in sources(".html", ".js"):
+        named.update(re.findall(r'(?:href|src)="([\w.-]+\.\w+)"', text))
+        named.update(re.findall(r'from "\./([\w.-]+)"', text))
+    assert named == {path.name for path in FOLDER.iterdir()}
+
+
+def test_it_stays_small() -> None:
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < MOST

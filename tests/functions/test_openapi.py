@@ -1,0 +1,110 @@
+"""What holds for the document of every function: valid, complete, and with an example of everything."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from functions.intake import openapi as intake_openapi
+from functions.replay import openapi as replay_openapi
+from tests.functions.declared import HTTP, Declared
+from tests.functions.served import Caller
+
+DOCUMENTS = {"intake": intake_openapi.document, "replay": replay_openapi.document}
+Media = tuple[str, str, str, str, str, dict[str, Any]]
+
+
+@pytest.fixture(params=DOCUMENTS)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def document(name: str) -> dict[str, Any]:
+    return DOCUMENTS[name]()
+
+
+@pytest.fixture
+def caller(name: str, request: pytest.FixtureRequest) -> Caller:
+    found: Caller = request.getfixturevalue(name)
+    return found
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method in sorted(HTTP & set(methods)):
+            yield path, method, methods[method]
+
+
+def bodies(document: dict[str, Any]) -> Iterator[Media]:
+    """Every request's and every answer's: part, path, method, status, kind, and what is declared of it."""
+    for path, method, operation in operations(document):
+        for kind, media in operation.get("requestBody", {}).get("content", {}).items():
+            yield "requestBody", path, method, "", kind, media
+        for status, answer in operation["responses"].items():
+            for kind, media in answer["content"].items():
+                yield "responses", path, method, status, kind, media
+
+
+def test_it_is_valid_openapi_3_1_and_what_is_served(caller: Caller, document: dict[str, Any]) -> None:
+    answer = caller("GET", "/openapi.json", key=None)
+    assert answer.status == 200
+    assert answer.body == json.loads(json.dumps(document))
+    assert list(OpenAPIV31SpecValidator(answer.body).iter_errors()) == []
+
+
+def test_every_route_is_declared_and_every_declaration_is_a_route(caller: Caller, document: dict[str, Any]) -> None:
+    declared = {(method.upper(), path) for path, method, _ in operations(document)}
+    assert declared == {(route.method, route.path) for route in caller.api.routes}
+
+
+def test_only_open_routes_are_declared_without_a_key(caller: Caller, document: dict[str, Any]) -> None:
+    for route in caller.api.routes:
+        operation = document["paths"][route.path][route.method.lower()]
+        assert (operation.get("security") == []) == (route.scope is None), route.path
+        assert route.scope is None or f"`{route.scope}`" in operation["description"], route.path
+
+
+def test_every_operation_has_a_name_of_its_own(document: dict[str, Any]) -> None:
+    names = [operation["operationId"] for _, _, operation in operations(document)]
+    assert len(names) == len(set(names))
+
+
+def test_every_guarded_route_declares_what_can_happen_to_all(document: dict[str, Any]) -> None:
+    for path, method, operation in operations(document):
+        wanted = {"405", "500"} | ({"401", "403", "503"} if operation.get("security") != [] else set())
+        assert wanted <= set(operation["responses"]), f"{method} {path}"
+
+
+def test_every_body_and_every_error_has_an_example_that_fits_it(document: dict[str, Any]) -> None:
+    declared, seen = Declared(document), 0
+    for part, path, method, status, kind, media in bodies(document):
+        where = f"{part} of {method} {path} {status} {kind}"
+        assert media.get("examples"), f"no example: {where}"
+        for example in media["examples"].values():
+            declared._validator(part, path, method, status, kind).validate(example["value"])
+            if kind == "application/problem+json":
+                assert str(example["value"]["status"]) == status, where
+            seen += 1
+    assert seen > 40
+
+
+def test_every_parameter_in_a_path_has_an_example(document: dict[str, Any]) -> None:
+    for path, _, operation in operations(document):
+        in_path = [one for one in operation.get("parameters", ()) if one["in"] == "path"]
+        assert path.count("{") == len(in_path)
+        assert all("example" in one for one in in_path), path
+
+
+def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+    def references(node: Any) -> list[str]:
+        if isinstance(node, dict):
+            here = [node["$ref"]] if isinstance(node.get("$ref"), str) else []
+            return [*here, *(found for value in node.values() for found in references(value))]
+        return [found for item in node for found in references(item)] if isinstance(node, list) else []
+
+    found = {reference.removeprefix("#/components/schemas/") for reference in references(document)}
+    assert found
+    assert found <= set(document["components"]["schemas"])

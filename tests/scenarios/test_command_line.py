@@ -1,0 +1,182 @@
+"""The command line against a whole stack: what an application, an operator and a newcomer do with it."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from tidings.topology import CHANNELS
+
+from tests.command import Ended, tidings
+from tests.functions.served import free_port
+from tests.scenarios.conftest import World
+
+ROOT = Path(__file__).parents[2]
+NO_MOBILE = "+15005550009"
+
+
+@pytest.fixture
+def settings(world: World) -> Mapping[str, str]:
+    return {
+        "TIDINGS_URL": world.stack.url,
+        "TIDINGS_OPS_URL": world.stack.ops_url,
+        "TIDINGS_API_KEY": world.stack.secrets.api_key,
+    }
+
+
+@pytest.fixture
+def run(settings: Mapping[str, str], tmp_path: Path) -> "Run":
+    return Run(settings, tmp_path)
+
+
+class Run:
+    def __init__(self, settings: Mapping[str, str], folder: Path) -> None:
+        self.settings, self.folder = settings, folder
+
+    def __call__(self, *arguments: str, typed: str = "") -> Ended:
+        return tidings(*arguments, folder=self.folder, settings=self.settings, typed=typed)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["email", "ada@example.com", "--subject", "Hi", "--text", "Hello", "--html", "<p>Hello</p>"],
+        ["sms", "+15005550010", "--text", "Hello", "--high", "--on-ambiguous", "reconcile", "--metadata", "order=1"],
+        ["push", "device-1", "--title", "Hi", "--body", "Hello", "--data", "order=1"],
+        ["push", "topic:news", "--content", '{"body": "Hello"}'],
+    ],
+    ids=lambda arguments: " ".join(arguments[:2]),
+)
+def test_what_is_sent_is_followed_to_its_end(run: Run, arguments: list[str]) -> None:
+    answer = run("send", *arguments, "--follow", "--within", "60")
+    assert (answer.code, answer.err) == (0, "")
+    head, *lines = answer.out.splitlines()
+    assert f"  {arguments[0]} to " in head
+    assert [line.split()[1] for line in lines] == ["pending", "sending", "sent"]
+
+
+def test_what_fails_ends_with_4_and_says_why(run: Run) -> None:
+    answer = run("send", "sms", NO_MOBILE, "--text", "Hello", "--follow", "--json")
+    assert answer.code == 4
+    assert answer.document["status"] == "failed"
+    assert answer.err.startswith(f"tidings: {answer.document['id']} is failed: 21614")
+
+
+def test_what_is_not_over_in_time_ends_with_4(run: Run) -> None:
+    later = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    sent = run("send", "sms", "+15005550010", "--text", "Hello", "--at", later, "--json")
+    id = sent.document["id"]
+    assert f"tidings status {id} --follow" in sent.err
+    answer = run("status", id, "--follow", "--within", "1")
+    assert (answer.code, answer.err) == (4, f"tidings: {id} is still pending\n")
+    assert run("cancel", id).out == f"{id} is canceled.\n"
+    assert run("status", id).code == 0
+
+
+def test_the_same_key_is_the_same_notification(run: Run) -> None:
+    first, second = (
+        run("send", "sms", "+15005550010", "--text", "Hello", "--key", f"k-{run.folder}", "--json").document
+        for _ in range(2)
+    )
+    assert first["id"] == second["id"]
+    assert (first["replayed"], second["replayed"]) == (False, True)
+
+
+def test_content_comes_from_standard_input_too(run: Run) -> None:
+    answer = run("send", "sms", "+15005550010", "--content", "-", "--json", typed='{"text": "From a pipe"}')
+    assert run("status", answer.document["id"], "--json").document["content"] == {"text": "From a pipe"}
+
+
+def test_the_list_narrows_and_says_when_it_was_cut(run: Run) -> None:
+    who = f"list-{run.folder.name}@example.com"
+    for _ in range(3):
+        run("send", "email", who, "--subject", "Hi", "--text", "Hello")
+    answer = run("list", "--recipient", who, "--limit", "2", "--json")
+    assert len(answer.document["notifications"]) == 2
+    assert "There are more" in answer.err
+    answer = run("list", "--recipient", who)
+    assert (answer.out.count(who), answer.err) == (3, "")
+    assert run("list", "--recipient", "nobody").out == "No notifications match.\n"
+
+
+def test_dead_letters_are_grouped_shown_replayed_and_followed(run: Run) -> None:
+    for _ in range(3):
+        run("send", "sms", NO_MOBILE, "--text", f"Dead {run.folder}", "--follow")
+    (group,) = run("dead", "groups", "--code", "21614", "--json").document["groups"]
+    assert group["count"] >= 3
+    shown = run("dead", "show", group["example"])
+    assert "permanent, 21614: " in shown.out
+    assert [line.split()[1] for line in shown.out.splitlines()[-3:]] == ["pending", "sending", "failed"]
+    answer = run("dead", "replay", "--code", "21614", "--yes", "--follow", "--json")
+    assert answer.code == 4, "they fail again"
+    count = answer.document["count"]
+    assert answer.err == f"Of {count}: {count} failed.\ntidings: not all were sent\n"
+
+
+def test_a_load_test_counts_what_was_accepted_and_waits_for_it(run: Run) -> None:
+    answer = run("load-test", "--count", "200", "--concurrency", "8", "--follow", "--json")
+    assert answer.code == 0, answer
+    assert answer.document["accepted"] == 200
+    assert answer.document["settled"]["statuses"] == {"sent": 200}
+    assert answer.document["per_second"] > 0
+    assert answer.document["latency_ms"]["p50"] <= answer.document["latency_ms"]["max"]
+
+
+def test_the_doctor_finds_nothing_wrong(world: World, settings: Mapping[str, str]) -> None:
+    given = {name: value for name, value in world.stack.processes.environment.items() if name.startswith("TIDINGS_")}
+    answer = tidings("doctor", "--json", folder=ROOT, settings={**given, **settings})
+    assert answer.code == 0, answer.out
+    states = {found["name"]: found["state"] for found in answer.document["checks"]}
+    assert set(states.values()) <= {"ok", "warning"}, answer.out
+    assert {f"{channel}: settings" for channel in CHANNELS} <= set(states)
+    assert states["address: intake"] == states["address: operator"] == "ok"
+
+
+# --- what it refuses --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["send", "sms", "+15005550010"], "nothing to send"),
+        (["send", "sms", "+15005550010", "--content", "{"], "no JSON"),
+        (["send", "sms", "+15005550010", "--content", "[]"], "a JSON object"),
+        (["send", "sms", "+15005550010", "--content", "{}", "--text", "x"], "alone"),
+        (["send", "sms", "+15005550010", "--text", "x", "--at", "tomorrow"], "is not a time"),
+        (["send", "sms", "+15005550010", "--text", "x", "--at", "2026-11-22T10:00:00"], "time zone"),
+        (["send", "sms", "+15005550010", "--text", "x", "--key", "naïve"], "printable ASCII"),
+        (["load-test", "--url", "http://192.0.2.1", "--count", "1"], "--yes"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_usage_ends_with_2_and_sends_nothing(run: Run, arguments: list[str], word: str) -> None:
+    answer = run(*arguments)
+    assert (answer.code, answer.out) == (2, "")
+    assert word in answer.err
+
+
+def test_what_the_server_finds_wrong_ends_with_1(run: Run) -> None:
+    answer = run("send", "sms", "nobody", "--text", "Hello")
+    assert (answer.code, answer.out) == (1, "")
+    assert answer.err.startswith("tidings: 422 The notification is not valid: recipient ")
+    assert run("status", "no-id").code == 1
+    assert "TIDINGS_URL" not in run("status", "no-id").err, "a wrong id is no wrong address"
+
+
+def test_the_address_of_the_other_function_is_told(run: Run) -> None:
+    answer = run("sweep", "--ops-url", run.settings["TIDINGS_URL"])
+    assert answer.code == 1
+    assert "TIDINGS_OPS_URL" in answer.err
+
+
+def test_an_intake_that_is_not_there_ends_with_3(run: Run) -> None:
+    for command in (["list"], ["load-test", "--count", "2"]):
+        answer = run(*command, "--url", f"http://127.0.0.1:{free_port()}")
+        assert answer.code == 3, answer
+
+
+def test_what_a_recipient_wrote_cannot_drive_the_terminal(run: Run) -> None:
+    content = json.dumps({"subject": "x", "text": "x", "headers": {"X-A": "b"}})
+    answer = run("send", "email", "ada@example.com", "--content", content, "--metadata", "a=\x1b[31m", "--follow")
+    assert "\x1b" not in answer.out + answer.err

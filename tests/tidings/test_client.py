@@ -1,0 +1,413 @@
+"""The Python client against a real intake process, by way of a server that hurts what passes."""
+
+import http.client
+import http.server
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from tidings.adapters.database import Database, DatabaseSettings
+from tidings.adapters.sql import SqlStore
+from tidings.client import Accepted, Client, Draft, Refused, Unexpected, Unreachable
+from tidings.keys import Scope, new_key
+from tidings.migrate import migrate
+from tidings.notification import Status
+from tidings.ports import Selection
+
+from tests.functions.served import ROOT, process
+
+TEXT = {"text": "It is on its way."}
+NUMBER = "+15005550010"
+Hurt = Callable[["_Between"], None]
+
+
+# --- the intake, and what stands in front of it -----------------------------------------------------------------------
+
+
+class _Between(http.server.BaseHTTPRequestHandler):
+    """Hands on to the intake, and hurts the first requests as the test says."""
+
+    protocol_version = "HTTP/1.1"
+    server: "_Server"
+
+    def _any(self) -> None:
+        self.server.keys.append(self.headers.get("idempotency-key"))
+        self.body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        hurts = self.server.hurts
+        if hurts:
+            hurts.pop(0)(self)
+        else:
+            self.hand_on()
+
+    do_GET = do_POST = _any  # noqa: N815
+
+    def forward(self) -> tuple[int, dict[str, str], bytes]:
+        to = urlsplit(self.server.intake)
+        connection = http.client.HTTPConnection(str(to.hostname), to.port, timeout=10)
+        try:
+            connection.request(self.command, self.path, self.body, dict(self.headers))
+            answer = connection.getresponse()
+            return answer.status, {name.lower(): value for name, value in answer.headers.items()}, answer.read()
+        finally:
+            connection.close()
+
+    def hand_on(self) -> None:
+        status, headers, content = self.forward()
+        self.say(status, content, {name: headers[name] for name in headers if name != "content-length"})
+
+    def say(self, status: int, content: bytes = b"", headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, value in {**(headers or {}), "content-length": str(len(content))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, intake: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Between)
+        self.intake = intake
+        self.hurts: list[Hurt] = []
+        self.keys: list[str | None] = []
+        self.over = threading.Event()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+def cut_after_the_request(between: _Between) -> None:
+    """The intake has committed, and nobody hears of it."""
+    assert between.forward()[0] == 202
+    between.close_connection = True
+
+
+def cut_at_once(between: _Between) -> None:
+    between.close_connection = True
+
+
+def cut_amid_the_answer(between: _Between) -> None:
+    between.forward()
+    between.send_response(202)
+    between.send_header("content-length", "1000")
+    between.end_headers()
+    between.wfile.write(b'{"id":')
+    between.close_connection = True
+
+
+def silent(between: _Between) -> None:
+    """It was received, and no answer comes."""
+    between.forward()
+    between.server.over.wait(30)
+    between.close_connection = True
+
+
+def says(status: int, **headers: str) -> Hurt:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return lambda between: between.say(status, b"<html>", named)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One tenant's client, the server between, and the rows behind."""
+
+    client: Client
+    between: _Server
+    tenant: str
+    key: str
+    store: SqlStore
+    made: list[Client] = field(default_factory=list)
+
+    def rows(self) -> int:
+        return self.store.count(Selection(tenant=self.tenant))
+
+    def another(self, **options: Any) -> Client:
+        self.made.append(Client(**{"url": self.between.url, "api_key": self.key, **options}))
+        return self.made[-1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intake:
+    url: str
+    store: SqlStore
+    callers: Iterator[tuple[str, str]]
+
+
+@pytest.fixture(scope="module")
+def intake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Intake]:
+    folder = tmp_path_factory.mktemp("client")
+    database = DatabaseSettings(database_url=f"sqlite:///{folder}/tidings.db")
+    migrate(database, ROOT / "infra/migrations")
+    made = {f"t{number}": new_key(f"t{number}", [Scope.SEND]) for number in range(40)}
+    settings = {
+        "TIDINGS_DATABASE_URL": database.database_url,
+        "TIDINGS_BROKER_URL": "",
+        "TIDINGS_API_KEYS": " ".join(str(kept) for _, kept in made.values()),
+    }
+    store = SqlStore(Database(database))
+    with process("intake", settings, folder) as running:
+        yield Intake(url=running.url, store=store, callers=iter([(name, key) for name, (key, _) in made.items()]))
+    store.close()
+
+
+@pytest.fixture
+def stage(intake: Intake) -> Iterator[Stage]:
+    tenant, key = next(intake.callers)
+    with _Server(intake.url) as between:
+        thread = threading.Thread(target=between.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        with Client(url=between.url, api_key=key, timeout=10, deadline=20) as client:
+            made = Stage(client=client, between=between, tenant=tenant, key=key, store=intake.store)
+            yield made
+            for other in made.made:
+                other.close()
+        between.over.set()
+        between.shutdown()
+        thread.join()
+
+
+# --- what may happen on the way ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "hurts",
+    [
+        [cut_after_the_request],
+        [cut_at_once],
+        [cut_amid_the_answer],
+        [cut_after_the_request, cut_at_once, says(502), says(504), cut_amid_the_answer, says(429)],
+    ],
+    ids=["answer lost", "request lost", "half an answer", "all of it"],
+)
+def test_whatever_is_lost_on_the_way_one_send_is_one_notification(stage: Stage, hurts: list[Hurt]) -> None:
+    stage.between.hurts = list(hurts)
+    accepted = stage.client.send("sms", NUMBER, TEXT)
+    assert stage.rows() == 1
+    assert stage.client.get(accepted.id).status is Status.PENDING
+    sent_with = stage.between.keys[: len(hurts) + 1]
+    assert len(sent_with) == len(hurts) + 1
+    assert set(sent_with) == {f'"{accepted.idempotency_key}"'}, "the same key in every try"
+
+
+def test_who_meets_the_row_of_the_lost_answer_is_told_so(stage: Stage) -> None:
+    assert stage.client.send("sms", NUMBER, TEXT).replayed is False
+    stage.between.hurts = [cut_after_the_request]
+    assert stage.client.send("sms", NUMBER, TEXT).replayed is True
+
+
+def test_a_server_that_does_not_answer_in_time_is_asked_again(stage: Stage) -> None:
+    stage.between.hurts = [silent]
+    stage.another(timeout=1.0, deadline=20).send("sms", NUMBER, TEXT)
+    assert stage.rows() == 1
+    assert len(stage.between.keys) == 2
+
+
+def test_two_sends_without_a_key_are_two_notifications(stage: Stage) -> None:
+    first, second = stage.client.send("sms", NUMBER, TEXT), stage.client.send("sms", NUMBER, TEXT)
+    assert first.id != second.id
+    assert stage.rows() == 2
+
+
+def test_a_key_of_the_callers_own_makes_a_second_send_the_first(stage: Stage) -> None:
+    key = 'order "4711" \\ shipped'
+    first = stage.client.send("sms", NUMBER, TEXT, idempotency_key=key)
+    second = stage.another().send("sms", NUMBER, TEXT, idempotency_key=key)
+    assert (second.id, second.replayed, second.idempotency_key) == (first.id, True, key)
+    with pytest.raises(Refused) as refused:
+        stage.client.send("sms", NUMBER, {"text": "Something else"}, idempotency_key=key)
+    assert refused.value.status == 422
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "line\nbreak", "naïve"])
+def test_a_key_that_no_header_can_carry_is_refused_before_anything_is_sent(stage: Stage, key: str) -> None:
+    with pytest.raises(ValueError, match="printable ASCII"):
+        stage.client.send("sms", NUMBER, TEXT, idempotency_key=key)
+    assert stage.between.keys == []
+
+
+def test_retry_after_is_waited_for(stage: Stage) -> None:
+    stage.between.hurts = [says(503, retry_after="1")]
+    begun = time.monotonic()
+    stage.client.send("sms", NUMBER, TEXT)
+    assert time.monotonic() - begun >= 1.0
+
+
+def test_a_retry_after_beyond_the_deadline_is_not_waited_for(stage: Stage) -> None:
+    stage.between.hurts = [says(503, retry_after="3600")]
+    with pytest.raises(Refused) as refused:
+        stage.client.send("sms", NUMBER, TEXT)
+    assert (refused.value.status, refused.value.retry_after) == (503, 3600.0)
+    assert len(stage.between.keys) == 1
+
+
+def test_the_deadline_ends_it_with_the_last_error(stage: Stage) -> None:
+    stage.between.hurts = [cut_at_once] * 1000
+    with pytest.raises(Unreachable, match=str(stage.between.server_port)):
+        stage.another(deadline=3.0).send("sms", NUMBER, TEXT)
+    assert len(stage.between.keys) > 2, "it was tried again until then"
+
+
+def test_a_silent_server_cannot_outlast_the_deadline(stage: Stage) -> None:
+    stage.between.hurts = [silent] * 10
+    begun = time.monotonic()
+    with pytest.raises(Unreachable, match="timed out"):
+        stage.another(timeout=60, deadline=1.0).send("sms", NUMBER, TEXT)
+    assert time.monotonic() - begun < 30, "the time-out of 60 s is cut down to the deadline"
+
+
+def test_with_a_deadline_of_nothing_the_first_try_is_the_last(stage: Stage) -> None:
+    stage.between.hurts = [says(503, retry_after="0")]
+    with pytest.raises(Refused):
+        stage.another(deadline=0).send("sms", NUMBER, TEXT)
+    assert len(stage.between.keys) == 1
+
+
+def test_a_refusal_is_not_tried_again_and_tells_each_field(stage: Stage) -> None:
+    with pytest.raises(Refused) as refused:
+        stage.client.send("sms", "not a number", {"text": ""})
+    assert refused.value.status == 422
+    assert [entry["pointer"] for entry in refused.value.errors] == ["#/recipient", "#/content/text"]
+    assert "recipient" in str(refused.value)
+    assert len(stage.between.keys) == 1
+
+
+def test_the_key_does_not_follow_a_redirect(stage: Stage) -> None:
+    stage.between.hurts = [says(307, location="/v1/elsewhere")]
+    with pytest.raises(Refused) as refused:
+        stage.client.send("sms", NUMBER, TEXT)
+    assert refused.value.status == 307
+    assert len(stage.between.keys) == 1
+
+
+def test_a_web_page_is_no_tidings(stage: Stage) -> None:
+    stage.between.hurts = [says(200)]
+    with pytest.raises(Unexpected):
+        stage.client.send("sms", NUMBER, TEXT)
+
+
+def test_a_wrong_key_is_told_and_its_text_is_not(stage: Stage) -> None:
+    wrong = stage.another(api_key="tdg_wrong")
+    with pytest.raises(Refused) as refused:
+        wrong.get("x")
+    assert refused.value.status == 401
+    assert "tdg_wrong" not in f"{refused.value} {wrong._transport!r}"
+
+
+# --- many -------------------------------------------------------------------------------------------------------------
+
+
+def test_many_are_answered_one_by_one_and_in_order(stage: Stage) -> None:
+    drafts = [Draft(channel="sms", recipient=NUMBER, content={"text": f"{number}"}) for number in range(2500)]
+    drafts[1200] = Draft(channel="sms", recipient="nobody", content=TEXT)
+    ends = stage.client.send_many(drafts)
+    assert len(ends) == 2500
+    refused = ends.pop(1200)
+    assert isinstance(refused, Refused)
+    assert refused.status == 422
+    assert all(isinstance(end, Accepted) for end in ends)
+    assert stage.rows() == 2499
+    ids = [end.id for end in ends if isinstance(end, Accepted)]
+    assert stage.client.get(ids[1200]).content == {"text": "1201"}
+
+
+def test_many_whose_answer_was_lost_do_not_double(stage: Stage) -> None:
+    stage.between.hurts = [cut_after_the_request]
+    drafts = [Draft(channel="sms", recipient=NUMBER, content=TEXT) for _ in range(50)]
+    first = stage.client.send_many(drafts)
+    assert stage.rows() == 50
+    again = stage.client.send_many(drafts)
+    assert [end.id for end in again if isinstance(end, Accepted)] == [e.id for e in first if isinstance(e, Accepted)]
+    assert stage.rows() == 50
+
+
+def test_where_every_one_is_bad_each_has_its_refusal(stage: Stage) -> None:
+    ends = stage.client.send_many([Draft(channel="fax", recipient=NUMBER, content=TEXT)] * 2)
+    assert [isinstance(end, Refused) and end.status for end in ends] == [422, 422]
+
+
+def test_none_is_no_request(stage: Stage) -> None:
+    assert stage.client.send_many([]) == []
+    assert stage.between.keys == []
+
+
+# --- looking up -------------------------------------------------------------------------------------------------------
+
+
+def test_the_list_goes_on_over_its_pages(stage: Stage) -> None:
+    stage.client.send_many([Draft(channel="sms", recipient=NUMBER, content=TEXT)] * 1)
+    stage.client.send_many([Draft(channel="sms", recipient=NUMBER, content=TEXT) for _ in range(203)])
+    found = list(stage.client.list(channel="sms", since=datetime.now(UTC) - timedelta(hours=1)))
+    assert len({item.id for item in found}) == 204
+    assert list(stage.client.list(status="sent")) == []
+
+
+def test_cancel_twice_is_harmless_and_the_answer_is_typed(stage: Stage) -> None:
+    later = datetime.now(UTC) + timedelta(hours=1)
+    accepted = stage.client.send("push", {"token": "device-1"}, {"body": "x"}, send_at=later, metadata={"order": "1"})
+    assert accepted.send_at == later
+    stage.between.hurts = [cut_at_once]
+    assert stage.client.cancel(accepted.id).status is Status.CANCELED
+    found = stage.client.get(accepted.id)
+    assert (found.status, found.metadata) == (Status.CANCELED, {"order": "1"})
+    assert [event.status for event in found.events or []] == [Status.PENDING, Status.CANCELED]
+
+
+@pytest.mark.parametrize("id", ["", "../healthz", "a?b=c", "é", "01930b6c-4a5e-7c3b-9d2e-6f1a2b3c4d5e"])
+def test_an_id_that_is_none_is_not_found_and_reaches_nothing_else(stage: Stage, id: str) -> None:
+    with pytest.raises(Refused) as refused:
+        stage.client.get(id)
+    assert refused.value.status == 404
+
+
+# --- how it is made ---------------------------------------------------------------------------------------------------
+
+
+def _is_kept(stage: Stage) -> bool:
+    stage.client.send("sms", NUMBER, TEXT)
+    before = stage.client._transport._idle[-1][1]
+    stage.client.send("sms", NUMBER, TEXT)
+    return stage.client._transport._idle[-1][1] is before
+
+
+def test_connections_are_kept_and_threads_share_one_client(stage: Stage) -> None:
+    threads = [threading.Thread(target=stage.client.send, args=("sms", NUMBER, TEXT)) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert stage.rows() == 20
+    assert 1 <= len(stage.client._transport._idle) <= 20
+    assert any(_is_kept(stage) for _ in range(10)), "one that is not used for 2 s is given up, on a busy machine too"
+
+
+@pytest.mark.parametrize("url", ["ftp://a", "a", "http://", "http://key@a", "http://a/?b", "http://a/#b"])
+def test_a_url_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="url"):
+        Client(url=url, api_key="key")
+
+
+@pytest.mark.parametrize("key", ["", "two words", "line\n", "naïve"])
+def test_a_key_that_cannot_be_one_is_refused_and_not_shown(key: str) -> None:
+    with pytest.raises(ValueError, match="printable") as refused:
+        Client(url="http://127.0.0.1:1", api_key=key)
+    assert not key or key not in str(refused.value)
+
+
+def test_importing_it_loads_no_driver_no_framework_and_no_vendor(tmp_path: Path) -> None:
+    heavy = ("sqlalchemy", "pika", "alembic", "pymysql", "starlette", "aws_lambda_powertools", "rich", "asyncio")
+    script = f"import sys, tidings.client; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

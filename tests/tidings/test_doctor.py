@@ -1,0 +1,229 @@
+"""The doctor finds what is wrong, and names the remedy. That it finds nothing on a whole stack, the scenarios show."""
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pika
+import pytest
+from tidings import topology
+from tidings.adapters.database import DatabaseSettings
+from tidings.adapters.rabbitmq import BrokerSettings, RabbitBroker
+from tidings.cli import checks
+from tidings.keys import Scope, new_key
+from tidings.migrate import migrate
+from tidings.notification import Priority
+from tidings.wiring import Wiring, utc_now
+
+from tests.command import Ended, tidings
+from tests.emulator import Running, emulator
+from tests.functions.served import ROOT, TRIGGER_TOKEN, free_port
+
+Settings = dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def vendors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with emulator(tmp_path_factory.mktemp("vendors"), "--twilio-auth", f"AC{'0' * 32}:emulated") as running:
+        yield running
+
+
+@pytest.fixture
+def settings(tmp_path: Path, vendors: Running) -> Settings:
+    database = DatabaseSettings(database_url=f"sqlite:///{tmp_path}/tidings.db")
+    migrate(database, ROOT / "infra/migrations")
+    return {
+        "TIDINGS_DATABASE_URL": database.database_url,
+        "TIDINGS_API_KEYS": str(new_key("shop", [Scope.SEND])[1]),
+        "TIDINGS_TRIGGER_TOKEN": TRIGGER_TOKEN,
+        "TIDINGS_SMTP_URL": vendors.smtp_url,
+        "TIDINGS_SMTP_SENDER": "tidings@example.com",
+        "TIDINGS_TWILIO_URL": vendors.http_url,
+        "TIDINGS_TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
+        "TIDINGS_TWILIO_AUTH_TOKEN": "emulated",
+        "TIDINGS_TWILIO_SENDER": "+15005550006",
+        "TIDINGS_FCM_URL": vendors.http_url,
+        "TIDINGS_FCM_SERVICE_ACCOUNT": str(vendors.service_account),
+    }
+
+
+def doctor(settings: Settings, *arguments: str, code: int = 1, folder: Path = ROOT) -> dict[str, dict[str, Any]]:
+    """Its findings, by name."""
+    answer = tidings("doctor", "--json", *arguments, folder=folder, settings=settings)
+    assert answer.code == code, f"{answer.out}\n{answer.err}"
+    assert answer.document["ok"] == (code == 0)
+    return {found["name"]: found for found in answer.document["checks"]}
+
+
+def test_where_all_is_well_it_says_so_of_every_part_and_sends_nothing(settings: Settings, vendors: Running) -> None:
+    found = doctor(settings, code=0)
+    assert {name for name in found if found[name]["state"] != "ok"} == set()
+    parts = {f"{name}: settings" for name in ("intake", "replay", *topology.CHANNELS)}
+    assert parts | {"email: smtp", "sms: twilio", "push: fcm", "database", "schema", "clock", "broker"} == set(found)
+    assert set(vendors.client.totals().values()) == {0}
+
+
+@pytest.mark.parametrize(
+    ("part", "variable", "value"),
+    [
+        ("email", "TIDINGS_SMTP_SENDER", ""),
+        ("sms", "TIDINGS_TWILIO_ACCOUNT_SID", "not an account"),
+        ("push", "TIDINGS_FCM_SERVICE_ACCOUNT", "/nowhere.json"),
+        ("intake", "TIDINGS_API_KEYS", "shop:send:abc"),
+        ("email", "TIDINGS_TRIGGER_TOKEN", ""),
+        ("email", "TIDINGS_LEASE", "1"),
+    ],
+)
+def test_a_wrong_setting_is_named_by_its_part_and_its_value_is_not(
+    settings: Settings, part: str, variable: str, value: str
+) -> None:
+    found = doctor({**settings, variable: value}, part)[f"{part}: settings"]
+    assert found["state"] == "wrong"
+    assert found["text"].startswith(f"{variable}: ")
+    assert not value or len(value) < 2 or value not in found["text"]
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "changes", "text", "word"),
+    [
+        ("email", "smtp", {"TIDINGS_SMTP_URL": "smtp://127.0.0.1:9"}, "no connection", "address"),
+        ("sms", "twilio", {"TIDINGS_TWILIO_URL": "http://127.0.0.1:9"}, "no connection", "address"),
+        ("sms", "twilio", {"TIDINGS_TWILIO_AUTH_TOKEN": "wrong"}, "HTTP 401: Unable to fetch record", "credentials"),
+    ],
+)
+def test_a_provider_that_does_not_let_us_in_is_told_from_one_that_is_not_there(
+    *, settings: Settings, part: str, name: str, changes: Settings, text: str, word: str
+) -> None:
+    found = doctor({**settings, **changes}, part)[f"{part}: {name}"]
+    assert found["state"] == "wrong"
+    assert text in found["text"]
+    assert word in found["remedy"]
+
+
+def test_a_service_account_that_gets_no_token_is_told(settings: Settings, vendors: Running, tmp_path: Path) -> None:
+    account = tmp_path / "account.json"
+    account.write_text(json.dumps({**vendors.account(), "token_uri": "http://127.0.0.1:9/token"}))
+    found = doctor({**settings, "TIDINGS_FCM_SERVICE_ACCOUNT": str(account)}, "push")["push: fcm"]
+    assert found["state"] == "wrong"
+    assert "<" not in found["text"], found["text"]
+
+
+def test_a_database_that_is_not_there_is_not_made(settings: Settings, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/other.db"
+    found = doctor({**settings, "TIDINGS_DATABASE_URL": url}, "intake")["database"]
+    assert (found["state"], "tidings.migrate" in found["remedy"]) == ("wrong", True)
+    assert not (tmp_path / "other.db").exists()
+
+
+def test_a_server_that_is_not_there_is_told(settings: Settings) -> None:
+    down = {
+        "TIDINGS_DATABASE_URL": f"mysql+pymysql://nobody:secret-word@127.0.0.1:{free_port()}/tidings",
+        "TIDINGS_BROKER_URL": f"amqp://nobody:secret-word@127.0.0.1:{free_port()}/",
+    }
+    answer = tidings("doctor", "intake", folder=ROOT, settings={**settings, **down})
+    assert answer.code == 1
+    assert "wrong    database: " in answer.out
+    assert "wrong    broker: " in answer.out
+    assert "secret-word" not in answer.out + answer.err
+
+
+def test_an_old_schema_is_told_with_the_command_that_helps(settings: Settings, tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "tidings.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+    found = doctor(settings, "intake")["schema"]
+    assert (found["state"], found["remedy"]) == ("wrong", "python -m tidings.migrate")
+
+
+def test_where_no_functions_are_it_says_what_it_could_not_look_at(settings: Settings, tmp_path: Path) -> None:
+    found = doctor(settings, code=0, folder=tmp_path)
+    assert found["functions"]["state"] == "warning"
+    assert found["schema"]["state"] == "warning"
+    assert found["database"]["state"] == "ok"
+
+
+def test_a_function_that_is_not_there_is_told(settings: Settings) -> None:
+    assert doctor(settings, "fax")["fax"]["state"] == "wrong"
+
+
+def test_a_function_that_cannot_be_loaded_is_told_without_its_words(settings: Settings, tmp_path: Path) -> None:
+    for name, line in {"missing": "import no_such_package", "broken": "raise ValueError('secret-word')"}.items():
+        (tmp_path / "functions" / name).mkdir(parents=True)
+        (tmp_path / "functions" / name / "main.py").write_text(line)
+    found = doctor(settings, folder=tmp_path)
+    assert "no_such_package" in found["missing"]["text"]
+    assert found["broken"]["text"] == "it did not load: ValueError"
+
+
+def test_an_unreachable_address_is_told(settings: Settings) -> None:
+    address = {"TIDINGS_URL": f"http://127.0.0.1:{free_port()}", "TIDINGS_API_KEY": "tdg_x"}
+    assert doctor({**settings, **address}, "intake")["address: intake"]["state"] == "wrong"
+
+
+# --- the broker -------------------------------------------------------------------------------------------------------
+
+
+def declared(url: str) -> None:
+    broker = RabbitBroker(BrokerSettings(broker_url=url))
+    broker.declare()
+    broker.close()
+
+
+def test_a_topology_that_is_not_declared_is_told_and_not_declared(settings: Settings, rabbitmq_url: str) -> None:
+    for _ in range(2):
+        answer: Ended = tidings(
+            "doctor", "intake", folder=ROOT, settings={**settings, "TIDINGS_BROKER_URL": rabbitmq_url}
+        )
+        assert answer.code == 1
+        assert "the exchange tidings is missing" in answer.out
+        assert answer.out.count("is missing") == len([*topology.exchanges(), *topology.queues()])
+
+
+def test_a_queue_with_other_arguments_is_told(settings: Settings, rabbitmq_url: str) -> None:
+    connection = pika.BlockingConnection(pika.URLParameters(rabbitmq_url))
+    connection.channel().queue_declare("tidings.sms", durable=True)
+    connection.close()
+    with pytest.raises(Exception, match="PRECONDITION_FAILED"):
+        declared(rabbitmq_url)
+    found = tidings("doctor", "intake", folder=ROOT, settings={**settings, "TIDINGS_BROKER_URL": rabbitmq_url})
+    assert "the queue tidings.sms was declared otherwise" in found.out
+
+
+def test_a_channel_that_nobody_takes_from_is_told(settings: Settings, rabbitmq_url: str) -> None:
+    declared(rabbitmq_url)
+    broker = RabbitBroker(BrokerSettings(broker_url=rabbitmq_url))
+    consumer = broker.consume([topology.work_queue("sms", Priority.NORMAL)])
+    try:
+        found = doctor({**settings, "TIDINGS_BROKER_URL": rabbitmq_url}, "intake", code=0)
+    finally:
+        consumer.close()
+        broker.close()
+    assert found["topology"]["state"] == "ok"
+    states = {channel: found[f"trigger: {channel}"]["state"] for channel in topology.CHANNELS}
+    assert states == {"email": "warning", "sms": "ok", "push": "warning"}
+
+
+# --- the clock --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("by", "state"), [(0.0, "ok"), (0.5, "ok"), (1.5, "warning"), (-3600.0, "warning")])
+def test_clocks_that_are_over_a_second_apart_are_told(by: float, state: str, tmp_path: Path) -> None:
+    class Off(Wiring):
+        def database_time(self) -> datetime:
+            return utc_now() + timedelta(seconds=by)
+
+    parts = Off(DatabaseSettings(database_url=f"sqlite:///{tmp_path}/none.db"), BrokerSettings())
+    (clock,) = [found for found in checks._clock(parts) if found.name == "clock"]
+    assert clock.state == state
+
+
+def test_no_other_command_loads_a_database_driver(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import atexit, sys\natexit.register(lambda: print('sqlalchemy' in sys.modules, 'rich' in sys.modules))\n"
+    )
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    answer = tidings("keys", "create", "shop", "send", folder=tmp_path, settings={"PYTHONPATH": path})
+    assert answer.out.splitlines()[-1] == "False False"
