@@ -87,7 +87,7 @@ def _print(stack: Stack, *, sent: bool) -> None:
         f"""{outcome}
 
   API        {stack.url}   (read it, try it: /docs)
-  Operator   {stack.ops_url}   (dead letters, replay, sweep)
+  Console    {stack.ops_url}/console/   (sign in with the API key below)
   Inbox      {stack.inbox_url}   (what arrived: open it in a browser)
   API key    {stack.secrets.api_key}
   Logs       {stack.state.logs}
@@ -103,7 +103,7 @@ Try next, in another terminal:
        curl -s $TIDINGS_INBOX_URL/failures.json -d '{{"channel": "email", "next": 2, "status": 451}}'
        curl -s $TIDINGS_URL/v1/notifications -H "Authorization: Bearer $TIDINGS_API_KEY" \\
          -d '{{"channel": "email", "recipient": "ada@example.com", "content": {{"subject": "Hi", "text": "Hello"}}}}'
-  3. Make a dead letter (a number that cannot receive), list it, and see what a replay would do:
+  3. Make a dead letter (a number that cannot receive), and see it in the console, or here, and what a replay would do:
        curl -s $TIDINGS_URL/v1/notifications -H "Authorization: Bearer $TIDINGS_API_KEY" \\
          -d '{{"channel": "sms", "recipient": "+15005550009", "content": {{"text": "Hello"}}}}'
        .venv/bin/tidings dead list

@@ -423,6 +423,16 @@ def test_sweep_as_json_has_every_count(operator: Operator) -> None:
     assert set(counts) == {"published", "waiting", "abandoned", "lettered", "expired", "refused", "purged"}
 
 
+def test_a_channel_is_paused_and_goes_on(operator: Operator) -> None:
+    paused = operator.run("pause", "email")
+    assert paused.code == 0
+    assert re.fullmatch(r"email is paused since \S+Z\.\n", paused.out)
+    assert set(operator.store.paused()) == {"email"}
+    assert operator.run("resume", "email", "--json").document == {"channel": "email", "paused": False}
+    assert operator.store.paused() == {}
+    assert operator.run("pause", "fax").code == 2
+
+
 def test_a_created_key_opens_what_its_scope_says_and_no_more(operator: Operator, tmp_path: Path) -> None:
     send = operator.run("keys", "create", "shop", "send", "--json", settings={}).document
     both = operator.run("keys", "create", "shop", "send", "operate", settings={})

@@ -98,6 +98,25 @@ def test_a_limit_takes_the_oldest(house: House, replay: Replay) -> None:
     assert list(replay.replay(ACME, limit=2).ids) == [row.id for row in rows[:2]]
 
 
+def test_what_fails_again_meanwhile_is_not_replayed_twice(
+    house: House, replay: Replay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = failed(house, 4)
+    monkeypatch.setattr("tidings.replay.PAGE", 2)
+    publish = house.broker.publish
+
+    def delivered_at_once(wave: Sequence[Outgoing]) -> None:
+        publish(wave)
+        for row in rows:
+            house.provider.script[row.recipient] = [PermanentError("550", "no, again")]
+        if wave:
+            drained(house)
+
+    monkeypatch.setattr(house.broker, "publish", delivered_at_once)
+    done = replay.replay(ACME, limit=100)
+    assert list(done.ids) == sorted(row.id for row in rows)
+
+
 def test_a_rate_spreads_the_work_over_seconds_without_waiting(house: House, replay: Replay, sweep: Sweep) -> None:
     failed(house, 7)
     done = replay.replay(ACME, limit=100, rate=3)

@@ -306,8 +306,9 @@ class Store(Protocol):
     def mark_lettered(self, ids: Sequence[str]) -> None:
         """Their dead letters are confirmed."""
 
-    def revive(self, selection: Selection, limit: int, due_in: timedelta) -> Sequence[Notification]:
-        """Set failed and unknown rows back to pending, one generation later, oldest first. Without a delay they are
+    def revive(self, selection: Selection, limit: int, due_in: timedelta, *, after: str = "") -> Sequence[Notification]:
+        """Set failed and unknown rows back to pending, one generation later, oldest first; `after`: those made after
+        this one. Without a delay they are
         written as queued, see `insert`."""
 
     def still_dead(self, messages: Sequence[Message]) -> Sequence[Message]:

@@ -61,8 +61,8 @@ class SqlStore(Reads):
         if ids:
             self._write(upkeep_sql.mark_lettered, ids)
 
-    def revive(self, selection: Selection, limit: int, due_in: timedelta) -> Sequence[Notification]:
-        return self._write(upkeep_sql.revive, selection, limit, due_in)
+    def revive(self, selection: Selection, limit: int, due_in: timedelta, *, after: str = "") -> Sequence[Notification]:
+        return self._write(upkeep_sql.revive, selection, limit, due_in, after=after)
 
     def resolve(self, tenant: str, id: str) -> Notification | None:
         return self._write(upkeep_sql.resolve, tenant, id)

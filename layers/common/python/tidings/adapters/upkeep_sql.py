@@ -82,10 +82,10 @@ def mark_lettered(connection: Connection, _now: datetime, ids: Sequence[str]) ->
 
 
 def revive(
-    connection: Connection, now: datetime, selection: Selection, limit: int, due_in: timedelta
+    connection: Connection, now: datetime, selection: Selection, limit: int, due_in: timedelta, *, after: str
 ) -> Sequence[Notification]:
     due = now + due_in
-    statement = narrowed(select(*WITHOUT_CONTENT), selection).where(n.status.in_(REPLAYABLE))
+    statement = narrowed(select(*WITHOUT_CONTENT), selection).where(n.status.in_(REPLAYABLE), n.id > after)
     rows = [
         notification_of(row)
         for row in connection.execute(statement.order_by(n.id).limit(limit).with_for_update(skip_locked=True))

@@ -2,7 +2,7 @@
 
 import argparse
 
-from tidings.cli import dead, doctor, keys, load, send, sweep
+from tidings.cli import channels, dead, doctor, keys, load, send, sweep
 from tidings.cli.ends import EXIT_CODES
 from tidings.cli.options import Commands, Parents
 from tidings.cli.server import ENV_FILE
@@ -26,6 +26,6 @@ def parser() -> argparse.ArgumentParser:
     )
     commands: Commands = made.add_subparsers(required=True, metavar="COMMAND")
     parents = Parents.made()
-    for group in (send, dead, sweep, keys, doctor, load):
+    for group in (send, dead, sweep, channels, keys, doctor, load):
         group.add(commands, parents)
     return made
