@@ -1,6 +1,7 @@
 """The packages of MariaDB and RabbitMQ, and of Prometheus for its checks: found, or installed where we may."""
 
 import contextlib
+import fcntl
 import os
 import shutil
 import subprocess
@@ -80,7 +81,19 @@ def _apt(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
 
 @contextlib.contextmanager
 def _services_stay_off(policy: Path) -> Iterator[None]:
-    """Packages ask this script whether they may start their services. One that is there is not ours: it stays."""
+    """Packages ask this script whether they may start their services. One that is there is not ours: it stays. One
+    installation at a time, or the first to end would take the script away from the others."""
+    folder = os.open(policy.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        with _script(policy):
+            yield
+    finally:
+        os.close(folder)
+
+
+@contextlib.contextmanager
+def _script(policy: Path) -> Iterator[None]:
     try:
         handle = os.open(policy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o755)
     except FileExistsError:
