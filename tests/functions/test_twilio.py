@@ -140,7 +140,7 @@ def test_an_answer_that_does_not_come_is_ambiguous(serve: Serve) -> None:
     assert (type(error), error.code) == (AmbiguousError, "timeout")
 
 
-@pytest.mark.parametrize("host", [f"127.0.0.1:{refusing_port()}", "no-such-host.invalid"])
+@pytest.mark.parametrize("host", [f"127.0.0.1:{refusing_port()}", "no-such-host.invalid"], ids=["refusing", "no host"])
 def test_what_was_never_connected_is_transient(host: str) -> None:
     one = provider(f"http://{host}")
     with pytest.raises(TransientError, match="connect"):
