@@ -60,10 +60,10 @@ def metrics_page() -> str:
     return f"""# The metrics
 
 `TIDINGS_METRICS=prometheus` makes each function answer `GET /metrics`: intake and replay to a key with the scope
-`operate`, a channel's function to the trigger's token, both as `Authorization: Bearer ...`. Each tells what it has done
-itself; the gauges, which are about the whole system, are asked of the database and the broker at each scrape of the
-replay function, and take some milliseconds however many rows there are, and one more for each tenant. The package is
-`tidings[metrics]`. `local/up` has it on.
+`admin`, since the figures are of all tenants, a channel's function to the trigger's token, both as
+`Authorization: Bearer ...`. Each tells what it has done itself; the gauges, which are about the whole system, are asked
+of the database and the broker at each scrape of the replay function, and take some milliseconds however many rows there
+are, and one more for each tenant. The package is `tidings[metrics]`. `local/up` has it on.
 
 `TIDINGS_METRICS=emf`, for Lambda, writes the same names as lines of CloudWatch's embedded metric format at the end of
 each invocation, namespace `Tidings`; the gauges come with each scheduled run of the replay function.

@@ -39,8 +39,8 @@ class Keys:
 
     send: str
     operate: str
-    both: str
-    other: str  # both scopes, of another tenant
+    both: str  # every scope
+    other: str  # every scope, of another tenant
     kept: tuple[ApiKey, ...]
 
     @property

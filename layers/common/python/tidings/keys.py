@@ -15,7 +15,7 @@ from tidings.settings import Settings
 
 class Scope(enum.StrEnum):
     """`send`: hand in, look up and cancel. `operate`: look up, dead letters, replay, sweep. `admin`: what concerns all
-    tenants, as to pause a channel."""
+    tenants, as to pause a channel or to read the metrics."""
 
     SEND = "send"
     OPERATE = "operate"

@@ -112,7 +112,7 @@ class Watched:
             body = await asyncio.to_thread(lambda: exposition(gauges() if gauges is not None else ()))
             return Response(status=200, body=body, headers={"content-type": METRICS_TYPE})
 
-        return [*found, Route(method="GET", path="/metrics", scope=Scope.OPERATE, handle=metrics)]
+        return [*found, Route(method="GET", path="/metrics", scope=Scope.ADMIN, handle=metrics)]
 
     def _timed(self, route: Route) -> Route:
         spans = self.telemetry.spans
