@@ -1,23 +1,17 @@
 """A whole stack on each of the two foundations, and a fresh tab a test, which is looked through at the end."""
 
-import contextlib
-import secrets
-import shutil
-import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import pytest
 from selenium.webdriver import Chrome
 from tidings.keys import Scope, new_key
 
 from local.providers.client import Emulator
-from local.services.broker import BrokerServer
-from local.services.database import DatabaseServer
-from local.stack.stack import Options, Stack, running
+from local.stack.stack import Stack, running
 from local.stack.state import TENANT, State
 from tests.browser.chromium import Browser, NoBrowser, browsing, chromium, host, programs
+from tests.foundations import FOUNDATIONS, founded
 from tests.scenarios.caller import Caller
 
 
@@ -31,38 +25,20 @@ class World:
     sender_key: str  # send alone
 
 
-@pytest.fixture(scope="session", params=["embedded", "services"])
+@pytest.fixture(scope="session", params=FOUNDATIONS)
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
-    with contextlib.ExitStack() as stack:
-        folder = Path(tempfile.mkdtemp(prefix="tidings-"))  # not pytest's own, which lies too deep for a socket's path
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        state = State(folder)
+    with founded(request, request.param) as options:
+        state = State(options.state)
         state.prepare()
         narrow, kept_narrow = new_key(TENANT, [Scope.OPERATE])
         sender, kept_sender = new_key(TENANT, [Scope.SEND])
         keys = f"{state.secrets().api_key_hash} {kept_narrow} {kept_sender}"
-        environment = {"TIDINGS_API_KEYS": keys}
-        if request.param == "embedded":
-            options = Options(state=folder, first_port=0, environment=environment)
-        else:
-            rabbitmq: BrokerServer = request.getfixturevalue("rabbitmq")
-            mariadb: DatabaseServer = request.getfixturevalue("mariadb")
-            name = f"browser_{secrets.token_hex(6)}"
-            broker_url, database_url = rabbitmq.create_vhost(name), mariadb.create_database(name)
-            stack.callback(rabbitmq.delete_vhost, name)
-            stack.callback(mariadb.drop_database, name)
-            options = Options(
-                state=folder,
-                first_port=0,
-                use_services=True,
-                database_url=database_url,
-                broker_url=broker_url,
-                environment=environment,
+        with running(replace(options, environment={"TIDINGS_API_KEYS": keys})) as up:
+            caller = Caller(url=up.url, ops_url=up.ops_url, key=up.secrets.api_key)
+            emulator = Emulator(url=up.inbox_url)
+            yield World(
+                stack=up, caller=caller, emulator=emulator, key=caller.key, narrow_key=narrow, sender_key=sender
             )
-        up = stack.enter_context(running(options))
-        caller = Caller(url=up.url, ops_url=up.ops_url, key=up.secrets.api_key)
-        emulator = Emulator(url=up.inbox_url)
-        yield World(stack=up, caller=caller, emulator=emulator, key=caller.key, narrow_key=narrow, sender_key=sender)
 
 
 on_embedded = pytest.mark.parametrize("world", ["embedded"], indirect=True)

@@ -13,6 +13,7 @@ import pytest
 from local.providers.client import Emulator
 from local.stack.stack import Options, Stack, running
 from tests.collector import Collector, Span, collector
+from tests.foundations import FOUNDATIONS, founded
 from tests.scenarios.caller import Caller, wait_for
 
 SOON = {"OTEL_BSP_SCHEDULE_DELAY": "200"}  # milliseconds until spans are exported
@@ -24,6 +25,8 @@ class Traced:
     caller: Caller
     emulator: Emulator
     collector: Collector
+    database: str  # as the conventions call it
+    broker: str
 
     def trace(self, id: str, parent: str) -> list[Span]:
         """Its spans, once those of the request and of the last attempt are there."""
@@ -46,17 +49,21 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="module")
-def traced(folder: Path) -> Iterator[Traced]:
-    with collector() as collected:
-        options = Options(state=folder, first_port=0, environment={**collected.environment, **SOON})
-        with running(options) as stack:
-            yield Traced(
-                stack=stack,
-                caller=Caller(url=stack.url, ops_url=stack.ops_url, key=stack.secrets.api_key),
-                emulator=Emulator(url=stack.inbox_url),
-                collector=collected,
-            )
+@pytest.fixture(scope="module", params=FOUNDATIONS)
+def traced(request: pytest.FixtureRequest) -> Iterator[Traced]:
+    with (
+        collector() as collected,
+        founded(request, request.param, environment={**collected.environment, **SOON}) as options,
+        running(options) as stack,
+    ):
+        yield Traced(
+            stack=stack,
+            caller=Caller(url=stack.url, ops_url=stack.ops_url, key=stack.secrets.api_key),
+            emulator=Emulator(url=stack.inbox_url),
+            collector=collected,
+            database="sqlite" if options.database_url is None else "mysql",
+            broker="tidings" if options.broker_url is None else "rabbitmq",
+        )
 
 
 def mail(name: str = "ada") -> dict[str, object]:
@@ -112,13 +119,13 @@ def test_the_systems_are_named_as_the_conventions_say(traced: Traced) -> None:
     spans = traced.trace(traced.caller.post(mail(), traceparent=traceparent), trace)
     by_name = {span.name: span.attributes for span in spans}
     assert by_name["insert notifications"] == {
-        "db.system.name": "sqlite",
+        "db.system.name": traced.database,
         "db.collection.name": "notifications",
         "db.operation.name": "insert",
         "db.operation.batch.size": 1,
     }
     assert by_name["send tidings.email"] == {
-        "messaging.system": "tidings",
+        "messaging.system": traced.broker,
         "messaging.operation.name": "send",
         "messaging.operation.type": "send",
         "messaging.destination.name": "tidings.email",

@@ -1,0 +1,43 @@
+"""A stack's options on each of the two foundations: SQLite alone, or RabbitMQ and MariaDB."""
+
+import contextlib
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from local.services.broker import BrokerServer
+from local.services.database import DatabaseServer
+from local.stack.stack import Options
+
+FOUNDATIONS = ("embedded", "services")
+
+
+@contextlib.contextmanager
+def founded(
+    request: pytest.FixtureRequest, foundation: str, *, environment: Mapping[str, str] | None = None
+) -> Iterator[Options]:
+    """In a folder, a database and a virtual host of its own, which are gone afterwards."""
+    with contextlib.ExitStack() as stack:
+        folder = Path(tempfile.mkdtemp(prefix="tidings-"))  # not pytest's own, which lies too deep for a socket's path
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        if foundation == "embedded":
+            yield Options(state=folder, first_port=0, environment=environment or {})
+            return
+        rabbitmq: BrokerServer = request.getfixturevalue("rabbitmq")
+        mariadb: DatabaseServer = request.getfixturevalue("mariadb")
+        name = f"stack_{secrets.token_hex(6)}"
+        broker_url, database_url = rabbitmq.create_vhost(name), mariadb.create_database(name)
+        stack.callback(rabbitmq.delete_vhost, name)
+        stack.callback(mariadb.drop_database, name)
+        yield Options(
+            state=folder,
+            first_port=0,
+            use_services=True,
+            database_url=database_url,
+            broker_url=broker_url,
+            environment=environment or {},
+        )
