@@ -22,7 +22,7 @@ DOCUMENTS = sorted(
 GUIDES = [name for name in DOCUMENTS if Path(name).name in ("applications.md", "operators.md", "runbooks.md")]
 PICTURES = sorted((ROOT / "docs").glob("*.svg"))
 
-MADE_BY_RUNNING = (".venv/bin/python", ".tidings/env", ".tidings/shop.db")
+MADE_BY_RUNNING = (".venv/bin/python", ".tidings/env", ".tidings/functions.env", ".tidings/shop.db")
 NO_SETTINGS = {"TIDINGS_URL", "TIDINGS_INBOX_URL", "TIDINGS_CHAT_URL"}
 """Two of .tidings/env, for whoever talks to a stack, and one of the example of a new provider."""
 SVG = "{http://www.w3.org/2000/svg}"

@@ -108,6 +108,8 @@ Try next, in another terminal:
          -d '{{"channel": "sms", "recipient": "+15005550009", "content": {{"text": "Hello"}}}}'
        .venv/bin/tidings dead list
        .venv/bin/tidings dead replay --dry-run
+  4. Let the doctor look at everything that must be right, with the functions' settings:
+       (set -a; source {stack.state.functions_file}; .venv/bin/tidings doctor)
 
 Ctrl-C stops everything; the data stay.""",
         flush=True,

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -41,6 +42,7 @@ class Stack:
     state: State
     ports: Ports
     secrets: Secrets
+    settings: Mapping[str, str]  # of every function
     described: str  # what it runs on
     processes: Processes
 
@@ -63,10 +65,16 @@ class Stack:
             "TIDINGS_INBOX_URL": self.inbox_url,
             "TIDINGS_API_KEY": self.secrets.api_key,
         }
-        unfinished = self.state.env_file.with_suffix(".new")
-        unfinished.touch(mode=0o600)
-        unfinished.write_text("".join(f"{name}={value}\n" for name, value in values.items()))
-        unfinished.rename(self.state.env_file)
+        _write(self.state.env_file, values)
+        _write(self.state.functions_file, self.settings)
+
+
+def _write(file: Path, values: Mapping[str, str]) -> None:
+    """Whole or not at all, and for no other user: there are secrets in it."""
+    unfinished = file.with_suffix(".new")
+    unfinished.touch(mode=0o600)
+    unfinished.write_text("".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items()))
+    unfinished.rename(file)
 
 
 @contextlib.contextmanager
@@ -78,8 +86,9 @@ def running(options: Options) -> Iterator[Stack]:
     with contextlib.ExitStack() as stack:
         # A stack that lost its owner a moment ago may still be ending.
         lock = stack.enter_context(locked(state.folder / "lock", timedelta(seconds=5)))
-        stack.callback(state.env_file.unlink, missing_ok=True)
-        state.env_file.unlink(missing_ok=True)  # of a stack that was killed
+        for file in (state.env_file, state.functions_file):
+            stack.callback(file.unlink, missing_ok=True)
+            file.unlink(missing_ok=True)  # of a stack that was killed
         ports = Ports.plan(options.first_port, CHANNELS)
         if options.use_services:
             given = stack.enter_context(services(state.folder, options.database_url, options.broker_url))
@@ -87,20 +96,31 @@ def running(options: Options) -> Iterator[Stack]:
         else:
             database_url, broker_url, described = state.sqlite_url, "", "the embedded default: SQLite"
         secrets = state.secrets()
-        environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("TIDINGS_")},
-            **direct.environment(),
+        settings = {
             **_settings(state, ports, secrets),
             "TIDINGS_DATABASE_URL": database_url,
             "TIDINGS_BROKER_URL": broker_url,
             **options.environment,
+        }
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("TIDINGS_")},
+            **direct.environment(),
+            "PYTHONUNBUFFERED": "1",
+            **settings,
         }
         processes = Processes(environment=environment, folder=ROOT, logs=state.logs, lock=lock)
         stack.enter_context(processes.group(_providers(state, ports)))
         _migrate(environment, state.logs / "migrate.log")
         stack.enter_context(processes.group(_functions(ports)))
         stack.enter_context(processes.group(_feeders(ports, options)))
-        yield Stack(state=state, ports=ports, secrets=secrets, described=described, processes=processes)
+        yield Stack(
+            state=state,
+            ports=ports,
+            secrets=secrets,
+            settings=settings,
+            described=described,
+            processes=processes,
+        )
 
 
 def _settings(state: State, ports: Ports, secrets: Secrets) -> dict[str, str]:
@@ -118,7 +138,6 @@ def _settings(state: State, ports: Ports, secrets: Secrets) -> dict[str, str]:
         "TIDINGS_TWILIO_SENDER": "+15005550006",
         "TIDINGS_FCM_URL": emulated,
         "TIDINGS_FCM_SERVICE_ACCOUNT": str(state.providers.resolve() / "service-account.json"),
-        "PYTHONUNBUFFERED": "1",
     }
 
 

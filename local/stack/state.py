@@ -42,6 +42,11 @@ class State:
         """For scripts: KEY=value lines, there only while the stack is ready."""
         return self.folder / "env"
 
+    @property
+    def functions_file(self) -> Path:
+        """The same with every setting of the functions: for who runs something in their place, as `tidings doctor`."""
+        return self.folder / "functions.env"
+
     def prepare(self) -> None:
         for folder in (self.folder, self.logs, self.providers):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -128,6 +128,10 @@ def test_it_delivers_on_every_channel_and_the_second_start_finds_the_data(state:
         assert timelines == [("email", "smtp"), ("sms", "twilio"), ("push", "fcm")]
         wait_for(lambda: "Ctrl-C" in first.said)
         assert all(value in first.said for value in env.values())
+        assert (state / "functions.env").stat().st_mode & 0o777 == 0o600
+        looks = f"set -a; source {state}/functions.env; exec {sys.executable} -m tidings.cli doctor"
+        done = subprocess.run(["bash", "-c", looks], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
         before = {one["id"]: one["status"] for one in first.caller().listed()}
         assert list(before.values()) == ["sent"] * 3
         shares = {command: memory(pid) for pid, command in processes_of(state).items()}
