@@ -108,7 +108,7 @@ def _is_there(path: str) -> bool:
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_the_commands_and_their_options_are_those_of_tidings(document: str) -> None:
     for block in shell(document):
-        for command in re.findall(r"\.venv/bin/tidings ([^|>\n]+)", block):
+        for command in re.findall(r"\.venv/bin/tidings ([^|>)\n]+)", block):
             subcommands = re.match(r"[a-z-]+(?: [a-z]+)?(?= |$)", command)
             assert subcommands, command
             words = subcommands[0].split()
