@@ -1,0 +1,40 @@
+"""What the core asks of the outside: small Protocols, implemented in `adapters` and in `functions/*/providers`."""
+
+from datetime import datetime
+from typing import Protocol
+
+from tidings.ports.broker import Broker, Consumer, Depth, Outgoing, Received
+from tidings.ports.provider import Checkable, Outbound, Provider, Receipt, Reconciler
+from tidings.ports.rows import LOOK_AHEAD, PAGE, Backlog, Claims, Held, Inserted, Overdue, Purged, Selection, Settlement
+from tidings.ports.store import Store
+
+__all__ = [
+    "LOOK_AHEAD",
+    "PAGE",
+    "Backlog",
+    "Broker",
+    "Checkable",
+    "Claims",
+    "Clock",
+    "Consumer",
+    "Depth",
+    "Held",
+    "Inserted",
+    "Outbound",
+    "Outgoing",
+    "Overdue",
+    "Provider",
+    "Purged",
+    "Receipt",
+    "Received",
+    "Reconciler",
+    "Selection",
+    "Settlement",
+    "Store",
+]
+
+
+class Clock(Protocol):
+    """The time, in UTC and aware."""
+
+    def __call__(self) -> datetime: ...

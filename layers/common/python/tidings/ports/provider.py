@@ -1,0 +1,59 @@
+"""What the core asks of a vendor: implemented in `functions/*/providers`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol, runtime_checkable
+
+from tidings.content import Content
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outbound:
+    """What a provider is given: one notification, one attempt."""
+
+    id: str
+    attempt: int
+    recipient: str  # the stored form, see Notification.recipient
+    content: Content
+    expires_at: datetime | None = None
+    time_to_live: timedelta | None = (
+        None  # until expires_at, on the database's clock; None: as long as the vendor allows
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Receipt:
+    """The provider accepted."""
+
+    provider_message_id: str
+
+
+class Provider(Protocol):
+    """One vendor. `send` is called from several threads at once and makes exactly one call to the vendor."""
+
+    name: str
+    timeout: timedelta  # the longest one `send` may take
+
+    def send(self, outbound: Outbound) -> Receipt:
+        """Return once the vendor has accepted; else raise one of the four kinds of DeliveryError."""
+
+    def close(self) -> None:
+        """Give up connections. The next `send` opens them again."""
+
+
+@runtime_checkable
+class Reconciler(Protocol):
+    """What a provider also is if its vendor can tell what it has accepted, for `on_ambiguous: reconcile`."""
+
+    def accepted(self, outbound: Outbound, since: datetime) -> Sequence[Receipt]:
+        """What the vendor has accepted since then that looks just like this one: same recipient, sender and content.
+        One call, as `send`, and it sends nothing. Raise DeliveryError if the vendor cannot tell."""
+
+
+@runtime_checkable
+class Checkable(Protocol):
+    """What a provider also is if it can tell whether its vendor would let it in, for the doctor."""
+
+    def check(self) -> str:
+        """Connect and log in as `send` does, and send nothing. One line tells what was seen. Raise DeliveryError."""

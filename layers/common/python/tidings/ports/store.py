@@ -1,0 +1,94 @@
+"""What the core asks of the database: implemented in `adapters`."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from tidings.envelope import Message
+from tidings.notification import Event, Notification, Priority
+from tidings.ports.rows import Backlog, Claims, Inserted, Overdue, Purged, Selection, Settlement
+
+
+class Store(Protocol):
+    """The database: the truth. Thread-safe. Every method is one transaction, retried where that is safe, and raises
+    StoreUnavailable when the database does not answer. Its statements do not grow in number with the batch."""
+
+    def insert(self, batch: Sequence[Notification]) -> Sequence[Inserted]:
+        """Commit the rows. Where an idempotency hash is taken, the earlier row is answered and nothing is written.
+
+        What is for now is written as queued, which is one statement fewer: who cannot publish it then says so, and the
+        sweep looks after some seconds, should nobody have lived to say it."""
+
+    def mark_unqueued(self, ids: Sequence[str]) -> None:
+        """Their messages were not confirmed: the sweep is to publish them, and soon."""
+
+    def claim(self, messages: Sequence[Message], lease: timedelta) -> Claims:
+        """Give each message's row to this caller, if it is due and nobody else has it. A row whose last attempt ended
+        with LEASE_EXPIRED is given only where it is claimed by itself: it may take its worker with it."""
+
+    def settle(
+        self, claims: Claims, settlements: Sequence[Settlement], *, letters_owed: bool = False
+    ) -> Sequence[Settlement]:
+        """Write the ends and their events. Answer those that lost their lease: nothing was written of them.
+        `letters_owed`: the dead letters could not be published; the sweep will find the failed rows and do it."""
+
+    def overdue(self, limit: int, lease: timedelta) -> Overdue:
+        """Take what should have moved by now and has not."""
+
+    def mark_queued(self, ids: Sequence[str]) -> None:
+        """Their messages are confirmed: the sweep may leave them alone for a while."""
+
+    def mark_waiting(self, ids: Sequence[str], pause: timedelta) -> None:
+        """Their messages wait in their queues: the sweep looks again after the pause."""
+
+    def frontier(self, channel: str, priority: Priority, since: datetime) -> datetime | None:
+        """How far this queue has come: when the newest message was queued that has had its turn, of those of
+        notifications made after `since`. None: none has, as far as a bounded look shows."""
+
+    def mark_lettered(self, ids: Sequence[str]) -> None:
+        """Their dead letters are confirmed."""
+
+    def revive(self, selection: Selection, limit: int, due_in: timedelta, *, after: str = "") -> Sequence[Notification]:
+        """Set failed and unknown rows back to pending, one generation later, oldest first; `after`: those made after
+        this one. Without a delay they are
+        written as queued, see `insert`."""
+
+    def still_dead(self, messages: Sequence[Message]) -> Sequence[Message]:
+        """Those of these letters whose row is failed, in their generation."""
+
+    def resolve(self, tenant: str, id: str) -> Notification | None:
+        """An operator's word that it was sent: unknown becomes sent, and nothing else does. Answer as `cancel`."""
+
+    def cancel(self, tenant: str, id: str) -> Notification | None:
+        """Cancel it unless it is claimed or over. Answer the row as it then stands, or None if there is none."""
+
+    def paused(self) -> Mapping[str, datetime]:
+        """The channels that are not to be worked on, and since when."""
+
+    def pause(self, channel: str) -> None:
+        """Idempotent; it does not change since when."""
+
+    def resume(self, channel: str) -> None:
+        """Idempotent."""
+
+    def purge(self, keep: timedelta, limit: int, *, after: str = "") -> Purged:
+        """Delete up to so many rows, the oldest first, that came to their end longer ago than `keep`, with their
+        events. `after`: the last id of an earlier page; a row that stays is then not looked at again."""
+
+    def get(self, tenant: str, id: str) -> Notification | None: ...
+
+    def events(self, id: str) -> Sequence[Event]:
+        """The timeline, oldest first."""
+
+    def find(self, selection: Selection, limit: int) -> Sequence[Notification]:
+        """Newest first."""
+
+    def count(self, selection: Selection) -> int: ...
+
+    def backlog(self) -> Backlog:
+        """For a gauge: it takes milliseconds, whatever the number of rows."""
+
+    def check(self) -> None:
+        """Raise StoreUnavailable unless the database answers and its schema is this version's."""
+
+    def close(self) -> None: ...
