@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+import pytest
 from selenium.common.exceptions import WebDriverException
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
@@ -201,6 +203,19 @@ def chromium() -> Iterator[Chrome]:
     finally:
         chrome.quit()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def chrome_or_skip() -> Iterator[Chrome]:
+    """A browser for tests, which are skipped, with the reason, where none can be had; in CI that is a failure."""
+    try:
+        programs()
+    except NoBrowser as missing:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(missing))
+    with chromium() as chrome:
+        yield chrome
 
 
 @contextlib.contextmanager

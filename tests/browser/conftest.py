@@ -10,7 +10,7 @@ from tidings.keys import Scope, new_key
 from local.providers.client import Emulator
 from local.stack.stack import Stack, running
 from local.stack.state import TENANT, State
-from tests.browser.chromium import Browser, NoBrowser, browsing, chromium, host, programs
+from tests.browser.chromium import Browser, browsing, chrome_or_skip, host
 from tests.foundations import FOUNDATIONS, founded
 from tests.scenarios.caller import Caller
 
@@ -47,11 +47,7 @@ on_embedded = pytest.mark.parametrize("world", ["embedded"], indirect=True)
 
 @pytest.fixture(scope="session")
 def chrome() -> Iterator[Chrome]:
-    try:
-        programs()
-    except NoBrowser as missing:
-        pytest.skip(str(missing))
-    with chromium() as browser:
+    with chrome_or_skip() as browser:
         yield browser
 
 

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 from tidings import explorer
 
+from tests.browser.chromium import chrome_or_skip
 from tests.functions.served import Answer, Caller, Keys, Process, process
 
 ASSETS = Path(explorer.__file__).parent / "assets"
@@ -89,25 +89,9 @@ WITHIN = 30  # seconds
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    program, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if program is None or driver is None:
-        pytest.skip("there is no chromium with its chromedriver here")
-    options = webdriver.ChromeOptions()
-    options.binary_location = program
-    folder = tmp_path_factory.mktemp("browser")
-    for flag in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-dev-shm-usage",
-        f"--user-data-dir={folder}",
-        "--no-proxy-server",
-    ):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    started = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield started
-    started.quit()
+def browser() -> Iterator[webdriver.Chrome]:
+    with chrome_or_skip() as started:
+        yield started
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import hmac
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote
@@ -21,7 +22,7 @@ from pydantic_core import from_json
 from tidings import logging as tidings_logging
 from tidings.bodies import MAX_BODY, Bodies, too_large
 from tidings.delivery import Delivery
-from tidings.envelope import Letter, from_event
+from tidings.envelope import from_event
 from tidings.errors import BrokerUnavailable, ConfigurationError, StoreUnavailable, Unreadable
 from tidings.settings import Settings, load
 from tidings.topology import CHANNELS
@@ -210,7 +211,8 @@ def _trigger_answer(request: FlaskRequest, channel: str, delivery: Callable[[], 
     except (ValueError, Unreadable) as error:
         raise Problem(400, "Not an aws:rmq event", str(error)[:200]) from None
     try:
-        _deliver(letters, delivery)
+        with _told():
+            delivery().deliver(letters)
     except (StoreUnavailable, BrokerUnavailable) as error:
         raise Problem(503, "The batch comes again", str(error), headers={"retry-after": RETRY_AFTER}) from None
     except Fault as fault:
@@ -231,23 +233,23 @@ def deliver_event(event: object, channel: str, delivery: Callable[[], Delivery])
     Nothing else stops the messages of a paused channel here, as our trigger does, so they are put off.
     """
     letters = from_event(event, channel)
-    try:
-        _deliver(letters, delivery, lambda parts: parts.put_off if channel in parts.store.paused() else parts.deliver)
-    finally:
-        delivery().lifecycle.flush()
+    with _told():
+        parts = delivery()
+        try:
+            (parts.put_off if channel in parts.store.paused() else parts.deliver)(letters)
+        finally:
+            parts.lifecycle.flush()
 
 
 class Fault(Exception):
     """Something that we did not foresee. The log says what and where; its own text may hold what a user sent."""
 
 
-def _deliver(
-    letters: Sequence[Letter],
-    delivery: Callable[[], Delivery],
-    choose: Callable[[Delivery], Callable[[Sequence[Letter]], None]] = lambda parts: parts.deliver,
-) -> None:
+@contextmanager
+def _told() -> Iterator[None]:
+    """What goes wrong in the block is in the log. Raise StoreUnavailable, BrokerUnavailable or Fault."""
     try:
-        choose(delivery())(letters)
+        yield
     except (StoreUnavailable, BrokerUnavailable) as error:
         log.error("batch_comes_again", extra={"error": str(error)})
         raise
