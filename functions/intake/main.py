@@ -5,7 +5,7 @@ from typing import Any
 
 import functions_framework.aio
 from starlette.requests import Request
-from tidings import runtime
+from tidings import runtime, serving
 from tidings.web import Api
 from tidings.wiring import Wiring, utc_now, wired
 
@@ -25,7 +25,7 @@ def api() -> Api:
 
 
 runtime.start("intake", api)
-asgi = runtime.asgi(api, flush=wiring().lifecycle.flush)
+asgi = serving.asgi(api, flush=wiring().lifecycle.flush)
 
 
 @functions_framework.aio.http
@@ -36,4 +36,4 @@ async def intake(_request: Request) -> Any:
 
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """On Lambda, behind an HTTP API (payload format 2.0)."""
-    return runtime.answer_gateway(event, api(), flush=wiring().lifecycle.flush)
+    return serving.answer_gateway(event, api(), flush=wiring().lifecycle.flush)

@@ -5,7 +5,7 @@ from typing import Any
 
 import functions_framework.aio
 from starlette.requests import Request
-from tidings import runtime
+from tidings import runtime, serving
 from tidings.web import Api
 from tidings.wiring import Wiring, utc_now, wired
 
@@ -34,7 +34,7 @@ def api() -> Api:
 
 
 runtime.start("replay", api)
-asgi = runtime.asgi(api, flush=wiring().lifecycle.flush)
+asgi = serving.asgi(api, flush=wiring().lifecycle.flush)
 
 
 @functions_framework.aio.http
@@ -47,7 +47,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """On Lambda: an HTTP API event, or any other, which is the schedule's and runs the sweep."""
     parts = wiring()
     if "requestContext" in event:
-        return runtime.answer_gateway(event, api(), flush=parts.lifecycle.flush)
+        return serving.answer_gateway(event, api(), flush=parts.lifecycle.flush)
     try:
         return parts.sweep().run().counts
     finally:

@@ -1,32 +1,29 @@
-"""A handler where it runs: under functions-framework and on Lambda. It translates, and decides nothing.
+"""A queue function where it runs: under functions-framework and on Lambda; and how every function starts. It
+translates, and decides nothing.
 
 Return (2xx) = the whole batch is acknowledged; raise (5xx) = the whole batch comes again. Lambda offers nothing else
 for RabbitMQ, so it is the contract everywhere.
 """
 
-import asyncio
-import base64
 import hmac
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, Protocol
-from urllib.parse import parse_qsl, unquote
+from typing import Protocol
 
 from pydantic import Field
 from pydantic_core import from_json
 
 from tidings import logging as tidings_logging
-from tidings.bodies import MAX_BODY, Bodies, too_large
 from tidings.delivery import Delivery
 from tidings.envelope import from_event
 from tidings.errors import BrokerUnavailable, ConfigurationError, StoreUnavailable, Unreadable
 from tidings.settings import Settings, load
 from tidings.topology import CHANNELS
-from tidings.web import METRICS_TYPE, RETRY_AFTER, Api, Problem, Request, Response, as_json, where
+from tidings.web import METRICS_TYPE, RETRY_AFTER, Problem, Response, as_json, where
 
 log = logging.getLogger(__name__)
 
@@ -53,116 +50,6 @@ def start(service: str, build: Callable[[], object]) -> None:
 def _of_caller(service: str) -> tuple[type[Settings], ...]:
     """A queue function, whose service is its channel, is called over HTTP everywhere but on Lambda."""
     return (TriggerSettings,) if service in CHANNELS and "AWS_LAMBDA_FUNCTION_NAME" not in os.environ else ()
-
-
-# --- HTTP functions as ASGI applications ------------------------------------------------------------------------------
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Asgi = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
-
-
-def asgi(api: Callable[[], Api], *, flush: Callable[[], None] = lambda: None) -> Asgi:
-    """The routes as an ASGI application, for a server or, as the answer to any request, for a framework. `flush`: at
-    the server's end, see `Lifecycle`.
-
-    The body is read once the caller is known: nobody without a key makes us hold one.
-    """
-    bodies = Bodies()
-
-    async def application(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await _lifespan(receive, send, flush)
-            return
-        head = Request(
-            method=scope["method"],
-            path=scope["path"],
-            query=_query(scope["query_string"].decode("latin-1")),
-            headers={name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
-        )
-        answer = await api().answer(head, lambda: bodies.read(_chunks(receive), head.headers.get("content-length", "")))
-        headers = {**answer.headers, "content-length": str(len(answer.body))}
-        encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-        await send({"type": "http.response.start", "status": answer.status, "headers": encoded})
-        await send({"type": "http.response.body", "body": answer.body})
-
-    return application
-
-
-async def _lifespan(receive: Receive, send: Send, flush: Callable[[], None]) -> None:
-    """The server's start, and its end, after which it is ended by a signal: nothing that waits for an exit runs."""
-    while True:
-        message = await receive()
-        if message["type"] == "lifespan.shutdown":
-            await asyncio.to_thread(flush)
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return
-
-
-async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Problem(400, "The body is not all there")  # which nobody reads any more
-        yield message.get("body", b"")
-        more = message.get("more_body", False)
-
-
-def _query(text: str) -> dict[str, str]:
-    return dict(parse_qsl(text, keep_blank_values=True)) if text else {}
-
-
-# --- HTTP functions on Lambda -----------------------------------------------------------------------------------------
-
-
-def from_gateway(event: Mapping[str, Any]) -> Request:
-    """An HTTP API event, payload format 2.0."""
-    http = event["requestContext"]["http"]
-    raw = event.get("body") or ""
-    body = base64.b64decode(raw) if event.get("isBase64Encoded") else raw.encode(errors="surrogatepass")
-    if len(body) > MAX_BODY:
-        raise too_large()
-    return Request(
-        method=http["method"],
-        path=_path(event),
-        query=_query(event.get("rawQueryString") or ""),
-        headers={str(name).lower(): str(value) for name, value in (event.get("headers") or {}).items()},
-        body=body,
-    )
-
-
-def _path(event: Mapping[str, Any]) -> str:
-    """Without the stage, which is in front of it unless it is the $default one."""
-    context = event["requestContext"]
-    path, stage = str(event.get("rawPath") or context["http"]["path"]), f"/{context.get('stage') or '$default'}"
-    return unquote(path.removeprefix(stage) if path.startswith(f"{stage}/") else path)
-
-
-def to_gateway(response: Response) -> dict[str, Any]:
-    return {
-        "statusCode": response.status,
-        "headers": dict(response.headers),
-        "body": base64.b64encode(response.body).decode(),
-        "isBase64Encoded": True,
-    }
-
-
-def answer_gateway(event: Mapping[str, Any], api: Api, *, flush: Callable[[], None] = lambda: None) -> dict[str, Any]:
-    """One event at a time, as Lambda gives them. `flush`: before it freezes the process, see `Lifecycle`."""
-
-    async def answered() -> Response:
-        try:
-            return await api.answer(from_gateway(event))
-        except Problem as problem:
-            return problem.response()
-
-    try:
-        return to_gateway(asyncio.run(answered()))
-    finally:
-        flush()
 
 
 # --- queue functions --------------------------------------------------------------------------------------------------
