@@ -292,7 +292,7 @@ def test_a_message_that_was_seen_often_is_delivered_alone(broker: Broker, functi
 
 def test_stopping_waits_for_the_batch_under_way_and_acknowledges_it(broker: Broker, function: HttpFunction) -> None:
     function.open.clear()
-    publish(broker, 1, 2)
+    publish(broker, 1)
     with running(broker, function) as stack:
         wait_for(lambda: function.at_once == 1)
         stack.trigger.stop()
@@ -316,8 +316,9 @@ def test_a_pause_ends_what_is_under_way_and_leaves_the_rest_in_the_queue(
         publish(broker, *range(3, 10))
         paused.set()
         function.open.set()
-        wait_for(lambda: broker.depth(QUEUES[1]) == 7)  # also what the consumer held
-        assert sorted(function.seen) == [0, 1, 2]
+        # Also what the consumer held. The first batch has as many as had arrived: 1 to 3.
+        wait_for(lambda: broker.depth(QUEUES[1]) + len(function.seen), lambda known: known == 10)
+        assert set(function.seen) <= {0, 1, 2}
         paused.clear()
         wait_for(lambda: len(function.seen) == 10)
         stack.stop()
