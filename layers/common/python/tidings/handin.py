@@ -32,6 +32,17 @@ class HandIn:
         return await self._post_one(call, key)
 
     async def _post_one(self, call: Call, key: str | None) -> Response:
+        # What was read is not held while the draft waits: ten thousand may.
+        (inserted,) = await self.accept([self._read_one(call, key)])
+        outcome = _outcome(inserted)
+        if isinstance(outcome, Problem):
+            raise outcome
+        headers = {"location": f"/v1/notifications/{outcome.id}", "content-type": "application/json"}
+        if inserted.existing is not None:
+            headers["idempotency-replayed"] = "true"
+        return Response(status=202, body=accepted(outcome).encoded(), headers=headers)
+
+    def _read_one(self, call: Call, key: str | None) -> Notification:
         submission = self.reader.one(call.body)
         if key is not None:
             if submission.idempotency_key not in (None, key):
@@ -40,14 +51,7 @@ class HandIn:
         notification = self._drafted(submission, call)
         if isinstance(notification, Problem):
             raise notification
-        (inserted,) = await self.accept([notification])
-        outcome = _outcome(inserted)
-        if isinstance(outcome, Problem):
-            raise outcome
-        headers = {"location": f"/v1/notifications/{outcome.id}", "content-type": "application/json"}
-        if inserted.existing is not None:
-            headers["idempotency-replayed"] = "true"
-        return Response(status=202, body=accepted(outcome).encoded(), headers=headers)
+        return notification
 
     async def _post_many(self, call: Call) -> Response:
         """Each item has its own result; a bad one never spoils the good ones."""
