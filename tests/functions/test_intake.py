@@ -196,6 +196,7 @@ def content(make: Any, **changes: Any) -> Any:
 CONTROL = "must be one line: CR, LF and other control characters are not allowed here"
 NUMBER = "not an E.164 number: a plus sign, the country code and the number, digits only, like +15005550010"
 ZONE = "needs a time zone, like 2026-11-22T10:00:00Z"
+NO_TIME = "is no time; write it as 2026-05-01T12:00:00Z"
 BASE64 = "content is not base64 (RFC 4648, with padding, in one line)"
 OWN = "is made by Tidings; use the field of that name where there is one"
 
@@ -286,7 +287,8 @@ REFUSED: list[tuple[str, Any, str, str]] = [
     # when and how
     ("a naive send_at", sms(send_at="2026-11-22T10:00:00"), "#/send_at", ZONE),
     ("a naive expires_at", sms(expires_at="2026-11-22T10:00:00"), "#/expires_at", ZONE),
-    ("a send_at that is a number", sms(send_at=1800000000), "#/send_at", "Input should be a valid datetime"),
+    ("a send_at that is a number", sms(send_at=1800000000), "#/send_at", NO_TIME),
+    ("a send_at that is a string of digits", sms(send_at="1800000000"), "#/send_at", NO_TIME),
     ("a send_at that is no time", sms(send_at="soon"), "#/send_at", "Input should be a valid datetime"),
     ("a send_at out of range", sms(send_at="0001-01-01T00:00:00+10:00"), "#/send_at", "out of range"),
     ("a send_at too far", sms(send_at=later(days=367)), "#/send_at", "lies more than 366 days ahead"),

@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal, Union
 from pydantic import (
     AfterValidator,
     AwareDatetime,
+    BeforeValidator,
     Field,
+    Strict,
     StringConstraints,
     TypeAdapter,
     ValidationError,
@@ -39,7 +41,14 @@ def _utc(value: datetime) -> datetime:
         raise ValueError("out of range") from None
 
 
-Instant = Annotated[AwareDatetime, AfterValidator(_utc)]
+def _written(value: object) -> str:
+    """pydantic takes digits, in a string too, for seconds since 1970, which no caller of ours means."""
+    if not isinstance(value, str) or value.lstrip("+-").replace(".", "", 1).isdigit():
+        raise ValueError("is no time; write it as 2026-05-01T12:00:00Z")
+    return value
+
+
+Instant = Annotated[AwareDatetime, Strict(False), BeforeValidator(_written), AfterValidator(_utc)]
 IdempotencyKey = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?$")]
 
 
