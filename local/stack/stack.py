@@ -112,9 +112,7 @@ def running(options: Options) -> Iterator[Stack]:
         processes = Processes(environment=environment, folder=ROOT, logs=state.logs, lock=lock)
         stack.enter_context(processes.group(_providers(state, ports)))
         _migrate(environment, state.logs / "migrate.log")
-        for group in (
-            (_on_lambda(ports, options),) if options.on_lambda else (_functions(ports), _feeders(ports, options))
-        ):
+        for group in _groups(ports, options):
             stack.enter_context(processes.group(group))
         yield Stack(
             state=state,
@@ -154,6 +152,13 @@ def _providers(state: State, ports: Ports) -> dict[str, Part]:
     }
 
 
+def _groups(ports: Ports, options: Options) -> list[dict[str, Part]]:
+    """In the order in which they start."""
+    if options.on_lambda:
+        return [_on_lambda(ports, options)]
+    return [_functions(ports), _feeders(ports, options)]
+
+
 def _functions(ports: Ports) -> dict[str, Part]:
     """The HTTP functions are ready when database and broker answer them; a channel's function asks neither."""
     health = {
@@ -180,16 +185,13 @@ def _feeders(ports: Ports, options: Options) -> dict[str, Part]:
 def _on_lambda(ports: Ports, options: Options) -> dict[str, Part]:
     """Each function with what invokes it."""
     more = {"intake": [], "replay": ["--every", str(options.sweep_every)]}
-    of_http = {"intake": ports.intake, "replay": ports.replay}
-    return {
-        **{
-            name: Part(
-                command=["local.aws", name, "--port", str(port), *more[name]], health=f"http://127.0.0.1:{port}/readyz"
-            )
-            for name, port in of_http.items()
-        },
-        **{channel: Part(command=["local.aws", channel]) for channel in ports.channels},
+    behind_http = {
+        name: Part(
+            command=["local.aws", name, "--port", str(port), *more[name]], health=f"http://127.0.0.1:{port}/readyz"
+        )
+        for name, port in {"intake": ports.intake, "replay": ports.replay}.items()
     }
+    return behind_http | {channel: Part(command=["local.aws", channel]) for channel in ports.channels}
 
 
 def _migrate(environment: Mapping[str, str], log: Path) -> None:
