@@ -103,6 +103,7 @@ class Ground:
     def disconnected(self, environment: Environment, *, unnoticed: bool) -> Iterator[None]:
         """It is frozen, and its connections die; `unnoticed`: until they are used."""
         assert environment.frozen.wait(10)
+        assert Path(f"/proc/{environment.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
         if not unnoticed:
             self.database.cut()
             self.broker.cut()
