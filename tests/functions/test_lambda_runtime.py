@@ -1,6 +1,7 @@
 """The functions under the real `awslambdaric`: frozen whenever they wait, killed where they are late, on RabbitMQ and
 MariaDB, which both lie behind a proxy that can cut what is open."""
 
+import base64
 import contextlib
 import json
 import os
@@ -20,7 +21,7 @@ from sqlalchemy import create_engine, text
 from tidings import topology
 from tidings.adapters.database import DatabaseSettings
 from tidings.adapters.rabbitmq import BrokerSettings
-from tidings.delivery import SETTLING
+from tidings.deadlines import SETTLING
 from tidings.migrate import migrate
 from tidings.notification import Notification, OnAmbiguous, Priority
 from tidings.ports import Received
@@ -76,12 +77,15 @@ class Ground:
     def email(self, *rows: Notification) -> Ended:
         return self["email"].invoke(json.dumps(rmq("email", *map(entry, rows))).encode())
 
-    def post(self) -> tuple[Ended, dict[str, Any]]:
+    def post(self) -> tuple[int, str]:
+        """Hand one in; the answer's status, and the id."""
         event = gateway(
             "POST", "/v1/notifications", json.dumps(mail()).encode(), key=self.keys.send, headers={"traceparent": TRACE}
         )
         ended = self["intake"].invoke(json.dumps(event).encode())
-        return ended, dict(json.loads(ended.payload))
+        assert not ended.failed, ended.error
+        answer = json.loads(ended.payload)
+        return answer["statusCode"], json.loads(base64.b64decode(answer["body"])).get("id", "")
 
     def stored(self, row: Notification) -> Notification:
         found = self.parts.store.get(row.tenant, row.id)
@@ -188,6 +192,11 @@ def drained(ground: Ground, queue: str) -> Sequence[Received]:
     return found
 
 
+def queued(ground: Ground) -> set[str]:
+    """The notifications whose message lies in the channel's queue. Those of an earlier test may come by."""
+    return {json.loads(message.body)["id"] for message in drained(ground, EMAIL)}
+
+
 def rows_of(ground: Ground, count: int, **changes: Any) -> list[Notification]:
     rows = [of_channel("email", n, **changes) for n in range(count)]
     ground.parts.store.insert(rows)
@@ -220,14 +229,14 @@ def test_a_function_that_is_not_there_is_reported_by_the_runtime(ground: Ground)
 def test_all_that_is_watched_is_given_away_before_the_answer(ground: Ground) -> None:
     """After it the process is frozen, maybe for ever."""
     mark = ground.mark
-    ended, answer = ground.post()
+    status, id = ground.post()
     spans = {span.name for span in ground.collector.spans(TRACE.split("-")[1])}
     said = ground.said_since(mark)
-    assert (ended.failed, answer["statusCode"]) == (False, 202)
+    assert status == 202
     assert {"POST /v1/notifications", "insert notifications", f"send {EMAIL}"} <= spans
     assert '"message":"accepted"' in said
     assert '"_aws"' in said  # the metrics
-    assert ground.parts.broker.depth(EMAIL) == 1
+    assert id in queued(ground)
 
 
 @pytest.mark.parametrize("function", ["email", "replay"])
@@ -340,13 +349,12 @@ def test_who_is_killed_in_the_middle_of_a_call_leaves_it_to_the_lease(ground: Gr
 
 @pytest.mark.parametrize("unnoticed", [False, True])
 def test_an_intake_that_wakes_up_with_dead_connections_accepts_and_queues(ground: Ground, unnoticed: bool) -> None:
-    ground.post()
+    _, first = ground.post()
     mark = ground.mark
     with ground.disconnected(ground["intake"], unnoticed=unnoticed):
-        ended, answer = ground.post()
-    assert (ended.failed, answer["statusCode"]) == (False, 202)
-    queued = {str(message.message_id) for message in drained(ground, EMAIL)}
-    assert len(queued) == 2
+        status, second = ground.post()
+    assert status == 202
+    assert {first, second} <= queued(ground)
     said = ground.said_since(mark)
     assert '"message":"queued"' in said
     assert '"level":"ERROR"' not in said

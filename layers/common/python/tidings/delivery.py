@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from tidings import failpoints, reconciling, topology
 from tidings.content import CONTENT
+from tidings.deadlines import ENDLESS, Deadlines
 from tidings.envelope import Letter, Message
 from tidings.errors import AccountError, AmbiguousError, DeliveryError, PermanentError
 from tidings.facts import Claimed
@@ -40,21 +41,6 @@ newsletter, also where each call of that takes long."""
 PUT_OFF = timedelta(seconds=30)
 """How long messages of a paused channel stay away where nobody stops them before: on Lambda."""
 
-SETTLING = timedelta(seconds=5)
-"""What is kept free at the end of an invocation's time: what was sent is written down, what was not is given back."""
-
-ENDLESS = timedelta(days=1)
-"""The time of who is not ended by anybody: longer than any lease, and than SETTLE_WITHIN."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Until:
-    """Until when; on the monotonic clock."""
-
-    sent: float  # every call to the provider has ended
-    settled: float  # all is written down: whoever invoked us ends this process then
-    is_enough: bool  # what is given: for one call
-
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
@@ -76,7 +62,7 @@ class Delivery:
     def deliver(self, batch: Sequence[Letter], *, within: timedelta = ENDLESS) -> None:
         """`within`: after which whoever invoked us ends this process. What there is no time for comes again, unsent.
         Raise only if our own store or broker fails; the whole batch then comes again."""
-        until = self._until(within)
+        until = Deadlines.of(time.monotonic(), within=within, lease=self.lease, call=self.provider.timeout)
         self._park([letter for letter in batch if letter.message is None])
         messages = [letter.message for letter in batch if letter.message is not None]
         if not messages:
@@ -84,19 +70,6 @@ class Delivery:
         alone = self._attempt(messages, until)
         self._one_by_one(alone, until)
         failpoints.step("delivery.before_return")
-
-    def _until(self, within: timedelta) -> _Until:
-        """Who could still be sending when the lease runs out must not begin: another would send too. Nor who could be
-        when this process is ended: nobody would write down what was sent."""
-        now, sending = time.monotonic(), within - SETTLING
-        return _Until(
-            sent=now + min(self.lease, sending).total_seconds(),
-            settled=now + within.total_seconds(),
-            is_enough=self.provider.timeout < sending,
-        )
-
-    def _may_begin(self, until: _Until) -> bool:
-        return time.monotonic() + self.provider.timeout.total_seconds() < until.sent
 
     def put_off(self, batch: Sequence[Letter]) -> None:
         """The channel is paused, and who invoked us could not know: all of it comes again in a while, unclaimed."""
@@ -109,7 +82,7 @@ class Delivery:
             ]
         )
 
-    def _attempt(self, messages: Sequence[Message], until: _Until) -> Sequence[Held]:
+    def _attempt(self, messages: Sequence[Message], until: Deadlines) -> Sequence[Held]:
         """Claim, send and settle these together. Answer those that must be claimed alone."""
         started = time.monotonic()
         watch = Watch()
@@ -119,14 +92,14 @@ class Delivery:
         self.lifecycle.tell(Claimed(claims=claims, took=claiming))
         settlements = self._send_all(claims, started, until)
         failpoints.step("delivery.after_send")
-        within = min(SETTLE_WITHIN, timedelta(seconds=until.settled - time.monotonic()))
+        within = min(SETTLE_WITHIN, until.left_to_settle(time.monotonic()))
         self.settling.commit(claims, settlements, held=claims.held, within=within, claiming=claiming)
         return claims.alone
 
-    def _one_by_one(self, alone: Sequence[Held], until: _Until) -> None:
+    def _one_by_one(self, alone: Sequence[Held], until: Deadlines) -> None:
         """Whose last worker was lost comes last and by itself: if it was the cause, it takes no neighbours along."""
         for place, held in enumerate(alone):
-            if until.is_enough and not self._may_begin(until):
+            if until.is_enough and not until.allow_call(time.monotonic()):
                 self.settling.put_back(alone[place:])
                 return
             self.settling.put_back(self._attempt([held.message], until))
@@ -145,7 +118,7 @@ class Delivery:
             ]
         )
 
-    def _send_all(self, claims: Claims, started: float, until: _Until) -> Sequence[Settlement]:
+    def _send_all(self, claims: Claims, started: float, until: Deadlines) -> Sequence[Settlement]:
         """Send concurrently; one failure stays one failure."""
 
         def attempt(notification: Notification) -> Settlement:
@@ -155,7 +128,7 @@ class Delivery:
 
         return self._senders.each(attempt, claims.acquired, urgent=lambda item: item.priority is Priority.HIGH)
 
-    def _outcome(self, notification: Notification, claims: Claims, started: float, until: _Until) -> Outcome:
+    def _outcome(self, notification: Notification, claims: Claims, started: float, until: Deadlines) -> Outcome:
         try:
             outbound = self._outbound(notification, claims, started, until)
             if notification.on_ambiguous is OnAmbiguous.RECONCILE:
@@ -173,14 +146,14 @@ class Delivery:
         failpoints.step("delivery.mid_send")
         return receipt
 
-    def _outbound(self, notification: Notification, claims: Claims, started: float, until: _Until) -> Outbound:
+    def _outbound(self, notification: Notification, claims: Claims, started: float, until: Deadlines) -> Outbound:
         """What the provider is given now. Raise NotSent, Expired or another DeliveryError if it must not be called."""
-        now = claims.at + timedelta(seconds=time.monotonic() - started)
+        clock = time.monotonic()
         if not until.is_enough:
-            raise AccountError("no_time", self._no_time)
-        if not self._may_begin(until):
+            raise AccountError("no_time", until.too_short)
+        if not until.allow_call(clock):
             raise NotSent
-        expires_at = notification.expires_at
+        expires_at, now = notification.expires_at, claims.at + timedelta(seconds=clock - started)
         if expires_at is not None and expires_at <= now:
             raise Expired
         try:
@@ -196,14 +169,6 @@ class Delivery:
             content=content,
             expires_at=expires_at,
             time_to_live=expires_at - now if expires_at is not None else None,
-        )
-
-    @property
-    def _no_time(self) -> str:
-        calling, settling = self.provider.timeout.total_seconds(), SETTLING.total_seconds()
-        return (
-            f"the function's time-out leaves no room for one call: {self.provider.name} may take {calling:g} s, and "
-            f"{settling:g} s are kept to write down what was sent; raise it, or lower the provider's"
         )
 
     @cached_property
