@@ -43,7 +43,7 @@ from tests.scenarios.caller import wait_for
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 EMAIL = topology.work_queue("email", Priority.NORMAL)
 
-CALL = 1.0  # seconds that a call to the mail server may take
+CALL = 1.5  # seconds that a call to the mail server may take
 ROOM = SETTLING.total_seconds() + CALL  # what one call takes of an invocation
 
 
@@ -262,9 +262,9 @@ def test_a_batch_that_fails_comes_again_whole_and_nothing_doubles(ground: Ground
     ground.parts.broker.publish([to_work(row) for row in rows])
     ground.sql("UPDATE notifications SET on_ambiguous = 'no such' WHERE id = :id", id=rows[1].id)
     with fed(ground) as ends:
-        wait_for(lambda: [ended for ended in ends if ended.failed], within=20)
+        wait_for(lambda: [ended for ended in ends if ended.failed])
         ground.sql("UPDATE notifications SET on_ambiguous = 'resend', status = 'pending', attempt = 0, wake_at = NULL")
-        wait_for(lambda: {ground.stored(row).status for row in rows}, lambda found: found == {"sent"}, within=20)
+        wait_for(lambda: {ground.stored(row).status for row in rows}, lambda found: found == {"sent"})
     assert ground.providers.client.call_totals()["email"] == 3
     assert ground.parts.broker.depth(topology.PARKING) == 0
 
@@ -303,10 +303,10 @@ def timeout_of(environment: Environment, seconds: float) -> Iterator[None]:
 
 def test_it_stops_before_its_deadline_and_the_next_invocation_sends_the_rest_once(ground: Ground) -> None:
     rows = rows_of(ground, 4)
-    ground.providers.client.fail("email", delay=0.5)
+    ground.providers.client.fail("email", delay=0.4)
     ground.parts.broker.publish([to_work(row) for row in rows])
-    with timeout_of(ground["email"], ROOM + 0.9), fed(ground) as ends:
-        wait_for(lambda: {ground.stored(row).status for row in rows}, lambda found: found == {"sent"}, within=20)
+    with timeout_of(ground["email"], ROOM + 0.7), fed(ground) as ends:
+        wait_for(lambda: {ground.stored(row).status for row in rows}, lambda found: found == {"sent"})
     assert not [ended.error for ended in ends if ended.failed]
     assert len(ends) >= 2
     after = [ground.stored(row) for row in rows]
@@ -321,13 +321,13 @@ def test_who_is_killed_in_the_middle_of_a_call_leaves_it_to_the_lease(ground: Gr
     ground.providers.client.fail("email", delay=30)
     environment = ground["email"]
     first = environment.pid
-    with timeout_of(environment, ROOM + 0.2), ThreadPoolExecutor(1) as thread:
+    with timeout_of(environment, ROOM + 1.5), ThreadPoolExecutor(1) as thread:
         invocation = thread.submit(ground.email, *rows)
-        wait_for(lambda: ground.providers.client.totals()["email"], within=5)  # the server has taken it, and is silent
+        wait_for(lambda: ground.providers.client.totals()["email"])  # the server has taken it, and is silent
         os.kill(first, signal.SIGSTOP)
         ended = invocation.result(30)
     assert ended.error["errorType"] == "Sandbox.Timedout"
-    assert "Task timed out after 6.20 seconds" in ended.error["errorMessage"]
+    assert "Task timed out after 8.00 seconds" in ended.error["errorMessage"]
 
     ground.providers.client.forgive()
     assert not ground.email(*rows).failed  # the batch comes again, to a new environment, and finds it under its lease
