@@ -1,4 +1,5 @@
-"""A stack's options on each of the two foundations: SQLite alone, or RabbitMQ and MariaDB."""
+"""A stack's options on each of the two foundations: SQLite alone, or RabbitMQ and MariaDB; and on these with the
+functions on Lambda."""
 
 import contextlib
 import secrets
@@ -14,6 +15,7 @@ from local.services.database import DatabaseServer
 from local.stack.stack import Options
 
 FOUNDATIONS = ("embedded", "services")
+LAMBDA = "lambda"
 
 
 @contextlib.contextmanager
@@ -37,6 +39,7 @@ def founded(
             state=folder,
             first_port=0,
             use_services=True,
+            on_lambda=foundation == LAMBDA,
             database_url=database_url,
             broker_url=broker_url,
             environment=environment or {},

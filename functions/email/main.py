@@ -1,7 +1,6 @@
 """Email: takes an `aws:rmq` event and delivers it by SMTP."""
 
 from functools import cache
-from typing import Any
 
 from tidings import runtime
 from tidings.delivery import Delivery
@@ -24,6 +23,6 @@ def email(request: runtime.FlaskRequest) -> runtime.FlaskAnswer:
     return runtime.answer_trigger(request, "email", delivery)
 
 
-def handler(event: object, _context: Any) -> None:
+def handler(event: object, context: runtime.LambdaContext) -> None:
     """On Lambda, behind an Amazon MQ event source."""
-    runtime.deliver_event(event, "email", delivery)
+    runtime.deliver_event(event, context, "email", delivery)

@@ -49,7 +49,8 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     if "requestContext" in event:
         return serving.answer_gateway(event, api(), flush=parts.lifecycle.flush)
     try:
-        return parts.sweep().run().counts
+        with runtime.faults():
+            return parts.sweep().run().counts
     finally:
         parts.telemetry.show(parts.gauges())
         parts.lifecycle.flush()

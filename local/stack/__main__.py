@@ -47,6 +47,7 @@ def main() -> int:
 def _options() -> Options:
     parser = argparse.ArgumentParser(prog="local/up", description=__doc__)
     parser.add_argument("--services", action="store_true", help="on real RabbitMQ and MySQL/MariaDB")
+    parser.add_argument("--lambda", dest="on_lambda", action="store_true", help="the functions on an emulated Lambda")
     parser.add_argument(
         "--database-url", default=os.environ.get("TIDINGS_DATABASE_URL"), help="with --services: use this"
     )
@@ -59,6 +60,7 @@ def _options() -> Options:
         state=chosen.state,
         first_port=chosen.port,
         use_services=chosen.services,
+        on_lambda=chosen.on_lambda,
         database_url=chosen.database_url,
         broker_url=chosen.broker_url,
         environment={"TIDINGS_LOG_FORMAT": "json" if chosen.json else "text", "TIDINGS_METRICS": "prometheus"},

@@ -31,6 +31,7 @@ class Options:
     use_services: bool = False  # RabbitMQ and MySQL/MariaDB in place of the embedded default
     database_url: str | None = None  # with use_services: where one is already
     broker_url: str | None = None
+    on_lambda: bool = False  # the functions on an emulated Lambda, in place of functions-framework
     sweep_every: float = 1.0  # seconds
     environment: Mapping[str, str] = field(default_factory=dict)  # more settings, for every process
 
@@ -111,14 +112,14 @@ def running(options: Options) -> Iterator[Stack]:
         processes = Processes(environment=environment, folder=ROOT, logs=state.logs, lock=lock)
         stack.enter_context(processes.group(_providers(state, ports)))
         _migrate(environment, state.logs / "migrate.log")
-        stack.enter_context(processes.group(_functions(ports)))
-        stack.enter_context(processes.group(_feeders(ports, options)))
+        for group in _groups(ports, options):
+            stack.enter_context(processes.group(group))
         yield Stack(
             state=state,
             ports=ports,
             secrets=secrets,
             settings=settings,
-            described=described,
+            described=f"{described}, with the functions on an emulated Lambda" if options.on_lambda else described,
             processes=processes,
         )
 
@@ -151,6 +152,13 @@ def _providers(state: State, ports: Ports) -> dict[str, Part]:
     }
 
 
+def _groups(ports: Ports, options: Options) -> list[dict[str, Part]]:
+    """In the order in which they start."""
+    if options.on_lambda:
+        return [_on_lambda(ports, options)]
+    return [_functions(ports), _feeders(ports, options)]
+
+
 def _functions(ports: Ports) -> dict[str, Part]:
     """The HTTP functions are ready when database and broker answer them; a channel's function asks neither."""
     health = {
@@ -172,6 +180,18 @@ def _feeders(ports: Ports, options: Options) -> dict[str, Part]:
         "trigger": Part(command=["local.trigger", *urls]),
         "schedule": Part(command=["local.schedule", sweep, "--every", str(options.sweep_every)]),
     }
+
+
+def _on_lambda(ports: Ports, options: Options) -> dict[str, Part]:
+    """Each function with what invokes it."""
+    more = {"intake": [], "replay": ["--every", str(options.sweep_every)]}
+    behind_http = {
+        name: Part(
+            command=["local.aws", name, "--port", str(port), *more[name]], health=f"http://127.0.0.1:{port}/readyz"
+        )
+        for name, port in {"intake": ports.intake, "replay": ports.replay}.items()
+    }
+    return behind_http | {channel: Part(command=["local.aws", channel]) for channel in ports.channels}
 
 
 def _migrate(environment: Mapping[str, str], log: Path) -> None:

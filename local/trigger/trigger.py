@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic_core import to_json
@@ -49,7 +50,7 @@ class Function:
 
     def invoke(self, batch: Sequence[Received]) -> None:
         """Return on 2xx. Raise FunctionDown or BatchFailed."""
-        event = to_event((item.queue, item.body, _basic_properties(item), item.redelivered) for item in batch)
+        event = to_rmq(batch)
         parts = urlsplit(self.url)
         connection = http.client.HTTPConnection(
             parts.hostname or "127.0.0.1", parts.port or 80, timeout=self.timeout.total_seconds()
@@ -215,6 +216,11 @@ def _rest(part: Sequence[Received]) -> float:
     """Seconds, the longer the more often it came: else a function that breaks for some seconds would wear out the
     queue's delivery limit."""
     return min(FIRST_PAUSE * 2.0 ** (max(item.deliveries for item in part) - 1), LONGEST_PAUSE)
+
+
+def to_rmq(batch: Sequence[Received]) -> dict[str, Any]:
+    """The `aws:rmq` event."""
+    return to_event((item.queue, item.body, _basic_properties(item), item.redelivered) for item in batch)
 
 
 def _basic_properties(item: Received) -> dict[str, object]:

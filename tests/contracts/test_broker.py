@@ -5,16 +5,22 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import pika
 import pytest
 from tidings import topology
-from tidings.adapters.rabbitmq import BrokerSettings, RabbitBroker
+from tidings.adapters import rabbitmq_link
+from tidings.adapters.rabbitmq import HEARTBEAT, BrokerSettings, RabbitBroker
 from tidings.envelope import Message, parse
 from tidings.errors import BrokerUnavailable
 from tidings.notification import Priority
 from tidings.ports import Broker, Consumer, Outgoing, Received
 from tidings.topology import Destination
+
+from tests.faults.proxy import Cut, Proxy, loop, proxy
+from tests.faults.wire import Confirms
 
 WAIT = timedelta(seconds=15)
 EMAIL = topology.work_queues("email")
@@ -294,6 +300,48 @@ def test_a_queue_that_was_deleted_is_made_again_by_the_next_wave(rabbitmq_url: s
             missing -= {str(item.message_id) for item in received(consumer, 1)}
     assert not missing
     broker.close()
+
+
+@pytest.fixture
+def hurt(rabbitmq_url: str) -> Iterator[tuple[RabbitBroker, Proxy]]:
+    """A broker behind a proxy, and connected."""
+    with loop() as running, proxy(running, Confirms, urlsplit(rabbitmq_url).port or 0) as way:
+        broker = RabbitBroker(BrokerSettings(broker_url=way.through(rabbitmq_url)))
+        broker.declare()
+        broker.publish([to_work()])
+        yield broker, way
+        broker.close()
+
+
+def test_a_wave_whose_confirm_is_lost_with_its_connection_is_published_again(hurt: tuple[RabbitBroker, Proxy]) -> None:
+    """A connection that died unnoticed is found out by its first use."""
+    broker, way = hurt
+    with way.cut_at(Cut.BEFORE, times=1) as cutting:
+        broker.publish([to_work(1)])
+    assert cutting.used == 1
+    with consuming(broker) as consumer:
+        assert message(1).message_id in [item.message_id for item in received(consumer, 2)]
+
+
+def test_a_connection_that_is_lost_twice_is_an_error(hurt: tuple[RabbitBroker, Proxy]) -> None:
+    broker, way = hurt
+    with way.cut_at(Cut.BEFORE, times=9), pytest.raises(BrokerUnavailable):
+        broker.publish([to_work(1)])
+
+
+def test_a_connection_from_before_a_long_freeze_is_not_used_again(
+    hurt: tuple[RabbitBroker, Proxy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker gave it up meanwhile, and the network does not say so."""
+    broker, way = hurt
+    monkeypatch.setattr(rabbitmq_link, "LOOK_EVERY", 0.05)
+    broker.close()
+    broker.publish([to_work(1)])
+    with way.half_open():
+        pass  # that one stays dead; those that are made now live
+    frozen = SimpleNamespace(time=lambda: time.time() + 2 * HEARTBEAT + 1)
+    monkeypatch.setattr(rabbitmq_link, "time", frozen)
+    broker.publish([to_work(2)])
 
 
 # --- seen from outside ------------------------------------------------------------------------------------------------

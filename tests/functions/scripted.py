@@ -197,6 +197,7 @@ class ScriptedHttp:
 
     script: Script
     requests: list[Request] = field(default_factory=list)
+    connections: int = 0
 
     @contextlib.contextmanager
     def running(self) -> Iterator[Self]:
@@ -204,6 +205,10 @@ class ScriptedHttp:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+
+            def setup(self) -> None:
+                outer.connections += 1
+                super().setup()
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import firebase_admin
@@ -26,6 +27,7 @@ from tidings.errors import (
 from tidings.ports import Outbound
 from tidings.settings import load
 
+from functions.push.providers import fcm_client
 from functions.push.providers.fcm import FcmProvider, FcmSettings
 from tests.functions.scripted import CLOSE, HANG, RESET, Answer, Request, ScriptedHttp, refusing_port
 
@@ -207,6 +209,23 @@ def test_an_acceptance_that_cannot_be_read_is_ambiguous(serve: Serve, make: Make
 def test_a_connection_that_breaks_after_the_request_is_ambiguous(serve: Serve, make: Make, how: str) -> None:
     error = failed(serve(how), make)
     assert (type(error), error.code) == (AmbiguousError, "connection_lost")
+
+
+def test_a_connection_from_before_a_long_pause_is_not_used_again(
+    serve: Serve, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have died unnoticed, and the request that finds it out may have been taken."""
+    google = serve()
+    one = make(google.http.url)
+    for _ in range(2):
+        one.send(outbound())
+    known = google.http.connections
+    one.send(outbound())
+    assert google.http.connections == known
+    monkeypatch.setattr(fcm_client, "time", SimpleNamespace(time=lambda: time.time() + fcm_client.IDLE + 1))
+    for _ in range(2):
+        one.send(outbound())
+    assert google.http.connections == known + 1
 
 
 def test_an_answer_that_does_not_come_is_ambiguous(serve: Serve, make: Make) -> None:

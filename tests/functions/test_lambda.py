@@ -43,6 +43,16 @@ PROPERTIES: dict[str, Any] = {
 }
 
 
+class Context:
+    """What the functions use of Lambda's: there is time enough."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 90_000
+
+
+CONTEXT = Context()
+
+
 @pytest.fixture(scope="module")
 def providers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with emulator(tmp_path_factory.mktemp("emulator")) as running:
@@ -105,7 +115,7 @@ PROVIDERS = {"email": "smtp", "sms": "twilio", "push": "fcm"}
 def test_a_batch_is_delivered_and_settled(imported: Imported, ready: Running, wiring: Wiring, channel: Any) -> None:
     rows = [of_channel(channel, n) for n in range(5)]
     wiring.store.insert(rows)
-    assert imported(channel).handler(rmq(channel, *map(entry, rows)), None) is None
+    assert imported(channel).handler(rmq(channel, *map(entry, rows)), CONTEXT) is None
     arrived = {message["provider_message_id"] for message in ready.client.inbox(channel)}
     assert len(arrived) == 5
     for row in rows:
@@ -122,7 +132,7 @@ def test_a_batch_that_comes_again_sends_nothing_again(
     wiring.store.insert(rows)
     main, event = imported(channel), rmq(channel, *map(entry, rows), entry(rows[0]))
     for _ in range(3):
-        main.handler(event, None)
+        main.handler(event, CONTEXT)
     assert ready.client.call_totals()[channel] == 3
 
 
@@ -139,7 +149,7 @@ def test_an_unreadable_message_is_parked_and_its_neighbours_delivered(
         entry(rows[0], basicProperties=None),
         entry(rows[0], data=base64.b64encode(b"\xff ada@example.com").decode()),
     ]
-    imported(channel).handler(rmq(channel, entry(rows[0]), *bad, entry(rows[1])), None)
+    imported(channel).handler(rmq(channel, entry(rows[0]), *bad, entry(rows[1])), CONTEXT)
     assert [stored(wiring, row).status for row in rows] == ["sent", "sent"]
     assert wiring.broker.depth(topology.PARKING) == len(bad)
     assert ready.client.totals()[channel] == 2
@@ -157,7 +167,7 @@ def test_one_that_fails_stays_one_that_fails(
         ready.client.fail(channel, recipient=shown, status=550 if channel == "email" else 404)
     rows = [of_channel(channel, 1), of_channel(channel, recipient=refused), of_channel(channel, 2)]
     wiring.store.insert(rows)
-    imported(channel).handler(rmq(channel, *map(entry, rows)), None)
+    imported(channel).handler(rmq(channel, *map(entry, rows)), CONTEXT)
     assert [stored(wiring, row).status for row in rows] == ["sent", "failed", "sent"]
     assert wiring.broker.depth(topology.dead_queue(channel)) == 1
     (dead,) = lines.named("dead_lettered")
@@ -175,12 +185,12 @@ def test_a_paused_channels_messages_are_put_off_unclaimed(
     wiring.store.pause(channel)
     event = rmq(channel, entry(row))
     event["rmqMessagesByQueue"][f"tidings.{channel}.high::/"] = [entry(urgent)]
-    imported(channel).handler(event, None)
+    imported(channel).handler(event, CONTEXT)
     assert [stored(wiring, one).attempt for one in (row, urgent)] == [0, 0]
     assert ready.client.call_totals()[channel] == 0
     assert wiring.broker.depths(["tidings.retry.30s"])["tidings.retry.30s"].ready == 2
     wiring.store.resume(channel)
-    imported(channel).handler(event, None)
+    imported(channel).handler(event, CONTEXT)
     assert [stored(wiring, one).status for one in (row, urgent)] == ["sent", "sent"]
 
 
@@ -191,7 +201,7 @@ def test_what_is_transient_is_put_on_the_ladder(
     ready.client.fail(channel, next=1, status=451 if channel == "email" else 429)
     row = of_channel(channel)
     wiring.store.insert([row])
-    imported(channel).handler(rmq(channel, entry(row)), None)
+    imported(channel).handler(rmq(channel, entry(row)), CONTEXT)
     end = stored(wiring, row)
     assert (end.status, end.error_class) == ("retrying", "transient")
     assert end.next_attempt_at is not None
@@ -204,7 +214,7 @@ def test_without_the_database_it_raises_and_the_batch_comes_again(
 ) -> None:
     monkeypatch.setenv("TIDINGS_DATABASE_URL", "sqlite:////nowhere/at/all/tidings.db")
     with pytest.raises(StoreUnavailable):
-        imported(channel).handler(rmq(channel, entry(of_channel(channel))), None)
+        imported(channel).handler(rmq(channel, entry(of_channel(channel))), CONTEXT)
     assert ready.client.call_totals()[channel] == 0
     assert len(lines.named("batch_comes_again")) == 1
 
@@ -212,13 +222,13 @@ def test_without_the_database_it_raises_and_the_batch_comes_again(
 @pytest.mark.parametrize("event", [None, {}, {"Records": []}, {"eventSource": "aws:rmq"}])
 def test_what_is_no_event_raises(imported: Imported, ready: Running, event: Any) -> None:
     with pytest.raises(Unreadable):
-        imported("sms").handler(event, None)
+        imported("sms").handler(event, CONTEXT)
 
 
 def test_an_event_without_messages_is_done(imported: Imported, ready: Running) -> None:
     main = imported("sms")
-    main.handler(rmq("sms"), None)
-    main.handler({"eventSource": "aws:rmq", "rmqMessagesByQueue": {"tidings.sms::/": None}}, None)
+    main.handler(rmq("sms"), CONTEXT)
+    main.handler({"eventSource": "aws:rmq", "rmqMessagesByQueue": {"tidings.sms::/": None}}, CONTEXT)
 
 
 def test_on_lambda_no_trigger_token_is_needed(imported: Imported, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,7 +254,7 @@ def test_what_the_broker_hands_out_is_what_the_function_takes(
     consumer = wiring.broker.consume(topology.work_queues("sms"))
     received = consumer.receive(10, timedelta(seconds=5))
     event = to_event([(one.queue, one.body, {"headers": one.headers}, one.redelivered) for one in received])
-    imported("sms").handler(json.loads(json.dumps(event)), None)
+    imported("sms").handler(json.loads(json.dumps(event)), CONTEXT)
     consumer.acknowledge(received)
     consumer.close()
     assert stored(wiring, row).status == "sent"
@@ -304,7 +314,7 @@ def gateway(
 
 
 def called(main: Any, *args: Any, **options: Any) -> Answer:
-    answer = main.handler(gateway(*args, **options), None)
+    answer = main.handler(gateway(*args, **options), CONTEXT)
     json.dumps(answer)  # as Lambda hands it on
     assert answer["isBase64Encoded"] is True
     return Answer(answer["statusCode"], answer["headers"], json.loads(base64.b64decode(answer["body"])))
@@ -358,14 +368,14 @@ def test_what_an_http_api_may_hand_over_gets_a_clear_answer(imported: Imported, 
     assert called(main, "POST", SEND, b" " * (MAX_BODY + 1), key=keys.send).status == 413
     assert called(main, "GET", f"{SEND}/%C3%A9", key=keys.send).status == 404
     bare = {"requestContext": {"http": {"method": "GET", "path": "/healthz"}}, "headers": None}
-    assert main.handler(bare, None)["statusCode"] == 200
+    assert main.handler(bare, CONTEXT)["statusCode"] == 200
 
 
 def test_a_path_that_only_looks_like_its_stage_is_left_alone(imported: Imported) -> None:
     main = imported("intake")
     event = gateway("GET", "/healthz")
     event["requestContext"]["stage"] = "health"
-    assert main.handler(event, None)["statusCode"] == 200
+    assert main.handler(event, CONTEXT)["statusCode"] == 200
 
 
 def test_intake_without_the_database_is_a_503_on_lambda_too(
@@ -379,7 +389,7 @@ def test_intake_without_the_database_is_a_503_on_lambda_too(
 def test_replay_behind_an_http_api(imported: Imported, ready: Running, keys: Keys, wiring: Wiring) -> None:
     row = of_channel("sms", recipient="+15005550001")
     wiring.store.insert([row])
-    imported("sms").handler(rmq("sms", entry(row)), None)
+    imported("sms").handler(rmq("sms", entry(row)), CONTEXT)
     main = imported("replay")
     listed = called(main, "GET", "/v1/dead-letters", key=keys.operate, query=[("code", "21211")])
     assert [item["id"] for item in listed.body["notifications"]] == [row.id]

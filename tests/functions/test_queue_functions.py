@@ -19,6 +19,7 @@ from werkzeug.wrappers import Request
 from tests.functions.conftest import Imported
 from tests.functions.scripted import ScriptedSmtp
 from tests.functions.served import ROOT, TRIGGER_TOKEN, Answer, Lines, process
+from tests.functions.test_lambda import CONTEXT
 from tests.make import notification
 
 CHANNELS = ["email", "sms", "push"]
@@ -119,7 +120,7 @@ def test_what_fails_makes_the_batch_come_again_and_says_nothing_of_it(
     assert len(lines.named(told[1])) == 1
     assert "ada@example.com" not in lines.text() + json.dumps(answer.body)
     with pytest.raises(Exception) as raised:  # noqa: PT011 - as Lambda would log it
-        main.handler(EMPTY, None)
+        main.handler(EMPTY, CONTEXT)
     assert "ada@example.com" not in str(raised.value)
     assert raised.value.__cause__ is None
 

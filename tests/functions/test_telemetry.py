@@ -20,7 +20,7 @@ from tests.collector import collector
 from tests.emulator import Running, emulator
 from tests.functions.conftest import Imported
 from tests.functions.served import ROOT, TRIGGER_TOKEN, Keys, Process, mail, process
-from tests.functions.test_lambda import PROVIDERS, called, entry, of_channel, rmq
+from tests.functions.test_lambda import CONTEXT, PROVIDERS, called, entry, of_channel, rmq
 
 ON = {"TIDINGS_METRICS": "prometheus"}
 
@@ -205,7 +205,7 @@ def test_on_lambda_a_batch_ends_with_its_metrics(
 ) -> None:
     row = of_channel("email")
     wiring.store.insert([row])
-    imported("email").handler(rmq("email", entry(row)), None)
+    imported("email").handler(rmq("email", entry(row)), CONTEXT)
     [sent] = [line for line in embedded(capsys.readouterr().out) if line.get("status") == "sent"]
     assert (sent["tidings_outcomes_total"], sent["channel"], sent["service"]) == ([1.0], "email", "a-function")
 
@@ -235,7 +235,7 @@ def test_on_lambda_an_invocation_ends_with_its_spans(
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("TIDINGS_SMTP_URL", providers.smtp_url)
         main = imported("email")
-        main.handler(rmq("email", entry(row)), None)
+        main.handler(rmq("email", entry(row)), CONTEXT)
         names = [span.name for span in collected.spans(trace)]
     assert names == ["deliver tidings.email", "claim notifications", "send smtp", "settle notifications"]
     assert wake_up(row).traceparent == row.traceparent

@@ -2,11 +2,13 @@
 
 import json
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -23,6 +25,7 @@ from tidings.errors import (
 from tidings.ports import Outbound
 from tidings.settings import load
 
+from functions.sms.providers import twilio_client
 from functions.sms.providers.twilio import TwilioProvider, TwilioSettings
 from tests.emulator import emulator
 from tests.functions.scripted import CLOSE, HANG, RESET, Answer, Request, ScriptedHttp, refusing_port
@@ -166,6 +169,20 @@ def test_a_kept_connection_that_the_server_closed_is_replaced(serve: Serve) -> N
         one.send(outbound())
     one.close()
     assert len(server.requests) == 3
+
+
+def test_a_connection_from_before_a_long_pause_is_not_used_again(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have died unnoticed, and the request that finds it out may have been taken."""
+    server = serve(CREATED)
+    one = provider(server.url)
+    for _ in range(2):
+        one.send(outbound())
+    assert server.connections == 1
+    monkeypatch.setattr(twilio_client, "time", SimpleNamespace(time=lambda: time.time() + twilio_client.IDLE + 1))
+    for _ in range(2):
+        one.send(outbound())
+    one.close()
+    assert server.connections == 2
 
 
 @pytest.mark.parametrize(

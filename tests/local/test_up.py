@@ -191,6 +191,17 @@ def test_a_stack_whose_owner_was_killed_leaves_nothing_and_can_be_started_again_
             assert again.ended() == 0
 
 
+def test_on_lambda_it_delivers_as_well_and_leaves_no_frozen_process(state: Path) -> None:
+    with up(state, "--port", "0", "--lambda") as stack:
+        stack.ready()
+        assert "on an emulated Lambda" in stack.said
+        assert len(re.findall(r" -> sent \+\d+ ms   by ", stack.said)) == 3
+        assert len([1 for command in processes_of(state).values() if "awslambdaric" in command]) >= 5
+        stack.process.kill()
+        stack.process.wait()
+        wait_for(lambda: processes_of(state) == {})
+
+
 @pytest.mark.parametrize("seen", ["logs/providers.log", "logs/migrate.log", "logs/push.log"])
 def test_it_can_be_stopped_while_it_starts(state: Path, seen: str) -> None:
     with up(state) as stack:

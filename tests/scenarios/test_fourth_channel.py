@@ -21,7 +21,6 @@ MAIN = '''
 """Chat: takes an `aws:rmq` event and delivers it by a webhook."""
 
 from functools import cache
-from typing import Any
 
 from tidings import runtime
 from tidings.delivery import Delivery
@@ -43,9 +42,9 @@ def chat(request: runtime.FlaskRequest) -> runtime.FlaskAnswer:
     return runtime.answer_trigger(request, "chat", delivery)
 
 
-def handler(event: object, _context: Any) -> None:
+def handler(event: object, context: runtime.LambdaContext) -> None:
     """On Lambda, behind an Amazon MQ event source."""
-    runtime.deliver_event(event, "chat", delivery)
+    runtime.deliver_event(event, context, "chat", delivery)
 '''
 
 WEBHOOK = '''

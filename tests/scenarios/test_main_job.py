@@ -1,4 +1,4 @@
-"""The main job, through real processes, on the embedded default and on RabbitMQ with MariaDB."""
+"""The main job, through real processes: on the embedded default, on RabbitMQ with MariaDB, and there on Lambda."""
 
 import itertools
 import json
@@ -12,8 +12,11 @@ import pytest
 from tidings import topology
 
 from local.providers.client import Channel
+from tests.foundations import FOUNDATIONS, LAMBDA
 from tests.scenarios.caller import Json, wait_for
 from tests.scenarios.conftest import World
+
+pytestmark = pytest.mark.parametrize("world", [*FOUNDATIONS, LAMBDA], indirect=True, scope="module")
 
 CHANNELS: tuple[Channel, ...] = ("email", "sms", "push")
 NUMBERS = itertools.count(1)
@@ -252,7 +255,7 @@ class TestWhatIsLeftBehind:
                 assert private not in text, file.name
             if file.stem not in ("providers", "migrate"):  # the emulator is no part of Tidings
                 lines[file.stem] = [json.loads(line) for line in text.splitlines()]
-        assert {"intake", "replay", "trigger", *CHANNELS} <= set(lines)
+        assert set(world.stack.processes.parts) - {"providers"} == set(lines)
         for name, service in lines.items():
             assert {line["service"] for line in service} <= {name}
         told = [

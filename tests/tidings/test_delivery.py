@@ -3,9 +3,12 @@
 import logging
 from collections.abc import Sequence
 from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from tidings import topology
+from tidings import failpoints, topology
+from tidings.deadlines import SETTLING
 from tidings.envelope import Letter
 from tidings.errors import (
     AccountError,
@@ -17,6 +20,7 @@ from tidings.errors import (
 )
 from tidings.notification import Notification, OnAmbiguous, Priority, Status
 from tidings.ports import Claims, Received, Settlement
+from tidings.settling import Settling
 from tidings.sweep import Sweep
 
 from tests import make
@@ -219,6 +223,76 @@ def test_what_comes_alone_and_finds_no_time_left_is_put_back_unclaimed(house: Ho
     assert [house.row(row).attempt for row in rows] == [1, 1]
     house.clock.advance(seconds=1)
     assert len(waiting(house, "tidings.email")) == before + 2
+
+
+# --- the time of an invocation ---------------------------------------------------------------------------------------
+
+
+def spent(house: House, monkeypatch: pytest.MonkeyPatch, *, at_step: str, seconds: float) -> None:
+    """So much time goes by, by the worker's clock, when it comes to this step."""
+    late: list[float] = []
+    monkeypatch.setattr("tidings.delivery.time", SimpleNamespace(monotonic=lambda: sum(late)))
+    monkeypatch.setattr(failpoints, "step", lambda reached: late.append(seconds) if reached == at_step else None)
+
+
+def test_nothing_is_begun_that_could_outlast_its_process(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = added(house)
+    within = house.provider.timeout + SETTLING + timedelta(seconds=2)
+    spent(house, monkeypatch, at_step="delivery.after_claim", seconds=2)
+    house.delivery.deliver(letters(row), within=within)
+    after = house.row(row)
+    assert not house.provider.calls
+    assert (after.status, after.spared, after.error_code) == (Status.RETRYING, 1, None)
+    house.clock.advance(seconds=1)
+    monkeypatch.undo()
+    house.delivery.deliver(letters(row), within=within)
+    assert (house.row(row).status, len(house.provider.calls)) == (Status.SENT, 1)
+
+
+def test_what_comes_alone_and_finds_no_time_left_in_its_process_is_put_back_unclaimed(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = suspects(house, 2)
+    within = house.provider.timeout + SETTLING + timedelta(seconds=2)
+    spent(house, monkeypatch, at_step="delivery.after_send", seconds=2)
+    house.delivery.deliver(letters(*rows), within=within)
+    assert [house.row(row).attempt for row in rows] == [1, 1]
+    assert not house.provider.calls
+
+
+def test_without_time_for_one_call_it_waits_and_the_log_says_what_to_raise(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [added(house), *suspects(house, 1)]
+    for _ in range(3):
+        house.delivery.deliver(letters(*rows), within=house.provider.timeout + SETTLING)
+        house.clock.advance(minutes=3)
+    assert not house.provider.calls
+    for row in rows:
+        after = house.row(row)
+        assert (after.status, after.error_class, after.error_code) == (Status.RETRYING, "account", "no_time")
+        assert "time-out leaves no room for one call" in str(after.error_message)
+        assert after.spared == 3  # none is worn out
+    alarms = [record for record in caplog.records if record.msg == "retry_scheduled" and record.levelname == "ERROR"]
+    assert {entry["code"] for record in alarms for entry in record.each} == {"no_time"}  # type: ignore[attr-defined]
+    house.delivery.deliver(letters(*rows), within=house.provider.timeout + SETTLING * 2)
+    assert [house.row(row).status for row in rows] == [Status.SENT, Status.SENT]
+
+
+def test_what_was_sent_is_tried_to_be_written_down_no_longer_than_its_process_lives(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = added(house)
+    tried: list[timedelta] = []
+    commit = Settling.commit
+
+    def watched(self: Settling, *args: Any, within: timedelta, **kwargs: Any) -> None:
+        tried.append(within)
+        commit(self, *args, within=within, **kwargs)
+
+    monkeypatch.setattr(Settling, "commit", watched)
+    house.delivery.deliver(letters(row), within=timedelta(seconds=90))
+    assert timedelta(seconds=60) < tried[0] < timedelta(seconds=90)
 
 
 # --- our own parts fail -----------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import pytest
+from tidings.deadlines import ENDLESS, Deadlines
 from tidings.delivery import Delivery
 from tidings.errors import AccountError, AmbiguousError, StoreUnavailable, TransientError
 from tidings.notification import Event, Notification, OnAmbiguous, Status
@@ -22,6 +23,7 @@ from tests.tidings.test_delivery import letters
 
 NUMBER = "+15005550010"
 TIMEOUT = AmbiguousError("timeout", "no answer")
+ENOUGH = Deadlines.of(time.monotonic(), within=ENDLESS, lease=ENDLESS, call=timedelta(seconds=5))
 
 
 @dataclass
@@ -182,7 +184,7 @@ def test_after_its_worker_died_it_is_reconciled_too(house: House, delivery: Deli
     claims = house.store.claim([make.message(row)], timedelta(seconds=60))
     listing.lost = 1
     with pytest.raises(AmbiguousError):  # sent, and then the worker dies
-        listing.send(delivery._outbound(claims.acquired[0], claims, time.monotonic()))
+        listing.send(delivery._outbound(claims.acquired[0], claims, time.monotonic(), ENOUGH))
     for _ in range(2):
         house.clock.advance(minutes=2)
         Sweep(store=house.store, broker=house.broker, settling=house.settling).run()
@@ -265,7 +267,7 @@ def test_what_a_rival_is_just_sending_is_not_taken_for_ours(
     delivery.deliver(letters(row))
     rival = added(house)
     claims = house.store.claim([make.message(rival)], timedelta(seconds=60))
-    receipt = listing.send(delivery._outbound(claims.acquired[0], claims, time.monotonic()))
+    receipt = listing.send(delivery._outbound(claims.acquired[0], claims, time.monotonic(), ENOUGH))
     delivery.deliver(letters(due(house, row)))  # asks while the rival's message is listed and its row does not say so
     assert house.row(row).status is Status.RETRYING
     house.store.settle(claims, [house.settling.decide(claims.acquired[0], receipt, provider="listing")])

@@ -6,6 +6,7 @@ file reaches into two private names of it; the contract suite proves on every ru
 """
 
 import threading
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -24,6 +25,10 @@ from tidings.errors import TransientError
 from urllib3.util import Timeout
 
 FCM = "https://fcm.googleapis.com"  # the SDK knows no other
+
+IDLE = 30.0
+"""Seconds, by the clock on the wall, after which kept connections are not used again. One that has died unnoticed, as
+while Lambda freezes this process, is found out by a request that may have been taken."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,10 +112,20 @@ class _Adapter(HTTPAdapter):
     def __init__(self, *, connections: int, limit: float, elsewhere: str | None = None) -> None:
         self._limit = Timeout(total=limit, connect=limit / 2)
         self._elsewhere = elsewhere
+        self._lock = threading.Lock()
+        self._used_at = time.time()
         super().__init__(pool_maxsize=connections, max_retries=0)
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        self._forget_idle()
         if self._elsewhere is not None:
             request.url = f"{self._elsewhere}{request.path_url}"
             kwargs["proxies"] = get_environ_proxies(request.url)  # they were chosen for the host that it is not
         return super().send(request, *args, **{**kwargs, "timeout": self._limit})
+
+    def _forget_idle(self) -> None:
+        with self._lock:
+            now = time.time()
+            if now - self._used_at > IDLE:
+                self.poolmanager.clear()
+            self._used_at = now

@@ -11,8 +11,9 @@ from pydantic import ValidationError
 
 from tidings import failpoints, reconciling, topology
 from tidings.content import CONTENT
+from tidings.deadlines import ENDLESS, Deadlines
 from tidings.envelope import Letter, Message
-from tidings.errors import AmbiguousError, DeliveryError, PermanentError
+from tidings.errors import AccountError, AmbiguousError, DeliveryError, PermanentError
 from tidings.facts import Claimed
 from tidings.lifecycle import LOG_ONLY, Lifecycle
 from tidings.notification import Notification, OnAmbiguous, Priority
@@ -58,15 +59,16 @@ class Delivery:
     reserved: int = RESERVED
     lifecycle: Lifecycle = LOG_ONLY
 
-    def deliver(self, batch: Sequence[Letter]) -> None:
-        """Raise only if our own store or broker fails; the whole batch then comes again."""
-        started = time.monotonic()
+    def deliver(self, batch: Sequence[Letter], *, within: timedelta = ENDLESS) -> None:
+        """`within`: after which whoever invoked us ends this process. What there is no time for comes again, unsent.
+        Raise only if our own store or broker fails; the whole batch then comes again."""
+        until = Deadlines.of(time.monotonic(), within=within, lease=self.lease, call=self.provider.timeout)
         self._park([letter for letter in batch if letter.message is None])
         messages = [letter.message for letter in batch if letter.message is not None]
         if not messages:
             return
-        alone = self._attempt(messages)
-        self._one_by_one(alone, started)
+        alone = self._attempt(messages, until)
+        self._one_by_one(alone, until)
         failpoints.step("delivery.before_return")
 
     def put_off(self, batch: Sequence[Letter]) -> None:
@@ -80,7 +82,7 @@ class Delivery:
             ]
         )
 
-    def _attempt(self, messages: Sequence[Message]) -> Sequence[Held]:
+    def _attempt(self, messages: Sequence[Message], until: Deadlines) -> Sequence[Held]:
         """Claim, send and settle these together. Answer those that must be claimed alone."""
         started = time.monotonic()
         watch = Watch()
@@ -88,19 +90,19 @@ class Delivery:
         claiming = watch.took()
         failpoints.step("delivery.after_claim")
         self.lifecycle.tell(Claimed(claims=claims, took=claiming))
-        settlements = self._send_all(claims, started)
+        settlements = self._send_all(claims, started, until)
         failpoints.step("delivery.after_send")
-        self.settling.commit(claims, settlements, held=claims.held, within=SETTLE_WITHIN, claiming=claiming)
+        within = min(SETTLE_WITHIN, until.left_to_settle(time.monotonic()))
+        self.settling.commit(claims, settlements, held=claims.held, within=within, claiming=claiming)
         return claims.alone
 
-    def _one_by_one(self, alone: Sequence[Held], started: float) -> None:
+    def _one_by_one(self, alone: Sequence[Held], until: Deadlines) -> None:
         """Whose last worker was lost comes last and by itself: if it was the cause, it takes no neighbours along."""
         for place, held in enumerate(alone):
-            elapsed = timedelta(seconds=time.monotonic() - started)
-            if elapsed + self.provider.timeout >= self.lease:  # whoever invoked us waits little longer than a lease
+            if until.is_enough and not until.allow_call(time.monotonic()):
                 self.settling.put_back(alone[place:])
                 return
-            self.settling.put_back(self._attempt([held.message]))
+            self.settling.put_back(self._attempt([held.message], until))
 
     def _park(self, unreadable: Sequence[Letter]) -> None:
         for letter in unreadable:
@@ -116,23 +118,23 @@ class Delivery:
             ]
         )
 
-    def _send_all(self, claims: Claims, started: float) -> Sequence[Settlement]:
+    def _send_all(self, claims: Claims, started: float, until: Deadlines) -> Sequence[Settlement]:
         """Send concurrently; one failure stays one failure."""
 
         def attempt(notification: Notification) -> Settlement:
             watch = Watch()
-            outcome = self._outcome(notification, claims, started)
+            outcome = self._outcome(notification, claims, started, until)
             return self.settling.decide(notification, outcome, provider=self.provider.name, took=watch.took())
 
         return self._senders.each(attempt, claims.acquired, urgent=lambda item: item.priority is Priority.HIGH)
 
-    def _outcome(self, notification: Notification, claims: Claims, started: float) -> Outcome:
+    def _outcome(self, notification: Notification, claims: Claims, started: float, until: Deadlines) -> Outcome:
         try:
-            outbound = self._outbound(notification, claims, started)
+            outbound = self._outbound(notification, claims, started, until)
             if notification.on_ambiguous is OnAmbiguous.RECONCILE:
                 if (receipt := reconciling.earlier(notification, outbound, self.provider, self.store)) is not None:
                     return receipt
-                outbound = self._outbound(notification, claims, started)  # asking took its time
+                outbound = self._outbound(notification, claims, started, until)  # asking took its time
             receipt = self.provider.send(outbound)
         except (DeliveryError, NotSent, Expired) as error:
             return error
@@ -144,13 +146,14 @@ class Delivery:
         failpoints.step("delivery.mid_send")
         return receipt
 
-    def _outbound(self, notification: Notification, claims: Claims, started: float) -> Outbound:
-        """What the provider is given now. Raise NotSent, Expired or PermanentError if it must not be called."""
-        elapsed = timedelta(seconds=time.monotonic() - started)
-        # Who could still be sending when the lease runs out must not begin: another would send too.
-        if elapsed + self.provider.timeout >= self.lease:
+    def _outbound(self, notification: Notification, claims: Claims, started: float, until: Deadlines) -> Outbound:
+        """What the provider is given now. Raise NotSent, Expired or another DeliveryError if it must not be called."""
+        clock = time.monotonic()
+        if not until.is_enough:
+            raise AccountError("no_time", until.too_short)
+        if not until.allow_call(clock):
             raise NotSent
-        expires_at, now = notification.expires_at, claims.at + elapsed
+        expires_at, now = notification.expires_at, claims.at + timedelta(seconds=clock - started)
         if expires_at is not None and expires_at <= now:
             raise Expired
         try:

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import cache
 from typing import Protocol
 
@@ -113,7 +114,18 @@ def _trigger_token() -> str:
     return load(TriggerSettings).trigger_token
 
 
-def deliver_event(event: object, channel: str, delivery: Callable[[], Delivery]) -> None:
+class LambdaContext(Protocol):
+    """What is used of the context that Lambda hands to a handler."""
+
+    def get_remaining_time_in_millis(self) -> int: ...
+
+
+def remaining(context: LambdaContext) -> timedelta:
+    """After which Lambda ends this process."""
+    return timedelta(milliseconds=context.get_remaining_time_in_millis())
+
+
+def deliver_event(event: object, context: LambdaContext, channel: str, delivery: Callable[[], Delivery]) -> None:
     """Raise Unreadable for what is no aws:rmq event; StoreUnavailable, BrokerUnavailable or Fault when the batch is to
     come again.
 
@@ -123,7 +135,10 @@ def deliver_event(event: object, channel: str, delivery: Callable[[], Delivery])
     with _told():
         parts = delivery()
         try:
-            (parts.put_off if channel in parts.store.paused() else parts.deliver)(letters)
+            if channel in parts.store.paused():
+                parts.put_off(letters)
+            else:
+                parts.deliver(letters, within=remaining(context))
         finally:
             parts.lifecycle.flush()
 
@@ -134,17 +149,27 @@ class Fault(Exception):
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """What goes wrong in the block is in the log. Raise StoreUnavailable, BrokerUnavailable or Fault."""
+    """What goes wrong with a batch in the block is in the log. Raise StoreUnavailable, BrokerUnavailable or Fault."""
+    with faults():
+        try:
+            yield
+        except (StoreUnavailable, BrokerUnavailable) as error:
+            log.error("batch_comes_again", extra={"error": str(error)})
+            raise
+
+
+@contextmanager
+def faults() -> Iterator[None]:
+    """What nobody foresaw in the block is in the log, and is raised as a Fault: not left to the web framework or to
+    Lambda, which would log its text."""
     try:
         yield
-    except (StoreUnavailable, BrokerUnavailable) as error:
-        log.error("batch_comes_again", extra={"error": str(error)})
+    except (StoreUnavailable, BrokerUnavailable):
         raise
     except ConfigurationError as error:
         log.error("configuration", extra={"error": str(error)})
         raise Fault(str(error)) from None
     except Exception as error:
-        # Not left to the web framework or to Lambda, which would log the text.
         log.error("fault", extra={"error": type(error).__name__, "where": where(error)})
         raise Fault(f"{type(error).__name__} at {where(error)}") from None
 

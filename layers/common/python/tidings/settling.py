@@ -40,7 +40,7 @@ class Expired(Exception):
 
 
 class NotSent(Exception):
-    """There was no time left under the lease. The provider was not called."""
+    """There was no time left, under the lease or before the process is ended. The provider was not called."""
 
 
 Outcome = Receipt | DeliveryError | Expired | NotSent

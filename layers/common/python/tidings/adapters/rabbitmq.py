@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 
 from tidings import topology
 from tidings.adapters.rabbitmq_consumer import RabbitConsumer
-from tidings.adapters.rabbitmq_link import Blocked, PublishingLink, Unroutable, as_unavailable
+from tidings.adapters.rabbitmq_link import Blocked, Lost, PublishingLink, Unroutable, as_unavailable
 from tidings.errors import BrokerUnavailable
 from tidings.ports import Depth, Outgoing
 from tidings.settings import Settings
@@ -69,6 +69,9 @@ class RabbitBroker:
         except Unroutable:
             # A queue or an exchange was deleted. Those that were confirmed come twice, which the claim makes harmless.
             self.declare()
+            self._linked().publish(wave)
+        except Lost:
+            # It went unnoticed: the broker started anew, or Lambda froze this process. The same holds for the twice.
             self._linked().publish(wave)
         except Blocked:
             with self._lock:

@@ -2,11 +2,12 @@
 
 import functools
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from concurrent.futures import TimeoutError as FutureTimeout
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pika
@@ -25,6 +26,13 @@ class Blocked(BrokerUnavailable):
     """An alarm: the broker reads nothing that is published until it is over."""
 
 
+class Lost(BrokerUnavailable):
+    """The connection was open and is so no more: another may do at once."""
+
+
+LOOK_EVERY = 5.0  # seconds
+
+
 class _Wave:
     """Messages that are confirmed together."""
 
@@ -34,11 +42,12 @@ class _Wave:
 
     def confirmed(self) -> None:
         self.missing -= 1
-        if self.missing == 0 and not self.done.done():
-            self.done.set_result(None)
+        if self.missing == 0:
+            with suppress(InvalidStateError):
+                self.done.set_result(None)
 
     def failed(self, error: Exception) -> None:
-        if not self.done.done():
+        with suppress(InvalidStateError):  # it is over already
             self.done.set_exception(error)
 
 
@@ -56,6 +65,7 @@ class PublishingLink:
 
     def __init__(self, parameters: pika.URLParameters, timeout: float) -> None:
         self._timeout = timeout
+        self._patience = 2.0 * parameters.heartbeat  # seconds
         self._waiting: OrderedDict[int, tuple[_Wave, str | None]] = OrderedDict()  # by delivery tag
         self._tag = 0
         self._channel: Any = None
@@ -83,6 +93,8 @@ class PublishingLink:
     def publish(self, wave: Sequence[Outgoing]) -> None:
         waiting = _Wave(len(wave))
         self._soon(functools.partial(self._send, waiting, wave))
+        if (ended := self._ended) is not None:  # a moment ago: the loop may never come to it
+            waiting.failed(_lost(ended))
         try:
             waiting.done.result(self._timeout)
         except FutureTimeout:
@@ -100,7 +112,7 @@ class PublishingLink:
         try:
             self._connection.ioloop.add_callback_threadsafe(callback)
         except Exception as error:  # the loop has ended
-            raise BrokerUnavailable(f"the connection is closed: {type(error).__name__}") from error
+            raise Lost(f"the connection is closed: {type(error).__name__}") from error
 
     # --- in the thread ------------------------------------------------------------------------------------------------
 
@@ -110,7 +122,7 @@ class PublishingLink:
         except Exception as error:
             self._end(error)
         finally:
-            self._end(BrokerUnavailable("the connection ended"))
+            self._end(Lost("the connection ended"))
             self._connection.ioloop.close()
 
     def _stop(self) -> None:
@@ -121,6 +133,7 @@ class PublishingLink:
 
     def _on_open(self, connection: Any) -> None:
         connection.add_on_connection_blocked_callback(self._on_blocked)
+        self._look(time.time())
         connection.channel(on_open_callback=self._on_channel)
 
     def _on_closed(self, _connection: Any, error: Any) -> None:
@@ -145,7 +158,7 @@ class PublishingLink:
 
     def _send(self, wave: _Wave, outgoing: Sequence[Outgoing]) -> None:
         if self._ended is not None:
-            wave.failed(unavailable(self._ended))
+            wave.failed(_lost(self._ended))
             return
         for item in outgoing:
             self._tag += 1
@@ -190,7 +203,24 @@ class PublishingLink:
             self._opened.set_exception(unavailable(error))
         waiting, self._waiting = self._waiting, OrderedDict()
         for wave, _ in waiting.values():
-            wave.failed(unavailable(error))
+            wave.failed(_lost(error))
+
+    def _look(self, looked_at: float) -> None:
+        """Again and again, by the clock on the wall. Where the last look is too long ago this process was frozen, and
+        sent no heartbeat: the broker has given us up, though its word of that may never come."""
+        now = time.time()
+        if now - looked_at > self._patience:
+            self._end(Lost("the process stood still for longer than the broker waits"))
+            self._stop()
+        else:
+            self._connection.ioloop.call_later(LOOK_EVERY, functools.partial(self._look, now))
+
+
+def _lost(error: BaseException) -> BrokerUnavailable:
+    """What a wave is told that an open connection did not confirm."""
+    if isinstance(error, BrokerUnavailable):
+        return error
+    return Lost(str(unavailable(error)))
 
 
 def unavailable(error: BaseException) -> BrokerUnavailable:
