@@ -28,7 +28,7 @@ STRUCTURED = {"content-type": "application/cloudevents+json; charset=utf-8"}
 BATCHED = {"content-type": "application/cloudevents-batch+json"}
 
 
-def ask(main: Any, body: bytes, headers: dict[str, str], method: str = "POST", path: str = "/") -> Answer:
+def ask(main: Any, body: bytes, headers: Any, method: str = "POST", path: str = "/") -> Answer:
     request = Request(EnvironBuilder(method=method, path=path, data=body, headers=headers).get_environ())
     raw, status, answered = main.email(request)
     return Answer(status, answered, json.loads(raw) if "json" in answered["content-type"] else raw)
