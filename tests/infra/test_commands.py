@@ -22,6 +22,7 @@ from tests.infra.test_manifests import EXAMPLE
 from tests.scenarios.caller import wait_for
 
 HTTP = ("intake", "replay")
+STORES = {"TIDINGS_DATABASE_URL", "TIDINGS_BROKER_URL"}  # without them each would have a SQLite file of its own
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +117,7 @@ def test_a_function_has_every_setting_that_it_reads(
     """An import reads them all, and opens nothing; the whole start takes longer, and is tried once, below."""
     assert container["args"][3] in (*HTTP, *CHANNELS)
     assert container["args"][4::2] == ["--host", "--port"]
+    assert set(given(container)) >= STORES
     imported(container, given(container, good))
 
 
@@ -129,6 +131,7 @@ def test_a_function_starts(good: dict[str, str], tmp_path: Path) -> None:
 def test_a_trigger_starts_consumes_and_ends_when_it_is_asked_to(
     one: Manifest, container: Resource, good: dict[str, str], tmp_path: Path
 ) -> None:
+    assert set(given(container)) >= STORES
     log = tmp_path / "log"
     with log.open("wb") as output, started(container, good, output=output) as trigger:
         wait_for(lambda: b'"consuming"' in log.read_bytes() or trigger.poll() is not None)
@@ -167,6 +170,7 @@ def ran(container: Resource, environment: Mapping[str, str], *changed: str) -> s
 
 @pytest.mark.parametrize(("one", "container"), containers_of("tidings.migrate"))
 def test_the_migration_runs(one: Manifest, container: Resource, good: dict[str, str], tmp_path: Path) -> None:
+    assert "TIDINGS_DATABASE_URL" in given(container)
     fresh = {**good, "TIDINGS_DATABASE_URL": f"sqlite:///{tmp_path / 'fresh.db'}"}
     done = ran(container, given(container, fresh))
     assert done.returncode == 0, done.stderr
