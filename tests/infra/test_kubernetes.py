@@ -181,8 +181,14 @@ def policies(direction: str, *folders: str) -> dict[str, Resource]:
 
 def selects(selector: Resource, labels: Resource) -> bool:
     values = all(labels.get(name) == value for name, value in selector.get("matchLabels", {}).items())
-    lists = (labels.get(rule["key"]) in rule["values"] for rule in selector.get("matchExpressions", []))
-    return values and all(lists)
+    return values and all(_fits(rule, labels) for rule in selector.get("matchExpressions", []))
+
+
+def _fits(rule: Resource, labels: Resource) -> bool:
+    if rule["operator"] == "DoesNotExist":
+        return rule["key"] not in labels
+    assert rule["operator"] == "In"
+    return labels.get(rule["key"]) in rule["values"]
 
 
 def test_nothing_comes_in_and_nothing_goes_out_unless_it_is_named() -> None:
@@ -247,9 +253,8 @@ def test_where_cloudevents_need_no_token_the_network_lets_only_their_sources_in(
     ]
     assert [one.name for one in opened] == ["email-events"]
     labels = pod(opened[0])["metadata"]["labels"]
-    (spec,) = [
-        s for s in policies("ingress", "base", "components/knative").values() if selects(s["podSelector"], labels)
-    ]
+    rules = policies("ingress", "base", "components/metrics", "components/knative")
+    (spec,) = [spec for spec in rules.values() if selects(spec["podSelector"], labels)]
     (rule,) = spec["ingress"]
     (source,) = rule["from"]
     adapters = [one for one in manifests(KNATIVE) if one.kind == "RabbitmqSource"]
