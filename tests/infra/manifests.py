@@ -10,9 +10,12 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "infra" / "kubernetes"
+BASE, KNATIVE = KUBERNETES / "base", KUBERNETES / "components" / "knative"
 CLOUD_RUN = ROOT / "infra" / "cloudrun"
 KUSTOMIZE = ("Kustomization", "Component")
 NOT_APPLIED = ("prometheus.yaml",)  # a piece of another program's configuration
+
+LOOPBACK, POD_IP = "127.0.0.1", "0.0.0.0"
 
 Resource = dict[str, Any]
 
@@ -75,3 +78,29 @@ def named(folder: Path, kind: str, name: str) -> Resource:
 def settings_file(file: Path) -> dict[str, str]:
     """A file of NAME=value lines."""
     return dict(line.split("=", 1) for line in file.read_text().splitlines() if line)
+
+
+def deployment(name: str) -> Resource:
+    return named(BASE, "Deployment", name)
+
+
+def spec_of(name: str) -> Resource:
+    """Of a Deployment's pods."""
+    spec: Resource = deployment(name)["spec"]["template"]["spec"]
+    return spec
+
+
+def listens_at(container: Resource) -> str:
+    return str(container["args"][container["args"].index("--host") + 1])
+
+
+def selects(selector: Resource, labels: Resource) -> bool:
+    values = all(labels.get(name) == value for name, value in selector.get("matchLabels", {}).items())
+    return values and all(_fits(rule, labels) for rule in selector.get("matchExpressions", []))
+
+
+def _fits(rule: Resource, labels: Resource) -> bool:
+    if rule["operator"] == "DoesNotExist":
+        return rule["key"] not in labels
+    assert rule["operator"] == "In"
+    return labels.get(rule["key"]) in rule["values"]
