@@ -13,6 +13,7 @@ from tidings import topology
 from tidings.errors import ConfigurationError
 from tidings.runtime import TriggerSettings
 from tidings.settings import Settings, load
+from tidings.web import where
 from tidings.wiring import DeliverySettings, wired
 
 from local.trigger.pauses import Pauses
@@ -77,10 +78,11 @@ def _trigger(channel: str, url: str) -> Trigger:
 def _run(trigger: Trigger) -> None:
     try:
         trigger.run()
-    except BaseException:
+    except BaseException as error:
         # A trigger that no longer consumes has failed: the process ends, loudly, and whoever runs it starts it again.
-        os.kill(os.getpid(), signal.SIGABRT)
-        raise
+        # Not by a signal: a container's first process gets none that it does not handle.
+        print(f"tidings: trigger: {type(error).__name__} at {where(error)}", file=sys.stderr, flush=True)
+        os._exit(1)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,10 @@
 import contextlib
 import itertools
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -502,3 +505,32 @@ def _published_again(broker: Broker, number: int) -> None:
         return False
 
     wait_for(published)
+
+
+def test_a_trigger_that_fails_ends_the_process_and_says_where_but_not_what(tmp_path: Path) -> None:
+    """Also where another channel's still runs, and where a container makes it the first process."""
+    program = (
+        "import sys; from local.trigger import __main__ as main, trigger\n"
+        "def run(self):\n"
+        "    if self.channel == 'sms': raise ValueError('ada@example.com')\n"
+        "    self._stopping.wait()\n"
+        "trigger.Trigger.run = run\n"
+        "sys.argv = ['trigger', 'email=http://127.0.0.1:9', 'sms=http://127.0.0.1:9']\n"
+        "sys.exit(main.main())\n"
+    )
+    settings = {
+        "TIDINGS_TRIGGER_TOKEN": TOKEN.ljust(16, "."),
+        "TIDINGS_DATABASE_URL": f"sqlite:///{tmp_path / 'tidings.db'}",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=MIGRATIONS.parents[1],
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+        timeout=ENDS_WITHIN,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "tidings: trigger: ValueError at <string>:3" in done.stderr
+    assert "ada@example.com" not in done.stderr + done.stdout

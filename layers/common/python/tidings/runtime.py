@@ -13,14 +13,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
-from typing import Protocol
+from typing import Literal, Protocol
 
 from pydantic import Field
 from pydantic_core import from_json
 
+from tidings import cloudevents
 from tidings import logging as tidings_logging
+from tidings.deadlines import ENDLESS
 from tidings.delivery import Delivery
-from tidings.envelope import from_event
+from tidings.envelope import Letter, from_event
 from tidings.errors import BrokerUnavailable, ConfigurationError, StoreUnavailable, Unreadable
 from tidings.settings import Settings, load
 from tidings.topology import CHANNELS
@@ -33,6 +35,11 @@ class TriggerSettings(Settings):
     """Who may invoke a queue function over HTTP. Prefix TIDINGS_. (On Lambda, IAM decides.)"""
 
     trigger_token: str = Field(min_length=16, description="the secret that trigger and function share")
+    cloudevents: Literal["token", "open"] = Field(
+        default="token",
+        description="token: a channel's function takes CloudEvents with the trigger's token; open: without, which is"
+        " only for where the network lets nobody but their source reach it",
+    )
 
 
 def start(service: str, build: Callable[[], object]) -> None:
@@ -68,6 +75,8 @@ class FlaskRequest(Protocol):
     @property
     def headers(self) -> Mapping[str, str]: ...
 
+    max_content_length: int | None
+
     def get_data(self) -> bytes: ...
 
 
@@ -75,7 +84,7 @@ FlaskAnswer = tuple[bytes, int, dict[str, str]]
 
 
 def answer_trigger(request: FlaskRequest, channel: str, delivery: Callable[[], Delivery]) -> FlaskAnswer:
-    """POST an aws:rmq event, or GET /metrics, with the trigger's token; GET /healthz for anyone."""
+    """POST an aws:rmq event or a CloudEvent, or GET /metrics, with the trigger's token; GET /healthz for anyone."""
     try:
         return _flask(_trigger_answer(request, channel, delivery))
     except Problem as problem:
@@ -88,19 +97,19 @@ def _trigger_answer(request: FlaskRequest, channel: str, delivery: Callable[[], 
     exposition = delivery().lifecycle.exposition if (request.method, request.path) == ("GET", "/metrics") else None
     if request.method != "POST" and exposition is None:
         raise Problem(405, "Method not allowed", headers={"allow": "POST"})
-    token = _trigger_token()
+    settings = _trigger_settings()
+    is_cloudevent = exposition is None and cloudevents.is_cloudevent(request.headers)
     presented = request.headers.get("Authorization", "").removeprefix("Bearer ")
-    if not hmac.compare_digest(presented.encode(), token.encode()):
+    has_token = hmac.compare_digest(presented.encode(), settings.trigger_token.encode())
+    if not has_token and not (is_cloudevent and settings.cloudevents == "open"):
         raise Problem(401, "Only the trigger may call this", headers={"www-authenticate": "Bearer"})
     if exposition is not None:
         return Response(status=200, body=exposition(()), headers={"content-type": METRICS_TYPE})
-    try:
-        letters = from_event(from_json(request.get_data()), channel)
-    except (ValueError, Unreadable) as error:
-        raise Problem(400, "Not an aws:rmq event", str(error)[:200]) from None
+    letters = _letters(request, channel, is_cloudevent)
     try:
         with _told():
-            delivery().deliver(letters)
+            # What sends CloudEvents knows nothing of our pauses; our trigger keeps them itself.
+            _deliver(letters, channel, delivery()) if is_cloudevent else delivery().deliver(letters)
     except (StoreUnavailable, BrokerUnavailable) as error:
         raise Problem(503, "The batch comes again", str(error), headers={"retry-after": RETRY_AFTER}) from None
     except Fault as fault:
@@ -108,10 +117,28 @@ def _trigger_answer(request: FlaskRequest, channel: str, delivery: Callable[[], 
     return as_json({"status": "settled"})
 
 
+def _letters(request: FlaskRequest, channel: str, is_cloudevent: bool) -> list[Letter]:
+    try:
+        if not is_cloudevent:
+            return from_event(from_json(request.get_data()), channel)
+        request.max_content_length = cloudevents.LONGEST  # more is a 413: it may come from anybody
+        return cloudevents.from_request(request.headers, request.get_data(), channel)
+    except (ValueError, Unreadable) as error:
+        raise Problem(400, f"Not {'a CloudEvent' if is_cloudevent else 'an aws:rmq event'}", str(error)[:200]) from None
+
+
 @cache
-def _trigger_token() -> str:
-    """Asked once a process: it may lie in AWS, which need not answer at every batch."""
-    return load(TriggerSettings).trigger_token
+def _trigger_settings() -> TriggerSettings:
+    """Asked once a process: the token may lie in AWS, which need not answer at every batch."""
+    return load(TriggerSettings)
+
+
+def _deliver(letters: list[Letter], channel: str, parts: Delivery, *, within: timedelta = ENDLESS) -> None:
+    """Messages of a paused channel are put off where nothing before us stops them, as our trigger does."""
+    if channel in parts.store.paused():
+        parts.put_off(letters)
+    else:
+        parts.deliver(letters, within=within)
 
 
 class LambdaContext(Protocol):
@@ -127,18 +154,12 @@ def remaining(context: LambdaContext) -> timedelta:
 
 def deliver_event(event: object, context: LambdaContext, channel: str, delivery: Callable[[], Delivery]) -> None:
     """Raise Unreadable for what is no aws:rmq event; StoreUnavailable, BrokerUnavailable or Fault when the batch is to
-    come again.
-
-    Nothing else stops the messages of a paused channel here, as our trigger does, so they are put off.
-    """
+    come again."""
     letters = from_event(event, channel)
     with _told():
         parts = delivery()
         try:
-            if channel in parts.store.paused():
-                parts.put_off(letters)
-            else:
-                parts.deliver(letters, within=remaining(context))
+            _deliver(letters, channel, parts, within=remaining(context))
         finally:
             parts.lifecycle.flush()
 

@@ -1,0 +1,106 @@
+"""The manifests below infra/, read; and what all of their tests ask."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[2]
+KUBERNETES = ROOT / "infra" / "kubernetes"
+BASE, KNATIVE = KUBERNETES / "base", KUBERNETES / "components" / "knative"
+CLOUD_RUN = ROOT / "infra" / "cloudrun"
+KUSTOMIZE = ("Kustomization", "Component")
+NOT_APPLIED = ("prometheus.yaml",)  # a piece of another program's configuration
+
+LOOPBACK, POD_IP = "127.0.0.1", "0.0.0.0"
+
+Resource = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One document of one file."""
+
+    file: Path
+    content: Resource
+
+    @property
+    def kind(self) -> str:
+        return str(self.content["kind"])
+
+    @property
+    def name(self) -> str:
+        return str(self.content["metadata"]["name"])
+
+    def __str__(self) -> str:
+        return f"{self.file.relative_to(ROOT / 'infra')}:{self.kind}:{self.name}"
+
+
+@cache
+def manifests(folder: Path) -> list[Manifest]:
+    """Every resource below it, kustomizations left out."""
+    files = sorted(file for file in folder.rglob("*.yaml") if file.name not in NOT_APPLIED)
+    found = [Manifest(file, content) for file in files for content in YAML(typ="safe").load_all(file)]
+    return [one for one in found if one.content["kind"] not in KUSTOMIZE]
+
+
+@cache
+def kustomizations() -> dict[Path, Resource]:
+    """By their folder."""
+    return {file.parent: YAML(typ="safe").load(file) for file in sorted(KUBERNETES.rglob("kustomization.yaml"))}
+
+
+def pod(manifest: Manifest) -> Resource:
+    """The pod's template of a workload."""
+    spec = manifest.content["spec"]
+    template: Resource = spec["jobTemplate"]["spec"]["template"] if manifest.kind == "CronJob" else spec["template"]
+    return template
+
+
+def workloads(folder: Path) -> list[Manifest]:
+    return [one for one in manifests(folder) if one.kind in ("Deployment", "Job", "CronJob")]
+
+
+def containers(manifest: Manifest) -> Iterator[Resource]:
+    spec = pod(manifest)["spec"]
+    yield from spec.get("initContainers", [])
+    yield from spec["containers"]
+
+
+def named(folder: Path, kind: str, name: str) -> Resource:
+    (found,) = [one.content for one in manifests(folder) if (one.kind, one.name) == (kind, name)]
+    return found
+
+
+def settings_file(file: Path) -> dict[str, str]:
+    """A file of NAME=value lines."""
+    return dict(line.split("=", 1) for line in file.read_text().splitlines() if line)
+
+
+def deployment(name: str) -> Resource:
+    return named(BASE, "Deployment", name)
+
+
+def spec_of(name: str) -> Resource:
+    """Of a Deployment's pods."""
+    spec: Resource = deployment(name)["spec"]["template"]["spec"]
+    return spec
+
+
+def listens_at(container: Resource) -> str:
+    return str(container["args"][container["args"].index("--host") + 1])
+
+
+def selects(selector: Resource, labels: Resource) -> bool:
+    values = all(labels.get(name) == value for name, value in selector.get("matchLabels", {}).items())
+    return values and all(_fits(rule, labels) for rule in selector.get("matchExpressions", []))
+
+
+def _fits(rule: Resource, labels: Resource) -> bool:
+    if rule["operator"] == "DoesNotExist":
+        return rule["key"] not in labels
+    assert rule["operator"] == "In"
+    return labels.get(rule["key"]) in rule["values"]

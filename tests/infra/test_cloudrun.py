@@ -1,0 +1,59 @@
+"""What the manifests for Cloud Run promise. Their schemas are test_manifests' part, their commands test_commands'."""
+
+import re
+
+import pytest
+from tidings.topology import CHANNELS
+
+from tests.infra.manifests import CLOUD_RUN, Resource, manifests, named
+from tests.infra.test_commands import every_container
+
+KILLED_AFTER = 10  # seconds from SIGTERM: https://cloud.google.com/run/docs/container-contract#instance-shutdown
+
+
+def pool(channel: str) -> tuple[Resource, Resource]:
+    """The function, and the trigger."""
+    function, trigger = named(CLOUD_RUN, "WorkerPool", channel)["spec"]["template"]["spec"]["containers"]
+    return function, trigger
+
+
+def plain(container: Resource) -> dict[str, str]:
+    return {variable["name"]: variable["value"] for variable in container["env"] if "value" in variable}
+
+
+def test_everything_is_there() -> None:
+    assert {(one.kind, one.name) for one in manifests(CLOUD_RUN)} == {
+        ("Job", "migrate"),
+        ("Service", "intake"),
+        ("Service", "replay"),
+        ("WorkerPool", "sweep"),
+        *(("WorkerPool", channel) for channel in CHANNELS),
+    }
+
+
+def test_all_run_the_same_image_and_no_secret_stands_in_a_manifest() -> None:
+    found = [container for one in manifests(CLOUD_RUN) for container in every_container(one)]
+    assert len({container["image"] for container in found}) == 1
+    for container in found:
+        assert not [name for name in plain(container) if re.search("URL|KEY|TOKEN|SERVICE_ACCOUNT", name)]
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_a_channels_function_is_called_over_the_instances_loopback(channel: str) -> None:
+    function, trigger = pool(channel)
+    assert function["args"][2:] == ["local.function", channel, "--host", "127.0.0.1", "--port", "8080"]
+    assert trigger["args"][2:] == ["local.trigger", f"{channel}=http://127.0.0.1:8080"]
+    assert "ports" not in function
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_a_call_to_a_provider_ends_before_an_instance_is_killed(channel: str) -> None:
+    function, trigger = pool(channel)
+    (timeout,) = [float(value) for name, value in plain(function).items() if name.endswith("_TIMEOUT")]
+    assert timeout < KILLED_AFTER
+    assert plain(function)["TIDINGS_LEASE"] == plain(trigger)["TIDINGS_LEASE"]  # it waits that long for an answer
+    assert int(plain(trigger)["TIDINGS_BATCH"]) <= 20
+
+
+def test_replay_is_not_open_to_the_internet() -> None:
+    assert named(CLOUD_RUN, "Service", "replay")["metadata"]["annotations"]["run.googleapis.com/ingress"] == "internal"
