@@ -1,0 +1,189 @@
+"""What the capacity page needs and the speed page does not say: measured here, on the bench's own world.
+
+`python -m tests.capacity --measure` prints it as TOML, for `inputs.toml`. It takes five minutes.
+"""
+
+import re
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from local.stack.stack import Options, running
+from tests.capacity.cold import cold
+from tests.capacity.steps import steps
+from tests.load.child import Child
+from tests.load.generator import Generator
+from tests.load.memory import publish
+from tests.load.plan import Plan, mail, percentile
+from tests.load.sink import Sink
+from tests.load.usage import Cpu, cpu_seconds, megabytes
+from tests.load.world import World, eventually, world
+
+CONNECTIONS = 64
+MAILS = 5000
+ROUNDS = 3
+STORED = 40_000
+QUEUED = 200_000
+STATUS = ("Questions", "Com_commit", "Innodb_os_log_fsyncs", "Innodb_os_log_written", "Innodb_data_written")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ran:
+    """Mails that were handed in and sent."""
+
+    count: int
+    seconds: float
+    cpu: Cpu
+    status: Mapping[str, float]  # MariaDB's counters
+
+    def per_thousand(self, *names: str) -> float:
+        return 1000 * self.cpu.of(*names) / self.count
+
+
+def measured() -> Iterator[tuple[str, float]]:
+    """Each figure's name in `inputs.toml`, and its value."""
+    with world() as ready:
+        yield from _whole(ready)
+        yield from _one_at_a_time(ready)
+        yield from steps(ready)
+        yield from _busiest(ready)
+        yield from _stored(ready)
+        yield from _queued(ready)
+    yield from _sqlite()
+    yield from cold()
+
+
+def _whole(ready: World) -> Iterator[tuple[str, float]]:
+    _run(ready, 1000)
+    rounds = [_run(ready, MAILS) for _ in range(ROUNDS)]
+
+    def median(of: Callable[[Ran], float]) -> float:
+        return statistics.median(of(ran) for ran in rounds)
+
+    yield "end_to_end.rate", median(lambda ran: ran.count / ran.seconds)
+    for name in ("intake", "trigger", "email", "replay", "schedule", "MariaDB", "RabbitMQ", "generator", "sink"):
+        yield f"end_to_end.cpu.{name.lower()}", median(lambda ran, name=name: ran.per_thousand(name))  # type: ignore[misc]
+    for name in STATUS:
+        yield f"end_to_end.{name.lower()}", median(lambda ran, name=name: ran.status[name] / ran.count)  # type: ignore[misc]
+
+
+def _run(ready: World, count: int) -> Ran:
+    ready.cleared()
+    before, status = _cpu(ready), _status(ready)
+    answers = ready.generator.run(Plan(body=mail(), connections=CONNECTIONS, count=count))
+    eventually("mails at the sink", lambda: ready.sink.count() >= answers.accepted, within=300)
+    ended = max(ready.sink.take().at)
+    eventually("sent", lambda: ready.rows("status = 'sent'") >= answers.accepted, within=60)
+    assert answers.accepted == count, answers.statuses
+    return Ran(
+        count=count,
+        seconds=ended - min(answers.begun),
+        cpu=_cpu(ready).since(before),
+        status={name: value - status[name] for name, value in _status(ready).items()},
+    )
+
+
+def _cpu(ready: World) -> Cpu:
+    helpers = {"generator": ready.generator._child, "sink": ready.sink._child}
+    return Cpu({**ready.cpu().seconds, **{name: cpu_seconds(_pid(child)) for name, child in helpers.items()}})
+
+
+def _pid(child: Child) -> int:
+    return child._process.pid
+
+
+def _status(ready: World) -> dict[str, float]:
+    rows = ready.query("SHOW GLOBAL STATUS")
+    return {name: float(value) for name, value in rows if name in STATUS}
+
+
+def _one_at_a_time(ready: World) -> Iterator[tuple[str, float]]:
+    """What an environment of Lambda does, which has one request at a time: nothing is gathered."""
+    with ready.paused():
+        ready.generator.run(Plan(body=mail(), connections=1, count=200))
+        before, status = _cpu(ready), _status(ready)
+        answers = ready.generator.run(Plan(body=mail(), connections=1, count=2000))
+        ran = Ran(
+            count=answers.accepted,
+            seconds=answers.seconds,
+            cpu=_cpu(ready).since(before),
+            status={name: value - status[name] for name, value in _status(ready).items()},
+        )
+    for name in ("intake", "MariaDB", "RabbitMQ"):
+        yield f"one_at_a_time.cpu.{name.lower()}", ran.per_thousand(name)
+    yield "one_at_a_time.questions", ran.status["Questions"] / ran.count
+    for share in (0.5, 0.99):
+        yield f"one_at_a_time.milliseconds.p{share * 100:g}", 1000 * percentile(answers.latencies, share)
+
+
+def _busiest(ready: World) -> Iterator[tuple[str, float]]:
+    """The share of RabbitMQ's work (Erlang's reductions) that its busiest process does, which can use one core only."""
+    ready.cleared()
+    before = _reductions(ready)
+    answers = ready.generator.run(Plan(body=mail(), connections=CONNECTIONS, count=10_000))
+    eventually("mails at the sink", lambda: ready.sink.count() >= answers.accepted, within=300)
+    after = _reductions(ready)
+    spent = sorted((now - before[process] for process, now in after.items() if process in before), reverse=True)
+    yield "broker.busiest_share", spent[0] / sum(spent)
+
+
+def _reductions(ready: World) -> dict[str, int]:
+    asked = "[{pid_to_list(P), R} || P <- processes(), {reductions, R} <- [process_info(P, reductions)]]."
+    told = ready.rabbitmq.control("eval", asked)
+    return {process: int(count) for process, count in re.findall(r'\{"(<[\d.]+>)",\s*(\d+)\}', told)}
+
+
+def _stored(ready: World) -> Iterator[tuple[str, float]]:
+    _run(ready, STORED)
+    for table in ("notifications", "events"):
+        ready.query(f"ANALYZE TABLE {table}")
+        asked = "SELECT data_length, index_length FROM information_schema.tables WHERE table_name = %s"
+        data, index = ready.query(asked + " AND table_schema = DATABASE()", (table,))[0]
+        yield f"bytes.{table}.data", data / STORED
+        yield f"bytes.{table}.index", index / STORED
+    for name in ("intake", "trigger", "email", "replay", "schedule"):
+        yield f"megabytes.{name}", megabytes(ready.stack.processes.running[name].pid)
+    yield "megabytes.mariadb", megabytes(ready.mariadb.pid)
+    yield "megabytes.rabbitmq", megabytes(ready.rabbitmq.pid)
+
+
+def _queued(ready: World) -> Iterator[tuple[str, float]]:
+    with ready.paused(), ready.broker() as broker:
+        before = megabytes(ready.rabbitmq.pid), _on_disk(ready)
+        publish(broker, QUEUED)
+        after = megabytes(ready.rabbitmq.pid), _on_disk(ready)
+    yield "broker.memory_per_message", (after[0] - before[0]) * 1024**2 / QUEUED
+    yield "broker.disk_per_message", (after[1] - before[1]) / QUEUED
+
+
+def _on_disk(ready: World) -> int:
+    return sum(file.stat().st_blocks * 512 for file in ready.rabbitmq.state.rglob("*") if file.is_file())
+
+
+def _sqlite() -> Iterator[tuple[str, float]]:
+    """The embedded default: every part on one SQLite file."""
+    with tempfile.TemporaryDirectory(prefix="tidings-") as folder, Sink() as sink:
+        options = Options(
+            state=Path(folder) / "stack",
+            first_port=0,
+            environment={"TIDINGS_SMTP_URL": f"smtp://127.0.0.1:{sink.port}"},
+        )
+        with running(options) as stack, Generator(port=stack.ports.intake, key=stack.secrets.api_key) as generator:
+            rates: list[float] = []
+            spent: list[float] = []
+            for count in (200, 1000, 1000, 1000):
+                pids = [process.pid for name, process in stack.processes.running.items() if name != "providers"]
+                before = sum(map(cpu_seconds, pids))
+                answers = generator.run(Plan(body=mail(), connections=CONNECTIONS, count=count))
+                assert answers.accepted == count, answers.statuses
+                eventually("mails at the sink", lambda count=count: sink.count() >= count, within=300)  # type: ignore[misc]
+                rates.append(count / (max(sink.take().at) - min(answers.begun)))
+                spent.append(1000 * (sum(map(cpu_seconds, pids)) - before) / count)
+                time.sleep(1)
+            size = sum(file.stat().st_size for file in (Path(folder) / "stack").glob("*.db*"))
+    yield "sqlite.rate", statistics.median(rates[1:])
+    yield "sqlite.cpu", statistics.median(spent[1:])
+    yield "sqlite.bytes", size / 3200
