@@ -1,4 +1,30 @@
-from tests.capacity.measuring import measured
+"""Capacity on paper: `python -m tests.capacity` writes the page, `--measure` measures its inputs."""
 
-for name, value in measured():
-    print(f"{name} = {value:.4g}", flush=True)
+import argparse
+from datetime import UTC, datetime
+
+from tests.capacity.inputs import inputs
+from tests.capacity.page import pages
+from tests.pages import DOCS
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.capacity", description=__doc__)
+    parser.add_argument("--measure", action="store_true", help="print [measured] for inputs.toml: ten minutes")
+    if parser.parse_args().measure:
+        _measure()
+        return
+    for name, text in pages(inputs()).items():
+        (DOCS / name).write_text(text, encoding="utf-8")
+
+
+def _measure() -> None:
+    from tests.capacity.measuring import machine, measured
+
+    print(f'[measured]\ndate = "{datetime.now(UTC):%Y-%m-%d}"\nmachine = "{machine()}"', flush=True)
+    for name, value in measured():
+        print(f"{name} = {value:.4g}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

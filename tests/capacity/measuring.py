@@ -3,6 +3,8 @@
 `python -m tests.capacity --measure` prints it as TOML, for `inputs.toml`. It takes five minutes.
 """
 
+import os
+import platform
 import re
 import statistics
 import tempfile
@@ -11,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from local.services import mariadb, rabbitmq
 from local.stack.stack import Options, running
 from tests.capacity.cold import cold
 from tests.capacity.steps import steps
@@ -18,7 +21,9 @@ from tests.load.child import Child
 from tests.load.generator import Generator
 from tests.load.memory import publish
 from tests.load.plan import Plan, mail, percentile
+from tests.load.senders import rate_of
 from tests.load.sink import Sink
+from tests.load.sizes import FULL
 from tests.load.usage import Cpu, cpu_seconds, megabytes
 from tests.load.world import World, eventually, world
 
@@ -49,11 +54,21 @@ def measured() -> Iterator[tuple[str, float]]:
         yield from _whole(ready)
         yield from _one_at_a_time(ready)
         yield from steps(ready)
+        yield from _calls(ready)
         yield from _busiest(ready)
         yield from _stored(ready)
         yield from _queued(ready)
     yield from _sqlite()
     yield from cold()
+
+
+def machine() -> str:
+    with open("/proc/meminfo", encoding="ascii") as file:
+        gigabytes = round(int(file.readline().split()[1]) / 1024**2)
+    return (
+        f"a virtual machine of {os.cpu_count()} cores and {gigabytes} GB, Python {platform.python_version()}, "
+        f"{rabbitmq.program_version()}, {mariadb.program_version()}"
+    )
 
 
 def _whole(ready: World) -> Iterator[tuple[str, float]]:
@@ -119,6 +134,13 @@ def _one_at_a_time(ready: World) -> Iterator[tuple[str, float]]:
         yield f"one_at_a_time.milliseconds.p{share * 100:g}", 1000 * percentile(answers.latencies, share)
 
 
+def _calls(ready: World) -> Iterator[tuple[str, float]]:
+    """Mails a second where the mail server takes 100 ms: of so many functions with so many calls at once."""
+    for instances, calls in ((1, 16), (1, 32), (1, 64), (1, 100), (4, 8)):
+        rate, _ = rate_of(ready, FULL, instances, calls)
+        yield f"calls.i{instances}c{calls}", rate
+
+
 def _busiest(ready: World) -> Iterator[tuple[str, float]]:
     """The share of RabbitMQ's work (Erlang's reductions) that its busiest process does, which can use one core only."""
     ready.cleared()
@@ -144,6 +166,12 @@ def _stored(ready: World) -> Iterator[tuple[str, float]]:
         data, index = ready.query(asked + " AND table_schema = DATABASE()", (table,))[0]
         yield f"bytes.{table}.data", data / STORED
         yield f"bytes.{table}.index", index / STORED
+    asked = (
+        "SELECT SUM(stat_value) FROM mysql.innodb_index_stats WHERE table_name = 'notifications' AND stat_name = 'size'"
+    )
+    random = " AND database_name = DATABASE() AND index_name IN (%s, %s)"
+    pages = ready.query(asked + random, ("ux_notifications_idempotency", "ix_notifications_recipient"))[0][0]
+    yield "bytes.random_indexes", float(pages) * 16384 / STORED
     for name in ("intake", "trigger", "email", "replay", "schedule"):
         yield f"megabytes.{name}", megabytes(ready.stack.processes.running[name].pid)
     yield "megabytes.mariadb", megabytes(ready.mariadb.pid)

@@ -1,7 +1,8 @@
-"""A function with its trigger, simulated: batches are claimed, sent with so many calls at once, settled, acknowledged."""
+"""A function with its trigger, simulated: batches are claimed, sent by so many calls at once, and settled."""
 
 import heapq
 import math
+from collections import deque
 
 from tests.capacity.agenda import SECOND, Draws, lognormal
 from tests.capacity.hall import Hall, Message
@@ -16,21 +17,19 @@ class Senders:
         provider = hall.setup.provider
         draws = Draws(lognormal(provider.median, provider.p99), hall.chance)
         self.all = [Sender(hall, draws, self) for _ in range(hall.setup.senders)]
-        self._first = 0
+        self._free = deque(sender for _ in range(hall.setup.batches) for sender in self.all)  # a place a batch
         hall.woken_by(self.share)
 
     def share(self) -> None:
-        queue = self._hall.queue
-        while queue:
-            free = [sender for sender in self._in_turns() if sender.is_free]
-            if not free:
-                return
+        queue, free = self._hall.queue, self._free
+        while queue and free:
             each = min(math.ceil(len(queue) / len(free)), self._hall.setup.batch)
-            self._first = (self._first + 1) % len(self.all)
-            free[0].take([queue.popleft() for _ in range(min(each, len(queue)))])
+            free.popleft().take([queue.popleft() for _ in range(min(each, len(queue)))])
 
-    def _in_turns(self) -> "list[Sender]":
-        return self.all[self._first :] + self.all[: self._first]
+    def give_back(self, sender: "Sender") -> None:
+        """Its batch has come to its end."""
+        self._free.append(sender)
+        self.share()
 
 
 class Sender:
@@ -41,14 +40,8 @@ class Sender:
         self.trigger, self.process = hall.process(), hall.process()
         self._mail_server = hall.process()
         self._threads = [0] * hall.setup.calls  # when each is free: a heap
-        self._in_flight = 0
-
-    @property
-    def is_free(self) -> bool:
-        return self._in_flight < self._hall.setup.batches
 
     def take(self, batch: list[Message]) -> None:
-        self._in_flight += 1
         hall, costs, size = self._hall, self._hall.setup.costs, len(batch)
         hall.counts.batches += 1
         hall.counts.claimed += size
@@ -153,13 +146,9 @@ class Sender:
             nonlocal left
             left -= 1
             if not left:
-                self._free()
+                self._senders.give_back(self)
 
         if not waves:
-            self._free()
+            self._senders.give_back(self)
         for step, wave in waves.items():
             hall.publish(wave, confirmed, later=step)
-
-    def _free(self) -> None:
-        self._in_flight -= 1
-        self._senders.share()

@@ -68,17 +68,21 @@ def _cycle(ready: World, store: SqlStore, broker: RabbitBroker, size: int, *, ti
     database = ready.mariadb.pid
     spent = {"insert": of(database), "publish": of(ready.rabbitmq.pid), "claim": of(database), "settle": of(database)}
     for _ in range(times):
-        batch = new_rows(size, recipient=lambda: f"{secrets.token_hex(6)}@example.com")
-        spent["insert"].on(lambda: store.insert(batch))
-        spent["publish"].on(lambda: broker.publish([to_work(row) for row in batch]))
-        claims = spent["claim"].on(lambda: store.claim([wake_up(row) for row in batch], LEASE))
-        assert len(claims.acquired) == size, len(claims.acquired)
-        settlements = [
-            Settlement(notification=row, status=Status.SENT, provider="smtp", provider_message_id=f"<{row.id}@x>")
-            for row in claims.acquired
-        ]
-        spent["settle"].on(lambda: store.settle(claims, settlements))
+        _batch(spent, store, broker, size)
     return spent
+
+
+def _batch(spent: dict[str, Spent], store: SqlStore, broker: RabbitBroker, size: int) -> None:
+    batch = new_rows(size, recipient=lambda: f"{secrets.token_hex(6)}@example.com")
+    spent["insert"].on(lambda: store.insert(batch))
+    spent["publish"].on(lambda: broker.publish([to_work(row) for row in batch]))
+    claims = spent["claim"].on(lambda: store.claim([wake_up(row) for row in batch], LEASE))
+    assert len(claims.acquired) == size, len(claims.acquired)
+    settlements = [
+        Settlement(notification=row, status=Status.SENT, provider="smtp", provider_message_id=f"<{row.id}@x>")
+        for row in claims.acquired
+    ]
+    spent["settle"].on(lambda: store.settle(claims, settlements))
 
 
 def new_rows(size: int, recipient: Callable[[], str]) -> Sequence[Notification]:
