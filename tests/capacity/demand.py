@@ -1,6 +1,5 @@
 """What one notification takes of each part, and what the parts that all targets share need at a rate."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -149,6 +148,15 @@ class Demand:
         works. From docs/speed.md, beside a load."""
         return self.given.speed("deleted")
 
+    def sweep(self, rate: float) -> Need:
+        return Need(
+            part="the sweep's deletions",
+            units=rate / self.purge_rate(),
+            unit="sweep",
+            most=1,
+            beyond="more schedules and replays at once, which is allowed and was not measured; or a stack each",
+        )
+
     def broker(self, rate: float, *, nodes: int, core: float, gigabyte: float) -> list[Need]:
         given = self.given
         a_node = rate * self.cpu("rabbitmq") / self.busy
@@ -172,7 +180,3 @@ class Demand:
                 beyond="more channels share it out; or more brokers, a stack each",
             ),
         ]
-
-
-def total(needs: Sequence[Need], *parts: str) -> float:
-    return sum(need.units for need in needs if need.part in parts)

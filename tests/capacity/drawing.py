@@ -49,16 +49,22 @@ def _rounded(rate: float) -> float:
 def outage(ran: Outcome, step: int = 5) -> str:
     """What was sent a second, and how much waited in the queue, over time."""
     seconds = int(ran.seconds)
-    sent = [sum(ran.counts.sent_in[second + more] for more in range(step)) / step for second in range(0, seconds, step)]
+    tenths = 10 * step
+    sent = [
+        sum(ran.counts.sent_in[10 * second + tenth] for tenth in range(tenths)) / step
+        for second in range(0, seconds, step)
+    ]
     depth = [max(ran.depth[10 * second : 10 * (second + step)]) for second in range(0, seconds, step)]
     picture = Picture(title="A provider that is down for a minute", height=480)
     picture.text(60, 32, "A provider that refuses everything for a minute", "name")
-    _panel(picture, 60, "sent a second", sent, seconds)
-    _panel(picture, 260, "in the work queue, at most", depth, seconds, "other")
+    _panel(picture, 60, "sent a second", sent, seconds=seconds)
+    _panel(picture, 260, "in the work queue, at most", depth, seconds=seconds, name="other")
     return picture.drawn()
 
 
-def _panel(picture: Picture, top: float, title: str, values: Sequence[float], seconds: int, name: str = "bar") -> None:
+def _panel(
+    picture: Picture, top: float, title: str, values: Sequence[float], *, seconds: int, name: str = "bar"
+) -> None:
     left, right, floor, tall = 60.0, 730.0, top + 160, 120
     most = max([*values, 1.0])
     for part in range(3):

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from tests.capacity.agenda import MILLISECOND, SECOND, Agenda, Log, Process, Server, Then
 from tests.capacity.setup import Setup
 
+TENTH = SECOND // 10
+
 
 @dataclass(slots=True)
 class Message:
@@ -29,7 +31,8 @@ class Counts:
     last: int = 0  # microsecond of the last `sent`
     posts: Counter[int] = field(default_factory=Counter)  # from the POST to its answer: how often
     whole: Counter[int] = field(default_factory=Counter)  # from the POST to the provider's answer
-    sent_in: Counter[int] = field(default_factory=Counter)  # by second
+    came_in: Counter[int] = field(default_factory=Counter)  # by tenth of a second
+    sent_in: Counter[int] = field(default_factory=Counter)
     depth: list[int] = field(default_factory=list)  # of the queue, each tenth of a second
     flushes: int = 0
     batches: int = 0
@@ -112,6 +115,9 @@ class Hall:
     def is_counted(self, created: int) -> bool:
         return created >= self.setup.load.warm * SECOND
 
+    def came(self, count: int) -> None:
+        self.counts.came_in[self.agenda.now // TENTH] += count
+
     def answered(self, created: int, count: int) -> None:
         self.counts.accepted += count
         if self.is_counted(created):
@@ -120,14 +126,14 @@ class Hall:
     def sent(self, message: Message, at: int) -> None:
         self.counts.sent += 1
         self.counts.last = max(self.counts.last, at)
-        self.counts.sent_in[at // SECOND] += 1
+        self.counts.sent_in[at // TENTH] += 1
         if self.is_counted(message.created):
             self.counts.whole[(at - message.created) // MILLISECOND] += 1
 
     def watch(self) -> None:
         """Look at the queue's length each tenth of a second, from now on."""
         self.counts.depth.append(len(self.queue))
-        self.agenda.after(SECOND // 10, self.watch)
+        self.agenda.after(TENTH, self.watch)
 
     def utilisations(self, over: int) -> dict[str, float]:
         found = {"the log": self._log.utilisation(over), "the queue's leader": self._leader.utilisation(over)}

@@ -32,6 +32,7 @@ class Intake:
     def take(self, count: int) -> None:
         """So many requests arrive now."""
         created = self._hall.agenda.now
+        self._hall.came(count)
 
         def read() -> None:
             self._waiting.append((created, count))

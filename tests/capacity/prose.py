@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from tests.capacity.demand import LEAST_INTAKES, Demand
 from tests.capacity.inputs import Inputs
-from tests.capacity.study import OUTAGE, OUTAGE_RATE, RATE, Outcome, Sharded
-from tests.load.figures import shown
+from tests.capacity.simulation import Outcome
+from tests.capacity.study import OUTAGE, OUTAGE_RATE, RATE, Sharded
 
 
 def opening(given: Inputs) -> str:
@@ -26,12 +26,12 @@ simulation](#10000s-simulated) that was held against the bench. Two digits are m
 
 def fees(given: Inputs, rates: Sequence[float]) -> str:
     seconds = 86_400 * given.assumed("days")
-    mails = [f"${_short(rate * seconds * given.price('mail'))}" for rate in rates]
-    texts = [f"${_short(rate * seconds * given.price('sms'))}" for rate in rates]
+    mails = ", ".join(f"${_short(rate * seconds * given.price('mail'))}" for rate in rates)
+    texts = ", ".join(f"${_short(rate * seconds * given.price('sms'))}" for rate in rates)
     return f"""\
 *functions* counts every process: intake, each channel's function with its trigger, replay, schedule. Money is
-list prices on demand without the providers' fees, which are more than all of this: as mails by SES {",
-".join(mails)} a month, as SMS in the US {", ".join(texts)}. A load that has its peak for two hours a day and a
+list prices on demand without the providers' fees, which are more than all of this: as mails by SES {mails} a
+month, as SMS in the US {texts}. A load that has its peak for two hours a day and a
 tenth of it otherwise needs the parts of the peak, and a sixth of the storage; KEDA and Lambda then save most of
 the functions, which are the small part.
 """
@@ -89,21 +89,17 @@ POST to the provider's answer. What failed once comes back after a second and mo
 """
 
 
-def smallest(given: Inputs, found: Sharded | None, worst: float) -> str:
-    if found is None:
+def smallest(given: Inputs, tried: Sequence[Sharded], worst: float) -> str:
+    by_model, by_error = (
+        next((one.shards for one in tried if one.holds(given, slower)), None) for slower in (1, worst)
+    )
+    if by_model is None:
         return "None of these holds.\n"
-    late = worst * found.outcome.post(0.99), worst * found.outcome.whole(0.99)
-    holds = late[0] <= given.assumed("post_within") and late[1] <= given.assumed("sent_within")
-    said = "which the bounds allow as well" if holds else "which is over a bound: plan one step more"
+    other = f"it is {by_error}" if by_error is not None else "none of these is enough"
     return f"""\
-**{found.shards} stacks are the fewest that hold it**, by the model. Its latencies are too good, by up to
-{worst:.1f} times ([below](#how-far-the-model-is-off)); so taken, the two bounds' figures were
-{shown(_two(late[0]))} s and {shown(_two(late[1]))} s, {said}.
+**{by_model} stacks are the fewest that hold it**, by the model. Its latencies are too good, by up to {worst:.1f}
+times ([below](#how-far-the-model-is-off)): where all but the provider takes that much longer, {other}.
 """
-
-
-def _two(value: float) -> float:
-    return float(f"{value:.2g}")
 
 
 def outage(ran: Outcome) -> str:
@@ -178,8 +174,11 @@ Units of a part are the rate times what one notification takes, through {given.a
 what one can buy; a month has {given.assumed("days")} days. Intake runs at least {LEAST_INTAKES} times. A
 function with its trigger does {demand.a_function:.0f}/s, by the simulation of a queue that is never empty: its
 calls wait for the provider's slowest. A row with its events and indexes has {demand.bytes_a_row:,.0f} bytes,
-{given.measured("bytes.random_indexes"):,.0f} of them in the two random indexes; storage is filled to {100 *
-given.assumed("disk_share"):.0f} %. Managed databases are in two zones. Kubernetes is EKS with RDS, and RabbitMQ
+{given.measured("bytes.random_indexes"):,.0f} of them in the two random indexes; storage is filled to {
+        100
+        * given.assumed(
+            "disk_share"
+        ):.0f} %. Managed databases are in two zones. Kubernetes is EKS with RDS, and RabbitMQ
 on three nodes of its own; Lambda has Amazon MQ, RDS and two NAT gateways; Cloud Run has Cloud SQL, and RabbitMQ
 on three machines. Log storage, load balancers, backups, traffic between zones and people are not counted.
 

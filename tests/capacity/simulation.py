@@ -28,8 +28,8 @@ class Outcome:
     @property
     def sent_rate(self) -> float:
         """In the second half of the load: what it had come to."""
-        first, last = int(self.seconds / 2), int(self.seconds)
-        return sum(self.counts.sent_in[second] for second in range(first, last)) / (last - first)
+        first, last = round(5 * self.seconds), round(10 * self.seconds)
+        return 10 * sum(self.counts.sent_in[tenth] for tenth in range(first, last)) / (last - first)
 
     @property
     def depth(self) -> Sequence[int]:
