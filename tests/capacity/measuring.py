@@ -32,7 +32,7 @@ MAILS = 5000
 ROUNDS = 3
 STORED = 40_000
 QUEUED = 200_000
-STATUS = ("Questions", "Com_commit", "Innodb_os_log_fsyncs", "Innodb_os_log_written", "Innodb_data_written")
+STATUS = ("Questions", "Com_commit", "Innodb_data_fsyncs", "Innodb_os_log_written")
 
 
 @dataclass(frozen=True, kw_only=True)

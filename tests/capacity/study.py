@@ -107,8 +107,7 @@ class Sharded:
     is_warm: bool  # whether the random indexes fit in its database's memory
 
     def holds(self, given: Inputs, slower: float = 1.0) -> bool:
-        """What is accepted is sent, nothing piles up, and both bounds are kept; where all but the provider takes so many
-        times as long."""
+        """What is accepted is sent, and both bounds are kept, where all but the provider is so many times slower."""
         ran = self.outcome
         keeps_up = ran.sent_rate >= 0.98 * self.setup.load.rate and ran.accepted_rate >= 0.98 * self.setup.load.rate
         called = given.assumed("provider_p99")
