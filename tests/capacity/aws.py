@@ -26,7 +26,7 @@ def on_lambda(demand: Demand, rate: float) -> Sequence[Need]:
     measured, price = given.measured, given.price
     share = given.assumed("lambda_gigabytes") / given.assumed("lambda_gigabytes_a_core")  # of a core
     spent = measured("one_at_a_time.cpu.intake") / 1000
-    waited = measured("one_at_a_time.milliseconds.p50") / 1000 - spent
+    waited = measured("one_at_a_time.milliseconds.p10") / 1000 - spent
     request = waited + spent / min(share, 1.0) + 4 * given.assumed("network")
     a_mapping = demand.sender_rate_on_lambda
     functions = at_least(rate / (a_mapping * demand.busy), 1)

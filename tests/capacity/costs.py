@@ -34,8 +34,15 @@ def _step(given: Inputs, name: str) -> Step:
     return Step(here=of("cpu_here"), there=of("cpu_there"))
 
 
-def costs(given: Inputs, *, network: float = 0.0) -> Costs:
-    """`network`: seconds there and back."""
+def in_a_cloud(given: Inputs) -> Costs:
+    """Over a network, on network storage."""
+    flush, confirm, hop = (round(given.assumed(name) * SECOND) for name in ("flush", "confirm", "network"))
+    return replace(costs(given), flush=flush, confirm=confirm, hop=hop)
+
+
+def costs(given: Inputs) -> Costs:
+    """On the measured machine's disk."""
+    a_commit = round(1000 * given.speed("commit"))
     insert, publish, claim, settle = (_step(given, name) for name in ("insert", "publish", "claim", "settle"))
 
     def a_row(line: Linear) -> float:
@@ -53,17 +60,10 @@ def costs(given: Inputs, *, network: float = 0.0) -> Costs:
         send=total("email") - a_row(claim.here) - a_row(settle.here),
         settle=settle,
         deliver=total("rabbitmq") - a_row(publish.there),
-        flush=_waited(given, "insert"),
-        confirm=_waited(given, "publish"),
-        hop=round(network * SECOND),
+        flush=a_commit,
+        confirm=a_commit,
+        hop=0,
     )
-
-
-def _waited(given: Inputs, step: str) -> int:
-    """What a batch of one waits for beyond all CPU: the disk, and the turns of the processes."""
-    one = f"steps.{step}.1"
-    spent = given.measured(f"{one}.cpu_here") + given.measured(f"{one}.cpu_there")
-    return max(round(1000 * (given.measured(f"{one}.median") - spent)), 0)
 
 
 def on_one_machine(given: Inputs) -> Costs:

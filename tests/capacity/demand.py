@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from tests.capacity.costs import LADDER_MICROSECONDS, costs, provider
+from tests.capacity.costs import LADDER_MICROSECONDS, in_a_cloud, provider
 from tests.capacity.inputs import Inputs
 from tests.capacity.model import Need, at_least, sized
 from tests.capacity.setup import Load, Setup
@@ -80,7 +80,7 @@ class Demand:
     def sender_rate(self, *, batches: int, calls: int | None = None) -> float:
         """Simulated: the queue is never empty."""
         setup = Setup(
-            costs=costs(self.given, network=self.given.assumed("network")),
+            costs=in_a_cloud(self.given),
             load=Load(backlog=20_000, seconds=20, warm=0),
             provider=provider(self.given),
             calls=round(self.given.assumed("calls")) if calls is None else calls,

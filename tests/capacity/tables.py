@@ -150,7 +150,7 @@ def measured(given: Inputs) -> Iterable[list[str]]:
 
 def steps(given: Inputs) -> Iterable[list[str]]:
     for step in ("insert", "publish", "claim", "settle"):
-        for what in ("median", "cpu_here", "cpu_there"):
+        for what in ("quick", "median", "cpu_here", "cpu_there"):
             yield [f"`{step}`, {what}", *(f"{given.measured(f'steps.{step}.{size}.{what}'):g}" for size in SIZES)]
 
 
