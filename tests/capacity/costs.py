@@ -1,5 +1,6 @@
 """From what was measured to what is simulated: a line through each step's sizes, and the rest by subtraction."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -17,11 +18,11 @@ LADDER_MICROSECONDS = tuple(round(step.total_seconds() * SECOND) for step in LAD
 def fitted(points: Sequence[tuple[int, float]]) -> Linear:
     """The line whose relative errors have the least squares; nothing is cheaper than free."""
     weights = [1 / max(value, 1e-9) ** 2 for _, value in points]
-    total = sum(weights)
-    rows = sum(weight * size for weight, (size, _) in zip(weights, points, strict=True))
-    squares = sum(weight * size * size for weight, (size, _) in zip(weights, points, strict=True))
-    values = sum(weight * value for weight, (_, value) in zip(weights, points, strict=True))
-    products = sum(weight * size * value for weight, (size, value) in zip(weights, points, strict=True))
+    total = math.fsum(weights)
+    rows = math.fsum(weight * size for weight, (size, _) in zip(weights, points, strict=True))
+    squares = math.fsum(weight * size * size for weight, (size, _) in zip(weights, points, strict=True))
+    values = math.fsum(weight * value for weight, (_, value) in zip(weights, points, strict=True))
+    products = math.fsum(weight * size * value for weight, (size, value) in zip(weights, points, strict=True))
     row = (total * products - rows * values) / (total * squares - rows * rows)
     fixed = (values - row * rows) / total
     return Linear(max(fixed, 0.0), max(row, 0.0))

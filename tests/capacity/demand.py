@@ -1,5 +1,6 @@
 """What one notification takes of each part, and what the parts that all targets share need at a rate."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -47,9 +48,14 @@ class Demand:
     def bytes_a_row(self) -> float:
         """Of the notification and its events, with their indexes."""
         measured = self.given.measured
-        return sum(
+        return math.fsum(
             measured(f"bytes.{table}.{part}") for table in ("notifications", "events") for part in ("data", "index")
         )
+
+    @property
+    def memory_a_core(self) -> float:
+        """GB that a database's vCPU comes with."""
+        return self.given.limit("database_memory") / self.given.limit("database_cores")
 
     @property
     def kept(self) -> float:
@@ -106,8 +112,7 @@ class Demand:
         work = self.cpu("mariadb") + given.measured("purge.cpu") / 1000 + (intake or 0.0)
         gigabytes = self.gigabytes(rate) / given.assumed("disk_share")
         memory = self.index_gigabytes(rate) / given.assumed("index_share")
-        a_core = limit("database_memory") / limit("database_cores")
-        cores = sized(max(rate * work / self.busy, memory / a_core), SIZES)
+        cores = sized(max(rate * work / self.busy, memory / self.memory_a_core), SIZES)
         pages = rate * (given.measured("cold.writes.sent") + given.measured("cold.writes.purge")) / self.busy
         return [
             Need(
@@ -147,6 +152,11 @@ class Demand:
         """Rows a second that one sweep deletes which is begun each second, all in memory; it rests as long as it
         works. From docs/speed.md, beside a load."""
         return self.given.speed("deleted")
+
+    def cold_purge_rate(self) -> float:
+        """The same where the random indexes are on disk."""
+        pages = self.given.measured("cold.reads.purge") * self.given.assumed("read")
+        return 1 / (1 / self.purge_rate() + 2 * pages)
 
     def sweep(self, rate: float) -> Need:
         return Need(

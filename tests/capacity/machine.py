@@ -1,5 +1,6 @@
 """One machine: SQLite as long as it will do, then the whole set, as the Compose file has it."""
 
+import math
 from collections.abc import Sequence
 
 from tests.capacity.demand import OTHERS, SIZES, Demand
@@ -17,7 +18,7 @@ def one_machine(demand: Demand, rate: float) -> Sequence[Need]:
     """SQLite as long as it will do; then the whole set with MariaDB and RabbitMQ, as the Compose file has it."""
     given = demand.given
     embedded = is_embedded(demand, rate)
-    work = given.measured("sqlite.cpu") / 1000 if embedded else sum(map(demand.cpu, PARTS))
+    work = given.measured("sqlite.cpu") / 1000 if embedded else math.fsum(map(demand.cpu, PARTS))
     memory = _memory(demand, rate, embedded=embedded)
     cores = sized(max(rate * work / demand.busy, memory / 4), SIZES)
     stored = demand.gigabytes(rate) / given.assumed("disk_share")
@@ -72,7 +73,7 @@ def _memory(demand: Demand, rate: float, *, embedded: bool) -> float:
     """GB."""
     measured = demand.given.measured
     names = ("intake", "trigger", "email", "replay", "schedule")
-    processes = sum(measured(f"megabytes.{name}") for name in names) + OTHERS * measured("megabytes.email")
+    processes = math.fsum(measured(f"megabytes.{name}") for name in names) + OTHERS * measured("megabytes.email")
     more = (demand.functions(rate) - 1) * measured("megabytes.email")
     servers = 0.0 if embedded else measured("megabytes.mariadb") + measured("megabytes.rabbitmq")
     indexes = demand.index_gigabytes(rate) / demand.given.assumed("index_share")

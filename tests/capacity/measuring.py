@@ -7,22 +7,16 @@ import os
 import platform
 import re
 import statistics
-import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from local.services import mariadb, rabbitmq
-from local.stack.stack import Options, running
 from tests.capacity.cold import cold
+from tests.capacity.embedded import sqlite
 from tests.capacity.steps import steps
-from tests.load.child import Child
-from tests.load.generator import Generator
 from tests.load.memory import publish
 from tests.load.plan import Plan, mail, percentile
 from tests.load.senders import rate_of
-from tests.load.sink import Sink
 from tests.load.sizes import FULL
 from tests.load.usage import Cpu, cpu_seconds, megabytes
 from tests.load.world import World, eventually, world
@@ -56,7 +50,7 @@ def measured(only: str = "") -> Iterator[tuple[str, float]]:
             for measure in in_the_world:
                 yield from measure(ready)
     if only in "sqlite":
-        yield from _sqlite()
+        yield from sqlite()
     if only in "cold":
         yield from cold()
 
@@ -101,12 +95,8 @@ def _run(ready: World, count: int) -> Ran:
 
 
 def _cpu(ready: World) -> Cpu:
-    helpers = {"generator": ready.generator._child, "sink": ready.sink._child}
-    return Cpu({**ready.cpu().seconds, **{name: cpu_seconds(_pid(child)) for name, child in helpers.items()}})
-
-
-def _pid(child: Child) -> int:
-    return child._process.pid
+    helpers = {"generator": ready.generator.pid, "sink": ready.sink.pid}
+    return Cpu({**ready.cpu().seconds, **{name: cpu_seconds(pid) for name, pid in helpers.items()}})
 
 
 def _status(ready: World) -> dict[str, float]:
@@ -188,32 +178,6 @@ def _queued(ready: World) -> Iterator[tuple[str, float]]:
 
 def _on_disk(ready: World) -> int:
     return sum(file.stat().st_blocks * 512 for file in ready.rabbitmq.state.rglob("*") if file.is_file())
-
-
-def _sqlite() -> Iterator[tuple[str, float]]:
-    """The embedded default: every part on one SQLite file."""
-    with tempfile.TemporaryDirectory(prefix="tidings-") as folder, Sink() as sink:
-        options = Options(
-            state=Path(folder) / "stack",
-            first_port=0,
-            environment={"TIDINGS_SMTP_URL": f"smtp://127.0.0.1:{sink.port}"},
-        )
-        with running(options) as stack, Generator(port=stack.ports.intake, key=stack.secrets.api_key) as generator:
-            rates: list[float] = []
-            spent: list[float] = []
-            for count in (200, 1000, 1000, 1000):
-                pids = [process.pid for name, process in stack.processes.running.items() if name != "providers"]
-                before = sum(map(cpu_seconds, pids))
-                answers = generator.run(Plan(body=mail(), connections=CONNECTIONS, count=count))
-                assert answers.accepted == count, answers.statuses
-                eventually("mails at the sink", lambda count=count: sink.count() >= count, within=300)  # type: ignore[misc]
-                rates.append(count / (max(sink.take().at) - min(answers.begun)))
-                spent.append(1000 * (sum(map(cpu_seconds, pids)) - before) / count)
-                time.sleep(1)
-            size = sum(file.stat().st_size for file in (Path(folder) / "stack").glob("*.db*"))
-    yield "sqlite.rate", statistics.median(rates[1:])
-    yield "sqlite.cpu", statistics.median(spent[1:])
-    yield "sqlite.bytes", size / 3200
 
 
 MEASURES: Mapping[str, Callable[[World], Iterator[tuple[str, float]]]] = {

@@ -38,7 +38,7 @@ class Plan:
 
     @property
     def dollars(self) -> float:
-        return self.shards * sum(need.dollars for need in self.needs)
+        return self.shards * math.fsum(need.dollars for need in self.needs)
 
     def units(self, part: str) -> float:
         """Of all shards together."""

@@ -43,7 +43,7 @@ def _page(it: Found) -> str:
         prose.SHARDING,
         prose.how(it.given, it.demand),
         tables.table(["measured", "value"], tables.measured(it.given)),
-        tables.table(["milliseconds of a batch", *(f"{size} rows" for size in SIZES)], tables.steps(it.given)),
+        tables.table(["milliseconds of a batch", *(f"of {size}" for size in SIZES)], tables.steps(it.given)),
         prose.PRICES,
         tables.table(["price", "dollars", "a", "source", "seen"], tables.prices(it.given)),
         tables.table(["limit", "value", "source"], tables.limits(it.given)),

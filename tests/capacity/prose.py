@@ -29,11 +29,11 @@ def fees(given: Inputs, rates: Sequence[float]) -> str:
     mails = ", ".join(f"${_short(rate * seconds * given.price('mail'))}" for rate in rates)
     texts = ", ".join(f"${_short(rate * seconds * given.price('sms'))}" for rate in rates)
     return f"""\
-*functions* counts every process: intake, each channel's function with its trigger, replay, schedule. Money is
-list prices on demand without the providers' fees, which are more than all of this: as mails by SES {mails} a
-month, as SMS in the US {texts}. A load that has its peak for two hours a day and a
-tenth of it otherwise needs the parts of the peak, and a sixth of the storage; KEDA and Lambda then save most of
-the functions, which are the small part.
+Every process is counted: intake, each channel's function with its trigger, replay, schedule. One machine is one:
+nothing takes over where it fails. **The providers' fees come on top and soon are nearly all of it**: as mails by
+SES {mails} a month, as SMS in the US {texts}. A load that has its peak for two hours a day and a tenth of it
+otherwise needs the parts of the peak and a sixth of the storage; what KEDA and Lambda then save is the functions,
+which are the small part.
 """
 
 
@@ -52,7 +52,8 @@ A limit is what one stack, which is one database with one broker, cannot pass by
 - **Memory for the random indexes.** Of a row's indexes, those of the idempotency key and of the recipient are
   written at random places. As long as both lie in memory that is cheap. Where they do not, each notification
   reads {given.measured("cold.reads.insert"):.2g} pages to be inserted and
-  {given.measured("cold.reads.purge"):.2g} to be deleted, one after the other. It is a cliff, not a wall.
+  {given.measured("cold.reads.purge"):.2g} to be deleted, one after the other, and a sweep deletes only some
+  {demand.cold_purge_rate():.0f} rows/s. So it is a cliff, and counted as a limit.
 - **The sweep's deletions.** What comes in must go out: {demand.purge_rate():,.0f} rows/s, by one sweep that
   rests half of the time. More at once may run, but that was not measured.
 - **One event source mapping** of Lambda has one environment at a time: {demand.sender_rate_on_lambda:.0f}/s
@@ -85,7 +86,8 @@ queue's leader, triggers with two batches of up to 100 at their function, calls 
 retry ladder. Its service times are the measured ones. {RATE:,.0f}/s are shared evenly by so many complete
 stacks, with as many functions as the arithmetic above says. It must send what it accepts, answer 99 % of the
 POSTs within {given.assumed("post_within"):g} s, and 99 % within {given.assumed("sent_within"):g} s from the
-POST to the provider's answer. What failed once comes back after a second and more: that is the 99.9 %.
+POST to the provider's answer. What failed once comes back after a second and more: that is the 99.9 %. Not
+simulated: the sweep and its deletions, what triggers fetch ahead, high priority, Lambda's intake.
 """
 
 
@@ -98,7 +100,8 @@ def smallest(given: Inputs, tried: Sequence[Sharded], worst: float) -> str:
     other = f"it is {by_error}" if by_error is not None else "none of these is enough"
     return f"""\
 **{by_model} stacks are the fewest that hold it**, by the model. Its latencies are too good, by up to {worst:.1f}
-times ([below](#how-far-the-model-is-off)): where all but the provider takes that much longer, {other}.
+times ([below](#how-far-the-model-is-off)): where all but the provider takes that much longer, {other}. The
+arithmetic above takes one more where that keeps the random indexes wholly in memory, which the sweep needs.
 """
 
 
@@ -117,10 +120,10 @@ became dead letters. Without room to spare the waves run into each other: plan f
 
 def error(worst: float) -> str:
     return f"""\
-The same simulation of what the bench measured, everything on two cores with the load generator and the mail
-server. Throughput is near. **Latency under load is not**: what was measured is up to {worst:.1f} times what is
-simulated. The model knows queues, cores and locks, and neither the system's scheduler nor Python's lock, by
-which a dozen threads hold each other up; on machines that are not shared they do so less.
+The same simulation of what the bench measured, everything on two cores with the load generator and the mail server.
+Throughput is within a third, and mostly too high. **Latency under load is not near**: what was measured is up to
+{worst:.1f} times what is simulated. The model knows queues, cores and locks, and neither the system's scheduler nor
+Python's lock, by which a dozen threads hold each other up; on machines that are not shared they do so less.
 """
 
 
@@ -170,8 +173,8 @@ and each priority is a queue, so six of them can use three nodes. One channel's 
 def how(given: Inputs, demand: Demand) -> str:
     return f"""## How it is computed
 
-Units of a part are the rate times what one notification takes, through {given.assumed("busy"):g}, rounded up to
-what one can buy; a month has {given.assumed("days")} days. Intake runs at least {LEAST_INTAKES} times. A
+Units of a part are the rate times what one notification takes, divided by {given.assumed("busy"):g}, rounded up to
+what one can buy; a month has {given.assumed("days")} days. At least {LEAST_INTAKES} intake processes run. A
 function with its trigger does {demand.a_function:.0f}/s, by the simulation of a queue that is never empty: its
 calls wait for the provider's slowest. A row with its events and indexes has {demand.bytes_a_row:,.0f} bytes,
 {given.measured("bytes.random_indexes"):,.0f} of them in the two random indexes; storage is filled to {

@@ -48,7 +48,9 @@ def _cell(demand: Demand, name: str, made: Plan) -> str:
     else:
         nodes, cores = _in(made.needs, "broker"), _in(made.needs, "broker: CPU of a node")
         each += [f"{nodes:.0f} broker nodes of {cores:.0f} vCPU"]
-        each += [f"database of {_in(made.needs, 'database'):.0f} vCPU, {_disk(_in(made.needs, 'database: storage'))}"]
+        database, stored = _in(made.needs, "database"), _in(made.needs, "database: storage")
+        memory = database * demand.memory_a_core
+        each += [f"database of {database:.0f} vCPU, {memory:.0f} GB of memory, {_disk(stored)}"]
     return "<br>".join([*stacks, *each, f"**{money(made.dollars)} a month**"])
 
 
@@ -57,7 +59,7 @@ def _in(needs: Sequence[Need], part: str) -> float:
 
 
 def _disk(gigabytes: float) -> str:
-    return f"{shown(_two(gigabytes / 1000))} TB" if gigabytes >= 1000 else f"{gigabytes:,.0f} GB"
+    return f"{_two(gigabytes / 1000):g} TB" if gigabytes >= 1000 else f"{gigabytes:,.0f} GB"
 
 
 def _two(value: float) -> float:
