@@ -21,7 +21,7 @@ from tests.capacity.simulation import Outcome, simulate
 from tests.capacity.targets import KUBERNETES, LAMBDA, targets
 from tests.pages import DOCS
 
-RATES = (0.0, 0.5, 1.0, 7.0, 50.0, 100.0, 239.0, 241.0, 700.0, 2000.0, 3000.0, 5000.0, 10_000.0, 100_000.0)
+RATES = (0.0, 0.5, 1.0, 7.0, 50.0, 100.0, 638.0, 639.0, 700.0, 2000.0, 3000.0, 5000.0, 10_000.0, 100_000.0)
 DEMAND = Demand(inputs())
 TARGETS = targets(DEMAND)
 every_target = pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
