@@ -81,7 +81,8 @@ def simulation(given: Inputs) -> str:
     return f"""\
 A discrete-event simulation ([tests/capacity](../tests/capacity), whole microseconds, one seed): intake
 processes that gather by the rule of `gather.py`, a database with cores, a log with group commit and a disk, the
-queue's leader, triggers with two batches of up to 100 at their function, calls (lognormal, 99th percentile
+queue's leader (charged with all of RabbitMQ's CPU), triggers with two
+batches of up to 100 at their function, calls (lognormal, 99th percentile
 {given.assumed("provider_p99") * 1000:.0f} ms, {100 * given.assumed("failing"):g} % fail for now), settling, the
 retry ladder. Its service times are the measured ones. {RATE:,.0f}/s are shared evenly by so many complete
 stacks, with as many functions as the arithmetic above says. It must send what it accepts, answer 99 % of the
