@@ -24,6 +24,10 @@ class Child:
             stdout=subprocess.PIPE,
         )
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def ask(self, question: Mapping[str, Any]) -> Any:
         """Raise RuntimeError if it has ended."""
         assert self._process.stdin is not None

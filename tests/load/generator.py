@@ -23,6 +23,10 @@ class Generator:
         self._next = done["next"]
         return Answers(**done["answers"])
 
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
     def __enter__(self) -> Self:
         return self
 

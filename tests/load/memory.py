@@ -51,7 +51,7 @@ def _with_queued(world: World, count: int, seconds: float) -> tuple[dict[str, fl
     processes = world.stack.processes
     with world.paused():
         with world.broker() as broker:
-            _publish(broker, count)
+            publish(broker, count)
         for name in ("email", "replay"):
             processes.again(name)
     most, until = dict.fromkeys(PARTS, 0.0), time.monotonic() + seconds
@@ -63,7 +63,7 @@ def _with_queued(world: World, count: int, seconds: float) -> tuple[dict[str, fl
         return most, broker.depth(topology.work_queue("email", Priority.NORMAL))
 
 
-def _publish(broker: RabbitBroker, count: int) -> None:
+def publish(broker: RabbitBroker, count: int) -> None:
     def wave(size: int) -> None:
         now, to = datetime.now(UTC), topology.work("email", Priority.NORMAL)
         made = [Message(id=new_id(now), channel="email", generation=1) for _ in range(size)]

@@ -35,12 +35,12 @@ arrive. Proportion ends where the {os.cpu_count()} cores are full, which the CPU
 
 def _figure(what: str, world: World, sizes: Sizes, instances: int, concurrency: int) -> Figure:
     best = instances * concurrency / DELAY
-    rate, busy = _rate(world, sizes, instances, concurrency)
+    rate, busy = rate_of(world, sizes, instances, concurrency)
     compared = f"{100 * rate / best:.0f} % of {best:.0f}/s; {busy:.2f} cores busy with Tidings, MariaDB and RabbitMQ"
     return Figure(what=what, value=rate, unit="/s", compared=compared)
 
 
-def _rate(world: World, sizes: Sizes, instances: int, concurrency: int) -> tuple[float, float]:
+def rate_of(world: World, sizes: Sizes, instances: int, concurrency: int) -> tuple[float, float]:
     """Mails a second, and CPU seconds a second."""
     wanted = int(instances * (concurrency * sizes.scale_seconds / DELAY + (HELD if instances > 1 else 0)))
     settings = {

@@ -51,6 +51,10 @@ class Sink:
         """What has arrived; it is forgotten there."""
         return Mails(**self._child.ask({"take": True}))
 
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
     def __enter__(self) -> Self:
         return self
 
