@@ -6,7 +6,6 @@ Today's code is the old one of tomorrow: a release that adds a word can rely on 
 from datetime import timedelta
 from typing import Any
 
-import pytest
 from sqlalchemy import text
 from tidings.adapters.insight_sql import SqlInsight
 from tidings.adapters.sql import SqlStore
@@ -45,30 +44,26 @@ def standing(store: SqlStore, id: str) -> tuple[Any, ...]:
         return tuple(found.one())
 
 
-@pytest.mark.parametrize("column", DECISIVE)
 def test_a_row_with_a_word_of_a_later_version_is_put_off_and_its_neighbours_are_claimed(
-    store: SqlStore, clock: TestClock, column: str
+    store: SqlStore, clock: TestClock
 ) -> None:
-    theirs, ours = added(store, clock, column), make.notification(clock())
+    theirs, ours = [added(store, clock, column) for column in DECISIVE], make.notification(clock())
     store.insert([ours])
-    before = standing(store, theirs.id)
-    for batch in ([theirs, ours], [theirs]):  # together, and alone
+    before = [standing(store, row.id) for row in theirs]
+    for batch in ([*theirs, ours], *([row] for row in theirs)):  # together, and each alone
         claims = store.claim([make.message(row) for row in batch], LEASE)
         assert [row.id for row in claims.acquired] == ([ours.id] if ours in batch else [])
-        assert [(held.message.id, held.remaining) for held in claims.held] == [(theirs.id, PUT_OFF)]
+        put_off = [(row.id, PUT_OFF) for row in batch if row is not ours]
+        assert [(held.message.id, held.remaining) for held in claims.held] == put_off
         assert not claims.alone
         assert not claims.finished
-    assert standing(store, theirs.id) == before
+    assert [standing(store, row.id) for row in theirs] == before
 
 
-@pytest.mark.parametrize("column", DECISIVE)
-@pytest.mark.parametrize("expires", [False, True])
-def test_a_sweep_leaves_rows_of_a_later_version_to_it_and_finds_the_others(
-    store: SqlStore, clock: TestClock, column: str, expires: bool
-) -> None:
+def test_a_sweep_leaves_rows_of_a_later_version_to_it_and_finds_the_others(store: SqlStore, clock: TestClock) -> None:
     """Also where there are more of them than it looks at in a page."""
-    end = clock() + timedelta(seconds=20) if expires else None
-    theirs = [added(store, clock, column, expires_at=end) for _ in range(5)]
+    ends = (None, clock() + timedelta(seconds=20))
+    theirs = [added(store, clock, column, expires_at=end) for column in DECISIVE for end in ends]
     clock.advance(seconds=5)
     ours = make.notification(clock())
     store.insert([ours])
