@@ -181,6 +181,17 @@ def test_a_row_whose_message_was_never_published_is_sent_after_all(house: House,
     assert house.row(row).status is Status.SENT
 
 
+def test_a_row_whose_message_a_later_version_wrote_is_sent_after_all(house: House, sweep: Sweep) -> None:
+    """By this one, after a rollback: what goes round unread is only a wake-up call."""
+    row = make.notification(house.clock())
+    house.store.insert([row])
+    house.delivery.deliver([Letter(queue="tidings.email", body=b"", message=None, channel="email", later={})])
+    house.clock.advance(seconds=15)
+    assert sweep.run() == Swept(published=1)
+    drained(house)
+    assert house.row(row).status is Status.SENT
+
+
 def test_a_row_whose_message_was_lost_is_sent_after_all(house: House, sweep: Sweep) -> None:
     """The queue was deleted with what it held."""
     house.add(make.notification(house.clock()))
