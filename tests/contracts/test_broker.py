@@ -344,6 +344,44 @@ def test_a_connection_from_before_a_long_freeze_is_not_used_again(
     broker.publish([to_work(2)])
 
 
+@pytest.mark.parametrize("name", ["tidings.email", "tidings.retry.5s", topology.PARKING])
+def test_a_queue_that_somebody_declared_otherwise_is_told_by_name_and_stops_nobody(
+    rabbitmq_url: str, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    connection = pika.BlockingConnection(pika.URLParameters(rabbitmq_url))
+    connection.channel().queue_declare(name, durable=True, arguments={"x-max-length": 1000})
+    connection.close()
+    broker = RabbitBroker(BrokerSettings(broker_url=rabbitmq_url))
+    with consuming(broker) as consumer:
+        broker.publish([to_work(number) for number in range(3)])
+        received(consumer, 3)
+    broker.close()
+    (told,) = [record.__dict__["error"] for record in caplog.records if record.msg == "declared_otherwise"]
+    assert f"for queue '{name}'" in told
+    assert "drain it, delete it" in told
+
+
+def test_two_releases_with_different_ladders_share_a_broker(
+    rabbitmq_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each declares its own, in any order, and what waits on a step that the other has given up comes back."""
+    brokers = [RabbitBroker(BrokerSettings(broker_url=rabbitmq_url)) for _ in range(2)]
+    ladders = (topology.LADDER, (timedelta(seconds=2), *topology.LADDER[1:]))  # the second has no step of 1 s
+    for _ in range(2):
+        for number, (broker, ladder) in enumerate(zip(brokers, ladders, strict=True)):
+            monkeypatch.setattr(topology, "LADDER", ladder)
+            broker.declare()
+            to = topology.retry(timedelta(0), "email", Priority.NORMAL)
+            assert to.exchange == topology.retry_queue(ladder[0])
+            broker.publish([Outgoing(message=message(number), to=to)])
+    with consuming(brokers[1]) as consumer:  # of the second, which knows nothing of that step
+        items = received(consumer, 4)
+    assert {item.message_id for item in items} == {message(0).message_id, message(1).message_id}
+    assert not [record for record in caplog.records if record.msg == "declared_otherwise"]
+    for broker in brokers:
+        broker.close()
+
+
 # --- seen from outside ------------------------------------------------------------------------------------------------
 
 

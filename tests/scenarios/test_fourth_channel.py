@@ -13,9 +13,7 @@ from typing import Any
 import pytest
 
 from tests.local.test_up import up
-
-ROOT = Path(__file__).parents[2]
-PARTS = ("functions", "infra", "layers", "local")
+from tests.scenarios.trees import copied, layer, replaced
 
 MAIN = '''
 """Chat: takes an `aws:rmq` event and delivers it by a webhook."""
@@ -149,37 +147,22 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def copied(to: Path) -> Path:
-    """The tree as it is, without what git ignores."""
-    for part in PARTS:
-        shutil.copytree(ROOT / part, to / part, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    shutil.copy(ROOT / "pyproject.toml", to)
-    return to
-
-
-def replaced(file: Path, old: str, new: str) -> None:
-    text = file.read_text()
-    assert text.count(old) == 1, f"{old!r} in {file}"
-    file.write_text(text.replace(old, new))
-
-
 def with_chat(tree: Path, webhook: str) -> None:
     """All that it takes."""
     providers = tree / "functions" / "chat" / "providers"
     providers.mkdir(parents=True)
     (providers.parent / "main.py").write_text(MAIN)
     (providers / "webhook.py").write_text(WEBHOOK.replace("WEBHOOK", webhook))
-    layer = tree / "layers" / "common" / "python" / "tidings"
-    replaced(layer / "content.py", "\nCONTENT: ", CONTENT)
-    replaced(layer / "content.py", "PushContent)}", "PushContent, ChatContent)}")
-    replaced(layer / "topology.py", '    "push",\n', '    "push",\n    "chat",\n')
+    tidings = layer(tree) / "tidings"
+    replaced(tidings / "content.py", "\nCONTENT: ", CONTENT)
+    replaced(tidings / "content.py", "PushContent)}", "PushContent, ChatContent)}")
+    replaced(tidings / "topology.py", '    "push",\n', '    "push",\n    "chat",\n')
 
 
 def test_a_chat_notification_is_retried_and_sent_after_touching_three_places(folder: Path, room: Room) -> None:
     tree = copied(folder / "tree")
     with_chat(tree, room.url)
-    path = f"{tree}/layers/common/python"
-    with up(folder / "state", root=tree, PYTHONPATH=path) as stack:
+    with up(folder / "state", root=tree, PYTHONPATH=str(layer(tree))) as stack:
         caller = stack.caller()
         id = caller.post({"channel": "chat", "recipient": "#orders", "content": {"text": "Order 4711 has left."}})
         sent = caller.ended(id)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tidings import failpoints, topology
 from tidings.deadlines import SETTLING
-from tidings.envelope import Letter
+from tidings.envelope import FAMILY, SCHEMA, Letter, from_event, to_event
 from tidings.errors import (
     AccountError,
     AmbiguousError,
@@ -159,11 +159,48 @@ def test_what_cannot_be_read_is_parked_and_its_neighbours_are_delivered(house: H
     assert (parked.body, parked.headers["tidings-queue"]) == (b"garbage", "tidings.email")
 
 
-def test_content_that_this_version_cannot_read_fails_and_stays_replayable(house: House) -> None:
-    row = added(house, content='{"from_the_future": true}')
+def test_content_that_this_version_cannot_read_waits_for_one_that_can(house: House) -> None:
+    """In the middle of an update: it burns no attempt, and is nobody's fault."""
+    row = added(house, content='{"from_the_future": true}', max_attempts=1)
     house.delivery.deliver(letters(row))
     after = house.row(row)
-    assert (after.status, after.error_code) == (Status.FAILED, "content")
+    assert (after.status, after.error_code, after.spared) == (Status.RETRYING, "content_version", 1)
+    assert not house.provider.calls
+
+
+LATER_HEADERS = {"ce-type": f"{FAMILY}{SCHEMA + 1}", "ce-id": "anything", "ce-shard": "7", "x-death": "of 3.10"}
+
+
+def later(queue: str = "tidings.email", **headers: str) -> Letter:
+    """What a later version's message is to us."""
+    (letter,) = from_event(to_event([(queue, b"\x01 its body", {"headers": LATER_HEADERS | headers}, False)]), "email")
+    return letter
+
+
+@pytest.mark.parametrize("paused", [False, True])
+@pytest.mark.parametrize("queue", ["tidings.email", "tidings.email.high"])
+def test_a_later_versions_message_goes_back_as_it_came_and_is_not_parked(
+    house: House, queue: str, paused: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    row = added(house)
+    batch = [later(queue), *letters(row), later(queue)]
+    (house.delivery.put_off if paused else house.delivery.deliver)(batch)
+    assert house.row(row).status is (Status.PENDING if paused else Status.SENT)
+    assert [record.__dict__["messages"] for record in caplog.records if record.msg == "newer_put_back"] == [2]
+    assert not waiting(house, topology.PARKING)
+    assert not waiting(house, queue), "it would spin"
+    house.clock.advance(seconds=30)
+    back = [item for item in waiting(house, queue) if item.body == later().body]
+    assert [item.headers for item in back] == [{n: v for n, v in LATER_HEADERS.items() if n != "x-death"}] * 2
+    assert {(item.message_id, item.deliveries) for item in back} == {("anything", 1)}
+
+
+def test_a_type_that_is_none_of_ours_is_parked(house: House) -> None:
+    for kind in ("other", f"{FAMILY}0", f"{FAMILY}2x", f"{FAMILY}", f"x{FAMILY}2"):
+        house.delivery.deliver([later(**{"ce-type": kind})])
+    house.clock.advance(seconds=30)
+    assert len(waiting(house, topology.PARKING)) == 5
+    assert not waiting(house, "tidings.email")
 
 
 def test_what_expired_while_it_waited_for_its_turn_is_not_sent(house: House) -> None:

@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tidings.envelope import LONGEST_REASON, TYPE, Message, from_event, parse, to_event
+from tidings import topology
+from tidings.adapters.rabbitmq_frames import frames
+from tidings.envelope import LONGEST_REASON, TYPE, Message, as_it_came, from_event, parse, to_event
 from tidings.errors import Unreadable
 from tidings.notification import new_id
+from tidings.ports import Outgoing
 
 ID = new_id(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -195,6 +198,29 @@ def test_several_queues_and_empty_ones_are_read_in_order() -> None:
         ("tidings.sms", MESSAGE),
         ("tidings.sms.high", other),
     ]
+
+
+def test_what_a_later_version_adds_to_a_message_is_passed_over() -> None:
+    """So may it add, without a version of its own."""
+    more = json.dumps({**json.loads(MESSAGE.body), "shard": [7]}).encode()
+    headers = {**MESSAGE.headers, "ce-shard": "7", "ce-time": None, "ce-more": {"a": [1]}}
+    added = entry(data=base64.b64encode(more).decode(), basicProperties={"headers": headers, "appId": "x"})
+    assert [letter.message for letter in from_event(event(added), "sms")] == [MESSAGE]
+
+
+def test_an_old_message_is_read_as_long_as_its_version_is() -> None:
+    """As the first release wrote it. This test stays as it is, whatever we write today."""
+    headers = {"ce-type": "dev.tidings.notification.v1", "ce-generation": "3"}
+    body = b'{"id":"01930b6c-4a5e-7c3b-9d2e-6f1a2b3c4d5e","channel":"sms"}'
+    read = parse(body, headers, "sms")
+    assert (read.generation, read.attempt, read.traceparent) == (3, 0, None)
+
+
+def test_headers_that_go_back_unread_can_be_written_whatever_they_are() -> None:
+    given = {"ce-type": "t", "ce-n": 7, "": "x", "é": "x", "n" * 300: "x", "s": "\ud800", "x-death": "x", "d": {"a": 1}}
+    kept = as_it_came(given)
+    assert kept == {"ce-type": "t", "ce-n": "7", "s": "?"}
+    frames(1, Outgoing(raw=b"", to=topology.parking(), headers=kept), 1000)
 
 
 keys = st.text(max_size=5) | st.sampled_from(["bytes", "headers", "data", "ce-type"])

@@ -17,7 +17,7 @@ TRACED = Message(id=MESSAGE.id, channel="sms", generation=12, attempt=3, tracepa
 def by_pika(channel: int, item: Outgoing) -> bytes:
     properties = pika.BasicProperties(
         message_id=item.message_id,
-        content_type=CONTENT_TYPE if item.message is not None else None,
+        content_type=CONTENT_TYPE if item.message_id is not None else None,
         delivery_mode=2,
         headers=item.all_headers,
     )
@@ -39,6 +39,9 @@ def by_pika(channel: int, item: Outgoing) -> bytes:
         Outgoing(message=TRACED, to=topology.dead("sms"), headers={"tidings-class": "permanent", "tidings-code": ""}),
         Outgoing(message=TRACED, to=topology.retry(topology.LADDER[2], "sms", Priority.NORMAL)),
         Outgoing(raw=b"", to=topology.parking()),
+        Outgoing(raw=b"later", to=topology.parking(), headers={"ce-id": "a later version's"}),
+        Outgoing(raw=b"later", to=topology.parking(), headers={"ce-id": "too long for a property " + "x" * 255}),
+        Outgoing(raw=b"later", to=topology.parking(), headers={"ce-id": "ü" * 200}),
         Outgoing(raw=b"\xce" * LONGEST, to=topology.parking(), headers={"tidings-reason": "ü \U0001f600 " + "x" * 200}),
         Outgoing(raw=b"\xce\x00" * 2 * LONGEST + b"1", to=topology.parking(), headers={"tidings-queue": "q" * 300}),
     ],

@@ -6,6 +6,7 @@ import pytest
 from tidings.errors import ConfigurationError
 from tidings.keys import ApiKey, Keyring, KeySettings, Scope, digest_of, new_key
 from tidings.settings import load
+from tidings.wiring import wired
 
 HEX = "ab" * 32
 
@@ -38,7 +39,8 @@ def test_what_is_kept_can_be_written_and_read(scopes: list[Scope]) -> None:
         f"{'a' * 65}:send:{HEX}",
         f":send:{HEX}",
         f"acme::{HEX}",
-        f"acme:all:{HEX}",
+        f"acme:send+:{HEX}",
+        f"acme:SEND:{HEX}",
         f"acme:send,operate:{HEX}",
         f"acme:send:{HEX[:-2]}",
         f"acme:send:{HEX}00",
@@ -55,6 +57,19 @@ def test_what_is_no_key_stops_the_start_without_being_shown(text: str) -> None:
         assert str(stopped.value).startswith("TIDINGS_API_KEYS: each key is tenant:scope+scope:sha256-hex")
         assert HEX[:20] not in f"{raised.value} {stopped.value}"
         assert "tdg_" not in f"{raised.value} {stopped.value}"
+
+
+def test_a_scope_of_a_later_release_stops_no_start_grants_nothing_and_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    entries = [f"acme:audit+send:{HEX}", f"bank:audit:{HEX[::-1]}", f"shop:send:{'cd' * 32}"]
+    monkeypatch.setenv("TIDINGS_API_KEYS", " ".join(entries))
+    keyring = wired().keyring()
+    acme, bank, _ = keyring.keys
+    assert [[scope for scope in Scope if scope in key.scopes] for key in (acme, bank)] == [[Scope.SEND], []]
+    assert [str(key) for key in keyring.keys] == entries, "rotating another key would take it away"
+    told = [(record.msg, record.__dict__["tenant"], record.__dict__["scopes"]) for record in caplog.records]
+    assert told == [("unknown_scope", "acme", ["audit"]), ("unknown_scope", "bank", ["audit"])]
 
 
 @pytest.mark.parametrize("text", [" ", "\n"])

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import create_model
 from tidings.addresses import _any_email_address, email_address
 from tidings.content import CONTENT, PushContent
 from tidings.notification import Notification
-from tidings.submission import MAX_METADATA_BYTES, Reader, Submission, check_times, entry
+from tidings.submission import MAX_METADATA_BYTES, SUBMISSIONS, Reader, Submission, check_times, entry
 from tidings.view import shown
 from tidings.web import Problem
 
@@ -57,6 +58,16 @@ def test_when_it_is_due_is_left_to_the_databases_clock() -> None:
     """An intake whose clock is an hour ahead must not send an hour early."""
     for at in (NOW - timedelta(hours=1), NOW + timedelta(hours=1)):
         assert row(send_at=at.isoformat()).next_attempt_at == at
+
+
+def test_the_fingerprint_is_the_same_by_a_later_release_that_knows_more_fields() -> None:
+    """A request that is repeated at its intake, in the middle of an update, is the same request."""
+    today = SUBMISSIONS["sms"]
+    later = create_model("Later", __base__=today, shard=(int | None, None))
+    made = [model.model_validate({**SMS, "idempotency_key": "k"})._fingerprint() for model in (today, later)]
+    assert made == ["0b3c8edca946822e50352ac5f0a1c14e168e36a5e09447a0293f152802017187"] * 2, (
+        "rows with it are kept for as long as their keys"
+    )
 
 
 def test_the_fingerprint_is_of_the_payload_not_of_its_spelling() -> None:

@@ -46,7 +46,7 @@ def upgrade() -> None:
         **ON_MYSQL,
     )
     op.execute(
-        "INSERT INTO watermark (name, notification_id, seq) SELECT 'statistics',"
+        "REPLACE INTO watermark (name, notification_id, seq) SELECT 'statistics',"
         " COALESCE((SELECT MAX(id) FROM notifications), ''), COALESCE((SELECT MAX(seq) FROM events), 0)"
     )
     op.create_table(

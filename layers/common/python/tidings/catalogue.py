@@ -104,6 +104,24 @@ FAULTS = (
         level="ERROR",
     ),
     Event(
+        name="newer_put_back",
+        meaning="messages that a later release wrote: they come again in 30 s, for its functions",
+        fields=("messages", "reason"),
+        level="WARNING",
+    ),
+    Event(
+        name="unknown_scope",
+        meaning="a key has scopes that this release does not know: they grant nothing",
+        fields=("tenant", "scopes"),
+        level="WARNING",
+    ),
+    Event(
+        name="declared_otherwise",
+        meaning="a queue or exchange of this name is there, with other arguments than this release gives it",
+        fields=("error",),
+        level="ERROR",
+    ),
+    Event(
         name="provider_fault",
         meaning="a provider's class raised what it must not: counted as ambiguous",
         fields=("notification_id", "error"),

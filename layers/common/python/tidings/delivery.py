@@ -13,7 +13,7 @@ from tidings import failpoints, reconciling, topology
 from tidings.content import CONTENT
 from tidings.deadlines import ENDLESS, Deadlines
 from tidings.envelope import Letter, Message
-from tidings.errors import AccountError, AmbiguousError, DeliveryError, PermanentError
+from tidings.errors import AccountError, AmbiguousError, DeliveryError
 from tidings.facts import Claimed
 from tidings.lifecycle import LOG_ONLY, Lifecycle
 from tidings.notification import Notification, OnAmbiguous, Priority
@@ -38,10 +38,6 @@ RESERVED = 2
 newsletter, also where each call of that takes long."""
 
 
-PUT_OFF = timedelta(seconds=30)
-"""How long messages of a paused channel stay away where nobody stops them before: on Lambda."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
     """Claim, send, settle.
@@ -63,7 +59,7 @@ class Delivery:
         """`within`: after which whoever invoked us ends this process. What there is no time for comes again, unsent.
         Raise only if our own store or broker fails; the whole batch then comes again."""
         until = Deadlines.of(time.monotonic(), within=within, lease=self.lease, call=self.provider.timeout)
-        self._park([letter for letter in batch if letter.message is None])
+        self._set_aside(batch)
         messages = [letter.message for letter in batch if letter.message is not None]
         if not messages:
             return
@@ -73,10 +69,10 @@ class Delivery:
 
     def put_off(self, batch: Sequence[Letter]) -> None:
         """The channel is paused, and who invoked us could not know: all of it comes again in a while, unclaimed."""
-        self._park([letter for letter in batch if letter.message is None])
+        self._set_aside(batch)
         self.settling.put_back(
             [
-                Held(message=letter.message, priority=topology.priority_of(letter.queue), remaining=PUT_OFF)
+                Held(message=letter.message, priority=topology.priority_of(letter.queue), remaining=topology.PUT_OFF)
                 for letter in batch
                 if letter.message is not None
             ]
@@ -104,19 +100,15 @@ class Delivery:
                 return
             self.settling.put_back(self._attempt([held.message], until))
 
-    def _park(self, unreadable: Sequence[Letter]) -> None:
+    def _set_aside(self, batch: Sequence[Letter]) -> None:
+        """What we cannot read: a later version's goes back as it came, for its own workers; the rest is parked."""
+        later = [letter for letter in batch if letter.later is not None]
+        unreadable = [letter for letter in batch if letter.message is None and letter.later is None]
+        if later:
+            log.warning("newer_put_back", extra={"messages": len(later), "reason": later[0].unreadable})
         for letter in unreadable:
             log.error("parked", extra={"queue": letter.queue, "reason": letter.unreadable, "bytes": len(letter.body)})
-        self.broker.publish(
-            [
-                Outgoing(
-                    to=topology.parking(),
-                    raw=letter.body,
-                    headers={"tidings-queue": letter.queue, "tidings-reason": letter.unreadable or ""},
-                )
-                for letter in unreadable
-            ]
-        )
+        self.broker.publish([*map(_back, later), *map(_parked, unreadable)])
 
     def _send_all(self, claims: Claims, started: float, until: Deadlines) -> Sequence[Settlement]:
         """Send concurrently; one failure stays one failure."""
@@ -147,7 +139,7 @@ class Delivery:
         return receipt
 
     def _outbound(self, notification: Notification, claims: Claims, started: float, until: Deadlines) -> Outbound:
-        """What the provider is given now. Raise NotSent, Expired or another DeliveryError if it must not be called."""
+        """What the provider is given now. Raise NotSent, Expired or AccountError if it must not be called."""
         clock = time.monotonic()
         if not until.is_enough:
             raise AccountError("no_time", until.too_short)
@@ -159,9 +151,7 @@ class Delivery:
         try:
             content = CONTENT[notification.channel].model_validate_json(notification.content)
         except (ValidationError, KeyError):
-            raise PermanentError(
-                "content", "the stored content is not what this version of the channel reads"
-            ) from None
+            raise AccountError("content_version", "another release wrote content that this one does not read") from None
         return Outbound(
             id=notification.id,
             attempt=notification.attempt,
@@ -179,3 +169,13 @@ class Delivery:
         """Let what is being sent come to its end, then give up connections."""
         self._senders.close()
         self.provider.close()
+
+
+def _back(later: Letter) -> Outgoing:
+    to = topology.retry(topology.PUT_OFF, later.channel, topology.priority_of(later.queue))
+    return Outgoing(to=to, raw=later.body, headers=dict(later.later or {}))
+
+
+def _parked(letter: Letter) -> Outgoing:
+    reason = {"tidings-queue": letter.queue, "tidings-reason": letter.unreadable or ""}
+    return Outgoing(to=topology.parking(), raw=letter.body, headers=reason)

@@ -13,10 +13,13 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from tidings.errors import Unreadable
+from tidings.errors import Newer, Unreadable
 
 VERSION = "1.0"
-TYPE = "dev.tidings.notification.v1"
+FAMILY = "dev.tidings.notification.v"
+SCHEMA = 1
+"""The version of the messages that we write, and the latest that we read. docs/upgrades.md says when it is raised."""
+TYPE = f"{FAMILY}{SCHEMA}"
 ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 SOURCE = "tidings"
 CONTENT_TYPE = "application/json"
@@ -63,16 +66,21 @@ class Letter:
     body: bytes
     message: Message | None
     unreadable: str | None = None
+    channel: str = ""  # whose function was given it
+    later: Mapping[str, str] | None = None  # its headers, if a later version of ours wrote it: it goes back as it came
 
 
 LONGEST_REASON = 200  # it travels in a header
 
 
 def parse(body: bytes, headers: Mapping[str, object], channel: str) -> Message:
-    """Raise Unreadable, with what is wrong, unless it is a message of ours for this channel."""
-    kind = headers.get("ce-type")
-    if kind != TYPE:
-        raise Unreadable(f"ce-type is {kind!r}, not {TYPE!r}")
+    """Raise Unreadable, with what is wrong, unless it is a message of ours for this channel; Newer if a later version
+    wrote it. What headers and body hold besides is passed over: so may a later version add to them."""
+    version = _version(headers)
+    if version is None:
+        raise Unreadable(f"ce-type is {headers.get('ce-type')!r}, not {TYPE!r}")
+    if version > SCHEMA:
+        raise Newer(f"of version {version}, where this release reads {SCHEMA}")
     try:
         data = json.loads(body)
         message = Message(
@@ -90,6 +98,24 @@ def parse(body: bytes, headers: Mapping[str, object], channel: str) -> Message:
     if message.channel != channel:
         raise Unreadable(f"channel is {message.channel!r} in a queue of {channel!r}")
     return message
+
+
+def _version(headers: Mapping[str, object]) -> int | None:
+    found = re.fullmatch(rf"{re.escape(FAMILY)}([1-9][0-9]{{0,5}})", str(headers.get("ce-type")))
+    return int(found[1]) if found is not None else None
+
+
+def is_newer(headers: Mapping[str, object]) -> bool:
+    return (_version(headers) or 0) > SCHEMA
+
+
+def as_it_came(headers: Mapping[str, object]) -> dict[str, str]:
+    """The headers of a message that is published again unread: all but the broker's own."""
+    return {
+        name: str(value).encode(errors="replace").decode()
+        for name, value in headers.items()
+        if isinstance(value, str | int | float) and not name.startswith("x-") and name.isascii() and 0 < len(name) < 256
+    }
 
 
 # --- the aws:rmq event ------------------------------------------------------------------------------------------------
@@ -132,7 +158,7 @@ def _listed(entries: object) -> list[Any]:
 
 
 def _letter(queue: str, entry: object, channel: str) -> Letter:
-    body = b""
+    body, decoded = b"", dict[str, object]()
     try:
         if not isinstance(entry, Mapping):
             raise Unreadable("entry is not an object")
@@ -141,10 +167,13 @@ def _letter(queue: str, entry: object, channel: str) -> Letter:
         headers = properties.get("headers") if isinstance(properties, Mapping) else None
         given = headers if isinstance(headers, Mapping) else {}
         decoded = {str(name): _decoded(value) for name, value in given.items()}
-        return Letter(queue=queue, body=body, message=parse(body, decoded, channel))
+        return Letter(queue=queue, body=body, message=parse(body, decoded, channel), channel=channel)
     except (Unreadable, ValueError, RecursionError) as error:
         reason = str(error) if isinstance(error, Unreadable) else f"{type(error).__name__} in data or headers"
-        return Letter(queue=queue, body=body, message=None, unreadable=reason[:LONGEST_REASON])
+        later = as_it_came(decoded) if isinstance(error, Newer) else None
+        return Letter(
+            queue=queue, body=body, message=None, unreadable=reason[:LONGEST_REASON], channel=channel, later=later
+        )
 
 
 def _encoded(value: object) -> Any:

@@ -11,6 +11,7 @@
     ├── StoreUnavailable         the database does not answer
     ├── BrokerUnavailable        the broker does not answer or confirm
     ├── Unreadable               a message that is none of ours
+    │   └── Newer                a message that a later version of ours wrote
     └── ConfigurationError       a setting is missing or wrong
 """
 
@@ -76,7 +77,11 @@ class BrokerUnavailable(Exception):
 
 
 class Unreadable(Exception):
-    """A message that is none of ours: no id, no channel, an unknown version."""
+    """A message that is none of ours: no id, no channel, another type."""
+
+
+class Newer(Unreadable):
+    """A message that a later version of ours wrote: one of its workers can read it."""
 
 
 class ConfigurationError(Exception):

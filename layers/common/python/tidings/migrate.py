@@ -1,19 +1,33 @@
-"""Bring the database to this version's schema: `python -m tidings.migrate [REVISION]` (default: head)."""
+"""Bring the database to this version's schema: `python -m tidings.migrate [REVISION]` (default: head).
+
+It may run while the version before serves: see docs/upgrades.md.
+"""
 
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util.exc import CommandError
 from pydantic import Field
-from sqlalchemy import Connection, make_url, text
+from sqlalchemy import Connection, event, make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from tidings.adapters.database import Database, DatabaseSettings
 from tidings.errors import ConfigurationError, StoreUnavailable
 from tidings.settings import Settings, load
+
+PATIENCE = 24 * 3600.0  # seconds; an index of a large table takes its time
+LOCK_WITHIN, LOCK_AGAIN, LOCK_TRIES = 1, 3.0, 200
+"""Seconds. Who waits to change a table is waited for by all who come after and want to use it: so not for long, and
+again after a while, for ten minutes."""
+
+_BUSY = {1205, 1213}  # no lock in time, a deadlock: nothing was changed
+_THERE = {1050, 1060, 1061}  # the table, column or index is there
 
 
 class MigrationSettings(Settings):
@@ -23,27 +37,56 @@ class MigrationSettings(Settings):
 
 
 def migrate(database: DatabaseSettings, migrations: Path, revision: str = "head") -> None:
-    """Upgrade to this revision. Two that run at once wait for each other."""
+    """Upgrade to this revision. Of two that run at once, one waits; one that was cut off goes on where it stopped. What
+    a later version has made of the database stays. Raise ConfigurationError or StoreUnavailable."""
     config = _config(migrations)
     url = make_url(database.database_url)
     if url.drivername == "sqlite" and url.database:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    opened = Database(database)
+    opened = Database(database, patience=LOCK_TRIES * LOCK_AGAIN if url.drivername == "sqlite" else PATIENCE)
     try:
         with opened.engine.connect() as connection:
-            if connection.dialect.name != "sqlite":  # which has one writer anyway
+            if connection.dialect.name != "sqlite":  # which has one writer anyway, and undoes what was cut off
                 _alone(connection)
+                connection.execute(text(f"SET SESSION lock_wait_timeout = {LOCK_WITHIN}"))
+                event.listen(opened.engine, "do_execute", _beside_others)
+            present = MigrationContext.configure(connection).get_current_revision()
+            if is_later(present, _head(config)):
+                return
             config.attributes["connection"] = connection
             command.upgrade(config, revision)
             connection.commit()
+    except DBAPIError as error:
+        raise StoreUnavailable(f"{type(error.orig).__name__}: {error.orig}") from error
+    except CommandError as error:
+        raise ConfigurationError(f"{error}; is it the database of Tidings?") from None
     finally:
         opened.close()
+
+
+def _beside_others(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
+    """Run a statement while others use the tables: it must not need them for itself, and waits for none for long."""
+    online = {"ALTER TABLE": ", LOCK=NONE", "CREATE INDEX": " LOCK=NONE", "CREATE UNIQUE INDEX": " LOCK=NONE"}
+    statement = statement.strip()
+    statement += next((lock for verb, lock in online.items() if statement.startswith(verb)), "")
+    for last in range(LOCK_TRIES - 1, -1, -1):
+        try:
+            context.dialect.do_execute(cursor, statement, parameters, context)
+        except context.dialect.dbapi.Error as error:
+            if error.args[0] in _THERE:
+                break  # made by a run that was cut off: a change of a table is final at once
+            if error.args[0] not in _BUSY or not last:
+                raise
+            time.sleep(LOCK_AGAIN)
+        else:
+            break
+    return True
 
 
 def versions(database: DatabaseSettings, migrations: Path) -> tuple[str | None, str]:
     """The database's revision, None where it has none; and this version's. Raise ConfigurationError or
     StoreUnavailable."""
-    head = str(ScriptDirectory.from_config(_config(migrations)).get_current_head())
+    head = _head(_config(migrations))
     opened = Database(database)
     try:
         with opened.engine.connect() as connection:
@@ -52,6 +95,15 @@ def versions(database: DatabaseSettings, migrations: Path) -> tuple[str | None, 
         raise StoreUnavailable(f"the database does not answer ({type(error.orig).__name__})") from None
     finally:
         opened.close()
+
+
+def is_later(present: str | None, ours: str) -> bool:
+    """Whether a later release has made the database's revision: ours are numbers."""
+    return present is not None and present.isdigit() and int(present) > int(ours)
+
+
+def _head(config: Config) -> str:
+    return str(ScriptDirectory.from_config(config).get_current_head())
 
 
 def _config(migrations: Path) -> Config:
@@ -74,10 +126,14 @@ def _alone(connection: Connection) -> None:
 
 def main() -> int:
     try:
-        migrate(load(DatabaseSettings), load(MigrationSettings).migrations, *sys.argv[1:2])
-    except ConfigurationError as error:
+        database, migrations = load(DatabaseSettings), load(MigrationSettings).migrations
+        migrate(database, migrations, *sys.argv[1:2])
+        present, ours = versions(database, migrations)
+    except (ConfigurationError, StoreUnavailable) as error:
         print(error, file=sys.stderr)  # noqa: T201
-        return 2
+        return 2 if isinstance(error, ConfigurationError) else 1
+    if is_later(present, ours):
+        print(f"the database is at {present}, a later release's; this one's is {ours}: nothing to do")  # noqa: T201
     return 0
 
 

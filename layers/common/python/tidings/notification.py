@@ -4,6 +4,9 @@ import enum
 import os
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
+
+Word = TypeVar("Word", bound=enum.StrEnum)
 
 
 class Status(enum.StrEnum):
@@ -55,6 +58,17 @@ class OnAmbiguous(enum.StrEnum):
     RESEND = "resend"  # at least once
     HOLD = "hold"  # at most once: an operator decides
     RECONCILE = "reconcile"  # ask the provider first; where it cannot tell, as `hold`
+
+
+def read(words: type[Word], text: str) -> Word:
+    """What a row says. A word that a later version has added stays as it is: it equals none of ours, so nothing is
+    decided by it, and it is shown as it came."""
+    try:
+        return words(text)
+    except ValueError:
+        foreign = str.__new__(words, text)
+        foreign._name_ = foreign._value_ = text
+        return foreign
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from tidings import facts, failpoints, topology
-from tidings.envelope import Message, parse
+from tidings.envelope import Message, as_it_came, is_newer, parse
 from tidings.errors import AmbiguousError, BrokerUnavailable, StoreUnavailable, Unreadable
 from tidings.lifecycle import LOG_ONLY, Lifecycle
 from tidings.notification import REPLAYABLE, Notification, Status
@@ -112,9 +112,10 @@ class Replay:
             try:
                 while looked_at < at_most and (batch := consumer.receive(PAGE, DRAIN_WAIT)):
                     looked_at += len(batch)
-                    letters = {item.message_id: item for item in batch}
+                    letters = {_letter(item, channel).message_id: item for item in batch}
                     standing = self.store.still_dead([_letter(item, channel) for item in batch])
                     again = [letters[message.message_id] for message in standing]
+                    again += [item for item in batch if is_newer(item.headers)]  # its own version looks after it
                     self.broker.publish([_republished(item, channel) for item in again])
                     consumer.acknowledge(batch)
                     dropped += len(batch) - len(again)
@@ -148,8 +149,7 @@ def _letter(item: Received, channel: str) -> Message:
 
 
 def _republished(item: Received, channel: str) -> Outgoing:
-    reason = {name: str(value) for name, value in item.headers.items() if name.startswith("tidings-")}
-    return Outgoing(message=_letter(item, channel), to=topology.dead(channel), headers=reason)
+    return Outgoing(to=topology.dead(channel), raw=item.body, headers=as_it_came(item.headers))
 
 
 def _replayable(selection: Selection) -> Sequence[Status]:

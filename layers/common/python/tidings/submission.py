@@ -108,8 +108,9 @@ class Submission(Part):
         )
 
     def _fingerprint(self) -> str:
-        """The same for the same payload, whatever the order of its keys."""
-        payload = self.model_dump_json(exclude={"idempotency_key"})
+        """The same for the same payload, whatever the order of its keys; and by a release that knows one field more, or
+        the repeated request would be refused in the middle of an update."""
+        payload = self.model_dump_json(exclude={"idempotency_key"}, exclude_defaults=True)
         if any(isinstance(value, dict) and len(value) > 1 for value in (self.metadata, *vars(self.content).values())):
             payload = json.dumps(json.loads(payload), sort_keys=True)  # only these keep the caller's order
         return _hash(payload)

@@ -26,6 +26,9 @@ LADDER = (
     timedelta(hours=1),
 )
 
+PUT_OFF = timedelta(seconds=30)
+"""How long what others are to take stays away: of a paused channel, or of a later version beside us."""
+
 EXCHANGE = "tidings"
 PARKING = "tidings.parking"
 

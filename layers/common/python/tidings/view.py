@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tidings.content import CONTENT
+from tidings.content import CONTENT, Content
 from tidings.notification import Event, Notification, OnAmbiguous, Priority, Status
 
 
@@ -99,7 +99,7 @@ def shown(notification: Notification, events: Sequence[Event] | None = None) -> 
         id=notification.id,
         status=notification.status,
         channel=notification.channel,
-        recipient=CONTENT[notification.channel].shown(notification.recipient),
+        recipient=CONTENT.get(notification.channel, Content).shown(notification.recipient),
         content=json.loads(notification.content) if notification.content else None,
         priority=notification.priority,
         on_ambiguous=notification.on_ambiguous,

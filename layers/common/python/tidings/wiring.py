@@ -1,5 +1,6 @@
 """Which adapters a process uses: the only module that knows them. Nothing is opened before its first use."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -29,6 +30,8 @@ from tidings.settling import Settling
 from tidings.sweep import Sweep
 from tidings.telemetry import Telemetry, TelemetrySettings, Watched, watching
 from tidings.web import Route
+
+log = logging.getLogger(__name__)
 
 
 class DeliverySettings(Settings):
@@ -145,7 +148,11 @@ class Wiring:
         return Watched(telemetry=self.telemetry, lifecycle=self.lifecycle).routes(routes, gauges=gauges)
 
     def keyring(self) -> Keyring:
-        return Keyring(keys=load(KeySettings).api_keys)
+        keys = load(KeySettings).api_keys
+        for key in keys:
+            if key.unknown:
+                log.warning("unknown_scope", extra={"tenant": key.tenant, "scopes": key.unknown})
+        return Keyring(keys=keys)
 
     def close(self) -> None:
         for part in ("broker", "store"):

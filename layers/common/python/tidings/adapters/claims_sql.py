@@ -9,13 +9,14 @@ from sqlalchemy.dialects.mysql import insert as mysql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from tidings.adapters.inserting import insert_many
-from tidings.adapters.rows import CLAIMED, notification_of
+from tidings.adapters.rows import CLAIMED, OURS, notification_of
 from tidings.adapters.schema import events, notifications, suppressions
 from tidings.adapters.waking import not_after_expiry
 from tidings.envelope import Message
 from tidings.errors import LEASE_EXPIRED
-from tidings.notification import CLAIMABLE, Priority, Status
+from tidings.notification import CLAIMABLE, OVER, Priority, Status, read
 from tidings.ports import Claims, Held, Settlement
+from tidings.topology import PUT_OFF
 
 n = notifications.c
 e = events.c
@@ -32,6 +33,7 @@ _TAKE = (
         n.status.in_(CLAIMABLE),
         or_(n.next_attempt_at.is_(None), n.next_attempt_at <= _NOW),
         or_(n.expires_at.is_(None), n.expires_at > _NOW),
+        OURS,
     )
     .values(
         status=Status.SENDING,
@@ -45,7 +47,9 @@ _TAKE = (
 )
 _TAKE_TOGETHER = _TAKE.where(or_(n.error_code.is_(None), n.error_code != LEASE_EXPIRED))
 _TAKEN = select(*CLAIMED).where(_IDS, n.token == _TOKEN, n.status == Status.SENDING)
-_OTHERS = select(n.id, n.status, n.generation, n.priority, n.expires_at, n.next_attempt_at, n.lease_until).where(_IDS)
+_OTHERS = select(
+    n.id, n.status, n.generation, n.priority, n.expires_at, n.next_attempt_at, n.lease_until, OURS.label("ours")
+).where(_IDS)
 
 _FENCED = select(n.id, n.status).where(_IDS, n.token == _TOKEN).with_for_update()
 _EVENTS = insert(events)
@@ -93,7 +97,7 @@ def claim(connection: Connection, now: datetime, messages: Sequence[Message], le
         if row is None or until is None:
             finished.append(message)
             continue
-        put_back = Held(message=message, priority=Priority(row.priority), remaining=until - now)
+        put_back = Held(message=message, priority=read(Priority, row.priority), remaining=until - now)
         (alone if row.status in CLAIMABLE and until == now else held).append(put_back)
     return Claims(token=token, at=now, acquired=acquired, held=held, finished=finished, alone=alone)
 
@@ -142,6 +146,8 @@ def _held_until(row: Any, message: Message, now: datetime) -> datetime | None:
     """When to come again, or None if there is nothing more to do for this message."""
     if message.generation < row.generation:
         return None
+    if not row.ours and row.status not in OVER:
+        return now + PUT_OFF
     if row.status == Status.SENDING:
         until: datetime = row.lease_until
         return max(until, now)

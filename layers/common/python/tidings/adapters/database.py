@@ -2,6 +2,7 @@
 
 import functools
 import random
+import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -29,6 +30,8 @@ _LOST = {
     2055,
     4031,
 }  # the connection is gone; the transaction too, unless COMMIT had arrived
+_OLD_SCHEMA = {1054, 1146}  # no such column, no such table
+_OLD_SQLITE = re.compile(r"no such (table|column)|table \S+ has no column")
 _ATTEMPTS = 5
 _SOON = 3.0  # seconds: a cut, and no time-out, even on a busy machine
 _SILENT, _RECYCLED = 20, 15
@@ -65,10 +68,14 @@ class DatabaseSettings(Settings):
 class Database:
     """Transactions on one engine. Opened at the first use, so it may be made before a fork."""
 
-    def __init__(self, settings: DatabaseSettings, *, clock: Callable[[], datetime] | None = None) -> None:
-        """`clock` takes the place of the database's own time; tests of leases and delays give one."""
+    def __init__(
+        self, settings: DatabaseSettings, *, clock: Callable[[], datetime] | None = None, patience: float | None = None
+    ) -> None:
+        """`clock` takes the place of the database's own time; tests of leases and delays give one. `patience`: seconds
+        to wait for an answer or a lock, in place of the setting: a migration of a large table takes its time."""
         self._settings = settings
         self._clock = clock
+        self._patience = patience or settings.database_timeout
         self._sqlite = settings.database_url.startswith("sqlite")
 
     @functools.cached_property
@@ -76,7 +83,7 @@ class Database:
         settings = self._settings
         if self._sqlite:
             engine = create_engine(
-                settings.database_url, hide_parameters=True, connect_args={"timeout": settings.database_timeout}
+                settings.database_url, hide_parameters=True, connect_args={"timeout": self._patience}
             )
             event.listen(engine, "connect", _prepare_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
@@ -95,8 +102,8 @@ class Database:
             connect_args={
                 "charset": "utf8mb4",
                 "connect_timeout": settings.database_timeout,
-                "read_timeout": settings.database_timeout,
-                "write_timeout": settings.database_timeout,
+                "read_timeout": self._patience,
+                "write_timeout": self._patience,
                 "init_command": f"SET time_zone = '+00:00', wait_timeout = {_SILENT}",
             },
         )
@@ -176,6 +183,8 @@ def _may_retry(error: DBAPIError, attempt: int, was_quick: bool) -> bool:
 
 def _translated(error: DBAPIError) -> Exception:
     code = _code(error)
+    if code in _OLD_SCHEMA or _OLD_SQLITE.match(str(error.orig)):  # not a fault: it is there in a moment
+        return StoreUnavailable("the schema is missing or older than this release: run `python -m tidings.migrate`")
     # Exactly a DatabaseError is SQLite's word for a file that is none of its own.
     if (
         isinstance(error, OperationalError)

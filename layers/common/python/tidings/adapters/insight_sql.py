@@ -14,7 +14,7 @@ from tidings.adapters.rows import narrowed
 from tidings.adapters.schema import notifications, statistics, watermark
 from tidings.adapters.summaries_sql import BEYOND, WITHIN, Key
 from tidings.insight import COUNTED_UP_TO, Activity, Capped, Counted, DeadGroup, DeadGroups, Latency, Waiting
-from tidings.notification import CLAIMABLE, REPLAYABLE, Status, first_id
+from tidings.notification import CLAIMABLE, REPLAYABLE, Status, first_id, read
 from tidings.ports import Selection
 
 LIVE = 20_000
@@ -136,7 +136,7 @@ class SqlInsight:
         if not ids:
             return {}
         statement = select(n.status, func.count().label("number")).where(n.id.in_(sorted(set(ids))), n.tenant == tenant)
-        return {Status(row.status): row.number for row in connection.execute(statement.group_by(n.status))}
+        return {read(Status, row.status): row.number for row in connection.execute(statement.group_by(n.status))}
 
 
 def _counts(found: Counter[Key]) -> Iterator[Counted]:

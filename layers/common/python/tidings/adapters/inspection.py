@@ -1,19 +1,26 @@
 """What the doctor looks at beneath the ports: the database's clock, and what the broker has of the topology."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 import pika
-from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import ChannelClosedByBroker
 
 from tidings import topology
 from tidings.adapters.database import Database, reading
-from tidings.adapters.rabbitmq import BrokerSettings, parameters
+from tidings.adapters.rabbitmq import (
+    NOT_FOUND,
+    PRECONDITION_FAILED,
+    BrokerSettings,
+    Declare,
+    declared_exchange,
+    declared_queue,
+    parameters,
+)
 from tidings.adapters.rabbitmq_link import as_unavailable
 
-NOT_FOUND, ACCESS_REFUSED, PRECONDITION_FAILED = 404, 403, 406  # AMQP 0-9-1's reply codes
+ACCESS_REFUSED = 403  # AMQP 0-9-1's reply code
 
 
 class _Clock:
@@ -46,37 +53,22 @@ def differences(settings: BrokerSettings) -> Sequence[str]:
 
 def _differences(connection: pika.BlockingConnection) -> Iterator[str]:
     for exchange in topology.exchanges():
-        yield from _difference(connection, f"the exchange {exchange.name}", _exchange(exchange))
+        yield from _difference(connection, f"the exchange {exchange.name}", declared_exchange(exchange))
     for queue in topology.queues():
-        yield from _difference(connection, f"the queue {queue.name}", _queue(queue))
-
-
-Declare = Callable[[BlockingChannel, bool], None]
-
-
-def _exchange(exchange: topology.Exchange) -> Declare:
-    return lambda channel, passive: channel.exchange_declare(
-        exchange.name, exchange.type, durable=True, passive=passive
-    )
-
-
-def _queue(queue: topology.Queue) -> Declare:
-    return lambda channel, passive: channel.queue_declare(
-        queue.name, durable=True, arguments=queue.arguments, passive=passive
-    )
+        yield from _difference(connection, f"the queue {queue.name}", declared_queue(queue))
 
 
 def _difference(connection: pika.BlockingConnection, name: str, declare: Declare) -> Iterator[str]:
     channel = connection.channel()  # one each: a refusal closes it
     try:
-        declare(channel, True)
-        declare(channel, False)  # it is there: to declare it again changes nothing, and tells whether it is the same
+        declare(channel, passive=True)
+        declare(channel)  # it is there: to declare it again changes nothing, and tells whether it is the same
         channel.close()
     except ChannelClosedByBroker as refused:
         if refused.reply_code == NOT_FOUND:
             yield f"{name} is missing"
         elif refused.reply_code == PRECONDITION_FAILED:
-            yield f"{name} was declared otherwise"
+            yield f"{name} was declared otherwise: {refused.reply_text}"
         elif refused.reply_code == ACCESS_REFUSED:
             yield f"{name} may not be declared by this user"
         else:

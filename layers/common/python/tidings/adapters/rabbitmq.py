@@ -1,8 +1,9 @@
 """The Broker on RabbitMQ, with pika."""
 
+import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import pika
@@ -16,6 +17,9 @@ from tidings.errors import BrokerUnavailable
 from tidings.ports import Depth, Outgoing
 from tidings.settings import Settings
 
+log = logging.getLogger(__name__)
+
+NOT_FOUND, PRECONDITION_FAILED = 404, 406  # AMQP 0-9-1's reply codes
 HEARTBEAT = 10  # seconds
 """How fast a connection that is dead without a word is noticed: by us after 15 s, by the broker after 20 to 30 s, which
 then gives back what it had sent there. RabbitMQ's guide takes 5 to 20 s for right."""
@@ -39,6 +43,22 @@ class BrokerSettings(Settings):
         if value is not None and not value.startswith(("amqp://", "amqps://")):
             raise ValueError("not an AMQP URL; use amqp://user:password@host:5672/")
         return value
+
+
+Declare = Callable[..., object]
+"""Given a channel, and `passive=True` to look and make nothing."""
+
+
+def declared_exchange(exchange: topology.Exchange) -> Declare:
+    return lambda channel, passive=False: channel.exchange_declare(
+        exchange.name, exchange.type, durable=True, passive=passive
+    )
+
+
+def declared_queue(queue: topology.Queue) -> Declare:
+    return lambda channel, passive=False: channel.queue_declare(
+        queue.name, durable=True, arguments=queue.arguments, passive=passive
+    )
 
 
 def parameters(settings: BrokerSettings) -> pika.URLParameters:
@@ -97,12 +117,19 @@ class RabbitBroker:
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
 
     def declare(self) -> None:
+        """What is there with other arguments stays, and is used as it is: told, and no reason to stand still."""
         with self._connection() as connection:
             channel = connection.channel()
-            for exchange in topology.exchanges():
-                channel.exchange_declare(exchange.name, exchange.type, durable=True)
+            for declare in (*map(declared_exchange, topology.exchanges()), *map(declared_queue, topology.queues())):
+                try:
+                    declare(channel)
+                except ChannelClosedByBroker as refused:
+                    if refused.reply_code != PRECONDITION_FAILED:
+                        raise
+                    said = f"{refused.reply_text}: drain it, delete it, start the trigger again"
+                    log.error("declared_otherwise", extra={"error": said})
+                    channel = connection.channel()
             for queue in topology.queues():
-                channel.queue_declare(queue.name, durable=True, arguments=queue.arguments)
                 channel.queue_bind(queue.name, queue.exchange, queue.routing_key)
 
     def depth(self, queue: str) -> int:
@@ -116,7 +143,7 @@ class RabbitBroker:
                     declared = channel.queue_declare(queue, passive=True).method
                     found[queue] = Depth(ready=declared.message_count, consumers=declared.consumer_count)
                 except ChannelClosedByBroker as error:
-                    if error.reply_code != 404:
+                    if error.reply_code != NOT_FOUND:
                         raise
                     channel, found[queue] = connection.channel(), Depth(ready=0, consumers=0)
             return found

@@ -20,12 +20,12 @@ _PERSISTENT = bytes([pika.DeliveryMode.Persistent.value])
 def frames(channel: int, item: Outgoing, longest: int) -> bytes:
     """`longest`: bytes of a body's frame; a longer body has several."""
     body, flags, properties = item.body, _FLAGS, b""
-    if item.message is not None:
+    if (message_id := item.message_id) is not None:
         flags |= _BASIC.FLAG_CONTENT_TYPE
         properties = _short(CONTENT_TYPE)
     table = b"".join([_short(name) + b"S" + _long(value) for name, value in item.all_headers.items()])
     properties += len(table).to_bytes(4, "big") + table + _PERSISTENT
-    if (message_id := item.message_id) is not None:
+    if message_id is not None:
         flags |= _BASIC.FLAG_MESSAGE_ID
         properties += _short(message_id)
     header = struct.pack(">HHQH", _CLASS, 0, len(body), flags) + properties

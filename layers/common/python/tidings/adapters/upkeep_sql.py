@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, delete, insert, or_, select, update
 
-from tidings.adapters.rows import WITHOUT_CONTENT, narrowed, notification_of
+from tidings.adapters.rows import OURS, WITHOUT_CONTENT, narrowed, notification_of
 from tidings.adapters.schema import events, notifications, pauses
 from tidings.adapters.waking import GRACE, REQUEUE_AFTER, not_after_expiry
 from tidings.notification import CLAIMABLE, OVER, REPLAYABLE, Notification, Status, first_id
@@ -25,7 +25,7 @@ def overdue(connection: Connection, now: datetime, limit: int, lease: timedelta,
     columns: list[Any] = [*WITHOUT_CONTENT, first_look.label("first_look")]
     found = connection.execute(
         select(*columns)
-        .where(n.wake_at <= now, or_(n.wake_at <= now - GRACE, has_expired, first_look))
+        .where(n.wake_at <= now, OURS, or_(n.wake_at <= now - GRACE, has_expired, first_look))
         .order_by(n.wake_at)
         .limit(limit)
         .with_for_update(skip_locked=True)

@@ -13,7 +13,8 @@ from typing import Literal
 
 from tidings import topology
 from tidings.errors import BrokerUnavailable, ConfigurationError, StoreUnavailable
-from tidings.migrate import MigrationSettings, versions
+from tidings.keys import KeySettings
+from tidings.migrate import MigrationSettings, is_later, versions
 from tidings.settings import load
 from tidings.wiring import Wiring, utc_now, wired
 
@@ -101,6 +102,18 @@ def _provider(name: str, told: dict[str, object]) -> Iterator[Finding]:
         yield ok(name, str(told["said"]))
 
 
+def keys() -> Iterator[Finding]:
+    """Where there are any; whether there must be, the functions say."""
+    try:
+        known = load(KeySettings).api_keys
+    except ConfigurationError:
+        return
+    for key in known:
+        if key.unknown:
+            text = f"a key of {key.tenant} has scopes that this release does not know: {' '.join(key.unknown)}"
+            yield warning("keys", text, "correct them, unless a later release is to read them: here they grant nothing")
+
+
 # --- the database -----------------------------------------------------------------------------------------------------
 
 
@@ -136,6 +149,8 @@ def _database(parts: Wiring) -> Iterator[Finding]:
     else:
         if present == ours:
             yield ok("schema", f"{ours}, this version's")
+        elif is_later(present, ours):
+            yield ok("schema", f"{present}, a later release's; this version's is {ours}")
         else:
             yield wrong(
                 "schema", f"{present or 'there is none'}; this version's is {ours}", "python -m tidings.migrate"

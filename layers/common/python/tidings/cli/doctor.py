@@ -23,6 +23,7 @@ def doctor(options: argparse.Namespace) -> int:
 
     looked = (
         checks.functions(options.functions, options.parts),
+        checks.keys(),
         checks.services(),
         _addresses(options),
         checks.proxies(),

@@ -11,7 +11,7 @@ from tidings.topology import Destination
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outgoing:
-    """A message on its way to a queue. What could not be read goes to parking as it came: `raw`, without a message."""
+    """A message on its way to a queue. What could not be read goes on as it came: `raw`, without a message."""
 
     to: Destination
     message: Message | None = None
@@ -24,7 +24,10 @@ class Outgoing:
 
     @property
     def message_id(self) -> str | None:
-        return self.message.message_id if self.message is not None else None
+        if self.message is not None:
+            return self.message.message_id
+        given = self.headers.get("ce-id", "")  # a later version's
+        return given if given.isascii() and 0 < len(given) < 256 else None
 
     @property
     def all_headers(self) -> dict[str, str]:

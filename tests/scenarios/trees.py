@@ -1,0 +1,26 @@
+"""Copies of the tree, to be changed: what a developer or a later release would do to it."""
+
+import shutil
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PARTS = ("functions", "infra", "layers", "local")
+
+
+def copied(to: Path) -> Path:
+    """The tree as it is, with what is compiled of it, so that it starts as soon."""
+    for part in PARTS:
+        shutil.copytree(ROOT / part, to / part, ignore=shutil.ignore_patterns("*.egg-info"))
+    shutil.copy(ROOT / "pyproject.toml", to)
+    return to
+
+
+def replaced(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert text.count(old) == 1, f"{old!r} in {file}"
+    file.write_text(text.replace(old, new))
+
+
+def layer(tree: Path) -> Path:
+    """What PYTHONPATH names, so that this tree's code is the one that runs."""
+    return tree / "layers" / "common" / "python"
