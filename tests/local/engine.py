@@ -142,7 +142,7 @@ def started(
     volumes: Mapping[Path, str] | None = None,
 ) -> "subprocess.Popen[str]":
     """The command, alone in its root, as the stage's user. But for a build, all is read only, save /tmp and the
-    `volumes`, by where they lie. The process is the command's own: a signal reaches it."""
+    `volumes`, by where they lie. The process is the command's own, a signal reaches it, and it leads a group."""
     at = shlex.quote(str(root.path))
     lines = ["set -e", f"mount --bind {at} {at}"]
     for path in _of_the_machine(building):
@@ -165,6 +165,7 @@ def started(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        process_group=0,
     )
 
 

@@ -15,7 +15,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -104,22 +104,25 @@ def said_by(root: Root, *command: str, state: Path | None = None) -> str:
 
 
 @contextlib.contextmanager
-def running(root: Root, state: Path, settings: Mapping[str, str]) -> Iterator["tuple[subprocess.Popen[str], int]"]:
-    """The image's own entrypoint, but for the port, which other tests share. Gives the process and that port."""
+def running(
+    root: Root, state: Path, *options: str, ports: Sequence[int] = ()
+) -> Iterator["tuple[subprocess.Popen[str], int]"]:
+    """The image's own entrypoint. Gives the process, and a function's port, which is not 8080: that is anybody's."""
     port = free_port()
     entrypoint = [part.replace("--port 8080", f"--port {port}") for part in root.entrypoint]
-    process = started(root, entrypoint, {**root.environment, **settings}, volumes={state: "/state"})
+    process = started(root, [*entrypoint, *options], root.environment | SETTINGS, volumes={state: "/state"})
     try:
         deadline = time.monotonic() + DEADLINE
-        while not accepts(port):
-            assert process.poll() is None, process.communicate()[0]
+        while not all(accepts(awaited) for awaited in ports or [port]):
+            assert process.poll() is None, process.stdout and process.stdout.read()
             assert time.monotonic() < deadline
             time.sleep(0.05)
         yield process, port
     finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        with process:  # waits, and closes
+            pass
 
 
 def test_its_steps_work_as_they_stand(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +147,7 @@ def test_it_starts_its_function_and_ends_by_the_stop_signal(function: str, image
     root = images.of(function)
     if function in ("intake", "replay"):
         assert said_by(root, "python", "-m", "tidings.migrate", state=state).endswith("[0]")
-    with running(root, state, SETTINGS) as (process, port):
+    with running(root, state) as (process, port):
         with urlopen(f"http://127.0.0.1:{port}/healthz", timeout=10) as answer:
             assert json.load(answer)["status"] == "ok"
         process.send_signal(signal.SIGTERM)
@@ -177,7 +180,7 @@ def test_what_a_function_has_taken_on_it_finishes_after_the_stop_signal(images: 
     root = images.of("intake")
     assert said_by(root, "python", "-m", "tidings.migrate", state=state).endswith("[0]")
     body = json.dumps({"channel": "sms", "recipient": "+15005550010", "content": {"text": "x"}}).encode()
-    with running(root, state, SETTINGS) as (process, port), socket.create_connection(("127.0.0.1", port)) as caller:
+    with running(root, state) as (process, port), socket.create_connection(("127.0.0.1", port)) as caller:
         head = (
             f"POST /v1/notifications HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nContent-Length: {len(body)}"
         )
@@ -203,12 +206,8 @@ def test_what_calls_a_function_is_in_its_image(function: str, module: str, image
 def test_the_emulated_providers_have_an_image_of_their_own(images: Images, state: Path) -> None:
     root = images.of("emulator")
     smtp, http = free_port(), free_port()
-    options = [f"--smtp-port={smtp}", f"--http-port={http}", "--state=/state"]
-    process = started(root, [*root.entrypoint, *options], root.environment, volumes={state: "/state"})
-    with process:
-        deadline = time.monotonic() + DEADLINE
-        while not (accepts(smtp) and accepts(http)) and time.monotonic() < deadline:
-            time.sleep(0.05)
+    options = (f"--smtp-port={smtp}", f"--http-port={http}", "--state=/state")
+    with running(root, state, *options, ports=(smtp, http)) as (process, _):
         with urlopen(f"http://127.0.0.1:{http}/healthz", timeout=10) as answer:
             assert answer.status == 200
         process.terminate()
