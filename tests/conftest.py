@@ -48,6 +48,7 @@ def pytest_report_header() -> list[str]:
     return [
         f"database: {described(DATABASE, 'mariadb-server', known_mariadb)}",
         f"broker: {described(BROKER, 'rabbitmq-server', known_rabbitmq)}",
+        "containers: no engine is asked; tests/local/engine.py runs the Dockerfile's steps",
     ]
 
 
