@@ -1,7 +1,8 @@
 """What suites share: a real MariaDB and a real RabbitMQ, started when the first test asks for one.
 
 `TIDINGS_TEST_DATABASE_URL` and `TIDINGS_TEST_BROKER_URL` name running servers instead. Each test gets a database or a
-virtual host of its own; of a given broker, the virtual host of the URL, as it is.
+virtual host of its own there, which is gone afterwards. Virtual hosts are made by the broker's management API, at port
+15672 or where `TIDINGS_TEST_MANAGEMENT_URL` says. What hurts a server starts its own, whatever is given.
 """
 
 import contextlib
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from local.services import docker, packages
-from local.services.broker import BrokerServer, GivenBroker, ManagedBroker
+from local.services.broker import BrokerServer, ManagedBroker
 from local.services.database import DatabaseServer, GivenDatabase
 from local.services.mariadb import MariaDB
 from local.services.mariadb import program_version as mariadb_version
@@ -25,6 +26,7 @@ from local.services.rabbitmq import program_version as rabbitmq_version
 
 DATABASE = "TIDINGS_TEST_DATABASE_URL"
 BROKER = "TIDINGS_TEST_BROKER_URL"
+MANAGEMENT = "TIDINGS_TEST_MANAGEMENT_URL"
 
 
 def pytest_configure() -> None:
@@ -46,6 +48,7 @@ def pytest_report_header() -> list[str]:
     return [
         f"database: {described(DATABASE, 'mariadb-server', known_mariadb)}",
         f"broker: {described(BROKER, 'rabbitmq-server', known_rabbitmq)}",
+        "containers: no engine is asked; tests/local/engine.py runs the Dockerfile's steps",
     ]
 
 
@@ -79,7 +82,7 @@ def mariadb() -> Iterator[DatabaseServer]:
 def rabbitmq() -> Iterator[BrokerServer]:
     """The session's broker. A test that wants to hurt one starts its own `RabbitMQ`."""
     if url := os.environ.get(BROKER):
-        yield GivenBroker(url)
+        yield ManagedBroker.given(url, os.environ.get(MANAGEMENT))
         return
     with _short_folder() as folder:
         if not _installed("rabbitmq-server"):

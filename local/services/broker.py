@@ -1,4 +1,4 @@
-"""Virtual hosts on a RabbitMQ server: ours, by its management API, or a given one."""
+"""Virtual hosts on a RabbitMQ server, ours or a given one, by its management API: AMQP itself cannot make any."""
 
 import base64
 import contextlib
@@ -7,7 +7,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from typing import Any, Protocol
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from local.services.process import ServiceError
 
@@ -25,28 +25,25 @@ class BrokerServer(Protocol):
 
 
 @dataclass(frozen=True)
-class GivenBroker:
-    """A server that somebody else runs. Its virtual host is used as it is: AMQP itself cannot make another."""
-
-    url: str
-
-    def create_vhost(self, name: str) -> str:
-        return self.url
-
-    def delete_vhost(self, name: str) -> None:
-        pass
-
-
-@dataclass(frozen=True)
 class ManagedBroker:
-    """A server whose management API we may use."""
+    """A server that somebody else runs. The user of the URLs needs the tag administrator."""
 
     url: str
     management_url: str
 
+    @classmethod
+    def given(cls, url: str, management_url: str | None = None) -> "ManagedBroker":
+        """Where it is not said, the management API is at its usual port, and takes the broker's user."""
+        broker = urlsplit(url)
+        user, _, host = broker.netloc.rpartition("@")
+        named = urlsplit(management_url or f"http://{host.rpartition(':')[0] or host}:15672")
+        if named.username is None:
+            named = named._replace(netloc=f"{user}@{named.netloc}")
+        return cls(url, named.geturl())
+
     def create_vhost(self, name: str) -> str:
         Management(self.management_url).create_vhost(name)
-        return f"{self.url}{name}"
+        return urlsplit(self.url)._replace(path=f"/{quote(name, safe='')}").geturl()
 
     def delete_vhost(self, name: str) -> None:
         Management(self.management_url).delete_vhost(name)
@@ -57,7 +54,7 @@ class Management:
     """RabbitMQ's HTTP API: 10 to 50 ms a call, where rabbitmqctl starts an Erlang machine for a second each time."""
 
     url: str
-    """http://USER:PASSWORD@HOST:PORT"""
+    """http(s)://USER:PASSWORD@HOST:PORT"""
 
     def create_vhost(self, name: str) -> None:
         self._call("PUT", f"vhosts/{quote(name, safe='')}")  # whoever makes it gets all rights in it
@@ -73,9 +70,10 @@ class Management:
 
     def _call(self, method: str, path: str) -> Any:
         parts = urlsplit(self.url)
-        credentials = base64.b64encode(f"{parts.username}:{parts.password}".encode()).decode()
+        user, _, host = parts.netloc.rpartition("@")
+        credentials = base64.b64encode(unquote(user).encode()).decode()
         request = urllib.request.Request(
-            f"http://{parts.hostname}:{parts.port}/api/{path}",
+            f"{parts.scheme}://{host}/api/{path}",
             method=method,
             headers={"Authorization": f"Basic {credentials}"},
             data=b"" if method == "PUT" else None,

@@ -1,4 +1,5 @@
-"""local/compose.yaml and local/Dockerfile: valid, reproducible, closed to the network, and true to the tree."""
+"""local/compose.yaml: valid, reproducible, closed to the network, and true to the tree. tests/local/test_image.py runs
+what it starts of ours; no engine is asked here either."""
 
 import importlib.util
 import json
@@ -14,11 +15,17 @@ from ruamel.yaml import YAML
 from tidings.topology import CHANNELS
 
 from local.services import docker
+from tests.local.dockerfile import Dockerfile, context
+from tests.test_readme import _settings_classes
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "local" / "compose.yaml"
-DOCKERFILE = (ROOT / "local" / "Dockerfile").read_text
+DOCKERFILE = Dockerfile.read(ROOT / "local" / "Dockerfile")
 FUNCTIONS = {"intake", "replay", *CHANNELS}
+NO_SETTINGS = {"OTEL_EXPORTER_OTLP_ENDPOINT"}
+"""Of OpenTelemetry."""
+SHIPPED = {".py", ".typed", ".toml", ".txt", ".html", ".css", ".js", ".md", ".json", ".svg"}
+"""What code and pages are made of. A key or a database is none of these."""
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +36,13 @@ def services() -> dict[str, dict[str, Any]]:
 
 
 def commands(services: dict[str, dict[str, Any]]) -> list[str]:
-    return [service["command"] for service in ours(services) if "command" in service]
+    """Of ours, with the entrypoint of the emulator, which has options alone."""
+    emulator = " ".join(DOCKERFILE.entrypoint("emulator"))
+    return [
+        service["command"] if service["command"].startswith("python ") else f"{emulator} {service['command']}"
+        for service in ours(services)
+        if "command" in service
+    ]
 
 
 def help_of(module: str) -> str:
@@ -54,8 +67,7 @@ def test_it_keeps_to_the_compose_specification() -> None:
 
 def test_every_image_has_a_version(services: dict[str, dict[str, Any]]) -> None:
     images = [service["image"] for service in services.values() if "build" not in service]
-    images += re.findall(r"^FROM (\S+:\S+)", DOCKERFILE(), flags=re.MULTILINE)
-    assert len(images) >= 4
+    assert len(images) >= 5
     assert [image for image in images if not re.search(r":v?\d+\.\d+", image)] == []
 
 
@@ -81,11 +93,92 @@ def test_whoever_is_waited_for_exists_and_says_when_it_is_ready(services: dict[s
             assert ("healthcheck" in services[name]) == (awaited["condition"] == "service_healthy")
 
 
-def test_every_function_runs(services: dict[str, dict[str, Any]]) -> None:
-    run = {
-        service["environment"]["FUNCTION"] for service in ours(services) if "FUNCTION" in service.get("environment", {})
+def test_what_is_awaited_leads_to_the_servers(services: dict[str, dict[str, Any]]) -> None:
+    """The order: servers, migration, functions, what calls them."""
+
+    def before(name: str) -> set[str]:
+        awaited = set(services[name].get("depends_on", {}))
+        return awaited.union(*(before(other) for other in awaited))
+
+    assert before("migrate") == {"mysql"}
+    for function in FUNCTIONS:
+        assert {"mysql", "rabbitmq", "migrate"} <= before(function)
+    for channel in CHANNELS:
+        assert channel in before(f"trigger-{channel}")
+    assert "replay" in before("schedule")
+    assert before("grafana") >= {"prometheus", "intake", "replay"}
+
+
+def test_whoever_is_asked_over_http_says_whether_it_is_healthy(services: dict[str, dict[str, Any]]) -> None:
+    """What takes from a queue or a clock, and asks others itself, ends when it fails, and is started again."""
+    assert {name for name, service in services.items() if "healthcheck" not in service} == {
+        "migrate",
+        "schedule",
+        *(f"trigger-{channel}" for channel in CHANNELS),
     }
-    assert run == FUNCTIONS
+
+
+def test_what_is_ours_has_no_rights_and_no_place_to_write(services: dict[str, dict[str, Any]]) -> None:
+    for service in ours(services):
+        assert (service["read_only"], service["cap_drop"], service["tmpfs"]) == (True, ["ALL"], ["/tmp"])
+        assert service["mem_limit"]
+        assert service["pids_limit"]
+        assert "privileged" not in service
+        assert "user" not in service  # the image's
+
+
+def test_no_service_gains_rights_or_fills_the_disk_with_its_log(services: dict[str, dict[str, Any]]) -> None:
+    for service in services.values():
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert service["logging"]["options"] == {"max-size": "10m", "max-file": "5"}
+
+
+def test_every_function_runs_from_its_own_image(services: dict[str, dict[str, Any]]) -> None:
+    assert {path.parent.name for path in (ROOT / "functions").glob("*/main.py")} == FUNCTIONS
+    for function in FUNCTIONS:
+        service = services[function]
+        assert (service["image"], service["build"]["args"]) == (f"tidings-{function}:local", {"FUNCTION": function})
+        assert "command" not in service
+    for image in {service["image"] for service in ours(services)}:
+        builds = [service["build"] for service in ours(services) if service["image"] == image]
+        assert [build for build in builds if build != builds[0]] == []
+
+
+def test_what_calls_a_function_runs_from_its_image(services: dict[str, dict[str, Any]]) -> None:
+    for channel in CHANNELS:
+        assert services[f"trigger-{channel}"]["image"] == services[channel]["image"]
+    assert services["schedule"]["image"] == services["replay"]["image"]
+
+
+def test_every_setting_given_is_one(services: dict[str, dict[str, Any]]) -> None:
+    settings = {cls.variable(name) for cls in _settings_classes() for name in cls.model_fields}
+    given = {name for service in ours(services) for name in service.get("environment", {})}
+    assert given - settings == NO_SETTINGS
+
+
+def test_every_function_is_watched_where_that_is_wanted(services: dict[str, dict[str, Any]]) -> None:
+    for function in FUNCTIONS:
+        given = services[function]["environment"]
+        assert given["TIDINGS_METRICS"] == "${TIDINGS_METRICS:-off}"
+        assert given["TIDINGS_TRACING"] == "${TIDINGS_TRACING:-off}"
+
+
+def test_what_is_mounted_exists(services: dict[str, dict[str, Any]]) -> None:
+    loaded = YAML(typ="safe").load(COMPOSE)
+    for service in services.values():
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            assert (COMPOSE.parent / source).is_file() if "/" in source else source in loaded["volumes"]
+        assert {config["source"] for config in service.get("configs", [])} <= set(loaded["configs"])
+
+
+def test_prometheus_finds_what_its_configuration_names(services: dict[str, dict[str, Any]]) -> None:
+    configured = YAML(typ="safe").load(ROOT / "infra/observability/prometheus.yaml")
+    mounted = {config["target"] for config in services["prometheus"]["configs"]}
+    jobs = configured["scrape_configs"]
+    assert {job["authorization"]["credentials_file"] for job in jobs} == mounted
+    targets = {target for job in jobs for static in job["static_configs"] for target in static["targets"]}
+    assert targets == {f"{function}:8080" for function in FUNCTIONS}
 
 
 @pytest.mark.parametrize("function", sorted(FUNCTIONS))
@@ -122,15 +215,42 @@ def test_local_up_finds_its_services_and_their_settings(services: dict[str, dict
         assert f"TIDINGS_LOCAL_{setting}" in text
 
 
-def test_what_the_image_copies_exists() -> None:
-    copied = [line.split()[1] for line in DOCKERFILE().splitlines() if re.match(r"COPY (?!--from)", line)]
-    assert copied == ["requirements.lock", "layers/common", "functions", "infra/migrations", "local"]
-    assert [path for path in copied if not (ROOT / path).exists()] == []
-    assert {f"!{path}" for path in copied} <= set((ROOT / "local/Dockerfile.dockerignore").read_text().split("\n"))
+def test_the_base_image_is_pinned_by_digest() -> None:
+    (pinned,) = DOCKERFILE.arguments
+    assert re.fullmatch(r"PYTHON=python:3\.\d+\.\d+-slim-[a-z]+@sha256:[0-9a-f]{64}", pinned.arguments)
+    names = {stage.name for stage in DOCKERFILE.stages}
+    assert {stage.base for stage in DOCKERFILE.stages} - names == {"${PYTHON}"}
 
 
-def test_the_image_does_not_run_as_root() -> None:
-    assert re.findall(r"^USER (\S+)", DOCKERFILE(), flags=re.MULTILINE)[-1:] == ["tidings"]
+def test_packages_are_installed_by_their_hashes_alone() -> None:
+    installs = [
+        step.arguments
+        for _, step in DOCKERFILE.steps("RUN")
+        if " install " in step.arguments and "pip" in step.arguments
+    ]
+    assert len(installs) == 2
+    assert [step for step in installs if "--require-hashes" not in step or "--only-binary :all:" not in step] == []
+
+
+def test_what_an_image_copies_is_let_through_and_nothing_else(tmp_path: Path) -> None:
+    context(ROOT, ROOT / "local/Dockerfile.dockerignore", tmp_path)
+    copied = {
+        source.replace("${FUNCTION}", function)
+        for _, step in DOCKERFILE.steps("COPY")
+        for source in step.arguments.split()[:-1]
+        for function in FUNCTIONS
+        if "--from" not in step.arguments
+    }
+    assert [source for source in copied if not (tmp_path / source).exists()] == []
+    let_through = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert [path for path in let_through if not any(f"{path}/".startswith(f"{source}/") for source in copied)] == []
+    assert [path for path in let_through if Path(path).suffix not in SHIPPED and path != "requirements.lock"] == []
+
+
+def test_no_image_runs_as_root_and_its_user_is_a_number() -> None:
+    last = {stage.name: step.arguments for stage, step in DOCKERFILE.steps("USER")}
+    assert last == {"emulator": "10001:10001", "function": "10001:10001"}
+    assert DOCKERFILE.stages[-1].name == "function"
 
 
 class TestEntrypoint:
@@ -146,7 +266,5 @@ class TestEntrypoint:
 
     @staticmethod
     def run(*arguments: str, **environment: str) -> str:
-        entrypoint = re.search(r"^ENTRYPOINT (\[.*\])$", DOCKERFILE(), flags=re.MULTILINE)
-        assert entrypoint is not None
-        command = [*json.loads(entrypoint[1]), *arguments]
+        command = [*DOCKERFILE.entrypoint("function"), *arguments]
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()

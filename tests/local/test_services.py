@@ -1,6 +1,7 @@
 """Private MariaDB and RabbitMQ: they keep their data, take faults, and leave nothing behind."""
 
 import os
+import secrets
 import subprocess
 import sys
 import threading
@@ -13,7 +14,8 @@ import pika
 import pytest
 
 from local.services import docker, packages
-from local.services.broker import BrokerServer, GivenBroker
+from local.services.access import free_port
+from local.services.broker import ManagedBroker
 from local.services.database import DatabaseServer, GivenDatabase, connection
 from local.services.mariadb import MariaDB
 from local.services.process import Guarded, ServiceError, locked
@@ -239,11 +241,44 @@ class TestShared:
         with channel(rabbitmq_url).connection as connected:
             assert connected.channel().queue_declare("q").method.message_count == 0
 
-    def test_a_given_server_serves_as_well(self, mariadb: DatabaseServer, rabbitmq: BrokerServer) -> None:
+    def test_a_given_database_serves_as_well(self, mariadb: DatabaseServer) -> None:
         given = GivenDatabase(mariadb.url)
-        assert query(given.create_database("given"), "SELECT DATABASE()") == "given"
-        given.drop_database("given")
-        assert GivenBroker(rabbitmq.url).create_vhost("any") == rabbitmq.url
+        name = f"given_{secrets.token_hex(6)}"
+        assert query(given.create_database(name), "SELECT DATABASE()") == name
+        given.drop_database(name)
+
+    @pytest.mark.parametrize(
+        ("broker", "management", "found"),
+        [
+            ("amqp://u:p%40@mq.example:5672/x", None, "http://u:p%40@mq.example:15672"),
+            ("amqp://u:p@mq.example", None, "http://u:p@mq.example:15672"),
+            ("amqps://u:p@mq.example:5671/", "https://mq.example", "https://u:p@mq.example"),
+            ("amqp://u:p@mq.example/", "http://a:b@other.example:1", "http://a:b@other.example:1"),
+        ],
+    )
+    def test_a_given_broker_is_managed_at_its_usual_port_or_where_it_is_said(
+        self, broker: str, management: str | None, found: str
+    ) -> None:
+        assert ManagedBroker.given(broker, management).management_url == found
+
+    def test_a_given_broker_serves_as_well(self, both: tuple[RabbitMQ, RabbitMQ]) -> None:
+        private, _ = both
+        given = ManagedBroker.given(
+            f"{private.url}%2f?heartbeat=30", private.management_url.replace("tidings", "%74idings")
+        )
+        url = given.create_vhost("of its own")
+        assert url == f"{private.url}of%20its%20own?heartbeat=30"
+        with channel(url).connection as connected:
+            connected.channel().queue_declare("q")
+        given.delete_vhost("of its own")
+        with pytest.raises(pika.exceptions.AMQPConnectionError):
+            channel(url)
+
+    def test_a_broker_without_its_management_api_is_told(self) -> None:
+        with pytest.raises(ServiceError, match="management API"):
+            ManagedBroker.given(f"amqp://u:p@127.0.0.1:{free_port()}", f"http://127.0.0.1:{free_port()}").create_vhost(
+                "x"
+            )
 
     def test_a_name_that_is_no_name_is_refused(self, mariadb: DatabaseServer) -> None:
         with pytest.raises(ServiceError, match="no name for a database"):

@@ -222,12 +222,12 @@ def test_a_port_in_use_is_named_with_the_remedy(state: Path) -> None:
         assert "Traceback" not in stack.said
 
 
-def test_it_runs_on_real_services(state: Path) -> None:
+def test_it_runs_on_real_services(state: Path, request: pytest.FixtureRequest) -> None:
     """On private RabbitMQ and MariaDB, if none are given."""
     given = [
-        f"--{kind}-url={url}"
-        for kind in ("database", "broker")
-        if (url := os.environ.get(f"TIDINGS_TEST_{kind.upper()}_URL"))
+        f"--{kind}-url={request.getfixturevalue(fixture)}"
+        for kind, fixture in (("database", "mariadb_url"), ("broker", "rabbitmq_url"))
+        if os.environ.get(f"TIDINGS_TEST_{kind.upper()}_URL")
     ]
     with up(state, "--port", "0", "--services", *given) as stack:
         env = stack.ready()

@@ -66,7 +66,8 @@ class RabbitConsumer:
     def give_back(self, received: Iterable[Received]) -> None:
         with as_unavailable():
             for item in received:
-                self._channel.basic_nack(item.receipt, requeue=True)
+                # Not nacked: since 4.3 a quorum queue counts only what is rejected against its delivery limit.
+                self._channel.basic_reject(item.receipt, requeue=True)
                 self._closed([item.receipt])
             self._connection.process_data_events(0)
 
