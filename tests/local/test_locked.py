@@ -1,0 +1,110 @@
+"""What runs is declared where it is used, and locked: each function gets what it imports, and no more."""
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+from local.locked import declared, needed
+
+ROOT = Path(__file__).parents[2]
+LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+LAYER = "layers/common/pyproject.toml[aws,cli,metrics,tracing]"
+FUNCTIONS = sorted(path.parent.name for path in (ROOT / "functions").glob("*/main.py"))
+STARTS = "local/requirements.txt"
+EMULATED = "local/providers/requirements.txt"
+RUNS = {
+    **{f"functions/{name}": (f"functions/{name}/requirements.txt", LAYER) for name in FUNCTIONS},
+    "layers/common/python/tidings": (LAYER,),
+    "infra/migrations": (LAYER,),
+    "local/function.py": (STARTS,),
+    "local/worker.py": (STARTS,),
+    "local/trigger": (LAYER,),
+    "local/schedule": (LAYER,),
+    "local/providers": (EMULATED, STARTS, LAYER),
+}
+"""What an image or a zip holds of our code, and what declares what that imports."""
+OURS = {"tidings", "local", "functions"}
+
+
+def packages(*declarations: str) -> set[str]:
+    return set(needed(LOCK, [name for one in declarations for name in declared(one, ROOT)]))
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The top-level modules, those inside of functions too."""
+    for file in [path] if path.is_file() else path.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                yield from (name.name.partition(".")[0] for name in node.names)
+            elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                yield node.module.partition(".")[0]
+
+
+@pytest.mark.parametrize("code", sorted(RUNS))
+def test_what_is_imported_is_declared(code: str) -> None:
+    there = packages(*RUNS[code])
+    of = packages_distributions()
+    foreign = set(imported(ROOT / code)) - sys.stdlib_module_names - OURS
+    missing = {
+        module for module in foreign if not {re.sub(r"[-_.]+", "-", name).lower() for name in of[module]} & there
+    }
+    assert not missing
+    assert foreign or code == "local/schedule"
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_gets_no_sdk_of_another_and_nothing_of_the_tests(function: str) -> None:
+    there = packages(f"functions/{function}/requirements.txt", STARTS, LAYER)
+    assert {"twilio", "firebase-admin"} & there == {"sms": {"twilio"}, "push": {"firebase-admin"}}.get(function, set())
+    assert not there & {"pytest", "mypy", "moto", "selenium", "aiosmtpd", "setuptools", "awslambdaric"}
+
+
+@pytest.mark.parametrize(
+    ("declaration", "told"),
+    [
+        *((f"functions/{name}/requirements.txt", f"-r functions/{name}/requirements.txt") for name in FUNCTIONS),
+        (STARTS, f"-r {STARTS}"),
+        (EMULATED, f"-r {EMULATED}"),
+        (LAYER, "tidings (layers/common/pyproject.toml)"),
+        ("pyproject.toml", "tidings-workspace (pyproject.toml)"),
+    ],
+)
+def test_the_lock_is_of_what_is_declared(declaration: str, told: str) -> None:
+    """A declaration that was changed without the lock: CONTRIBUTING.md has the command that makes it anew."""
+    entries = re.split(r"^(?=[a-z0-9])", LOCK, flags=re.MULTILINE)[1:]
+    wanted = re.compile(rf"^    # (?:via|  ) *{re.escape(told)}$", re.MULTILINE)
+    locked = {entry.partition("==")[0] for entry in entries if wanted.search(entry)}
+    assert locked == {re.sub(r"[-_.]+", "-", name).lower() for name in declared(declaration, ROOT)}
+
+
+class TestNeeded:
+    LOCK = (
+        "app==1 \\\n    --hash=sha256:a\n    # via -r x.txt\n"
+        'deep==2 ; python_full_version < "3.12" \\\n    --hash=sha256:b\n    # via\n    #   app\n    #   other\n'
+        'deep==3 ; python_full_version >= "3.12" \\\n    --hash=sha256:c\n    # via app\n'
+        "deepest-of-all==4 \\\n    --hash=sha256:d\n    # via deep\n"
+        "other==5 \\\n    --hash=sha256:e\n    # via -r y.txt\n"
+    )
+
+    def test_it_goes_all_the_way_down(self) -> None:
+        assert list(needed(self.LOCK, ["app"])) == ["app", "deep", "deepest-of-all"]
+
+    def test_an_entry_keeps_its_hash_and_all_its_versions(self) -> None:
+        deep = needed(self.LOCK, ["Deep"])["deep"]
+        assert [part in deep for part in ("==2", "sha256:b", "==3", "sha256:c")] == [True] * 4
+
+    def test_a_name_may_be_written_otherwise(self) -> None:
+        assert list(needed(self.LOCK, ["Deepest_of.all"])) == ["deepest-of-all"]
+
+    def test_what_is_not_locked_is_an_error(self) -> None:
+        with pytest.raises(KeyError, match="stranger"):
+            needed(self.LOCK, ["stranger"])
+
+    def test_an_extra_that_is_not_there_is_an_error(self) -> None:
+        with pytest.raises(KeyError, match="nothing"):
+            declared("layers/common/pyproject.toml[nothing]", ROOT)
