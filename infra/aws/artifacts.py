@@ -1,35 +1,31 @@
-"""What goes into each zip: the layer's has the package `tidings` and all that it needs; a function's its folder, and what
-only this one needs."""
+"""What goes into each zip: the layer's has the package `tidings` and all that it needs; a function's has its folder,
+and what it alone needs."""
 
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
-OWN_PACKAGES = {"sms": ("twilio",), "push": ("firebase-admin",)}
-"""The vendor's SDK, which only its channel's function has."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
-    """`packages`: installed ones, whose own needs come along, and lie at `packages_in`. `trees`: files and folders of
+    """`declares`: which packages it needs, see local.locked; they lie at `packages_in`. `trees`: files and folders of
     ours, by where they lie in the zip."""
 
     name: str
-    packages: Sequence[str]
+    declares: str | None
     trees: dict[str, Path]
     packages_in: str = ""
 
 
 def layer(authorities: Path | None) -> Artifact:
-    """`authorities`: whom to trust as the database, a PEM file; on Lambda it is /opt/rds-ca.pem."""
-    project = tomllib.loads((ROOT / "layers/common/pyproject.toml").read_text())["project"]
+    """Without boto3, which Lambda has. `authorities`: whom to trust as the database, a PEM file; on Lambda it is
+    /opt/rds-ca.pem."""
     trees = {"python/tidings": ROOT / "layers/common/python/tidings"}
     if authorities is not None:
         trees["rds-ca.pem"] = authorities
-    return Artifact(name="layer", packages=project["dependencies"], trees=trees, packages_in="python")
+    return Artifact(name="layer", declares="layers/common/pyproject.toml", trees=trees, packages_in="python")
 
 
 def functions() -> Sequence[Artifact]:
@@ -38,7 +34,7 @@ def functions() -> Sequence[Artifact]:
     return [
         Artifact(
             name=name,
-            packages=OWN_PACKAGES.get(name, ()),
+            declares=f"functions/{name}/requirements.txt",
             trees={f"functions/{name}": ROOT / "functions" / name},
         )
         for name in names
@@ -47,4 +43,4 @@ def functions() -> Sequence[Artifact]:
 
 def migrate() -> Artifact:
     places = ("infra/aws/migrate.py", "infra/migrations")
-    return Artifact(name="migrate", packages=(), trees={place: ROOT / place for place in places})
+    return Artifact(name="migrate", declares=None, trees={place: ROOT / place for place in places})

@@ -16,7 +16,8 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from infra.aws.artifacts import ROOT, Artifact, functions, layer, migrate
-from infra.aws.packages import BuildError, Installed, Locked, Source, Target, needed
+from infra.aws.packages import BuildError, Installed, Locked, Source, Target
+from local.locked import declared, needed
 
 HERE = Path(__file__).parent
 MACHINES = {"arm64": "aarch64", "x86_64": "x86_64"}
@@ -44,17 +45,16 @@ def target() -> Target:
     return Target(python=str(runs["Runtime"]).removeprefix("python"), machine=MACHINES[str(runs["Architectures"][0])])
 
 
-def build(out: Path, where: Target, source: Source, *, authorities: Path | None, compiler: str | None) -> list[Made]:
+def build(out: Path, source: Source, *, authorities: Path | None, compiler: str | None) -> list[Made]:
     """One zip for each artifact. `compiler`: a Python of the target's version, that compiles the modules. Raise
     BuildError."""
     common = layer(authorities)
-    shared = needed(common.packages, where)
+    shared = _entries(common)
     out.mkdir(parents=True, exist_ok=True)
     made = []
     for artifact in (common, *functions(), migrate()):
-        packages = needed(artifact.packages, where)
-        if artifact is not common:
-            packages = {name: package for name, package in packages.items() if name not in shared}
+        own = _entries(artifact)
+        packages = own if artifact is common else {name: own[name] for name in own.keys() - shared.keys()}
         with tempfile.TemporaryDirectory() as folder:
             tree = Path(folder)
             source.put(packages, tree / artifact.packages_in)
@@ -64,6 +64,12 @@ def build(out: Path, where: Target, source: Source, *, authorities: Path | None,
             made.append(_zip(tree, out / f"{artifact.name}.zip", sorted(packages)))
     _check(made)
     return made
+
+
+def _entries(artifact: Artifact) -> dict[str, str]:
+    if artifact.declares is None:
+        return {}
+    return needed((ROOT / "requirements.lock").read_text(encoding="utf-8"), declared(artifact.declares, ROOT))
 
 
 def _copy(artifact: Artifact, tree: Path) -> None:
@@ -136,10 +142,10 @@ def main() -> int:
     parser.add_argument("--installed", action="store_true", help="for this machine and this Python, to try them here")
     options = parser.parse_args()
     where = target()
-    source: Source = Installed() if options.installed else Locked(ROOT / "requirements.lock", where)
+    source: Source = Installed() if options.installed else Locked(where)
     compiler = compiler_for(where)
     try:
-        made = build(HERE / "dist", where, source, authorities=options.ca, compiler=compiler)
+        made = build(HERE / "dist", source, authorities=options.ca, compiler=compiler)
     except BuildError as error:
         print(f"infra/aws/build: {error}", file=sys.stderr)
         return 1
