@@ -16,6 +16,7 @@ from tidings.keys import Scope, new_key
 from tidings.topology import CHANNELS
 
 from infra.aws import zips
+from infra.aws.artifacts import ROOT
 from infra.aws.packages import BuildError, Installed, Locked, Target
 from infra.aws.zips import Made, build
 
@@ -120,7 +121,7 @@ def _key() -> str:
 def test_a_zip_runs_with_nothing_but_the_layer(
     built: Unpacked, invoked: Callable[[str], dict[str, Any]], name: str
 ) -> None:
-    head = max(path.name[:4] for path in (zips.ROOT / "infra/migrations/versions").glob("0*.py"))
+    head = max(path.name[:4] for path in (ROOT / "infra/migrations/versions").glob("0*.py"))
     assert invoked("migrate")["answer"] == {"before": None, "now": head}
     told = invoked(name)
     match name:
@@ -248,14 +249,19 @@ def test_a_package_is_taken_for_the_machine_that_will_run_it(
 
 @pytest.mark.parametrize(
     ("machine", "digest", "says"),
-    [("x86_64", None, "No matching distribution"), ("aarch64", "0" * 64, "DO NOT MATCH THE HASHES")],
-    ids=["for another machine", "changed since it was locked"],
+    [
+        ("x86_64", None, "No matching distribution"),
+        ("aarch64", "0" * 64, "DO NOT MATCH THE HASHES"),
+        ("aarch64", "", "Hashes are required"),
+    ],
+    ids=["for another machine", "changed since it was locked", "locked without a hash"],
 )
 def test_what_does_not_fit_is_not_taken(
     wheels: Path, tmp_path: Path, machine: str, digest: str | None, says: str
 ) -> None:
     line = wheel(wheels, "manylinux2014_aarch64")
-    entry = f"demo==1 \\\n{line if digest is None else f'    --hash=sha256:{digest}'}\n"
+    hashed = line if digest is None else f"    --hash=sha256:{digest}"
+    entry = f"demo==1 \\\n{hashed}\n" if digest != "" else "demo==1\n"
     with pytest.raises(BuildError, match=says):
         Locked(Target(python="3.12", machine=machine)).put({"demo": entry}, tmp_path / "out")
 
