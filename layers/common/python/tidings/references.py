@@ -66,8 +66,9 @@ def provider(scheme: str, _process: int) -> Any:
     config = Config(
         connect_timeout=CONNECT_WITHIN, read_timeout=ANSWER_WITHIN, retries={"total_max_attempts": ATTEMPTS}
     )
-    kind = parameters.SecretsProvider if scheme == "secretsmanager" else parameters.SSMProvider
-    return kind(boto_config=config)
+    if scheme == "secretsmanager":
+        return parameters.SecretsProvider(boto_config=config)
+    return parameters.SSMProvider(boto_config=config)
 
 
 def _cause(error: Exception) -> str:
