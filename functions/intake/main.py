@@ -3,8 +3,6 @@
 from functools import cache
 from typing import Any
 
-import functions_framework.aio
-from starlette.requests import Request
 from tidings import runtime, serving
 from tidings.web import Api
 from tidings.wiring import Wiring, utc_now, wired
@@ -28,8 +26,8 @@ runtime.start("intake", api)
 asgi = serving.asgi(api, flush=wiring().lifecycle.flush)
 
 
-@functions_framework.aio.http
-async def intake(_request: Request) -> Any:
+@serving.framework_function
+async def intake(_request: object) -> Any:
     """Under functions-framework, which takes any ASGI application for an answer."""
     return asgi
 

@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 
 import boto3  # type: ignore[import-untyped]
 import pytest
-from aws_lambda_powertools.utilities import parameters
 from moto import mock_aws
 from moto.server import ThreadedMotoServer
 from pydantic import Field
+from tidings import references
 from tidings.adapters.database import DatabaseSettings
 from tidings.adapters.rabbitmq import BrokerSettings
 from tidings.errors import ConfigurationError
@@ -123,7 +123,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     with mock_aws():
-        parameters.clear_caches()  # type: ignore[no-untyped-call]
+        references.provider.cache_clear()
         secrets = boto3.client("secretsmanager")
         secrets.create_secret(Name="prod/tidings", SecretString=json.dumps({"name": SECRET, "n": 7}))
         secrets.create_secret(Name="prod/plain", SecretString=SECRET)
@@ -131,7 +131,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         secrets.create_secret(Name="prod/binary", SecretBinary=SECRET.encode())
         boto3.client("ssm").put_parameter(Name="/prod/tidings/name", Value=SECRET, Type="SecureString")
         yield
-    parameters.clear_caches()  # type: ignore[no-untyped-call]
+    references.provider.cache_clear()
 
 
 _CREDENTIALS = {
@@ -193,7 +193,7 @@ def test_an_aws_that_is_not_set_up_is_one_line_too(reference: str, monkeypatch: 
     monkeypatch.delenv("AWS_REGION", raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
     monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
-    parameters.clear_caches()  # type: ignore[no-untyped-call]
+    references.provider.cache_clear()
     with pytest.raises(ConfigurationError, match=r"^TIDINGS_OVEN_NAME: the .* cannot be read: .*region"):
         load(Oven, {"TIDINGS_OVEN_NAME": reference})
 

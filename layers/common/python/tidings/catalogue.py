@@ -130,6 +130,12 @@ FAULTS = (
     Event(name="fault", meaning="an error that nobody foresaw", fields=("error", "where"), level="ERROR"),
     Event(name="configuration", meaning="a setting, read late, is wrong", fields=("error",), level="ERROR"),
     Event(
+        name="settings_unread",
+        meaning="AWS did not give a setting again for a new connection, which is made with what was known",
+        fields=("error",),
+        level="WARNING",
+    ),
+    Event(
         name="telemetry_fault",
         meaning="a metric or a span could not be made; what was delivered is not affected",
         fields=("observer", "error", "where"),

@@ -3,8 +3,9 @@ nothing."""
 
 import asyncio
 import base64
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote
 
 from tidings.bodies import MAX_BODY, Bodies, too_large
@@ -43,6 +44,20 @@ def asgi(api: Callable[[], Api], *, flush: Callable[[], None] = lambda: None) ->
         await send({"type": "http.response.body", "body": answer.body})
 
     return application
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def framework_function(function: F) -> F:
+    """Tell functions-framework, where it runs us, that this answers with an ASGI application. Elsewhere, as on Lambda,
+    it is not there, and its import would be a third of a cold start."""
+    if "functions_framework" not in sys.modules:
+        return function
+    import functions_framework.aio
+
+    declared: Any = functions_framework.aio.http(function)
+    return declared  # type: ignore[no-any-return]
 
 
 async def _lifespan(receive: Receive, send: Send, flush: Callable[[], None]) -> None:

@@ -6,15 +6,16 @@ instead of being one::
     TIDINGS_DATABASE_URL=secretsmanager:prod/tidings#database_url     one key of a JSON secret
     TIDINGS_SMTP_URL=secretsmanager:prod/tidings-smtp                 the whole secret
     TIDINGS_TWILIO_AUTH_TOKEN=ssm:/prod/tidings/twilio                a parameter, decrypted
+    TIDINGS_BROKER_URL=amqps://{secretsmanager:mq#username}:{secretsmanager:mq#password}@host:5671/     parts of a URL
 """
 
-import json
 import os
 from collections.abc import Mapping
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 
+from tidings import references
 from tidings.errors import ConfigurationError
 
 
@@ -23,6 +24,19 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
     prefix: ClassVar[str] = "TIDINGS_"
+    _variables: dict[str, str] = PrivateAttr(default_factory=dict)  # what `load` found, as it stands there
+
+    @property
+    def are_in_aws(self) -> bool:
+        """In part at least: they may be others by and by, see `Rotating`."""
+        return any(map(references.is_reference, self._variables.values()))
+
+    def __eq__(self, other: object) -> bool:
+        """Where a value was found makes no difference."""
+        return type(self) is type(other) and self.__dict__ == other.__dict__
+
+    def __hash__(self) -> int:
+        return hash((type(self), tuple(self.__dict__.values())))
 
     @classmethod
     def variable(cls, field: str) -> str:
@@ -38,13 +52,11 @@ def load(cls: type[S], environment: Mapping[str, str] | None = None) -> S:
     An empty variable counts as not set: container files cannot leave one out.
     """
     source = os.environ if environment is None else environment
-    values: dict[str, str] = {}
-    for field in cls.model_fields:
-        name = cls.variable(field)
-        if text := source.get(name):
-            values[field] = _resolved(name, text)
+    fields = {cls.variable(field): field for field in cls.model_fields}
+    variables = {name: text for name in fields if (text := source.get(name))}
+    values = {fields[name]: references.resolved(name, text) for name, text in variables.items()}
     try:
-        return cls.model_validate(values)
+        loaded = cls.model_validate(values)
     except ValidationError as invalid:
         first = invalid.errors(include_input=False, include_url=False)[0]
         name = cls.variable(str(first["loc"][0])) if first["loc"] else cls.__name__
@@ -52,41 +64,12 @@ def load(cls: type[S], environment: Mapping[str, str] | None = None) -> S:
         described = cls.model_fields[str(first["loc"][0])].description if first["loc"] else None
         hint = f" ({described})" if described else ""
         raise ConfigurationError(f"{name}: {problem}{hint}") from None
+    loaded._variables.update(variables)
+    return loaded
 
 
-def _resolved(name: str, text: str) -> str:
-    scheme, _, reference = text.partition(":")
-    if scheme == "secretsmanager":
-        return _secret(name, reference)
-    if scheme == "ssm":
-        return _parameter(name, reference)
-    return text
-
-
-def _secret(name: str, reference: str) -> str:
-    path, _, key = reference.partition("#")
-    try:
-        from aws_lambda_powertools.utilities import parameters  # needs boto3: only where a value points to AWS
-
-        secret: Any = parameters.get_secret(path)
-    except Exception as error:  # AWS says no, or boto3 finds no region, no credentials; or is not there itself
-        raise ConfigurationError(f"{name}: the secret {path} cannot be read: {_cause(error)}") from None
-    if not key:
-        return secret.decode() if isinstance(secret, bytes) else str(secret)
-    try:
-        return str(json.loads(secret)[key])
-    except (ValueError, KeyError, TypeError):
-        raise ConfigurationError(f"{name}: the secret {path} is not a JSON object with the key {key}") from None
-
-
-def _parameter(name: str, path: str) -> str:
-    try:
-        from aws_lambda_powertools.utilities import parameters
-
-        return str(parameters.get_parameter(path, decrypt=True))
-    except Exception as error:
-        raise ConfigurationError(f"{name}: the parameter {path} cannot be read: {_cause(error)}") from None
-
-
-def _cause(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+def load_again(settings: S, *, anew: bool = False) -> S:
+    """The same ones, as they are now. `anew`: however fresh what is kept of AWS. Raise ConfigurationError."""
+    if anew:
+        references.forget()
+    return load(type(settings), settings._variables)

@@ -48,6 +48,11 @@ def _written(value: object) -> str:
     return value
 
 
+def _on_ambiguous(value: str) -> OnAmbiguous:
+    """Not the class itself: from Python 3.12 on, pydantic takes its signature for a validator's with more arguments."""
+    return OnAmbiguous(value)
+
+
 Instant = Annotated[AwareDatetime, Strict(False), BeforeValidator(_written), AfterValidator(_utc)]
 IdempotencyKey = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?$")]
 
@@ -131,7 +136,7 @@ def _for_channel(content: type[Content]) -> type[Submission]:
         "content": (content, ...),
     }
     if not content.reconcilable:
-        words: Any = Annotated[Literal["resend", "hold"], AfterValidator(OnAmbiguous)]
+        words: Any = Annotated[Literal["resend", "hold"], AfterValidator(_on_ambiguous)]
         fields["on_ambiguous"] = (words, Submission.model_fields["on_ambiguous"])
     name = f"{content.channel.capitalize()}Notification"
     return create_model(name, __base__=Submission, __doc__=content.__doc__, **fields)

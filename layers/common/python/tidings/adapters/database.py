@@ -14,6 +14,7 @@ from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from tidings.errors import StoreUnavailable
+from tidings.rotating import Rotating
 from tidings.settings import Settings
 
 T = TypeVar("T")
@@ -32,6 +33,7 @@ _LOST = {
 }  # the connection is gone; the transaction too, unless COMMIT had arrived
 _OLD_SCHEMA = {1054, 1146}  # no such column, no such table
 _OLD_SQLITE = re.compile(r"no such (table|column)|table \S+ has no column")
+_DENIED = {1045, 1698}  # the user or the password is wrong, or no more right
 _ATTEMPTS = 5
 _SOON = 3.0  # seconds: a cut, and no time-out, even on a busy machine
 _SILENT, _RECYCLED = 20, 15
@@ -74,6 +76,7 @@ class Database:
         """`clock` takes the place of the database's own time; tests of leases and delays give one. `patience`: seconds
         to wait for an answer or a lock, in place of the setting: a migration of a large table takes its time."""
         self._settings = settings
+        self._rotating = Rotating(settings)
         self._clock = clock
         self._patience = patience or settings.database_timeout
         self._sqlite = settings.database_url.startswith("sqlite")
@@ -88,7 +91,7 @@ class Database:
             event.listen(engine, "connect", _prepare_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
             return engine
-        return create_engine(
+        engine = create_engine(
             settings.database_url,
             # Lock only the rows that match: under REPEATABLE READ two batches block each other's gaps.
             isolation_level="READ COMMITTED",
@@ -107,6 +110,15 @@ class Database:
                 "init_command": f"SET time_zone = '+00:00', wait_timeout = {_SILENT}",
             },
         )
+        event.listen(engine, "do_connect", self._connect)
+        return engine
+
+    def _connect(self, dialect: Any, _record: object, _arguments: object, options: dict[str, Any]) -> Any:
+        def connect(settings: DatabaseSettings) -> Any:
+            url = make_url(settings.database_url)
+            return dialect.connect(**options | url.translate_connect_args(username="user"))
+
+        return self._rotating.connect(connect, is_refusal=lambda error: error.args[:1] in {(code,) for code in _DENIED})
 
     def now(self, connection: Connection) -> datetime:
         """The database's time: the one clock that all processes share."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import pika
-from pika.exceptions import ChannelClosedByBroker
+from pika.exceptions import AMQPError, ChannelClosedByBroker
 from pydantic import Field, field_validator
 
 from tidings import topology
@@ -15,6 +15,7 @@ from tidings.adapters.rabbitmq_consumer import RabbitConsumer
 from tidings.adapters.rabbitmq_link import Blocked, Lost, PublishingLink, Unroutable, as_unavailable
 from tidings.errors import BrokerUnavailable
 from tidings.ports import Depth, Outgoing
+from tidings.rotating import Rotating
 from tidings.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -76,6 +77,7 @@ class RabbitBroker:
 
     def __init__(self, settings: BrokerSettings) -> None:
         self._settings = settings
+        self._rotating = Rotating(settings)
         self._lock = threading.Lock()
         self._link: PublishingLink | None = None
         self._pause = FIRST_PAUSE
@@ -105,7 +107,7 @@ class RabbitBroker:
             if time.monotonic() < self._asked_again_at:
                 raise BrokerUnavailable("the broker failed a moment ago")
             try:
-                self._link = PublishingLink(parameters(self._settings), self._settings.broker_timeout)
+                self._link = self._rotating.connect(_link, is_refusal=_may_be_refused)
             except BrokerUnavailable:
                 self._rest()
                 raise
@@ -155,15 +157,14 @@ class RabbitBroker:
     def consume(self, queues: Sequence[str]) -> "RabbitConsumer":
         self.declare()
         with as_unavailable():
-            return RabbitConsumer(
-                pika.BlockingConnection(parameters(self._settings)), queues, self._settings.broker_prefetch
-            )
+            connection = self._rotating.connect(_connection, is_refusal=_may_be_refused)
+            return RabbitConsumer(connection, queues, self._settings.broker_prefetch)
 
     @contextmanager
     def _connection(self) -> Iterator[pika.BlockingConnection]:
         """A connection for one question: rare ones need no connection kept alive for them."""
         with as_unavailable():
-            connection = pika.BlockingConnection(parameters(self._settings))
+            connection = self._rotating.connect(_connection, is_refusal=_may_be_refused)
             try:
                 yield connection
             finally:
@@ -175,3 +176,16 @@ class RabbitBroker:
             if self._link is not None:
                 self._link.close()
                 self._link = None
+
+
+def _link(settings: BrokerSettings) -> PublishingLink:
+    return PublishingLink(parameters(settings), settings.broker_timeout)
+
+
+def _connection(settings: BrokerSettings) -> pika.BlockingConnection:
+    return pika.BlockingConnection(parameters(settings))
+
+
+def _may_be_refused(error: Exception) -> bool:
+    """A broker may close a connection without a word why."""
+    return isinstance(error, AMQPError | BrokerUnavailable)

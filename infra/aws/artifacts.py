@@ -1,0 +1,46 @@
+"""What goes into each zip: the layer's has the package `tidings` and all that it needs; a function's has its folder,
+and what it alone needs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """`declares`: which packages it needs, see local.locked; they lie at `packages_in`. `trees`: files and folders of
+    ours, by where they lie in the zip."""
+
+    name: str
+    declares: str | None
+    trees: dict[str, Path]
+    packages_in: str = ""
+
+
+def layer(authorities: Path | None) -> Artifact:
+    """Without boto3, which Lambda has. `authorities`: whom to trust as the database, a PEM file; on Lambda it is
+    /opt/rds-ca.pem."""
+    trees = {"python/tidings": ROOT / "layers/common/python/tidings"}
+    if authorities is not None:
+        trees["rds-ca.pem"] = authorities
+    return Artifact(name="layer", declares="layers/common/pyproject.toml", trees=trees, packages_in="python")
+
+
+def functions() -> Sequence[Artifact]:
+    """Each keeps its path: its handler is functions/NAME/main.handler."""
+    names = sorted(main.parent.name for main in (ROOT / "functions").glob("*/main.py"))
+    return [
+        Artifact(
+            name=name,
+            declares=f"functions/{name}/requirements.txt",
+            trees={f"functions/{name}": ROOT / "functions" / name},
+        )
+        for name in names
+    ]
+
+
+def migrate() -> Artifact:
+    places = ("infra/aws/migrate.py", "infra/migrations")
+    return Artifact(name="migrate", declares=None, trees={place: ROOT / place for place in places})

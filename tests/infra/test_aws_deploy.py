@@ -1,0 +1,119 @@
+"""infra/aws/deploy: what it asks of AWS, and in which order. `aws` is one of ours, which notes how it was called."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.infra.cloudformation import FOLDER
+
+AWS = r"""#!/usr/bin/env bash
+printf '%s\n' "$*" >> "$CALLS"
+case "$1 $2" in
+    "cloudformation package")
+        while [ $# -gt 0 ]; do [ "$1" = --output-template-file ] && touch "$2"; shift; done ;;
+    "lambda invoke")
+        echo '{"before": null, "now": "0002"}' > "${@: -1}"
+        echo "${FUNCTION_ERROR:-None}" ;;
+esac
+"""
+
+Deploy = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def calls(tmp_path: Path) -> Path:
+    return tmp_path / "calls"
+
+
+@pytest.fixture
+def deploy(tmp_path: Path, calls: Path) -> Deploy:
+    """In a copy of the folder, whose build makes nothing."""
+    aws = tmp_path / "root/infra/aws"
+    shutil.copytree(FOLDER, aws, ignore=shutil.ignore_patterns("dist", "__pycache__"))
+    (aws / "build").write_text('#!/usr/bin/env bash\nmkdir -p infra/aws/dist; echo build >> "$CALLS"\n')
+    program = tmp_path / "bin/aws"
+    program.parent.mkdir()
+    program.write_text(AWS)
+    program.chmod(0o755)
+
+    def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [str(aws / "deploy"), *arguments],
+            env={"PATH": f"{program.parent}:{os.environ['PATH']}", "CALLS": str(calls), **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+def steps(calls: Path) -> list[str]:
+    """`build`, `invoke NAME`, or the stack's name."""
+    found = []
+    for line in calls.read_text().splitlines() if calls.exists() else []:
+        words = line.split()
+        if words[0] == "build":
+            found.append("build")
+        elif words[1] == "invoke":
+            found.append(f"invoke {words[words.index('--function-name') + 1]}")
+        elif words[1] == "deploy":
+            found.append(words[words.index("--stack-name") + 1])
+    return found
+
+
+FUNCTIONS = ("functions", "--bucket", "zips", "--topic", "arn:aws:sns:x")
+
+
+def test_the_network_comes_before_the_stores(deploy: Deploy, calls: Path) -> None:
+    assert deploy("stores", "--bucket", "zips").returncode == 0
+    assert steps(calls) == ["tidings-network", "tidings-stores"]
+
+
+def test_the_migration_comes_before_whatever_needs_it(deploy: Deploy, calls: Path) -> None:
+    """The schema before the functions, the queues before their mappings."""
+    done = deploy(*FUNCTIONS)
+    assert done.returncode == 0, done.stderr
+    order = ["build", "tidings-migrate", "invoke tidings-migrate"]
+    assert steps(calls) == [*order, "tidings-functions", "tidings-mappings", "tidings-watch"]
+    assert '"now": "0002"' in done.stdout
+
+
+def test_a_migration_that_fails_leaves_the_functions_as_they_are(deploy: Deploy, calls: Path) -> None:
+    done = deploy(*FUNCTIONS, FUNCTION_ERROR="Unhandled")
+    assert done.returncode == 2
+    assert "the migration failed" in done.stderr
+    assert steps(calls)[-1] == "invoke tidings-migrate"
+
+
+def test_a_parameter_and_a_name_go_to_every_stack(deploy: Deploy, calls: Path) -> None:
+    assert deploy(*FUNCTIONS, "--name", "staging", "EmailShards=1,2").returncode == 0
+    stacks = [line for line in calls.read_text().splitlines() if line.startswith("cloudformation deploy")]
+    assert len(stacks) == 4
+    assert all("Name=staging" in line and line.endswith("EmailShards=1,2") for line in stacks)
+    assert steps(calls)[2] == "invoke staging-migrate"
+    assert "Topic=arn:aws:sns:x" in stacks[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((), "--bucket is missing"),
+        (("functions", "--bucket", "zips"), "--topic is missing"),
+        (("all", "--bucket", "zips"), "say what"),
+        (("stores", "--bucket", "zips", "--force"), "--force is not known"),
+        (("stores", "--bucket"), "--bucket"),
+    ],
+)
+def test_what_is_missing_or_unknown_is_one_line_and_nothing_is_done(
+    deploy: Deploy, calls: Path, arguments: tuple[str, ...], says: str
+) -> None:
+    done = deploy(*arguments)
+    assert done.returncode != 0
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert steps(calls) == []

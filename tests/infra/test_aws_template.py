@@ -1,0 +1,251 @@
+"""The templates for AWS: valid, and right in what the validator lets through."""
+
+import json
+import math
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tidings import topology
+from tidings.adapters.database import DatabaseSettings
+from tidings.adapters.rabbitmq import BrokerSettings
+from tidings.errors import ConfigurationError
+from tidings.logging import LogSettings
+from tidings.notification import Priority
+from tidings.settings import Settings, load
+from tidings.telemetry import TelemetrySettings
+from tidings.topology import CHANNELS
+from tidings.wiring import DeliverySettings, RetentionSettings
+
+from functions.email.providers.smtp import SmtpProvider, SmtpSettings
+from functions.push.providers.fcm import FcmSettings
+from functions.sms.providers.twilio import TwilioProvider, TwilioSettings
+from tests.infra.cloudformation import FOLDER, NAMES, environment, functions, of_type, resources
+from tests.test_readme import _settings_classes
+
+FUNCTIONS = ("intake", "replay", *CHANNELS)
+OWN = 60.0
+"""Seconds that claiming, settling and publishing may take, besides the providers' calls."""
+
+GIVEN = {"Topic": "arn:aws:sns:eu-central-1:123456789012:tidings"}
+
+
+def mappings(**given: Any) -> list[dict[str, Any]]:
+    return list(of_type("mappings", "AWS::Lambda::EventSourceMapping", **given).values())
+
+
+# --- valid ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_validator_finds_nothing() -> None:
+    program = Path(sys.executable).with_name("cfn-lint")
+    files = [str(FOLDER / f"{name}.yaml") for name in NAMES]
+    done = subprocess.run([program, *files], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_none_uses_what_cloudformation_does_not_take() -> None:
+    """Aliases, which the validator takes."""
+    assert sorted(path.stem for path in FOLDER.glob("*.yaml")) == sorted(NAMES)
+    for name in NAMES:
+        assert not re.search(r"[:\-] [&*]\w", (FOLDER / f"{name}.yaml").read_text()), name
+
+
+def test_what_one_takes_another_has_put_there_before() -> None:
+    """Over SSM, by name, since each is a stack of its own."""
+    there: set[str] = set()
+    for name in NAMES:
+        taken = set(re.findall(r"\{\{resolve:ssm:(/[^}]+)\}\}", json.dumps(resources(name, **_given(name)))))
+        put = {one["Name"] for one in of_type(name, "AWS::SSM::Parameter").values()} if name != "watch" else set()
+        assert taken <= there | put, name
+        there |= put
+    assert len(there) > 10
+
+
+def _given(name: str) -> dict[str, Any]:
+    return GIVEN if name == "watch" else {}
+
+
+# --- the functions ----------------------------------------------------------------------------------------------------
+
+
+def test_each_function_is_there_with_its_zip_and_its_path() -> None:
+    assert sorted(functions()) == sorted((*FUNCTIONS, "migrate"))
+    for name in FUNCTIONS:
+        one = functions()[name]
+        assert (one["Handler"], one["CodeUri"]) == (f"functions/{name}/main.handler", f"dist/{name}.zip")
+        assert (FOLDER.parents[1] / f"functions/{name}/main.py").is_file()
+    assert functions()["migrate"]["Handler"] == "infra/aws/migrate.handler"
+
+
+def test_all_run_on_one_python_and_one_machine_the_layers_too() -> None:
+    layers = [
+        one for name in ("template", "migrate") for one in of_type(name, "AWS::Serverless::LayerVersion").values()
+    ]
+    runs = {(one["Runtime"], *one["Architectures"]) for one in functions().values()}
+    made = {(*one["CompatibleRuntimes"], *one["CompatibleArchitectures"]) for one in layers}
+    assert runs == made
+    assert len(runs) == 1
+
+
+def test_each_is_in_the_network_and_keeps_its_log_for_so_long() -> None:
+    logs = {**of_type("template", "AWS::Logs::LogGroup"), **of_type("migrate", "AWS::Logs::LogGroup")}
+    names = {one["LogGroupName"]: one["RetentionInDays"] for one in logs.values()}
+    assert names == {f"/aws/lambda/tidings-{name}": 30 for name in functions()}
+    for one in functions().values():
+        assert len(one["VpcConfig"]["SubnetIds"]) == 3
+        assert one["LoggingConfig"]["LogGroup"]
+        assert "Tracing" not in one
+
+
+def test_every_setting_is_one_of_the_code_and_of_its_kind() -> None:
+    known = {cls.variable(field): cls for cls in _settings_classes() for field in cls.model_fields}
+    for name in functions():
+        assert set(environment(name)) <= set(known), name
+        plain = {key: value for key, value in environment(name).items() if "secretsmanager:" not in value}
+        for cls in {known[key] for key in plain} & {DatabaseSettings, DeliverySettings, RetentionSettings, LogSettings}:
+            load(cls, {key: value for key, value in plain.items() if not value.startswith("{{")})
+        assert load(TelemetrySettings, environment(name)).metrics == ("emf" if name != "migrate" else "off")
+
+
+def test_no_secret_stands_in_a_template() -> None:
+    """An environment names where it is."""
+    for name in functions():
+        for key, value in environment(name).items():
+            if re.search("KEY|TOKEN|ACCOUNT|URL|SENDER", key):
+                assert re.match(r"secretsmanager:tidings/[a-z]+(#[a-z_]+)?$|\{\{resolve:ssm:", value), key
+
+
+def test_intake_answers_before_its_api_gives_up_and_holds_few_connections() -> None:
+    intake = functions()["intake"]
+    assert intake["Timeout"] < 30  # seconds: an HTTP API's most
+    most = 340  # connections, of the database's default class
+    of_intake = intake["ReservedConcurrentExecutions"] * int(environment("intake")["TIDINGS_DATABASE_POOL"])
+    of_channels = len(mappings()) * int(environment("email")["TIDINGS_DATABASE_POOL"])
+    assert of_intake + of_channels < most / 2
+
+
+def test_the_sweep_runs_every_minute_and_is_not_tried_again() -> None:
+    replay = functions()["replay"]
+    sweep = replay["Events"]["Sweep"]
+    assert (sweep["Type"], sweep["Properties"]["ScheduleExpression"]) == ("ScheduleV2", "rate(1 minute)")
+    assert sweep["Properties"]["RetryPolicy"]["MaximumRetryAttempts"] == 0
+    assert replay["EventInvokeConfig"]["MaximumRetryAttempts"] == 0
+    assert "requestContext" not in json.loads(sweep["Properties"]["Input"])  # by which the handler tells it
+
+
+# --- the event source mappings ----------------------------------------------------------------------------------------
+
+
+def test_every_work_queue_has_a_mapping_to_its_function_and_no_other_queue_has() -> None:
+    found = {(one["FunctionName"], *one["Queues"]) for one in mappings()}
+    assert found == {
+        (f"tidings-{channel}", topology.work_queue(channel, priority)) for channel in CHANNELS for priority in Priority
+    }
+    assert len(mappings()) == len(found)
+
+
+def test_a_queue_has_as_many_more_as_it_is_given_shards() -> None:
+    queues = [queue for one in mappings(EmailShards="1,2,3") for queue in one["Queues"]]
+    assert (queues.count("tidings.email"), queues.count("tidings.email.high"), queues.count("tidings.sms")) == (3, 1, 1)
+
+
+@pytest.mark.parametrize("mapping", mappings(SmsShards="1,2"), ids=lambda one: str(one["Queues"]))
+def test_a_mapping_is_one_that_amazon_mq_takes(mapping: dict[str, Any]) -> None:
+    """https://docs.aws.amazon.com/lambda/latest/dg/services-mq-params.html, and what the validator does not look at."""
+    assert len(mapping["Queues"]) == 1
+    assert 1 <= mapping["BatchSize"] <= 10_000
+    assert 0 <= mapping["MaximumBatchingWindowInSeconds"] <= 300
+    access = {one["Type"]: one["URI"] for one in mapping["SourceAccessConfigurations"]}
+    assert access == {"BASIC_AUTH": "{{resolve:ssm:/tidings/broker/secret}}", "VIRTUAL_HOST": "/"}
+    assert set(mapping) == {  # no FunctionResponseTypes, no filter, no retries: there are none for RabbitMQ
+        "EventSourceArn",
+        "FunctionName",
+        "Queues",
+        "BatchSize",
+        "MaximumBatchingWindowInSeconds",
+        "SourceAccessConfigurations",
+    }
+
+
+def test_the_brokers_secret_has_the_names_that_a_mapping_asks_for_and_the_url_too() -> None:
+    secret = of_type("stores", "AWS::SecretsManager::Secret")["BrokerSecret"]["GenerateSecretString"]
+    assert [*json.loads(secret["SecretStringTemplate"]), secret["GenerateStringKey"]] == ["username", "password"]
+    url = of_type("stores", "AWS::SSM::Parameter")["BrokerUrlParameter"]["Value"]
+    assert set(re.findall(r"#(\w+)}", url)) == {"username", "password"}
+    load(BrokerSettings, {"TIDINGS_BROKER_URL": re.sub(r"\{[^}]*\}[^:@]*\}?", "x", url)})
+
+
+# --- time -------------------------------------------------------------------------------------------------------------
+
+CALLS = {"email": 1, "sms": 2, "push": 1}  # of the provider, for one message: `reconcile` asks before it sends
+
+
+def provider_timeout(channel: str) -> float:
+    """Seconds, by the settings' own defaults where the template has none."""
+    owners: dict[str, type[Settings]] = {"email": SmtpSettings, "sms": TwilioSettings, "push": FcmSettings}
+    owner = owners[channel]
+    set_to = environment(channel).get(owner.variable("timeout"))
+    return float(set_to if set_to is not None else owner.model_fields["timeout"].default)
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_a_full_batch_of_the_slowest_calls_ends_before_the_function_and_that_before_the_lease(channel: str) -> None:
+    delivery = load(DeliverySettings, {k: v for k, v in environment(channel).items() if "secretsmanager" not in v})
+    (batch,) = {one["BatchSize"] for one in mappings() if one["FunctionName"] == f"tidings-{channel}"}
+    work = math.ceil(batch / delivery.concurrency) * CALLS[channel] * provider_timeout(channel) + OWN
+    assert work <= functions()[channel]["Timeout"] < delivery.lease
+
+
+def test_whoever_reconciles_makes_two_calls() -> None:
+    assert not hasattr(SmtpProvider, "accepted")
+    assert hasattr(TwilioProvider, "accepted")
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_no_call_waits_for_a_connection_to_its_provider(channel: str) -> None:
+    given = environment(channel)
+    (connections,) = (int(value) for key, value in given.items() if key.endswith("_CONNECTIONS"))
+    assert connections >= int(given["TIDINGS_CONCURRENCY"]) + 2  # two more, for high
+
+
+def test_our_own_part_is_what_the_settings_allow() -> None:
+    """Claim, letters, rows and retries, each of whose tries once takes all of its time."""
+    database, broker = load(DatabaseSettings, {}).database_timeout, load(BrokerSettings, {}).broker_timeout
+    assert 2 * database + 2 * broker + 2 * database + 2 * broker <= OWN
+    for channel in CHANNELS:
+        assert not {"TIDINGS_DATABASE_TIMEOUT", "TIDINGS_BROKER_TIMEOUT"} & set(environment(channel))
+
+
+# --- the stores -------------------------------------------------------------------------------------------------------
+
+
+def test_the_database_is_kept_encrypted_and_rotated() -> None:
+    database = resources("stores")["Database"]
+    assert (database["DeletionPolicy"], database["UpdateReplacePolicy"]) == ("Snapshot", "Snapshot")
+    said = database["Properties"]
+    assert said["StorageEncrypted"] is said["DeletionProtection"] is said["ManageMasterUserPassword"] is True
+    assert said["PubliclyAccessible"] is False
+    assert said["BackupRetentionPeriod"] >= 7
+    url = of_type("stores", "AWS::SSM::Parameter")["DatabaseUrlParameter"]["Value"]
+    assert url.endswith("?ssl_ca=/opt/rds-ca.pem")  # where the build puts it into the layer
+
+
+def test_the_broker_has_three_nodes_and_is_reached_from_inside_alone() -> None:
+    broker = of_type("stores", "AWS::AmazonMQ::Broker")["Broker"]
+    assert (broker["EngineType"], broker["DeploymentMode"]) == ("RABBITMQ", "CLUSTER_MULTI_AZ")
+    assert broker["PubliclyAccessible"] is False
+    for name in ("DatabaseAccess", "BrokerAccess"):
+        (rule,) = of_type("stores", "AWS::EC2::SecurityGroup")[name]["SecurityGroupIngress"]
+        assert "CidrIp" not in rule
+
+
+def test_what_only_the_operator_knows_stops_a_start_until_it_is_filled_in() -> None:
+    made = of_type("stores", "AWS::SecretsManager::Secret")
+    for cls, secret in ((SmtpSettings, "SmtpSecret"), (TwilioSettings, "TwilioSecret"), (FcmSettings, "FcmSecret")):
+        fields = json.loads(made[secret]["SecretString"])
+        with pytest.raises(ConfigurationError):
+            load(cls, {cls.variable(key): value for key, value in fields.items()})
