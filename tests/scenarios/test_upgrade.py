@@ -34,7 +34,9 @@ from tests.scenarios.trees import copied, layer, replaced
 
 CHANNELS = ("sms",)  # one is enough, and starts sooner
 IN_ORDER = ("replay", "sms", "trigger", "schedule", "intake")
-"""In which docs/upgrades.md has a release started, and the one before it stopped."""
+"""In which docs/upgrades.md has a release started."""
+THE_OTHER_WAY = ("schedule", "trigger", "sms", "replay", "intake")
+"""In which it is stopped: what feeds before what is fed, and the one that callers see last."""
 FAULTS = ("fault", "batch_failed", "parked", "declared_otherwise", "provider_fault", "configuration")
 SOME = 20  # notifications
 NUMBERS = itertools.count()
@@ -221,12 +223,12 @@ def test_an_update_and_a_rollback_under_load_lose_nothing_and_double_nothing(wor
         callers.some_more()
         wait_for(lambda: old.said("newer_put_back") and new.said("sent"))
         callers.urls = [new.url]
-        old.stop(*IN_ORDER)
+        old.stop(*THE_OTHER_WAY)
         world.all_sent()
 
         # And back: the old release's functions beside the new one's intake, then alone.
         old.start()
-        new.stop("trigger", "schedule", "sms", "replay")
+        new.stop(*THE_OTHER_WAY[:-1])
         callers.hand_in(*[notification(on_ambiguous=NEW_WORD) for _ in range(SOME)])
         callers.urls = [old.url]
         new.stop("intake")
