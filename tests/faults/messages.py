@@ -27,7 +27,7 @@ def messages(scene: Scene) -> None:
                 (b"\xff\x00 garbage", {}),
                 (b"{}", fine.headers),
                 (b'{"id": 7, "channel": "%s"}' % name.encode(), fine.headers),
-                (fine.body, {**fine.headers, "ce-type": "dev.tidings.notification.v9"}),
+                (fine.body, {**fine.headers, "ce-type": "dev.tidings.receipt.v1"}),
                 (fine.body, {**fine.headers, "ce-generation": "soon"}),
                 (json.dumps({"id": real.id, "channel": "fax"}).encode(), fine.headers),
             ]
