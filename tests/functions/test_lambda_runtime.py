@@ -107,7 +107,8 @@ class Ground:
     def disconnected(self, environment: Environment, *, unnoticed: bool) -> Iterator[None]:
         """It is frozen, and its connections die; `unnoticed`: until they are used."""
         assert environment.frozen.wait(10)
-        assert Path(f"/proc/{environment.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+        state = Path(f"/proc/{environment.pid}/stat")
+        wait_for(lambda: state.read_text().rpartition(")")[2].split()[0], lambda letter: letter == "T")
         if not unnoticed:
             self.database.cut()
             self.broker.cut()
