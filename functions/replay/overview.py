@@ -14,10 +14,10 @@ from tidings.errors import BrokerUnavailable
 from tidings.insight import ACCEPTED, Activity, Insight, Latency
 from tidings.keys import Scope
 from tidings.lookup import encoded
+from tidings.mistakes import problem_of
 from tidings.notification import Priority, Status
 from tidings.ports import Broker, Clock, Depth, Store
 from tidings.queries import DeadFilter, query_of
-from tidings.submission import problem_of
 from tidings.web import Call, Response, Route
 
 from .answers import (

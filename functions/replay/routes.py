@@ -13,11 +13,11 @@ from tidings.insight import Insight
 from tidings.intake import Intake
 from tidings.keys import Scope
 from tidings.lookup import Lookup, encoded, id_of, not_found
+from tidings.mistakes import problem_of
 from tidings.notification import Notification, Status
 from tidings.ports import Broker, Clock, Inserted, Store
 from tidings.queries import DeadQuery, query_of
 from tidings.replay import Replay
-from tidings.submission import problem_of
 from tidings.sweep import Sweep
 from tidings.view import page_of, shown
 from tidings.web import Call, Problem, Response, Route

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from pydantic import create_model
 from tidings.addresses import _any_email_address, email_address
 from tidings.content import CONTENT, PushContent
+from tidings.mistakes import entry
 from tidings.notification import Notification
-from tidings.submission import MAX_METADATA_BYTES, SUBMISSIONS, Reader, Submission, check_times, entry
+from tidings.submission import MAX_METADATA_BYTES, SUBMISSIONS, Reader, Submission, check_times
 from tidings.view import shown
 from tidings.web import Problem
 

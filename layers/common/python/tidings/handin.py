@@ -4,9 +4,10 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from tidings.mistakes import entry
 from tidings.notification import Notification
 from tidings.ports import Clock, Inserted
-from tidings.submission import Reader, Submission, check_times, entry
+from tidings.submission import Reader, Submission, check_times
 from tidings.view import accepted
 from tidings.web import Call, Problem, Response
 

@@ -7,9 +7,10 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from tidings.envelope import ID
+from tidings.mistakes import problem_of
 from tidings.notification import REPLAYABLE, Status
 from tidings.ports import Selection
-from tidings.submission import Instant, problem_of
+from tidings.submission import Instant
 
 Id = Annotated[str, StringConstraints(pattern=f"^{ID.pattern}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]

@@ -1,4 +1,4 @@
-"""What a caller hands in: one model a channel, made from its content class, and clear words for what is wrong."""
+"""What a caller hands in: one model a channel, made from its content class."""
 
 import hashlib
 import json
@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic_core import from_json, to_json
 
 from tidings.content import CONTENT, Content, Part
+from tidings.mistakes import MAX_ERRORS, entry, problem_of
 from tidings.notification import Notification, OnAmbiguous, Priority, new_id
 from tidings.web import Problem
 
@@ -29,9 +30,7 @@ LONGEST_WAIT = timedelta(days=366)  # how far ahead send_at and expires_at may l
 WRONG_CLOCK = timedelta(hours=12)
 """How far this process's clock may be off and refuse nobody: what has expired, the database's decides."""
 MAX_METADATA_BYTES = 60_000  # as JSON; MySQL's TEXT holds 65,535
-MAX_ERRORS = 1000  # entries of one problem: an answer is not to be larger than what caused it
 MAX_ERRORS_TOGETHER = 10 * MAX_ITEMS  # entries of an array's problems
-LONGEST_NAME = 100  # characters of a field's name in an entry; the caller may have made it as long as a body
 
 
 def _utc(value: datetime) -> datetime:
@@ -197,61 +196,3 @@ def check_times(submission: Submission, now: datetime, *, index: int | None = No
         if at is not None and at > now + LONGEST_WAIT:
             wrong.append(entry((name,), f"lies more than {LONGEST_WAIT.days} days ahead", index))
     return Problem(422, "The notification is not valid", errors=wrong) if wrong else None
-
-
-_WORDS = {
-    "missing": "is required",
-    "extra_forbidden": "unknown field",
-    "timezone_aware": "needs a time zone, like 2026-11-22T10:00:00Z",
-    "union_tag_not_found": f"is required: one of {', '.join(CONTENT)}",
-    "union_tag_invalid": f"must be one of {', '.join(CONTENT)}",
-    "dict_type": "must be an object",
-    "model_attributes_type": "must be an object",
-    "model_type": "must be an object",
-}
-
-
-def problem_of(
-    invalid: ValidationError,
-    *,
-    index: int | None = None,
-    title: str = "The notification is not valid",
-    most: int = MAX_ERRORS,
-) -> Problem:
-    """The caller's mistakes, one entry a field, or their number if it is over `most`. Never the value: it may be
-    personal."""
-    if invalid.error_count() > most:
-        return Problem(422, title, f"{invalid.error_count()} fields are wrong.")
-    errors = invalid.errors(include_url=False, include_input=False)
-    if errors[0]["type"] == "json_invalid":
-        return Problem(400, "The body is not JSON", errors[0]["msg"])
-    return Problem(422, title, errors=[entry(_place(error), _words(error), index) for error in errors])
-
-
-def entry(place: Sequence[int | str], detail: str, index: int | None = None) -> dict[str, Any]:
-    """One field's mistake: `pointer` (RFC 6901) into the body, the field, and in an array the index."""
-    place = [part if isinstance(part, int) else part[:LONGEST_NAME] for part in place]
-    path = [*([index] if index is not None else []), *place]
-    escaped = (str(part).replace("~", "~0").replace("/", "~1") for part in path)
-    found: dict[str, Any] = {
-        "pointer": "".join(["#", *(f"/{part}" for part in escaped)]),
-        "field": ".".join(map(str, place)),
-        "detail": detail,
-    }
-    if index is not None:
-        found["index"] = index
-    return found
-
-
-def _place(error: Any) -> tuple[int | str, ...]:
-    """pydantic's location, without the tag of the union and its marks for a mapping's keys."""
-    location = error["loc"]
-    if error["type"].startswith("union_tag_"):
-        return (*location, "channel")
-    place = location[1:] if len(location) > 1 and location[0] in SUBMISSIONS else location
-    return tuple(part for part in place if part != "[key]")
-
-
-def _words(error: Any) -> str:
-    message: str = _WORDS.get(error["type"], error["msg"])
-    return message.removeprefix("Value error, ")
