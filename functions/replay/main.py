@@ -1,5 +1,6 @@
 """Replay: dead letters listed and replayed, and the sweep; over HTTP, and by a schedule's event."""
 
+from datetime import timedelta
 from functools import cache
 from typing import Any
 
@@ -42,13 +43,14 @@ async def replay(_request: object) -> Any:
 
 
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
-    """On Lambda: an HTTP API event, or any other, which is the schedule's and runs the sweep."""
+    """On Lambda: an HTTP API event, or any other, which is the schedule's and runs the sweep. Its `for`: seconds for
+    which to go on, because a schedule of AWS comes once a minute."""
     parts = wiring()
     if "requestContext" in event:
         return serving.answer_gateway(event, api(), flush=parts.lifecycle.flush)
     try:
         with runtime.faults():
-            return parts.sweep().run().counts
+            return parts.sweep().go_on(timedelta(seconds=event.get("for", 0))).counts
     finally:
         parts.telemetry.show(parts.gauges())
         parts.lifecycle.flush()

@@ -3,8 +3,11 @@
 import math
 from collections.abc import Sequence
 
-from tests.capacity.demand import EACH, OTHERS, WORK_FOR, Demand
+from tests.capacity.demand import OTHERS, Demand
 from tests.capacity.model import Need, at_least
+
+SWEPT = 55 / 60
+"""Of each minute: SweepFor in infra/aws/template.yaml."""
 
 
 def rds(demand: Demand, rate: float, *, intake: float = 0.0) -> list[Need]:
@@ -34,8 +37,6 @@ def on_lambda(demand: Demand, rate: float) -> Sequence[Need]:
     gigabytes = given.assumed("lambda_gigabytes")
     batches = min(functions * a_mapping / 100, rate)  # a batch is 100 at most, and one at least
     busy_seconds = min(rate / a_mapping, functions) * seconds
-    swept = _schedules(demand, rate)
-    sweeping = swept * WORK_FOR * seconds / EACH
     more = measured("one_at_a_time.cpu.mariadb") / 1000 - demand.cpu("mariadb") / 3
     return [
         Need(part="functions", units=2 + functions + OTHERS, unit="function"),
@@ -51,7 +52,7 @@ def on_lambda(demand: Demand, rate: float) -> Sequence[Need]:
             unit="function",
             dollars=busy_seconds * gigabytes * price("lambda") + batches * seconds * price("lambda_request"),
         ),
-        Need(part="replay", units=swept, unit="schedule", dollars=sweeping * gigabytes * price("lambda")),
+        Need(part="replay, which sweeps", units=1, unit="environment", dollars=SWEPT * seconds * price("lambda")),
         Need(
             part="one event source mapping",
             units=rate / (a_mapping * demand.busy),
@@ -87,8 +88,3 @@ def on_lambda(demand: Demand, rate: float) -> Sequence[Need]:
         *rds(demand, rate, intake=max(more, 0.0)),
         demand.sweep(rate),
     ]
-
-
-def _schedules(demand: Demand, rate: float) -> int:
-    """A schedule of AWS begins a sweep a minute, which deletes for two seconds: several, to delete as fast."""
-    return at_least(rate / demand.purge_rate() * EACH / WORK_FOR, 1)

@@ -16,8 +16,6 @@ SIZES = (2, 4, 8, 16, 32, 64)
 """vCPUs that one can buy."""
 LEAST_INTAKES = 2  # docs/operators.md: two for safety
 OTHERS = 2  # functions of the channels that have no load here: all of it is one channel's
-WORK_FOR, EACH = 2.0, 60.0
-"""Seconds: how long a sweep deletes (tidings.sweep), and how often a schedule of AWS begins one."""
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tidings import topology
+from tidings import sweep, topology
 from tidings.errors import AmbiguousError, DeliveryError, PermanentError
 from tidings.notification import Notification, OnAmbiguous, Priority
 from tidings.settling import wake_up
+from tidings.sweep import Swept
 from tidings.wiring import Wiring
 
 from tests.functions.conftest import Imported
@@ -338,6 +339,15 @@ def test_the_schedules_event_runs_the_sweep(
     main = imported("replay")
     assert main.handler(event, None) == {**NOTHING, "published": 1}
     assert main.handler(event, None) == NOTHING
+
+
+def test_the_schedules_event_may_say_how_long_to_go_on(imported: Imported, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = Swept(published=1)
+    monkeypatch.setattr(sweep, "EVERY", timedelta(milliseconds=1))
+    monkeypatch.setattr(sweep.Sweep, "run", lambda _: runs)
+    main = imported("replay")
+    assert main.handler({"for": 0.2}, None)["published"] > 1
+    assert main.handler({}, None)["published"] == 1
 
 
 # --- when a part is gone ----------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from tidings.errors import ConfigurationError
 from tidings.logging import LogSettings
 from tidings.notification import Priority
 from tidings.settings import Settings, load
+from tidings.sweep import PURGE_FOR, RUN_FOR
 from tidings.telemetry import TelemetrySettings
 from tidings.topology import CHANNELS
 from tidings.wiring import DeliverySettings, RetentionSettings
@@ -128,13 +129,16 @@ def test_intake_answers_before_its_api_gives_up_and_holds_few_connections() -> N
     assert of_intake + of_channels < most / 2
 
 
-def test_the_sweep_runs_every_minute_and_is_not_tried_again() -> None:
+def test_the_sweep_goes_on_for_most_of_each_minute_and_is_not_tried_again() -> None:
     replay = functions()["replay"]
     sweep = replay["Events"]["Sweep"]
     assert (sweep["Type"], sweep["Properties"]["ScheduleExpression"]) == ("ScheduleV2", "rate(1 minute)")
     assert sweep["Properties"]["RetryPolicy"]["MaximumRetryAttempts"] == 0
     assert replay["EventInvokeConfig"]["MaximumRetryAttempts"] == 0
-    assert "requestContext" not in json.loads(sweep["Properties"]["Input"])  # by which the handler tells it
+    event = json.loads(sweep["Properties"]["Input"])
+    assert event == {"for": 55}
+    last = RUN_FOR + PURGE_FOR  # may begin in the last second, and goes on with its last page
+    assert event["for"] + last.total_seconds() + 10 < replay["Timeout"]
 
 
 # --- the event source mappings ----------------------------------------------------------------------------------------

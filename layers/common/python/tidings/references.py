@@ -48,13 +48,17 @@ def _read(name: str, scheme: str, reference: str) -> str:
         value: Any = provider(scheme, os.getpid()).get(path, max_age=KEPT, **options)
     except Exception as error:  # AWS says no, or boto3 finds no region, no credentials; or is not there itself
         raise ConfigurationError(f"{name}: the {kind} {path} cannot be read: {_cause(error)}") from None
-    text = value.decode() if isinstance(value, bytes) else str(value)
-    if not key:
-        return text
     try:
-        return str(json.loads(text)[key])
+        text = value.decode() if isinstance(value, bytes) else str(value)
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{name}: the {kind} {path} is not text") from None
+    try:
+        found = json.loads(text)[key] if key else text
     except (ValueError, KeyError, TypeError):
-        raise ConfigurationError(f"{name}: the {kind} {path} is not a JSON object with the key {key}") from None
+        found = None
+    if not isinstance(found, str | int):
+        raise ConfigurationError(f"{name}: the {kind} {path} is not a JSON object with the key {key} and a text for it")
+    return str(found)
 
 
 @cache

@@ -48,6 +48,12 @@ SOONEST_LOOK, LATEST_LOOK = timedelta(seconds=10), timedelta(minutes=10)
 SUMMARIZED = 5000
 """Rows, and changes, that are counted in one transaction: some 30 ms, and nobody waits for its locks."""
 
+EVERY = timedelta(seconds=1)
+"""Between two sweeps, where one call makes several."""
+
+RUN_FOR = timedelta(seconds=20)
+"""After which a sweep begins no other page."""
+
 PURGE_FOR = timedelta(seconds=2)
 """How long a sweep goes on deleting: the next is due."""
 
@@ -66,9 +72,18 @@ class Sweep:
     keep: timedelta | None = None  # how long what is over is kept; None: for ever
     sleep: Callable[[float], None] = time.sleep
 
-    def run(self, *, at_most: timedelta = timedelta(seconds=20)) -> Swept:
+    def go_on(self, duration: timedelta) -> Swept:
+        """Run, and again for as long, where the schedule is too slow for those who wait. Raise StoreUnavailable."""
+        deadline = time.monotonic() + duration.total_seconds()
+        total = self.run()
+        while time.monotonic() + EVERY.total_seconds() < deadline:
+            self.sleep(EVERY.total_seconds())
+            total += self.run()
+        return total
+
+    def run(self) -> Swept:
         """Page by page until nothing is left, the broker takes nothing, or the time is up. Raise StoreUnavailable."""
-        deadline = time.monotonic() + at_most.total_seconds()
+        deadline = time.monotonic() + RUN_FOR.total_seconds()
         total, lost, more = Swept(), 0, True
         while more and time.monotonic() < deadline:
             swept, missing, more = self._page()
