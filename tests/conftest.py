@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from local.services import docker, packages
@@ -30,9 +31,14 @@ MANAGEMENT = "TIDINGS_TEST_MANAGEMENT_URL"
 
 
 def pytest_configure() -> None:
-    """What a test asks runs on this machine: whatever the environment says of a proxy, none is asked."""
+    """What a test asks runs on this machine: whatever the environment says of a proxy, none is asked. And no example of
+    Hypothesis's is measured: on a busy machine any takes long now and then."""
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         del os.environ[name]
+    hypothesis.settings.register_profile(
+        "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
+    hypothesis.settings.load_profile("unhurried")
 
 
 def pytest_report_header() -> list[str]:

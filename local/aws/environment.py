@@ -106,6 +106,7 @@ class Environment:
     def start(self) -> None:
         """Return when it is ready, and frozen. Raise InitFailed."""
         self.close()
+        self.frozen.clear()  # the one before may have died in that state
         self._api = RuntimeApi(arn=self.deployed.arn, freeze=self._freeze, thaw=self._thaw)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "awslambdaric", self.deployed.handler],
@@ -158,16 +159,22 @@ class Environment:
             self._api = None
 
     def _freeze(self) -> None:
-        self._signal(signal.SIGSTOP)
+        process = self._process
+        self._signal(process, signal.SIGSTOP)
+        if process is not None:
+            # After the signal it may run on for a moment. It may also be killed, and waited for by another thread.
+            with contextlib.suppress(ChildProcessError):
+                os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
         self.frozen.set()
 
     def _thaw(self) -> None:
         self.frozen.clear()
-        self._signal(signal.SIGCONT)
+        self._signal(self._process, signal.SIGCONT)
 
-    def _signal(self, number: signal.Signals) -> None:
-        if self._process is not None and self._process.poll() is None:
-            os.kill(self._process.pid, number)
+    def _signal(self, process: subprocess.Popen[bytes] | None, number: signal.Signals) -> None:
+        if process is not None and process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.kill(process.pid, number)
 
     def _died(self, what: str, process: subprocess.Popen[bytes]) -> Ended:
         process.kill()  # at the init it may only be late

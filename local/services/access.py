@@ -1,13 +1,17 @@
 """What a private instance is reached by: a password and ports, kept in its state folder so that both last."""
 
 import contextlib
+import fcntl
 import json
 import os
 import random
 import secrets
 import socket
+import tempfile
+import threading
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 USER = "tidings"
@@ -40,13 +44,42 @@ def remembered(path: Path, ports: Iterable[str], fixed: dict[str, int]) -> Acces
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody has.
+    """A port of 127.0.0.1 that nobody has, and that nobody else is given here while this process lives: whoever is to
+    listen there may take its time.
 
     Below 32768, where the kernel takes ports for outgoing connections: those could take it while our service is down.
     """
-    while not is_free(port := random.randrange(20_000, 32_768)):  # noqa: S311 - no secret
+    while not (_given().add(port := random.randrange(20_000, 32_768)) and is_free(port)):  # noqa: S311 - no secret
         pass
     return port
+
+
+class _Given:
+    """The ports that processes of this user were given. The system forgets a process's when it ends."""
+
+    def __init__(self) -> None:
+        # Never written to: a record lock on the byte of that number stands for a port.
+        path = Path(tempfile.gettempdir()) / f"tidings-ports-{os.getuid()}"
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        self._ours: set[int] = set()  # a process is not kept out by its own locks
+        self._lock = threading.Lock()
+
+    def add(self, port: int) -> bool:
+        """False: it is given already."""
+        with self._lock:
+            if port in self._ours:
+                return False
+            try:
+                fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+            except (BlockingIOError, PermissionError):  # POSIX allows either
+                return False
+            self._ours.add(port)
+            return True
+
+
+@cache
+def _given() -> _Given:
+    return _Given()
 
 
 def is_free(port: int) -> bool:

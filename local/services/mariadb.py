@@ -47,6 +47,7 @@ class MariaDB(Service):
         database.drop(self.url, name)
 
     def _prepare(self) -> None:
+        (self.state / "tmp").mkdir(mode=0o700, exist_ok=True)
         self._install()
         statements = f"""
             CREATE OR REPLACE USER '{USER}'@'127.0.0.1' IDENTIFIED BY '{self._reached_by.password}';
@@ -77,6 +78,7 @@ class MariaDB(Service):
                 f"--innodb-log-file-size={self.log_file}",
                 # No --user, even for root: the script would then change the owner of a file of the system's MariaDB.
             ],
+            env=self._environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -111,7 +113,10 @@ class MariaDB(Service):
         ]
 
     def _environment(self) -> dict[str, str]:
-        return {name: value for name, value in os.environ.items() if not name.startswith(("MYSQL", "MARIADB"))}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MYSQL", "MARIADB"))}
+        # Of its own: a server that starts removes all temporary tables in there, also those that another works on. Not
+        # as an option: the script that makes the data folder would break it up at a space.
+        return inherited | {"TMPDIR": str(self.state / "tmp")}
 
     def _is_ready(self) -> bool:
         # OperationalError: nobody listens yet. RuntimeError: PyMySQL's, when the connection ends in the handshake.

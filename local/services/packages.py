@@ -38,9 +38,11 @@ CHECKS = ("prometheus",)
 
 
 def missing(of: Sequence[str] = SERVERS) -> list[str]:
-    """Those of these Debian packages that are not there."""
+    """Those of these Debian packages that are not there. An installation under way, in another process, is waited for:
+    programs are there before all that they need is."""
     there = {"rabbitmq-server": _has_rabbitmq, "mariadb-server": _has_mariadb, "prometheus": _has_promtool}
-    return [name for name in of if not there[name]()]
+    with _locked(POLICY.parent, fcntl.LOCK_SH):
+        return [name for name in of if not there[name]()]
 
 
 def install(packages: Sequence[str], *, policy: Path = POLICY) -> None:
@@ -83,13 +85,18 @@ def _apt(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
 def _services_stay_off(policy: Path) -> Iterator[None]:
     """Packages ask this script whether they may start their services. One that is there is not ours: it stays. One
     installation at a time, or the first to end would take the script away from the others."""
-    folder = os.open(policy.parent, os.O_RDONLY)
+    with _locked(policy.parent, fcntl.LOCK_EX), _script(policy):
+        yield
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, how: int) -> Iterator[None]:
+    opened = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        with _script(policy):
-            yield
+        fcntl.flock(opened, how)
+        yield
     finally:
-        os.close(folder)
+        os.close(opened)
 
 
 @contextlib.contextmanager

@@ -72,6 +72,12 @@ class Guarded:
             with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
                 os.kill(self.pid, number)
 
+    def pause(self) -> None:
+        """SIGSTOP. Return when all of it stands still: after the signal its threads may run on for a moment."""
+        self.signal(signal.SIGSTOP)
+        while self.running and not _stands_still(self.pid):
+            time.sleep(0.01)
+
     def kill(self) -> None:
         """SIGKILL, as the kernel or a power cut would. Return when nothing of it is left."""
         self.signal(signal.SIGKILL)
@@ -117,6 +123,14 @@ def wait_until(ready: Callable[[], bool], process: Guarded, *, name: str, within
         if time.monotonic() > deadline:
             raise ServiceError(f"{name} was not ready after {within.total_seconds():.0f} s:\n{tail(log)}")
         time.sleep(0.05)
+
+
+def _stands_still(pid: int) -> bool:
+    """Whether no thread of the process runs. Where there is no /proc nobody can tell, and it is taken for granted."""
+    with contextlib.suppress(OSError):  # a thread has ended while we look
+        threads = [stat.read_text(errors="replace") for stat in Path(f"/proc/{pid}/task").glob("*/stat")]
+        return all(thread.rpartition(")")[2].split()[0] in "TZX" for thread in threads)  # the last two: it is dead
+    return False
 
 
 def tail(log: Path, lines: int = 20) -> str:

@@ -66,7 +66,7 @@ class Service(ABC):
 
     def pause(self) -> None:
         """SIGSTOP: connections stay open and nothing answers, as when a machine hangs."""
-        self._running().signal(signal.SIGSTOP)
+        self._running().pause()
 
     def resume(self) -> None:
         self._running().signal(signal.SIGCONT)

@@ -4,6 +4,7 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from local.services.access import free_port
 from local.services.process import ServiceError
 
 
@@ -19,7 +20,7 @@ class Ports:
     def plan(cls, first: int, channels: Sequence[str]) -> "Ports":
         """From `first` on; 0: any free ones. Raise ServiceError, naming a port in use and the remedy."""
         names = ["intake", "replay", "inbox", "smtp", *channels]
-        numbers = _free(len(names)) if first == 0 else list(range(first, first + len(names)))
+        numbers = [free_port() for _ in names] if first == 0 else list(range(first, first + len(names)))
         if first != 0:
             for name, number in zip(names, numbers, strict=True):
                 _check(name, number)
@@ -43,15 +44,3 @@ def _check(name: str, port: int) -> None:
                 f"port {port} (for {name}) is not free: {error.strerror}. Stop what listens there "
                 f"(`ss -ltnp 'sport = :{port}'` shows it), or choose others: local/up --port 9080"
             ) from None
-
-
-def _free(count: int) -> list[int]:
-    """Held together while they are picked, so that they differ."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()

@@ -16,7 +16,7 @@ from local.services.process import ServiceError, locked, tail
 from local.services.provision import services
 from local.stack import direct
 from local.stack.ports import Ports
-from local.stack.processes import Part, Processes
+from local.stack.processes import STOP_WITHIN, Part, Processes
 from local.stack.state import Secrets, State
 
 ROOT = Path(__file__).parents[2]
@@ -85,8 +85,10 @@ def running(options: Options) -> Iterator[Stack]:
     state = State(options.state)
     state.prepare()
     with contextlib.ExitStack() as stack:
-        # A stack that lost its owner a moment ago may still be ending.
-        lock = stack.enter_context(locked(state.folder / "lock", timedelta(seconds=5)))
+        # Held by this process alone. A stack that is stopped at this moment is waited for, one that runs is told of.
+        stack.enter_context(locked(state.folder / "owner", timedelta(seconds=5)))
+        # Held by the parts, too. Those of a stack that lost its owner a moment ago may still be ending.
+        lock = stack.enter_context(locked(state.folder / "lock", STOP_WITHIN + timedelta(seconds=10)))
         for file in (state.env_file, state.functions_file):
             stack.callback(file.unlink, missing_ok=True)
             file.unlink(missing_ok=True)  # of a stack that was killed

@@ -20,11 +20,12 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
 from local.services import packages
+from local.services.access import free_port
 from local.services.process import ServiceError
 from tests.scenarios.caller import wait_for
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-WITHIN = 45.0  # seconds; everything is far quicker, unless the machine is busy with something else
+WITHIN = 120.0  # seconds; everything is far quicker, unless the machine is busy with something else
 WIDE = (1280, 900)
 PHONE = (360, 740)
 
@@ -197,7 +198,7 @@ def chromium() -> Iterator[Chrome]:
     ):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    chrome = Chrome(options=options, service=Service(driver))
+    chrome = Chrome(options=options, service=Service(driver, port=free_port()))
     try:
         yield chrome
     finally:

@@ -1,6 +1,7 @@
 """For everyone: with a screen reader, on a phone, in the dark, with little contrast in the eyes."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -27,12 +28,12 @@ def example(world: World) -> str:
 
 @pytest.fixture
 def pages(example: str) -> Sequence[tuple[str, str]]:
-    """Each page, and a text that it has once it is there."""
+    """Each page, and a text that it has once it is there, and that the one before it has not."""
     return (
         ("#/", "Retry ladder"),
         ("#/notifications", "shown"),
         (f"#/notifications/{example}", "What happens next"),
-        ("#/dead", "Nobody of that name"),
+        ("#/dead", "by their last error"),
         ("#/dead/group?status=failed&channel=email&code=5.1.1", "The letters"),
         ("#/test", "A real notification"),
     )
@@ -95,15 +96,17 @@ def test_a_change_is_said_once_and_politely(world: World, console: Browser) -> N
         "window.said = []; new MutationObserver(() => { const t = document.getElementById('say').textContent;"
         " if (t) window.said.push(t); }).observe(document.getElementById('say'), {childList: true})"
     )
-    world.emulator.fail("email", status=451, next=1)
-    id = world.caller.post(mail(someone()))
+    # It waits, so that the page has seen it as it is before it changes.
+    id = world.caller.post(mail(someone(), send_at=(datetime.now(UTC) + timedelta(hours=1)).isoformat()))
     console.go(f"#/notifications/{id}")
-    console.see("Nothing: smtp accepted it")
-    wait_for(lambda: console.js("return window.said"), lambda said: "It is sent now." in said, within=WITHIN)
+    console.see("It is due in ")
+    assert world.caller.cancel(id).status == 200
+    console.see("Nothing: canceled before a worker had it")
+    wait_for(lambda: console.js("return window.said"), lambda said: "It is canceled now." in said, within=WITHIN)
     for _ in range(2):  # the page has been brought up to date since
         seen = console.text
         wait_for(lambda before=seen: console.text != before, within=WITHIN)  # type: ignore[misc]
-    assert console.js("return window.said").count("It is sent now.") == 1
+    assert console.js("return window.said").count("It is canceled now.") == 1
     assert console.js("return document.getElementById('say').getAttribute('aria-live')") == "polite"
 
 

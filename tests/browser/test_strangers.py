@@ -50,6 +50,12 @@ def test_the_policy_stops_what_would_run_all_the_same(console: Browser) -> None:
         logged.extend(console.complaints())
         return " ".join(logged)
 
-    wait_for(all_logged, lambda text: "TrustedScript" in text and "Content Security Policy" in text, within=WITHIN)
-    console.asked()
+    words = ("TrustedScript", "Content Security Policy", "https://example.com/x")
+    wait_for(all_logged, lambda text: all(word in text for word in words), within=WITHIN)
+
+    def addresses() -> list[str]:
+        console.asked()
+        return console.addresses
+
+    wait_for(addresses, lambda asked: "https://example.com/x" in asked, within=WITHIN)
     console.addresses.remove("https://example.com/x")  # asked for, and blocked

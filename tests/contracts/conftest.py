@@ -15,6 +15,7 @@ from tidings.ports import Broker
 from tests.clock import TestClock
 
 MIGRATIONS = Path(__file__).parents[2] / "infra" / "migrations"
+PATIENCE = 60.0  # seconds for a broker's answer; it is far quicker, unless the machine is busy
 
 
 @pytest.fixture
@@ -38,6 +39,10 @@ def store(database: DatabaseSettings, clock: TestClock) -> Iterator[SqlStore]:
     store.close()
 
 
+def rabbit(url: str) -> RabbitBroker:
+    return RabbitBroker(BrokerSettings(broker_url=url, broker_timeout=PATIENCE))
+
+
 @pytest.fixture(params=["embedded", "rabbitmq"])
 def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
     if request.param == "embedded":
@@ -45,7 +50,7 @@ def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
         migrate(settings, MIGRATIONS)
         broker: Broker = EmbeddedBroker(Database(settings), visibility=timedelta(seconds=2))
     else:
-        broker = RabbitBroker(BrokerSettings(broker_url=request.getfixturevalue("rabbitmq_url")))
+        broker = rabbit(request.getfixturevalue("rabbitmq_url"))
     broker.declare()
     yield broker
     broker.close()

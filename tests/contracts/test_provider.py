@@ -22,7 +22,8 @@ from local.providers.client import Channel, Failure
 from tests.emulator import Running, emulator
 from tests.functions.scripted import refusing_port
 
-PATIENCE = 5.0  # seconds; longer than any answer that is not held back on purpose
+PATIENCE = 60.0  # seconds; far longer than any answer, also on a busy machine
+SHORT = 5.0  # seconds; still longer than any answer that is not held back on purpose
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,7 @@ def smtp(url: str, timeout: float) -> Provider:
 
 HTTP_TEMPTATIONS: tuple[Failure, ...] = (
     *(Failure(status=status) for status in (400, 401, 403, 404, 429, 500, 502, 503)),
-    *(Failure(status=status, retry_after=1) for status in (413, 429, 503)),
+    *(Failure(status=status, retry_after=int(2 * PATIENCE)) for status in (413, 429, 503)),
     {"drop": "before_accept"},
     {"drop": "after_accept"},
 )
@@ -196,8 +197,7 @@ def test_one_send_is_one_call_whatever_the_answer(subject: Subject, make: Make, 
         running.client.fail(subject.channel, **failure)
         began = time.monotonic()
         failed(provider, subject)
-        assert time.monotonic() - began < 0.9, failure  # nor does it sleep
-        time.sleep(0.05)
+        assert time.monotonic() - began < PATIENCE, failure  # nor does it sleep until it is to come again
         assert len(running.client.calls(subject.channel)) == 1, failure
 
 
@@ -214,16 +214,16 @@ def test_the_next_message_goes_well_after_any_failure(subject: Subject, make: Ma
 def test_an_answer_that_does_not_come_in_time_is_ambiguous_and_not_waited_for(
     subject: Subject, make: Make, running: Running
 ) -> None:
-    provider = make(0.8)
+    provider = make(SHORT)
     provider.send(subject.outbound())  # connected, and an access token at hand
     running.client.clear()
-    running.client.fail(subject.channel, delay=3)
+    running.client.fail(subject.channel, delay=3 * SHORT)
     began = time.monotonic()
     error = failed(provider, subject)
-    assert time.monotonic() - began < provider.timeout.total_seconds() + 0.5
+    assert time.monotonic() - began < 2 * SHORT  # neither for the answer, nor a second time
     assert (type(error), error.code) == (AmbiguousError, "timeout")
     assert len(running.client.calls(subject.channel)) == 1
-    assert provider.timeout == timedelta(seconds=0.8)
+    assert provider.timeout == timedelta(seconds=SHORT)
 
 
 def test_a_connection_lost_after_the_vendor_accepted_is_ambiguous(

@@ -26,7 +26,7 @@ from local.stack.ports import Ports
 from local.stack.stack import Options, Stack, running
 
 ROOT = Path(__file__).parents[2]
-WITHIN = 30.0  # seconds
+WITHIN = 60.0  # seconds; everything is far quicker, unless the machine is busy with something else
 
 
 @pytest.fixture(scope="module")
@@ -168,5 +168,6 @@ def _order_in_vain(url: str, email: str) -> None:
 
 def test_an_address_that_is_refused_is_told_and_not_tried_again(stack: Stack, database: Path) -> None:
     with shop(stack, database) as (url, _):
-        assert "cannot be sent" in order(url, "not an address")
+        order(url, "not an address")  # on a busy machine it may be told a moment later
+        wait("refusal", lambda: "cannot be sent" in page(url, database))
         assert "will be sent soon" not in page(url, database)

@@ -101,7 +101,7 @@ class Proxy:
             self.cutting = None
 
     def _ask(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(10)
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(60)
 
     # --- in the loop --------------------------------------------------------------------------------------------------
 
@@ -165,9 +165,12 @@ class Proxy:
         self._refuse()
         if self._returning is not None:
             self._returning.cancel()
-        await asyncio.sleep(0.05)  # what was taken a moment ago becomes a connection
-        await self._cut()
-        await asyncio.gather(*self._tasks)
+            await asyncio.wait([self._returning])
+        ended = asyncio.gather(*self._tasks)
+        while not ended.done():  # what was taken a moment ago becomes a connection only now
+            await self._cut()
+            await asyncio.wait([ended], timeout=0.05)
+        await ended
 
 
 @dataclass(frozen=True, kw_only=True)

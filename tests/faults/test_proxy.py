@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -18,6 +19,7 @@ QUERY = b"\x10\x00\x00\x00\x03SELECT 'COMMIT'"
 PING = b"\x01\x00\x00\x00\x0e"
 POST = b"POST /x HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello"
 GET = b"GET /x HTTP/1.1\r\nhost: x\r\n\r\n"
+PATIENCE = 60.0  # seconds; everything is far quicker, unless the machine is busy
 
 STREAMS = [
     (Confirms, [HEARTBEAT, BODY, HEARTBEAT, ACK, ACK, HEARTBEAT], ACK, 2),
@@ -40,11 +42,11 @@ def test_a_watch_passes_every_byte_and_finds_what_it_is_there_for(
 
 
 class Echo:
-    """A server that answers in its own words to whatever it gets, and counts it."""
+    """A server that answers in its own words to whatever it gets, and keeps it, each connection for itself."""
 
     def __init__(self) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))
-        self.got = b""
+        self._talks: list[tuple[threading.Thread, bytearray]] = []
         threading.Thread(target=self._serve, daemon=True).start()
 
     @property
@@ -55,13 +57,23 @@ class Echo:
         with contextlib.suppress(OSError):
             while True:
                 taken, _ = self.listener.accept()
-                threading.Thread(target=self._answer, args=[taken], daemon=True).start()
+                got = bytearray()
+                thread = threading.Thread(target=self._answer, args=[taken, got], daemon=True)
+                self._talks.append((thread, got))
+                thread.start()
 
-    def _answer(self, taken: socket.socket) -> None:
+    def _answer(self, taken: socket.socket, got: bytearray) -> None:
         with taken, contextlib.suppress(OSError):
             while data := taken.recv(65536):
-                self.got += data
+                got += data
                 taken.sendall(data)
+
+    def got(self) -> bytes:
+        """Everything, once its connections have ended: it may read what was sent a moment after that was cut off."""
+        for thread, _ in self._talks:
+            thread.join(PATIENCE)
+            assert not thread.is_alive(), "a connection did not end"
+        return b"".join(got for _, got in self._talks)
 
 
 @pytest.fixture
@@ -78,7 +90,7 @@ def between(echo: Echo) -> Iterator[Proxy]:
 
 
 def connected(between: Proxy) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", between.port), timeout=5)
+    return socket.create_connection(("127.0.0.1", between.port), timeout=PATIENCE)
 
 
 def asked(client: socket.socket, data: bytes) -> bytes:
@@ -111,7 +123,7 @@ def test_it_cuts_at_what_is_watched_for(echo: Echo, between: Proxy, cut: Cut, ar
         assert cutting.used == 1
     with connected(between) as client:
         assert asked(client, PING) == PING
-    assert echo.got.count(COMMIT) == 1 + arrives
+    assert echo.got().count(COMMIT) == 1 + arrives
 
 
 def test_half_open_connections_stay_dead_and_new_ones_live(between: Proxy) -> None:
@@ -143,10 +155,11 @@ def test_a_server_that_is_away_is_refused_and_found_again(echo: Echo, between: P
 
 
 @contextlib.contextmanager
-def connected_within(between: Proxy, tries: int = 40) -> Iterator[None]:
-    for _ in range(tries):
+def connected_within(between: Proxy, seconds: float = PATIENCE) -> Iterator[None]:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
         with contextlib.suppress(ConnectionRefusedError), connected(between):
             yield
             return
-        threading.Event().wait(0.05)
+        time.sleep(0.05)
     raise AssertionError("still refused")

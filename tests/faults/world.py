@@ -111,7 +111,8 @@ class World:
 
 
 @contextlib.contextmanager
-def world() -> Iterator[World]:
+def world(*, lease: float = LEASE, provider_timeout: float = PROVIDER_TIMEOUT) -> Iterator[World]:
+    """Seconds, the shorter the sooner a fault is over; but what takes longer on a busy machine is then ambiguous."""
     with contextlib.ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="tidings-"))  # short: a socket's path has a limit
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -126,7 +127,7 @@ def world() -> Iterator[World]:
             use_services=True,
             database_url=network.mariadb.through(mariadb.url),
             broker_url=network.rabbitmq.through(rabbitmq.url),
-            environment=_environment(network, flags),
+            environment=_environment(network, flags, lease, provider_timeout),
         )
         ran = stack.enter_context(running(options))
         network.smtp.server, network.http.server = ran.ports.smtp, ran.ports.inbox
@@ -153,12 +154,12 @@ def _network(rabbitmq: RabbitMQ, mariadb: MariaDB) -> Iterator[Network]:
         )
 
 
-def _environment(network: Network, flags: Path) -> dict[str, str]:
+def _environment(network: Network, flags: Path, lease: float, provider_timeout: float) -> dict[str, str]:
     return {
-        "TIDINGS_LEASE": str(LEASE),
-        "TIDINGS_SMTP_TIMEOUT": str(PROVIDER_TIMEOUT),
-        "TIDINGS_TWILIO_TIMEOUT": str(PROVIDER_TIMEOUT),
-        "TIDINGS_FCM_TIMEOUT": str(PROVIDER_TIMEOUT),
+        "TIDINGS_LEASE": str(lease),
+        "TIDINGS_SMTP_TIMEOUT": str(provider_timeout),
+        "TIDINGS_TWILIO_TIMEOUT": str(provider_timeout),
+        "TIDINGS_FCM_TIMEOUT": str(provider_timeout),
         "TIDINGS_SMTP_URL": f"smtp://127.0.0.1:{network.smtp.port}",
         "TIDINGS_TWILIO_URL": f"http://127.0.0.1:{network.http.port}",
         "TIDINGS_FCM_URL": f"http://127.0.0.1:{network.http.port}",

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
@@ -34,7 +35,6 @@ class ScriptedSmtp:
 
     answers: dict[str, str | list[str]] = field(default_factory=dict)
     features: tuple[str, ...] = ("PIPELINING", "SIZE 10000000", "ENHANCEDSTATUSCODES")
-    idle: float | None = None  # seconds after which it closes an idle connection
     tls: ssl.SSLContext | None = None  # for STARTTLS
     connections: int = 0
     most: int = 0  # connections at one time
@@ -64,7 +64,7 @@ class ScriptedSmtp:
         return f"smtp://127.0.0.1:{self.port}"
 
     def hang_up(self) -> None:
-        """Close every connection, as a server does that restarts."""
+        """Close every connection, as a server does that restarts, or that finds them idle for too long."""
         with self._lock:
             for one in self._open:
                 with contextlib.suppress(OSError):
@@ -107,7 +107,7 @@ class _SmtpTalk:
     def __init__(self, server: ScriptedSmtp, connection: socket.socket) -> None:
         self.server = server
         self.connection = connection
-        self.connection.settimeout(server.idle or 20)
+        self.connection.settimeout(20)
         self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = b""
 
@@ -144,7 +144,7 @@ class _SmtpTalk:
             if not self.read():
                 return None
         line, self.buffer = self.buffer.split(b"\r\n", 1)
-        return line.decode()
+        return line.decode(errors="replace")  # a client that speaks TLS says anything
 
     def read(self) -> bool:
         data = self.connection.recv(65536)
@@ -261,6 +261,13 @@ class ScriptedHttp:
 
 
 def refusing_port() -> int:
-    """A port of this machine on which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    """A port of this machine on which nobody listens, nor will while this process runs."""
+    return int(_unheard().getsockname()[1])
+
+
+@cache
+def _unheard() -> socket.socket:
+    """Bound and not listening: it refuses, and nobody else is given its port."""
+    bound = socket.socket()
+    bound.bind(("127.0.0.1", 0))
+    return bound

@@ -29,7 +29,7 @@ from functions.replay.routes import ReplayRoutes
 from tests.functions.declared import Declared
 
 ROOT = Path(__file__).parents[2]
-DEADLINE = 20.0  # seconds to start, and to stop
+DEADLINE = 60.0  # seconds to start, to answer, and to stop; all is far quicker, unless the machine is busy
 TRIGGER_TOKEN = "trigger-token-0123456789"
 
 
@@ -51,8 +51,8 @@ class Keys:
 @contextmanager
 def wired_to(database_url: str, broker_url: str | None = None) -> Iterator[Wiring]:
     parts = Wiring(
-        DatabaseSettings(database_url=database_url, database_timeout=5),
-        BrokerSettings(broker_url=broker_url, broker_timeout=1),
+        DatabaseSettings(database_url=database_url, database_timeout=20),
+        BrokerSettings(broker_url=broker_url, broker_timeout=20),
     )
     try:
         yield parts
@@ -195,7 +195,7 @@ class Process:
     ) -> Answer:
         request = UrlRequest(f"{self.url}{path}", data=body, headers=dict(headers or {}), method=method)
         try:
-            with urlopen(request, timeout=10) as answer:
+            with urlopen(request, timeout=DEADLINE) as answer:
                 status, found, raw = answer.status, answer.headers, answer.read()
         except HTTPError as error:
             with error:
@@ -204,38 +204,42 @@ class Process:
         return Answer(status, headers, _content(headers, raw))
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def process(
     name: str, environment: Mapping[str, str], folder: Path, *, command: Sequence[str] | None = None
 ) -> Iterator[Process]:
     """Start it on a free port, wait until it answers, and stop it at the end. `command`: in place of local.function."""
-    port, log = free_port(), folder / f"{name}.log"
-    with log.open("wb") as output:
-        started = subprocess.Popen(
-            [sys.executable, "-m", *(command or ["local.function", name]), "--port", str(port)],
-            cwd=ROOT,
-            env={**os.environ, **environment, "PYTHONUNBUFFERED": "1"},
-            stdout=output,
-            stderr=output,
-        )
-    running = Process(f"http://127.0.0.1:{port}", log)
-    try:
-        _wait_until_healthy(running, started)
-        yield running
-    finally:
-        started.terminate()
+    log = folder / f"{name}.log"
+    with _reserved_port() as port:
+        with log.open("wb") as output:
+            started = subprocess.Popen(
+                [sys.executable, "-m", *(command or ["local.function", name]), "--port", str(port)],
+                cwd=ROOT,
+                env={**os.environ, **environment, "PYTHONUNBUFFERED": "1"},
+                stdout=output,
+                stderr=output,
+            )
+        running = Process(f"http://127.0.0.1:{port}", log)
         try:
-            started.wait(DEADLINE)
-        except subprocess.TimeoutExpired:
-            started.kill()
-            started.wait()
-            raise
+            _wait_until_healthy(running, started)
+            yield running
+        finally:
+            started.terminate()
+            try:
+                started.wait(DEADLINE)
+            except subprocess.TimeoutExpired:
+                started.kill()
+                started.wait()
+                raise
+
+
+@contextmanager
+def _reserved_port() -> Iterator[int]:
+    """A free port, which nobody is given by chance until the process listens on it, which names it."""
+    with socket.socket() as reserved:
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind(("127.0.0.1", 0))
+        yield int(reserved.getsockname()[1])
 
 
 def _wait_until_healthy(running: Process, started: subprocess.Popen[bytes]) -> None:

@@ -85,7 +85,7 @@ def test_what_is_not_ours_is_what_the_table_says() -> None:
 
 # --- in a browser -----------------------------------------------------------------------------------------------------
 
-WITHIN = 30  # seconds
+WITHIN = 60  # seconds; everything is far quicker, unless the machine is busy with something else
 
 
 @pytest.fixture(scope="module")

@@ -64,15 +64,15 @@ def urls(keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[
 
 
 @pytest.fixture(scope="module")
-def send(urls: dict[str, str]) -> Iterator[Send]:
-    with requests.Session() as session:
+def send(urls: dict[str, str]) -> Send:
+    def sent(function: str, case: Any, key: str | None) -> requests.Response:
+        headers = {"authorization": f"Bearer {key}"} if key is not None else {}
+        # A connection each: one that is kept the server closes after two idle seconds, perhaps while we send the next.
+        with requests.Session() as session:
+            made: requests.Response = case.call(base_url=urls[function], session=session, headers=headers, timeout=60)
+        return made
 
-        def sent(function: str, case: Any, key: str | None) -> requests.Response:
-            headers = {"authorization": f"Bearer {key}"} if key is not None else {}
-            made: requests.Response = case.call(base_url=urls[function], session=session, headers=headers, timeout=10)
-            return made
-
-        yield sent
+    return sent
 
 
 def for_each_case(operation: Operation, mode: GenerationMode, check: Callable[[Any], None]) -> None:
@@ -101,7 +101,7 @@ def test_an_answer_about_a_row_that_is_there_is_declared_and_fits(
     operation: Operation, urls: dict[str, str], send: Send, keys: Keys
 ) -> None:
     answer = requests.post(
-        f"{urls['intake']}/v1/notifications", json=mail(), headers={"authorization": f"Bearer {keys.both}"}, timeout=10
+        f"{urls['intake']}/v1/notifications", json=mail(), headers={"authorization": f"Bearer {keys.both}"}, timeout=60
     )
     assert answer.status_code == 202
 

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from tidings.adapters import otlp
 from tidings.settling import wake_up
 from tidings.wiring import Wiring
 
@@ -33,7 +34,7 @@ def providers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 def scraped(of: Process, token: str | None) -> tuple[int, str, str]:
     """Status, content type and text of `GET /metrics`."""
-    connection = http.client.HTTPConnection(urlsplit(of.url).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(of.url).netloc, timeout=60)
     try:
         connection.request("GET", "/metrics", headers={"Authorization": f"Bearer {token}"} if token is not None else {})
         answer = connection.getresponse()
@@ -234,6 +235,7 @@ def test_on_lambda_an_invocation_ends_with_its_spans(
         for name, value in {**collected.environment, "OTEL_BSP_SCHEDULE_DELAY": "600000"}.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("TIDINGS_SMTP_URL", providers.smtp_url)
+        monkeypatch.setattr(otlp, "FLUSH_WITHIN", 60.0)  # a busy machine may take longer than two
         main = imported("email")
         main.handler(rmq("email", entry(row)), CONTEXT)
         names = [span.name for span in collected.spans(trace)]

@@ -136,7 +136,7 @@ def test_a_trigger_starts_consumes_and_ends_when_it_is_asked_to(
     with log.open("wb") as output, started(container, good, output=output) as trigger:
         wait_for(lambda: b'"consuming"' in log.read_bytes() or trigger.poll() is not None)
         trigger.terminate()
-        assert trigger.wait(60) == 0, log.read_text()
+        assert trigger.wait(120) == 0, log.read_text()
 
 
 @contextlib.contextmanager
@@ -163,7 +163,7 @@ def ran(container: Resource, environment: Mapping[str, str], *changed: str) -> s
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 

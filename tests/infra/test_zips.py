@@ -95,7 +95,7 @@ def invoked(built: Unpacked, tmp_path: Path) -> Callable[[str], dict[str, Any]]:
             env={**environment, "AWS_LAMBDA_FUNCTION_NAME": f"tidings-{name}"},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
         assert done.returncode == 0, done.stderr

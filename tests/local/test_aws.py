@@ -33,7 +33,7 @@ class Asked:
     def __call__(self, path: str, body: bytes | None = None, **options: Any) -> tuple[int, bytes]:
         request = urllib.request.Request(f"{self.url}{path}", data=body, **options)
         try:
-            with direct.ask(request, timeout=5) as answer:
+            with direct.ask(request, timeout=30) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             with error:

@@ -29,7 +29,7 @@ from tests.local.engine import Engine, Root, started
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = Dockerfile.read(ROOT / "local/Dockerfile")
 FUNCTIONS = sorted(path.parent.name for path in (ROOT / "functions").glob("*/main.py"))
-DEADLINE = 30.0
+DEADLINE = 60.0  # seconds, on a busy machine
 KEY = "local-only-key"
 SETTINGS = {
     "TIDINGS_DATABASE_URL": "sqlite:////state/tidings.db",
@@ -148,7 +148,7 @@ def test_it_starts_its_function_and_ends_by_the_stop_signal(function: str, image
     if function in ("intake", "replay"):
         assert said_by(root, "python", "-m", "tidings.migrate", state=state).endswith("[0]")
     with running(root, state) as (process, port):
-        with urlopen(f"http://127.0.0.1:{port}/healthz", timeout=10) as answer:
+        with urlopen(f"http://127.0.0.1:{port}/healthz", timeout=DEADLINE) as answer:
             assert json.load(answer)["status"] == "ok"
         process.send_signal(signal.SIGTERM)
         assert process.wait(DEADLINE) == 0
@@ -185,7 +185,7 @@ def test_what_a_function_has_taken_on_it_finishes_after_the_stop_signal(images: 
             f"POST /v1/notifications HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nContent-Length: {len(body)}"
         )
         caller.sendall(head.encode() + b"\r\n\r\n" + body[:10])
-        with urlopen(Request(f"http://127.0.0.1:{port}/healthz"), timeout=10):
+        with urlopen(Request(f"http://127.0.0.1:{port}/healthz"), timeout=DEADLINE):
             pass  # so what was sent before has been read too
         process.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + DEADLINE
@@ -208,7 +208,7 @@ def test_the_emulated_providers_have_an_image_of_their_own(images: Images, state
     smtp, http = free_port(), free_port()
     options = (f"--smtp-port={smtp}", f"--http-port={http}", "--state=/state")
     with running(root, state, *options, ports=(smtp, http)) as (process, _):
-        with urlopen(f"http://127.0.0.1:{http}/healthz", timeout=10) as answer:
+        with urlopen(f"http://127.0.0.1:{http}/healthz", timeout=DEADLINE) as answer:
             assert answer.status == 200
         process.terminate()
         assert process.wait(DEADLINE) == 0

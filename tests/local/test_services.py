@@ -1,6 +1,7 @@
 """Private MariaDB and RabbitMQ: they keep their data, take faults, and leave nothing behind."""
 
 import os
+import random
 import secrets
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from local.services.process import Guarded, ServiceError, locked
 from local.services.provision import services
 from local.services.rabbitmq import RabbitMQ
 from local.services.service import Service
+from tests.scenarios.caller import wait_for
 
 GIVEN_DATABASE = "mysql+pymysql://somebody:secret@db.example:3306/tidings"
 GIVEN_BROKER = "amqp://somebody:secret@broker.example:5672/"
@@ -110,8 +112,8 @@ class TestMariaDB:
         with MariaDB(tmp_path) as database, connection(database.url) as connected, connected.cursor() as cursor:
             database.pause()
             resume = threading.Timer(0.5, database.resume)
-            resume.start()
             asked = time.monotonic()
+            resume.start()
             cursor.execute("SELECT 1")
             assert time.monotonic() - asked > 0.4
             resume.join()
@@ -172,7 +174,7 @@ class TestRabbitMQ:
         opened = channel(url)
         opened.queue_declare("kept", durable=True, arguments={"x-queue-type": "quorum"})
         # RabbitMQ 3.10 writes down every 0.5 s which quorum queues it runs: a younger one does not come back.
-        time.sleep(1)
+        wait_for(lambda: any(b"_kept" in names.read_bytes() for names in broker.state.glob("mnesia/**/names.dets")))
         opened.basic_publish("", "kept", b"still here")
         broker.kill()
         assert processes_of(broker.state) == []
@@ -211,23 +213,21 @@ def test_the_death_of_the_owner_ends_it(kind: type[Service], tmp_path: Path) -> 
         pid = int(owner.stdout.readline())
         assert processes_of(tmp_path) != []
         owner.kill()
-    deadline = time.monotonic() + 20
-    while processes_of(tmp_path) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert processes_of(tmp_path) == []
+    wait_for(lambda: processes_of(tmp_path), lambda found: found == [])
     assert not Path(f"/proc/{pid}").exists()
 
 
 def test_a_guard_buries_what_its_command_leaves(tmp_path: Path) -> None:
-    orphans = "for i in 1 2 3; do (setsid sh -c 'sleep 0.1' &); done; sleep 600"
+    orphans = f"cd {tmp_path}; for i in 1 2 3; do (setsid sh -c 'sleep 0.1; touch ended-'$i &); done; sleep 600"
     with locked(tmp_path / "lock", timedelta()) as lock:
         process = Guarded.start(
             ["sh", "-c", orphans], environment=os.environ, log=tmp_path / "log", lock=lock, grace=timedelta(seconds=1)
         )
     guard = parent_of(str(process.pid))
     try:
-        time.sleep(1)
-        assert [parent_of(other.name) for other in Path("/proc").glob("[0-9]*")].count(guard) == 1
+        wait_for(lambda: len(list(tmp_path.glob("ended-*"))) == 3)
+        # A dead one that nobody buried would stay.
+        wait_for(lambda: [parent_of(other.name) for other in Path("/proc").glob("[0-9]*")].count(guard) == 1)
     finally:
         process.stop()
 
@@ -283,6 +283,30 @@ class TestShared:
     def test_a_name_that_is_no_name_is_refused(self, mariadb: DatabaseServer) -> None:
         with pytest.raises(ServiceError, match="no name for a database"):
             mariadb.create_database("x`; DROP DATABASE tidings; --")
+
+
+class TestPorts:
+    DRAWN = (
+        "import random, sys; from local.services.access import free_port\n"
+        "drawn, draw = [int(sys.argv[1])], random.randrange\n"
+        "random.randrange = lambda *limits: drawn.pop() if drawn else draw(*limits)\n"
+        "print(free_port(), drawn)"
+    )
+
+    def test_what_was_given_is_not_given_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        given, draw = free_port(), random.randrange
+        drawn = [given]
+        monkeypatch.setattr(random, "randrange", lambda *limits: drawn.pop() if drawn else draw(*limits))
+        assert free_port() != given
+        assert drawn == []
+
+    def test_nor_to_another_process(self) -> None:
+        given = free_port()
+        command = [sys.executable, "-c", self.DRAWN, str(given)]
+        done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
+        other, left = done.stdout.split()
+        assert other != str(given)
+        assert left == "[]"
 
 
 class TestProvision:

@@ -6,6 +6,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -93,6 +94,12 @@ class Caller:
     def _note(self, notification: Json) -> None:
         recipient = notification["recipient"]
         self.recipients.update(recipient.values() if isinstance(recipient, dict) else [recipient])
+
+
+def whole_lines(log: Path) -> str:
+    """What has been written there. Of a line that is being written the end may be missing: it is left out."""
+    text = log.read_text()
+    return text[: text.rfind("\n") + 1]
 
 
 def wait_for(look: Callable[[], T], right: Callable[[T], bool] = bool, *, within: float = WITHIN) -> T:

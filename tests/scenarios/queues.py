@@ -13,6 +13,8 @@ import pika
 from tidings import topology
 from tidings.adapters.rabbitmq import BrokerSettings, RabbitBroker
 
+from tests.scenarios.caller import wait_for
+
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
@@ -64,11 +66,16 @@ class RabbitQueues:
         found: list[Seen] = []
         with contextlib.closing(pika.BlockingConnection(pika.URLParameters(self.url))) as connection:
             channel = connection.channel()
-            while True:
-                method, properties, body = channel.basic_get(queue)
-                if method is None:
-                    return found  # and all are given back, as the connection closes without an acknowledgement
+            while (got := channel.basic_get(queue))[0] is not None:
+                method, properties, body = got
                 found.append(_seen(method.routing_key, properties.headers, body, f"{properties!r} {body!r}"))
+        # All are given back, as the connection closes without an acknowledgement; but not in the same moment.
+        wait_for(lambda: self._waiting_in(queue), lambda count: count >= len(found))
+        return found
+
+    def _waiting_in(self, queue: str) -> int:
+        with contextlib.closing(pika.BlockingConnection(pika.URLParameters(self.url))) as connection:
+            return int(connection.channel().queue_declare(queue, passive=True).method.message_count)
 
     def passed(self) -> list[Seen]:
         return list(self._copies)

@@ -9,7 +9,7 @@ import pytest
 from tidings.topology import CHANNELS
 
 from tests.command import Ended, tidings
-from tests.functions.served import free_port
+from tests.functions.scripted import refusing_port
 from tests.scenarios.conftest import World
 
 ROOT = Path(__file__).parents[2]
@@ -172,7 +172,7 @@ def test_the_address_of_the_other_function_is_told(run: Run) -> None:
 
 def test_an_intake_that_is_not_there_ends_with_3(run: Run) -> None:
     for command in (["list"], ["load-test", "--count", "2"]):
-        answer = run(*command, "--url", f"http://127.0.0.1:{free_port()}")
+        answer = run(*command, "--url", f"http://127.0.0.1:{refusing_port()}")
         assert answer.code == 3, answer
 
 

@@ -27,7 +27,7 @@ from local.stack.ports import Ports
 from local.stack.processes import Part, Processes
 from local.stack.stack import Stack, running
 from tests.foundations import founded
-from tests.scenarios.caller import Answer, Caller, Json, wait_for
+from tests.scenarios.caller import Answer, Caller, Json, wait_for, whole_lines
 from tests.scenarios.next_release import NEW_WORD, next_release
 from tests.scenarios.queues import EmbeddedQueues, Queues, RabbitQueues
 from tests.scenarios.trees import copied, layer, replaced
@@ -123,7 +123,7 @@ class Fleet:
     def said(self, event: str) -> list[Json]:
         """The lines of this event in its logs, of what was started last under each name."""
         files = [self.processes.log(name) for name in self.parts]
-        lines = [line for file in files if file.exists() for line in file.read_text().splitlines()]
+        lines = [line for file in files if file.exists() for line in whole_lines(file).splitlines()]
         return [json.loads(line) for line in lines if f'"message":"{event}"' in line]
 
 

@@ -210,12 +210,12 @@ def test_what_expired_while_it_waited_for_its_turn_is_not_sent(house: House) -> 
     assert not house.provider.calls
 
 
-def test_the_provider_is_told_how_long_the_notification_lives(house: House) -> None:
+def test_the_provider_is_told_how_long_the_notification_lives(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     row = added(house, expires_at=house.clock() + timedelta(seconds=30))
+    spent(house, monkeypatch, at_step="delivery.after_claim", seconds=2)
     house.delivery.deliver(letters(row))
     (call,) = house.provider.calls
-    assert call.time_to_live is not None
-    assert timedelta(seconds=29) < call.time_to_live <= timedelta(seconds=30)
+    assert call.time_to_live == timedelta(seconds=28)
 
 
 def test_nothing_is_begun_that_could_outlast_its_lease(house: House) -> None:
@@ -266,7 +266,7 @@ def test_what_comes_alone_and_finds_no_time_left_is_put_back_unclaimed(house: Ho
 
 
 def spent(house: House, monkeypatch: pytest.MonkeyPatch, *, at_step: str, seconds: float) -> None:
-    """So much time goes by, by the worker's clock, when it comes to this step."""
+    """So much time goes by, by the worker's clock, when it comes to this step; and none that the machine takes."""
     late: list[float] = []
     monkeypatch.setattr("tidings.delivery.time", SimpleNamespace(monotonic=lambda: sum(late)))
     monkeypatch.setattr(failpoints, "step", lambda reached: late.append(seconds) if reached == at_step else None)
@@ -281,7 +281,7 @@ def test_nothing_is_begun_that_could_outlast_its_process(house: House, monkeypat
     assert not house.provider.calls
     assert (after.status, after.spared, after.error_code) == (Status.RETRYING, 1, None)
     house.clock.advance(seconds=1)
-    monkeypatch.undo()
+    spent(house, monkeypatch, at_step="delivery.after_claim", seconds=0)
     house.delivery.deliver(letters(row), within=within)
     assert (house.row(row).status, len(house.provider.calls)) == (Status.SENT, 1)
 
@@ -298,7 +298,7 @@ def test_what_comes_alone_and_finds_no_time_left_in_its_process_is_put_back_uncl
 
 
 def test_without_time_for_one_call_it_waits_and_the_log_says_what_to_raise(
-    house: House, caplog: pytest.LogCaptureFixture
+    house: House, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [added(house), *suspects(house, 1)]
     for _ in range(3):
@@ -312,6 +312,7 @@ def test_without_time_for_one_call_it_waits_and_the_log_says_what_to_raise(
         assert after.spared == 3  # none is worn out
     alarms = [record for record in caplog.records if record.msg == "retry_scheduled" and record.levelname == "ERROR"]
     assert {entry["code"] for record in alarms for entry in record.each} == {"no_time"}  # type: ignore[attr-defined]
+    spent(house, monkeypatch, at_step="delivery.after_claim", seconds=0)
     house.delivery.deliver(letters(*rows), within=house.provider.timeout + SETTLING * 2)
     assert [house.row(row).status for row in rows] == [Status.SENT, Status.SENT]
 

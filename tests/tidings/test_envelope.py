@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tidings import topology
 from tidings.adapters.rabbitmq_frames import frames
@@ -236,7 +236,7 @@ anything = st.recursive(
 )
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50)
 @given(anything, anything)
 def test_no_entry_whatever_it_holds_spoils_another(bad: Any, headers: Any) -> None:
     properties = {"headers": headers}

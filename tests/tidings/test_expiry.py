@@ -16,6 +16,8 @@ from tidings.sweep import Sweep, Swept
 from tests.tidings.conftest import House
 from tests.tidings.test_delivery import added, letters
 
+LIFE = 30  # seconds; a worker counts what it takes itself, which a busy machine must not use up
+
 
 @pytest.fixture
 def sweep(house: House) -> Sweep:
@@ -23,7 +25,7 @@ def sweep(house: House) -> Sweep:
 
 
 def short_lived(house: House, **changes: object) -> Notification:
-    return added(house, expires_at=house.clock() + timedelta(seconds=3), **changes)
+    return added(house, expires_at=house.clock() + timedelta(seconds=LIFE), **changes)
 
 
 def ended(house: House, row: Notification) -> list[Status]:
@@ -32,14 +34,14 @@ def ended(house: House, row: Notification) -> list[Status]:
 
 def test_in_the_sweep(house: House, sweep: Sweep) -> None:
     row = short_lived(house)
-    house.clock.advance(seconds=3)
+    house.clock.advance(seconds=LIFE)
     assert sweep.run() == Swept(expired=1)
     assert house.row(row).status is Status.EXPIRED
 
 
 def test_at_the_claim_and_the_sweep_writes_it_down(house: House, sweep: Sweep) -> None:
     row = short_lived(house)
-    house.clock.advance(seconds=3)
+    house.clock.advance(seconds=LIFE)
     house.delivery.deliver(letters(row))
     assert sweep.run() == Swept(expired=1)
     assert not house.provider.calls
@@ -51,7 +53,7 @@ def test_between_two_attempts(house: House, sweep: Sweep) -> None:
     house.provider.script[row.recipient] = [TransientError("451", "later", retry_after=timedelta(minutes=5))]
     house.delivery.deliver(letters(row))
     assert sweep.run() == Swept()
-    house.clock.advance(seconds=3)  # long before the attempt that will not be
+    house.clock.advance(seconds=LIFE)  # long before the attempt that will not be
     assert sweep.run() == Swept(expired=1)
     house.clock.advance(minutes=5)
     house.delivery.deliver(letters(row))

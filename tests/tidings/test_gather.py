@@ -3,13 +3,16 @@
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
-from typing import Any
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import Any, ParamSpec, TypeVar
 
 import pytest
 from tidings.gather import Full, Gather
 
+P = ParamSpec("P")
+T = TypeVar("T")
 Flush = Callable[[Sequence[int]], Sequence[str]]
+WITHIN = 60.0  # seconds; everything is far quicker, unless the machine is busy
 
 
 @pytest.fixture
@@ -30,7 +33,7 @@ class Gate:
     def __call__(self, batch: Sequence[int]) -> Sequence[str]:
         with self._lock:
             self.batches.append(list(batch))
-        assert self.leave.acquire(timeout=5)
+        assert self.leave.acquire(timeout=WITHIN)
         if self.failing & set(batch):
             raise RuntimeError("this batch")
         return [str(item) for item in batch]
@@ -39,14 +42,23 @@ class Gate:
         self.leave.release(1000)
 
 
+class AtOnce(Executor):
+    """Flushes in the loop's own thread: no other thread has to come to its turn while callers go on coming."""
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        done: Future[T] = Future()
+        done.set_result(fn(*args, **kwargs))
+        return done
+
+
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WITHIN):
         while not condition():
             await asyncio.sleep(0.001)
 
 
 def finish(work: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(work, 10))
+    asyncio.run(asyncio.wait_for(work, WITHIN))
 
 
 def start(work: Awaitable[Sequence[str]]) -> "asyncio.Task[Sequence[str]]":
@@ -72,8 +84,8 @@ def test_what_arrives_during_a_flush_is_the_next_batch(threads: Executor) -> Non
 def test_those_who_were_answered_come_again_as_one_batch_with_those_who_waited(
     threads: Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tidings.gather.PAUSE", 5.0)  # so that a busy machine is not taken for their staying away
-    monkeypatch.setattr("tidings.gather.LONGEST", 5.0)
+    monkeypatch.setattr("tidings.gather.PAUSE", WITHIN)  # so that a busy machine is not taken for their staying away
+    monkeypatch.setattr("tidings.gather.LONGEST", WITHIN)
 
     async def run() -> None:
         gate = Gate()
@@ -97,16 +109,14 @@ def test_those_who_were_answered_come_again_as_one_batch_with_those_who_waited(
 
 
 @pytest.mark.parametrize("forever", ["PAUSE", "LONGEST"])
-def test_nobody_is_waited_for_who_does_not_come_again(
-    threads: Executor, monkeypatch: pytest.MonkeyPatch, forever: str
-) -> None:
+def test_nobody_is_waited_for_who_does_not_come_again(monkeypatch: pytest.MonkeyPatch, forever: str) -> None:
     """Where nobody comes any more, and where somebody comes all the time, but not all who were answered."""
-    monkeypatch.setattr(f"tidings.gather.{forever}", 60.0)
+    monkeypatch.setattr(f"tidings.gather.{forever}", 2 * WITHIN)
 
     async def run() -> None:
         gate = Gate()
         gate.open()
-        gather = Gather(gate, threads)
+        gather = Gather(gate, AtOnce())
         await asyncio.gather(*[gather.submit([n]) for n in range(400)])
         calls = [start(gather.submit([0]))]
         while forever == "PAUSE" and len(calls) < 300 and not calls[0].done():
@@ -129,7 +139,8 @@ def test_a_batch_is_no_larger_than_the_limit_and_no_call_is_split(threads: Execu
         await asyncio.sleep(0)
         gate.open()
         await asyncio.gather(first, *rest)
-        assert [len(batch) for batch in gate.batches] == [1, 8, 8, 4, 25]
+        # Two flushes run at once: which of them comes first to the gate is the machine's word.
+        assert sorted(len(batch) for batch in gate.batches) == [1, 4, 8, 8, 25]
 
     finish(run())
 
@@ -146,7 +157,7 @@ def test_what_is_heavy_counts_for_more(threads: Executor) -> None:
             await gather.submit([1])
         gate.open()
         await asyncio.gather(first, *rest)
-        assert gate.batches == [[1], [4, 5], [6], [15]]
+        assert sorted(gate.batches) == [[1], [4, 5], [6], [15]]  # two at once come to the gate in any order
 
     finish(run())
 
@@ -194,7 +205,7 @@ def test_a_failed_flush_fails_only_its_batch(threads: Executor) -> None:
         tasks += [start(gather.submit([n])) for n in range(1, 7)]
         gate.open()
         answers = await asyncio.gather(*tasks, return_exceptions=True)
-        assert gate.batches == [[0], [1, 2], [3, 4], [5, 6]]
+        assert sorted(gate.batches) == [[0], [1, 2], [3, 4], [5, 6]]  # two at once come to the gate in any order
         assert [type(answer) for answer in answers] == [list, list, list, RuntimeError, RuntimeError, list, list]
         gate.failing.clear()
         assert await gather.submit([3]) == ["3"]

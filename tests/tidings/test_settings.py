@@ -25,6 +25,7 @@ from tidings.wiring import DeliverySettings
 
 ROOT = Path(__file__).parents[2]
 SECRET = "hunter2-hunter2-hunter2"
+WITHIN = 120.0  # seconds for a process to start or to refuse; it is far quicker, unless the machine is busy
 
 
 class Oven(Settings):
@@ -211,7 +212,7 @@ def started(name: str, tmp_path: Path, **environment: str) -> "subprocess.Comple
         env={**kept, **given, **environment},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=WITHIN,
         check=False,
     )
 
@@ -263,7 +264,7 @@ def test_a_function_starts_with_its_settings_in_aws(tmp_path: Path, monkeypatch:
             },
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=WITHIN,
             check=False,
         )
         missing = started(

@@ -94,7 +94,6 @@ def test_the_same_key_of_two_tenants_has_two_hashes() -> None:
     assert (row().idempotency_hash, row().fingerprint) == (None, None)
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.text(max_size=64), st.text(max_size=100), max_size=5))
 def test_metadata_comes_back_as_it_was_given(metadata: dict[str, str]) -> None:
     try:
@@ -150,7 +149,6 @@ def test_what_was_accepted_a_worker_can_read(body: dict[str, Any]) -> None:
     assert CONTENT[body["channel"]].model_validate_json(made.content) == given.content
 
 
-@settings(deadline=None)
 @given(st.text(min_size=1, max_size=30) | st.text('a"\\\\<>@, ', min_size=1, max_size=12))
 def test_any_sender_that_is_accepted_can_be_read_again(name: str) -> None:
     body = {
