@@ -9,8 +9,9 @@ PARTS = ("functions", "infra", "layers", "local")
 
 def copied(to: Path) -> Path:
     """The tree as it is, with what is compiled of it, so that it starts as soon."""
+    passing = shutil.ignore_patterns("*.egg-info", "*.pyc.*")  # the second: what is being compiled at this moment
     for part in PARTS:
-        shutil.copytree(ROOT / part, to / part, ignore=shutil.ignore_patterns("*.egg-info"))
+        shutil.copytree(ROOT / part, to / part, ignore=passing)
     shutil.copy(ROOT / "pyproject.toml", to)
     return to
 
