@@ -15,6 +15,7 @@ from local.stack.stack import Options, Stack, running
 from tests.collector import Collector, Span, collector
 from tests.foundations import FOUNDATIONS, founded
 from tests.scenarios.caller import Caller, wait_for
+from tests.scenarios.trees import copied, layer, replaced
 
 SOON = {"OTEL_BSP_SCHEDULE_DELAY": "200"}  # milliseconds until spans are exported
 
@@ -206,8 +207,10 @@ def test_without_a_collector_everything_is_delivered_and_ends_in_time(folder: Pa
 
 
 def test_what_was_not_exported_yet_is_at_the_end_of_the_process(folder: Path) -> None:
+    code = layer(copied(folder / "tree"))  # the same, but with time to export on a busy machine
+    replaced(code / "tidings" / "adapters" / "otlp.py", "FLUSH_WITHIN = 2.0\n", "FLUSH_WITHIN = 20.0\n")
     with collector() as collected:
-        later = {**collected.environment, "OTEL_BSP_SCHEDULE_DELAY": "600000"}
+        later = {**collected.environment, "OTEL_BSP_SCHEDULE_DELAY": "600000", "PYTHONPATH": str(code)}
         trace, traceparent = begun()
         with running(Options(state=folder / "late", first_port=0, environment=later)) as stack:
             caller = Caller(url=stack.url, ops_url=stack.ops_url, key=stack.secrets.api_key)
