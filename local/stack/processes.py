@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
+from http.client import HTTPException
 from pathlib import Path
 
 from local.services.process import Guarded, ServiceError, tail
 from local.stack import direct
 
-START_WITHIN = timedelta(seconds=60)
+START_WITHIN = timedelta(seconds=120)  # two, unless the machine is busy
 STOP_WITHIN = timedelta(seconds=40)  # longer than a function's drain
 
 
@@ -102,5 +103,5 @@ def _answers(url: str) -> bool:
     try:
         with direct.ask(url, timeout=5) as answer:
             return answer.status == 200
-    except OSError:  # every error of urllib is one
+    except (OSError, HTTPException):  # not there, or just ending
         return False

@@ -17,8 +17,8 @@ from tidings.took import Watch
 
 log = logging.getLogger(__name__)
 
-DRAIN_WAIT = timedelta(seconds=0.5)
-"""How long a drain waits for the next letter before it takes the queue for empty."""
+DRAIN_WAIT = timedelta(seconds=5)
+"""How long a drain waits for the next letter, of which the queue said that it is there, before it gives up."""
 
 
 @dataclass(frozen=True, kw_only=True)
