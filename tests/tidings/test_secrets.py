@@ -303,14 +303,22 @@ def test_it_starts_where_all_is_right(aws: Aws) -> None:
     [
         ("secretsmanager:tidings/none#keys", "secret tidings/none cannot be read: "),
         ("secretsmanager:tidings/keys#none", "secret tidings/keys is not a JSON object with the key none"),
+        ("secretsmanager:tidings/keys#null", "secret tidings/keys is not a JSON object with the key null and a text"),
         ("ssm:/tidings/none", "parameter /tidings/none cannot be read: "),
     ],
 )
 def test_one_that_is_missing_stops_the_start(aws: Aws, reference: str, says: str) -> None:
-    aws.put_secret("tidings/keys", {"keys": "acme:send:hunter2"})
+    aws.put_secret("tidings/keys", '{"keys": "acme:send:hunter2", "null": null}')
     line = the_line(started({**aws.environment, "TIDINGS_API_KEYS": reference}))
     assert line.startswith(f"{SAYS} {says}")
     assert "hunter2" not in line
+
+
+def test_one_that_is_no_text_stops_the_start(aws: Aws) -> None:
+    with aws.client("secretsmanager") as secrets:
+        secrets.create_secret(Name="tidings/binary", SecretBinary=b"\xff")
+    line = the_line(started({**aws.environment, "TIDINGS_API_KEYS": "secretsmanager:tidings/binary"}))
+    assert line == f"{SAYS} secret tidings/binary is not text"
 
 
 def test_one_that_is_wrong_stops_the_start_and_is_not_shown(aws: Aws) -> None:
