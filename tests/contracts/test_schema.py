@@ -89,7 +89,7 @@ def _exercise(store: SqlStore, broker: EmbeddedBroker, clock: TestClock) -> None
     store.revive(everything, 5, timedelta(0))
     store.cancel("acme", rows[15].id)
     store.get("acme", rows[0].id)
-    store.events(rows[0].id)
+    store.story("acme", rows[0].id)
     store.still_dead([make.message(row) for row in rows])
     store.check()
     message = make.message(rows[0])

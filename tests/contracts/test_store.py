@@ -190,6 +190,24 @@ def test_a_settlement_ends_the_row_and_is_its_event(store: SqlStore, clock: Test
     assert (only.status, only.attempt, only.started_at, only.at) == (Status.SENT, 1, begun, clock())
 
 
+def test_a_story_is_told_as_of_one_moment(store: SqlStore, database: DatabaseSettings, clock: TestClock) -> None:
+    """The worker settles between the look at the row and the look at its events."""
+    claims = claimed(store, inserted(store, clock))
+    (row,) = claims.acquired
+    worker = SqlStore(Database(database, clock=clock))
+
+    def meanwhile(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "FROM notifications" in statement and status(worker, row) is Status.SENDING:
+            worker.settle(claims, [sent(row)])
+
+    event.listen(store.database.engine, "after_cursor_execute", meanwhile)
+    told = [store.story("acme", row.id) for _ in range(2)]
+    worker.close()
+    seen = [(found.status, [item.status for item in events]) for found, events in filter(None, told)]
+    assert seen == [(Status.SENDING, []), (Status.SENT, [Status.SENT])]
+    assert store.story("other", row.id) is None
+
+
 def test_a_retry_is_due_after_its_delay_on_the_databases_clock(store: SqlStore, clock: TestClock) -> None:
     claims = claimed(store, inserted(store, clock))
     (row,) = claims.acquired

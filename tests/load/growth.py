@@ -106,8 +106,7 @@ class Table:
         )
 
     def _look_up(self, id: str) -> None:
-        assert self.store.get(TENANT, id) is not None
-        self.store.events(id)
+        assert self.store.story(TENANT, id) is not None
 
     def _each(self, what: str, works: Sequence[Callable[[], Any]]) -> list[Any]:
         done, before = [], self.cpu()

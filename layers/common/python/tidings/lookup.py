@@ -35,11 +35,10 @@ class Lookup:
 
     async def get(self, call: Call) -> Response:
         loop = asyncio.get_running_loop()
-        notification = await loop.run_in_executor(self.threads, self.store.get, call.tenant, id_of(call))
-        if notification is None:
+        story = await loop.run_in_executor(self.threads, self.store.story, call.tenant, id_of(call))
+        if story is None:
             raise not_found()
-        events = await loop.run_in_executor(self.threads, self.store.events, notification.id)
-        return encoded(shown(notification, events))
+        return encoded(shown(*story))
 
 
 def encoded(view: View, *, status: int = 200) -> Response:

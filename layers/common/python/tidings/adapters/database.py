@@ -164,6 +164,12 @@ def reading(work: Callable[Concatenate[Any, Connection, P], T]) -> Callable[Conc
     return run
 
 
+def see_one_moment(connection: Connection) -> None:
+    """To be called first: all that the transaction reads is as of its first look. On SQLite it always is."""
+    if connection.dialect.name != "sqlite":
+        connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+
+
 def _run(engine: Engine, work: Callable[[Connection], T]) -> T:
     begun = time.monotonic()
     for attempt in range(1, _ATTEMPTS + 1):

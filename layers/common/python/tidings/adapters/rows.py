@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, and_, func, select
 
-from tidings.adapters.database import Database, reading
+from tidings.adapters.database import Database, reading, see_one_moment
 from tidings.adapters.schema import events, metadata, notifications, pauses
 from tidings.envelope import Message
 from tidings.notification import Event, Notification, OnAmbiguous, Priority, Status, first_id, read
@@ -44,6 +44,18 @@ def notification_of(row: Row[Any], **known: Any) -> Notification:
     return Notification(**made)
 
 
+def _notification(connection: Connection, tenant: str, id: str) -> Notification | None:
+    row = connection.execute(select(*_COLUMNS).where(n.id == id, n.tenant == tenant)).one_or_none()
+    return None if row is None else notification_of(row)
+
+
+def _events(connection: Connection, id: str) -> Sequence[Event]:
+    e = events.c
+    columns = [e[name] for name in _EVENT_FIELDS]
+    rows = connection.execute(select(*columns).where(e.notification_id == id).order_by(e.seq))
+    return [Event(**{**row._mapping, "status": read(Status, row.status)}) for row in rows]
+
+
 class Reads:
     """The half of the Store that changes nothing."""
 
@@ -52,15 +64,17 @@ class Reads:
 
     @reading
     def get(self, connection: Connection, tenant: str, id: str) -> Notification | None:
-        row = connection.execute(select(*_COLUMNS).where(n.id == id, n.tenant == tenant)).one_or_none()
-        return None if row is None else notification_of(row)
+        return _notification(connection, tenant, id)
 
     @reading
     def events(self, connection: Connection, id: str) -> Sequence[Event]:
-        e = events.c
-        columns = [e[name] for name in _EVENT_FIELDS]
-        rows = connection.execute(select(*columns).where(e.notification_id == id).order_by(e.seq))
-        return [Event(**{**row._mapping, "status": read(Status, row.status)}) for row in rows]
+        return _events(connection, id)
+
+    @reading
+    def story(self, connection: Connection, tenant: str, id: str) -> tuple[Notification, Sequence[Event]] | None:
+        see_one_moment(connection)
+        found = _notification(connection, tenant, id)
+        return None if found is None else (found, _events(connection, id))
 
     @reading
     def find(self, connection: Connection, selection: Selection, limit: int) -> Sequence[Notification]:

@@ -80,6 +80,9 @@ class Store(Protocol):
     def events(self, id: str) -> Sequence[Event]:
         """The timeline, oldest first."""
 
+    def story(self, tenant: str, id: str) -> tuple[Notification, Sequence[Event]] | None:
+        """Both, as of one moment: a worker may settle it meanwhile."""
+
     def find(self, selection: Selection, limit: int) -> Sequence[Notification]:
         """Newest first."""
 
