@@ -148,7 +148,8 @@ def ground(
         log = folder / "functions.log"
         made = Ground(
             variables={
-                "TIDINGS_DATABASE_URL": database.through(database_url),
+                # MySQL would be spoken to in TLS, into which no proxy looks.
+                "TIDINGS_DATABASE_URL": f"{database.through(database_url)}?ssl_disabled=true",
                 "TIDINGS_BROKER_URL": broker.through(broker_url),
                 "TIDINGS_API_KEYS": keys.setting,
                 "TIDINGS_SMTP_URL": providers.smtp_url,

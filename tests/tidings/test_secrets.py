@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from pymysql.cursors import Cursor
 from sqlalchemy import Connection, text
 from tidings import references, topology
 from tidings.adapters.database import Database, DatabaseSettings, reading
@@ -211,9 +212,10 @@ def test_a_new_password_of_the_database_is_used_at_the_next_connection(aws: Aws,
         assert aws.asked == known + 1
 
 
-def _end_connections(cursor: object) -> None:
-    run = cursor.execute  # type: ignore[attr-defined]
-    run("KILL USER rotated@'127.0.0.1'")
+def _end_connections(cursor: Cursor) -> None:
+    cursor.execute("SELECT id FROM information_schema.processlist WHERE user = 'rotated'")
+    for (id,) in cursor.fetchall():
+        cursor.execute(f"KILL {id:d}")
 
 
 def test_a_new_password_of_the_broker_is_used_at_the_next_connection(
