@@ -20,6 +20,8 @@ from local.stack.processes import STOP_WITHIN, Part, Processes
 from local.stack.state import Secrets, State
 
 ROOT = Path(__file__).parents[2]
+REMAINS_WITHIN = STOP_WITHIN + timedelta(seconds=10)
+"""In which what has lost its owner has ended."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +80,12 @@ def _write(file: Path, values: Mapping[str, str]) -> None:
     unfinished.rename(file)
 
 
+def _await_remains(lock: Path) -> None:
+    """A part that a stop met while it was being started is known to nobody, and ends by itself."""
+    with contextlib.suppress(ServiceError), locked(lock, REMAINS_WITHIN):
+        pass
+
+
 @contextlib.contextmanager
 def running(options: Options) -> Iterator[Stack]:
     """Start everything, wait until it is ready, and stop it in order at the end: what feeds before what is fed.
@@ -87,8 +95,9 @@ def running(options: Options) -> Iterator[Stack]:
     with contextlib.ExitStack() as stack:
         # Held by this process alone. A stack that is stopped at this moment is waited for, one that runs is told of.
         stack.enter_context(locked(state.folder / "owner", timedelta(seconds=5)))
+        stack.callback(_await_remains, state.folder / "lock")
         # Held by the parts, too. Those of a stack that lost its owner a moment ago may still be ending.
-        lock = stack.enter_context(locked(state.folder / "lock", STOP_WITHIN + timedelta(seconds=10)))
+        lock = stack.enter_context(locked(state.folder / "lock", REMAINS_WITHIN))
         for file in (state.env_file, state.functions_file):
             stack.callback(file.unlink, missing_ok=True)
             file.unlink(missing_ok=True)  # of a stack that was killed
