@@ -4,7 +4,6 @@ import asyncio
 import json
 import logging
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ from tidings.wiring import Wiring, utc_now
 
 from functions.intake.routes import IntakeRoutes
 from functions.replay.routes import ReplayRoutes
+from local.services.access import free_port
 from tests.functions.declared import Declared
 
 ROOT = Path(__file__).parents[2]
@@ -209,37 +209,27 @@ def process(
     name: str, environment: Mapping[str, str], folder: Path, *, command: Sequence[str] | None = None
 ) -> Iterator[Process]:
     """Start it on a free port, wait until it answers, and stop it at the end. `command`: in place of local.function."""
-    log = folder / f"{name}.log"
-    with _reserved_port() as port:
-        with log.open("wb") as output:
-            started = subprocess.Popen(
-                [sys.executable, "-m", *(command or ["local.function", name]), "--port", str(port)],
-                cwd=ROOT,
-                env={**os.environ, **environment, "PYTHONUNBUFFERED": "1"},
-                stdout=output,
-                stderr=output,
-            )
-        running = Process(f"http://127.0.0.1:{port}", log)
+    log, port = folder / f"{name}.log", free_port()
+    with log.open("wb") as output:
+        started = subprocess.Popen(
+            [sys.executable, "-m", *(command or ["local.function", name]), "--port", str(port)],
+            cwd=ROOT,
+            env={**os.environ, **environment, "PYTHONUNBUFFERED": "1"},
+            stdout=output,
+            stderr=output,
+        )
+    running = Process(f"http://127.0.0.1:{port}", log)
+    try:
+        _wait_until_healthy(running, started)
+        yield running
+    finally:
+        started.terminate()
         try:
-            _wait_until_healthy(running, started)
-            yield running
-        finally:
-            started.terminate()
-            try:
-                started.wait(DEADLINE)
-            except subprocess.TimeoutExpired:
-                started.kill()
-                started.wait()
-                raise
-
-
-@contextmanager
-def _reserved_port() -> Iterator[int]:
-    """A free port, which nobody is given by chance until the process listens on it, which names it."""
-    with socket.socket() as reserved:
-        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        reserved.bind(("127.0.0.1", 0))
-        yield int(reserved.getsockname()[1])
+            started.wait(DEADLINE)
+        except subprocess.TimeoutExpired:
+            started.kill()
+            started.wait()
+            raise
 
 
 def _wait_until_healthy(running: Process, started: subprocess.Popen[bytes]) -> None:

@@ -1,23 +1,18 @@
 """The command `tidings` as a real process, against a real replay function process."""
 
-import contextlib
 import http.server
 import json
 import os
 import pty
 import re
-import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import pytest
 from tidings.adapters.database import Database, DatabaseSettings
@@ -27,6 +22,8 @@ from tidings.errors import AmbiguousError, DeliveryError, PermanentError
 from tidings.keys import Scope, new_key
 from tidings.notification import Notification, Status, new_id
 from tidings.ports import Settlement
+
+from tests.functions.served import process
 
 ROOT = Path(__file__).parents[2]
 TENANTS = 60  # each test is a tenant of its own
@@ -158,9 +155,9 @@ def replay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replay]:
         timeout=WITHIN,
     )
     store = SqlStore(Database(DatabaseSettings(database_url=database_url)))
-    with _function(settings, folder / "replay.log") as url:
+    with process("replay", settings, folder) as running:
         operators = iter([(tenant, key) for tenant, (key, _) in made.items()])
-        yield Replay(url=url, database_url=database_url, store=store, operators=operators)
+        yield Replay(url=running.url, database_url=database_url, store=store, operators=operators)
     store.close()
 
 
@@ -174,58 +171,6 @@ def operator(replay: Replay, tmp_path: Path) -> Operator:
         store=replay.store,
         database_url=replay.database_url,
     )
-
-
-@contextlib.contextmanager
-def _function(settings: Mapping[str, str], log: Path) -> Iterator[str]:
-    """The replay function as a process of its own; its URL, once it answers."""
-    with _held_port() as port, log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "local.function", "replay", "--port", str(port)],
-            cwd=ROOT,
-            env=_environment(settings),
-            stdout=output,
-            stderr=output,
-        )
-        with _stopped(process):
-            url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + WITHIN
-            while not _answers(url):
-                assert process.poll() is None, f"the replay function ended:\n{log.read_text()}"
-                assert time.monotonic() < deadline, f"the replay function did not start:\n{log.read_text()}"
-                time.sleep(0.05)
-            yield url
-
-
-@contextlib.contextmanager
-def _stopped(process: "subprocess.Popen[bytes]") -> Iterator[None]:
-    """In the end."""
-    try:
-        yield
-    finally:
-        process.terminate()
-        try:
-            process.wait(WITHIN)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            raise
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urlopen(f"{url}/healthz", timeout=5) as answer:
-            return bool(answer.status == 200)
-    except (URLError, OSError):
-        return False
-
-
-@contextlib.contextmanager
-def _held_port() -> Iterator[int]:
-    """A free port that nobody is given meanwhile. Who names it may listen there: both say SO_REUSEADDR, one listens."""
-    with socket.socket() as holder:
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        holder.bind(("127.0.0.1", 0))
-        yield int(holder.getsockname()[1])
 
 
 def _command(arguments: Sequence[str]) -> list[str]:
@@ -448,7 +393,8 @@ def test_a_created_key_opens_what_its_scope_says_and_no_more(operator: Operator,
     both = operator.run("keys", "create", "shop", "send", "operate", settings={})
     key, kept = (line.strip() for line in both.out.splitlines() if line.startswith(" "))
     settings = {"TIDINGS_DATABASE_URL": operator.database_url, "TIDINGS_API_KEYS": f"{send['api_keys']} {kept}"}
-    with _function(settings, tmp_path / "replay.log") as url:
+    with process("replay", settings, tmp_path) as running:
+        url = running.url
         assert operator.run("dead", "list", "--ops-url", url, "--api-key", key).code == 0
         refused = operator.run("dead", "list", "--ops-url", url, "--api-key", send["key"])
     assert refused.code == 1
@@ -537,7 +483,8 @@ def test_a_database_that_is_down_is_told_with_when_to_try_again(operator: Operat
     key, kept = new_key("shop", [Scope.OPERATE])
     down = f"mysql+pymysql://nobody:nothing@{NOBODY}/tidings"
     settings = {"TIDINGS_DATABASE_URL": down, "TIDINGS_API_KEYS": str(kept)}
-    with _function(settings, tmp_path / "replay.log") as url:
+    with process("replay", settings, tmp_path) as running:
+        url = running.url
         answer = operator.run("dead", "list", "--ops-url", url, "--api-key", key)
     _says(answer, 1, "503", "database", "try again in 2 s")
 
