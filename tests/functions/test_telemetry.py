@@ -5,8 +5,10 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -231,6 +233,8 @@ def test_on_lambda_an_invocation_ends_with_its_spans(
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
     row = of_channel("email", traceparent=f"00-{trace}-00f067aa0ba902b7-01")
     wiring.store.insert([row])
+    readings = count(time.time() - time.monotonic(), -1.0)  # of a wall clock that is being set back
+    monkeypatch.setattr(otlp, "_ahead", lambda: next(readings))
     with collector() as collected:
         for name, value in {**collected.environment, "OTEL_BSP_SCHEDULE_DELAY": "600000"}.items():
             monkeypatch.setenv(name, value)

@@ -60,17 +60,18 @@ class Spans:
             span.end()
 
     def observe(self, fact: Fact) -> None:
+        ahead = _ahead()  # one for a whole fact: two would differ, and move a span out of its parent
         match fact:
             case Accepted(notifications=rows, took=took):
                 for traceparent in {row.traceparent for row in rows if _sampled(row)}:
-                    self._database("insert", traceparent, took, size=len(rows))
+                    self._database("insert", traceparent, took, ahead, size=len(rows))
             case Queued(notifications=rows, took=took):
                 for traceparent, queue in {(row.traceparent, _queue(row)) for row in rows if _sampled(row)}:
-                    self._published(queue, traceparent, took)
+                    self._published(queue, traceparent, took, ahead)
             case Settled(settlements=settlements):
                 for settlement in settlements:
                     if _sampled(settlement.notification):
-                        self._attempt(settlement, fact)
+                        self._attempt(settlement, fact, ahead)
             case _:
                 pass
 
@@ -78,7 +79,7 @@ class Spans:
         if "_loaded" in self.__dict__:
             _at_most(FLUSH_WITHIN, self._loaded.provider.force_flush)
 
-    def _attempt(self, settlement: Settlement, fact: Settled) -> None:
+    def _attempt(self, settlement: Settlement, fact: Settled, ahead: float) -> None:
         row, status, provider = settlement.notification, settlement.status, settlement.provider
         is_ours = settlement not in fact.lost
         retried = fact.retries if settlement.delay is not None and is_ours else None
@@ -88,8 +89,9 @@ class Spans:
             f"deliver {_queue(row)}",
             row.traceparent,
             Took(parts[0].began, parts[-1].ended - parts[0].began),
-            "CONSUMER",
-            {
+            ahead,
+            kind="CONSUMER",
+            attributes={
                 "messaging.system": self.broker,
                 "messaging.operation.name": "deliver",
                 "messaging.operation.type": "process",
@@ -106,40 +108,42 @@ class Spans:
         )
         size = len(fact.settlements)
         if fact.claiming is not None:
-            self._database("claim", attempt, fact.claiming, size=len(fact.claims.acquired))
+            self._database("claim", attempt, fact.claiming, ahead, size=len(fact.claims.acquired))
         if settlement.took is not None:
             outcome = settlement.error.kind if settlement.error is not None else "accepted"
             given = {"tidings.provider": provider or "", "tidings.outcome": outcome, **_error(settlement)}
-            self._span(f"send {provider}", attempt, settlement.took, "CLIENT", given)
+            self._span(f"send {provider}", attempt, settlement.took, ahead, kind="CLIENT", attributes=given)
         if lettered is not None:
-            self._published(topology.dead_queue(row.channel), attempt, lettered)
-        self._database("settle", attempt, fact.settling, size=size)
+            self._published(topology.dead_queue(row.channel), attempt, lettered, ahead)
+        self._database("settle", attempt, fact.settling, ahead, size=size)
         if retried is not None and settlement.delay is not None:
             step = topology.retry(settlement.delay, row.channel, row.priority).exchange
-            self._published(step, attempt, retried)
+            self._published(step, attempt, retried, ahead)
 
-    def _database(self, operation: str, parent: str | None, took: Took, *, size: int) -> None:
+    def _database(self, operation: str, parent: str | None, took: Took, ahead: float, *, size: int) -> None:
         given = {
             "db.system.name": self.database,
             "db.collection.name": "notifications",
             "db.operation.name": operation,
             "db.operation.batch.size": size,
         }
-        self._span(f"{operation} notifications", parent, took, "CLIENT", given)
+        self._span(f"{operation} notifications", parent, took, ahead, kind="CLIENT", attributes=given)
 
-    def _published(self, queue: str, parent: str | None, took: Took) -> None:
+    def _published(self, queue: str, parent: str | None, took: Took, ahead: float) -> None:
         given = {
             "messaging.system": self.broker,
             "messaging.operation.name": "send",
             "messaging.operation.type": "send",
             "messaging.destination.name": queue,
         }
-        self._span(f"send {queue}", parent, took, "PRODUCER", given)
+        self._span(f"send {queue}", parent, took, ahead, kind="PRODUCER", attributes=given)
 
-    def _span(self, name: str, parent: str | None, took: Took, kind: str, attributes: Mapping[str, Any]) -> str:
+    def _span(
+        self, name: str, parent: str | None, took: Took, ahead: float, *, kind: str, attributes: Mapping[str, Any]
+    ) -> str:
         """One that is over. Answer its context, as a traceparent."""
-        otel, wall = self._otel, _wall()
-        begun, ended = (round((wall + at) * 1e9) for at in (took.began, took.ended))
+        otel = self._otel
+        begun, ended = (round((at + ahead) * 1e9) for at in (took.began, took.ended))
         span = otel.tracer.start_span(
             name, otel.parent(parent or ""), getattr(otel, kind), attributes, start_time=begun
         )
@@ -186,9 +190,9 @@ class _OpenTelemetry:
         return self._propagator.extract({"traceparent": traceparent})
 
 
-def _wall() -> float:
-    """Seconds that the wall clock is ahead of the monotonic one. A busy machine may stop us between the two, which
-    would move a span out of its parent: of three looks, the shortest."""
+def _ahead() -> float:
+    """Seconds that the wall clock is ahead of the monotonic one. A busy machine may stop us between the two: of three
+    looks, the shortest."""
 
     def look() -> tuple[float, float]:
         before, wall = time.monotonic(), time.time()
