@@ -41,6 +41,17 @@ def pytest_configure() -> None:
     hypothesis.settings.load_profile("unhurried")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Folders whose tests start whole stacks go first: of several workers none is left with the longest at the end."""
+    stacks = ("faults", "scenarios", "local", "browser")
+
+    def rank(item: pytest.Item) -> int:
+        folder = item.path.parent.name
+        return stacks.index(folder) if folder in stacks else len(stacks)
+
+    items.sort(key=rank)
+
+
 def pytest_report_header() -> list[str]:
     missing = packages.missing()
 

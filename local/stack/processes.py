@@ -52,7 +52,8 @@ class Processes:
 
     def ended(self) -> str | None:
         """The name of one that ended by itself, or None."""
-        return next((name for name, process in self.running.items() if not process.running), None)
+        running = list(self.running.items())  # at once: other threads may be starting more
+        return next((name for name, process in running if not process.running), None)
 
     def log(self, name: str) -> Path:
         return self.logs / f"{name}.log"
