@@ -19,6 +19,7 @@ from tests.functions.served import ROOT, Keys, mail, process
 
 DOCUMENTS = {"intake": intake_openapi.document, "replay": replay_openapi.document}
 EXAMPLES = 60  # an operation, a kind of data
+KEYLESS_EXAMPLES = 10  # what is sent does not matter, where nobody looks at it
 load_all_checks()
 TRUE = [
     CHECKS.get_one(name)
@@ -64,19 +65,21 @@ def urls(keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[
 
 
 @pytest.fixture(scope="module")
-def send(urls: dict[str, str]) -> Send:
-    def sent(function: str, case: Any, key: str | None) -> requests.Response:
-        headers = {"authorization": f"Bearer {key}"} if key is not None else {}
-        # A connection each: one that is kept the server closes after two idle seconds, perhaps while we send the next.
-        with requests.Session() as session:
+def send(urls: dict[str, str]) -> Iterator[Send]:
+    with requests.Session() as session:
+
+        def sent(function: str, case: Any, key: str | None) -> requests.Response:
+            headers = {"authorization": f"Bearer {key}"} if key is not None else {}
             made: requests.Response = case.call(base_url=urls[function], session=session, headers=headers, timeout=60)
-        return made
+            return made
 
-    return sent
+        yield sent
 
 
-def for_each_case(operation: Operation, mode: GenerationMode, check: Callable[[Any], None]) -> None:
-    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+def for_each_case(
+    operation: Operation, mode: GenerationMode, check: Callable[[Any], None], *, examples: int = EXAMPLES
+) -> None:
+    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(case=OPERATIONS[operation].as_strategy(generation_mode=mode))
     def run(case: Any) -> None:
         check(case)
@@ -122,4 +125,4 @@ def test_without_a_key_nothing_is_answered_but_401(operation: Operation, mode: G
         case.validate_response(answer, checks=TRUE)
         assert answer.status_code == 401
 
-    for_each_case(operation, mode, check)
+    for_each_case(operation, mode, check, examples=KEYLESS_EXAMPLES)
