@@ -17,6 +17,9 @@ from local.stack.stack import Options
 FOUNDATIONS = ("embedded", "services")
 LAMBDA = "lambda"
 
+on_embedded = pytest.mark.parametrize("world", [FOUNDATIONS[0]], indirect=True)
+"""For what the foundation cannot change."""
+
 
 @contextlib.contextmanager
 def founded(

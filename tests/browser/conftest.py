@@ -41,10 +41,6 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
             )
 
 
-on_embedded = pytest.mark.parametrize("world", ["embedded"], indirect=True)
-"""For what the foundation cannot change."""
-
-
 @pytest.fixture(scope="session")
 def chrome() -> Iterator[Chrome]:
     with chrome_or_skip() as browser:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from tests.browser.chromium import PHONE, WITHIN, Browser
-from tests.browser.conftest import World, on_embedded
+from tests.browser.conftest import World
 from tests.browser.test_story import mail, someone
+from tests.foundations import on_embedded
 from tests.scenarios.caller import wait_for
 
 pytestmark = on_embedded

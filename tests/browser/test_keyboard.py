@@ -4,8 +4,9 @@ from selenium.webdriver import ActionChains
 from selenium.webdriver.common.keys import Keys
 
 from tests.browser.chromium import WITHIN, Browser
-from tests.browser.conftest import World, on_embedded
+from tests.browser.conftest import World
 from tests.browser.test_story import mail, someone
+from tests.foundations import on_embedded
 from tests.scenarios.caller import wait_for
 
 pytestmark = on_embedded

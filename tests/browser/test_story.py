@@ -5,7 +5,8 @@ import secrets
 from typing import Any
 
 from tests.browser.chromium import WITHIN, Browser
-from tests.browser.conftest import World, on_embedded
+from tests.browser.conftest import World
+from tests.foundations import on_embedded
 from tests.scenarios.caller import wait_for
 
 

@@ -6,8 +6,9 @@ import pytest
 from selenium.common.exceptions import JavascriptException
 
 from tests.browser.chromium import PHONE, WITHIN, Browser
-from tests.browser.conftest import World, on_embedded
+from tests.browser.conftest import World
 from tests.browser.test_story import mail
+from tests.foundations import on_embedded
 from tests.scenarios.caller import wait_for
 
 pytestmark = on_embedded

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.browser.chromium import WITHIN, Browser
-from tests.browser.conftest import World, on_embedded
+from tests.browser.conftest import World
+from tests.foundations import on_embedded
 from tests.scenarios.caller import wait_for
 
 pytestmark = on_embedded

@@ -9,6 +9,7 @@ import pytest
 from tidings.topology import CHANNELS
 
 from tests.command import Ended, tidings
+from tests.foundations import on_embedded
 from tests.functions.scripted import refusing_port
 from tests.scenarios.conftest import World
 
@@ -83,6 +84,7 @@ def test_the_same_key_is_the_same_notification(run: Run) -> None:
     assert (first["replayed"], second["replayed"]) == (False, True)
 
 
+@on_embedded
 def test_content_comes_from_standard_input_too(run: Run) -> None:
     answer = run("send", "sms", "+15005550010", "--content", "-", "--json", typed='{"text": "From a pipe"}')
     assert run("status", answer.document["id"], "--json").document["content"] == {"text": "From a pipe"}
@@ -136,6 +138,7 @@ def test_the_doctor_finds_nothing_wrong(world: World, settings: Mapping[str, str
 # --- what it refuses --------------------------------------------------------------------------------------------------
 
 
+@on_embedded
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
@@ -156,6 +159,7 @@ def test_wrong_usage_ends_with_2_and_sends_nothing(run: Run, arguments: list[str
     assert word in answer.err
 
 
+@on_embedded
 def test_what_the_server_finds_wrong_ends_with_1(run: Run) -> None:
     answer = run("send", "sms", "nobody", "--text", "Hello")
     assert (answer.code, answer.out) == (1, "")
@@ -164,18 +168,21 @@ def test_what_the_server_finds_wrong_ends_with_1(run: Run) -> None:
     assert "TIDINGS_URL" not in run("status", "no-id").err, "a wrong id is no wrong address"
 
 
+@on_embedded
 def test_the_address_of_the_other_function_is_told(run: Run) -> None:
     answer = run("sweep", "--ops-url", run.settings["TIDINGS_URL"])
     assert answer.code == 1
     assert "TIDINGS_OPS_URL" in answer.err
 
 
+@on_embedded
 def test_an_intake_that_is_not_there_ends_with_3(run: Run) -> None:
     for command in (["list"], ["load-test", "--count", "2"]):
         answer = run(*command, "--url", f"http://127.0.0.1:{refusing_port()}")
         assert answer.code == 3, answer
 
 
+@on_embedded
 def test_what_a_recipient_wrote_cannot_drive_the_terminal(run: Run) -> None:
     content = json.dumps({"subject": "x", "text": "x", "headers": {"X-A": "b"}})
     answer = run("send", "email", "ada@example.com", "--content", content, "--metadata", "a=\x1b[31m", "--follow")
