@@ -226,7 +226,7 @@ class TestTimes:
         calls = world.emulator.calls("email", recipient=address(wanted))
         assert {call["outcome"] for call in calls} == {"refused"}
         begun = [event["at"] for event in expired["events"] if event["status"] == "sending"]
-        assert len(calls) == len(begun)
+        assert 0 < len(calls) <= len(begun)  # one whose turn came too late was begun, and not called for
         assert all(instant(at) < instant(wanted["expires_at"]) for at in begun)
 
     def test_a_canceled_one_is_never_sent(self, world: World) -> None:
