@@ -122,7 +122,7 @@ def running(options: Options) -> Iterator[Stack]:
         }
         processes = Processes(environment=environment, folder=ROOT, logs=state.logs, lock=lock)
         stack.enter_context(processes.group(_providers(state, ports)))
-        _migrate(environment, state.logs / "migrate.log")
+        _migrate(environment, state.logs / "migrate.log", lock)
         for group in _groups(ports, options):
             stack.enter_context(processes.group(group))
         yield Stack(
@@ -205,7 +205,7 @@ def _on_lambda(ports: Ports, options: Options) -> dict[str, Part]:
     return behind_http | {channel: Part(command=["local.aws", channel]) for channel in ports.channels}
 
 
-def _migrate(environment: Mapping[str, str], log: Path) -> None:
+def _migrate(environment: Mapping[str, str], log: Path, lock: int) -> None:
     with log.open("wb") as output:
         done = subprocess.run(
             [sys.executable, "-m", "tidings.migrate"],
@@ -213,6 +213,7 @@ def _migrate(environment: Mapping[str, str], log: Path) -> None:
             env=dict(environment),
             stdout=output,
             stderr=output,
+            pass_fds=[lock],  # a stop that meets it while it begins leaves it to itself, and waits for the lock
             check=False,
         )
     if done.returncode != 0:

@@ -14,9 +14,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from local.stack.stack import Options, running
 from tests.scenarios.caller import Caller, wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -210,6 +212,22 @@ def test_it_can_be_stopped_while_it_starts(state: Path, seen: str) -> None:
         wait_for((state / seen).exists)
         stack.process.terminate()
         assert stack.ended() == 0
+
+
+def test_a_stop_that_meets_the_migration_as_it_begins_waits_for_it(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Met(subprocess.Popen[bytes]):
+        def __init__(self, args: list[str], **more: Any) -> None:
+            super().__init__(args, **more)
+            if "tidings.migrate" in args:
+                self.returncode = 0  # nobody has heard of it yet
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess, "Popen", Met)
+    with pytest.raises(KeyboardInterrupt), running(Options(state=state, first_port=0)):
+        pass
+    assert processes_of(state) == {}
 
 
 def test_a_port_in_use_is_named_with_the_remedy(state: Path) -> None:
