@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 import threading
-from datetime import timedelta
 
 from pydantic import Field
 from tidings import logging as tidings_logging
@@ -14,7 +13,7 @@ from tidings.errors import ConfigurationError
 from tidings.runtime import TriggerSettings
 from tidings.settings import Settings, load
 from tidings.web import where
-from tidings.wiring import DeliverySettings, wired
+from tidings.wiring import wired
 
 from local.trigger.pauses import Pauses
 from local.trigger.trigger import Function, Trigger
@@ -64,11 +63,7 @@ def _trigger(channel: str, url: str) -> Trigger:
     return Trigger(
         channel=channel,
         consume=lambda: wiring.broker.consume(topology.work_queues(channel)),
-        function=Function(
-            url=url,
-            token=load(TriggerSettings).trigger_token,
-            timeout=timedelta(seconds=load(DeliverySettings).lease + 10),
-        ),
+        function=Function(url=url, token=load(TriggerSettings).trigger_token),
         paused=Pauses(wiring.store, channel),
         batch=settings.batch,
         concurrency=settings.batches,

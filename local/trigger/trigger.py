@@ -18,9 +18,11 @@ from urllib.parse import urlsplit
 
 from pydantic_core import to_json
 from tidings import failpoints
+from tidings.deadlines import BEGIN_WITHIN
 from tidings.envelope import to_event
 from tidings.errors import BrokerUnavailable
 from tidings.ports import Consumer, Received
+from tidings.runtime import PREFER_ASYNC
 
 log = logging.getLogger("tidings.trigger")
 
@@ -30,6 +32,10 @@ SEEN_OFTEN = 3
 LOOK_EVERY = 1.0  # seconds between looks at whether the channel is paused
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0  # seconds, doubling: between two calls, and before a message is given back
+
+
+ANSWER_WITHIN = BEGIN_WITHIN + timedelta(seconds=60)
+"""A function waits as long as BEGIN_WITHIN for free senders, and besides for its database and its broker."""
 
 
 class FunctionDown(Exception):
@@ -46,7 +52,7 @@ class Function:
 
     url: str
     token: str
-    timeout: timedelta  # longer than the lease: a function that still works must not be asked twice
+    timeout: timedelta = ANSWER_WITHIN
 
     def invoke(self, batch: Sequence[Received]) -> None:
         """Return on 2xx. Raise FunctionDown or BatchFailed."""
@@ -60,7 +66,11 @@ class Function:
         except OSError as error:
             raise FunctionDown(f"{self.url}: {error}") from error
         try:
-            headers = {"content-type": "application/json", "authorization": f"Bearer {self.token}"}
+            headers = {
+                "content-type": "application/json",
+                "authorization": f"Bearer {self.token}",
+                "prefer": PREFER_ASYNC,
+            }
             connection.request("POST", parts.path or "/", to_json(event), headers)
             answer = connection.getresponse()
             answer.read()

@@ -58,7 +58,7 @@ def _steps(server: MariaDB) -> Iterator[tuple[str, float]]:
         reads["insert"] += (after := _status(server, READ)) - at
         claims = store.claim([wake_up(row) for row in batch], LEASE)
         reads["claim"] += (then := _status(server, READ)) - after
-        store.settle(claims, [Settlement(notification=row, status=Status.SENT) for row in claims.acquired])
+        store.settle([Settlement(claims=claims, notification=row, status=Status.SENT) for row in claims.acquired])
         reads["settle"] += _status(server, READ) - then
     time.sleep(5)  # what is changed is written a little later
     for step, count in reads.items():

@@ -79,10 +79,12 @@ def _batch(spent: dict[str, Spent], store: SqlStore, broker: RabbitBroker, size:
     claims = spent["claim"].on(lambda: store.claim([wake_up(row) for row in batch], LEASE))
     assert len(claims.acquired) == size, len(claims.acquired)
     settlements = [
-        Settlement(notification=row, status=Status.SENT, provider="smtp", provider_message_id=f"<{row.id}@x>")
+        Settlement(
+            claims=claims, notification=row, status=Status.SENT, provider="smtp", provider_message_id=f"<{row.id}@x>"
+        )
         for row in claims.acquired
     ]
-    spent["settle"].on(lambda: store.settle(claims, settlements))
+    spent["settle"].on(lambda: store.settle(settlements))
 
 
 def new_rows(size: int, recipient: Callable[[], str]) -> Sequence[Notification]:

@@ -39,7 +39,7 @@ def settled(
     store: SqlStore, rows: Sequence[Notification], status: Status = Status.SENT, error: DeliveryError | None = None
 ) -> None:
     claims = store.claim([make.message(row) for row in rows], LEASE)
-    store.settle(claims, [Settlement(notification=row, status=status, error=error) for row in claims.acquired])
+    store.settle([Settlement(claims=claims, notification=row, status=status, error=error) for row in claims.acquired])
 
 
 def totals(activity: Activity) -> dict[str, int]:

@@ -97,7 +97,7 @@ def test_another_priority_decides_nothing_so_it_is_sent(store: SqlStore, clock: 
     row = added(store, clock, "priority")
     (claimed,) = (claims := store.claim([make.message(row)], LEASE)).acquired
     assert (claimed.priority, claimed.priority is Priority.NORMAL) == ("bulk", False)
-    store.settle(claims, [Settlement(notification=claimed, status=Status.SENT, provider="x")])
+    store.settle([Settlement(claims=claims, notification=claimed, status=Status.SENT, provider="x")])
     assert standing(store, row.id)[0] == Status.SENT
 
 
@@ -128,9 +128,9 @@ def test_pauses_and_counts_with_a_later_versions_words_disturb_nobody(store: Sql
     store.pause("chat")
     row = make.notification(clock())
     store.insert([row])
+    claims = store.claim([make.message(row)], LEASE)
     store.settle(
-        claims := store.claim([make.message(row)], LEASE),
-        [Settlement(notification=claims.acquired[0], status=Status.SENT)],
+        [Settlement(claims=claims, notification=claims.acquired[0], status=Status.SENT)],
     )
     execute(store, "UPDATE events SET status = 'quarantined' WHERE notification_id = :id", id=row.id)
     clock.advance(minutes=5)

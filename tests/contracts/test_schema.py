@@ -70,7 +70,7 @@ def _exercise(store: SqlStore, broker: EmbeddedBroker, clock: TestClock) -> None
     store.insert(rows)
     store.mark_queued([row.id for row in rows])
     claims = store.claim([make.message(row) for row in rows[:10]], LEASE)
-    store.settle(claims, [Settlement(notification=row, status=Status.FAILED) for row in claims.acquired])
+    store.settle([Settlement(claims=claims, notification=row, status=Status.FAILED) for row in claims.acquired])
     store.mark_lettered([rows[0].id])
     clock.advance(hours=1)
     store.overdue(500, LEASE)

@@ -30,12 +30,12 @@ def inserted(store: SqlStore, clock: TestClock, count: int = 1, **changes: objec
     return rows
 
 
-def claimed(store: SqlStore, rows: Sequence[Notification]) -> Claims:
-    return store.claim([make.message(row) for row in rows], LEASE)
+def claimed(store: SqlStore, rows: Sequence[Notification], *, isolated: bool = False) -> Claims:
+    return store.claim([make.message(row) for row in rows], LEASE, isolated=isolated)
 
 
-def sent(row: Notification) -> Settlement:
-    return Settlement(notification=row, status=Status.SENT, provider="smtp", provider_message_id="m-1")
+def sent(row: Notification, claims: Claims) -> Settlement:
+    return Settlement(claims=claims, notification=row, status=Status.SENT, provider="smtp", provider_message_id="m-1")
 
 
 def status(store: SqlStore, row: Notification) -> Status:
@@ -181,7 +181,7 @@ def test_a_settlement_ends_the_row_and_is_its_event(store: SqlStore, clock: Test
     claims = claimed(store, inserted(store, clock))
     begun = clock()
     clock.advance(seconds=2)
-    assert store.settle(claims, [sent(row) for row in claims.acquired]) == []
+    assert store.settle([sent(row, claims) for row in claims.acquired]) == []
     (row,) = claims.acquired
     after = store.get("acme", row.id)
     assert after is not None
@@ -198,7 +198,7 @@ def test_a_story_is_told_as_of_one_moment(store: SqlStore, database: DatabaseSet
 
     def meanwhile(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         if "FROM notifications" in statement and status(worker, row) is Status.SENDING:
-            worker.settle(claims, [sent(row)])
+            worker.settle([sent(row, claims)])
 
     event.listen(store.database.engine, "after_cursor_execute", meanwhile)
     told = [store.story("acme", row.id) for _ in range(2)]
@@ -213,7 +213,7 @@ def test_a_retry_is_due_after_its_delay_on_the_databases_clock(store: SqlStore, 
     (row,) = claims.acquired
     error = TransientError("451", "try later")
     delay = timedelta(seconds=30)
-    store.settle(claims, [Settlement(notification=row, status=Status.RETRYING, error=error, delay=delay)])
+    store.settle([Settlement(claims=claims, notification=row, status=Status.RETRYING, error=error, delay=delay)])
     after = store.get("acme", row.id)
     assert after is not None
     assert (after.next_attempt_at, after.error_class, after.error_code) == (clock() + delay, "transient", "451")
@@ -233,7 +233,7 @@ def test_a_lease_that_is_over_is_taken_over_after_the_grace_and_not_before(store
     worker = claimed(store, inserted(store, clock, 2))
     clock.advance(minutes=30)
     assert store.overdue(10, LEASE).abandoned is None
-    assert not store.settle(worker, [sent(worker.acquired[0])])
+    assert not store.settle([sent(worker.acquired[0], worker)])
     clock.advance(seconds=GRACE.total_seconds() - 1)
     assert store.overdue(10, LEASE).abandoned is None
     clock.advance(seconds=1)
@@ -254,15 +254,18 @@ def test_what_lost_its_worker_is_claimed_alone(store: SqlStore, clock: TestClock
     claimed(store, [suspect])
     lost = abandoned(store, clock)
     error = AmbiguousError(LEASE_EXPIRED, "no end")
-    store.settle(lost, [Settlement(notification=row, status=Status.RETRYING, error=error) for row in lost.acquired])
+    store.settle(
+        [Settlement(claims=lost, notification=row, status=Status.RETRYING, error=error) for row in lost.acquired]
+    )
     both = claimed(store, [suspect, other])
     assert [row.id for row in both.acquired] == [other.id]
     assert [(item.message.id, item.remaining) for item in both.alone] == [(suspect.id, timedelta(0))]
     assert not both.held
     assert not both.finished
-    alone = claimed(store, [suspect])
+    assert not claimed(store, [suspect]).acquired
+    alone = claimed(store, [suspect], isolated=True)
     assert [row.id for row in alone.acquired] == [suspect.id]
-    store.settle(alone, [sent(row) for row in alone.acquired])
+    store.settle([sent(row, alone) for row in alone.acquired])
     assert claimed(store, [suspect, other]).alone == []
 
 
@@ -278,7 +281,7 @@ def test_the_frontier_is_when_the_newest_was_queued_that_has_had_its_turn(store:
         rows.append((clock(), row))
     assert store.frontier("email", Priority.NORMAL, begun) is None
     claims = claimed(store, [rows[1][1], rows[2][1]])
-    store.settle(claims, [sent(row) for row in claims.acquired])
+    store.settle([sent(row, claims) for row in claims.acquired])
     assert store.frontier("email", Priority.NORMAL, begun) == rows[1][0]
     assert store.frontier("sms", Priority.NORMAL, begun) == rows[2][0]
     assert store.frontier("email", Priority.HIGH, begun) is None
@@ -289,8 +292,8 @@ def test_a_late_worker_cannot_overwrite(store: SqlStore, clock: TestClock) -> No
     rows = inserted(store, clock)
     late = claimed(store, rows)
     taken_over = abandoned(store, clock)
-    store.settle(taken_over, [Settlement(notification=rows[0], status=Status.UNKNOWN)])
-    lost = store.settle(late, [sent(row) for row in late.acquired])
+    store.settle([Settlement(claims=taken_over, notification=rows[0], status=Status.UNKNOWN)])
+    lost = store.settle([sent(row, late) for row in late.acquired])
     assert [settlement.notification.id for settlement in lost] == [rows[0].id]
     assert status(store, rows[0]) is Status.UNKNOWN
     assert [item.status for item in store.events(rows[0].id)] == [Status.UNKNOWN]
@@ -299,9 +302,9 @@ def test_a_late_worker_cannot_overwrite(store: SqlStore, clock: TestClock) -> No
 def test_settling_twice_writes_once(store: SqlStore, clock: TestClock) -> None:
     """As after a COMMIT whose answer was lost."""
     claims = claimed(store, inserted(store, clock))
-    settlements = [sent(row) for row in claims.acquired]
-    assert store.settle(claims, settlements) == []
-    assert store.settle(claims, settlements) == []
+    settlements = [sent(row, claims) for row in claims.acquired]
+    assert store.settle(settlements) == []
+    assert store.settle(settlements) == []
     assert len(store.events(claims.acquired[0].id)) == 1
 
 
@@ -310,10 +313,12 @@ def test_a_vendors_endless_words_do_not_undo_a_settlement(store: SqlStore, clock
     good, bad = claims.acquired
     error = PermanentError("ünendlich" * 50, "x" * 5000)
     ends = [
-        Settlement(notification=good, status=Status.SENT, provider="smtp", provider_message_id="m" * 1000),
-        Settlement(notification=bad, status=Status.FAILED, provider="smtp", error=error),
+        Settlement(
+            claims=claims, notification=good, status=Status.SENT, provider="smtp", provider_message_id="m" * 1000
+        ),
+        Settlement(claims=claims, notification=bad, status=Status.FAILED, provider="smtp", error=error),
     ]
-    assert store.settle(claims, ends) == []
+    assert store.settle(ends) == []
     assert (status(store, good), status(store, bad)) == (Status.SENT, Status.FAILED)
 
 
@@ -326,7 +331,9 @@ def test_the_largest_metadata_and_content_fit(store: SqlStore, clock: TestClock)
 def test_a_recipient_that_can_take_nothing_more_is_recorded(store: SqlStore, clock: TestClock) -> None:
     claims = claimed(store, inserted(store, clock, 2, recipient="gone@example.com"))
     error = PermanentError("550", "no such user", suppress="mailbox_unknown")
-    store.settle(claims, [Settlement(notification=row, status=Status.FAILED, error=error) for row in claims.acquired])
+    store.settle(
+        [Settlement(claims=claims, notification=row, status=Status.FAILED, error=error) for row in claims.acquired]
+    )
     with store.database.engine.connect() as connection:
         rows = connection.execute(select(suppressions)).all()
     assert [(row.tenant, row.recipient, row.reason) for row in rows] == [
@@ -370,7 +377,9 @@ def test_what_a_worker_has_had_meanwhile_is_not_marked(store: SqlStore, clock: T
     sending, retrying = rows
     claims = claimed(store, [retrying])
     delay = timedelta(hours=1)
-    store.settle(claims, [Settlement(notification=row, status=Status.RETRYING, delay=delay) for row in claims.acquired])
+    store.settle(
+        [Settlement(claims=claims, notification=row, status=Status.RETRYING, delay=delay) for row in claims.acquired]
+    )
     claimed(store, [sending])
     store.mark_unqueued([row.id for row in rows])
     clock.advance(seconds=GRACE.total_seconds())
@@ -396,7 +405,9 @@ def test_a_scheduled_row_is_found_when_it_is_due_and_not_before(store: SqlStore,
 def test_a_retry_whose_message_was_lost_is_found(store: SqlStore, clock: TestClock) -> None:
     claims = claimed(store, inserted(store, clock))
     delay = timedelta(seconds=30)
-    store.settle(claims, [Settlement(notification=row, status=Status.RETRYING, delay=delay) for row in claims.acquired])
+    store.settle(
+        [Settlement(claims=claims, notification=row, status=Status.RETRYING, delay=delay) for row in claims.acquired]
+    )
     clock.advance(seconds=30)
     assert not store.overdue(10, LEASE).wake
     clock.advance(seconds=GRACE.total_seconds())
@@ -423,8 +434,8 @@ def test_a_sweep_takes_no_more_than_its_limit(store: SqlStore, clock: TestClock)
 def test_a_dead_letter_that_is_owed_is_found_until_it_is_confirmed(store: SqlStore, clock: TestClock) -> None:
     claims = claimed(store, inserted(store, clock))
     error = PermanentError("550", "no")
-    failed = [Settlement(notification=row, status=Status.FAILED, error=error) for row in claims.acquired]
-    store.settle(claims, failed, letters_owed=True)
+    failed = [Settlement(claims=claims, notification=row, status=Status.FAILED, error=error) for row in claims.acquired]
+    store.settle(failed, letters_owed=True)
     clock.advance(seconds=GRACE.total_seconds())
     (owed,) = store.overdue(10, LEASE).unlettered
     store.mark_lettered([owed.id])
@@ -449,10 +460,12 @@ def test_the_backlog_tells_how_long_the_longest_waiting_has_waited_and_what_need
         ("acme", Status.UNKNOWN, 1),
     ):
         claims = claimed(store, inserted(store, clock, count, tenant=tenant))
-        store.settle(claims, [Settlement(notification=row, status=status) for row in claims.acquired])
+        store.settle([Settlement(claims=claims, notification=row, status=status) for row in claims.acquired])
     claims = claimed(store, inserted(store, clock, channel="push"))
-    retrying = [Settlement(notification=row, status=Status.RETRYING, delay=LEASE) for row in claims.acquired]
-    store.settle(claims, retrying)
+    retrying = [
+        Settlement(claims=claims, notification=row, status=Status.RETRYING, delay=LEASE) for row in claims.acquired
+    ]
+    store.settle(retrying)
     clock.advance(seconds=20)
     told = store.backlog()
     assert told.oldest == {"email": 60.0}  # neither a retry nor what is to be sent later is due yet
@@ -487,7 +500,9 @@ def failed(
 ) -> list[Notification]:
     claims = claimed(store, inserted(store, clock, count, **changes))
     error = PermanentError(code, "no")
-    store.settle(claims, [Settlement(notification=row, status=Status.FAILED, error=error) for row in claims.acquired])
+    store.settle(
+        [Settlement(claims=claims, notification=row, status=Status.FAILED, error=error) for row in claims.acquired]
+    )
     return list(claims.acquired)
 
 
@@ -567,7 +582,7 @@ def unknown(store: SqlStore, clock: TestClock) -> Notification:
     claims = claimed(store, inserted(store, clock, on_ambiguous=OnAmbiguous.HOLD))
     (row,) = claims.acquired
     error = AmbiguousError("timeout", "no answer")
-    store.settle(claims, [Settlement(notification=row, status=Status.UNKNOWN, provider="smtp", error=error)])
+    store.settle([Settlement(claims=claims, notification=row, status=Status.UNKNOWN, provider="smtp", error=error)])
     return row
 
 
@@ -650,7 +665,9 @@ def test_a_sweep_and_a_replay_leave_the_contents_out(store: SqlStore, clock: Tes
 def test_an_ambiguous_end_is_told_from_others(store: SqlStore, clock: TestClock) -> None:
     claims = claimed(store, inserted(store, clock, on_ambiguous=OnAmbiguous.HOLD))
     (row,) = claims.acquired
-    store.settle(claims, [Settlement(notification=row, status=Status.UNKNOWN, error=AmbiguousError("timeout", "?"))])
+    store.settle(
+        [Settlement(claims=claims, notification=row, status=Status.UNKNOWN, error=AmbiguousError("timeout", "?"))]
+    )
     assert store.count(replace(EVERYTHING, error_class="ambiguous")) == 1
     assert store.count(replace(EVERYTHING, error_class="permanent")) == 0
 
@@ -667,7 +684,7 @@ def test_a_batch_of_any_size_takes_the_same_number_of_statements(store: SqlStore
         rows = inserted(store, clock, size)
         store.mark_queued([row.id for row in rows])
         claims = claimed(store, rows)
-        store.settle(claims, [sent(row) for row in claims.acquired])
+        store.settle([sent(row, claims) for row in claims.acquired])
         counts.append(len(counted))
     assert counts[0] == counts[1]
 
@@ -704,7 +721,7 @@ KEEP = timedelta(days=30)
 def ended(store: SqlStore, clock: TestClock, status: Status = Status.SENT) -> Notification:
     (row,) = inserted(store, clock)
     claims = claimed(store, [row])
-    store.settle(claims, [replace(sent(row), status=status) for row in claims.acquired])
+    store.settle([replace(sent(row, claims), status=status) for row in claims.acquired])
     return row
 
 
@@ -726,11 +743,11 @@ def test_what_still_moves_or_waits_for_a_person_is_never_deleted(store: SqlStore
     pending, retrying, sending = inserted(store, clock, 3)
     unknown = ended(store, clock, Status.UNKNOWN)
     claims = claimed(store, [retrying])
-    again = Settlement(notification=claims.acquired[0], status=Status.RETRYING, delay=timedelta(hours=1))
-    store.settle(claims, [again])
+    again = Settlement(claims=claims, notification=claims.acquired[0], status=Status.RETRYING, delay=timedelta(hours=1))
+    store.settle([again])
     claimed(store, [sending])
     owed = claimed(store, inserted(store, clock))
-    store.settle(owed, [replace(sent(row), status=Status.FAILED) for row in owed.acquired], letters_owed=True)
+    store.settle([replace(sent(row, owed), status=Status.FAILED) for row in owed.acquired], letters_owed=True)
     clock.advance(days=365)
     assert store.purge(KEEP, 10).rows == 0
     kept = {row.id for row in store.find(EVERYTHING, 10)}
@@ -743,7 +760,7 @@ def test_an_old_row_that_came_to_its_end_lately_is_kept(store: SqlStore, clock: 
     store.revive(EVERYTHING, 10, timedelta(0))
     (revived,) = store.find(EVERYTHING, 10)
     claims = claimed(store, [revived])
-    store.settle(claims, [sent(item) for item in claims.acquired])
+    store.settle([sent(item, claims) for item in claims.acquired])
     assert store.purge(KEEP, 10).rows == 0
     assert store.get("acme", row.id) is not None
 
@@ -789,6 +806,6 @@ def test_a_database_that_is_not_there_is_unavailable_and_says_nothing_of_the_row
 def test_wake_at_is_empty_once_a_row_has_ended(store: SqlStore, clock: TestClock) -> None:
     """The index that the sweep reads holds only what still moves."""
     claims = claimed(store, inserted(store, clock, 3))
-    store.settle(claims, [sent(row) for row in claims.acquired])
+    store.settle([sent(row, claims) for row in claims.acquired])
     with store.database.engine.connect() as connection:
         assert connection.scalars(select(notifications.c.wake_at)).all() == [None, None, None]

@@ -640,7 +640,7 @@ def test_a_lookup_tells_the_whole_way(intake: Caller, wiring: Wiring) -> None:
         _move(wiring, id)
         claims = wiring.store.claim([Message(id=id, channel="email", generation=1)], timedelta(seconds=60))
         (notification,) = claims.acquired
-        wiring.settling.commit(claims, [wiring.settling.decide(notification, outcome, provider="smtp")])
+        wiring.settling.commit([wiring.settling.decide(claims, notification, outcome, provider="smtp")])
     shown = intake("GET", f"{SEND}/{id}").body
     assert (shown["status"], shown["attempts"], shown["provider"]) == ("sent", 2, "smtp")
     assert shown["provider_message_id"] == "<m@example.com>"

@@ -41,7 +41,7 @@ def fail(wiring: Wiring) -> Fail:
         wiring.store.insert(rows)
         claims = wiring.store.claim([wake_up(row) for row in rows], timedelta(seconds=60))
         assert len(claims.acquired) == count
-        wiring.settling.commit(claims, [wiring.settling.decide(row, end, provider="test") for row in claims.acquired])
+        wiring.settling.commit([wiring.settling.decide(claims, row, end, provider="test") for row in claims.acquired])
         return [row.id for row in rows]
 
     return made

@@ -97,13 +97,8 @@ class Table:
 
     def _settle(self, claims: Claims) -> None:
         assert len(claims.acquired) == BATCH, f"{len(claims.acquired)} of {BATCH} were claimed"
-        self.store.settle(
-            claims,
-            [
-                Settlement(notification=row, status=Status.SENT, provider="smtp", provider_message_id=f"<{row.id}@x>")
-                for row in claims.acquired
-            ],
-        )
+        sent = partial(Settlement, claims=claims, status=Status.SENT, provider="smtp")
+        self.store.settle([sent(notification=row, provider_message_id=f"<{row.id}@x>") for row in claims.acquired])
 
     def _look_up(self, id: str) -> None:
         assert self.store.story(TENANT, id) is not None

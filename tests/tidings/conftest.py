@@ -1,9 +1,10 @@
 """The core on real adapters: SQLite and the embedded broker, with a clock in the test's hand."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tidings.adapters.database import Database, DatabaseSettings
@@ -20,6 +21,12 @@ from tidings.settling import Settling, to_work
 from tests.clock import TestClock
 
 MIGRATIONS = Path(__file__).parents[2] / "infra" / "migrations"
+
+
+def set_worker_clock(monkeypatch: pytest.MonkeyPatch, monotonic: Callable[[], float]) -> None:
+    """By which a worker measures leases, deadlines and durations."""
+    for module in ("attempts", "delivery", "leases", "settling", "sweep", "took"):
+        monkeypatch.setattr(f"tidings.{module}.time", SimpleNamespace(monotonic=monotonic))
 
 
 @dataclass

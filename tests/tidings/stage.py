@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import delete, select
@@ -30,6 +29,7 @@ from tidings.sweep import Sweep
 
 from tests import make
 from tests.clock import TestClock
+from tests.tidings.conftest import set_worker_clock
 from tests.tidings.drawn import Draft, Turn
 from tests.tidings.promises import MOVING
 from tests.tidings.story import TENANT, Call, Crash, Vendor, WeakBroker, WeakStore, what
@@ -82,8 +82,9 @@ class Stage:
         self.dead = False
         ground.monkeypatch.setattr(failpoints, "step", self.reached)
         # A worker measures its lease with its own clock, which here is the test's.
-        for module in ("delivery", "settling", "sweep"):
-            ground.monkeypatch.setattr(f"tidings.{module}.time", SimpleNamespace(monotonic=self._monotonic))
+        set_worker_clock(ground.monkeypatch, self._monotonic)
+        # A group is as large as what is under way, however slow the machine is.
+        ground.monkeypatch.setattr("tidings.recorder.RECORD_WITHIN", timedelta(hours=1))
 
     def _monotonic(self) -> float:
         return (self.clock.now - START).total_seconds()

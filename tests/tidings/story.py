@@ -18,7 +18,7 @@ from tidings.errors import (
     TransientError,
 )
 from tidings.notification import Notification, OnAmbiguous, Status
-from tidings.ports import Claims, Consumer, Outbound, Outgoing, Receipt, Settlement
+from tidings.ports import Consumer, Outbound, Outgoing, Receipt, Settlement
 from tidings.settling import LISTED_AFTER
 
 from tests.clock import TestClock
@@ -80,13 +80,11 @@ class WeakStore(SqlStore):
 
     fault: str | None = None
 
-    def settle(
-        self, claims: Claims, settlements: Sequence[Settlement], *, letters_owed: bool = False
-    ) -> Sequence[Settlement]:
+    def settle(self, settlements: Sequence[Settlement], *, letters_owed: bool = False) -> Sequence[Settlement]:
         fault, self.fault = self.fault, None
         if fault == "before":
             raise StoreUnavailable("down")
-        lost = super().settle(claims, settlements, letters_owed=letters_owed)
+        lost = super().settle(settlements, letters_owed=letters_owed)
         if fault == "after":
             raise StoreUnavailable("the answer to COMMIT is lost")
         return lost

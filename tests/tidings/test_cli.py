@@ -94,8 +94,10 @@ class Operator:
             [Message(id=row.id, channel="sms", generation=1) for row in rows], timedelta(minutes=1)
         )
         self.store.settle(
-            claims,
-            [Settlement(notification=row, status=status, provider="twilio", error=error) for row in claims.acquired],
+            [
+                Settlement(claims=claims, notification=row, status=status, provider="twilio", error=error)
+                for row in claims.acquired
+            ],
         )
         return [row.id for row in rows]
 

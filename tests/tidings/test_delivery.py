@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Sequence
 from datetime import timedelta
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,7 +23,7 @@ from tidings.settling import Settling
 from tidings.sweep import Sweep
 
 from tests import make
-from tests.tidings.conftest import House
+from tests.tidings.conftest import House, set_worker_clock
 
 DUE = ("tidings.email.high", "tidings.email")
 
@@ -218,9 +217,9 @@ def test_the_provider_is_told_how_long_the_notification_lives(house: House, monk
     assert call.time_to_live == timedelta(seconds=28)
 
 
-def test_nothing_is_begun_that_could_outlast_its_lease(house: House) -> None:
+def test_nothing_is_begun_under_a_lease_that_is_nearly_over(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     row = added(house)
-    house.provider.timeout = timedelta(seconds=60)  # as long as the lease
+    spent(house, monkeypatch, at_step="delivery.after_claim", seconds=41)  # of 60, and it was not renewed
     house.delivery.deliver(letters(row))
     after = house.row(row)
     assert not house.provider.calls
@@ -252,23 +251,13 @@ def test_what_kills_its_worker_takes_no_neighbours_with_it(house: House) -> None
     assert len(house.provider.calls) == 4
 
 
-def test_what_comes_alone_and_finds_no_time_left_is_put_back_unclaimed(house: House) -> None:
-    rows = suspects(house, 2)
-    house.provider.timeout = timedelta(seconds=60)  # as long as the lease
-    before = len(waiting(house, "tidings.email"))
-    house.delivery.deliver(letters(*rows))
-    assert [house.row(row).attempt for row in rows] == [1, 1]
-    house.clock.advance(seconds=1)
-    assert len(waiting(house, "tidings.email")) == before + 2
-
-
 # --- the time of an invocation ---------------------------------------------------------------------------------------
 
 
 def spent(house: House, monkeypatch: pytest.MonkeyPatch, *, at_step: str, seconds: float) -> None:
     """So much time goes by, by the worker's clock, when it comes to this step; and none that the machine takes."""
     late: list[float] = []
-    monkeypatch.setattr("tidings.delivery.time", SimpleNamespace(monotonic=lambda: sum(late)))
+    set_worker_clock(monkeypatch, lambda: sum(late))
     monkeypatch.setattr(failpoints, "step", lambda reached: late.append(seconds) if reached == at_step else None)
 
 
@@ -291,10 +280,13 @@ def test_what_comes_alone_and_finds_no_time_left_in_its_process_is_put_back_uncl
 ) -> None:
     rows = suspects(house, 2)
     within = house.provider.timeout + SETTLING + timedelta(seconds=2)
-    spent(house, monkeypatch, at_step="delivery.after_send", seconds=2)
+    spent(house, monkeypatch, at_step="delivery.after_claim", seconds=2)
+    before = len(waiting(house, "tidings.email"))
     house.delivery.deliver(letters(*rows), within=within)
     assert [house.row(row).attempt for row in rows] == [1, 1]
     assert not house.provider.calls
+    house.clock.advance(seconds=1)
+    assert len(waiting(house, "tidings.email")) == before + 2
 
 
 def test_without_time_for_one_call_it_waits_and_the_log_says_what_to_raise(
@@ -354,10 +346,10 @@ def test_a_database_that_is_away_for_a_moment_costs_no_second_send(
     row = added(house)
     settle, failures = house.store.settle, [StoreUnavailable("gone"), StoreUnavailable("gone")]
 
-    def failing(claims: Claims, ends: Sequence[Settlement], *, letters_owed: bool = False) -> Sequence[Settlement]:
+    def failing(ends: Sequence[Settlement], *, letters_owed: bool = False) -> Sequence[Settlement]:
         if failures:
             raise failures.pop()
-        return settle(claims, ends, letters_owed=letters_owed)
+        return settle(ends, letters_owed=letters_owed)
 
     monkeypatch.setattr(house.store, "settle", failing)
     house.delivery.deliver(letters(row))
@@ -369,7 +361,7 @@ def test_a_database_that_is_away_for_a_moment_costs_no_second_send(
 def test_a_claim_that_fails_sends_nothing(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     row = added(house)
 
-    def failing(*_: object) -> Claims:
+    def failing(*_: object, **__: object) -> Claims:
         raise StoreUnavailable("gone")
 
     monkeypatch.setattr(house.store, "claim", failing)

@@ -193,8 +193,8 @@ def test_what_a_late_worker_was_told_is_kept_in_the_log(house: House, log: pytes
     for _ in range(2):
         house.clock.advance(seconds=10)
         Sweep(store=house.store, broker=house.broker, settling=house.settling).run()
-    end = house.settling.decide(late.acquired[0], PermanentError("550", "no"), provider="smtp")
-    house.settling.commit(late, [end])
+    end = house.settling.decide(late, late.acquired[0], PermanentError("550", "no"), provider="smtp")
+    house.settling.commit([end])
     name, said = told(log, of=row)[-1]
     assert (name, said["status"], said["provider"], said["code"]) == ("settled_late", "failed", "smtp", "550")
     assert set(said) <= FIELDS[name]
@@ -210,11 +210,12 @@ def test_where_the_level_is_higher_no_line_is_made(house: House, caplog: pytest.
 # --- whoever watches --------------------------------------------------------------------------------------------------
 
 
-def test_a_batch_is_told_once_whatever_its_size(house: House) -> None:
+def test_what_is_claimed_and_settled_together_is_told_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidings.recorder.RECORD_WITHIN", timedelta(hours=1))  # however slow the machine is
     watcher = Watcher()
     lifecycle = Lifecycle(observers=[watcher])
     letters = accepted(house, *[notification(house.clock()) for _ in range(50)], lifecycle=lifecycle)
-    watched(house, lifecycle).deliver(letters)
+    replace(watched(house, lifecycle), concurrency=50).deliver(letters)
     assert Counter(map(type, watcher.facts)) == {Accepted: 1, Queued: 1, Claimed: 1, Settled: 1}
 
 

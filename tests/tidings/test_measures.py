@@ -4,7 +4,6 @@ import json
 import threading
 from collections.abc import Mapping
 from datetime import timedelta
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -29,7 +28,7 @@ from tidings.sweep import Sweep
 from tidings.took import Took
 
 from tests.make import notification
-from tests.tidings.conftest import House
+from tests.tidings.conftest import House, set_worker_clock
 from tests.tidings.test_lifecycle import watched
 
 Samples = Mapping[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -75,7 +74,7 @@ def a_day(house: House, lifecycle: Lifecycle) -> None:
 
 def test_prometheus_reads_what_became_of_everything(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     # What the machine itself takes is in no bucket: it may be busy.
-    monkeypatch.setattr("tidings.took.time", SimpleNamespace(monotonic=lambda: 0.0))
+    set_worker_clock(monkeypatch, lambda: 0.0)
     meter = PrometheusMeter()
     a_day(house, Lifecycle(observers=[Measures(meter)]))
     found = samples(meter.exposition())

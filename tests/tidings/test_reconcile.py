@@ -1,12 +1,11 @@
 """What `on_ambiguous: reconcile` promises: ask the provider before an ambiguous SMS is sent again."""
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import pytest
-from tidings.deadlines import ENDLESS, Deadlines
+from tidings.content import CONTENT
 from tidings.delivery import Delivery
 from tidings.errors import AccountError, AmbiguousError, StoreUnavailable, TransientError
 from tidings.notification import Event, Notification, OnAmbiguous, Status
@@ -23,7 +22,6 @@ from tests.tidings.test_delivery import letters
 
 NUMBER = "+15005550010"
 TIMEOUT = AmbiguousError("timeout", "no answer")
-ENOUGH = Deadlines.of(time.monotonic(), within=ENDLESS, lease=ENDLESS, call=timedelta(seconds=5))
 
 
 @dataclass
@@ -76,6 +74,12 @@ def added(house: House, **changes: object) -> Notification:
     row = make.notification(house.clock(), **{"on_ambiguous": OnAmbiguous.RECONCILE, **given})
     house.store.insert([row])
     return row
+
+
+def outbound(row: Notification) -> Outbound:
+    """As a worker makes it that has claimed this row."""
+    content = CONTENT[row.channel].model_validate_json(row.content)
+    return Outbound(id=row.id, attempt=row.attempt, recipient=row.recipient, content=content)
 
 
 def due(house: House, row: Notification) -> Notification:
@@ -184,7 +188,7 @@ def test_after_its_worker_died_it_is_reconciled_too(house: House, delivery: Deli
     claims = house.store.claim([make.message(row)], timedelta(seconds=60))
     listing.lost = 1
     with pytest.raises(AmbiguousError):  # sent, and then the worker dies
-        listing.send(delivery._outbound(claims.acquired[0], claims, time.monotonic(), ENOUGH))
+        listing.send(outbound(claims.acquired[0]))
     for _ in range(2):
         house.clock.advance(minutes=2)
         Sweep(store=house.store, broker=house.broker, settling=house.settling).run()
@@ -267,10 +271,10 @@ def test_what_a_rival_is_just_sending_is_not_taken_for_ours(
     delivery.deliver(letters(row))
     rival = added(house)
     claims = house.store.claim([make.message(rival)], timedelta(seconds=60))
-    receipt = listing.send(delivery._outbound(claims.acquired[0], claims, time.monotonic(), ENOUGH))
+    receipt = listing.send(outbound(claims.acquired[0]))
     delivery.deliver(letters(due(house, row)))  # asks while the rival's message is listed and its row does not say so
     assert house.row(row).status is Status.RETRYING
-    house.store.settle(claims, [house.settling.decide(claims.acquired[0], receipt, provider="listing")])
+    house.store.settle([house.settling.decide(claims, claims.acquired[0], receipt, provider="listing")])
     delivery.deliver(letters(due(house, row)))
     sent = [house.row(each) for each in (row, rival)]
     assert [each.status for each in sent] == [Status.SENT] * 2

@@ -233,7 +233,7 @@ def test_a_worker_whose_database_was_away_for_longer_than_its_lease_still_settle
     house.clock.advance(minutes=10)  # nobody could write anything; then the sweep comes before the worker
     assert sweep.run() == Swept()
     assert not house.store.settle(
-        claims, [house.settling.decide(claims.acquired[0], Receipt(provider_message_id="receipt"))]
+        [house.settling.decide(claims, claims.acquired[0], Receipt(provider_message_id="receipt"))]
     )
     house.clock.advance(minutes=10)
     assert sweep.run() == Swept()
@@ -271,7 +271,7 @@ def test_what_kills_its_worker_each_time_comes_to_an_end(house: House, sweep: Sw
     row = added(house, max_attempts=2)
     for _ in range(2):
         house.clock.advance(seconds=1)
-        house.store.claim([make.message(row)], timedelta(seconds=60))
+        house.store.claim([make.message(row)], timedelta(seconds=60), isolated=True)
         for _ in range(2):
             house.clock.advance(minutes=10)
             sweep.run()
@@ -282,8 +282,8 @@ def test_what_kills_its_worker_each_time_comes_to_an_end(house: House, sweep: Sw
 def test_a_dead_letter_that_is_owed_is_published_once_the_broker_is_back(house: House, sweep: Sweep) -> None:
     row = added(house)
     claims = house.store.claim([make.message(row)], timedelta(seconds=60))
-    end = house.settling.decide(claims.acquired[0], PermanentError("550", "no"))
-    house.store.settle(claims, [end], letters_owed=True)
+    end = house.settling.decide(claims, claims.acquired[0], PermanentError("550", "no"))
+    house.store.settle([end], letters_owed=True)
     house.clock.advance(seconds=10)
     assert sweep.run() == Swept(lettered=1)
     assert sweep.run() == Swept()
@@ -295,8 +295,8 @@ def test_a_queue_that_takes_nothing_holds_up_no_other(house: House, monkeypatch:
     row, stuck = added(house), added(house, priority=Priority.HIGH)
     failing = added(house)
     claims = house.store.claim([make.message(failing)], timedelta(seconds=60))
-    end = house.settling.decide(claims.acquired[0], PermanentError("550", "no"))
-    house.store.settle(claims, [end], letters_owed=True)
+    end = house.settling.decide(claims, claims.acquired[0], PermanentError("550", "no"))
+    house.store.settle([end], letters_owed=True)
     publish = house.broker.publish
     full = {"email.dead", "email.high"}
 

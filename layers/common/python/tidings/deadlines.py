@@ -1,4 +1,4 @@
-"""How long a batch may take: until its lease runs out, or until whoever invoked us ends this process."""
+"""How long an invocation may take: whoever invoked us may end this process after it."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,32 +10,40 @@ RETURNING = timedelta(seconds=1)
 """What is kept of that to say that nothing can be written down, and to return."""
 
 ENDLESS = timedelta(days=1)
-"""The time of whom nobody ends: longer than any lease, and than anybody tries to write down what was sent."""
+"""Used when nobody ends this process: longer than any call, and than anybody tries to write down what was sent."""
+
+BEGIN_WITHIN = timedelta(seconds=60)
+"""How long a delivery waits for free senders. What could not begin by then is put back, unclaimed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Deadlines:
-    """Of one batch. Who could still be sending when the lease runs out must not begin: another would send too. Nor who
-    could be when the process is ended: nobody would write down what was sent."""
+    """Of one delivery, on the monotonic clock. A call begins only if it can end before the process is ended: nobody
+    would write down what was sent."""
 
     call: timedelta  # what one call to the provider may take
-    sent: float  # when every call has ended, on the monotonic clock
+    begun: float  # when no call is waited for any more that has not begun
+    sent: float  # when every call has ended
     settled: float  # when nothing is tried any more
     is_enough: bool  # whether the time that was given is enough for one call
 
     @classmethod
-    def of(cls, now: float, *, within: timedelta, lease: timedelta, call: timedelta) -> "Deadlines":
+    def of(cls, now: float, *, within: timedelta, call: timedelta) -> "Deadlines":
         """From now on, for a process that is ended `within` this time."""
         sending = within - SETTLING
         return cls(
             call=call,
-            sent=now + min(lease, sending).total_seconds(),
+            begun=now + min(BEGIN_WITHIN, max(sending - call, timedelta(0)) or sending).total_seconds(),
+            sent=now + sending.total_seconds(),
             settled=now + (within - RETURNING).total_seconds(),
             is_enough=call < sending,
         )
 
     def allow_call(self, now: float) -> bool:
         return now + self.call.total_seconds() < self.sent
+
+    def left_to_begin(self, now: float) -> timedelta:
+        return timedelta(seconds=max(self.begun - now, 0))
 
     def left_to_settle(self, now: float) -> timedelta:
         return timedelta(seconds=self.settled - now)

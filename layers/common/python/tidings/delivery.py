@@ -2,33 +2,24 @@
 
 import logging
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from functools import cached_property
+from functools import partial
+from itertools import groupby
 
-from pydantic import ValidationError
-
-from tidings import failpoints, reconciling, topology
-from tidings.content import CONTENT
+from tidings import failpoints, topology
+from tidings.attempts import Attempts
 from tidings.deadlines import ENDLESS, Deadlines
 from tidings.envelope import Letter, Message
-from tidings.errors import AccountError, AmbiguousError, DeliveryError
 from tidings.facts import Claimed
+from tidings.leases import Leases
 from tidings.lifecycle import LOG_ONLY, Lifecycle
-from tidings.notification import Notification, OnAmbiguous, Priority
-from tidings.ports import (
-    Broker,
-    Claims,
-    Held,
-    Outbound,
-    Outgoing,
-    Provider,
-    Settlement,
-    Store,
-)
-from tidings.senders import Senders
-from tidings.settling import SETTLE_WITHIN, Expired, NotSent, Outcome, Settling
+from tidings.notification import Notification, Priority
+from tidings.ports import Broker, Claims, Held, Outgoing, Provider, Settlement, Store
+from tidings.recorder import Recorder, Work
+from tidings.send_pool import SendPool
+from tidings.settling import SETTLE_WITHIN, Settling
 from tidings.took import Watch
 
 log = logging.getLogger(__name__)
@@ -43,7 +34,11 @@ class Delivery:
     """Claim, send, settle.
 
     The queue hands us each message at least once and takes the batch as done when `deliver` returns. So we return only
-    after everything is settled or put back, and the claim makes a repeated copy harmless.
+    after everything is settled, put back, or under a lease that the sweep watches; and the claim makes a repeated copy
+    harmless.
+
+    A batch is no barrier. As many rows are claimed as there are free senders, whatever the number of batches; each
+    outcome is written down within RECORD_WITHIN of its call's end; and the leases of what takes longer are renewed.
     """
 
     provider: Provider
@@ -54,17 +49,38 @@ class Delivery:
     concurrency: int
     reserved: int = RESERVED
     lifecycle: Lifecycle = LOG_ONLY
+    _pool: SendPool = field(init=False, repr=False)
+    _leases: Leases = field(init=False, repr=False)
+    _recorder: Recorder = field(init=False, repr=False)
+    _attempts: Attempts = field(init=False, repr=False)
 
-    def deliver(self, batch: Sequence[Letter], *, within: timedelta = ENDLESS) -> None:
+    def __post_init__(self) -> None:
+        """No thread is started yet: gunicorn may still fork."""
+        leases = Leases(self.store, self.lease)
+        made = {
+            "_pool": SendPool(self.concurrency, reserved=self.reserved),
+            "_leases": leases,
+            "_recorder": Recorder(self._record),
+            "_attempts": Attempts(provider=self.provider, store=self.store, leases=leases),
+        }
+        for name, part in made.items():
+            object.__setattr__(self, name, part)
+
+    def deliver(self, batch: Sequence[Letter], *, within: timedelta = ENDLESS, detach: bool = False) -> None:
         """`within`: after which whoever invoked us ends this process. What there is no time for comes again, unsent.
+        `detach`: return when all calls are under way, and let them end later; not for a process that is frozen then.
         Raise only if our own store or broker fails; the whole batch then comes again."""
-        until = Deadlines.of(time.monotonic(), within=within, lease=self.lease, call=self.provider.timeout)
+        work = Work(Deadlines.of(time.monotonic(), within=within, call=self.provider.timeout))
         self._set_aside(batch)
-        messages = [letter.message for letter in batch if letter.message is not None]
-        if not messages:
-            return
-        alone = self._attempt(messages, until)
-        self._one_by_one(alone, until)
+        alone: list[Held] = []
+        try:
+            with self._recorder.more_to_come():
+                for urgent, letters in groupby(sorted(batch, key=_is_ordinary), _is_urgent):
+                    alone += self._begin([one.message for one in letters if one.message], work, urgent=urgent)
+            self._one_by_one(alone, work)
+        finally:
+            if not detach:
+                work.wait()
         failpoints.step("delivery.before_return")
 
     def put_off(self, batch: Sequence[Letter]) -> None:
@@ -78,27 +94,58 @@ class Delivery:
             ]
         )
 
-    def _attempt(self, messages: Sequence[Message], until: Deadlines) -> Sequence[Held]:
-        """Claim, send and settle these together. Answer those that must be claimed alone."""
-        started = time.monotonic()
-        watch = Watch()
-        claims = self.store.claim(messages, self.lease)
-        claiming = watch.took()
-        failpoints.step("delivery.after_claim")
-        self.lifecycle.tell(Claimed(claims=claims, took=claiming))
-        settlements = self._send_all(claims, started, until)
-        failpoints.step("delivery.after_send")
-        within = min(SETTLE_WITHIN, until.left_to_settle(time.monotonic()))
-        self.settling.commit(claims, settlements, held=claims.held, within=within, claiming=claiming)
-        return claims.alone
+    def close(self) -> None:
+        """Let what is being sent come to its end and be settled, then give up connections."""
+        self._pool.close()
+        self._recorder.close()
+        self._leases.close()
+        self.provider.close()
 
-    def _one_by_one(self, alone: Sequence[Held], until: Deadlines) -> None:
+    # --- claim --------------------------------------------------------------------------------------------------------
+
+    def _begin(
+        self, messages: Sequence[Message], work: Work, *, urgent: bool, isolated: bool = False
+    ) -> Sequence[Held]:
+        """Claim and begin all of these, as senders become free. Answer those that must be claimed `isolated`."""
+        held: list[Held] = []
+        alone: list[Held] = []
+        while messages:
+            within = work.deadlines.left_to_begin(time.monotonic())
+            if not (places := self._pool.reserve(len(messages), urgent=urgent, within=within)):
+                held += [_unclaimed(message, urgent) for message in messages]
+                break
+            claims = self._claim(messages[:places], places, urgent=urgent, isolated=isolated)
+            messages = messages[places:]
+            self._send(claims, work, urgent=urgent)
+            held += claims.held
+            alone += claims.alone
+        self.settling.put_back(held)
+        return alone
+
+    def _claim(self, messages: Sequence[Message], places: int, *, urgent: bool, isolated: bool) -> Claims:
+        """Give back the places that nothing was claimed for."""
+        claimed = 0
+        try:
+            watch = Watch()
+            claims = self.store.claim(messages, self.lease, isolated=isolated)
+            claims = replace(claims, took=(took := watch.took()))
+            claimed = len(claims.acquired)
+            self._leases.keep(claims, asked_at=took.began)
+        finally:
+            self._pool.release(places - claimed, urgent=urgent)
+        failpoints.step("delivery.after_claim")
+        self.lifecycle.tell(Claimed(claims=claims, took=took))
+        return claims
+
+    def _one_by_one(self, alone: Sequence[Held], work: Work) -> None:
         """Whose last worker was lost comes last and by itself: if it was the cause, it takes no neighbours along."""
+        deadlines = work.deadlines
         for place, held in enumerate(alone):
-            if until.is_enough and not until.allow_call(time.monotonic()):
+            ended = work.wait(deadlines.left_to_begin(time.monotonic())) if deadlines.is_enough else work.wait()
+            if not ended or (deadlines.is_enough and not deadlines.allow_call(time.monotonic())):
                 self.settling.put_back(alone[place:])
                 return
-            self.settling.put_back(self._attempt([held.message], until))
+            self._begin([held.message], work, urgent=held.priority is Priority.HIGH, isolated=True)
 
     def _set_aside(self, batch: Sequence[Letter]) -> None:
         """What we cannot read: a later version's goes back as it came, for its own workers; the rest is parked."""
@@ -110,65 +157,53 @@ class Delivery:
             log.error("parked", extra={"queue": letter.queue, "reason": letter.unreadable, "bytes": len(letter.body)})
         self.broker.publish([*map(_back, later), *map(_parked, unreadable)])
 
-    def _send_all(self, claims: Claims, started: float, until: Deadlines) -> Sequence[Settlement]:
-        """Send concurrently; one failure stays one failure."""
+    # --- send, and settle ---------------------------------------------------------------------------------------------
 
-        def attempt(notification: Notification) -> Settlement:
+    def _send(self, claims: Claims, work: Work, *, urgent: bool) -> None:
+        """Each call ends by itself, and one failure stays one failure."""
+        calls: list[Callable[[], None]] = [
+            partial(self._attempt, notification, claims, work) for notification in claims.acquired
+        ]
+        if calls:
+            self._recorder.expect(work, len(calls))
+            self._pool.submit(calls, urgent=urgent)
+
+    def _attempt(self, notification: Notification, claims: Claims, work: Work) -> None:
+        """In a thread of the pool. What ends a process is raised where it was to be waited for."""
+        try:
             watch = Watch()
-            outcome = self._outcome(notification, claims, started, until)
-            return self.settling.decide(notification, outcome, provider=self.provider.name, took=watch.took())
+            outcome = self._attempts.make(notification, claims, work.deadlines)
+            settlement = self.settling.decide(
+                claims, notification, outcome, provider=self.provider.name, took=watch.took()
+            )
+        except BaseException as error:
+            self._leases.drop([notification.id])
+            self._recorder.fail(work, error)
+            return
+        self._recorder.add(settlement, work)
 
-        return self._senders.each(attempt, claims.acquired, urgent=lambda item: item.priority is Priority.HIGH)
-
-    def _outcome(self, notification: Notification, claims: Claims, started: float, until: Deadlines) -> Outcome:
+    def _record(self, settlements: Sequence[Settlement], deadlines: Deadlines) -> None:
+        """Whatever comes of it, they are ours no more: what could not be written down is the sweep's to find."""
+        failpoints.step("delivery.after_send")
         try:
-            outbound = self._outbound(notification, claims, started, until)
-            if notification.on_ambiguous is OnAmbiguous.RECONCILE:
-                if (receipt := reconciling.earlier(notification, outbound, self.provider, self.store)) is not None:
-                    return receipt
-                outbound = self._outbound(notification, claims, started, until)  # asking took its time
-            receipt = self.provider.send(outbound)
-        except (DeliveryError, NotSent, Expired) as error:
-            return error
-        except Exception as error:
-            # A fault of ours, at a point we do not know: the request may have been written. The text could hold a
-            # recipient, so only the type is kept.
-            log.error("provider_fault", extra={"notification_id": notification.id, "error": type(error).__name__})
-            return AmbiguousError("internal", f"unexpected {type(error).__name__}")
-        failpoints.step("delivery.mid_send")
-        return receipt
+            within = min(SETTLE_WITHIN, deadlines.left_to_settle(time.monotonic()))
+            self.settling.commit(settlements, within=within)
+        finally:
+            self._leases.drop(settlement.notification.id for settlement in settlements)
 
-    def _outbound(self, notification: Notification, claims: Claims, started: float, until: Deadlines) -> Outbound:
-        """What the provider is given now. Raise NotSent, Expired or AccountError if it must not be called."""
-        clock = time.monotonic()
-        if not until.is_enough:
-            raise AccountError("no_time", until.too_short)
-        if not until.allow_call(clock):
-            raise NotSent
-        expires_at, now = notification.expires_at, claims.at + timedelta(seconds=clock - started)
-        if expires_at is not None and expires_at <= now:
-            raise Expired
-        try:
-            content = CONTENT[notification.channel].model_validate_json(notification.content)
-        except (ValidationError, KeyError):
-            raise AccountError("content_version", "another release wrote content that this one does not read") from None
-        return Outbound(
-            id=notification.id,
-            attempt=notification.attempt,
-            recipient=notification.recipient,
-            content=content,
-            expires_at=expires_at,
-            time_to_live=expires_at - now if expires_at is not None else None,
-        )
 
-    @cached_property
-    def _senders(self) -> Senders:
-        return Senders(self.concurrency, reserved=self.reserved)
+def _is_urgent(letter: Letter) -> bool:
+    return topology.priority_of(letter.queue) is Priority.HIGH
 
-    def close(self) -> None:
-        """Let what is being sent come to its end, then give up connections."""
-        self._senders.close()
-        self.provider.close()
+
+def _is_ordinary(letter: Letter) -> bool:
+    return not _is_urgent(letter)
+
+
+def _unclaimed(message: Message, urgent: bool) -> Held:
+    """It found no free sender, and comes again soon."""
+    priority = Priority.HIGH if urgent else Priority.NORMAL
+    return Held(message=message, priority=priority, remaining=topology.LADDER[0])
 
 
 def _back(later: Letter) -> Outgoing:

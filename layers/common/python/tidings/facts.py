@@ -48,11 +48,9 @@ class Claimed:
 class Settled:
     """The ends of these attempts are written, and their retries and dead letters are queued, or owed."""
 
-    claims: Claims
-    settlements: Sequence[Settlement]
+    settlements: Sequence[Settlement]  # of any number of claims
     lost: Sequence[Settlement]  # of these nothing was written: another took over
     settling: Took
-    claiming: Took | None = None  # None: the sweep settles what it found abandoned
     letters: Took | None = None  # publishing of the dead letters, if there were any
     retries: Took | None = None  # publishing of the retries, if there were any
 
@@ -99,15 +97,14 @@ def waited(claimed: Notification, at: datetime) -> float | None:
     return max((at - due).total_seconds(), 0.0) if due is not None else None
 
 
-def end_to_end(settlement: Settlement, claims: Claims, claiming: Took | None) -> float | None:
+def end_to_end(settlement: Settlement) -> float | None:
     """Seconds from the POST, or from `send_at`, until the provider accepted. None: it did not, or not in this
     generation of a replay, when the time says nothing of us."""
-    row, took = settlement.notification, settlement.took
-    if settlement.status is not Status.SENT or took is None or claiming is None or row.generation != 1:
+    row, at = settlement.notification, settlement.answered_at
+    if settlement.status is not Status.SENT or at is None or row.generation != 1:
         return None
     begun = row.created_at if row.send_at is None else max(row.created_at, row.send_at)
-    # The database's clock at the claim, and this process's from there.
-    return max((claims.at - begun).total_seconds() + took.ended - claiming.ended, 0.0)
+    return max((at - begun).total_seconds(), 0.0)
 
 
 def trace_id(traceparent: str | None) -> str | None:

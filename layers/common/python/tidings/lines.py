@@ -90,7 +90,7 @@ def _tell_ends(fact: Settled) -> None:
         if settlement.notification.id in late:
             name, said["status"] = "settled_late", settlement.status
         elif settlement.status is Status.SENT:
-            said["end_to_end_seconds"] = _rounded(end_to_end(settlement, fact.claims, fact.claiming))
+            said["end_to_end_seconds"] = _rounded(end_to_end(settlement))
         elif settlement.status in _NEEDS_A_PERSON:
             said["recipient"] = masked(settlement.notification.recipient)
         if settlement.delay is not None:

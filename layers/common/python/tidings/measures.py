@@ -87,7 +87,7 @@ class Measures:
             if settlement.notification.id in late:
                 continue
             outcomes[channel, provider, settlement.status] += 1
-            if (seconds := end_to_end(settlement, fact.claims, fact.claiming)) is not None:
+            if (seconds := end_to_end(settlement)) is not None:
                 ends[(channel,)].append(seconds)
         self._added(metrics.ATTEMPTS, attempts)
         self._added(metrics.OUTCOMES, outcomes)

@@ -5,6 +5,7 @@ Return (2xx) = the whole batch is acknowledged; raise (5xx) = the whole batch co
 for RabbitMQ, so it is the contract everywhere.
 """
 
+import atexit
 import hmac
 import logging
 import os
@@ -49,10 +50,19 @@ def start(service: str, build: Callable[[], object]) -> None:
         for settings in _of_caller(service):
             load(settings)
         tidings_logging.configure(service, load(tidings_logging.LogSettings))
-        build()
+        parts = build()
     except ConfigurationError as error:
         print(f"tidings: {service}: {error}", file=sys.stderr)  # noqa: T201
         raise SystemExit(2) from None
+    if isinstance(parts, Delivery):
+        atexit.register(_drain, parts)
+
+
+def _drain(delivery: Delivery) -> None:
+    """At the process's end: what is under way comes to its end and is settled, though no request waits for it. The
+    server that stops us gives it the time."""
+    delivery.close()
+    delivery.lifecycle.flush()
 
 
 def _of_caller(service: str) -> tuple[type[Settings], ...]:
@@ -82,6 +92,11 @@ class FlaskRequest(Protocol):
 
 FlaskAnswer = tuple[bytes, int, dict[str, str]]
 
+PREFER_ASYNC = "respond-async"
+"""Of the header Prefer (RFC 7240): answer when the whole batch is under way. The caller's next batch then need not wait
+for the slowest call of this one. Only for callers that let this process run on: under functions that are frozen or
+ended after an answer, calls would be cut off."""
+
 
 def answer_trigger(request: FlaskRequest, channel: str, delivery: Callable[[], Delivery]) -> FlaskAnswer:
     """POST an aws:rmq event or a CloudEvent, or GET /metrics, with the trigger's token; GET /healthz for anyone."""
@@ -106,15 +121,19 @@ def _trigger_answer(request: FlaskRequest, channel: str, delivery: Callable[[], 
     if exposition is not None:
         return Response(status=200, body=exposition(()), headers={"content-type": METRICS_TYPE})
     letters = _letters(request, channel, is_cloudevent)
+    detach = PREFER_ASYNC in request.headers.get("Prefer", "")
     try:
         with _told():
             # What sends CloudEvents knows nothing of our pauses; our trigger keeps them itself.
-            _deliver(letters, channel, delivery()) if is_cloudevent else delivery().deliver(letters)
+            if is_cloudevent:
+                _deliver(letters, channel, delivery())
+            else:
+                delivery().deliver(letters, detach=detach)
     except (StoreUnavailable, BrokerUnavailable) as error:
         raise Problem(503, "The batch comes again", str(error), headers={"retry-after": RETRY_AFTER}) from None
     except Fault as fault:
         raise Problem(500, "A fault of ours", "The batch comes again.") from fault
-    return as_json({"status": "settled"})
+    return as_json({"status": "under way"}, status=202) if detach else as_json({"status": "settled"})
 
 
 def _letters(request: FlaskRequest, channel: str, is_cloudevent: bool) -> list[Letter]:

@@ -62,16 +62,18 @@ class Settling:
 
     def decide(
         self,
+        claims: Claims,
         notification: Notification,
         outcome: Outcome,
         *,
         provider: str | None = None,
         took: Took | None = None,
     ) -> Settlement:
-        """The one place that says what happens after an attempt."""
+        """The one place that says what happens after an attempt, which was made under these claims."""
 
         def end(status: Status, *, delay: timedelta | None = None, spared: bool = False) -> Settlement:
             return Settlement(
+                claims=claims,
                 notification=notification,
                 status=status,
                 provider=provider,
@@ -106,15 +108,7 @@ class Settling:
                     return end(Status.FAILED)
                 return end(Status.RETRYING, delay=self.retry.delay_after(counted, retry_after=outcome.retry_after))
 
-    def commit(
-        self,
-        claims: Claims,
-        settlements: Sequence[Settlement],
-        *,
-        held: Sequence[Held] = (),
-        within: timedelta = timedelta(0),
-        claiming: Took | None = None,
-    ) -> None:
+    def commit(self, settlements: Sequence[Settlement], *, within: timedelta = timedelta(0)) -> None:
         """Write all of it down; return once nothing depends on this process any more.
 
         `within`: how long to go on trying while the database is down. What the provider accepted must not be sent
@@ -129,24 +123,13 @@ class Settling:
         unpublished, lettered = self._publish(letters)
         failpoints.step("settling.after_letters")
         watch = Watch()
-        lost = self._settle(claims, settlements, letters_owed=unpublished is not None, within=within)
+        lost = self._settle(settlements, letters_owed=unpublished is not None, within=within)
         settled = watch.took()
         failpoints.step("settling.after_rows")
-        retries = [_retry(s) for s in settlements if s.delay is not None and s not in lost]
-        failed, retried = self._publish([*retries, *(_put_back(item) for item in held)])
+        failed, retried = self._publish([_retry(s) for s in settlements if s.delay is not None and s not in lost])
         # Told once all is done, which is at once where nothing is to be tried again.
-        if settlements:
-            self.lifecycle.tell(
-                Settled(
-                    claims=claims,
-                    settlements=settlements,
-                    lost=lost,
-                    claiming=claiming,
-                    letters=lettered,
-                    settling=settled,
-                    retries=retried if retries else None,
-                )
-            )
+        told = Settled(settlements=settlements, lost=lost, letters=lettered, settling=settled, retries=retried)
+        self.lifecycle.tell(told)
         failpoints.step("settling.after_retries")
         if (error := failed or unpublished) is not None:
             raise error
@@ -168,13 +151,13 @@ class Settling:
         return None, watch.took()
 
     def _settle(
-        self, claims: Claims, settlements: Sequence[Settlement], *, letters_owed: bool, within: timedelta
+        self, settlements: Sequence[Settlement], *, letters_owed: bool, within: timedelta
     ) -> Sequence[Settlement]:
         deadline = time.monotonic() + within.total_seconds()
         pause = 0.2
         while True:
             try:
-                return self.store.settle(claims, settlements, letters_owed=letters_owed)
+                return self.store.settle(settlements, letters_owed=letters_owed)
             except StoreUnavailable as error:
                 if time.monotonic() + pause > deadline:
                     raise

@@ -142,9 +142,9 @@ class Sweep:
     def _give_up(self, abandoned: Claims) -> None:
         """Their worker died or stalls; whether the provider was asked is not known."""
         lost = AmbiguousError(LEASE_EXPIRED, "the worker that had it did not settle it in time")
-        settlements = [self.settling.decide(notification, lost) for notification in abandoned.acquired]
+        settlements = [self.settling.decide(abandoned, notification, lost) for notification in abandoned.acquired]
         try:
-            self.settling.commit(abandoned, settlements)
+            self.settling.commit(settlements)
         except BrokerUnavailable:
             return  # they are settled; what could not be published is found by a later sweep
 

@@ -16,7 +16,6 @@ from tidings.adapters.insight_sql import SqlInsight
 from tidings.adapters.rabbitmq import BrokerSettings, RabbitBroker
 from tidings.adapters.sql import SqlStore
 from tidings.delivery import Delivery
-from tidings.errors import ConfigurationError
 from tidings.gauges import Gauges, SystemGauges
 from tidings.insight import Insight
 from tidings.intake import Intake
@@ -37,9 +36,14 @@ log = logging.getLogger(__name__)
 class DeliverySettings(Settings):
     """How a function delivers. Prefix TIDINGS_."""
 
-    lease: float = Field(default=60.0, ge=1, le=3600, description="seconds a worker may take for a batch")
+    lease: float = Field(
+        default=15.0,
+        ge=1,
+        le=3600,
+        description="seconds after which a worker that is silent counts as dead; it renews what it is sending",
+    )
     concurrency: int = Field(
-        default=16, ge=1, le=500, description="provider calls at once, a process; two more for high"
+        default=48, ge=1, le=500, description="provider calls at once, a process; two more for high"
     )
 
 
@@ -110,11 +114,6 @@ class Wiring:
 
     def delivery(self, provider: Provider) -> Delivery:
         settings = load(DeliverySettings)
-        if provider.timeout.total_seconds() >= settings.lease:
-            raise ConfigurationError(
-                f"TIDINGS_LEASE: {settings.lease:g} s is not longer than a call to {provider.name} may take "
-                f"({provider.timeout.total_seconds():g} s); raise it or lower the provider's time-out"
-            )
         return Delivery(
             provider=provider,
             store=self.store,

@@ -1,6 +1,6 @@
 """Claim and settle: what two workers must never both win. Every write is conditional, and fenced by a token."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -51,11 +51,16 @@ _OTHERS = select(
     n.id, n.status, n.generation, n.priority, n.expires_at, n.next_attempt_at, n.lease_until, OURS.label("ours")
 ).where(_IDS)
 
-_FENCED = select(n.id, n.status).where(_IDS, n.token == _TOKEN).with_for_update()
+_TOKENS = n.token.in_(bindparam("tokens", expanding=True))
+_HELD = _IDS, _TOKENS, n.status == Status.SENDING
+_RENEW = update(notifications).where(*_HELD).values(lease_until=_UNTIL, wake_at=_UNTIL)
+_STILL_HELD = select(n.id).where(*_HELD)
+
+_FENCED = select(n.id, n.status, n.token).where(_IDS, _TOKENS).with_for_update()
 _EVENTS = insert(events)
 _END = (
     update(notifications)
-    .where(_IDS, n.token == _TOKEN, n.status == Status.SENDING, e.notification_id == n.id, e.token == _TOKEN)
+    .where(_IDS, n.status == Status.SENDING, e.notification_id == n.id, e.token == n.token)
     .values(
         status=e.status,
         spared=n.spared + e.spared,
@@ -76,11 +81,12 @@ _END = (
 )
 
 
-def claim(connection: Connection, now: datetime, messages: Sequence[Message], lease: timedelta, token: str) -> Claims:
+def claim(
+    connection: Connection, now: datetime, messages: Sequence[Message], lease: timedelta, token: str, *, isolated: bool
+) -> Claims:
     ids = sorted({message.id for message in messages})
-    may_be_deadly = len(ids) == 1
     given: dict[str, Any] = {"batch": ids, "mine": token}
-    connection.execute(_TAKE if may_be_deadly else _TAKE_TOGETHER, {**given, "now": now, "until": now + lease})
+    connection.execute(_TAKE if isolated else _TAKE_TOGETHER, {**given, "now": now, "until": now + lease})
     known = {"status": Status.SENDING, "claimed_at": now, "lease_until": now + lease, "updated_at": now}
     acquired = [notification_of(row, **known) for row in connection.execute(_TAKEN, given)]
     taken = {notification.id for notification in acquired}
@@ -102,21 +108,26 @@ def claim(connection: Connection, now: datetime, messages: Sequence[Message], le
     return Claims(token=token, at=now, acquired=acquired, held=held, finished=finished, alone=alone)
 
 
+def renew(connection: Connection, now: datetime, tokens: Mapping[str, str], lease: timedelta) -> Collection[str]:
+    given: dict[str, Any] = {"batch": sorted(tokens), "tokens": sorted(set(tokens.values()))}
+    done = connection.execute(_RENEW, {**given, "until": now + lease})
+    return tokens if done.rowcount == len(tokens) else connection.scalars(_STILL_HELD, given).all()
+
+
 def settle(
-    connection: Connection, now: datetime, claims: Claims, settlements: Sequence[Settlement], letters_owed: bool
+    connection: Connection, now: datetime, settlements: Sequence[Settlement], letters_owed: bool
 ) -> Sequence[Settlement]:
-    ids = sorted(settlement.notification.id for settlement in settlements)
-    fenced = connection.execute(_FENCED, {"batch": ids, "mine": claims.token}).all()
-    ours = {row.id for row in fenced if row.status == Status.SENDING}
+    ids = sorted({settlement.notification.id for settlement in settlements})
+    tokens = sorted({settlement.claims.token for settlement in settlements})
+    fenced = {(row.id, row.token): row.status for row in connection.execute(_FENCED, {"batch": ids, "tokens": tokens})}
     # The token stays on the row after its settlement: a second run, after an answer lost, knows its own work.
-    known = {row.id for row in fenced}
-    lost = [s for s in settlements if s.notification.id not in known]
-    kept = [s for s in settlements if s.notification.id in ours]
+    lost = [s for s in settlements if (s.notification.id, s.claims.token) not in fenced]
+    kept = [s for s in settlements if fenced.get((s.notification.id, s.claims.token)) == Status.SENDING]
     if not kept:
         return lost
-    insert_many(connection, _EVENTS, _events(kept, claims.token, now))
-    letters_at = now if letters_owed else None
-    connection.execute(_END, {"batch": sorted(ours), "mine": claims.token, "now": now, "letters_at": letters_at})
+    insert_many(connection, _EVENTS, _events(kept, now))
+    ours = sorted(settlement.notification.id for settlement in kept)
+    connection.execute(_END, {"batch": ours, "now": now, "letters_at": now if letters_owed else None})
     _suppress(connection, now, kept)
     return lost
 
@@ -156,17 +167,16 @@ def _held_until(row: Any, message: Message, now: datetime) -> datetime | None:
     return max(row.next_attempt_at or now, now)
 
 
-def _events(settlements: Sequence[Settlement], token: str, now: datetime) -> dict[str, Sequence[Any]]:
-    """The columns of the timeline."""
+def _events(settlements: Sequence[Settlement], now: datetime) -> dict[str, Sequence[Any]]:
+    """The columns of the timeline. No time is after `now`: the worker's clock may run fast."""
     notifications = [s.notification for s in settlements]
     errors = [s.error for s in settlements]
-    count = len(settlements)
     return {
         "notification_id": [notification.id for notification in notifications],
         "generation": [notification.generation for notification in notifications],
         "attempt": [notification.attempt for notification in notifications],
         "status": [s.status for s in settlements],
-        "at": [now] * count,
+        "at": [min(s.answered_at or now, now) for s in settlements],
         "started_at": [notification.claimed_at for notification in notifications],
         "provider": [s.provider for s in settlements],
         "provider_message_id": [_within(255, s.provider_message_id) for s in settlements],
@@ -174,7 +184,7 @@ def _events(settlements: Sequence[Settlement], token: str, now: datetime) -> dic
         "error_code": [error and _within(64, error.code.encode("ascii", "replace").decode()) for error in errors],
         "error_message": [error and _within(500, error.message) for error in errors],
         "next_attempt_at": [now + s.delay if s.delay is not None else None for s in settlements],
-        "token": [token] * count,
+        "token": [s.claims.token for s in settlements],
         "spared": [int(s.spared) for s in settlements],
     }
 

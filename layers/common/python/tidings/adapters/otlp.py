@@ -84,7 +84,8 @@ class Spans:
         is_ours = settlement not in fact.lost
         retried = fact.retries if settlement.delay is not None and is_ours else None
         lettered = fact.letters if status is Status.FAILED else None
-        parts = [took for took in (fact.claiming, fact.settling, retried) if took is not None]
+        claimed = settlement.claims.took
+        parts = [took for took in (claimed, fact.settling, retried) if took is not None]
         attempt = self._span(
             f"deliver {_queue(row)}",
             row.traceparent,
@@ -96,7 +97,7 @@ class Spans:
                 "messaging.operation.name": "deliver",
                 "messaging.operation.type": "process",
                 "messaging.destination.name": _queue(row),
-                "messaging.batch.message_count": len(fact.settlements),
+                "messaging.batch.message_count": len(settlement.claims.acquired),
                 "tidings.notification.id": row.id,
                 "tidings.tenant": row.tenant,
                 "tidings.channel": row.channel,
@@ -106,16 +107,15 @@ class Spans:
                 **_error(settlement),
             },
         )
-        size = len(fact.settlements)
-        if fact.claiming is not None:
-            self._database("claim", attempt, fact.claiming, ahead, size=len(fact.claims.acquired))
+        if claimed is not None:
+            self._database("claim", attempt, claimed, ahead, size=len(settlement.claims.acquired))
         if settlement.took is not None:
             outcome = settlement.error.kind if settlement.error is not None else "accepted"
             given = {"tidings.provider": provider or "", "tidings.outcome": outcome, **_error(settlement)}
             self._span(f"send {provider}", attempt, settlement.took, ahead, kind="CLIENT", attributes=given)
         if lettered is not None:
             self._published(topology.dead_queue(row.channel), attempt, lettered, ahead)
-        self._database("settle", attempt, fact.settling, ahead, size=size)
+        self._database("settle", attempt, fact.settling, ahead, size=len(fact.settlements))
         if retried is not None and settlement.delay is not None:
             step = topology.retry(settlement.delay, row.channel, row.priority).exchange
             self._published(step, attempt, retried, ahead)

@@ -5,7 +5,7 @@ Rows are locked in the order of their ids, so that two batches cannot wait for e
 """
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -37,14 +37,15 @@ class SqlStore(Reads):
         if ids:
             self._write(intake_sql.mark_unqueued, ids)
 
-    def claim(self, messages: Sequence[Message], lease: timedelta) -> Claims:
+    def claim(self, messages: Sequence[Message], lease: timedelta, *, isolated: bool = False) -> Claims:
         # The token is made before the transaction: run twice, it finds the rows that its first COMMIT took.
-        return self._write(claims_sql.claim, messages, lease, uuid.uuid4().hex)
+        return self._write(claims_sql.claim, messages, lease, uuid.uuid4().hex, isolated=isolated)
 
-    def settle(
-        self, claims: Claims, settlements: Sequence[Settlement], *, letters_owed: bool = False
-    ) -> Sequence[Settlement]:
-        return self._write(claims_sql.settle, claims, settlements, letters_owed) if settlements else []
+    def renew(self, tokens: Mapping[str, str], lease: timedelta) -> Collection[str]:
+        return self._write(claims_sql.renew, tokens, lease) if tokens else ()
+
+    def settle(self, settlements: Sequence[Settlement], *, letters_owed: bool = False) -> Sequence[Settlement]:
+        return self._write(claims_sql.settle, settlements, letters_owed) if settlements else []
 
     def overdue(self, limit: int, lease: timedelta) -> Overdue:
         return self._write(upkeep_sql.overdue, limit, lease, uuid.uuid4().hex)

@@ -1,7 +1,7 @@
 """What goes into the database and comes out of it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from tidings.envelope import Message
@@ -39,16 +39,18 @@ class Claims:
 
     token: str
     at: datetime  # the database's time at the claim
+    took: Took | None = None  # the claim, on the worker's clock; None: the sweep's
     acquired: Sequence[Notification] = ()
     held: Sequence[Held] = ()
     finished: Sequence[Message] = ()  # settled, stale generation, or unknown row: drop them
-    alone: Sequence[Held] = ()  # due, but their last worker was lost: claim each by itself, after the others
+    alone: Sequence[Held] = ()  # due, but their last worker was lost: claim each `isolated`, after the others
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settlement:
     """The end of one attempt, decided."""
 
+    claims: Claims = field(compare=False, repr=False)  # that it ends
     notification: Notification  # as it was claimed
     status: Status
     provider: str | None = None
@@ -57,6 +59,13 @@ class Settlement:
     delay: timedelta | None = None  # retrying: until the next attempt
     spared: bool = False  # the attempt does not count
     took: Took | None = None  # the provider's part of it; None: it was not called
+
+    @property
+    def answered_at(self) -> datetime | None:
+        """When the provider's call ended: the database's time at the claim, and the worker's clock from there."""
+        if self.took is None or self.claims.took is None:
+            return None
+        return self.claims.at + timedelta(seconds=max(self.took.ended - self.claims.took.ended, 0))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,6 +1,6 @@
 """What the core asks of the database: implemented in `adapters`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -22,14 +22,17 @@ class Store(Protocol):
     def mark_unqueued(self, ids: Sequence[str]) -> None:
         """Their messages were not confirmed: the sweep is to publish them, and soon."""
 
-    def claim(self, messages: Sequence[Message], lease: timedelta) -> Claims:
+    def claim(self, messages: Sequence[Message], lease: timedelta, *, isolated: bool = False) -> Claims:
         """Give each message's row to this caller, if it is due and nobody else has it. A row whose last attempt ended
-        with LEASE_EXPIRED is given only where it is claimed by itself: it may take its worker with it."""
+        with LEASE_EXPIRED is given only if it is claimed `isolated`, while its neighbours wait: it may take its worker
+        with it."""
 
-    def settle(
-        self, claims: Claims, settlements: Sequence[Settlement], *, letters_owed: bool = False
-    ) -> Sequence[Settlement]:
-        """Write the ends and their events. Answer those that lost their lease: nothing was written of them.
+    def renew(self, tokens: Mapping[str, str], lease: timedelta) -> Collection[str]:
+        """Extend the leases of these, by id and token, from now on. Answer the ids of those that are still held."""
+
+    def settle(self, settlements: Sequence[Settlement], *, letters_owed: bool = False) -> Sequence[Settlement]:
+        """Write the ends and their events, of any number of claims. Answer those that lost their lease:
+        nothing was written of them. An event has the time of the provider's answer.
         `letters_owed`: the dead letters could not be published; the sweep will find the failed rows and do it."""
 
     def overdue(self, limit: int, lease: timedelta) -> Overdue:
