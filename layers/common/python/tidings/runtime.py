@@ -121,19 +121,19 @@ def _trigger_answer(request: FlaskRequest, channel: str, delivery: Callable[[], 
     if exposition is not None:
         return Response(status=200, body=exposition(()), headers={"content-type": METRICS_TYPE})
     letters = _letters(request, channel, is_cloudevent)
-    detach = PREFER_ASYNC in request.headers.get("Prefer", "")
+    settled = True
     try:
         with _told():
             # What sends CloudEvents knows nothing of our pauses; our trigger keeps them itself.
             if is_cloudevent:
                 _deliver(letters, channel, delivery())
             else:
-                delivery().deliver(letters, detach=detach)
+                settled = delivery().deliver(letters, detach=PREFER_ASYNC in request.headers.get("Prefer", ""))
     except (StoreUnavailable, BrokerUnavailable) as error:
         raise Problem(503, "The batch comes again", str(error), headers={"retry-after": RETRY_AFTER}) from None
     except Fault as fault:
         raise Problem(500, "A fault of ours", "The batch comes again.") from fault
-    return as_json({"status": "under way"}, status=202) if detach else as_json({"status": "settled"})
+    return as_json({"status": "settled"}) if settled else as_json({"status": "under way"}, status=202)
 
 
 def _letters(request: FlaskRequest, channel: str, is_cloudevent: bool) -> list[Letter]:
