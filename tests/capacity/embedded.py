@@ -11,7 +11,7 @@ from tests.load.generator import Generator
 from tests.load.plan import Plan, mail
 from tests.load.sink import Sink
 from tests.load.usage import cpu_seconds
-from tests.load.world import eventually
+from tests.wait import eventually
 
 CONNECTIONS = 64
 

@@ -19,7 +19,8 @@ from tests.load.plan import Plan, mail, percentile
 from tests.load.senders import rate_of
 from tests.load.sizes import FULL
 from tests.load.usage import Cpu, cpu_seconds, megabytes
-from tests.load.world import World, eventually, world
+from tests.load.world import World, world
+from tests.wait import eventually
 
 CONNECTIONS = 64
 MAILS = 5000

@@ -15,6 +15,7 @@ from tidings.adapters.waking import GRACE, REQUEUE_AFTER
 from tidings.errors import LEASE_EXPIRED, AmbiguousError, PermanentError, StoreUnavailable, TransientError
 from tidings.notification import Notification, OnAmbiguous, Priority, Status
 from tidings.ports import Backlog, Claims, Selection, Settlement
+from tidings.took import Took
 
 from tests import make
 from tests.clock import TestClock
@@ -219,9 +220,9 @@ def test_a_retry_is_due_after_its_delay_on_the_databases_clock(store: SqlStore, 
     assert (after.next_attempt_at, after.error_class, after.error_code) == (clock() + delay, "transient", "451")
 
 
-def abandoned(store: SqlStore, clock: TestClock) -> Claims:
-    """Whose lease was seen to be over, and still was after the grace."""
-    clock.advance(minutes=5)
+def abandoned(store: SqlStore, clock: TestClock, *, after: float = 300) -> Claims:
+    """Whose lease was seen to be over after so many seconds, and still was after the grace."""
+    clock.advance(seconds=after)
     assert store.overdue(10, LEASE).abandoned is None
     clock.advance(seconds=GRACE.total_seconds())
     found = store.overdue(10, LEASE).abandoned
@@ -247,6 +248,70 @@ def test_a_dead_sweeps_own_lease_runs_out_too(store: SqlStore, clock: TestClock)
     claimed(store, inserted(store, clock))
     first = abandoned(store, clock)
     assert abandoned(store, clock).token != first.token
+
+
+def test_a_lease_that_is_renewed_is_not_taken_over(store: SqlStore, clock: TestClock) -> None:
+    kept, other = inserted(store, clock, 2)
+    claims, others = claimed(store, [kept]), claimed(store, [other])
+    clock.advance(seconds=LEASE.total_seconds() - 1)
+    assert list(store.renew({kept.id: claims.token}, LEASE)) == [kept.id]
+    assert [row.id for row in abandoned(store, clock, after=2).acquired] == [other.id]
+    assert others.token != claims.token
+    assert store.settle([sent(row, claims) for row in claims.acquired]) == []
+    assert status(store, kept) is Status.SENT
+
+
+def test_only_what_is_still_held_is_renewed(store: SqlStore, clock: TestClock) -> None:
+    rows = inserted(store, clock, 3)
+    claims, others = claimed(store, rows[:2]), claimed(store, rows[2:])
+    ended, held = claims.acquired
+    store.settle([sent(ended, claims)])
+    clock.advance(seconds=1)
+    tokens = {ended.id: claims.token, held.id: claims.token, rows[2].id: "not its own"}
+    assert list(store.renew(tokens, LEASE)) == [held.id]
+    remaining = {item.message.id: item.remaining for item in claimed(store, rows).held}
+    assert remaining == {held.id: LEASE, rows[2].id: LEASE - timedelta(seconds=1)}
+    assert store.settle([sent(row, others) for row in others.acquired]) == []
+
+
+def test_a_lease_that_was_seen_to_run_out_can_be_renewed_in_the_grace(store: SqlStore, clock: TestClock) -> None:
+    claims = claimed(store, inserted(store, clock))
+    clock.advance(seconds=LEASE.total_seconds() + 1)
+    assert store.overdue(10, LEASE).abandoned is None  # the first look
+    assert store.renew({row.id: claims.token for row in claims.acquired}, LEASE)
+    clock.advance(seconds=GRACE.total_seconds() + 1)
+    assert store.overdue(10, LEASE).abandoned is None
+
+
+def test_the_ends_of_several_claims_are_written_together_and_each_is_fenced_by_its_own(
+    store: SqlStore, clock: TestClock
+) -> None:
+    rows = inserted(store, clock, 3)
+    first, second, third = (claimed(store, [row]) for row in rows)
+    late = sent(third.acquired[0], third)
+    clock.advance(seconds=LEASE.total_seconds() - 5)
+    store.renew({rows[0].id: first.token, rows[1].id: second.token}, LEASE)
+    again = abandoned(store, clock, after=6)
+    assert [row.id for row in again.acquired] == [rows[2].id]
+    mixed = [sent(first.acquired[0], second), sent(second.acquired[0], second), late]  # the first has another's token
+    assert [item.notification.id for item in store.settle(mixed)] == [rows[0].id, rows[2].id]
+    assert [status(store, row) for row in rows] == [Status.SENDING, Status.SENT, Status.SENDING]
+    assert store.settle([sent(first.acquired[0], first)]) == []
+
+
+def test_an_end_has_the_time_of_the_providers_answer_and_none_that_is_to_come(
+    store: SqlStore, clock: TestClock
+) -> None:
+    rows, begun = inserted(store, clock, 2), clock()
+    claims = replace(claimed(store, rows), took=Took(began=100.0, seconds=0.5))
+    clock.advance(seconds=30)
+    early, fast = (
+        replace(sent(row, claims), took=Took(began=101.0, seconds=seconds))
+        for row, seconds in zip(claims.acquired, (2.5, 3600), strict=True)
+    )
+    store.settle([early, fast])
+    at = [event.at for row in claims.acquired for event in store.events(row.id)]
+    assert at == [begun + timedelta(seconds=3), begun + timedelta(seconds=30)]
 
 
 def test_what_lost_its_worker_is_claimed_alone(store: SqlStore, clock: TestClock) -> None:

@@ -11,7 +11,8 @@ from tests.load.figures import Figure, Report
 from tests.load.plan import Answers, Plan, mail
 from tests.load.sizes import Sizes
 from tests.load.usage import Cpu
-from tests.load.world import World, eventually
+from tests.load.world import World
+from tests.wait import eventually
 
 CONNECTIONS = 64
 STEP = 0.5  # seconds of the picture's

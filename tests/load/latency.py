@@ -8,7 +8,8 @@ from tests.load.endtoend import sent
 from tests.load.figures import Figure, Report, milliseconds, shown
 from tests.load.plan import Answers, Plan, array, mail, percentile
 from tests.load.sizes import Sizes
-from tests.load.world import World, eventually
+from tests.load.world import World
+from tests.wait import eventually
 
 ARRAY = 1000
 CONNECTIONS = 16  # of what is paced: one is always free

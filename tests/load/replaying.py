@@ -20,7 +20,8 @@ from tests.load.figures import Figure, Report, milliseconds, shown
 from tests.load.filling import fill
 from tests.load.plan import percentile
 from tests.load.sizes import Sizes
-from tests.load.world import World, eventually
+from tests.load.world import World
+from tests.wait import eventually
 
 CALM = 200  # locks taken while nothing else happens, to compare with
 PAUSE = 0.002  # seconds between two looks

@@ -7,7 +7,8 @@ from tests.load.filling import fill_ended
 from tests.load.latency import CONNECTIONS, Arrived, arrived, warmed
 from tests.load.plan import Plan, mail, percentile
 from tests.load.sizes import Sizes
-from tests.load.world import World, eventually
+from tests.load.world import World
+from tests.wait import eventually
 
 OLD, KEPT = 60, 30  # days
 PACE = 300  # mails a second meanwhile

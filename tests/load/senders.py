@@ -8,7 +8,8 @@ from tidings.delivery import RESERVED
 from tests.load.figures import Figure, Report
 from tests.load.plan import Plan, array
 from tests.load.sizes import Sizes
-from tests.load.world import World, eventually
+from tests.load.world import World
+from tests.wait import eventually
 
 DELAY = 0.1  # seconds that the mail server takes
 EACH = 8  # calls at once of each instance

@@ -7,8 +7,7 @@ import platform
 import resource
 import shutil
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from tests.load.generator import Generator
 from tests.load.sink import Sink
 from tests.load.usage import Cpu, cpu_seconds
 from tests.scenarios.caller import Caller
+from tests.wait import eventually
 
 BUFFER_POOL, LOG_FILE = "1G", "512M"  # as a server for this load has them
 FEEDERS = ("schedule", "trigger")  # in the order in which they are stopped
@@ -174,12 +174,3 @@ def world() -> Iterator[World]:
         ran = stack.enter_context(running(options))
         generator = stack.enter_context(Generator(port=ran.ports.intake, key=ran.secrets.api_key))
         yield World(stack=ran, rabbitmq=rabbitmq, mariadb=mariadb, sink=sink, generator=generator)
-
-
-def eventually(what: str, right: Callable[[], object], *, within: float, every: float = 0.05) -> float:
-    """Wait until it is so; the seconds that took. Fail when the time is up."""
-    begun = time.monotonic()
-    while not right():
-        assert time.monotonic() - begun < within, f"{what}: not within {within:g} s"
-        time.sleep(every)
-    return time.monotonic() - begun

@@ -1,0 +1,211 @@
+"""A batch is no barrier: a slow call delays neither its neighbours nor the next batch."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+import pytest
+from tidings.delivery import Delivery
+from tidings.envelope import Letter
+from tidings.errors import StoreUnavailable
+from tidings.notification import Notification, Priority, Status
+from tidings.ports import Claims, Outbound, Receipt
+
+from tests import make
+from tests.tidings.conftest import House
+from tests.tidings.test_delivery import added, letters, waiting
+from tests.wait import eventually
+
+WAIT = 60.0
+
+
+@dataclass
+class SlowProvider:
+    """Calls to these recipients last until the gate opens. Keeps who was begun."""
+
+    slow: set[str] = field(default_factory=set)
+    gate: threading.Event = field(default_factory=threading.Event)
+    begun: list[str] = field(default_factory=list)
+    name: str = "slow"
+    timeout: timedelta = timedelta(seconds=5)
+
+    def send(self, outbound: Outbound) -> Receipt:
+        self.begun.append(outbound.recipient)
+        if outbound.recipient in self.slow:
+            assert self.gate.wait(WAIT)
+        return Receipt(provider_message_id=f"receipt-{outbound.id}")
+
+    def close(self) -> None:
+        return
+
+
+@pytest.fixture
+def provider() -> Iterator[SlowProvider]:
+    made = SlowProvider()
+    yield made
+    made.gate.set()
+
+
+@pytest.fixture
+def delivery(house: House, provider: SlowProvider) -> Iterator[Delivery]:
+    """Four senders, and one that only urgent calls take."""
+    made = replace(house.delivery, provider=provider, concurrency=4, reserved=1)
+    yield made
+    provider.gate.set()
+    made.close()
+
+
+@pytest.fixture
+def callers(provider: SlowProvider) -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(4) as threads:
+        yield threads
+        provider.gate.set()
+
+
+def status(house: House, *rows: Notification) -> list[Status]:
+    return [house.row(row).status for row in rows]
+
+
+def slow(house: House, provider: SlowProvider, count: int) -> list[Notification]:
+    rows = [added(house) for _ in range(count)]
+    provider.slow |= {row.recipient for row in rows}
+    return rows
+
+
+def stuck(
+    house: House, provider: SlowProvider, delivery: Delivery, callers: ThreadPoolExecutor, count: int
+) -> tuple[Sequence[Notification], Future[bool]]:
+    """So many calls hang."""
+    rows = slow(house, provider, count)
+    running = callers.submit(delivery.deliver, letters(*rows))
+    eventually("calls that hang", lambda: len(provider.begun) >= count, within=WAIT)
+    return rows, running
+
+
+def test_the_quick_are_settled_while_a_slow_one_is_under_way(
+    house: House, provider: SlowProvider, delivery: Delivery, callers: ThreadPoolExecutor
+) -> None:
+    (hanging,), quick = slow(house, provider, 1), [added(house) for _ in range(20)]
+    running = callers.submit(delivery.deliver, letters(hanging, *quick))
+    eventually("the quick", lambda: status(house, *quick) == [Status.SENT] * 20, within=WAIT)
+    assert status(house, hanging) == [Status.SENDING]
+    assert not running.done(), "who may freeze this process is answered when all of it has ended"
+    provider.gate.set()
+    assert running.result(WAIT) is True
+    assert status(house, hanging) == [Status.SENT]
+
+
+def test_the_next_batch_does_not_wait_for_the_slowest_of_the_last(
+    house: House, provider: SlowProvider, delivery: Delivery, callers: ThreadPoolExecutor
+) -> None:
+    stuck(house, provider, delivery, callers, 3)  # of four senders
+    rows = [added(house) for _ in range(30)]
+    assert delivery.deliver(letters(*rows)) is True
+    assert status(house, *rows) == [Status.SENT] * 30
+
+
+def test_a_detached_batch_is_answered_once_all_of_it_is_under_way(
+    house: House, provider: SlowProvider, delivery: Delivery
+) -> None:
+    (hanging,), quick = slow(house, provider, 1), [added(house) for _ in range(3)]
+    assert delivery.deliver(letters(hanging, *quick), detach=True) is False
+    assert hanging.recipient in provider.begun
+    assert status(house, hanging) == [Status.SENDING]
+    provider.gate.set()
+    eventually("the slow one", lambda: status(house, hanging) == [Status.SENT], within=WAIT)
+
+
+def test_a_quick_batch_is_settled_though_it_may_be_detached(
+    house: House, delivery: Delivery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidings.delivery.DETACH_AFTER", timedelta(seconds=WAIT))
+    rows = [added(house) for _ in range(10)]
+    assert delivery.deliver(letters(*rows), detach=True) is True
+    assert status(house, *rows) == [Status.SENT] * 10
+
+
+def test_no_more_is_claimed_than_can_be_begun(
+    house: House, provider: SlowProvider, delivery: Delivery, callers: ThreadPoolExecutor
+) -> None:
+    """What waits for a sender is nobody's yet: if this worker dies, it is not ambiguous."""
+    stuck(house, provider, delivery, callers, 3)
+    more = slow(house, provider, 10)
+    running = callers.submit(delivery.deliver, letters(*more))
+    eventually("the last sender", lambda: len(provider.begun) == 4, within=WAIT)
+    assert sorted(status(house, *more)) == [Status.PENDING] * 9 + [Status.SENDING]
+    provider.gate.set()
+    assert running.result(WAIT) is True
+    assert status(house, *more) == [Status.SENT] * 10
+
+
+def test_what_finds_no_free_sender_in_time_is_put_back_unclaimed(
+    house: House,
+    provider: SlowProvider,
+    delivery: Delivery,
+    callers: ThreadPoolExecutor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stuck(house, provider, delivery, callers, 4)
+    monkeypatch.setattr("tidings.deadlines.BEGIN_WITHIN", timedelta(0))
+    rows = [added(house) for _ in range(2)]
+    before = len(waiting(house, "tidings.email"))
+    delivery.deliver(letters(*rows))
+    assert [(row.status, row.attempt) for row in map(house.row, rows)] == [(Status.PENDING, 0)] * 2
+    house.clock.advance(seconds=1)
+    assert len(waiting(house, "tidings.email")) == before + 2
+
+
+def test_the_urgent_find_a_sender_though_all_others_hang(
+    house: House, provider: SlowProvider, delivery: Delivery, callers: ThreadPoolExecutor
+) -> None:
+    stuck(house, provider, delivery, callers, 4)
+    row = added(house, priority=Priority.HIGH)
+    delivery.deliver([Letter(queue="tidings.email.high", body=b"", message=make.message(row))])
+    assert status(house, row) == [Status.SENT]
+
+
+def test_a_claim_that_fails_leaves_nothing_under_way_behind(
+    house: House, delivery: Delivery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is told may freeze or end this process at once."""
+    rows = [added(house) for _ in range(8)]
+    claim, calls = house.store.claim, []
+
+    def failing(*args: object, **given: object) -> Claims:
+        calls.append(args)
+        if len(calls) == 2:
+            raise StoreUnavailable("gone")
+        return claim(*args, **given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(house.store, "claim", failing)
+    with pytest.raises(StoreUnavailable):
+        delivery.deliver(letters(*rows))
+    found = status(house, *rows)
+    assert Status.SENDING not in found
+    assert Status.SENT in found
+    delivery.deliver(letters(*rows))
+    assert status(house, *rows) == [Status.SENT] * 8
+
+
+def test_what_comes_again_while_it_is_under_way_is_not_sent_twice(
+    house: House, provider: SlowProvider, delivery: Delivery, callers: ThreadPoolExecutor
+) -> None:
+    rows, running = stuck(house, provider, delivery, callers, 2)
+    assert delivery.deliver(letters(*rows)) is True
+    provider.gate.set()
+    assert running.result(WAIT) is True
+    assert sorted(provider.begun) == sorted(row.recipient for row in rows)
+
+
+def test_closing_settles_what_a_detached_batch_left_under_way(
+    house: House, provider: SlowProvider, delivery: Delivery, callers: ThreadPoolExecutor
+) -> None:
+    """As at a SIGTERM, where no request waits for it."""
+    (hanging,) = slow(house, provider, 1)
+    delivery.deliver(letters(hanging), detach=True)
+    closing = callers.submit(delivery.close)
+    provider.gate.set()
+    closing.result(WAIT)
+    assert status(house, hanging) == [Status.SENT]
