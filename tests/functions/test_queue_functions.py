@@ -96,7 +96,7 @@ class Broken:
     def __init__(self, error: Exception) -> None:
         self.error = error
 
-    def deliver(self, _: Any) -> None:
+    def deliver(self, _: Any, **__: Any) -> bool:
         raise self.error
 
 

@@ -14,6 +14,7 @@ from tests.load.replaying import replay, sweep
 from tests.load.retention import retention
 from tests.load.senders import senders
 from tests.load.sizes import Sizes
+from tests.load.uneven import uneven
 from tests.load.world import World
 
 MEASURES: Mapping[str, Callable[[World, Sizes], Report]] = {
@@ -21,6 +22,7 @@ MEASURES: Mapping[str, Callable[[World, Sizes], Report]] = {
     "intake-arrays": arrays,
     "burst": burst,
     "end-to-end": end_to_end,
+    "slow-hundredth": uneven,
     "latency": latency,
     "scale-calls": senders,
     "scale-rows": growth,

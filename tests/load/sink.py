@@ -22,6 +22,7 @@ class Mails:
 
     numbers: list[int]
     at: list[float]
+    delays: list[float]  # seconds until each was answered
 
     @property
     def by_number(self) -> dict[int, float]:
@@ -39,9 +40,13 @@ class Sink:
         self._child = Child("tests.load.sink")
         self.port = int(self._child.told()["port"])
 
-    def delay(self, seconds: float) -> None:
-        """From now on it waits so long before it answers a final dot."""
-        self._child.ask({"delay": seconds})
+    def delay(self, seconds: float, *, every: int = 1) -> None:
+        """From now on it waits so long before it answers a final dot, or every so many-th."""
+        self._child.ask({"delay": seconds, "every": every})
+
+    def answered(self) -> int:
+        """Of the mails that have arrived since the last `take`, those that were answered."""
+        return int(self._child.ask({})["answered"])
 
     def count(self) -> int:
         """Mails that have arrived since the last `take`."""
@@ -68,8 +73,11 @@ class Sink:
 @dataclass
 class Taken:
     delay: float = 0.0
+    every: int = 1
+    answered: int = 0
     numbers: list[int] = field(default_factory=list)
     at: list[float] = field(default_factory=list)
+    delays: list[float] = field(default_factory=list)
 
 
 class Session(asyncio.Protocol):
@@ -119,10 +127,17 @@ class Session(asyncio.Protocol):
         number = NUMBER.search(mail)
         self._taken.at.append(time.monotonic())
         self._taken.numbers.append(int(number[1]) if number is not None else -1)
-        if not self._taken.delay:
-            return b"250 taken\r\n"
-        asyncio.get_running_loop().call_later(self._taken.delay, self._transport.write, b"250 taken\r\n")
-        return b""
+        delay = self._taken.delay if len(self._taken.at) % self._taken.every == 0 else 0.0
+        self._taken.delays.append(delay)
+        if delay:
+            asyncio.get_running_loop().call_later(delay, self._answer_late)
+            return b""
+        self._taken.answered += 1
+        return b"250 taken\r\n"
+
+    def _answer_late(self) -> None:
+        self._taken.answered += 1
+        self._transport.write(b"250 taken\r\n")
 
 
 async def _serve() -> None:
@@ -136,12 +151,12 @@ async def _serve() -> None:
             over.set()
             return
         question = json.loads(line)
-        taken.delay = question.get("delay", taken.delay)
+        taken.delay, taken.every = question.get("delay", taken.delay), question.get("every", taken.every)
         if "take" in question:
-            _tell({"numbers": taken.numbers, "at": taken.at})
-            taken.numbers, taken.at = [], []
+            _tell({"numbers": taken.numbers, "at": taken.at, "delays": taken.delays})
+            taken.numbers, taken.at, taken.delays, taken.answered = [], [], [], 0
         else:
-            _tell({"count": len(taken.at)})
+            _tell({"count": len(taken.at), "answered": taken.answered})
 
     loop.add_reader(sys.stdin.fileno(), asked)
     await over.wait()

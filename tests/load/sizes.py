@@ -11,6 +11,7 @@ class Sizes:
     arrays: int  # of 1,000, a round
     burst: int  # connections at once
     end_to_end: int  # mails
+    uneven: int  # mails, of which every hundredth is slow
     idle: int  # mails, one at a time
     loaded_seconds: float
     backlog: int  # of normal mails that those of high priority pass
@@ -35,6 +36,7 @@ FULL = Sizes(
     arrays=24,
     burst=10_000,
     end_to_end=5000,
+    uneven=2000,
     idle=300,
     loaded_seconds=20,
     backlog=100_000,
@@ -58,6 +60,7 @@ QUICK = Sizes(
     arrays=8,
     burst=1000,
     end_to_end=1000,
+    uneven=500,
     idle=40,
     loaded_seconds=2,
     backlog=10_000,

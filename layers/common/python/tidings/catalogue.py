@@ -91,6 +91,13 @@ FAULTS = (
         level="ERROR",
     ),
     Event(
+        name="leases_not_renewed",
+        meaning="calls are under way and the database does not answer: asked again soon; when a lease runs out, the"
+        " sweep takes over",
+        fields=("error", "notifications"),
+        level="WARNING",
+    ),
+    Event(
         name="batch_comes_again",
         meaning="the database or the broker failed in the middle: the queue gives the batch out again",
         fields=("error",),
