@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 from tidings.envelope import to_event
 from tidings.errors import BrokerUnavailable, ConfigurationError, StoreUnavailable
+from tidings.notification import Notification, Status
 from tidings.settling import wake_up
 from tidings.wiring import Wiring
 from werkzeug.test import EnvironBuilder
@@ -18,9 +21,10 @@ from werkzeug.wrappers import Request
 
 from tests.functions.conftest import Imported
 from tests.functions.scripted import ScriptedSmtp
-from tests.functions.served import ROOT, TRIGGER_TOKEN, Answer, Lines, process
+from tests.functions.served import DEADLINE, ROOT, TRIGGER_TOKEN, Answer, Lines, process
 from tests.functions.test_lambda import CONTEXT
 from tests.make import notification
+from tests.wait import eventually
 
 CHANNELS = ["email", "sms", "push"]
 EMPTY: dict[str, Any] = {"eventSource": "aws:rmq", "eventSourceArn": "", "rmqMessagesByQueue": {}}
@@ -162,6 +166,79 @@ def test_a_real_process_settles_a_batch_and_logs_it_without_its_recipient(
     assert (sent["service"], sent["provider"], sent["level"]) == ("email", "smtp", "INFO")
     for secret in ("ada@example.com", "Shipped", TRIGGER_TOKEN):
         assert secret not in log
+
+
+# --- a caller that need not wait for the slowest call -----------------------------------------------------------------
+
+ASYNC = {**BEARER, "Prefer": "respond-async"}
+
+
+@dataclass
+class HeldSmtp(ScriptedSmtp):
+    """Takes a mail, and answers its final dot when the gate opens."""
+
+    gate: threading.Event = field(default_factory=threading.Event)
+    taken: threading.Event = field(default_factory=threading.Event)
+
+    def answer(self, verb: str) -> str:
+        if verb == "DOT":
+            self.taken.set()
+            self.gate.wait(DEADLINE)
+        return super().answer(verb)
+
+
+def mail_event(wiring: Wiring) -> tuple[Notification, bytes]:
+    """A row, and the event that wakes it."""
+    row = notification(datetime.now(UTC))
+    wiring.store.insert([row])
+    message = wake_up(row)
+    return row, json.dumps(to_event([("tidings.email", message.body, {"headers": message.headers}, False)])).encode()
+
+
+def is_sent(wiring: Wiring, row: Notification) -> bool:
+    found = wiring.store.get(row.tenant, row.id)
+    return found is not None and found.status is Status.SENT
+
+
+def test_a_caller_that_prefers_so_is_answered_when_its_batch_is_under_way(
+    settings: dict[str, str], wiring: Wiring, tmp_path: Path
+) -> None:
+    (slow, first), (quick, second) = mail_event(wiring), mail_event(wiring)
+    with HeldSmtp() as server, process("email", {**settings, "TIDINGS_SMTP_URL": server.url}, tmp_path) as post:
+        answer = post("POST", "/", first, ASYNC)
+        assert (answer.status, answer.body) == (202, {"status": "under way"})
+        assert server.taken.wait(DEADLINE)
+        assert not is_sent(wiring, slow)
+        server.gate.set()
+        eventually("the slow one", lambda: is_sent(wiring, slow), within=DEADLINE)
+        eventually("a settled batch", lambda: post("POST", "/", second, ASYNC).status == 200, within=DEADLINE)
+        assert is_sent(wiring, quick)
+
+
+def test_a_stop_lets_what_is_under_way_end_though_no_request_waits_for_it(
+    settings: dict[str, str], wiring: Wiring, tmp_path: Path
+) -> None:
+    row, event = mail_event(wiring)
+    with HeldSmtp() as server:
+        with process("email", {**settings, "TIDINGS_SMTP_URL": server.url}, tmp_path) as post:
+            assert post("POST", "/", event, ASYNC).status == 202
+            assert server.taken.wait(DEADLINE)
+
+            def stopping() -> bool:
+                try:
+                    return post("GET", "/healthz").status != 200
+                except OSError:
+                    return True
+
+            def answer_late() -> None:
+                eventually("a function that takes no more", stopping, within=DEADLINE)
+                server.gate.set()
+
+            late = threading.Thread(target=answer_late)
+            late.start()
+        late.join(DEADLINE)
+    assert is_sent(wiring, row)
+    assert len(server.mails) == 1
 
 
 # --- what an import brings --------------------------------------------------------------------------------------------
