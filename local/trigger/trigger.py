@@ -34,7 +34,7 @@ LOOK_EVERY = 1.0  # seconds between looks at whether the channel is paused
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0  # seconds, doubling: between two calls, and before a message is given back
 
 
-ANSWER_WITHIN = BEGIN_WITHIN + timedelta(seconds=60)
+ANSWER_WITHIN = BEGIN_WITHIN + timedelta(seconds=30)
 """A function waits as long as BEGIN_WITHIN for free senders, and besides for its database and its broker."""
 
 

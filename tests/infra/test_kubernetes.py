@@ -7,9 +7,9 @@ import pytest
 from tidings.adapters.database import DatabaseSettings
 from tidings.settings import load
 from tidings.topology import CHANNELS
-from tidings.wiring import DeliverySettings
 
 from local.function import DRAIN
+from local.trigger.trigger import ANSWER_WITHIN
 from tests.infra.manifests import (
     BASE,
     KUBERNETES,
@@ -113,17 +113,7 @@ def test_the_function_is_there_before_its_trigger_and_after_it(channel: str) -> 
 
 @every_channel
 def test_there_is_time_for_the_batch_under_way_and_for_the_functions_end(channel: str) -> None:
-    lease = load(DeliverySettings, {}).lease
-    waits_for_a_batch = lease + 10  # local/trigger
-    assert "lease + 10" in (ROOT / "local" / "trigger" / "__main__.py").read_text()
-    assert spec_of(channel)["terminationGracePeriodSeconds"] >= waits_for_a_batch + DRAIN
-    assert not [
-        line for made in kustomizations().values() for line in literals(made) if line.startswith("TIDINGS_LEASE")
-    ]
-
-
-def literals(kustomization: Resource) -> list[str]:
-    return [line for made in kustomization.get("configMapGenerator", []) for line in made["literals"]]
+    assert spec_of(channel)["terminationGracePeriodSeconds"] >= ANSWER_WITHIN.total_seconds() + DRAIN
 
 
 @pytest.mark.parametrize(

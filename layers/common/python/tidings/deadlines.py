@@ -12,7 +12,7 @@ RETURNING = timedelta(seconds=1)
 ENDLESS = timedelta(days=1)
 """Used when nobody ends this process: longer than any call, and than anybody tries to write down what was sent."""
 
-BEGIN_WITHIN = timedelta(seconds=60)
+BEGIN_WITHIN = timedelta(seconds=30)
 """How long a delivery waits for free senders. What could not begin by then is put back, unclaimed."""
 
 
