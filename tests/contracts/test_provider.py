@@ -15,7 +15,8 @@ from tidings.content import Content, EmailContent, PushContent, SmsContent
 from tidings.errors import AccountError, AmbiguousError, DeliveryError, PermanentError, TransientError
 from tidings.ports import Checkable, Outbound, Provider, Receipt
 
-from functions.email.providers.smtp import SmtpProvider, SmtpSettings
+from functions.email.providers.smtp import SmtpProvider
+from functions.email.providers.smtp_settings import SmtpSettings
 from functions.push.providers.fcm import FcmProvider, FcmSettings
 from functions.sms.providers.twilio import TwilioProvider, TwilioSettings
 from local.providers.client import Channel, Failure

@@ -21,7 +21,8 @@ from tidings.telemetry import TelemetrySettings
 from tidings.topology import CHANNELS
 from tidings.wiring import DeliverySettings, RetentionSettings
 
-from functions.email.providers.smtp import SmtpProvider, SmtpSettings
+from functions.email.providers.smtp import SmtpProvider
+from functions.email.providers.smtp_settings import SmtpSettings
 from functions.push.providers.fcm import FcmSettings
 from functions.sms.providers.twilio import TwilioProvider, TwilioSettings
 from tests.infra.cloudformation import FOLDER, NAMES, environment, functions, of_type, resources
