@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
@@ -40,6 +41,16 @@ def make() -> Iterator[Make]:
         one.close()
 
 
+@contextmanager
+def cut(kind: type[DeliveryError], text: str) -> Iterator[None]:
+    """By one time-out, and by no other of those in `patient`."""
+    began = time.monotonic()
+    with pytest.raises(kind) as raised:
+        yield
+    assert str(raised.value) == f"timeout: {text}"
+    assert time.monotonic() - began < LATE
+
+
 def outbound(content: EmailContent = TEXT, id: str = "0193-a") -> Outbound:
     return Outbound(id=id, attempt=1, recipient="ada@example.com", content=content)
 
@@ -70,27 +81,23 @@ CUT = [
 def test_each_step_ends_with_its_own_time_out_and_the_error_names_both(
     *, make: Make, verb: str, how: str, setting: str, kind: type[DeliveryError], step: str, pipelining: bool
 ) -> None:
-    with ScriptedSmtp(answers={verb: how}, features=("PIPELINING",) if pipelining else ()) as server:
-        began = time.monotonic()
-        with pytest.raises(kind) as raised:
-            make(server.url, **patient(**{setting: OWN})).send(outbound())
-        assert time.monotonic() - began < LATE
-    assert str(raised.value) == f"timeout: {step}: no answer within 1 s"
+    with (
+        ScriptedSmtp(answers={verb: how}, features=("PIPELINING",) if pipelining else ()) as server,
+        cut(kind, f"{step}: no answer within 1 s"),
+    ):
+        make(server.url, **patient(**{setting: OWN})).send(outbound())
 
 
 def test_a_connection_that_does_not_come_about_ends_with_its_own_time_out(make: Make) -> None:
-    with deaf_port() as port:
-        began = time.monotonic()
-        with pytest.raises(TransientError, match=r"^timeout: connecting: no connection within 1 s$"):
-            make(f"smtp://127.0.0.1:{port}", **patient(connect_timeout=OWN)).send(outbound())
-        assert time.monotonic() - began < LATE
+    with deaf_port() as port, cut(TransientError, "connecting: no connection within 1 s"):
+        make(f"smtp://127.0.0.1:{port}", **patient(connect_timeout=OWN)).send(outbound())
 
 
 @pytest.mark.parametrize("how", [HANG, DRIP])
 def test_the_login_ends_with_the_time_out_of_a_command(make: Make, how: str) -> None:
     with (
         ScriptedSmtp(features=("AUTH PLAIN",), answers={"AUTH": how}) as server,
-        pytest.raises(TransientError, match=r"^timeout: AUTH: no answer within 1 s$"),
+        cut(TransientError, "AUTH: no answer within 1 s"),
     ):
         make(f"smtp://ada:secret@127.0.0.1:{server.port}", **patient(command_timeout=OWN)).send(outbound())
 
@@ -98,7 +105,7 @@ def test_the_login_ends_with_the_time_out_of_a_command(make: Make, how: str) -> 
 def test_starttls_ends_with_the_time_out_of_a_command(make: Make, certificate: tuple[Path, Path]) -> None:
     with (
         ScriptedSmtp(tls=server_context(certificate), answers={"STARTTLS": HANG}) as server,
-        pytest.raises(TransientError, match=r"^timeout: STARTTLS: no answer within 1 s$"),
+        cut(TransientError, "STARTTLS: no answer within 1 s"),
     ):
         make(f"smtp+starttls://127.0.0.1:{server.port}", **patient(command_timeout=OWN)).send(outbound())
 
@@ -108,19 +115,14 @@ def test_starttls_ends_with_the_time_out_of_a_command(make: Make, certificate: t
 )
 def test_a_handshake_ends_with_the_time_out_of_a_command(make: Make, scheme: str, verb: str, answer: str) -> None:
     with ScriptedSmtp(features=("STARTTLS",), answers={verb: answer}) as server:
-        began = time.monotonic()
-        with pytest.raises(TransientError, match=r"^timeout: TLS: no answer within 1 s$"):
+        with cut(TransientError, "TLS: no answer within 1 s"):
             make(f"{scheme}://127.0.0.1:{server.port}", **patient(command_timeout=OWN)).send(outbound())
-        assert time.monotonic() - began < LATE
         assert server.verbs[-1] == verb
 
 
 def test_a_body_that_is_no_longer_read_ends_with_the_time_out_of_a_block(make: Make, big_email: EmailContent) -> None:
-    with ScriptedSmtp(answers={"BODY": HANG}) as server:
-        began = time.monotonic()
-        with pytest.raises(TransientError, match=r"^timeout: the body: no progress within 1 s$"):
-            make(server.url, **patient(block_timeout=OWN)).send(outbound(big_email))
-        assert time.monotonic() - began < LATE
+    with ScriptedSmtp(answers={"BODY": HANG}) as server, cut(TransientError, "the body: no progress within 1 s"):
+        make(server.url, **patient(block_timeout=OWN)).send(outbound(big_email))
 
 
 def test_a_body_that_is_read_slowly_is_not_cut(make: Make, big_email: EmailContent) -> None:
@@ -151,22 +153,21 @@ def test_a_server_that_takes_long_after_the_final_dot_gets_one_mail(make: Make) 
 def test_slow_steps_that_are_each_in_time_are_cut_when_they_are_too_long_together(make: Make) -> None:
     slow = dict.fromkeys(("EHLO", "MAIL", "RCPT", "DATA"), 0.4)
     with ScriptedSmtp(delays=slow, features=()) as server:
-        with pytest.raises(TransientError, match="no answer before the 1 s for all steps were over") as raised:
+        with pytest.raises(TransientError, match=r"timeout: .* no answer before the 1 s for all steps were over"):
             make(server.url, **patient(timeout=1.0)).send(outbound())
-        assert raised.value.code == "timeout"
         assert server.mails == []
 
 
 def test_after_the_final_dot_the_end_of_all_steps_is_ambiguous(make: Make) -> None:
     with ScriptedSmtp(answers={"DOT": HANG}) as server:
-        with pytest.raises(AmbiguousError, match="end of the mail: no answer before the 3 s for all steps were over"):
+        with cut(AmbiguousError, "the end of the mail: no answer before the 3 s for all steps were over"):
             make(server.url, **patient(timeout=3.0)).send(outbound())
         assert len(server.mails) == 1
 
 
 def test_a_body_that_is_read_slowly_is_cut_when_all_steps_are_too_long(make: Make, big_email: EmailContent) -> None:
     with ScriptedSmtp(answers={"BODY": DRIP}) as server:
-        with pytest.raises(TransientError, match="the body: no progress before the 2 s for all steps were over"):
+        with cut(TransientError, "the body: no progress before the 2 s for all steps were over"):
             make(server.url, **patient(timeout=2.0)).send(outbound(big_email))
         assert server.mails == []
 
@@ -196,12 +197,12 @@ def test_what_is_said_after_a_refusal_holds_nobody(
 
 
 def test_the_mail_after_a_refused_one_has_all_its_time(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(smtp_session, "RECOVERY", 1.0)
+    monkeypatch.setattr(smtp_session, "RECOVERY", 3.0)
     with ScriptedSmtp(answers={"DOT": ["554 5.6.0 no"]}) as server:
         provider = make(server.url, **patient())
         with pytest.raises(PermanentError):
             provider.send(outbound())
-        server.delays["DOT"] = 1.5
+        server.delays["DOT"] = 3.5
         provider.send(outbound(id="0193-b"))
         assert server.connections == 1
 

@@ -79,7 +79,7 @@ def test_where_all_is_well_it_says_so_of_every_part_and_sends_nothing(settings: 
         ("push", "TIDINGS_FCM_SERVICE_ACCOUNT", "/nowhere.json"),
         ("intake", "TIDINGS_API_KEYS", "shop:send:abc"),
         ("email", "TIDINGS_TRIGGER_TOKEN", ""),
-        ("email", "TIDINGS_LEASE", "1"),
+        ("email", "TIDINGS_LEASE", "0"),
     ],
 )
 def test_a_wrong_setting_is_named_by_its_part_and_its_value_is_not(

@@ -69,10 +69,13 @@ class SmtpSettings(Settings):
         Field(
             gt=0,
             le=3600,
-            description="seconds that one mail may take at most, connecting included; each step has its own time-out",
+            description="seconds that one mail may take in all, connecting included; each step has its own time-out as well",
         ),
     ] = 1200
-    connect_timeout: Annotated[float, Field(gt=0, le=3600, description="seconds until a TCP connection is made")] = 30
+    connect_timeout: Annotated[
+        float,
+        Field(gt=0, le=3600, description="seconds to make the TCP connection (RFC 5321 4.5.3.2 has no number for it)"),
+    ] = 30
     command_timeout: Annotated[
         float,
         Field(
@@ -87,15 +90,19 @@ class SmtpSettings(Settings):
     ] = 120
     block_timeout: Annotated[
         float,
-        Field(gt=0, le=3600, description="seconds in which the server takes no more of the body (RFC 5321 4.5.3.2.5)"),
+        Field(
+            gt=0,
+            le=3600,
+            description="seconds for the server to take a block of the body; each block starts them anew (RFC 5321 4.5.3.2.5)",
+        ),
     ] = 180
     dot_timeout: Annotated[
         float,
         Field(
             gt=0,
             le=3600,
-            description="seconds for the reply to the final dot (RFC 5321 4.5.3.2.6); a shorter one doubles mail, since"
-            " the server may take it after we have given up",
+            description="seconds for the reply to the final dot (RFC 5321 4.5.3.2.6); a shorter one doubles mail: the"
+            " server may accept it after we have given up",
         ),
     ] = 600
     connections: Annotated[

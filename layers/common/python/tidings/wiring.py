@@ -16,7 +16,6 @@ from tidings.adapters.insight_sql import SqlInsight
 from tidings.adapters.rabbitmq import BrokerSettings, RabbitBroker
 from tidings.adapters.sql import SqlStore
 from tidings.delivery import Delivery
-from tidings.errors import ConfigurationError
 from tidings.gauges import Gauges, SystemGauges
 from tidings.insight import Insight
 from tidings.intake import Intake
@@ -110,11 +109,6 @@ class Wiring:
 
     def delivery(self, provider: Provider) -> Delivery:
         settings = load(DeliverySettings)
-        if provider.timeout.total_seconds() >= settings.lease:
-            raise ConfigurationError(
-                f"TIDINGS_LEASE: {settings.lease:g} s is not longer than a call to {provider.name} may take "
-                f"({provider.timeout.total_seconds():g} s); raise it or lower the provider's time-out"
-            )
         return Delivery(
             provider=provider,
             store=self.store,
