@@ -227,6 +227,13 @@ def test_an_answer_that_does_not_come_in_time_is_ambiguous_and_not_waited_for(
     assert provider.timeout == timedelta(seconds=SHORT)
 
 
+def test_an_answer_that_is_slow_and_in_time_is_waited_for(subject: Subject, make: Make, running: Running) -> None:
+    running.client.fail(subject.channel, delay=2.0)
+    assert make().send(subject.outbound()).provider_message_id
+    assert len(running.client.calls(subject.channel)) == 1
+    assert len(running.client.inbox(subject.channel)) == 1
+
+
 def test_a_connection_lost_after_the_vendor_accepted_is_ambiguous(
     subject: Subject, make: Make, running: Running
 ) -> None:
