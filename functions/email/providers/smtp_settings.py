@@ -69,7 +69,8 @@ class SmtpSettings(Settings):
         Field(
             gt=0,
             le=3600,
-            description="seconds that one mail may take in all, connecting included; each step also has its own time-out",
+            description="seconds that one mail may take in all, connecting included; each step also has its own"
+            " time-out",
         ),
     ] = 1200
     connect_timeout: Annotated[
@@ -93,7 +94,8 @@ class SmtpSettings(Settings):
         Field(
             gt=0,
             le=3600,
-            description="seconds for the server to take a block of the body; each block has its own (RFC 5321 4.5.3.2.5)",
+            description="seconds for the server to take a block of the body; each block has its own"
+            " (RFC 5321 4.5.3.2.5)",
         ),
     ] = 180
     dot_timeout: Annotated[
