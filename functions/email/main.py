@@ -7,7 +7,8 @@ from tidings.delivery import Delivery
 from tidings.settings import load
 from tidings.wiring import wired
 
-from .providers.smtp import SmtpProvider, SmtpSettings
+from .providers.smtp import SmtpProvider
+from .providers.smtp_settings import SmtpSettings
 
 
 @cache

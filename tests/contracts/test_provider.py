@@ -15,7 +15,8 @@ from tidings.content import Content, EmailContent, PushContent, SmsContent
 from tidings.errors import AccountError, AmbiguousError, DeliveryError, PermanentError, TransientError
 from tidings.ports import Checkable, Outbound, Provider, Receipt
 
-from functions.email.providers.smtp import SmtpProvider, SmtpSettings
+from functions.email.providers.smtp import SmtpProvider
+from functions.email.providers.smtp_settings import SmtpSettings
 from functions.push.providers.fcm import FcmProvider, FcmSettings
 from functions.sms.providers.twilio import TwilioProvider, TwilioSettings
 from local.providers.client import Channel, Failure
@@ -224,6 +225,13 @@ def test_an_answer_that_does_not_come_in_time_is_ambiguous_and_not_waited_for(
     assert (type(error), error.code) == (AmbiguousError, "timeout")
     assert len(running.client.calls(subject.channel)) == 1
     assert provider.timeout == timedelta(seconds=SHORT)
+
+
+def test_an_answer_that_is_slow_and_in_time_is_waited_for(subject: Subject, make: Make, running: Running) -> None:
+    running.client.fail(subject.channel, delay=2.0)
+    assert make().send(subject.outbound()).provider_message_id
+    assert len(running.client.calls(subject.channel)) == 1
+    assert len(running.client.inbox(subject.channel)) == 1
 
 
 def test_a_connection_lost_after_the_vendor_accepted_is_ambiguous(

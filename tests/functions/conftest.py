@@ -1,5 +1,6 @@
 """Fixtures for functions: a fresh database, callers' keys, an Api in this process, and a main.py imported anew."""
 
+import base64
 import importlib
 import json
 import logging
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 from tidings import wiring as wiring_module
 from tidings.adapters.database import DatabaseSettings
+from tidings.content import Attachment, EmailContent
 from tidings.keys import Scope, new_key
 from tidings.migrate import migrate
 from tidings.wiring import Wiring
@@ -32,6 +34,24 @@ def keys() -> Keys:
     both, other = new_key("acme", list(Scope)), new_key("globex", list(Scope))
     kept = (send[1], operate[1], both[1], other[1])
     return Keys(send=send[0], operate=operate[0], both=both[0], other=other[0], kept=kept)
+
+
+# --- for mail servers ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """For 127.0.0.1, signed by itself; and its key."""
+    from local.providers.certificate import self_signed
+
+    return self_signed(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture(scope="session")
+def big_email() -> EmailContent:
+    """More than the sockets' buffers hold."""
+    file = Attachment(filename="big", content=base64.b64encode(bytes(7_000_000)).decode())
+    return EmailContent(subject="Big", text="Big", attachments=(file,))
 
 
 # --- a database -------------------------------------------------------------------------------------------------------

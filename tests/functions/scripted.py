@@ -11,10 +11,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Self
 
 CLOSE, RESET, HANG, DRIP = "close", "reset", "hang", "drip"
-"""Instead of an answer: end the connection, break it, say nothing, say one letter now and then."""
+"""Instead of an answer: end the connection, break it, say nothing, say one letter now and then. In place of the body's:
+stop reading it, or read it a little at a time."""
+
+SILENT = "220 and then nothing more"
+"""An answer after which nothing is said, nor read as a command."""
+
+SIP, SIP_EVERY = 65536, 0.03  # bytes read at once, and the seconds that they take where it is a little at a time
 
 ANSWERS = {
     "CONNECT": "220 scripted ESMTP",
@@ -34,6 +41,7 @@ class ScriptedSmtp:
     """An SMTP server. `answers` gives, for each verb, one answer for all times or a list to use up."""
 
     answers: dict[str, str | list[str]] = field(default_factory=dict)
+    delays: dict[str, float] = field(default_factory=dict)  # seconds before each answer to this verb
     features: tuple[str, ...] = ("PIPELINING", "SIZE 10000000", "ENHANCEDSTATUSCODES")
     tls: ssl.SSLContext | None = None  # for STARTTLS
     connections: int = 0
@@ -46,7 +54,10 @@ class ScriptedSmtp:
     def __enter__(self) -> Self:
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
+        self._over = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        if "BODY" in self.answers:  # the less of it lies in buffers, the sooner the client notices
+            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SIP)
         self.port = self._listener.getsockname()[1]
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
@@ -56,6 +67,7 @@ class ScriptedSmtp:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self._over.set()
         self.hang_up()
         self._thread.join(5)
 
@@ -69,6 +81,9 @@ class ScriptedSmtp:
             for one in self._open:
                 with contextlib.suppress(OSError):
                     one.shutdown(socket.SHUT_RDWR)
+
+    def pause(self, seconds: float) -> None:
+        self._over.wait(seconds)
 
     def _listen(self) -> None:
         while True:
@@ -129,10 +144,16 @@ class _SmtpTalk:
         self.connection.close()
 
     def mail(self) -> bool:
-        while b"\r\n.\r\n" not in self.buffer:
-            if self.server.answers.get("BODY") == RESET:
+        how = self.server.answers.get("BODY")
+        while b"\r\n.\r\n" not in self.buffer[-SIP - 5 :]:
+            if how == RESET:
                 time.sleep(0.05)
                 return self.end(RESET)
+            if how == HANG:
+                self.server.pause(20)
+                return False
+            if how == DRIP:
+                self.server.pause(SIP_EVERY * len(self.server.bursts[-1]) / SIP)
             if not self.read():
                 return False
         mail, self.buffer = self.buffer.split(b"\r\n.\r\n", 1)
@@ -147,16 +168,19 @@ class _SmtpTalk:
         return line.decode(errors="replace")  # a client that speaks TLS says anything
 
     def read(self) -> bool:
-        data = self.connection.recv(65536)
+        data = self.connection.recv(SIP)
         self.server.bursts.append(data)
         self.buffer += data
         return bool(data)
 
     def say(self, verb: str) -> bool:
         self.said = self.server.answer(verb)
+        self.server.pause(self.server.delays.get(verb, 0))
         if self.said in (CLOSE, RESET, HANG, DRIP):
             return self.end(self.said)
         self.connection.sendall(f"{self.said}\r\n".encode())
+        if self.said == SILENT:
+            return self.end(HANG)
         return not self.said.startswith("421")
 
     def end(self, how: str) -> bool:
@@ -168,6 +192,13 @@ class _SmtpTalk:
         while how == HANG and self.read():
             pass
         return False
+
+
+def server_context(certificate: tuple[Path, Path]) -> ssl.SSLContext:
+    """Of a server that shows this certificate and has its key."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    return context
 
 
 # --- HTTP -------------------------------------------------------------------------------------------------------------
@@ -263,6 +294,20 @@ class ScriptedHttp:
 def refusing_port() -> int:
     """A port of this machine on which nobody listens, nor will while this process runs."""
     return int(_unheard().getsockname()[1])
+
+
+@contextlib.contextmanager
+def deaf_port() -> Iterator[int]:
+    """A port where no connection comes about, and none is refused: its queue is full."""
+    with socket.socket() as listener, contextlib.ExitStack() as waiting:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        while True:
+            try:
+                waiting.enter_context(socket.create_connection(listener.getsockname(), timeout=0.5))
+            except TimeoutError:
+                break
+        yield int(listener.getsockname()[1])
 
 
 @cache

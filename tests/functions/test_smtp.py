@@ -3,7 +3,6 @@
 import base64
 import email
 import email.policy
-import ssl
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -32,9 +31,10 @@ from tidings.settings import load
 from tidings.wiring import DeliverySettings
 
 from functions.email.providers.mime import build_mail
-from functions.email.providers.smtp import SmtpProvider, SmtpSettings
+from functions.email.providers.smtp import SmtpProvider
 from functions.email.providers.smtp_replies import Reply, Stage, masked, refusal
-from tests.functions.scripted import CLOSE, DRIP, HANG, RESET, ScriptedSmtp, refusing_port
+from functions.email.providers.smtp_settings import SmtpSettings
+from tests.functions.scripted import CLOSE, DRIP, HANG, RESET, ScriptedSmtp, refusing_port, server_context
 from tests.scenarios.caller import wait_for
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -83,8 +83,8 @@ REPLIES = [
     (Stage.RCPT, "550 5.2.2 full", TransientError, "5.2.2", None),
     (Stage.MAIL, "552 5.3.4 too big", PermanentError, "5.3.4", None),
     (Stage.DOT, "552 5.2.3 too big", PermanentError, "5.2.3", None),
-    (Stage.CONNECT, "554 no service for you", AccountError, "554", None),
-    (Stage.CONNECT, "421 4.7.0 too many connections", TransientError, "4.7.0", None),
+    (Stage.GREETING, "554 no service for you", AccountError, "554", None),
+    (Stage.GREETING, "421 4.7.0 too many connections", TransientError, "4.7.0", None),
     (Stage.AUTH, "535 5.7.8 bad credentials", AccountError, "5.7.8", None),
     (Stage.AUTH, "535 bad credentials", AccountError, "535", None),
     (Stage.AUTH, "454 4.7.0 come later", TransientError, "4.7.0", None),
@@ -151,12 +151,9 @@ def test_only_what_happens_after_the_final_dot_is_ambiguous(
         assert server.connections == 1  # never tried again by itself
 
 
-def test_a_connection_lost_in_the_body_carried_no_mail(make: Make) -> None:
-    # More than the sockets' buffers hold, so that the connection breaks while we write.
-    file = Attachment(filename="big", content=base64.b64encode(bytes(7_000_000)).decode())
-    big = EmailContent(subject="Big", text="Big", attachments=(file,))
+def test_a_connection_lost_in_the_body_carried_no_mail(make: Make, big_email: EmailContent) -> None:
     with ScriptedSmtp(answers={"BODY": RESET}) as server, pytest.raises(TransientError, match="connection_lost"):
-        make(server.url).send(outbound(big))
+        make(server.url).send(outbound(big_email))  # it breaks while we write
     assert server.mails == []
 
 
@@ -322,13 +319,13 @@ def test_there_are_never_more_connections_than_allowed(make: Make) -> None:
         assert server.connections <= 2
 
 
-def test_a_mail_that_finds_no_free_connection_in_time_is_transient(make: Make) -> None:
+@pytest.mark.parametrize("setting", ["command_timeout", "timeout"])
+def test_a_mail_that_finds_no_free_connection_in_time_is_transient(make: Make, setting: str) -> None:
     with ScriptedSmtp() as server:
-        provider = make(server.url, connections=1, timeout=0.3)
-        with provider._slots, pytest.raises(TransientError):  # another mail has it
-            provider.send(outbound())
+        provider = make(server.url, connections=1, **{setting: 1.0})
+        with provider._slots, pytest.raises(TransientError, match="busy: no connection became free within 1 s"):
+            provider.send(outbound())  # another mail has it
         assert server.connections == 0
-        provider._settings = provider._settings.model_copy(update={"timeout": 20.0})  # the mail itself needs its time
         provider.send(outbound())
 
 
@@ -392,19 +389,19 @@ def test_required_encryption_that_is_not_offered_stops_before_the_login(make: Ma
 
 def test_encryption_that_fails_for_now_is_transient(make: Make, certificate: tuple[Path, Path]) -> None:
     with (
-        ScriptedSmtp(tls=server_side(certificate), answers={"STARTTLS": "454 4.7.0 not now"}) as server,
+        ScriptedSmtp(tls=server_context(certificate), answers={"STARTTLS": "454 4.7.0 not now"}) as server,
         pytest.raises(TransientError),
     ):
         make(with_login(server, "smtp+starttls")).send(outbound())
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused(make: Make, certificate: tuple[Path, Path]) -> None:
-    with ScriptedSmtp(tls=server_side(certificate)) as server, pytest.raises(AccountError, match="certificate"):
+    with ScriptedSmtp(tls=server_context(certificate)) as server, pytest.raises(AccountError, match="certificate"):
         make(with_login(server, "smtp+starttls")).send(outbound())
 
 
 def test_the_mail_goes_encrypted_where_the_certificate_is_trusted(make: Make, certificate: tuple[Path, Path]) -> None:
-    with ScriptedSmtp(tls=server_side(certificate), features=("AUTH PLAIN", "PIPELINING")) as server:
+    with ScriptedSmtp(tls=server_context(certificate), features=("AUTH PLAIN", "PIPELINING")) as server:
         provider = make(with_login(server, "smtp+starttls"), ca_file=str(certificate[0]))
         provider.send(outbound())
         provider.send(outbound())
@@ -415,19 +412,6 @@ def test_the_mail_goes_encrypted_where_the_certificate_is_trusted(make: Make, ce
 def test_implicit_tls_meets_a_server_that_speaks_plainly(make: Make) -> None:
     with ScriptedSmtp() as server, pytest.raises(TransientError):
         make(f"smtps://127.0.0.1:{server.port}").send(outbound())
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    from local.providers.certificate import self_signed
-
-    return self_signed(tmp_path_factory.mktemp("certificate"))
-
-
-def server_side(certificate: tuple[Path, Path]) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*certificate)
-    return context
 
 
 # --- the mail ---------------------------------------------------------------------------------------------------------
@@ -640,6 +624,12 @@ def test_another_channels_content_is_a_mistake_of_ours() -> None:
         ("URL", "smtp://user:pässword-secret@host"),
         ("SENDER", "not an address"),
         ("TIMEOUT", "0"),
+        ("TIMEOUT", "3601"),
+        ("CONNECT_TIMEOUT", "0"),
+        ("COMMAND_TIMEOUT", "0"),
+        ("DATA_TIMEOUT", "-1"),
+        ("BLOCK_TIMEOUT", "soon"),
+        ("DOT_TIMEOUT", "0"),
         ("CONNECTIONS", "none"),
         ("CA_FILE", "/no/such/file"),
         ("MESSAGE_ID_DOMAIN", "a b"),
@@ -662,6 +652,10 @@ def test_a_password_is_decoded_and_never_shown() -> None:
     assert loaded.domain == "b.org"
     assert "p%23ss" not in repr(loaded)
     assert "p#ss" not in repr(loaded.server)
+
+
+def test_by_default_a_postfix_lets_all_connections_in() -> None:
+    assert SmtpSettings.model_fields["connections"].default <= 50  # smtpd_client_connection_count_limit
 
 
 def test_by_default_there_is_a_connection_for_every_call_the_reserved_included() -> None:

@@ -51,7 +51,6 @@ def test_a_call_to_a_provider_ends_before_an_instance_is_killed(channel: str) ->
     function, trigger = pool(channel)
     (timeout,) = [float(value) for name, value in plain(function).items() if name.endswith("_TIMEOUT")]
     assert timeout < KILLED_AFTER
-    assert plain(function)["TIDINGS_LEASE"] == plain(trigger)["TIDINGS_LEASE"]  # it waits that long for an answer
     assert int(plain(trigger)["TIDINGS_BATCH"]) <= 20
 
 

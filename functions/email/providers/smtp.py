@@ -7,96 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Annotated, ClassVar
-from urllib.parse import unquote, urlsplit
 
-from pydantic import AfterValidator, Field
-from tidings.addresses import mailbox
 from tidings.errors import TransientError
 from tidings.ports import Clock, Outbound, Receipt
-from tidings.settings import Settings
 
 from .mime import Mail, build_mail
 from .smtp_session import Session, Stale
-from .smtp_wire import Server
+from .smtp_settings import SmtpSettings
+from .smtp_timeouts import Countdown
 
-DEFAULT_PORTS = {"smtp": 25, "smtps": 465, "smtp+starttls": 587}
-
-
-def _server(url: str) -> Server:
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-        user = unquote(parts.username) if parts.username is not None else None
-        password = unquote(parts.password or "")
-    except ValueError:
-        host = None
-    if host is None or parts.scheme not in DEFAULT_PORTS or parts.path.strip("/") or parts.query or parts.fragment:
-        raise ValueError(
-            "not smtp://, smtps:// or smtp+starttls:// with [user:password@]host[:port]; percent-encode the password"
-        )
-    if not f"{user}{password}".isascii():
-        raise ValueError("user and password must be ASCII")  # all that the AUTH mechanisms of smtplib can say
-    return Server(
-        host=host,
-        port=port or DEFAULT_PORTS[parts.scheme],
-        tls=parts.scheme == "smtps",
-        starttls=parts.scheme == "smtp+starttls",
-        user=user or None,
-        password=password,
-    )
-
-
-def _is_server(url: str) -> str:
-    _server(url)
-    return url
-
-
-def _is_trust(path: str | None) -> str | None:
-    try:
-        ssl.create_default_context(cafile=path)
-    except OSError as error:
-        raise ValueError(f"not a readable PEM file of certificates: {error.strerror}") from None
-    return path
-
-
-class SmtpSettings(Settings):
-    """TIDINGS_SMTP_URL and its neighbours."""
-
-    prefix: ClassVar[str] = "TIDINGS_SMTP_"
-
-    url: Annotated[
-        str,
-        AfterValidator(_is_server),
-        Field(repr=False, description="smtp:// in the clear, smtps:// TLS, smtp+starttls:// STARTTLS or nothing"),
-    ]
-    sender: Annotated[
-        str, AfterValidator(mailbox), Field(description="the default From: an address, or Name <address>")
-    ]
-    timeout: Annotated[
-        float, Field(gt=0, le=600, description="seconds that one mail may take, connecting included")
-    ] = 30
-    connections: Annotated[
-        int, Field(ge=1, le=1000, description="connections at most; more mails wait, of priority high as well")
-    ] = 18
-    idle: Annotated[float, Field(ge=0, description="seconds after which an unused connection is not used again")] = 30
-    message_id_domain: Annotated[
-        str | None,
-        Field(pattern=r"^[A-Za-z0-9.-]+$", description="right of the @ in Message-ID; default: the sender's"),
-    ] = None
-    ca_file: Annotated[
-        str | None,
-        AfterValidator(_is_trust),
-        Field(description="PEM file of the authorities to trust; default: the system's"),
-    ] = None
-
-    @property
-    def server(self) -> Server:
-        return _server(self.url)
-
-    @property
-    def domain(self) -> str:
-        return self.message_id_domain or self.sender.rstrip(">").rpartition("@")[2]
+CHECK_WITHIN = 20.0  # seconds; a person waits for the answer, not a mail
 
 
 def _utc_now() -> datetime:
@@ -111,6 +31,7 @@ class SmtpProvider:
     def __init__(self, settings: SmtpSettings, *, now: Clock = _utc_now) -> None:
         self.timeout = timedelta(seconds=settings.timeout)
         self._settings = settings
+        self._timeouts = settings.timeouts
         self._now = now
         self._slots = threading.BoundedSemaphore(settings.connections)
         self._lock = threading.Lock()
@@ -123,34 +44,35 @@ class SmtpProvider:
         All recipients (to, cc, bcc) or none: one that is refused refuses the mail. Only the refused `to` is reported as
         `mailbox_unknown`.
         """
-        deadline = time.monotonic() + self._settings.timeout
+        countdown = Countdown(self._timeouts)
         mail = build_mail(
             outbound,
             sender=self._settings.sender,
             domain=self._settings.domain,
             date=self._now(),
         )
-        with self._slot(deadline):
-            self._deliver(mail, deadline)
+        with self._slot():
+            self._deliver(mail, countdown)
         return Receipt(provider_message_id=mail.message_id)
 
-    def _deliver(self, mail: Mail, deadline: float) -> None:
+    def _deliver(self, mail: Mail, countdown: Countdown) -> None:
         kept, epoch = self._take()
         if kept is not None:
             try:
                 with self._returned(kept, epoch):
-                    kept.deliver(mail, deadline=deadline)
+                    kept.deliver(mail, countdown)
                 return
             except Stale:
                 pass  # once: a new connection cannot be stale
-        session = Session(self._settings.server, self._context, deadline=deadline)
+        session = Session(self._settings.server, self._context, countdown)
         with self._returned(session, epoch):
-            session.deliver(mail, deadline=deadline)
+            session.deliver(mail, countdown)
 
     def check(self) -> str:
         """Connect, secure, log in, and leave. Raise DeliveryError."""
         server = self._settings.server
-        Session(server, self._context, deadline=time.monotonic() + self._settings.timeout).quit()
+        countdown = Countdown(self._timeouts, total=min(self._timeouts.total, CHECK_WITHIN))
+        Session(server, self._context, countdown).quit()
         login = "logged in" if server.user is not None else "without a login"
         return f"{server.host}:{server.port} answers, {login}"
 
@@ -169,10 +91,11 @@ class SmtpProvider:
         return ssl.create_default_context(cafile=self._settings.ca_file) if server.tls or server.starttls else None
 
     @contextmanager
-    def _slot(self, deadline: float) -> Iterator[None]:
+    def _slot(self) -> Iterator[None]:
         """Never more connections than the setting says: providers count them."""
-        if not self._slots.acquire(timeout=max(0, deadline - time.monotonic())):
-            raise TransientError("busy", "every connection was in use until the time was up")
+        patience = min(self._timeouts.command, self._timeouts.total)
+        if not self._slots.acquire(timeout=patience):
+            raise TransientError("busy", f"no connection became free within {patience:g} s")
         try:
             yield
         finally:

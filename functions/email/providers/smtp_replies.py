@@ -8,7 +8,7 @@ import enum
 import re
 import smtplib
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -36,13 +36,20 @@ _ADDRESS = re.compile(r"[^\s<>\"'(),;:]+@[^\s<>\"'(),;:]+")
 class Stage(enum.StrEnum):
     """How far the conversation had come."""
 
-    CONNECT = "connecting"  # greeting, EHLO, STARTTLS
+    CONNECT = "connecting"  # TCP
+    TLS = "TLS"  # the handshake, of a new connection or after STARTTLS
+    GREETING = "greeting"
+    EHLO = "EHLO"
+    STARTTLS = "STARTTLS"
     AUTH = "AUTH"
     MAIL = "MAIL"
     RCPT = "RCPT"
     DATA = "DATA"
     BODY = "the body"
     DOT = "the end of the mail"  # from the first byte of the final dot on, the server may have taken it
+
+
+OPENING = frozenset({Stage.CONNECT, Stage.TLS, Stage.GREETING, Stage.EHLO, Stage.STARTTLS})
 
 
 class Reply(NamedTuple):
@@ -91,16 +98,17 @@ def refusal(stage: Stage, reply: Reply, private: Sequence[str] = (), *, suppress
 
 def _is_ours(stage: Stage, reply: Reply) -> bool:
     code = reply.enhanced or ""
-    if stage in (Stage.CONNECT, Stage.AUTH) or reply.code in AUTHENTICATION or code in SENDER:
+    if stage in OPENING or stage is Stage.AUTH or reply.code in AUTHENTICATION or code in SENDER:
         return True
     return code.startswith("5.7.") and not (stage is Stage.DOT and code in CONTENT_POLICY)
 
 
-def lost(stage: Stage, error: Exception) -> DeliveryError:
-    """The error for a connection that broke, timed out, or never was."""
+def lost(stage: Stage, error: Exception, limit: str = "in time") -> DeliveryError:
+    """The error for a connection that broke, timed out, or never was. `limit`: the time-out, in words."""
     timeout = timed_out(error)
-    code = "timeout" if timeout else "connect" if stage is Stage.CONNECT else "connection_lost"
-    message = f"{stage}: {'no answer in time' if timeout else 'no connection'}"
+    code = "timeout" if timeout else "connect" if stage in OPENING else "connection_lost"
+    missing = {Stage.CONNECT: "no connection", Stage.BODY: "no progress"}.get(stage, "no answer")
+    message = f"{stage}: {f'{missing} {limit}' if timeout else 'no connection'}"
     if stage is Stage.DOT:
         return AmbiguousError(code, message)
     return TransientError(code, message)
@@ -112,8 +120,9 @@ def timed_out(error: Exception) -> bool:
 
 
 @contextmanager
-def smtp_errors(stage: Stage, private: Sequence[str] = ()) -> Iterator[None]:
-    """Turn what smtplib raises in this stage into a DeliveryError. Everything before the final dot was not accepted."""
+def smtp_errors(stage: Stage, limit: Callable[[], str], private: Sequence[str] = ()) -> Iterator[None]:
+    """Turn what smtplib raises in this stage into a DeliveryError. Everything before the final dot was not accepted.
+    `limit` says in words which time-out ends the stage."""
     try:
         yield
     except smtplib.SMTPResponseException as error:
@@ -126,11 +135,11 @@ def smtp_errors(stage: Stage, private: Sequence[str] = ()) -> Iterator[None]:
     except smtplib.SMTPNotSupportedError:
         raise AccountError("not_supported", f"{stage}: the server does not offer STARTTLS or AUTH") from None
     except smtplib.SMTPServerDisconnected as error:
-        raise lost(stage, error) from None
+        raise lost(stage, error, limit()) from None
     except smtplib.SMTPException as error:  # no mechanism in common, or a server that challenges without end
         raise AccountError("not_supported", f"{stage}: {masked(str(error), private)}") from None
     except OSError as error:
-        raise lost(stage, error) from None
+        raise lost(stage, error, limit()) from None
 
 
 def masked(text: str, private: Sequence[str] = ()) -> str:

@@ -1,20 +1,27 @@
 """One connection to an SMTP server, and the conversation that hands over one mail.
 
-smtplib says the words. What is added: a deadline over the whole conversation, not over each read; pipelining (RFC 2920)
-where the server offers it, so that a mail on a kept connection costs two round trips; and knowing at every moment
-whether the server may have taken the mail already.
+smtplib says the words. What is added: a time-out for each stage and for the whole conversation, not for each read;
+pipelining (RFC 2920) where the server offers it, so that a mail on a kept connection costs two round trips; and knowing
+at every moment whether the server may have taken the mail already.
 """
 
 import smtplib
 import ssl
 import time
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from tidings.errors import DeliveryError
 
 from .mime import Mail
 from .smtp_replies import Reply, Stage, refusal, smtp_errors, timed_out
+from .smtp_timeouts import Countdown
 from .smtp_wire import Server, Wire
+
+RECOVERY = 5.0
+"""Seconds for all that is said after a refusal, to keep the connection: the outcome is known, and the sender waits."""
+
+GOODBYE = 1.0  # seconds to write QUIT
 
 
 class Stale(Exception):
@@ -22,22 +29,51 @@ class Stale(Exception):
 
 
 class Session:
-    """One connection. For one thread at a time. `deadline` is on the monotonic clock."""
+    """One connection. For one thread at a time."""
 
-    def __init__(self, server: Server, context: ssl.SSLContext | None, *, deadline: float) -> None:
+    def __init__(self, server: Server, context: ssl.SSLContext | None, countdown: Countdown) -> None:
         """Connect, secure, log in. Raise DeliveryError; nothing stays open then."""
-        self._wire = Wire(server, context, deadline)
+        self._wire = Wire(server, context, countdown)
         self._kept = False
         self.idle_since = 0.0
         try:
-            with smtp_errors(Stage.CONNECT):
-                self._wire.greet()
+            self._open(server)
             if server.user is not None:
-                with smtp_errors(Stage.AUTH, (server.user,)):
+                with self._stage(Stage.AUTH, (server.user,)):
                     self._wire.login(server.user, server.password)
         except BaseException:
             self.abandon()
             raise
+
+    def _open(self, server: Server) -> None:
+        with self._stage(Stage.CONNECT):
+            self._wire.open()
+        if server.tls:
+            self._secure()
+        with self._stage(Stage.GREETING):
+            self._wire.await_greeting()
+        self._say_ehlo()
+        if server.starttls:
+            with self._stage(Stage.STARTTLS):
+                self._wire.request_tls()
+            self._secure()
+            self._say_ehlo()
+
+    def _secure(self) -> None:
+        with self._stage(Stage.TLS):
+            self._wire.secure()
+
+    def _say_ehlo(self) -> None:
+        with self._stage(Stage.EHLO):
+            self._wire.ehlo_or_helo_if_needed()
+
+    @contextmanager
+    def _stage(self, stage: Stage, private: Sequence[str] = ()) -> Iterator[None]:
+        """A step of the conversation, with its time-out; what goes wrong in it is a DeliveryError."""
+        countdown = self._wire.countdown
+        countdown.start(stage)
+        with smtp_errors(stage, lambda: countdown.limit, private):
+            yield
 
     @property
     def is_open(self) -> bool:
@@ -48,10 +84,10 @@ class Session:
         self._kept = True
         self.idle_since = time.monotonic()
 
-    def deliver(self, mail: Mail, *, deadline: float) -> None:
+    def deliver(self, mail: Mail, countdown: Countdown) -> None:
         """Return when the server has taken the mail for all its recipients; else raise DeliveryError, or Stale.
         Afterwards the session is either fit for the next mail, or not open."""
-        self._wire.deadline = deadline
+        self._wire.countdown = countdown
         try:
             self._announce(mail)
             self._hand_over(mail)
@@ -86,24 +122,28 @@ class Session:
 
         reply = self._begin([f"MAIL FROM:<{mail.sender}>{size}", *ahead])
         if not reply.accepted:
-            refused.append(refusal(Stage.MAIL, reply, (mail.sender, *mail.recipients)))
+            self._refused(refused, refusal(Stage.MAIL, reply, (mail.sender, *mail.recipients)))
         for number, command in enumerate(recipients):
             if refused and not pipelining:
                 return
             reply = self._ask(Stage.RCPT, None if pipelining else command)
             if not reply.accepted:
-                refused.append(refusal(Stage.RCPT, reply, mail.recipients, suppress=number == 0))
+                self._refused(refused, refusal(Stage.RCPT, reply, mail.recipients, suppress=number == 0))
         if refused and not data_ahead:
             return
         reply = self._ask(Stage.DATA, None if data_ahead else "DATA")
         if refused and reply.code == 354:
             self.abandon()  # it waits for a mail that nobody shall get, and a lone dot would send an empty one
         elif reply.code != 354:
-            refused.append(refusal(Stage.DATA, reply, mail.recipients))
+            self._refused(refused, refusal(Stage.DATA, reply, mail.recipients))
+
+    def _refused(self, refused: list[DeliveryError], error: DeliveryError) -> None:
+        refused.append(error)
+        self._wire.countdown.shorten(RECOVERY)
 
     def _begin(self, commands: list[str]) -> Reply:
         """One write; the answer to the first command. A kept connection that breaks here had been closed before."""
-        with smtp_errors(Stage.MAIL):
+        with self._stage(Stage.MAIL):
             try:
                 self._wire.send("".join(f"{command}\r\n" for command in commands))
                 reply = Reply(*self._wire.getreply())
@@ -117,22 +157,23 @@ class Session:
 
     def _ask(self, stage: Stage, command: str | None) -> Reply:
         """The answer to this command, or to the next of those said ahead."""
-        with smtp_errors(stage):
+        with self._stage(stage):
             if command is not None:
                 self._wire.send(f"{command}\r\n")
             return Reply(*self._wire.getreply())
 
     def _hand_over(self, mail: Mail) -> None:
         # A write that fails has not handed over its last byte, and so no complete mail.
-        with smtp_errors(Stage.BODY):
-            self._wire.send(mail.data + b".\r\n")
-        with smtp_errors(Stage.DOT):
+        with self._stage(Stage.BODY):
+            self._wire.send_body(mail.data + b".\r\n")
+        with self._stage(Stage.DOT):
             reply = Reply(*self._wire.getreply())
         if not reply.accepted:
             raise refusal(Stage.DOT, reply, mail.recipients, suppress=len(mail.recipients) == 1)
 
     def _recover(self, error: DeliveryError) -> None:
-        """Back to the state between two mails, or away with the connection."""
+        """Back to the state between two mails, or away with the connection: what does not answer soon is not kept."""
+        self._wire.countdown.shorten(RECOVERY)
         if error.code in ("protocol", "timeout", "connection_lost"):
             self.abandon()
         if self.is_open:
@@ -145,7 +186,7 @@ class Session:
     def quit(self) -> None:
         """Say goodbye and do not wait for the answer."""
         with suppress(OSError):
-            self._wire.deadline = time.monotonic() + 1
+            self._wire.countdown = Countdown(self._wire.countdown.timeouts, total=GOODBYE)
             self._wire.send("QUIT\r\n")
         self.abandon()
 

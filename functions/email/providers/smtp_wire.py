@@ -1,13 +1,22 @@
-"""A connection to an SMTP server, as smtplib makes it, with a deadline."""
+"""A connection to an SMTP server, as smtplib makes it, with time-outs."""
 
 import io
 import smtplib
 import socket
 import ssl
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+
+from .smtp_replies import Stage
+from .smtp_timeouts import Countdown
+
+BLOCK = 16384
+"""Bytes written at once: as much as TLS has in one record, which it takes whole or not at all."""
+
+KEEP_ALIVE = 60
+"""Seconds of silence after which the connection shows that it is in use. A NAT gateway forgets one that is silent for
+4 minutes (Azure's) or 350 s (AWS's), while a reply may take 10 minutes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,53 +32,73 @@ class Server:
 
 
 class Wire(smtplib.SMTP):
-    """smtplib with one deadline over all it does, and without the two waits it hides: Nagle's, and a DNS look-up of our
-    own name (it says EHLO with its address instead: RFC 5321, 4.1.3)."""
+    """smtplib with a time-out for each step, and without the two waits it hides: Nagle's, and a DNS look-up of our own
+    name (it says EHLO with its address instead: RFC 5321, 4.1.3). Every wait ends with `countdown`."""
 
-    def __init__(self, server: Server, context: ssl.SSLContext | None, deadline: float) -> None:
+    def __init__(self, server: Server, context: ssl.SSLContext | None, countdown: Countdown) -> None:
         super().__init__(local_hostname="localhost")  # no host: does not connect yet
         self._server = server
         self._context = context
-        self._host = server.host  # the name that STARTTLS verifies
-        self.deadline = deadline
+        self.countdown = countdown
 
-    def greet(self) -> None:
-        code, text = self.connect(self._server.host, self._server.port)
-        if code != 220:
-            raise smtplib.SMTPConnectError(code, text)
-        self.ehlo_or_helo_if_needed()
-        if self._server.starttls:
-            self.starttls(context=self._context)  # raises unless the server agrees
-            self.ehlo_or_helo_if_needed()
-
-    def _remaining(self) -> float:
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        return left
-
-    def _get_socket(self, host: str, port: int, timeout: object) -> socket.socket:
-        connection = _connected(host, port, self._remaining)
+    def open(self) -> None:
+        connection = _connected(self._server.host, self._server.port, self.countdown.left)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _keep_alive(connection)
         address = connection.getsockname()[0]
         self.local_hostname = f"[IPv6:{address}]" if ":" in address else f"[{address}]"
-        if self._server.tls and self._context is not None:
-            return self._context.wrap_socket(connection, server_hostname=host)
-        return connection
+        self.sock = connection
+
+    def secure(self) -> None:
+        """The TLS handshake. What was said in the clear is forgotten (RFC 3207, 4.2)."""
+        if self.sock is None or self._context is None:
+            raise smtplib.SMTPServerDisconnected
+        self.sock.settimeout(self.countdown.left())  # here of the whole handshake, not of each read
+        self.sock = self._context.wrap_socket(self.sock, server_hostname=self._server.host)
+        self.file = None
+        self.ehlo_resp = self.helo_resp = None
+        self.esmtp_features = {}
+        self.does_esmtp = False
+
+    def await_greeting(self) -> None:
+        code, text = self.getreply()
+        if code != 220:
+            raise smtplib.SMTPConnectError(code, text)
+
+    def request_tls(self) -> None:
+        """smtplib's own `starttls` would shake hands with whatever time-out the last read had."""
+        if not self.has_extn("starttls"):
+            raise smtplib.SMTPNotSupportedError
+        code, text = self.docmd("STARTTLS")
+        if code != 220:
+            raise smtplib.SMTPResponseException(code, text)
 
     def send(self, s: Any) -> None:
         if self.sock is not None:
-            self.sock.settimeout(self._remaining())
+            self.sock.settimeout(self.countdown.left())
         super().send(s)
+
+    def send_body(self, data: bytes) -> None:
+        """Block by block. Each that is taken begins the time-out anew."""
+        rest = memoryview(data)
+        while rest:
+            if self.sock is None:
+                raise smtplib.SMTPServerDisconnected
+            self.sock.settimeout(self.countdown.left())
+            rest = rest[self.sock.send(rest[:BLOCK]) :]
+            self.countdown.start(Stage.BODY)
 
     def getreply(self) -> tuple[int, bytes]:
         if self.file is None and self.sock is not None:
-            self.file = io.BufferedReader(_Reader(self.sock, self._remaining))
+            self.file = io.BufferedReader(_Reader(self.sock, self._left))
         return super().getreply()
+
+    def _left(self) -> float:
+        return self.countdown.left()  # whichever it is by then: each mail has its own
 
 
 class _Reader(io.RawIOBase):
-    """A socket whose every read ends at the deadline, so that a server that drips cannot hold us."""
+    """A socket whose every read has only what is left, so that a server that drips cannot hold us."""
 
     def __init__(self, connection: socket.socket, remaining: Callable[[], float]) -> None:
         self._connection = connection
@@ -81,6 +110,13 @@ class _Reader(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         self._connection.settimeout(self._remaining())
         return self._connection.recv_into(buffer)
+
+
+def _keep_alive(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option in ("TCP_KEEPIDLE", "TCP_KEEPINTVL"):
+        if hasattr(socket, option):  # not on every system
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), KEEP_ALIVE)
 
 
 def _connected(host: str, port: int, remaining: Callable[[], float]) -> socket.socket:
