@@ -14,6 +14,7 @@ from tidings.ports import Claims, Settlement
 from tidings.recorder import Recorder, Work
 
 from tests import make
+from tests.wait import eventually
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 WAIT = timedelta(seconds=60)  # everything is far quicker, unless the machine is busy
@@ -67,43 +68,47 @@ def settlement() -> Settlement:
     return Settlement(claims=claims, notification=make.notification(NOW), status=Status.SENT)
 
 
-def test_the_last_call_under_way_is_recorded_at_once(
+def test_a_delivery_whose_calls_have_all_ended_is_recorded_at_once(
     recorder: Recorder, book: Book, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tidings.recorder.RECORD_WITHIN", ENDLESS)
-    mine = work()
-    recorder.expect(mine, 1)
-    recorder.add(settlement(), mine)
+    slow, mine = work(), work()
+    recorder.expect(slow, 1)
+    recorder.expect(mine, 10)
+    for _ in range(10):
+        recorder.add(settlement(), mine)
     assert mine.wait(WAIT)
-    assert book.sizes == [1]
+    assert book.sizes == [10]
+    recorder.add(settlement(), slow)
+    assert slow.wait(WAIT)
 
 
-def test_what_ends_together_is_one_group_whatever_its_batch(
+def test_what_has_ended_is_one_group_whatever_its_batch(
     recorder: Recorder, book: Book, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tidings.recorder.RECORD_WITHIN", ENDLESS)
     first, second = work(), work()
-    for one in (first, second):
-        recorder.expect(one, 10)
-    for one in (first, second):
-        for _ in range(10):
-            recorder.add(settlement(), one)
+    recorder.expect(first, 10)
+    recorder.expect(second, 11)
+    for _ in range(10):
+        recorder.add(settlement(), second)
+    for _ in range(10):
+        recorder.add(settlement(), first)
     assert first.wait(WAIT)
-    assert second.wait(WAIT)
     assert book.sizes == [20]
+    recorder.add(settlement(), second)
+    assert second.wait(WAIT)
 
 
 def test_a_slow_call_holds_up_nobody(recorder: Recorder, book: Book) -> None:
-    mine, slow = work(), work()
-    recorder.expect(slow, 1)
-    recorder.expect(mine, 2)
+    mine = work()
+    recorder.expect(mine, 3)
     for _ in range(2):
         recorder.add(settlement(), mine)
+    eventually("those that have ended", lambda: sum(book.sizes) == 2, within=WAIT.total_seconds())
+    assert not mine.wait(timedelta(0))
+    recorder.add(settlement(), mine)
     assert mine.wait(WAIT)
-    assert sum(book.sizes) == 2
-    assert not slow.wait(timedelta(0))
-    recorder.add(settlement(), slow)
-    assert slow.wait(WAIT)
 
 
 def test_calls_wait_for_those_that_their_delivery_is_about_to_begin(
@@ -111,7 +116,7 @@ def test_calls_wait_for_those_that_their_delivery_is_about_to_begin(
 ) -> None:
     monkeypatch.setattr("tidings.recorder.RECORD_WITHIN", ENDLESS)
     mine = work()
-    with recorder.more_to_come():
+    with recorder.more_to_come(mine):
         recorder.expect(mine, 1)
         recorder.add(settlement(), mine)
         recorder.expect(mine, 1)
@@ -124,14 +129,12 @@ def test_calls_wait_for_those_that_their_delivery_is_about_to_begin(
 def test_a_group_has_a_largest_size(recorder: Recorder, book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tidings.recorder.RECORD_WITHIN", ENDLESS)
     monkeypatch.setattr("tidings.recorder.LARGEST_GROUP", 3)
-    mine, slow = work(), work()
-    recorder.expect(slow, 1)
-    recorder.expect(mine, 3)
+    mine = work()
+    recorder.expect(mine, 4)
     for _ in range(3):
         recorder.add(settlement(), mine)
-    assert mine.wait(WAIT)
-    assert book.sizes == [3]
-    recorder.add(settlement(), slow)
+    eventually("a full group", lambda: book.sizes == [3], within=WAIT.total_seconds())
+    recorder.add(settlement(), mine)
 
 
 def test_a_poison_settlement_fails_alone(recorder: Recorder, book: Book) -> None:

@@ -80,7 +80,7 @@ class Delivery:
         self._set_aside(batch)
         alone: list[Held] = []
         try:
-            with self._recorder.more_to_come():
+            with self._recorder.more_to_come(work):
                 for urgent, letters in groupby(sorted(batch, key=_is_ordinary), _is_urgent):
                     alone += self._begin([one.message for one in letters if one.message], work, urgent=urgent)
             self._one_by_one(alone, work)

@@ -18,98 +18,102 @@ LARGEST_GROUP = 500
 
 
 class Work:
-    """The calls of one delivery, and how many of them are not written down yet."""
+    """The calls of one delivery: how many have not ended, and how many are not written down."""
 
     def __init__(self, deadlines: Deadlines) -> None:
         self.deadlines = deadlines
-        self._open = 0
+        self.under_way = 0  # the recorder's to change
+        self._unrecorded = 0
         self._error: BaseException | None = None
-        self._ended = threading.Condition()
+        self._recorded = threading.Condition()
 
     def begin(self, calls: int) -> None:
-        with self._ended:
-            self._open += calls
+        with self._recorded:
+            self._unrecorded += calls
 
     def end(self, error: BaseException | None = None) -> None:
-        """One is written down, or could not be."""
-        with self._ended:
-            self._open -= 1
+        """A call is written down, or could not be."""
+        with self._recorded:
+            self._unrecorded -= 1
             self._error = self._error or error
-            if self._open == 0:
-                self._ended.notify_all()
+            if self._unrecorded == 0:
+                self._recorded.notify_all()
 
     def wait(self, within: timedelta | None = None) -> bool:
         """Return when all is written down; False if it was not `within` this time. Raise what kept one from it."""
-        with self._ended:
+        with self._recorded:
             seconds = within.total_seconds() if within is not None else None
-            done = self._ended.wait_for(lambda: self._open == 0, seconds)
+            done = self._recorded.wait_for(lambda: self._unrecorded == 0, seconds)
             if self._error is not None:
                 raise self._error
             return done
 
 
 class Recorder:
-    """Records settlements from any thread in one of its own, which starts with the first."""
+    """Records settlements from any thread in one of its own, which starts with the first.
+
+    A group is whatever has ended, of any delivery. It is recorded when all calls of a delivery have ended, so that this
+    is answered at once, and at the latest after RECORD_WITHIN.
+    """
 
     def __init__(self, record: Callable[[Sequence[Settlement], Deadlines], None]) -> None:
         """`record` writes a group down; the deadlines are those of the delivery that has the least time."""
         self._record = record
-        self._expected = 0  # calls under way, and deliveries that will begin more
         self._waiting: list[tuple[Settlement, Work]] = []
         self._since = 0.0  # when the first of them came, on the monotonic clock
+        self._is_due = False
         self._lock = threading.Lock()
-        self._added = threading.Condition(self._lock)
+        self._changed = threading.Condition(self._lock)
         self._thread: threading.Thread | None = None
         self._closed = False
 
     @contextmanager
-    def more_to_come(self) -> Iterator[None]:
-        """In the block, a delivery is about to begin calls: those that end meanwhile wait for them."""
-        self._change_expected(1)
+    def more_to_come(self, work: Work) -> Iterator[None]:
+        """In the block, this delivery is about to begin calls: those of it that end meanwhile wait for them."""
+        with self._lock:
+            work.under_way += 1
         try:
             yield
         finally:
-            self._change_expected(-1)
+            with self._lock:
+                self._end(work)
 
     def expect(self, work: Work, calls: int) -> None:
         """So many calls of this delivery are about to begin."""
         work.begin(calls)
-        self._change_expected(calls)
+        with self._lock:
+            work.under_way += calls
 
     def add(self, settlement: Settlement, work: Work) -> None:
         """An expected call has ended so."""
         with self._lock:
-            self._expected -= 1
-            if not self._waiting:
-                self._since = time.monotonic()
             self._waiting.append((settlement, work))
+            if len(self._waiting) == 1:
+                self._since = time.monotonic()
+                self._changed.notify()
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="tidings-recorder", daemon=True)
                 self._thread.start()
-            if len(self._waiting) == 1 or self._is_due:
-                self._added.notify()
+            self._end(work)
 
     def fail(self, work: Work, error: BaseException) -> None:
         """An expected call has ended in a way that cannot be recorded."""
-        self._change_expected(-1)
+        with self._lock:
+            self._end(work)
         work.end(error)
 
-    def _change_expected(self, by: int) -> None:
-        with self._lock:
-            self._expected += by
-            if self._waiting and self._is_due:
-                self._added.notify()
-
-    @property
-    def _is_due(self) -> bool:
-        """Nothing that is under way could join the group, or it is full."""
-        return self._expected == 0 or len(self._waiting) >= LARGEST_GROUP
+    def _end(self, work: Work) -> None:
+        """Held by the lock."""
+        work.under_way -= 1
+        if self._waiting and (work.under_way == 0 or len(self._waiting) >= LARGEST_GROUP):
+            self._is_due = True
+            self._changed.notify()
 
     def close(self) -> None:
         """Once all calls have ended: record what waits."""
         with self._lock:
             self._closed = True
-            self._added.notify()
+            self._changed.notify()
         if self._thread is not None:
             self._thread.join()
 
@@ -125,11 +129,11 @@ class Recorder:
             while not self._waiting:
                 if self._closed:
                     return ()
-                self._added.wait()
+                self._changed.wait()
             deadline = self._since + RECORD_WITHIN.total_seconds()
             while not (self._is_due or self._closed) and (left := deadline - time.monotonic()) > 0:
-                self._added.wait(left)
-            group, self._waiting = self._waiting, []
+                self._changed.wait(left)
+            group, self._waiting, self._is_due = self._waiting, [], False
             return group
 
     def _record_all(self, group: Sequence[tuple[Settlement, Work]]) -> None:
