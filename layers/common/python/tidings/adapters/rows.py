@@ -36,7 +36,8 @@ its workers and its sweep, and nothing is decided about it here."""
 
 def notification_of(row: Row[Any], **known: Any) -> Notification:
     """`known`: what was not read."""
-    made: dict[str, Any] = {name: value for name, value in row._mapping.items() if name in _NAMES}
+    # Not by `row._mapping`, which takes three times as long: a worker makes a hundred of these a batch.
+    made: dict[str, Any] = {name: value for name, value in zip(row._fields, row, strict=True) if name in _NAMES}
     made |= known
     made["status"] = read(Status, made["status"])
     made["priority"] = read(Priority, made["priority"])
