@@ -118,7 +118,7 @@ STEPS_OF_DELIVERY = (
 FAULTS = (
     *(
         Fault(name=f"dies at {name}", inject=dies_at(name), quick=name == "intake.after_commit", at_once=False)
-        for name in ("intake.after_commit", "intake.before_answer")
+        for name in ("intake.after_commit", "intake.before_answer", "intake.before_publish")
     ),
     # Whatever the step, the other batch of the worker that dies may be in the middle of its sending.
     *(
