@@ -25,6 +25,7 @@ from tidings.errors import (
     TransientError,
 )
 from tidings.ports import Outbound
+from tidings.providers import http
 from tidings.settings import load
 
 from functions.push.providers import fcm, fcm_client
@@ -225,10 +226,23 @@ def test_a_connection_from_before_a_long_pause_is_not_used_again(
     known = google.http.connections
     one.send(outbound())
     assert google.http.connections == known
-    monkeypatch.setattr(fcm_client, "time", SimpleNamespace(time=lambda: time.time() + fcm_client.IDLE + 1))
+    monkeypatch.setattr(http, "time", SimpleNamespace(time=lambda: time.time() + http.IDLE + 1))
     for _ in range(2):
         one.send(outbound())
     assert google.http.connections == known + 1
+
+
+def test_a_netrc_does_not_replace_the_access_token(
+    serve: Serve, make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password else\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    google = serve()
+    make(google.http.url).send(outbound())
+    assert [post.headers["authorization"] for post in google.posts] == ["Bearer ya29.secret"]
+    assert [exchange.headers.get("authorization") for exchange in google.exchanges] == [None]
 
 
 def test_an_answer_that_does_not_come_is_ambiguous(serve: Serve, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
