@@ -15,6 +15,7 @@ import firebase_admin
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from google.auth import _regional_access_boundary_utils
 from tidings.content import PushContent, SmsContent
 from tidings.errors import (
     AccountError,
@@ -333,6 +334,19 @@ def test_a_token_that_is_refused_is_fetched_anew_for_the_next_message(serve: Ser
     google.fcm = SENT
     one.send(outbound())
     assert (len(google.exchanges), len(google.posts)) == (2, 2)
+
+
+def test_nothing_is_asked_of_google_but_the_token_and_the_message(
+    serve: Serve, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """google-auth would look up, in a thread of its own, from where the account may be used."""
+    looked_up: list[object] = []
+    manager = _regional_access_boundary_utils._RegionalAccessBoundaryRefreshManager
+    monkeypatch.setattr(manager, "start_refresh", lambda *_: looked_up.append(_))
+    google = serve()
+    make(google.http.url).send(outbound())
+    assert len(google.http.requests) == 2
+    assert not looked_up
 
 
 def test_a_refusal_by_apple_says_nothing_of_our_token(serve: Serve, make: Make) -> None:

@@ -90,6 +90,25 @@ def test_a_connection_behind_a_proxy_ages_as_well(serve: Serve, session: Make, m
     assert proxy.connections == 2
 
 
+def test_a_session_that_was_closed_connects_again(serve: Serve, session: Make) -> None:
+    server = serve(ScriptedHttp(ok))
+    one = session(server.url)
+    one.request("POST", f"{server.url}/messages")
+    one.close()
+    one.request("POST", f"{server.url}/messages")
+    assert (server.connections, len(server.requests)) == (2, 2)
+
+
+def test_a_request_to_another_host_is_refused(serve: Serve, session: Make) -> None:
+    """Its pool was looked for once: the request, and its credentials, would go to the first host."""
+    server = serve(ScriptedHttp(ok))
+    one = session(server.url)
+    one.request("POST", f"{server.url}/messages")
+    with pytest.raises(RuntimeError, match=r"vendor\.invalid"):
+        one.request("POST", "http://vendor.invalid/messages")
+    assert len(server.requests) == 1
+
+
 def test_a_proxy_that_the_environment_names_is_used(
     serve: Serve, session: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,5 +167,5 @@ def test_a_request_whose_connection_breaks_is_not_repeated(serve: Serve, session
 def test_a_refused_connection_is_known_to_have_carried_nothing(session: Make) -> None:
     url = f"http://127.0.0.1:{refusing_port()}"
     with pytest.raises(requests.ConnectionError) as raised:
-        session(url).request("POST", url)
+        session(url).request("POST", f"{url}/messages")
     assert http.never_connected(raised.value)

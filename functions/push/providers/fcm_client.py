@@ -50,7 +50,7 @@ class FcmClient:
         self._token_request = _TokenRequest(self._token_session)  # type: ignore[arg-type]  # it has what is used
         self._session = SingleAttemptSession(url, timeout=limits.post, connections=connections)
         self._app = firebase_admin.initialize_app(credential, name=name)
-        authorized = _AuthorizedSession(self._session, url.rstrip("/"), self._credentials, self._token_request)
+        authorized = _AuthorizedSession(self._session, url.rstrip("/"), self._credentials)
         service = messaging._get_messaging_service(self._app)
         service._client = _http_client.JsonHttpClient(session=authorized, retries=None)
 
@@ -95,18 +95,18 @@ class _TokenRequest(Request):
 
 
 class _AuthorizedSession:
-    """What firebase-admin uses of google-auth's AuthorizedSession, without the repetitions: a 401 is an answer, not an
-    invitation to post again. It posts to `url` what is meant for FCM."""
+    """What firebase-admin uses of google-auth's AuthorizedSession, which would post again after a 401, and ask another
+    of Google's servers, in a thread of its own, where this account may be used from. It posts to `url` what is meant
+    for FCM."""
 
-    def __init__(self, session: SingleAttemptSession, url: str, credentials: Any, token_request: Request) -> None:
+    def __init__(self, session: SingleAttemptSession, url: str, credentials: Any) -> None:
         self._session = session
         self._url = url
         self._credentials = credentials
-        self._token_request = token_request
 
     def request(
         self, method: str, url: str, *, json: Any, headers: dict[str, str], timeout: object
     ) -> requests.Response:
         authorized = dict(headers)
-        self._credentials.before_request(self._token_request, method, url, authorized)
+        self._credentials.apply(authorized)  # it is valid: `authorize` has just seen to it
         return self._session.request(method, url.replace(FCM, self._url, 1), headers=authorized, json=json)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -29,6 +30,8 @@ class SingleAttemptSession:
 
     def __init__(self, url: str, *, timeout: float, connections: int) -> None:
         """`timeout` in seconds, connecting included. `connections`: kept open at most. Opens none."""
+        to = urlsplit(url)
+        self._host = f"{to.scheme}://{to.netloc}/"
         # One budget for both: what connecting took is not given again to the answer, which is always left a half.
         self._limit: Any = Timeout(total=timeout, connect=timeout / 2)
         self._headers = dict(default_headers())
@@ -41,6 +44,8 @@ class SingleAttemptSession:
     ) -> requests.Response:
         """The whole answer, whatever its status. `content`: data, json, params or auth, as requests takes them.
         `timeout` is what an SDK would allow; it is not used. Raise requests.RequestException."""
+        if not url.startswith(self._host):
+            raise RuntimeError(f"a request to {urlsplit(url).netloc}, in a session with {self._host}")
         request = requests.PreparedRequest()
         request.prepare(method=method, url=url, headers={**self._headers, **(headers or {})}, **content)
         response = self._adapter.send(request, timeout=self._limit, verify=self._verify, proxies=self._proxies)
@@ -53,7 +58,18 @@ class SingleAttemptSession:
 
 
 class _Adapter(HTTPAdapter):
-    """Its connections age, each by itself."""
+    """To one host, whose pool is looked for once: a twentieth of a call's CPU. Its connections age, each by itself."""
+
+    _found: HTTPConnectionPool | None = None
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> HTTPConnectionPool:
+        if (found := self._found) is None:
+            found = self._found = super().get_connection_with_tls_context(*args, **kwargs)
+        return found
+
+    def close(self) -> None:
+        self._found = None
+        super().close()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
