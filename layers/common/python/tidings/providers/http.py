@@ -45,7 +45,7 @@ class SingleAttemptSession:
         """The whole answer, whatever its status. `content`: data, json, params or auth, as requests takes them.
         `timeout` is what an SDK would allow; it is not used. Raise requests.RequestException."""
         if not url.startswith(self._host):
-            raise RuntimeError(f"a request to {urlsplit(url).netloc}, in a session with {self._host}")
+            raise requests.exceptions.InvalidURL(f"a request to {urlsplit(url).netloc}, in a session with {self._host}")
         request = requests.PreparedRequest()
         request.prepare(method=method, url=url, headers={**self._headers, **(headers or {})}, **content)
         response = self._adapter.send(request, timeout=self._limit, verify=self._verify, proxies=self._proxies)
