@@ -227,6 +227,7 @@ class ScriptedHttp:
     """`script` answers each request, or names how to break off. Connections are kept alive."""
 
     script: Script
+    tls: ssl.SSLContext | None = None
     requests: list[Request] = field(default_factory=list)
     connections: int = 0
 
@@ -279,9 +280,11 @@ class ScriptedHttp:
 
         self.over = threading.Event()
         server = Server(("127.0.0.1", 0), Handler)
+        if self.tls is not None:
+            server.socket = self.tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
-        self.url = f"http://127.0.0.1:{server.server_port}"
+        self.url = f"http{'s' if self.tls is not None else ''}://127.0.0.1:{server.server_port}"
         try:
             yield self
         finally:

@@ -15,6 +15,7 @@ import firebase_admin
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from google.auth import _regional_access_boundary_utils
 from tidings.content import PushContent, SmsContent
 from tidings.errors import (
     AccountError,
@@ -25,6 +26,7 @@ from tidings.errors import (
     TransientError,
 )
 from tidings.ports import Outbound
+from tidings.providers import http
 from tidings.settings import load
 
 from functions.push.providers import fcm, fcm_client
@@ -225,10 +227,23 @@ def test_a_connection_from_before_a_long_pause_is_not_used_again(
     known = google.http.connections
     one.send(outbound())
     assert google.http.connections == known
-    monkeypatch.setattr(fcm_client, "time", SimpleNamespace(time=lambda: time.time() + fcm_client.IDLE + 1))
+    monkeypatch.setattr(http, "time", SimpleNamespace(time=lambda: time.time() + http.IDLE + 1))
     for _ in range(2):
         one.send(outbound())
     assert google.http.connections == known + 1
+
+
+def test_a_netrc_does_not_replace_the_access_token(
+    serve: Serve, make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password else\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    google = serve()
+    make(google.http.url).send(outbound())
+    assert [post.headers["authorization"] for post in google.posts] == ["Bearer ya29.secret"]
+    assert [exchange.headers.get("authorization") for exchange in google.exchanges] == [None]
 
 
 def test_an_answer_that_does_not_come_is_ambiguous(serve: Serve, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -319,6 +334,19 @@ def test_a_token_that_is_refused_is_fetched_anew_for_the_next_message(serve: Ser
     google.fcm = SENT
     one.send(outbound())
     assert (len(google.exchanges), len(google.posts)) == (2, 2)
+
+
+def test_nothing_is_asked_of_google_but_the_token_and_the_message(
+    serve: Serve, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """google-auth would look up, in a thread of its own, from where the account may be used."""
+    looked_up: list[object] = []
+    manager = _regional_access_boundary_utils._RegionalAccessBoundaryRefreshManager
+    monkeypatch.setattr(manager, "start_refresh", lambda *_: looked_up.append(_))
+    google = serve()
+    make(google.http.url).send(outbound())
+    assert len(google.http.requests) == 2
+    assert not looked_up
 
 
 def test_a_refusal_by_apple_says_nothing_of_our_token(serve: Serve, make: Make) -> None:

@@ -23,9 +23,9 @@ from tidings.errors import (
     TransientError,
 )
 from tidings.ports import Outbound
+from tidings.providers import http
 from tidings.settings import load
 
-from functions.sms.providers import twilio_client
 from functions.sms.providers.twilio import TwilioProvider, TwilioSettings
 from tests.emulator import emulator
 from tests.functions.scripted import CLOSE, HANG, RESET, Answer, Request, ScriptedHttp, refusing_port
@@ -180,7 +180,7 @@ def test_a_connection_from_before_a_long_pause_is_not_used_again(serve: Serve, m
     for _ in range(2):
         one.send(outbound())
     assert server.connections == 1
-    monkeypatch.setattr(twilio_client, "time", SimpleNamespace(time=lambda: time.time() + twilio_client.IDLE + 1))
+    monkeypatch.setattr(http, "time", SimpleNamespace(time=lambda: time.time() + http.IDLE + 1))
     for _ in range(2):
         one.send(outbound())
     one.close()

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from tests.load.burst import burst
 from tests.load.coldstart import cold_start
-from tests.load.endtoend import end_to_end
+from tests.load.endtoend import end_to_end, end_to_end_push, end_to_end_sms
 from tests.load.figures import Report
 from tests.load.growth import growth
 from tests.load.intake import arrays, singles
@@ -21,7 +21,9 @@ MEASURES: Mapping[str, Callable[[World, Sizes], Report]] = {
     "intake-singles": singles,
     "intake-arrays": arrays,
     "burst": burst,
-    "end-to-end": end_to_end,
+    "end-to-end-email": end_to_end,
+    "end-to-end-sms": end_to_end_sms,
+    "end-to-end-push": end_to_end_push,
     "slow-hundredth": uneven,
     "latency": latency,
     "scale-calls": senders,

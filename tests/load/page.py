@@ -17,9 +17,10 @@ def page(reports: Sequence[Report], *, machine: str, command: str, file: Path) -
 
 `{command}` wrote this page: {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, on {machine}.
 
-All of it ran on that one machine: the load generator and the mail server, too, which take their share of its cores and
-are not counted. Machines differ and are noisy, so what says most are ratios: to a reference that ran in turns with what
-is measured, in the same minutes, and CPU seconds per 1,000 notifications, of Tidings, MariaDB and RabbitMQ each.
+All of it ran on that one machine: the load generator, too, and the server that takes the mails, SMS and push messages.
+Both take their share of its cores and are not counted. Machines differ and are noisy, so what says most are ratios: to
+a reference that ran in turns with what is measured, in the same minutes, and CPU seconds per 1,000 notifications, of
+Tidings, MariaDB and RabbitMQ each. Where a vendor's SDK makes the call, the reference is that SDK alone.
 Nothing here is asserted; a target is what was wished for.
 
 {_short(reports)}

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +59,22 @@ class Answers:
 def mail(*, key: bool = True, **more: Any) -> str:
     """The body of one email notification; with `key`, it has an idempotency key of its own, as careful callers give."""
     return json.dumps(_mail(MARK, key=key, **more))
+
+
+def sms() -> str:
+    """As `mail`, of one SMS."""
+    content = {"text": f"n{MARK} Your order is on its way, and will be with you tomorrow."}
+    return _keyed({"channel": "sms", "recipient": f"+150{MARK}", "content": content})
+
+
+def push() -> str:
+    """As `mail`, of one push message."""
+    content = {"title": f"n{MARK} Your order is on its way", "body": "It will be with you tomorrow."}
+    return _keyed({"channel": "push", "recipient": {"token": f"device-{MARK}:abcdefgh"}, "content": content})
+
+
+def _keyed(notification: Mapping[str, Any]) -> str:
+    return json.dumps({**notification, "idempotency_key": f"order-{MARK}-shipped"})
 
 
 def array(size: int) -> str:

@@ -1,4 +1,4 @@
-"""An SMTP server that takes every mail and notes when: `python -m tests.load.sink`, a process of its own."""
+"""A server that takes every mail, SMS and push, and notes when: `python -m tests.load.sink`, a process of its own."""
 
 import asyncio
 import json
@@ -11,14 +11,15 @@ from typing import Any, Self, cast
 import uvloop
 
 from tests.load.child import Child
+from tests.load.vendors import Vendor
 
 NUMBER = re.compile(rb"\r\nSubject: n(\d{8})")
 HELLO = b"250-sink\r\n250-PIPELINING\r\n250 SIZE 20000000\r\n"
 
 
 @dataclass(frozen=True)
-class Mails:
-    """What arrived: each mail's number, and the second of the monotonic clock at which its final dot came."""
+class Taken:
+    """What arrived: each message's number, and the second of the monotonic clock at which its last byte came."""
 
     numbers: list[int]
     at: list[float]
@@ -38,10 +39,12 @@ class Sink:
 
     def __init__(self) -> None:
         self._child = Child("tests.load.sink")
-        self.port = int(self._child.told()["port"])
+        told = self._child.told()
+        self.port = int(told["port"])  # of SMTP
+        self.http_port = int(told["http_port"])
 
     def delay(self, seconds: float, *, every: int = 1) -> None:
-        """From now on it waits so long before it answers a final dot, or every so many-th."""
+        """From now on it waits so long before it answers a mail's final dot, or a message; or every so many-th."""
         self._child.ask({"delay": seconds, "every": every})
 
     def answered(self) -> int:
@@ -49,12 +52,12 @@ class Sink:
         return int(self._child.ask({})["answered"])
 
     def count(self) -> int:
-        """Mails that have arrived since the last `take`."""
+        """Messages that have arrived since the last `take`."""
         return int(self._child.ask({})["count"])
 
-    def take(self) -> Mails:
+    def take(self) -> Taken:
         """What has arrived; it is forgotten there."""
-        return Mails(**self._child.ask({"take": True}))
+        return Taken(**self._child.ask({"take": True}))
 
     @property
     def pid(self) -> int:
@@ -71,7 +74,9 @@ class Sink:
 
 
 @dataclass
-class Taken:
+class Record:
+    """What has arrived so far."""
+
     delay: float = 0.0
     every: int = 1
     answered: int = 0
@@ -79,12 +84,19 @@ class Taken:
     at: list[float] = field(default_factory=list)
     delays: list[float] = field(default_factory=list)
 
+    def take(self, number: int) -> float:
+        """The seconds to wait before it is answered."""
+        self.at.append(time.monotonic())
+        self.numbers.append(number)
+        self.delays.append(self.delay if len(self.at) % self.every == 0 else 0.0)
+        return self.delays[-1]
+
 
 class Session(asyncio.Protocol):
-    """One connection."""
+    """One connection of SMTP."""
 
-    def __init__(self, taken: Taken) -> None:
-        self._taken = taken
+    def __init__(self, record: Record) -> None:
+        self._record = record
         self._received = bytearray()
         self._in_mail = False
 
@@ -125,25 +137,23 @@ class Session(asyncio.Protocol):
     def _mail(self, mail: bytes) -> bytes:
         self._in_mail = False
         number = NUMBER.search(mail)
-        self._taken.at.append(time.monotonic())
-        self._taken.numbers.append(int(number[1]) if number is not None else -1)
-        delay = self._taken.delay if len(self._taken.at) % self._taken.every == 0 else 0.0
-        self._taken.delays.append(delay)
+        delay = self._record.take(int(number[1]) if number is not None else -1)
         if delay:
             asyncio.get_running_loop().call_later(delay, self._answer_late)
             return b""
-        self._taken.answered += 1
+        self._record.answered += 1
         return b"250 taken\r\n"
 
     def _answer_late(self) -> None:
-        self._taken.answered += 1
+        self._record.answered += 1
         self._transport.write(b"250 taken\r\n")
 
 
 async def _serve() -> None:
-    taken, loop, over = Taken(), asyncio.get_running_loop(), asyncio.Event()
-    server = await loop.create_server(lambda: Session(taken), "127.0.0.1", 0, backlog=1000)
-    _tell({"port": server.sockets[0].getsockname()[1]})
+    record, loop, over = Record(), asyncio.get_running_loop(), asyncio.Event()
+    smtp = await loop.create_server(lambda: Session(record), "127.0.0.1", 0, backlog=1000)
+    http = await loop.create_server(lambda: Vendor(record.take), "127.0.0.1", 0, backlog=1000)
+    _tell({"port": smtp.sockets[0].getsockname()[1], "http_port": http.sockets[0].getsockname()[1]})
 
     def asked() -> None:
         line = sys.stdin.buffer.readline()
@@ -151,12 +161,12 @@ async def _serve() -> None:
             over.set()
             return
         question = json.loads(line)
-        taken.delay, taken.every = question.get("delay", taken.delay), question.get("every", taken.every)
+        record.delay, record.every = question.get("delay", record.delay), question.get("every", record.every)
         if "take" in question:
-            _tell({"numbers": taken.numbers, "at": taken.at, "delays": taken.delays})
-            taken.numbers, taken.at, taken.delays, taken.answered = [], [], [], 0
+            _tell({"numbers": record.numbers, "at": record.at, "delays": record.delays})
+            record.numbers, record.at, record.delays, record.answered = [], [], [], 0
         else:
-            _tell({"count": len(taken.at), "answered": taken.answered})
+            _tell({"count": len(record.at), "answered": record.answered})
 
     loop.add_reader(sys.stdin.fileno(), asked)
     await over.wait()

@@ -1,5 +1,5 @@
 """The world that is measured: a private RabbitMQ and MariaDB, every part of Tidings as a process of its own, and two
-helpers that are not counted: the load generator and the mail server."""
+helpers that are not counted: the load generator, and the sink, which is mail server, Twilio and FCM in one."""
 
 import contextlib
 import os
@@ -65,7 +65,7 @@ class World:
         return int(self.query(f"SELECT COUNT(*) FROM notifications WHERE {condition}")[0][0])
 
     def cpu(self) -> Cpu:
-        """Of everything but the emulated providers, which are no part of Tidings."""
+        """Of everything but the emulated providers, of which only FCM's access tokens are used."""
         running = self.stack.processes.running
         pids = {name: process.pid for name, process in running.items() if name != "providers"}
         pids |= {"MariaDB": self.mariadb.pid, "RabbitMQ": self.rabbitmq.pid}
@@ -75,7 +75,7 @@ class World:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Nothing is read from the queues or swept, in the block, which begins with no rows, messages and mails."""
+        """Nothing is read from the queues or swept, in the block, which begins with no rows and no messages."""
         processes = self.stack.processes
         parts = {name: processes.parts[name] for name in FEEDERS}
         for name in parts:
@@ -169,7 +169,11 @@ def world() -> Iterator[World]:
             use_services=True,
             database_url=mariadb.url,
             broker_url=rabbitmq.url,
-            environment={"TIDINGS_SMTP_URL": f"smtp://127.0.0.1:{sink.port}"},
+            environment={
+                "TIDINGS_SMTP_URL": f"smtp://127.0.0.1:{sink.port}",
+                "TIDINGS_TWILIO_URL": f"http://127.0.0.1:{sink.http_port}",
+                "TIDINGS_FCM_URL": f"http://127.0.0.1:{sink.http_port}",
+            },
         )
         ran = stack.enter_context(running(options))
         generator = stack.enter_context(Generator(port=ran.ports.intake, key=ran.secrets.api_key))

@@ -2,33 +2,26 @@
 
 Left alone it posts a message up to six times (four times more after a 500 or 503, once more after a broken connection),
 sleeps as long as Retry-After says, and posts twice more after a 401. None of this can be set from outside, so this
-file reaches into two private names of it; the contract suite proves on every run that they still do what they did.
+file gives it another session, by private names; the contract suite proves on every run that this one is used.
 """
 
 import threading
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import firebase_admin
 import requests
-from firebase_admin import messaging
+from firebase_admin import _http_client, messaging
 from firebase_admin.credentials import Certificate
 from firebase_admin.exceptions import UnauthenticatedError
 from google.auth import transport
 from google.auth.exceptions import TransportError
 from google.auth.transport.requests import Request
-from requests.adapters import HTTPAdapter
-from requests.utils import get_environ_proxies
 from tidings.errors import TransientError
-from urllib3.util import Timeout
+from tidings.providers.http import SingleAttemptSession
 
 FCM = "https://fcm.googleapis.com"  # the SDK knows no other
-
-IDLE = 30.0
-"""Seconds, by the clock on the wall, after which kept connections are not used again. One that has died unnoticed, as
-while Lambda freezes this process, is found out by a request that may have been taken."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,18 +46,13 @@ class FcmClient:
         self._credentials = credential.get_credential()
         self._limits = limits
         self._refreshing = threading.Lock()
-        self._token_session = requests.Session()
-        self._token_session.mount("https://", _Adapter(connections=1, limit=limits.token))
-        self._token_session.mount("http://", _Adapter(connections=1, limit=limits.token))
-        self._token_request = _TokenRequest(self._token_session)
-        self._app = firebase_admin.initialize_app(credential, {"httpTimeout": limits.post}, name=name)
-
-        self._session = messaging._get_messaging_service(self._app)._client.session
-        self._session._auth_request = self._token_request
-        self._session._max_refresh_attempts = 0  # a 401 is an answer, not an invitation to post again
-        self._session.max_redirects = 0
-        elsewhere = url.rstrip("/") if url.rstrip("/") != FCM else None
-        self._session.mount(FCM, _Adapter(connections=connections, limit=limits.post, elsewhere=elsewhere))
+        self._token_session = SingleAttemptSession(account["token_uri"], timeout=limits.token, connections=1)
+        self._token_request = _TokenRequest(self._token_session)  # type: ignore[arg-type]  # it has what is used
+        self._session = SingleAttemptSession(url, timeout=limits.post, connections=connections)
+        self._app = firebase_admin.initialize_app(credential, name=name)
+        authorized = _AuthorizedSession(self._session, url.rstrip("/"), self._credentials)
+        service = messaging._get_messaging_service(self._app)
+        service._client = _http_client.JsonHttpClient(session=authorized, retries=None)
 
     def send(self, message: messaging.Message) -> str:
         """The message's name. Raise what firebase-admin and google-auth raise."""
@@ -106,26 +94,19 @@ class _TokenRequest(Request):
         return response
 
 
-class _Adapter(HTTPAdapter):
-    """One attempt, one budget for connecting and answering, and where the setting says so, another host."""
+class _AuthorizedSession:
+    """What firebase-admin uses of google-auth's AuthorizedSession, which would post again after a 401, and ask another
+    of Google's servers, in a thread of its own, where this account may be used from. It posts to `url` what is meant
+    for FCM."""
 
-    def __init__(self, *, connections: int, limit: float, elsewhere: str | None = None) -> None:
-        self._limit = Timeout(total=limit, connect=limit / 2)
-        self._elsewhere = elsewhere
-        self._lock = threading.Lock()
-        self._used_at = time.time()
-        super().__init__(pool_maxsize=connections, max_retries=0)
+    def __init__(self, session: SingleAttemptSession, url: str, credentials: Any) -> None:
+        self._session = session
+        self._url = url
+        self._credentials = credentials
 
-    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        self._forget_idle()
-        if self._elsewhere is not None:
-            request.url = f"{self._elsewhere}{request.path_url}"
-            kwargs["proxies"] = get_environ_proxies(request.url)  # they were chosen for the host that it is not
-        return super().send(request, *args, **{**kwargs, "timeout": self._limit})
-
-    def _forget_idle(self) -> None:
-        with self._lock:
-            now = time.time()
-            if now - self._used_at > IDLE:
-                self.poolmanager.clear()
-            self._used_at = now
+    def request(
+        self, method: str, url: str, *, json: Any, headers: dict[str, str], timeout: object
+    ) -> requests.Response:
+        authorized = dict(headers)
+        self._credentials.apply(authorized)  # it is valid: `authorize` has just seen to it
+        return self._session.request(method, url.replace(FCM, self._url, 1), headers=authorized, json=json)

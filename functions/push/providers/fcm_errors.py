@@ -5,15 +5,14 @@ Codes: https://firebase.google.com/docs/reference/fcm/rest/v1/ErrorCode and, for
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import timedelta
 from typing import Any
 
 import requests
 from firebase_admin.exceptions import FirebaseError
 from google.auth.exceptions import GoogleAuthError, RefreshError, TransportError
 from tidings.errors import AccountError, AmbiguousError, DeliveryError, PermanentError, TransientError
-from urllib3.exceptions import ClosedPoolError, ConnectTimeoutError, MaxRetryError, NewConnectionError, ProxyError
+from tidings.providers.http import never_connected, retry_after
 
 KINDS: dict[str, type[DeliveryError]] = {
     "UNREGISTERED": PermanentError,
@@ -65,13 +64,13 @@ def _refusal(response: requests.Response, target: str) -> DeliveryError:
     status, error = response.status_code, _error_of(response)
     code = _fcm_code(error) or error.get("status") or str(status)
     message = f"HTTP {status}: {_masked(str(error.get('message') or 'no reason given'), target)}"
-    retry_after = _retry_after(response.headers.get("Retry-After"))
+    wish = retry_after(response.headers.get("Retry-After"))
     kind = KINDS.get(code) or kind_of_status(status)
     if issubclass(kind, PermanentError):
         return kind(code, message, suppress="token_dead" if _token_is_dead(code, error) else None)
     if issubclass(kind, TransientError):
-        retry_after = max(QUOTA_WAIT, retry_after or QUOTA_WAIT)
-    return kind(code, message, retry_after=retry_after)
+        wish = max(QUOTA_WAIT, wish or QUOTA_WAIT)
+    return kind(code, message, retry_after=wish)
 
 
 def kind_of_status(status: int) -> type[DeliveryError]:
@@ -120,34 +119,11 @@ def _unauthorized(error: GoogleAuthError) -> DeliveryError:
 
 
 def _unanswered(cause: object) -> DeliveryError:
-    if isinstance(cause, requests.ConnectTimeout) or _never_connected(cause):
+    if never_connected(cause):
         return TransientError("connect", "no connection to FCM")
     if isinstance(cause, requests.Timeout):
         return AmbiguousError("timeout", "FCM did not answer in time")
     return AmbiguousError("connection_lost", "the connection to FCM broke before the answer")
-
-
-def _never_connected(error: object) -> bool:
-    """requests says ConnectionError for a refused connection (nothing was written) and for one that broke after the
-    request (it may have arrived). The urllib3 error inside tells: all but these three may have."""
-    cause: object = error.args[0] if isinstance(error, requests.RequestException) and error.args else None
-    if isinstance(cause, MaxRetryError):
-        cause = cause.reason
-    if isinstance(cause, ProxyError):
-        cause = cause.original_error
-    return isinstance(cause, NewConnectionError | ConnectTimeoutError | ClosedPoolError)
-
-
-def _retry_after(value: str | None) -> timedelta | None:
-    """Seconds, or a date (RFC 9110, 10.2.3)."""
-    if value is None:
-        return None
-    if value.strip().isdigit():
-        return timedelta(seconds=min(int(value), 86_400))
-    try:
-        return max(parsedate_to_datetime(value) - datetime.now(UTC), timedelta())
-    except (ValueError, TypeError):
-        return None
 
 
 def _masked(text: str, target: str) -> str:

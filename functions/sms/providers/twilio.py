@@ -116,7 +116,7 @@ class TwilioProvider:
         with self._lock:
             opened, self._opened = self._opened, None
         if opened is not None:
-            opened[1].session.close()
+            opened[1].close()
 
     def _client(self) -> "tuple[Client, OneCall]":
         with self._lock:

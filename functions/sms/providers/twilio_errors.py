@@ -3,14 +3,12 @@
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 
 import requests
 from tidings.errors import AccountError, AmbiguousError, DeliveryError, PermanentError, TransientError
+from tidings.providers.http import never_connected, retry_after
 from twilio.base.exceptions import TwilioException, TwilioRestException, TwilioServiceException
 from twilio.http.response import Response
-from urllib3.exceptions import ClosedPoolError, ConnectTimeoutError, MaxRetryError, NewConnectionError, ProxyError
 
 # https://www.twilio.com/docs/api/errors. The POST is not idempotent: an error that does not refuse is ambiguous.
 KINDS: dict[int, type[DeliveryError]] = {
@@ -52,7 +50,7 @@ def _refusal(answer: Response, code: object, text: str) -> DeliveryError:
     kind = KINDS.get(number) or kind_of_status(status)
     if issubclass(kind, PermanentError):
         return kind(str(number), message, suppress="opted_out" if number == OPTED_OUT else None)
-    return kind(str(number), message, retry_after=_retry_after(answer.headers.get("Retry-After")))
+    return kind(str(number), message, retry_after=retry_after(answer.headers.get("Retry-After")))
 
 
 def kind_of_status(status: int) -> type[DeliveryError]:
@@ -65,35 +63,12 @@ def kind_of_status(status: int) -> type[DeliveryError]:
     return AmbiguousError  # 5xx; or a redirect, which is not followed, and who knows what stood there
 
 
-def _retry_after(value: str | None) -> timedelta | None:
-    """Seconds, or a date (RFC 9110, 10.2.3)."""
-    if value is None:
-        return None
-    if value.strip().isdigit():
-        return timedelta(seconds=min(int(value), 86_400))
-    try:
-        return max(parsedate_to_datetime(value) - datetime.now(UTC), timedelta())
-    except (ValueError, TypeError):
-        return None
-
-
 def _unanswered(error: requests.RequestException) -> DeliveryError:
-    if isinstance(error, requests.ConnectTimeout) or _never_connected(error):
+    if never_connected(error):
         return TransientError("connect", "no connection to Twilio")
     if isinstance(error, requests.Timeout):
         return AmbiguousError("timeout", "Twilio did not answer in time")
     return AmbiguousError("connection_lost", "the connection to Twilio broke before the answer")
-
-
-def _never_connected(error: requests.RequestException) -> bool:
-    """requests says ConnectionError for a refused connection (nothing was written) and for one that broke after the
-    request (it may have arrived). The urllib3 error inside tells: all but these three may have."""
-    cause: object = error.args[0] if error.args else None
-    if isinstance(cause, MaxRetryError):
-        cause = cause.reason
-    if isinstance(cause, ProxyError):
-        cause = cause.original_error
-    return isinstance(cause, NewConnectionError | ConnectTimeoutError | ClosedPoolError)
 
 
 def _masked(text: str, recipient: str) -> str:
