@@ -60,7 +60,7 @@ class FcmSettings(Settings):
         float,
         Field(gt=0, le=600, description="seconds that one message may take: half the POST, half a new access token"),
     ] = 20
-    connections: Annotated[int, Field(ge=1, le=1000, description="connections kept open")] = 32
+    connections: Annotated[int, Field(ge=1, le=1000, description="connections kept open")] = 50
 
     @property
     def account(self) -> dict[str, Any]:

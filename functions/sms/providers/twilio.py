@@ -44,7 +44,7 @@ class TwilioSettings(Settings):
     timeout: Annotated[float, Field(gt=0, le=600, description="seconds to wait for an answer, connecting included")] = (
         15
     )
-    connections: Annotated[int, Field(ge=1, le=1000, description="connections kept open")] = 32
+    connections: Annotated[int, Field(ge=1, le=1000, description="connections kept open")] = 50
     status_callback: Annotated[
         str | None, Field(pattern=r"^https?://\S+$", description="where Twilio reports what became of a message")
     ] = None
