@@ -23,7 +23,7 @@ from tidings.ports import Depth, Outgoing, Received
 from tidings.topology import DELIVERY_LIMIT, EXCHANGE, PARKING, Destination
 
 FIRST_POLL, LONGEST_POLL = 0.02, 0.25  # seconds between looks at an empty table, growing while it stays empty
-VISIBILITY = timedelta(seconds=90)  # longer than a delivery's lease: who still works has not lost its messages
+VISIBILITY = timedelta(seconds=90)  # longer than a trigger waits for its function's answer
 
 m = messages.c
 
