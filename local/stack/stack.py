@@ -38,6 +38,10 @@ class Options:
     environment: Mapping[str, str] = field(default_factory=dict)  # more settings, for every process
 
 
+ON_LAMBDA = {"TIDINGS_SMTP_TIMEOUT": "30"}
+"""As in infra/aws: a mail may take 20 minutes by default, which is longer than Lambda lets a function live."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stack:
     """A running stack."""
@@ -110,6 +114,7 @@ def running(options: Options) -> Iterator[Stack]:
         secrets = state.secrets()
         settings = {
             **_settings(state, ports, secrets),
+            **(ON_LAMBDA if options.on_lambda else {}),
             "TIDINGS_DATABASE_URL": database_url,
             "TIDINGS_BROKER_URL": broker_url,
             **options.environment,

@@ -293,10 +293,12 @@ def test_the_ends_of_several_claims_are_written_together_and_each_is_fenced_by_i
     store.renew({rows[0].id: first.token, rows[1].id: second.token}, LEASE)
     again = abandoned(store, clock, after=6)
     assert [row.id for row in again.acquired] == [rows[2].id]
-    mixed = [sent(first.acquired[0], second), sent(second.acquired[0], second), late]  # the first has another's token
-    assert [item.notification.id for item in store.settle(mixed)] == [rows[0].id, rows[2].id]
-    assert [status(store, row) for row in rows] == [Status.SENDING, Status.SENT, Status.SENDING]
-    assert store.settle([sent(first.acquired[0], first)]) == []
+    (one,), (other,) = first.acquired, second.acquired
+    swapped = [sent(one, second), sent(other, first), late]  # each token is one of the group's, and not its row's
+    assert [item.notification.id for item in store.settle(swapped)] == [row.id for row in rows]
+    assert [status(store, row) for row in rows] == [Status.SENDING] * 3
+    assert store.settle([sent(one, first), sent(other, second), late]) == [late]
+    assert [status(store, row) for row in rows] == [Status.SENT, Status.SENT, Status.SENDING]
 
 
 def test_an_end_has_the_time_of_the_providers_answer_and_none_that_is_to_come(
