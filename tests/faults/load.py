@@ -32,7 +32,7 @@ class Wanted:
     """One notification, as its caller sees it."""
 
     channel: Channel
-    address: str  # unique: it tells in the providers' log whose call it was
+    address: str  # of no other in this world: it tells in the providers' log whose call it was
     body: Json
     id: str | None = None  # of its 202; None: none was seen
 
@@ -99,22 +99,19 @@ class Load:
         return made
 
     def _one(self, number: int, channel: Channel, **more: object) -> Wanted:
-        mark = f"{self.random.randrange(16**8):08x}"
-        recipient: object
+        address = self.world.addresses.draw(channel)
+        recipient: object = address
         if channel == "email":
-            address = f"n{number}-{mark}@example.com"
-            recipient, content = address, {"subject": f"Order {number}", "text": "It has left our house."}
+            content = {"subject": f"Order {number}", "text": "It has left our house."}
         elif channel == "sms":
-            address = f"+1555{self.random.randrange(10**6):06}{number:04}"
-            recipient, content = address, {"text": f"Order {number} has left our house."}
+            content = {"text": f"Order {number} has left our house."}
         else:
-            address = f"device-{number}-{mark}"
             recipient, content = {"token": address}, {"title": f"Order {number}", "body": "It has left our house."}
         body: Json = {
             "channel": channel,
             "recipient": recipient,
             "content": content,
-            "idempotency_key": f"{number}-{mark}-{address}",
+            "idempotency_key": address,
             **({"on_ambiguous": "hold"} if number % 10 == 9 else {}),
             **({"priority": "high"} if number % 5 == 4 else {}),
             **more,

@@ -7,7 +7,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ from local.services.mariadb import MariaDB
 from local.services.rabbitmq import RabbitMQ
 from local.stack.stack import Options, Stack, running
 from tests.faults import proxy
+from tests.faults.addresses import Addresses
 from tests.faults.proxy import Proxy
 from tests.faults.steps import steps
 from tests.faults.wire import Commits, Confirms, FinalDots, Requests
@@ -58,6 +59,7 @@ class World:
     mariadb: MariaDB
     database_url: str
     flags: Path
+    addresses: Addresses = field(default_factory=Addresses)
 
     @property
     def emulator(self) -> Emulator:
