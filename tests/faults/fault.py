@@ -2,10 +2,11 @@
 
 import signal
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from tests.faults.load import Load
-from tests.faults.world import World, wait
+from tests.faults.world import World, wait, world
 
 MESSAGES = 240  # handed in before the fault
 
@@ -28,6 +29,8 @@ class Fault:
     at_once: bool = True  # the load waits in the queues until the fault lets it go
     quick: bool = False  # also in the tests
     within: float = 90.0  # seconds, to recover
+    make_world: Callable[[], AbstractContextManager[World]] = world  # other servers, or other time-outs
+    ambiguous_at_most: int | None = None  # attempts; None: as many as there are
 
 
 def let_go(scene: Scene) -> None:

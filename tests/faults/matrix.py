@@ -59,6 +59,7 @@ def run(world: World, fault: Fault, seed: int) -> Result:
     seen = look(world, scene.load)
     problems += violations(world, scene.load, seen, may_double=fault.may_double, parked=scene.parked)
     counts = counted(scene.load, seen)
+    problems += _too_ambiguous(fault, counts, scene.notes)
     try:
         with world.channel() as channel:
             channel.queue_purge(topology.PARKING)
@@ -67,6 +68,15 @@ def run(world: World, fault: Fault, seed: int) -> Result:
     except TRANSIENT as error:
         problems.append(f"G: {type(error).__name__}: {error}")
     return Result(fault=fault.name, counted=counts, seconds=seconds, problems=problems, notes=scene.notes)
+
+
+def _too_ambiguous(fault: Fault, counts: Counted, notes: list[str]) -> list[str]:
+    """Who dies leaves in doubt what was under way, and little besides."""
+    if fault.ambiguous_at_most is None:
+        return []
+    told = f"{counts.ambiguous} attempts were ambiguous, where {fault.ambiguous_at_most} may be"
+    notes.append(told)
+    return [told] if counts.ambiguous > fault.ambiguous_at_most else []
 
 
 def bounded(before: dict[str, Usage], after: dict[str, Usage]) -> list[str]:

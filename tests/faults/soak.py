@@ -91,7 +91,11 @@ def soak(seconds: float, seed: int) -> Soaked:
 
 
 def chosen() -> list[Fault]:
-    return [fault for fault in FAULTS if fault.within <= LONGEST and not fault.name.startswith(ALONE)]
+    return [
+        fault
+        for fault in FAULTS
+        if fault.make_world is world and fault.within <= LONGEST and not fault.name.startswith(ALONE)
+    ]
 
 
 def _strike(scene: Scene, seconds: float, choice: random.Random, problems: list[str]) -> Counter[str]:
