@@ -1,10 +1,11 @@
 """What a fault is, and what it is given."""
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
+from tests.faults.checks import Seen
 from tests.faults.load import Load
 from tests.faults.world import World, wait, world
 
@@ -19,6 +20,8 @@ class Scene:
     load: Load
     parked: int = 0  # messages that must end in parking
     notes: list[str] = field(default_factory=list)  # what was measured, and has no column in the table
+    explained: set[str] = field(default_factory=set)  # addresses that `judge` judges, and nobody else
+    judge: Callable[[Seen], Sequence[str]] | None = None  # at the end of all; problems, or none
 
 
 @dataclass(frozen=True, kw_only=True)

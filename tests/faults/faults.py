@@ -2,7 +2,7 @@
 
 import signal
 
-from tests.faults import clocks, mariadb, messages, network, processes, providers, rabbitmq, scale
+from tests.faults import clocks, failover, mariadb, messages, network, processes, providers, rabbitmq, scale
 from tests.faults.fault import Fault, Scene
 
 
@@ -15,6 +15,7 @@ FAULTS = (
     *processes.FAULTS,
     *rabbitmq.FAULTS,
     *mariadb.FAULTS,
+    *failover.FAULTS,
     *network.FAULTS,
     *providers.FAULTS,
     *messages.FAULTS,

@@ -5,8 +5,8 @@ import http.client
 import random
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 from local.providers.client import Channel, Failure
 from tests.faults.world import World
@@ -68,6 +68,10 @@ class Load:
         for start in range(0, count, array):
             self._hand_in(made[start : start + array])
         return made
+
+    def without(self, addresses: Container[str]) -> "Load":
+        """The same, as if these had never been handed in."""
+        return replace(self, wanted=[one for one in self.wanted if one.address not in addresses])
 
     @contextlib.contextmanager
     def trickle(self, callers: int = 2) -> Iterator[None]:

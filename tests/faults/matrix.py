@@ -57,14 +57,16 @@ def run(world: World, fault: Fault, seed: int) -> Result:
         problems.append(str(error))
     seconds = time.monotonic() - ended
     seen = look(world, scene.load)
-    problems += violations(world, scene.load, seen, may_double=fault.may_double, parked=scene.parked)
+    load, of_load = scene.load.without(scene.explained), seen.without(scene.explained)
+    problems += violations(world, load, of_load, may_double=fault.may_double, parked=scene.parked)
+    problems += scene.judge(seen) if scene.judge is not None else []
     counts = counted(scene.load, seen)
     problems += _too_ambiguous(fault, counts, scene.notes)
     try:
         with world.channel() as channel:
             channel.queue_purge(topology.PARKING)
         world.emulator.forgive()
-        problems += replayed_twice_sends_once(world, scene.load, look(world, scene.load))
+        problems += replayed_twice_sends_once(world, load, look(world, load))
     except TRANSIENT as error:
         problems.append(f"G: {type(error).__name__}: {error}")
     return Result(fault=fault.name, counted=counts, seconds=seconds, problems=problems, notes=scene.notes)

@@ -58,6 +58,7 @@ class Servers:
 
     rabbitmq: RabbitMQ
     mariadb: MariaDB
+    replica: MariaDB | None = None  # of that MariaDB
 
 
 @dataclass(frozen=True, kw_only=True)
