@@ -2,7 +2,7 @@
 
 import signal
 
-from tests.faults import clocks, failover, mariadb, messages, network, processes, providers, rabbitmq, scale
+from tests.faults import clocks, failover, mariadb, messages, network, nodes, processes, providers, rabbitmq, scale
 from tests.faults.fault import Fault, Scene
 
 
@@ -14,6 +14,7 @@ FAULTS = (
     Fault(name="none", inject=nothing),
     *processes.FAULTS,
     *rabbitmq.FAULTS,
+    *nodes.FAULTS,
     *mariadb.FAULTS,
     *failover.FAULTS,
     *network.FAULTS,

@@ -29,8 +29,8 @@ def replicated(folder: Path, *, semi_synchronous: bool) -> Iterator[Servers]:
     """The world's MariaDB is the primary. Semi-synchronous: a COMMIT is answered when the replica has it on disk."""
     with (
         RabbitMQ(folder / "rabbitmq") as rabbitmq,
-        MariaDB(folder / "mariadb", options=_options(1)) as primary,
-        MariaDB(folder / "replica", options=_options(2), beside=primary) as replica,
+        MariaDB(folder / "mariadb", options=logged(1)) as primary,
+        MariaDB(folder / "replica", options=logged(2), beside=primary) as replica,
     ):
         _follow(replica, primary)
         if semi_synchronous:
@@ -44,7 +44,7 @@ def replicated(folder: Path, *, semi_synchronous: bool) -> Iterator[Servers]:
         yield Servers(rabbitmq=rabbitmq, mariadb=primary, replica=replica)
 
 
-def _options(number: int) -> list[str]:
+def logged(number: int) -> list[str]:
     return [
         f"--server-id={number}",
         "--log-bin=binlog",
@@ -133,25 +133,12 @@ def missing(dead: MariaDB, promoted: MariaDB) -> Missing:
         "SELECT column_name, ordinal_position FROM information_schema.columns"
         " WHERE table_schema = 'tidings' AND table_name = 'notifications'",
     )
-    log = subprocess.run(
-        [
-            mariadb_program("mariadb-binlog"),
-            "--no-defaults",
-            "--base64-output=decode-rows",
-            "--verbose",
-            f"--start-position={position}",
-            *map(str, sorted((dead.state / "data").glob("binlog.[0-9]*"))),
-        ],
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=True,
-    ).stdout
-    return read(log, dict(columns))
+    return read(dead, position, dict(columns))
 
 
-def read(log: str, columns: Mapping[str, int]) -> Missing:
-    """What `mariadb-binlog --verbose` tells of whole rows: their values by place, first those of before a change."""
+def read(server: MariaDB, position: str, columns: Mapping[str, int]) -> Missing:
+    """What its log has after this position. `columns`: the places of id and recipient in a row."""
+    log = _shown(server, position)
     wanted = {columns["id"], columns["recipient"]}
     rows: list[tuple[str, dict[int, str]]] = []
     ours = False  # whether the values that come belong to a notification
@@ -167,3 +154,21 @@ def read(log: str, columns: Mapping[str, int]) -> Missing:
     inserted = {id: recipient for what, id, recipient in found if what == "INSERT INTO"}
     changed = {id: recipient for _, id, recipient in found if id not in inserted}
     return Missing(transactions=len(TRANSACTION.findall(log)), inserted=inserted, changed=changed)
+
+
+def _shown(server: MariaDB, position: str) -> str:
+    """Each row with its values by place; of a changed one, first those of before."""
+    return subprocess.run(
+        [
+            mariadb_program("mariadb-binlog"),
+            "--no-defaults",
+            "--base64-output=decode-rows",
+            "--verbose",
+            f"--start-position={position}",
+            *map(str, sorted((server.state / "data").glob("binlog.[0-9]*"))),
+        ],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=True,
+    ).stdout

@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,10 +20,12 @@ from tidings import failpoints
 from local.providers.client import Emulator
 from local.services.database import connection
 from local.services.mariadb import MariaDB
+from local.services.process import ServiceError
 from local.services.rabbitmq import RabbitMQ
 from local.stack.stack import Options, Stack, running
 from tests.faults import proxy
 from tests.faults.addresses import Addresses
+from tests.faults.cluster import Cluster
 from tests.faults.proxy import Proxy
 from tests.faults.steps import steps
 from tests.faults.wire import Commits, Confirms, FinalDots, Requests
@@ -59,6 +62,7 @@ class Servers:
     rabbitmq: RabbitMQ
     mariadb: MariaDB
     replica: MariaDB | None = None  # of that MariaDB
+    cluster: Cluster | None = None  # which that RabbitMQ is a node of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +197,14 @@ def _environment(network: Network, flags: Path, lease: float, provider_timeout: 
     }
 
 
-TRANSIENT = (OSError, pymysql.err.Error, pika.exceptions.AMQPError, AssertionError)
+TRANSIENT = (
+    OSError,
+    pymysql.err.Error,
+    pika.exceptions.AMQPError,
+    ServiceError,
+    subprocess.TimeoutExpired,
+    AssertionError,
+)
 """What a look may meet while a server comes back."""
 
 
