@@ -2,7 +2,19 @@
 
 import signal
 
-from tests.faults import clocks, failover, mariadb, messages, network, nodes, processes, providers, rabbitmq, scale
+from tests.faults import (
+    clocks,
+    database_clock,
+    failover,
+    mariadb,
+    messages,
+    network,
+    nodes,
+    processes,
+    providers,
+    rabbitmq,
+    scale,
+)
 from tests.faults.fault import Fault, Scene
 
 
@@ -21,5 +33,6 @@ FAULTS = (
     *providers.FAULTS,
     *messages.FAULTS,
     *clocks.FAULTS,
+    *database_clock.FAULTS,
     *scale.FAULTS,
 )

@@ -29,6 +29,7 @@ from tests.faults.cluster import Cluster
 from tests.faults.proxy import Proxy
 from tests.faults.steps import steps
 from tests.faults.wire import Commits, Confirms, FinalDots, Requests
+from tests.faults.wrong_clock import SettableClock
 from tests.scenarios.caller import Caller
 
 LEASE = 5.0  # seconds
@@ -63,6 +64,7 @@ class Servers:
     mariadb: MariaDB
     replica: MariaDB | None = None  # of that MariaDB
     cluster: Cluster | None = None  # which that RabbitMQ is a node of
+    clock: SettableClock | None = None  # which that MariaDB goes by
 
 
 @dataclass(frozen=True, kw_only=True)
