@@ -28,7 +28,9 @@ def test_what_was_inserted_and_what_only_changed_after_a_position_is_told_apart(
             "COMMIT",
             "UPDATE notifications SET content = 'later' WHERE id IN ('old', 'new')",
         )
+        end = told(server, "SELECT @@gtid_binlog_pos")[0][0]
         server.kill()
+        assert read(server, end, COLUMNS) == Missing(transactions=0, inserted={}, changed={})
         assert read(server, position, COLUMNS) == Missing(
             transactions=2,
             inserted={"new": "n@example.com", "two": "t@example.com"},
