@@ -76,9 +76,8 @@ def _too_ambiguous(fault: Fault, counts: Counted, notes: list[str]) -> list[str]
     """Who dies leaves in doubt what was under way, and little besides."""
     if fault.ambiguous_at_most is None:
         return []
-    told = f"{counts.ambiguous} attempts were ambiguous, where {fault.ambiguous_at_most} may be"
-    notes.append(told)
-    return [told] if counts.ambiguous > fault.ambiguous_at_most else []
+    notes.append(f"{counts.ambiguous} attempts were ambiguous, where {fault.ambiguous_at_most} may be")
+    return ["more attempts are ambiguous than one death explains"] if counts.ambiguous > fault.ambiguous_at_most else []
 
 
 def bounded(before: dict[str, Usage], after: dict[str, Usage]) -> list[str]:
