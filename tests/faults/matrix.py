@@ -132,11 +132,13 @@ def page(world: World, results: Iterable[Result], *, seed: int, before: dict[str
 
 Each fault meets real processes, a real RabbitMQ and a real MariaDB under load: some hundred notifications over the
 three channels, in arrays and singles, a tenth of them `on_ambiguous: hold`, while more come in. A lease is 5 s here
-and a provider's time-out 2 s. What follows is counted from the database, the queues and the providers' own call log.
+and a provider's time-out 2 s; 40 s and 24 s where every hundredth call is slow. What follows is counted from the
+database, the queues and the providers' own call log.
 
 - **accepted**: rows, whether the caller saw the 202 or not, and every 202. **sent**, **failed** (with a dead
   letter) and **held** (`unknown`) are their ends.
-- **lost**: accepted, and not at an end. **doubled**: calls that a provider accepted beyond the first.
+- **lost**: accepted, and not at an end. **doubled**: calls that a provider accepted beyond the first. In the row of an
+  asynchronous replica both are what its notes say, and lie in transactions that the replica never got; nowhere else.
 - **ambiguous**: attempts of which nobody can know whether the provider accepted. Only these may double, one time each,
   and only where the caller chose `resend`; that is checked for each notification.
 - **seconds**: from the fault's end until all of it has come to its end, the retries and leases that run included.
