@@ -24,6 +24,7 @@ class Failure(TypedDict, total=False):
     recipient: str
     stage: Literal["connect", "mail", "rcpt", "data", "dot"]
     chance: float
+    every: int  # so manieth of the calls that it would meet
 
 
 class EmulatorError(Exception):

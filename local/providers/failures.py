@@ -24,6 +24,7 @@ class Rule(BaseModel):
 
     channel: Literal["email", "sms", "push"]
     next: Annotated[int, Field(ge=1)] | None = None  # how many calls; None: until cleared
+    every: Annotated[int, Field(ge=1)] = 1  # so manieth of the calls that it would meet
     status: Annotated[int, Field(ge=400, le=599)] | None = None
     code: Annotated[str, Field(min_length=1, max_length=64)] | None = (
         None  # the vendor's; None: the usual one of the status
@@ -62,6 +63,7 @@ class _Armed:
     id: str
     rule: Rule
     used: int = 0
+    met: int = 0  # calls, `used` among them
 
     @property
     def spent(self) -> bool:
@@ -90,6 +92,9 @@ class Failures:
             if rule.recipient is not None and rule.recipient not in recipients:
                 continue
             if random.random() >= rule.chance:  # noqa: S311
+                continue
+            armed.met += 1
+            if armed.met % rule.every:
                 continue
             armed.used += 1
             return rule

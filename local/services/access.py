@@ -23,12 +23,13 @@ class Access:
     ports: dict[str, int]
 
 
-def remembered(path: Path, ports: Iterable[str], fixed: dict[str, int]) -> Access:
+def remembered(path: Path, ports: Iterable[str], fixed: dict[str, int], *, password: str | None = None) -> Access:
     """Read the access kept at `path`, or make one, and keep it.
 
-    `fixed` ports are taken as they are; the others are last time's where they are still free, else new ones.
+    `fixed` ports are taken as they are; the others are last time's where they are still free, else new ones. A new one
+    has this password, or a random one.
     """
-    known = Access(password=secrets.token_hex(16), ports={})
+    known = Access(password=password or secrets.token_hex(16), ports={})
     with contextlib.suppress(FileNotFoundError):
         known = Access(**json.loads(path.read_text()))
     chosen = dict(fixed)

@@ -5,9 +5,10 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import pymysql
 
@@ -22,12 +23,22 @@ class MariaDB(Service):
     name: ClassVar[str] = "MariaDB"
 
     def __init__(
-        self, state: Path, port: int | None = None, *, buffer_pool: str = "256M", log_file: str = "64M"
+        self,
+        state: Path,
+        port: int | None = None,
+        *,
+        buffer_pool: str = "256M",
+        log_file: str = "64M",
+        options: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        beside: Self | None = None,
     ) -> None:
         """`buffer_pool`: how much of the data it keeps in memory. `log_file`: how much may be changed there before it
-        must be written; by default little, which makes a new instance a third faster."""
-        super().__init__(state, port)
+        must be written; by default little, which makes a new instance a third faster. `options`, `environment`: more of
+        the server's."""
+        super().__init__(state, port, beside=beside)
         self.buffer_pool, self.log_file = buffer_pool, log_file
+        self.options, self.environment = tuple(options), dict(environment or {})
 
     @property
     def url(self) -> str:
@@ -110,13 +121,14 @@ class MariaDB(Service):
             "--max-connections=500",
             # As whoever we are. Another user might not reach the folder, and root must be asked for by name.
             *(["--user=root"] if os.geteuid() == 0 else []),
+            *self.options,
         ]
 
     def _environment(self) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MYSQL", "MARIADB"))}
         # Of its own: a server that starts removes all temporary tables in there, also those that another works on. Not
         # as an option: the script that makes the data folder would break it up at a space.
-        return inherited | {"TMPDIR": str(self.state / "tmp")}
+        return inherited | {"TMPDIR": str(self.state / "tmp")} | self.environment
 
     def _is_ready(self) -> bool:
         # OperationalError: nobody listens yet. RuntimeError: PyMySQL's, when the connection ends in the handshake.

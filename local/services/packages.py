@@ -28,6 +28,11 @@ def rabbitmq_program() -> str:
     return _existing("rabbitmq-server", str(usable[0]) if usable else None)
 
 
+def epmd_program() -> str:
+    """The path of Erlang's `epmd`, which tells a node at which port another one is."""
+    return _existing("rabbitmq-server", shutil.which("epmd", path=_search_path()))
+
+
 def promtool_program() -> str:
     """The path of `promtool`, which checks rules."""
     return _existing("prometheus", shutil.which("promtool", path=_search_path()))

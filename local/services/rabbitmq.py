@@ -2,10 +2,12 @@
 
 import os
 import re
+import shutil
 import subprocess
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from local.services.access import USER, accepts
 from local.services.broker import Management
@@ -13,11 +15,31 @@ from local.services.packages import rabbitmq_program
 from local.services.process import ServiceError
 from local.services.service import Service
 
+NODE = "tidings"
+
 
 class RabbitMQ(Service):
     name: ClassVar[str] = "RabbitMQ"
     port_names = ("main", "management", "distribution", "epmd")
     start_within = timedelta(seconds=120)  # 5 s on an idle machine; Erlang compiles nothing, but reads a lot
+
+    def __init__(
+        self,
+        state: Path,
+        port: int | None = None,
+        *,
+        node: str = NODE,
+        epmd: int | None = None,
+        configuration: Sequence[str] = (),
+        beside: Self | None = None,
+    ) -> None:
+        """`node`: its name, left of the @. `epmd`: the port of one that somebody else runs. `configuration`: more lines
+        of rabbitmq.conf. `beside`: a node whose cluster this one may join: they share a cookie and a password."""
+        super().__init__(state, port, beside=beside)
+        self.node = f"{node}@localhost"
+        self.configuration = tuple(configuration)
+        if epmd is not None:
+            self._fixed["epmd"] = epmd
 
     def kill(self) -> None:
         """SIGKILL; a restart by this and `start` takes half as long as by `stop`.
@@ -84,9 +106,21 @@ class RabbitMQ(Service):
         """
         path = self.state / "rabbitmq.conf"
         path.touch(mode=0o600)
-        path.write_text("\n".join(line.strip() for line in configuration.strip().splitlines()) + "\n")
+        lines = [*(line.strip() for line in configuration.strip().splitlines()), *self.configuration]
+        path.write_text("\n".join(lines) + "\n")
         (self.state / "enabled_plugins").write_text("[rabbitmq_management].\n")
         (self.state / "rabbitmq-env.conf").touch()
+        if self._beside is not None and not self._cookie.exists():
+            shutil.copy(self._beside._cookie, self._cookie)  # with its rights: Erlang takes it from its owner only
+
+    @property
+    def _cookie(self) -> Path:
+        return self.state / "home" / ".erlang.cookie"
+
+    @property
+    def distribution(self) -> int:
+        """The port at which it is reached by other nodes."""
+        return self._reached_by.ports["distribution"]
 
     def _command(self) -> list[str]:
         return [rabbitmq_program()]
@@ -102,7 +136,7 @@ class RabbitMQ(Service):
             "HOME": str(self.state / "home"),  # of the Erlang cookie
             "LC_ALL": "C.UTF-8",
             # Data lie in a folder named after the node, so its name stays. Each node's epmd knows no other node.
-            "RABBITMQ_NODENAME": "tidings@localhost",
+            "RABBITMQ_NODENAME": self.node,
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "ERL_EPMD_PORT": str(ports["epmd"]),
             "RABBITMQ_DIST_PORT": str(ports["distribution"]),

@@ -22,10 +22,12 @@ class Service(ABC):
     start_within: ClassVar[timedelta] = timedelta(seconds=90)
     stop_within: ClassVar[timedelta] = timedelta(seconds=30)
 
-    def __init__(self, state: Path, port: int | None = None) -> None:
-        """`state`: a folder of its own, made if missing. `port`: the main one; None: last time's, or any free one."""
+    def __init__(self, state: Path, port: int | None = None, *, beside: Self | None = None) -> None:
+        """`state`: a folder of its own, made if missing. `port`: the main one; None: last time's, or any free one.
+        `beside`: one that was started before, whose data this one shares, and therefore its password."""
         self.state = state.absolute()
         self._fixed = {} if port is None else {"main": port}
+        self._beside = beside
         self._access: Access | None = None
         self._process: Guarded | None = None
 
@@ -38,7 +40,8 @@ class Service(ABC):
         with locked(self.state / "lock", within=self.stop_within) as lock:
             # Tests hold on to the URL, so the ports stay over a restart.
             if self._access is None:
-                self._access = remembered(self.state / "access.json", self.port_names, self._fixed)
+                password = self._beside._reached_by.password if self._beside is not None else None
+                self._access = remembered(self.state / "access.json", self.port_names, self._fixed, password=password)
             self._prepare()
             self._process = Guarded.start(
                 self._command(), environment=self._environment(), log=self.log, lock=lock, grace=self.stop_within

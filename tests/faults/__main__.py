@@ -34,7 +34,9 @@ def main() -> int:
     if not chosen:
         parser.error(f"no fault is named so; there are: {', '.join(fault.name for fault in FAULTS)}")
     log(f"seed {options.seed}\n{header()}")
-    chosen.sort(key=lambda fault: -fault.within)  # the longest first, so that no world waits for another at the end
+    # Those with a world of their own first, so that the page tells what the usual one used; then the longest first, so
+    # that no world waits for another at the end.
+    chosen.sort(key=lambda fault: (fault.make_world is world, -fault.within))
     done = Done(seed=options.seed, waiting=deque(chosen), write=options.write)
     with ThreadPoolExecutor(options.worlds) as threads:
         for ran in [threads.submit(done.work) for _ in range(min(options.worlds, len(chosen)))]:
@@ -65,19 +67,27 @@ class Done:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def work(self) -> None:
-        with world() as hurt:
-            run(hurt, FAULTS[0], -1 - self.seed)  # threads and connections are made
-            before = settled(hurt)
-            while (fault := self._next()) is not None:
-                self._note(hurt, run(hurt, fault, self.seed), before)
-            broken = bounded(before, settled(hurt))
-        with self._lock:
-            self.broken += broken
-            log("\n".join(broken))
+        while (fault := self._next()) is not None:
+            first = fault
+            with first.make_world() as hurt:
+                run(hurt, FAULTS[0], -1 - self.seed)  # threads and connections are made
+                before = settled(hurt)
+                while fault is not None:
+                    self._note(hurt, run(hurt, fault, self.seed), before)
+                    fault = self._next(beside=first)
+                broken = bounded(before, settled(hurt))
+            with self._lock:
+                self.broken += broken
+                log("\n".join(broken))
 
-    def _next(self) -> Fault | None:
+    def _next(self, *, beside: Fault | None = None) -> Fault | None:
+        """The first that waits; `beside` another, the first that meets the same kind of world."""
         with self._lock:
-            return self.waiting.popleft() if self.waiting else None
+            for fault in self.waiting:
+                if beside is None or fault.make_world == beside.make_world:
+                    self.waiting.remove(fault)
+                    return fault
+            return None
 
     def _note(self, hurt: World, result: Result, before: dict[str, Usage]) -> None:
         with self._lock:

@@ -1,8 +1,8 @@
 """What must hold after every fault: the issue's invariants, against the database, the queues and the providers' log."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tidings import topology
@@ -60,7 +60,14 @@ class Seen:
 
     def taken(self, row: Row) -> int:
         """How often a provider accepted it."""
-        return sum(call["outcome"] in TOOK for call in self.calls.get(row.address, ()))
+        return self.took(row.address)
+
+    def took(self, address: str) -> int:
+        """The same, of a row that may be gone."""
+        return sum(call["outcome"] in TOOK for call in self.calls.get(address, ()))
+
+    def without(self, addresses: Container[str]) -> "Seen":
+        return replace(self, rows=[row for row in self.rows if row.address not in addresses])
 
     @property
     def doubled(self) -> int:
@@ -76,7 +83,7 @@ def look(world: World, load: Load) -> Seen:
 
 def rows(world: World, load: Load) -> list[Row]:
     """Those of the load, whether their 202 was seen or not."""
-    stored = _addresses(load)
+    stored = addresses_of(load)
     recipients = list(stored)
     parts = [recipients[start : start + PART] for start in range(0, len(recipients), PART)]
     return [row for part in parts for row in _rows(world, {recipient: stored[recipient] for recipient in part})]
@@ -113,7 +120,7 @@ def _rows(world: World, stored: Mapping[str, str]) -> list[Row]:
 def all_ended(world: World, load: Load, *, within: float) -> None:
     """E: everything has come to its end, and the work queues are empty. Fail, with what has not."""
 
-    stored = _addresses(load)
+    stored = addresses_of(load)
 
     def standing() -> dict[str, int]:
         counted = _unended(world, stored)
@@ -248,7 +255,7 @@ def replayed_twice_sends_once(world: World, load: Load, before: Seen, *, within:
     return found
 
 
-def _addresses(load: Load) -> dict[str, str]:
+def addresses_of(load: Load) -> dict[str, str]:
     """Of everything handed in, by how it is stored."""
     return {_stored(one.channel, one.address): one.address for one in load.wanted}
 

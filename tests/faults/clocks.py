@@ -1,7 +1,6 @@
 """A process whose wall clock is an hour off. Only the database's may decide what is due, leased or expired."""
 
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -10,12 +9,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from local.services import packages
-from local.services.process import ServiceError
 from tests.faults.checks import Row, look, rows
 from tests.faults.fault import Fault, Scene
 from tests.faults.load import Wanted
 from tests.faults.world import LEASE, wait
+from tests.faults.wrong_clock import library
 
 HOUR = 3600
 SOON = 3  # seconds
@@ -50,10 +48,7 @@ def off(name: str, seconds: int) -> Callable[[Scene], None]:
 
 def _clock(scene: Scene, seconds: int) -> Mapping[str, str]:
     """The environment of a process whose wall clock is off. Fail if there cannot be one."""
-    library = scene.world.flags.parent / "wrong_clock.so"
-    if not library.exists():
-        _compile(library)
-    environment = {"LD_PRELOAD": str(library), "WRONG_CLOCK": str(seconds)}
+    environment = {"LD_PRELOAD": str(library(scene.world.flags.parent)), "WRONG_CLOCK": str(seconds)}
     ask = "import datetime; print(datetime.datetime.now(datetime.UTC).timestamp())"
     told = subprocess.run(
         [sys.executable, "-c", ask], env={**os.environ, **environment}, capture_output=True, text=True, check=True
@@ -61,16 +56,6 @@ def _clock(scene: Scene, seconds: int) -> Mapping[str, str]:
     error = float(told.stdout) - time.time()
     assert abs(error - seconds) < 60, f"NOT RUN: the wrong clock is {error:.0f} s off, where it should be {seconds}"
     return environment
-
-
-def _compile(library: Path) -> None:
-    source = Path(__file__).with_name("wrong_clock.c")
-    try:
-        if shutil.which("cc") is None:
-            packages.install(["gcc", "libc6-dev"])
-        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, source], check=True, capture_output=True)
-    except (ServiceError, OSError, subprocess.CalledProcessError) as problem:
-        raise AssertionError(f"NOT RUN: a wrong clock needs a C compiler: {problem}") from None
 
 
 # --- what is handed in ------------------------------------------------------------------------------------------------

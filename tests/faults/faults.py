@@ -2,7 +2,19 @@
 
 import signal
 
-from tests.faults import clocks, mariadb, messages, network, processes, providers, rabbitmq, scale
+from tests.faults import (
+    clocks,
+    database_clock,
+    failover,
+    mariadb,
+    messages,
+    network,
+    nodes,
+    processes,
+    providers,
+    rabbitmq,
+    scale,
+)
 from tests.faults.fault import Fault, Scene
 
 
@@ -14,10 +26,13 @@ FAULTS = (
     Fault(name="none", inject=nothing),
     *processes.FAULTS,
     *rabbitmq.FAULTS,
+    *nodes.FAULTS,
     *mariadb.FAULTS,
+    *failover.FAULTS,
     *network.FAULTS,
     *providers.FAULTS,
     *messages.FAULTS,
     *clocks.FAULTS,
+    *database_clock.FAULTS,
     *scale.FAULTS,
 )

@@ -5,8 +5,8 @@ import http.client
 import random
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 from local.providers.client import Channel, Failure
 from tests.faults.world import World
@@ -32,7 +32,7 @@ class Wanted:
     """One notification, as its caller sees it."""
 
     channel: Channel
-    address: str  # unique: it tells in the providers' log whose call it was
+    address: str  # of no other in this world: it tells in the providers' log whose call it was
     body: Json
     id: str | None = None  # of its 202; None: none was seen
 
@@ -69,6 +69,10 @@ class Load:
             self._hand_in(made[start : start + array])
         return made
 
+    def without(self, addresses: Container[str]) -> "Load":
+        """The same, as if these had never been handed in."""
+        return replace(self, wanted=[one for one in self.wanted if one.address not in addresses])
+
     @contextlib.contextmanager
     def trickle(self, callers: int = 2) -> Iterator[None]:
         """Singles and small arrays, for the length of the block and until each was answered."""
@@ -99,22 +103,19 @@ class Load:
         return made
 
     def _one(self, number: int, channel: Channel, **more: object) -> Wanted:
-        mark = f"{self.random.randrange(16**8):08x}"
-        recipient: object
+        address = self.world.addresses.draw(channel)
+        recipient: object = address
         if channel == "email":
-            address = f"n{number}-{mark}@example.com"
-            recipient, content = address, {"subject": f"Order {number}", "text": "It has left our house."}
+            content = {"subject": f"Order {number}", "text": "It has left our house."}
         elif channel == "sms":
-            address = f"+1555{self.random.randrange(10**6):06}{number:04}"
-            recipient, content = address, {"text": f"Order {number} has left our house."}
+            content = {"text": f"Order {number} has left our house."}
         else:
-            address = f"device-{number}-{mark}"
             recipient, content = {"token": address}, {"title": f"Order {number}", "body": "It has left our house."}
         body: Json = {
             "channel": channel,
             "recipient": recipient,
             "content": content,
-            "idempotency_key": f"{number}-{mark}-{address}",
+            "idempotency_key": address,
             **({"on_ambiguous": "hold"} if number % 10 == 9 else {}),
             **({"priority": "high"} if number % 5 == 4 else {}),
             **more,

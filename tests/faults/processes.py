@@ -115,6 +115,10 @@ STEPS_OF_DELIVERY = (
     "settling.after_retries",
     "delivery.before_return",
 )
+AMBIGUOUS_AT_MOST: int | None = None
+"""Attempts of which nobody knows how they ended, after the death of one worker with two batches: those under way, and
+those that had ended and were not yet written down. None: not checked; a batch is written down as a whole."""
+BOUNDED = ("delivery.after_send", "settling.after_retries", "delivery.before_return")
 FAULTS = (
     *(
         Fault(name=f"dies at {name}", inject=dies_at(name), quick=name == "intake.after_commit", at_once=False)
@@ -122,7 +126,13 @@ FAULTS = (
     ),
     # Whatever the step, the other batch of the worker that dies may be in the middle of its sending.
     *(
-        Fault(name=f"dies at {name}", inject=dies_at(name), quick=name in QUICK, may_double=True)
+        Fault(
+            name=f"dies at {name}",
+            inject=dies_at(name),
+            quick=name in QUICK,
+            may_double=True,
+            ambiguous_at_most=AMBIGUOUS_AT_MOST if name in BOUNDED else None,
+        )
         for name in STEPS_OF_DELIVERY
     ),
     Fault(name="dies at trigger.before_acknowledge", inject=dies_at("trigger.before_acknowledge"), quick=True),

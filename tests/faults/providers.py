@@ -2,12 +2,18 @@
 
 import signal
 from collections.abc import Callable
+from functools import partial
 
 from local.providers.client import Failure
 from tests.faults.checks import rows
-from tests.faults.fault import Fault, Scene
+from tests.faults.fault import MESSAGES, Fault, Scene
+from tests.faults.lags import lags
 from tests.faults.load import CHANNELS
-from tests.faults.world import wait
+from tests.faults.world import wait, world
+
+LATE = 10.0  # seconds
+PATIENT = partial(world, lease=40, provider_timeout=24)  # of which FCM's client gives half to the call itself
+NEVER = 3600.0  # seconds, longer than any time-out
 
 
 def provider(calls: int, **failures: Failure) -> Callable[[Scene], None]:
@@ -42,6 +48,26 @@ def wrong_credentials(scene: Scene) -> None:
     assert not burnt, f"attempts were burnt: {burnt}"
 
 
+def now_and_then(calls: int, *failures: Failure) -> Callable[[Scene], None]:
+    """Some calls of each channel fail so, until each of these rules was used for so many. The others come in time."""
+
+    def inject(scene: Scene) -> None:
+        emulator = scene.world.emulator
+        rules = {emulator.fail(channel, **failure) for channel in CHANNELS for failure in failures}
+        scene.world.tell("trigger", signal.SIGCONT)
+        scene.load.burst(600)
+        theirs = {one.address for one in scene.load.wanted[MESSAGES:]}
+
+        def used() -> list[int]:
+            return [rule["used"] for rule in emulator.failures() if rule["id"] in rules]
+
+        wait("the failures", lambda: min(used()) >= calls, within=120)
+        wait("their ends", lambda: all(row.has_ended for row in rows(scene.world, scene.load) if row.address in theirs))
+        scene.notes.append(f"{sum(used())} calls failed so; {lags(scene, theirs)}")
+
+    return inject
+
+
 FAULTS = (
     Fault(
         name="providers: dropped after accepting",
@@ -72,6 +98,20 @@ FAULTS = (
         name="providers: later than the time-out",
         inject=provider(10, email={"delay": 3}, sms={"delay": 3}, push={"delay": 3}),
         may_double=True,
+    ),
+    # Within the time-out: nothing is ambiguous.
+    Fault(
+        name="providers: every hundredth call slow",
+        inject=now_and_then(2, {"every": 100, "delay": LATE}),
+        within=150,
+        make_world=PATIENT,
+    ),
+    # Half of them took the message.
+    Fault(
+        name="providers: 5 % of calls hang",
+        inject=now_and_then(3, {"every": 40, "delay": NEVER}, {"every": 40, "delay": NEVER, "drop": "before_accept"}),
+        may_double=True,
+        within=150,
     ),
     Fault(name="providers: wrong credentials", inject=wrong_credentials, within=240),
 )

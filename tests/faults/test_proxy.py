@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults.proxy import Cut, Proxy, loop, proxy
-from tests.faults.wire import Commits, Confirms, FinalDots, Requests, Watch
+from tests.faults.wire import Commits, Confirms, FinalDots, Nothing, Requests, Watch
 
 ACK = b"\x01\x00\x01\x00\x00\x00\x0d\x00\x3c\x00\x50\x00\x00\x00\x00\x00\x00\x00\x07\x00\xce"
 HEARTBEAT = b"\x08\x00\x00\x00\x00\x00\x00\xce"
@@ -22,6 +22,7 @@ GET = b"GET /x HTTP/1.1\r\nhost: x\r\n\r\n"
 PATIENCE = 60.0  # seconds; everything is far quicker, unless the machine is busy
 
 STREAMS = [
+    (Nothing, [HEARTBEAT, BODY, ACK], ACK, 0),
     (Confirms, [HEARTBEAT, BODY, HEARTBEAT, ACK, ACK, HEARTBEAT], ACK, 2),
     (Commits, [PING, QUERY, COMMIT, PING, COMMIT], COMMIT, 2),
     (FinalDots, [b"DATA\r\n", b"a.\r\n..\r\n.b\r\n", b".\r\n", b"RSET\r\n", b"DATA\r\n", b".\r\n"], b".\r\n", 2),

@@ -21,6 +21,13 @@ class Watch(ABC):
     def pieces(self, chunk: bytes) -> Iterator[Piece]: ...
 
 
+class Nothing(Watch):
+    """All of it just passes."""
+
+    def pieces(self, chunk: bytes) -> Iterator[Piece]:
+        yield chunk, False
+
+
 class Frames(Watch):
     """Of a protocol whose every message says its length in front. What is watched for has a size of its own."""
 

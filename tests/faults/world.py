@@ -4,10 +4,12 @@ import contextlib
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,12 +20,16 @@ from tidings import failpoints
 from local.providers.client import Emulator
 from local.services.database import connection
 from local.services.mariadb import MariaDB
+from local.services.process import ServiceError
 from local.services.rabbitmq import RabbitMQ
 from local.stack.stack import Options, Stack, running
 from tests.faults import proxy
+from tests.faults.addresses import Addresses
+from tests.faults.cluster import Cluster
 from tests.faults.proxy import Proxy
 from tests.faults.steps import steps
 from tests.faults.wire import Commits, Confirms, FinalDots, Requests
+from tests.faults.wrong_clock import SettableClock
 from tests.scenarios.caller import Caller
 
 LEASE = 5.0  # seconds
@@ -50,14 +56,36 @@ class Network:
     http: Proxy  # to Twilio and FCM
 
 
+@dataclass(kw_only=True)
+class Servers:
+    """What a world stands on, and what checks it: after a failover these are others."""
+
+    rabbitmq: RabbitMQ
+    mariadb: MariaDB
+    replica: MariaDB | None = None  # of that MariaDB
+    cluster: Cluster | None = None  # which that RabbitMQ is a node of
+    clock: SettableClock | None = None  # which that MariaDB goes by
+
+
 @dataclass(frozen=True, kw_only=True)
 class World:
     stack: Stack
     network: Network
-    rabbitmq: RabbitMQ
-    mariadb: MariaDB
-    database_url: str
+    servers: Servers
     flags: Path
+    addresses: Addresses = field(default_factory=Addresses)
+
+    @property
+    def rabbitmq(self) -> RabbitMQ:
+        return self.servers.rabbitmq
+
+    @property
+    def mariadb(self) -> MariaDB:
+        return self.servers.mariadb
+
+    @property
+    def database_url(self) -> str:
+        return self.mariadb.url
 
     @property
     def emulator(self) -> Emulator:
@@ -111,44 +139,48 @@ class World:
 
 
 @contextlib.contextmanager
-def world(*, lease: float = LEASE, provider_timeout: float = PROVIDER_TIMEOUT) -> Iterator[World]:
+def alone(folder: Path) -> Iterator[Servers]:
+    """One of each."""
+    with RabbitMQ(folder / "rabbitmq") as rabbitmq, MariaDB(folder / "mariadb") as mariadb:
+        yield Servers(rabbitmq=rabbitmq, mariadb=mariadb)
+
+
+@contextlib.contextmanager
+def world(
+    *,
+    lease: float = LEASE,
+    provider_timeout: float = PROVIDER_TIMEOUT,
+    servers: Callable[[Path], AbstractContextManager[Servers]] = alone,
+) -> Iterator[World]:
     """Seconds, the shorter the sooner a fault is over; but what takes longer on a busy machine is then ambiguous."""
     with contextlib.ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="tidings-"))  # short: a socket's path has a limit
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         flags = folder / "flags"
         flags.mkdir()
-        rabbitmq = stack.enter_context(RabbitMQ(folder / "rabbitmq"))
-        mariadb = stack.enter_context(MariaDB(folder / "mariadb"))
-        network = stack.enter_context(_network(rabbitmq, mariadb))
+        started = stack.enter_context(servers(folder))
+        network = stack.enter_context(_network(started))
         options = Options(
             state=folder / "stack",
             first_port=0,
             use_services=True,
-            database_url=network.mariadb.through(mariadb.url),
-            broker_url=network.rabbitmq.through(rabbitmq.url),
+            database_url=network.mariadb.through(started.mariadb.url),
+            broker_url=network.rabbitmq.through(started.rabbitmq.url),
             environment=_environment(network, flags, lease, provider_timeout),
         )
         ran = stack.enter_context(running(options))
         network.smtp.server, network.http.server = ran.ports.smtp, ran.ports.inbox
-        yield World(
-            stack=ran,
-            network=network,
-            rabbitmq=rabbitmq,
-            mariadb=mariadb,
-            database_url=mariadb.url,
-            flags=flags,
-        )
+        yield World(stack=ran, network=network, servers=started, flags=flags)
 
 
 @contextlib.contextmanager
-def _network(rabbitmq: RabbitMQ, mariadb: MariaDB) -> Iterator[Network]:
+def _network(servers: Servers) -> Iterator[Network]:
     """The providers' ports are told later: they are chosen with the stack, which asks no provider while it starts."""
     with contextlib.ExitStack() as stack:
         loop = stack.enter_context(proxy.loop())
         yield Network(
-            rabbitmq=stack.enter_context(proxy.proxy(loop, Confirms, rabbitmq.port)),
-            mariadb=stack.enter_context(proxy.proxy(loop, Commits, mariadb.port)),
+            rabbitmq=stack.enter_context(proxy.proxy(loop, Confirms, servers.rabbitmq.port)),
+            mariadb=stack.enter_context(proxy.proxy(loop, Commits, servers.mariadb.port)),
             smtp=stack.enter_context(proxy.proxy(loop, FinalDots)),
             http=stack.enter_context(proxy.proxy(loop, Requests)),
         )
@@ -167,7 +199,14 @@ def _environment(network: Network, flags: Path, lease: float, provider_timeout: 
     }
 
 
-TRANSIENT = (OSError, pymysql.err.Error, pika.exceptions.AMQPError, AssertionError)
+TRANSIENT = (
+    OSError,
+    pymysql.err.Error,
+    pika.exceptions.AMQPError,
+    ServiceError,
+    subprocess.TimeoutExpired,
+    AssertionError,
+)
 """What a look may meet while a server comes back."""
 
 

@@ -610,6 +610,15 @@ def test_the_first_failure_that_matches_wins_until_it_is_spent(providers: Runnin
     assert providers.client.failures() == []
 
 
+def test_every_third_of_the_calls_that_a_rule_would_meet_fails(providers: Running) -> None:
+    providers.client.fail("sms", status=503, every=3, next=1)
+    for _ in range(2):
+        send_sms(providers)
+    assert sms_error(providers).status == 503
+    for _ in range(3):
+        send_sms(providers)
+
+
 def test_chance_decides_which_calls_fail(providers: Running) -> None:
     providers.client.fail("sms", status=500, chance=0.0)
     send_sms(providers)
