@@ -346,6 +346,21 @@ def test_a_connection_that_is_lost_twice_is_an_error(hurt: tuple[RabbitBroker, P
         broker.publish([to_work(1)])
 
 
+def test_a_broker_that_takes_and_never_confirms_is_not_asked_at_once_again(
+    hurt: tuple[RabbitBroker, Proxy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a node does that is cut off from the others: whoever publishes next would wait as long, one after another."""
+    given, way = hurt
+    monkeypatch.setattr("tidings.adapters.rabbitmq.FIRST_PAUSE", WAIT.total_seconds())
+    broker = RabbitBroker(given._settings.model_copy(update={"broker_timeout": 2}))
+    broker.publish([to_work(1)])
+    with way.half_open(), pytest.raises(BrokerUnavailable, match="unconfirmed"):
+        broker.publish([to_work(2)])
+    with pytest.raises(BrokerUnavailable, match="a moment ago"):
+        broker.publish([to_work(3)])
+    broker.close()
+
+
 def test_a_connection_from_before_a_long_freeze_is_not_used_again(
     hurt: tuple[RabbitBroker, Proxy], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,14 @@ from pydantic import Field, field_validator
 
 from tidings import topology
 from tidings.adapters.rabbitmq_consumer import RabbitConsumer
-from tidings.adapters.rabbitmq_link import Blocked, Lost, PublishingLink, Unroutable, as_unavailable
+from tidings.adapters.rabbitmq_link import (
+    Blocked,
+    Lost,
+    PublishingLink,
+    Unconfirmed,
+    Unroutable,
+    as_unavailable,
+)
 from tidings.errors import BrokerUnavailable
 from tidings.ports import Depth, Outgoing
 from tidings.rotating import Rotating
@@ -87,6 +94,15 @@ class RabbitBroker:
         if not wave:
             return
         try:
+            self._publish(wave)
+        except (Blocked, Unconfirmed):
+            # It is there, and of no use: who publishes next would wait just as long.
+            with self._lock:
+                self._rest()
+            raise
+
+    def _publish(self, wave: Sequence[Outgoing]) -> None:
+        try:
             self._linked().publish(wave)
         except Unroutable:
             # A queue or an exchange was deleted. Those that were confirmed come twice, which the claim makes harmless.
@@ -95,10 +111,6 @@ class RabbitBroker:
         except Lost:
             # It went unnoticed: the broker started anew, or Lambda froze this process. The same holds for the twice.
             self._linked().publish(wave)
-        except Blocked:
-            with self._lock:
-                self._rest()
-            raise
 
     def _linked(self) -> "PublishingLink":
         with self._lock:

@@ -26,6 +26,10 @@ class Blocked(BrokerUnavailable):
     """An alarm: the broker reads nothing that is published until it is over."""
 
 
+class Unconfirmed(BrokerUnavailable):
+    """It takes what is published, and does not confirm it in time: a node that is cut off from the others."""
+
+
 class Lost(BrokerUnavailable):
     """The connection was open and is so no more: another may do at once."""
 
@@ -100,7 +104,7 @@ class PublishingLink:
         except FutureTimeout:
             # Whether they arrived is not known, so this connection's state is not either.
             self.close()
-            raise BrokerUnavailable(f"{waiting.missing} of {len(wave)} unconfirmed after {self._timeout:g} s") from None
+            raise Unconfirmed(f"{waiting.missing} of {len(wave)} unconfirmed after {self._timeout:g} s") from None
 
     def close(self) -> None:
         self._soon(self._stop)
