@@ -9,7 +9,7 @@ from tests.faults.checks import Seen
 from tests.faults.load import Load
 from tests.faults.world import World, wait, world
 
-MESSAGES = 240  # handed in before the fault
+MESSAGES = 240  # handed in before a fault, unless it says otherwise
 
 
 @dataclass(kw_only=True)
@@ -34,6 +34,7 @@ class Fault:
     within: float = 90.0  # seconds, to recover
     make_world: Callable[[], AbstractContextManager[World]] = world  # other servers, or other time-outs
     ambiguous_at_most: int | None = None  # attempts; None: as many as there are
+    messages: int = MESSAGES  # handed in before the fault
 
 
 def let_go(scene: Scene) -> None:

@@ -20,7 +20,7 @@ from tests.faults.checks import (
     replayed_twice_sends_once,
     violations,
 )
-from tests.faults.fault import MESSAGES, Fault, Scene
+from tests.faults.fault import Fault, Scene
 from tests.faults.load import Load
 from tests.faults.world import TRANSIENT, Usage, World, wait
 
@@ -41,14 +41,14 @@ def run(world: World, fault: Fault, seed: int) -> Result:
     if fault.at_once:
         world.tell("trigger", signal.SIGSTOP)
     try:
-        scene.load.burst(MESSAGES)
+        scene.load.burst(fault.messages)
         with scene.load.trickle():
             try:
                 fault.inject(scene)
             except TRANSIENT as error:
                 problems.append(f"the fault itself: {type(error).__name__}: {error}")
             ended = time.monotonic()
-            wait("those that come after it", lambda: len(scene.load.wanted) > MESSAGES + 20)
+            wait("those that come after it", lambda: len(scene.load.wanted) > fault.messages + 20)
     finally:
         world.tell("trigger", signal.SIGCONT)
     try:

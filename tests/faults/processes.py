@@ -6,8 +6,12 @@ import signal
 import time
 from collections.abc import Callable
 
+from tidings.delivery import RESERVED
+from tidings.settings import load
+from tidings.wiring import DeliverySettings
+
 from tests.faults.checks import rows
-from tests.faults.fault import Fault, Scene, let_go
+from tests.faults.fault import MESSAGES, Fault, Scene, let_go
 from tests.faults.world import wait
 
 FUNCTIONS = ("intake", "email", "sms", "push", "replay")
@@ -115,9 +119,12 @@ STEPS_OF_DELIVERY = (
     "settling.after_retries",
     "delivery.before_return",
 )
-AMBIGUOUS_AT_MOST: int | None = None
+ENDED_LATELY = 50  # attempts in 100 ms: of three channels together, none of them takes 500 a second on two cores
+AMBIGUOUS_AT_MOST = load(DeliverySettings, {}).concurrency + RESERVED + ENDED_LATELY
 """Attempts of which nobody knows how they ended, after the death of one worker with two batches: those under way, and
-those that had ended and were not yet written down. None: not checked; a batch is written down as a whole."""
+those that had ended and were not yet written down."""
+FULL_BATCHES = 1500
+"""Messages of the three channels, so that the worker that dies has two full batches of 100, and more wait."""
 BOUNDED = ("delivery.after_send", "settling.after_retries", "delivery.before_return")
 FAULTS = (
     *(
@@ -132,6 +139,7 @@ FAULTS = (
             quick=name in QUICK,
             may_double=True,
             ambiguous_at_most=AMBIGUOUS_AT_MOST if name in BOUNDED else None,
+            messages=FULL_BATCHES if name in BOUNDED else MESSAGES,
         )
         for name in STEPS_OF_DELIVERY
     ),
