@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from tidings import topology
 
 from tests.faults.checks import Counted, all_ended, counted, look, replayed_twice_sends_once, violations
-from tests.faults.fault import Fault, Scene
+from tests.faults.fault import MESSAGES, Fault, Scene
 from tests.faults.faults import FAULTS, nothing
 from tests.faults.load import Load
 from tests.faults.matrix import Result, bounded, header, line, log, machine, run, settled, verdict
