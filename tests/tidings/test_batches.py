@@ -11,7 +11,7 @@ from tidings.delivery import Delivery
 from tidings.envelope import Letter
 from tidings.errors import StoreUnavailable
 from tidings.notification import Notification, Priority, Status
-from tidings.ports import Claims, Outbound, Receipt
+from tidings.ports import Claims, Outbound, Receipt, Settlement
 
 from tests import make
 from tests.tidings.conftest import House
@@ -95,6 +95,22 @@ def test_the_quick_are_settled_while_a_slow_one_is_under_way(
     provider.gate.set()
     assert running.result(WAIT) is True
     assert status(house, hanging) == [Status.SENT]
+
+
+def test_a_slow_call_does_not_hold_what_its_neighbours_send(
+    house: House, delivery: Delivery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which may be megabytes each: a slow call of each batch would hold all of them."""
+    settled: list[Settlement] = []
+    settle = house.store.settle
+
+    def watched(settlements: Sequence[Settlement], *, letters_owed: bool = False) -> Sequence[Settlement]:
+        settled.extend(settlements)
+        return settle(settlements, letters_owed=letters_owed)
+
+    monkeypatch.setattr(house.store, "settle", watched)
+    delivery.deliver(letters(*[added(house) for _ in range(4)]))
+    assert [(len(one.claims.acquired), one.claims.size > 0) for one in settled] == [(0, True)] * 4
 
 
 def test_the_next_batch_does_not_wait_for_the_slowest_of_the_last(

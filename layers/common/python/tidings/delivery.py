@@ -167,8 +167,9 @@ class Delivery:
 
     def _send(self, claims: Claims, work: Work, *, urgent: bool) -> None:
         """Each call ends by itself, and one failure stays one failure."""
+        fence = claims.without_rows
         calls: list[Callable[[], None]] = [
-            partial(self._attempt, notification, claims, work) for notification in claims.acquired
+            partial(self._attempt, notification, fence, work) for notification in claims.acquired
         ]
         if calls:
             self._recorder.expect(work, len(calls))

@@ -105,7 +105,7 @@ def claim(
             continue
         put_back = Held(message=message, priority=read(Priority, row.priority), remaining=until - now)
         (alone if row.status in CLAIMABLE and until == now else held).append(put_back)
-    return Claims(token=token, at=now, acquired=acquired, held=held, finished=finished, alone=alone)
+    return Claims(token=token, at=now, size=len(acquired), acquired=acquired, held=held, finished=finished, alone=alone)
 
 
 def renew(connection: Connection, now: datetime, tokens: Mapping[str, str], lease: timedelta) -> Collection[str]:

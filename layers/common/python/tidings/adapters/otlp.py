@@ -97,7 +97,7 @@ class Spans:
                 "messaging.operation.name": "deliver",
                 "messaging.operation.type": "process",
                 "messaging.destination.name": _queue(row),
-                "messaging.batch.message_count": len(settlement.claims.acquired),
+                "messaging.batch.message_count": settlement.claims.size,
                 "tidings.notification.id": row.id,
                 "tidings.tenant": row.tenant,
                 "tidings.channel": row.channel,
@@ -108,7 +108,7 @@ class Spans:
             },
         )
         if claimed is not None:
-            self._database("claim", attempt, claimed, ahead, size=len(settlement.claims.acquired))
+            self._database("claim", attempt, claimed, ahead, size=settlement.claims.size)
         if settlement.took is not None:
             outcome = settlement.error.kind if settlement.error is not None else "accepted"
             given = {"tidings.provider": provider or "", "tidings.outcome": outcome, **_error(settlement)}

@@ -40,10 +40,16 @@ class Claims:
     token: str
     at: datetime  # the database's time at the claim
     took: Took | None = None  # the claim, on the worker's clock; None: the sweep's
+    size: int = 0  # of `acquired`, also where that is held no more
     acquired: Sequence[Notification] = ()
     held: Sequence[Held] = ()
     finished: Sequence[Message] = ()  # settled, stale generation, or unknown row: drop them
     alone: Sequence[Held] = ()  # due, but their last worker was lost: claim each `isolated`, after the others
+
+    @property
+    def without_rows(self) -> "Claims":
+        """For a call that may last: it must not hold what its neighbours send, which may be megabytes each."""
+        return Claims(token=self.token, at=self.at, took=self.took, size=self.size)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
