@@ -135,6 +135,7 @@ def settings(database_url: str, keys: Keys, monkeypatch: pytest.MonkeyPatch) -> 
         "TIDINGS_TRIGGER_TOKEN": TRIGGER_TOKEN,
         "TIDINGS_SMTP_URL": "smtp://127.0.0.1:9",
         "TIDINGS_SMTP_SENDER": "Tidings <tidings@example.com>",
+        "TIDINGS_SMTP_TIMEOUT": "30",  # as where a function has not all the time that a mail may take
         "TIDINGS_TWILIO_URL": "http://127.0.0.1:9",
         "TIDINGS_TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
         "TIDINGS_TWILIO_AUTH_TOKEN": "emulated",
