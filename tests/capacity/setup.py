@@ -72,7 +72,7 @@ class Setup:
     provider: Provider = Provider()
     intakes: int = 1  # processes
     senders: int = 1  # functions, each with a trigger of its own
-    calls: int = 16  # TIDINGS_CONCURRENCY
+    calls: int = 48  # TIDINGS_CONCURRENCY
     batch: int = 100  # TIDINGS_BATCH
     batches: int = 2  # TIDINGS_BATCHES
     gather: int = 500  # rows of an insert, at most
