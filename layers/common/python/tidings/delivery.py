@@ -28,9 +28,9 @@ RESERVED = 2
 """Provider calls at once, beyond the configured, that only `priority: high` makes: one-time passwords do not wait for a
 newsletter, also where each call of that takes long."""
 
-DETACH_AFTER = timedelta(milliseconds=100)
-"""How long a batch that need not be waited for is waited for. Quick calls end within it, so that batches grow under
-load: one of a hundred costs hardly more than one of ten."""
+DETACH_AFTER = timedelta(milliseconds=50)
+"""How long a batch that need not be waited for is waited for, once its last call has begun. Quick ones end within it,
+so that batches grow under load: one of a hundred costs hardly more than one of ten."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +85,8 @@ class Delivery:
                     alone += self._begin([one.message for one in letters if one.message], work, urgent=urgent)
             self._one_by_one(alone, work)
         finally:
+            if detach:
+                work.wait_until_begun(work.deadlines.left_to_begin(time.monotonic()))
             settled = work.wait(DETACH_AFTER if detach else None)
         failpoints.step("delivery.before_return")
         return settled
@@ -177,6 +179,7 @@ class Delivery:
 
     def _attempt(self, notification: Notification, claims: Claims, work: Work) -> None:
         """In a thread of the pool. What ends a process is raised where it was to be waited for."""
+        work.begin()
         try:
             watch = Watch()
             outcome = self._attempts.make(notification, claims, work.deadlines)

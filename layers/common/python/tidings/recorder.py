@@ -18,32 +18,45 @@ LARGEST_GROUP = 500
 
 
 class Work:
-    """The calls of one delivery: how many have not ended, and how many are not written down."""
+    """The calls of one delivery: how many wait for their thread, have not ended, and are not written down."""
 
     def __init__(self, deadlines: Deadlines) -> None:
         self.deadlines = deadlines
         self.under_way = 0  # the recorder's to change
-        self._unrecorded = 0
+        self._waiting = self._unrecorded = 0
         self._error: BaseException | None = None
-        self._recorded = threading.Condition()
+        self._changed = threading.Condition()
 
-    def begin(self, calls: int) -> None:
-        with self._recorded:
+    def expect(self, calls: int) -> None:
+        with self._changed:
+            self._waiting += calls
             self._unrecorded += calls
+
+    def begin(self) -> None:
+        """A call has its thread."""
+        with self._changed:
+            self._waiting -= 1
+            if self._waiting == 0:
+                self._changed.notify_all()
 
     def end(self, error: BaseException | None = None) -> None:
         """A call is written down, or could not be."""
-        with self._recorded:
+        with self._changed:
             self._unrecorded -= 1
             self._error = self._error or error
             if self._unrecorded == 0:
-                self._recorded.notify_all()
+                self._changed.notify_all()
+
+    def wait_until_begun(self, within: timedelta) -> None:
+        """Return when each call has its thread, or this time is over."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting == 0, within.total_seconds())
 
     def wait(self, within: timedelta | None = None) -> bool:
         """Return when all is written down; False if it was not `within` this time. Raise what kept one from it."""
-        with self._recorded:
+        with self._changed:
             seconds = within.total_seconds() if within is not None else None
-            done = self._recorded.wait_for(lambda: self._unrecorded == 0, seconds)
+            done = self._changed.wait_for(lambda: self._unrecorded == 0, seconds)
             if self._error is not None:
                 raise self._error
             return done
@@ -80,7 +93,7 @@ class Recorder:
 
     def expect(self, work: Work, calls: int) -> None:
         """So many calls of this delivery are about to begin."""
-        work.begin(calls)
+        work.expect(calls)
         with self._lock:
             work.under_way += calls
 
