@@ -132,7 +132,7 @@ def page(world: World, results: Iterable[Result], *, seed: int, before: dict[str
 
 Each fault meets real processes, a real RabbitMQ and a real MariaDB under load: some hundred notifications over the
 three channels, in arrays and singles, a tenth of them `on_ambiguous: hold`, while more come in. A lease is 5 s here
-and a provider's time-out 2 s; 40 s and 24 s where every hundredth call is slow. What follows is counted from the
+and a provider's time-out 4 s; 40 s and 24 s where every hundredth call is slow. What follows is counted from the
 database, the queues and the providers' own call log.
 
 - **accepted**: rows, whether the caller saw the 202 or not, and every 202. **sent**, **failed** (with a dead

@@ -96,7 +96,7 @@ FAULTS = (
     ),
     Fault(
         name="providers: later than the time-out",
-        inject=provider(10, email={"delay": 3}, sms={"delay": 3}, push={"delay": 3}),
+        inject=provider(10, email={"delay": 5}, sms={"delay": 5}, push={"delay": 5}),
         may_double=True,
     ),
     # Within the time-out: nothing is ambiguous.
