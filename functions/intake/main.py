@@ -23,7 +23,7 @@ def api() -> Api:
 
 
 runtime.start("intake", api)
-asgi = serving.asgi(api, flush=wiring().flush)
+asgi = serving.asgi(api, flush=wiring().lifecycle.flush)
 
 
 @serving.framework_function
@@ -34,4 +34,4 @@ async def intake(_request: object) -> Any:
 
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """On Lambda, behind an HTTP API (payload format 2.0)."""
-    return serving.answer_gateway(event, api(), flush=wiring().flush)
+    return serving.answer_gateway(event, api(), flush=wiring().lifecycle.flush)

@@ -33,7 +33,7 @@ def api() -> Api:
 
 
 runtime.start("replay", api)
-asgi = serving.asgi(api, flush=wiring().flush)
+asgi = serving.asgi(api, flush=wiring().lifecycle.flush)
 
 
 @serving.framework_function
@@ -47,10 +47,10 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     which to go on, because a schedule of AWS comes once a minute."""
     parts = wiring()
     if "requestContext" in event:
-        return serving.answer_gateway(event, api(), flush=parts.flush)
+        return serving.answer_gateway(event, api(), flush=parts.lifecycle.flush)
     try:
         with runtime.faults():
             return parts.sweep().go_on(timedelta(seconds=event.get("for", 0))).counts
     finally:
         parts.telemetry.show(parts.gauges())
-        parts.flush()
+        parts.lifecycle.flush()

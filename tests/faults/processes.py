@@ -129,7 +129,7 @@ BOUNDED = ("delivery.after_send", "settling.after_retries", "delivery.before_ret
 FAULTS = (
     *(
         Fault(name=f"dies at {name}", inject=dies_at(name), quick=name == "intake.after_commit", at_once=False)
-        for name in ("intake.after_commit", "intake.before_answer", "intake.before_publish")
+        for name in ("intake.after_commit", "intake.before_answer")
     ),
     # Whatever the step, the other batch of the worker that dies may be in the middle of its sending.
     *(

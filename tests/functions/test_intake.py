@@ -61,7 +61,6 @@ def test_an_accepted_notification_is_a_committed_row_and_a_queued_message(
     (row,) = rows(database_file)
     assert (row["id"], row["tenant"], row["status"]) == (answer.body["id"], "acme", "pending")
     assert row["queued_at"] is not None
-    wiring.publisher.flush()
     assert wiring.broker.depth(topology.work_queue(make()["channel"], Priority.NORMAL)) == 1
 
 
@@ -99,7 +98,6 @@ def test_every_field_is_kept_and_shown_as_it_was_given(intake: Caller) -> None:
 
 def test_high_priority_goes_to_a_queue_of_its_own(intake: Caller, wiring: Wiring) -> None:
     intake("POST", SEND, sms(priority="high"))
-    wiring.publisher.flush()
     assert wiring.broker.depth(topology.work_queue("sms", Priority.HIGH)) == 1
     assert wiring.broker.depth(topology.work_queue("sms", Priority.NORMAL)) == 0
 
@@ -107,13 +105,11 @@ def test_high_priority_goes_to_a_queue_of_its_own(intake: Caller, wiring: Wiring
 def test_what_waits_for_its_time_is_stored_and_not_queued(intake: Caller, wiring: Wiring, database_file: Path) -> None:
     intake("POST", SEND, sms(send_at=later(days=365)))
     assert rows(database_file)[0]["queued_at"] is None
-    wiring.publisher.flush()
     assert wiring.broker.depth(topology.work_queue("sms", Priority.NORMAL)) == 0
 
 
 def test_a_send_at_in_the_past_means_at_once(intake: Caller, wiring: Wiring) -> None:
     assert intake("POST", SEND, sms(send_at=later(days=-1))).status == 202
-    wiring.publisher.flush()
     assert wiring.broker.depth(topology.work_queue("sms", Priority.NORMAL)) == 1
 
 
@@ -817,7 +813,7 @@ def test_a_broker_that_is_down_refuses_nobody(
         ready = intake("GET", "/readyz", key=None)
     assert [(row["status"], row["queued_at"]) for row in rows(database_file)] == [("pending", None)] * 3
     assert (ready.status, ready.body) == (200, {"status": "degraded", "database": "ok", "broker": "unavailable"})
-    assert sum(line["notifications"] for line in lines.named("left_to_the_sweep")) == 3
+    assert [line["notifications"] for line in lines.named("left_to_the_sweep")] == [1, 2]
 
 
 def test_a_database_that_is_down_is_a_503_that_says_when_to_come_again(

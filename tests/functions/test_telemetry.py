@@ -85,7 +85,6 @@ def test_the_replay_functions_metrics_tell_how_the_system_stands(
     settings: dict[str, str], keys: Keys, tmp_path: Path, wiring: Wiring
 ) -> None:
     wiring.intake().accept([of_channel("sms", n) for n in range(4)])
-    wiring.flush()
     with process("replay", {**settings, **ON}, tmp_path) as running:
         assert [scraped(running, key)[0] for key in (keys.send, keys.operate)] == [403, 403]
         text = scraped(running, keys.both)[2]

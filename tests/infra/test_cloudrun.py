@@ -54,12 +54,5 @@ def test_a_call_to_a_provider_ends_before_an_instance_is_killed(channel: str) ->
     assert int(plain(trigger)["TIDINGS_BATCH"]) <= 20
 
 
-@pytest.mark.parametrize("name", ["intake", "replay"])
-def test_what_publishes_beside_its_answers_has_its_cpu_after_them(name: str) -> None:
-    """https://docs.cloud.google.com/run/docs/tips, "Background activity"."""
-    template = named(CLOUD_RUN, "Service", name)["spec"]["template"]
-    assert template["metadata"]["annotations"]["run.googleapis.com/cpu-throttling"] == "false"
-
-
 def test_replay_is_not_open_to_the_internet() -> None:
     assert named(CLOUD_RUN, "Service", "replay")["metadata"]["annotations"]["run.googleapis.com/ingress"] == "internal"

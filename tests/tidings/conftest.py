@@ -12,12 +12,9 @@ from tidings.adapters.embedded import EmbeddedBroker
 from tidings.adapters.sql import SqlStore
 from tidings.delivery import Delivery
 from tidings.errors import BrokerUnavailable
-from tidings.intake import Intake
-from tidings.lifecycle import LOG_ONLY, Lifecycle
 from tidings.migrate import migrate
 from tidings.notification import Notification
 from tidings.ports import Broker, Consumer, Depth, Outbound, Outgoing, Receipt
-from tidings.publisher import Publisher
 from tidings.retry import RetrySchedule
 from tidings.settling import Settling, to_work
 
@@ -93,11 +90,6 @@ class House:
     provider: ScriptedProvider
     settling: Settling
     delivery: Delivery
-
-    def intake(self, lifecycle: Lifecycle = LOG_ONLY) -> Intake:
-        """One that publishes before it answers, so that a test need not wait."""
-        publisher = Publisher(store=self.store, broker=self.broker, lifecycle=lifecycle)
-        return Intake(store=self.store, publish=publisher.publish, lifecycle=lifecycle)
 
     def add(self, *rows: Notification) -> None:
         """Committed and queued, as the intake leaves them."""

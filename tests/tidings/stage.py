@@ -22,7 +22,6 @@ from tidings.errors import BrokerUnavailable, StoreUnavailable
 from tidings.intake import Intake
 from tidings.notification import CLAIMABLE, Event, Notification, Status
 from tidings.ports import Received, Selection
-from tidings.publisher import Publisher
 from tidings.replay import Replay
 from tidings.retry import RetrySchedule
 from tidings.settling import Settling
@@ -68,9 +67,7 @@ class Stage:
         self.vendor = Vendor(self.store, self.clock, self.reached)
         retry = RetrySchedule(jitter=0)
         self.settling = Settling(store=self.store, broker=self.broker, retry=retry, sleep=self._slept)
-        self.handed: list[Notification] = []  # accepted, and not published yet
-        self.publisher = Publisher(store=self.store, broker=self.broker)
-        self.intake = Intake(store=self.store, publish=self.handed.extend)
+        self.intake = Intake(store=self.store, broker=self.broker)
         self.replayer = Replay(store=self.store, broker=self.broker)
         self.sweeper = Sweep(store=self.store, broker=self.broker, settling=self.settling)
         self.made = 0
@@ -181,11 +178,8 @@ class Stage:
         def accepted() -> None:
             inserted = self.intake.accept(batch)
             answered.extend((item.existing or item.notification).id for item in inserted)
-            failpoints.step("intake.before_publish")
-            self.publisher.publish(self.handed)
 
         self._alive(accepted, self._dying(crash))
-        self.handed.clear()
         if answered and key is not None:
             assert self.keys.setdefault(key, answered[0]) == answered[0], "a key was answered with another notification"
         self.ids = sorted(self._rows())

@@ -13,6 +13,7 @@ from tidings.delivery import Delivery
 from tidings.envelope import Letter
 from tidings.errors import AccountError, AmbiguousError, BrokerUnavailable, PermanentError, TransientError
 from tidings.facts import Accepted, Claimed, Fact, Queued, Settled
+from tidings.intake import Intake
 from tidings.lifecycle import LOG_ONLY, Lifecycle
 from tidings.lines import Lines
 from tidings.notification import Notification, OnAmbiguous, Status
@@ -74,7 +75,7 @@ def names(lines: Sequence[tuple[str, dict[str, Any]]]) -> list[str]:
 
 
 def accepted(house: House, *rows: Notification, lifecycle: Lifecycle = LOG_ONLY) -> list[Letter]:
-    house.intake(lifecycle).accept(rows)
+    Intake(store=house.store, broker=house.broker, lifecycle=lifecycle).accept(rows)
     return [Letter(queue="tidings.email", body=b"", message=wake_up(row)) for row in rows]
 
 
@@ -163,7 +164,7 @@ def test_a_line_has_the_fields_of_the_catalogue_and_no_whole_recipient(
     for row, error in zip(rows, errors, strict=True):
         if error is not None:
             house.provider.script[row.recipient] = [error]
-    intake, replay = house.intake(), Replay(store=house.store, broker=house.broker)
+    intake, replay = Intake(store=house.store, broker=house.broker), Replay(store=house.store, broker=house.broker)
     house.delivery.deliver([*letters, letters[0]])
     house.delivery.deliver(letters)
     intake.cancel("acme", rows[3].id)

@@ -16,6 +16,7 @@ from tidings.envelope import Letter
 from tidings.errors import AmbiguousError, BrokerUnavailable, PermanentError, StoreUnavailable, TransientError
 from tidings.facts import Answered
 from tidings.gauges import SystemGauges
+from tidings.intake import Intake
 from tidings.lifecycle import Lifecycle
 from tidings.measures import Measures
 from tidings.metrics import ACCEPTED, METRICS, NOTIFICATIONS, QUEUE_MESSAGES, WAIT_SECONDS, Gauge
@@ -51,7 +52,7 @@ def letters(*rows: Notification) -> list[Letter]:
 
 def a_day(house: House, lifecycle: Lifecycle) -> None:
     """Three sent, one retried and then sent, one refused and replayed, one unknown and resolved, one canceled."""
-    intake = house.intake(lifecycle)
+    intake = Intake(store=house.store, broker=house.broker, lifecycle=lifecycle)
     rows = [notification(house.clock(), on_ambiguous=OnAmbiguous.HOLD) for _ in range(7)]
     retried, refused, unknown, canceled = rows[3:]
     house.provider.script[retried.recipient] = [TransientError("451", "later")]
@@ -141,7 +142,7 @@ def test_the_gauges_tell_how_the_system_stands(house: House) -> None:
     rows = [notification(house.clock()) for _ in range(3)]
     house.provider.script[rows[0].recipient] = [PermanentError("550", "no")]
     house.provider.script[rows[1].recipient] = [TransientError("451", "later")]
-    house.intake().accept(rows)
+    Intake(store=house.store, broker=house.broker).accept(rows)
     house.clock.advance(seconds=30)
     house.delivery.deliver(letters(*rows[:2]))
     gauges = SystemGauges(store=house.store, broker=house.broker)()

@@ -65,7 +65,7 @@ class Notifications(Stage, RuleBasedStateMachine):
         draft=DRAFTS,
         count=st.integers(1, 3),
         key=st.sampled_from([None, None, "a", "b"]),
-        crash=st.sampled_from([*[None] * 6, "intake.after_commit", "intake.before_answer", "intake.before_publish"]),
+        crash=st.sampled_from([*[None] * 6, "intake.after_commit", "intake.before_answer"]),
     )
     def accept(self, draft: Draft, count: int, key: str | None, crash: str | None) -> None:
         self._accepted(draft, count, key, crash)

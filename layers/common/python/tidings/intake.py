@@ -1,14 +1,20 @@
-"""Accept a batch: store it, and hand what is due to be published."""
+"""Accept a batch: store, publish, mark queued."""
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from tidings import failpoints
-from tidings.facts import Accepted, Canceled
+from tidings.errors import BrokerUnavailable, StoreUnavailable
+from tidings.facts import Accepted, Canceled, Queued
 from tidings.lifecycle import LOG_ONLY, Lifecycle
 from tidings.notification import Notification, Status
-from tidings.ports import Inserted, Store
+from tidings.ports import Broker, Inserted, Store
+from tidings.settling import to_work
 from tidings.took import Watch
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +22,7 @@ class Intake:
     """202 means: the row is committed. A broker that is down refuses nobody: the sweep publishes what it missed."""
 
     store: Store
-    publish: Callable[[Sequence[Notification]], object]  # as BackgroundPublisher's; nothing of it can fail the caller
+    broker: Broker
     lifecycle: Lifecycle = LOG_ONLY
 
     def accept(self, batch: Sequence[Notification]) -> Sequence[Inserted]:
@@ -30,7 +36,7 @@ class Intake:
         if new:
             self.lifecycle.tell(Accepted(notifications=new, took=took))
         # The rest is the sweep's to queue, when it is due.
-        self.publish([notification for notification in new if notification.is_for_now])
+        self._queue([notification for notification in new if notification.is_for_now])
         failpoints.step("intake.before_answer")
         return inserted
 
@@ -40,3 +46,17 @@ class Intake:
         if row is not None and row.status is Status.CANCELED:
             self.lifecycle.tell(Canceled(notification=row))
         return row
+
+    def _queue(self, due: Sequence[Notification]) -> None:
+        """From here on nothing can fail the caller: the rows are there."""
+        if not due:
+            return
+        watch = Watch()
+        try:
+            self.broker.publish([to_work(notification) for notification in due])
+        except BrokerUnavailable as error:
+            log.error("left_to_the_sweep", extra={"error": str(error), "notifications": len(due)})
+            with suppress(StoreUnavailable):  # it looks all the same, some seconds later
+                self.store.mark_unqueued([notification.id for notification in due])
+        else:
+            self.lifecycle.tell(Queued(notifications=due, took=watch.took()))

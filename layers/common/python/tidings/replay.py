@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -11,7 +12,8 @@ from tidings.errors import AmbiguousError, BrokerUnavailable, StoreUnavailable, 
 from tidings.lifecycle import LOG_ONLY, Lifecycle
 from tidings.notification import REPLAYABLE, Notification, Status
 from tidings.ports import PAGE, Broker, Outgoing, Received, Selection, Store
-from tidings.publisher import Publisher
+from tidings.settling import to_work
+from tidings.took import Watch
 
 log = logging.getLogger(__name__)
 
@@ -124,11 +126,19 @@ class Replay:
         return dropped
 
     def _queue(self, notifications: Sequence[Notification]) -> int:
-        publisher = Publisher(store=self.store, broker=self.broker, lifecycle=self.lifecycle)
-        queued = publisher.publish(notifications)
-        if queued:
-            failpoints.step("replay.after_publish")
-        return queued
+        if not notifications:
+            return 0
+        watch = Watch()
+        try:
+            self.broker.publish([to_work(notification) for notification in notifications])
+        except BrokerUnavailable as error:
+            log.error("left_to_the_sweep", extra={"error": str(error), "notifications": len(notifications)})
+            with suppress(StoreUnavailable):  # it looks all the same, some seconds later
+                self.store.mark_unqueued([notification.id for notification in notifications])
+            return 0
+        self.lifecycle.tell(facts.Queued(notifications=notifications, took=watch.took()))
+        failpoints.step("replay.after_publish")
+        return len(notifications)
 
 
 def _letter(item: Received, channel: str) -> Message:

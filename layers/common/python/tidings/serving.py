@@ -21,7 +21,7 @@ Asgi = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 def asgi(api: Callable[[], Api], *, flush: Callable[[], None] = lambda: None) -> Asgi:
     """The routes as an ASGI application, for a server or, as the answer to any request, for a framework. `flush`: at
-    the server's end, see `Wiring`.
+    the server's end, see `Lifecycle`.
 
     The body is read once the caller is known: nobody without a key makes us hold one.
     """
@@ -121,7 +121,7 @@ def to_gateway(response: Response) -> dict[str, Any]:
 
 
 def answer_gateway(event: Mapping[str, Any], api: Api, *, flush: Callable[[], None] = lambda: None) -> dict[str, Any]:
-    """One event at a time, as Lambda gives them. `flush`: before it freezes the process, see `Wiring`."""
+    """One event at a time, as Lambda gives them. `flush`: before it freezes the process, see `Lifecycle`."""
 
     async def answered() -> Response:
         try:

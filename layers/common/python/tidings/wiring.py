@@ -15,7 +15,6 @@ from tidings.adapters.embedded import EmbeddedBroker
 from tidings.adapters.insight_sql import SqlInsight
 from tidings.adapters.rabbitmq import BrokerSettings, RabbitBroker
 from tidings.adapters.sql import SqlStore
-from tidings.background_publisher import BackgroundPublisher
 from tidings.delivery import Delivery
 from tidings.gauges import Gauges, SystemGauges
 from tidings.insight import Insight
@@ -23,7 +22,6 @@ from tidings.intake import Intake
 from tidings.keys import Keyring, KeySettings
 from tidings.lifecycle import Lifecycle
 from tidings.ports import Broker, Provider, Store
-from tidings.publisher import Publisher
 from tidings.replay import Replay
 from tidings.retry import RetrySchedule
 from tidings.settings import Settings, load
@@ -103,12 +101,6 @@ class Wiring:
     def settling(self) -> Settling:
         return Settling(store=self.store, broker=self.broker, retry=RetrySchedule(), lifecycle=self.lifecycle)
 
-    @cached_property
-    def publisher(self) -> BackgroundPublisher:
-        """Of what the intake accepts."""
-        at_once = Publisher(store=self.store, broker=self.broker, lifecycle=self.lifecycle)
-        return BackgroundPublisher(at_once.publish)
-
     def database_time(self) -> datetime:
         """Raise StoreUnavailable."""
         return inspection.database_time(self._opened)
@@ -118,7 +110,7 @@ class Wiring:
         return inspection.differences(self.broker_settings)
 
     def intake(self) -> Intake:
-        return Intake(store=self.store, publish=self.publisher.publish, lifecycle=self.lifecycle)
+        return Intake(store=self.store, broker=self.broker, lifecycle=self.lifecycle)
 
     def delivery(self, provider: Provider) -> Delivery:
         settings = load(DeliverySettings)
@@ -161,14 +153,8 @@ class Wiring:
                 log.warning("unknown_scope", extra={"tenant": key.tenant, "scopes": key.unknown})
         return Keyring(keys=keys)
 
-    def flush(self) -> None:
-        """Publish what waits, and give away what the observers keep: the process is about to be frozen or to end. On
-        Lambda that is before each answer, elsewhere at the server's end."""
-        self.publisher.flush()
-        self.lifecycle.flush()
-
     def close(self) -> None:
-        for part in ("publisher", "broker", "store"):
+        for part in ("broker", "store"):
             if part in self.__dict__:
                 getattr(self, part).close()
 
