@@ -7,7 +7,7 @@ from datetime import timedelta
 from functools import partial
 
 import pytest
-from tidings.send_pool import MAX_STARTING, STARTUP_WINDOW, SendPool
+from tidings.send_pool import FEW_LEFT, MAX_STARTING, STARTUP_WINDOW, SendPool
 
 WAIT = 60.0  # seconds; everything is far quicker, unless the machine is busy
 LONG, NONE = timedelta(seconds=WAIT), timedelta(0)
@@ -48,6 +48,10 @@ def held(pool: SendPool, gate: threading.Event, count: int, *, urgent: bool = Fa
     for _ in range(count):
         assert begun.acquire(timeout=WAIT)
     return ends
+
+
+def _wait(gate: threading.Event) -> None:
+    gate.wait(WAIT)
 
 
 def test_each_call_is_run_once() -> None:
@@ -152,6 +156,17 @@ def test_reserved_threads_take_the_urgent_alone_while_all_others_are_busy(gate: 
     assert urgent.result(WAIT) == "URGENT"
     gate.set()
     assert [end.result(WAIT) for end in busy] == [True, True]
+    pool.close()
+
+
+def test_the_urgent_are_claimed_though_many_ordinary_calls_wait_for_senders_that_hang(
+    gate: threading.Event, callers: ThreadPoolExecutor
+) -> None:
+    pool = SendPool(2, reserved=3)
+    held(pool, gate, 2)
+    pool.submit([partial(_wait, gate)] * (FEW_LEFT + 1), urgent=False)  # claimed ahead, when calls were quick
+    assert callers.submit(pool.reserve, 5, urgent=True, within=LONG).result(WAIT / 2) == 3
+    gate.set()
     pool.close()
 
 

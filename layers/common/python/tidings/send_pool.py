@@ -69,7 +69,8 @@ class SendPool:
         with self._lock:
             while not self._closed:
                 free = self._free(urgent, now)
-                if needed_at is None and free > 0 and len(self._waiting) <= FEW_LEFT:
+                # An urgent call does not wait for ordinary ones that were claimed ahead of a provider that now hangs.
+                if needed_at is None and free > 0 and (urgent or len(self._waiting) <= FEW_LEFT):
                     needed_at = now
                 gathered_at = deadline if needed_at is None else min(deadline, needed_at + GATHER_WITHIN)
                 if free >= min(most, self._enough(now)) or now >= gathered_at:
