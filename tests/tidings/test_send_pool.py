@@ -162,8 +162,8 @@ def test_reserved_threads_take_the_urgent_alone_while_all_others_are_busy(gate: 
 def test_the_urgent_are_claimed_though_many_ordinary_calls_wait_for_senders_that_hang(
     gate: threading.Event, callers: ThreadPoolExecutor
 ) -> None:
-    pool = SendPool(2, reserved=3)
-    held(pool, gate, 2)
+    pool = SendPool(10, reserved=3)
+    held(pool, gate, 10)
     pool.submit([partial(_wait, gate)] * (FEW_LEFT + 1), urgent=False)  # claimed ahead, when calls were quick
     assert callers.submit(pool.reserve, 5, urgent=True, within=LONG).result(WAIT / 2) == 3
     gate.set()
