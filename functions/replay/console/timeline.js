@@ -47,6 +47,7 @@ function step(event, before, n) {
       " ",
       h("span", {class: "label"}, label),
       by && h("p", {class: "hint id"}, "by ", h("bdi", {}, by)),
+      event.provider_response && h("p", {class: "hint id"}, "It said: ", h("bdi", {}, event.provider_response)),
       event.error && why(event.error),
       event.next_attempt_at &&
         h("p", {class: "hint"}, "Next try at ", when(event.next_attempt_at, clock(event.next_attempt_at))),

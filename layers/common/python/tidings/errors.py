@@ -7,7 +7,7 @@
     │   ├── TransientError       proven not accepted; trying again may help
     │   ├── PermanentError       proven not accepted; trying again cannot help
     │   ├── AmbiguousError       it may have accepted
-    │   └── AccountError         it refuses us, not this notification
+    │   └── AccountError         it refuses us, whoever the recipient is
     ├── StoreUnavailable         the database does not answer
     ├── BrokerUnavailable        the broker does not answer or confirm
     ├── Unreadable               a message that is none of ours
@@ -31,9 +31,18 @@ class DeliveryError(Exception):
 
 
 class TransientError(DeliveryError):
-    """Proven not accepted; trying again may help."""
+    """Proven not accepted; trying again may help.
+
+    `may_be_account`: the refusal can mean this recipient, and as well us. What becomes of other recipients tells.
+    """
 
     kind = "transient"
+
+    def __init__(
+        self, code: str, message: str, *, retry_after: timedelta | None = None, may_be_account: bool = False
+    ) -> None:
+        super().__init__(code, message, retry_after=retry_after)
+        self.may_be_account = may_be_account
 
 
 class PermanentError(DeliveryError):
@@ -60,9 +69,10 @@ LEASE_EXPIRED = "lease_expired"
 
 
 class AccountError(DeliveryError):
-    """The provider refuses us (credentials, sender, route), not this notification.
+    """The provider refuses us (credentials, sender, quota), whoever the recipient is.
 
-    A person must act; until then the notification waits and burns no attempt.
+    A person must act. Until then the notification waits, and no attempt counts. A refusal that depends on one recipient
+    or on one caller is never this.
     """
 
     kind = "account"

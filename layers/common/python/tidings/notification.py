@@ -131,6 +131,7 @@ class Event:
     started_at: datetime | None = None  # when the attempt was claimed
     provider: str | None = None
     provider_message_id: str | None = None
+    provider_response: str | None = None  # its own words with the acceptance, such as a mail server's queue id
     error_class: str | None = None
     error_code: str | None = None
     error_message: str | None = None

@@ -78,6 +78,7 @@ class Settling:
                 status=status,
                 provider=provider,
                 provider_message_id=outcome.provider_message_id if isinstance(outcome, Receipt) else None,
+                provider_response=outcome.response if isinstance(outcome, Receipt) else None,
                 error=outcome if isinstance(outcome, DeliveryError) else None,
                 delay=delay,
                 spared=spared,

@@ -46,6 +46,9 @@ class EventView(View):
     attempt: int
     provider: str | None = None
     provider_message_id: str | None = None
+    provider_response: str | None = Field(
+        None, description="what the provider said with its acceptance: a mail server's queue id"
+    )
     error: ErrorView | None = None
     next_attempt_at: datetime | None = None
 
@@ -145,6 +148,7 @@ def _timeline(notification: Notification, events: Sequence[Event]) -> Iterator[E
             attempt=event.attempt,
             provider=event.provider,
             provider_message_id=event.provider_message_id,
+            provider_response=event.provider_response,
             error=_error(event),
             next_attempt_at=event.next_attempt_at,
         )

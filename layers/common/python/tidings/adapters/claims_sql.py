@@ -180,6 +180,7 @@ def _events(settlements: Sequence[Settlement], now: datetime) -> dict[str, Seque
         "started_at": [notification.claimed_at for notification in notifications],
         "provider": [s.provider for s in settlements],
         "provider_message_id": [_within(255, s.provider_message_id) for s in settlements],
+        "provider_response": [_within(255, s.provider_response) for s in settlements],
         "error_class": [error and error.kind for error in errors],
         "error_code": [error and _within(64, error.code.encode("ascii", "replace").decode()) for error in errors],
         "error_message": [error and _within(500, error.message) for error in errors],

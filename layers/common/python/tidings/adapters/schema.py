@@ -116,6 +116,7 @@ events = Table(
     Column("started_at", UtcDateTime),
     Column("provider", ascii_string(32)),
     Column("provider_message_id", String(255)),
+    Column("provider_response", String(255)),
     Column("error_class", ascii_string(16)),
     Column("error_code", ascii_string(64)),
     Column("error_message", String(500)),
@@ -164,6 +165,23 @@ pauses = Table(
     metadata,
     Column("channel", ascii_string(32), primary_key=True),
     Column("at", UtcDateTime, nullable=False),
+    **ON_MYSQL,
+)
+
+connections = Table(
+    "connections",  # a provider's account with us, where it refuses or has refused us
+    metadata,
+    Column("name", ascii_string(32), primary_key=True),  # of the provider
+    Column("channel", ascii_string(32), nullable=False),
+    Column("accepted_at", UtcDateTime),  # when it last accepted anything, to the second
+    Column("suspected_at", UtcDateTime),  # the first refusal since then
+    Column("suspects", ascii_string(64)),  # hashes of the recipients refused since then, as many as are counted
+    Column("refusing_at", UtcDateTime),  # since when it counts as refusing us; NULL: it does not
+    Column("error_code", ascii_string(64)),
+    Column("error_message", String(500)),
+    Column("probes", Integer, nullable=False),  # since it refuses us
+    Column("probe_id", ascii_string(36)),  # the notification that is, or was last, sent as a probe
+    Column("probe_at", UtcDateTime),  # when the next may be sent
     **ON_MYSQL,
 )
 

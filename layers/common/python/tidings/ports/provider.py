@@ -27,6 +27,9 @@ class Receipt:
     """The provider accepted."""
 
     provider_message_id: str
+    response: str | None = (
+        None  # what it said with that, where it helps to find the message there: an SMTP server's text
+    )
 
 
 class Provider(Protocol):

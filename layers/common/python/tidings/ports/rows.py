@@ -61,6 +61,7 @@ class Settlement:
     status: Status
     provider: str | None = None
     provider_message_id: str | None = None
+    provider_response: str | None = None
     error: DeliveryError | None = None
     delay: timedelta | None = None  # retrying: until the next attempt
     spared: bool = False  # the attempt does not count
