@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tidings import errors
-from tidings.errors import DeliveryError
+from tidings.errors import AccountError, DeliveryError
 
 from functions.email.providers import smtp_replies
 from functions.email.providers.smtp_replies import Reply, Stage, lost, refusal
@@ -15,7 +15,7 @@ from functions.push.providers import fcm_errors
 from functions.sms.providers import twilio_errors
 
 ROOT = Path(__file__).parents[1]
-KINDS = {cls.__name__: cls.kind for cls in DeliveryError.__subclasses__()}
+KINDS = {cls.__name__: cls.kind for cls in (*DeliveryError.__subclasses__(), *AccountError.__subclasses__())}
 FOLDERS = {
     "Every channel": "layers/common/python/tidings",
     "Email": "functions/email",

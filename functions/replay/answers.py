@@ -171,5 +171,6 @@ class SweptView(View):
     abandoned: int
     lettered: int
     expired: int
+    given_up: int
     refused: int
     purged: int

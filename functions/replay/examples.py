@@ -39,4 +39,13 @@ OVERVIEW = {
         {"queue": "tidings.retry.5s", "kind": "retry", "delay_seconds": 5.0, "ready": 1, "consumers": 0},
     ],
 }
-SWEPT = {"published": 1, "waiting": 0, "abandoned": 0, "lettered": 0, "expired": 0, "refused": 0, "purged": 0}
+SWEPT = {
+    "published": 1,
+    "waiting": 0,
+    "abandoned": 0,
+    "lettered": 0,
+    "expired": 0,
+    "given_up": 0,
+    "refused": 0,
+    "purged": 0,
+}

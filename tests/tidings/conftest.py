@@ -25,7 +25,7 @@ MIGRATIONS = Path(__file__).parents[2] / "infra" / "migrations"
 
 def set_worker_clock(monkeypatch: pytest.MonkeyPatch, monotonic: Callable[[], float]) -> None:
     """By which a worker measures leases, deadlines and durations."""
-    for module in ("attempts", "delivery", "leases", "settling", "sweep", "took"):
+    for module in ("account", "attempts", "delivery", "leases", "settling", "sweep", "took"):
         monkeypatch.setattr(f"tidings.{module}.time", SimpleNamespace(monotonic=monotonic))
 
 

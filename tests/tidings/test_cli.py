@@ -377,7 +377,7 @@ def test_sweep_queues_what_was_never_queued(operator: Operator) -> None:
 
 def test_sweep_as_json_has_every_count(operator: Operator) -> None:
     counts = operator.run("sweep", "--json").document
-    assert set(counts) == {"published", "waiting", "abandoned", "lettered", "expired", "refused", "purged"}
+    assert set(counts) == {"published", "waiting", "abandoned", "lettered", "expired", "given_up", "refused", "purged"}
 
 
 def test_a_channel_is_paused_and_goes_on(operator: Operator) -> None:

@@ -147,6 +147,10 @@ def test_an_ambiguous_answer_is_an_event_of_its_own(
     assert (said["code"], said["on_ambiguous"], said["provider"]) == ("timeout", policy, "scripted")
 
 
+ACCOUNT = {"account_refused", "account_restored"}
+"""Told of a provider and not of notifications: tests/tidings/test_account.py has them."""
+
+
 def test_a_line_has_the_fields_of_the_catalogue_and_no_whole_recipient(
     house: House, log: pytest.LogCaptureFixture
 ) -> None:
@@ -178,7 +182,7 @@ def test_a_line_has_the_fields_of_the_catalogue_and_no_whole_recipient(
         Sweep(store=house.store, broker=house.broker, settling=house.settling).run()
     lines = told(log)
     assert house.row(lost).status is Status.UNKNOWN
-    assert set(names(lines)) == {event.name for event in LIFECYCLE} - {"expired", "settled_late"}
+    assert set(names(lines)) == {event.name for event in LIFECYCLE} - {"expired", "settled_late", *ACCOUNT}
     for name, line in lines:
         assert set(line) <= FIELDS[name], name
     text = "\n".join(str(vars(record)) for record in log.records)

@@ -28,6 +28,7 @@ def moment() -> sa.types.TypeEngine[Any]:
 
 
 def upgrade() -> None:
+    op.add_column("notifications", sa.Column("refused_at", moment()))
     op.add_column("events", sa.Column("provider_response", sa.String(255)))
     op.create_table(
         "connections",
@@ -48,5 +49,6 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("connections")
-    with op.batch_alter_table("events") as events:
-        events.drop_column("provider_response")
+    for table, column in (("events", "provider_response"), ("notifications", "refused_at")):
+        with op.batch_alter_table(table) as changed:
+            changed.drop_column(column)

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from tidings import failpoints, reconciling
 from tidings.content import CONTENT
 from tidings.deadlines import Deadlines
-from tidings.errors import AccountError, AmbiguousError, DeliveryError
+from tidings.errors import AmbiguousError, DeliveryError, NotReady
 from tidings.leases import Leases
 from tidings.notification import Notification, OnAmbiguous
 from tidings.ports import Claims, Outbound, Provider, Store
@@ -47,10 +47,10 @@ class Attempts:
         return receipt
 
     def outbound(self, notification: Notification, claims: Claims, deadlines: Deadlines) -> Outbound:
-        """What the provider is given now. Raise NotSent, Expired or AccountError if it must not be called."""
+        """What the provider is given now. Raise NotSent, Expired or NotReady if it must not be called."""
         clock = time.monotonic()
         if not deadlines.is_enough:
-            raise AccountError("no_time", deadlines.too_short)
+            raise NotReady("no_time", deadlines.too_short)
         if not deadlines.allow_call(clock) or not self.leases.allow_call(notification.id, clock):
             raise NotSent
         begun = claims.took.began if claims.took is not None else clock
@@ -60,7 +60,7 @@ class Attempts:
         try:
             content = CONTENT[notification.channel].model_validate_json(notification.content)
         except (ValidationError, KeyError):
-            raise AccountError("content_version", "another release wrote content that this one does not read") from None
+            raise NotReady("content_version", "another release wrote content that this one does not read") from None
         return Outbound(
             id=notification.id,
             attempt=notification.attempt,

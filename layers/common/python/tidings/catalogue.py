@@ -36,7 +36,7 @@ LIFECYCLE = (
     ),
     Event(
         name="retry_scheduled",
-        meaning="the attempt did not succeed and another follows; as an error where the provider refuses our account",
+        meaning="the attempt did not succeed and another follows; as an error where this worker cannot send at all",
         fields=(*_ERROR, "retry_in_seconds"),
         level="INFO, ERROR",
     ),
@@ -64,9 +64,22 @@ LIFECYCLE = (
         fields=(*_ONE, "outcome"),
     ),
     Event(
+        name="account_refused",
+        meaning="the provider refuses our account, whoever the recipient is: what waits is not tried, but for one at a"
+        " time, as a probe",
+        fields=("channel", "provider", "code", "error"),
+        level="ERROR",
+    ),
+    Event(
+        name="account_restored",
+        meaning="the provider has accepted one again: what waited is sent",
+        fields=("channel", "provider", "code", "error", "refused_seconds"),
+        level="WARNING",
+    ),
+    Event(
         name="swept",
         meaning="a sweep found something; how many of each, see the metric tidings_sweep_found_total",
-        fields=("published", "waiting", "abandoned", "lettered", "expired", "refused", "purged", "lost"),
+        fields=("published", "waiting", "abandoned", "lettered", "expired", "given_up", "refused", "purged", "lost"),
     ),
 )
 """What happens to notifications. All of it is told by `lines`."""

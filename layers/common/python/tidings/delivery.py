@@ -1,7 +1,9 @@
 """Claim, send, settle: the heart, the same for every channel."""
 
 import logging
+import random
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -9,6 +11,7 @@ from functools import partial
 from itertools import groupby
 
 from tidings import failpoints, topology
+from tidings.account import Account
 from tidings.attempts import Attempts
 from tidings.deadlines import ENDLESS, Deadlines
 from tidings.envelope import Letter, Message
@@ -58,6 +61,8 @@ class Delivery:
     _recorder: Recorder = field(init=False, repr=False)
     _attempts: Attempts = field(init=False, repr=False)
 
+    _account: Account = field(init=False, repr=False)
+
     def __post_init__(self) -> None:
         """No thread is started yet: gunicorn may still fork."""
         leases = Leases(self.store, self.lease)
@@ -65,6 +70,7 @@ class Delivery:
             "_pool": SendPool(self.concurrency, reserved=self.reserved),
             "_leases": leases,
             "_recorder": Recorder(self._record),
+            "_account": Account(self.store, self.provider.name, lease=self.lease, lifecycle=self.lifecycle),
             "_attempts": Attempts(provider=self.provider, store=self.store, leases=leases),
         }
         for name, part in made.items():
@@ -118,6 +124,9 @@ class Delivery:
         held: list[Held] = []
         alone: list[Held] = []
         while messages:
+            if not self._account.is_open():
+                held += self._probe(messages, work, urgent=urgent)
+                break
             within = work.deadlines.left_to_begin(time.monotonic())
             if not (places := self._pool.reserve(len(messages), urgent=urgent, within=within)):
                 held += [_unclaimed(message, urgent) for message in messages]
@@ -129,6 +138,27 @@ class Delivery:
             alone += claims.alone
         self.settling.put_back(held)
         return alone
+
+    def _probe(self, messages: Sequence[Message], work: Work, *, urgent: bool) -> Sequence[Held]:
+        """The provider refuses our account: begin at most one of these. Answer the others, which come again unclaimed:
+        one that may be the probe, but is not due or is over, leaves its place to the next. In any order: the refused
+        recipients of one caller, in front, must not be the only ones that are tried."""
+        held: list[Held] = []
+        rest = deque(random.sample(messages, len(messages)))
+        while rest and self._account.take_probe(rest[0].id):
+            within = work.deadlines.left_to_begin(time.monotonic())
+            if not self._pool.reserve(1, urgent=urgent, within=within):
+                self._account.release_probe(rest[0].id)
+                break
+            message = rest.popleft()
+            claims = self._claim([message], 1, urgent=urgent, isolated=True)
+            self._send(claims, work, urgent=urgent)
+            if claims.acquired:
+                break
+            self._account.release_probe(message.id)
+            held += claims.held
+        pause = min(max(self._account.look().probe_in, topology.LADDER[0]), topology.PUT_OFF)
+        return [*held, *(_unclaimed(message, urgent, pause) for message in rest)]
 
     def _claim(self, messages: Sequence[Message], places: int, *, urgent: bool, isolated: bool) -> Claims:
         """Give back the places that nothing was claimed for."""
@@ -183,8 +213,14 @@ class Delivery:
         try:
             watch = Watch()
             outcome = self._attempts.make(notification, claims, work.deadlines)
+            self._account.note(notification, outcome)
             settlement = self.settling.decide(
-                claims, notification, outcome, provider=self.provider.name, took=watch.took()
+                claims,
+                notification,
+                outcome,
+                provider=self.provider.name,
+                took=watch.took(),
+                connection=self._account.known,
             )
         except BaseException as error:
             self._leases.drop([notification.id])
@@ -199,6 +235,7 @@ class Delivery:
             within = min(SETTLE_WITHIN, deadlines.left_to_settle(time.monotonic()))
             self.settling.commit(settlements, within=within)
         finally:
+            self._account.report(settlements)
             self._leases.drop(settlement.notification.id for settlement in settlements)
 
 
@@ -210,10 +247,10 @@ def _is_ordinary(letter: Letter) -> bool:
     return not _is_urgent(letter)
 
 
-def _unclaimed(message: Message, urgent: bool) -> Held:
-    """It found no free sender, and comes again soon."""
+def _unclaimed(message: Message, urgent: bool, pause: timedelta = topology.LADDER[0]) -> Held:
+    """It found no free sender, or waits for our account, and comes again."""
     priority = Priority.HIGH if urgent else Priority.NORMAL
-    return Held(message=message, priority=priority, remaining=topology.LADDER[0])
+    return Held(message=message, priority=priority, remaining=pause)
 
 
 def _back(later: Letter) -> Outgoing:

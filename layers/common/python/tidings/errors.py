@@ -8,6 +8,7 @@
     │   ├── PermanentError       proven not accepted; trying again cannot help
     │   ├── AmbiguousError       it may have accepted
     │   └── AccountError         it refuses us, whoever the recipient is
+    │       └── NotReady         this worker cannot send it; the provider was not asked
     ├── StoreUnavailable         the database does not answer
     ├── BrokerUnavailable        the broker does not answer or confirm
     ├── Unreadable               a message that is none of ours
@@ -76,6 +77,10 @@ class AccountError(DeliveryError):
     """
 
     kind = "account"
+
+
+class NotReady(AccountError):
+    """This worker cannot send it, whatever the provider says, which was not asked: a person must act as well."""
 
 
 class StoreUnavailable(Exception):

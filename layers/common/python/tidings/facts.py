@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from tidings.connection import Connection
 from tidings.notification import Notification, Status
 from tidings.ports import Claims, Settlement
 from tidings.took import Took
@@ -78,6 +79,21 @@ class Resolved:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class AccountRefused:
+    """A provider refuses our account, as the fate of several notifications shows."""
+
+    connection: Connection
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AccountRestored:
+    """It has accepted one again."""
+
+    connection: Connection  # as it stood before
+    at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Swept:
     """A sweep is over."""
 
@@ -85,7 +101,19 @@ class Swept:
     lost: int  # of those it published, how many were not waiting for their time: their message was missing
 
 
-Fact = Answered | Accepted | Queued | Claimed | Settled | Canceled | Replayed | Resolved | Swept
+Fact = (
+    Answered
+    | Accepted
+    | Queued
+    | Claimed
+    | Settled
+    | Canceled
+    | Replayed
+    | Resolved
+    | AccountRefused
+    | AccountRestored
+    | Swept
+)
 
 
 # --- what follows from them -------------------------------------------------------------------------------------------

@@ -5,10 +5,13 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from tidings.connection import Connection
 from tidings.envelope import Message
-from tidings.errors import AccountError
+from tidings.errors import NotReady
 from tidings.facts import (
     Accepted,
+    AccountRefused,
+    AccountRestored,
     Canceled,
     Claimed,
     Fact,
@@ -62,6 +65,14 @@ class Lines:
                 _tell("replayed", map(_one, rows))
             case Resolved(notification=row, outcome=outcome):
                 _tell("resolved", [{**_one(row), "outcome": outcome}])
+            case AccountRefused(connection=connection):
+                _tell("account_refused", [_refusal(connection)], logging.ERROR)
+            case AccountRestored(connection=connection, at=at):
+                since = connection.refusing_at
+                lasted = (at - since).total_seconds() if at is not None and since is not None else None
+                _tell(
+                    "account_restored", [{**_refusal(connection), "refused_seconds": _rounded(lasted)}], logging.WARNING
+                )
             case Swept(counts=counts, lost=lost) if any(counts.values()):
                 _tell("swept", [{**counts, "lost": lost}])
             case _:
@@ -85,7 +96,7 @@ def _tell_ends(fact: Settled) -> None:
         name, level = _NAMES[settlement.status], logging.INFO
         if is_ambiguous(settlement):
             _tell("ambiguous", [{**said, "on_ambiguous": settlement.notification.on_ambiguous}], logging.WARNING)
-        if isinstance(settlement.error, AccountError):
+        if isinstance(settlement.error, NotReady):
             level = logging.ERROR
         if settlement.notification.id in late:
             name, said["status"] = "settled_late", settlement.status
@@ -135,6 +146,15 @@ def _end(settlement: Settlement) -> dict[str, Any]:
         "duration_seconds": _rounded(took.seconds) if took is not None else None,
         "error_class": error.kind if error is not None else None,
         "code": error.code if error is not None else None,
+    }
+
+
+def _refusal(connection: Connection) -> dict[str, Any]:
+    return {
+        "channel": connection.channel,
+        "provider": connection.name,
+        "code": connection.error_code,
+        "error": connection.error_message,
     }
 
 

@@ -102,6 +102,7 @@ class Notification:
     next_attempt_at: datetime | None = None  # None: at once
     claimed_at: datetime | None = None
     lease_until: datetime | None = None
+    refused_at: datetime | None = None  # since when it waits because the provider refuses our account
     queued_at: datetime | None = None  # its message was confirmed by the broker
     provider: str | None = None
     provider_message_id: str | None = None
@@ -113,6 +114,13 @@ class Notification:
     def is_for_now(self) -> bool:
         """True if it was handed in to be sent at once, by the intake's clock. That it is due, the claim decides."""
         return self.send_at is None or self.send_at <= self.created_at
+
+    @property
+    def due_at(self) -> datetime:
+        """When it was to be sent first; after a replay, no later than its last change."""
+        if self.generation > 1:
+            return self.updated_at
+        return self.created_at if self.send_at is None else max(self.created_at, self.send_at)
 
     @property
     def is_last_attempt(self) -> bool:

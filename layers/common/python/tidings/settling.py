@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from tidings import failpoints, topology
+from tidings.connection import Connection, waited_for_account
 from tidings.envelope import Message
 from tidings.errors import (
     AccountError,
     AmbiguousError,
     BrokerUnavailable,
     DeliveryError,
+    NotReady,
     PermanentError,
     StoreUnavailable,
     TransientError,
@@ -33,6 +35,11 @@ LISTED_AFTER = timedelta(seconds=5)
 SETTLE_WITHIN = timedelta(minutes=10)
 """How long a worker tries to write down what it has sent while the database is down. It may outlast the lease: the
 sweep, which takes over what was leased, needs that database as well, and gives it GRACE."""
+
+
+WAIT_FOR_ACCOUNT = timedelta(days=1)
+"""How long a notification waits while the provider refuses our account. Then it is a dead letter, for an operator to
+replay: what nobody has looked at for a day may be of no more use to whom it is for."""
 
 
 class Expired(Exception):
@@ -57,6 +64,7 @@ class Settling:
     store: Store
     broker: Broker
     retry: RetrySchedule
+    wait_for_account: timedelta = WAIT_FOR_ACCOUNT
     lifecycle: Lifecycle = LOG_ONLY
     sleep: Callable[[float], None] = time.sleep
 
@@ -68,8 +76,11 @@ class Settling:
         *,
         provider: str | None = None,
         took: Took | None = None,
+        connection: Connection | None = None,
     ) -> Settlement:
-        """The one place that says what happens after an attempt, which was made under these claims."""
+        """The one place that says what happens after an attempt, which was made under these claims.
+
+        `connection`: the provider's, as it was known after the attempt; None: no provider was called."""
 
         def end(status: Status, *, delay: timedelta | None = None, spared: bool = False) -> Settlement:
             return Settlement(
@@ -95,7 +106,9 @@ class Settling:
                 return end(Status.RETRYING, delay=topology.LADDER[0], spared=True)
             case PermanentError():
                 return end(Status.FAILED)
-            case AccountError():
+            case AccountError() | TransientError() if _waits_for_account(outcome, notification, connection):
+                if waited_for_account(notification, connection, claims.at) >= self.wait_for_account:
+                    return end(Status.FAILED)
                 return end(Status.RETRYING, delay=self.retry.delay_for_account(outcome.retry_after), spared=True)
             case AmbiguousError() if notification.on_ambiguous is OnAmbiguous.HOLD:
                 return end(Status.UNKNOWN)
@@ -165,6 +178,20 @@ class Settling:
                 log.error("settle_waits", extra={"error": str(error), "notifications": len(settlements)})
                 self.sleep(pause)
                 pause = min(pause * 2, 1.0)
+
+
+def _waits_for_account(error: DeliveryError, notification: Notification, connection: Connection | None) -> bool:
+    """Whether it is our account that was refused, so that this attempt does not count.
+
+    A provider that accepts others meanwhile refuses this recipient, whatever its words are: then it counts. While it
+    refuses everybody, also a refusal counts for nothing that could have meant the recipient."""
+    if isinstance(error, NotReady):
+        return True
+    if connection is None or not isinstance(error, AccountError):
+        return connection is not None and not connection.is_open and getattr(error, "may_be_account", False)
+    if not connection.is_open or notification.refused_at is None or connection.accepted_at is None:
+        return True
+    return connection.accepted_at <= notification.refused_at
 
 
 def wake_up(notification: Notification) -> Message:

@@ -3,11 +3,12 @@
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
 from tidings import facts, failpoints, topology
+from tidings.connection import Connection, waited_for_account
 from tidings.errors import LEASE_EXPIRED, AmbiguousError, BrokerUnavailable
 from tidings.insight import Insight
 from tidings.lifecycle import LOG_ONLY, Lifecycle
@@ -31,6 +32,7 @@ class Swept:
     abandoned: int = 0  # their worker's lease ran out
     lettered: int = 0  # failed, and their dead letter was owed
     expired: int = 0
+    given_up: int = 0  # failed, after a day in which their provider refused our account
     refused: int = 0  # the broker did not take what was to be published: the next sweep but one tries again
     purged: int = 0  # over for longer than they are kept: deleted
 
@@ -103,9 +105,13 @@ class Sweep:
         failpoints.step("sweep.after_take")
         if overdue.abandoned is not None:
             self._give_up(overdue.abandoned)
-        lettered = self._published(overdue.unlettered, _owed)
+        held_up = {c.channel: c for c in self.store.connections() if not c.is_open} if overdue.wake else {}
+        given_up = self._given_up(overdue.wake, held_up, overdue.at)
+        gone = {item.id for item in given_up}
+        wake = [item for item in overdue.wake if item.id not in gone]
+        lettered = self._published([*overdue.unlettered, *given_up], _owed)
         self.store.mark_lettered([item.id for item in lettered])
-        lost, waiting = self._told_apart(overdue.wake)
+        lost, waiting = self._told_apart(wake, held_up)
         watch = Watch()
         published = self._published(lost, to_work)
         if published:
@@ -120,7 +126,13 @@ class Sweep:
                 abandoned=len(overdue.abandoned.acquired) if overdue.abandoned is not None else 0,
                 lettered=len(lettered),
                 expired=overdue.expired,
-                refused=len(overdue.unlettered) - len(lettered) + len(overdue.wake) - len(waiting) - len(published),
+                given_up=len(given_up),
+                refused=len(overdue.unlettered)
+                + len(given_up)
+                - len(lettered)
+                + len(wake)
+                - len(waiting)
+                - len(published),
             ),
             sum(not _waited_for_its_time(item) for item in published),
             overdue.more,
@@ -174,7 +186,21 @@ class Sweep:
             taken += [item for item, _ in wave]
         return taken
 
-    def _told_apart(self, wake: Sequence[Notification]) -> tuple[list[Notification], list[Notification]]:
+    def _given_up(
+        self, wake: Sequence[Notification], held_up: Mapping[str, Connection], now: datetime
+    ) -> Sequence[Notification]:
+        """Those that have waited long enough for a provider that refuses our account: now dead letters."""
+        limit = self.settling.wait_for_account
+        given_up: list[Notification] = []
+        for channel, connection in held_up.items():
+            of_it = [item for item in wake if item.channel == channel]
+            long = [item for item in of_it if waited_for_account(item, connection, now) >= limit]
+            given_up += self.store.give_up(long, connection)
+        return given_up
+
+    def _told_apart(
+        self, wake: Sequence[Notification], held_up: Mapping[str, Connection]
+    ) -> tuple[list[Notification], list[Notification]]:
         """Those whose message is gone or was never queued, and those whose message may be waiting in its queue.
 
         Publishing these again would not double a notification, but it would double a backlog of a million.
@@ -186,7 +212,9 @@ class Sweep:
         for item in wake:
             if (at := _in_its_queue_since(item)) is None:
                 lost.append(item)
-            elif item.channel in paused:  # where its message is put off again and again, no queue has it for long
+            elif (
+                item.channel in paused or item.channel in held_up
+            ):  # it is put off all the time: no queue has it for long
                 waiting.append(item)
             else:
                 queued[item.channel, item.priority].append((at, item))

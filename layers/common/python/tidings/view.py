@@ -47,7 +47,7 @@ class EventView(View):
     provider: str | None = None
     provider_message_id: str | None = None
     provider_response: str | None = Field(
-        None, description="what the provider said with its acceptance: a mail server's queue id"
+        default=None, description="what the provider said with its acceptance: a mail server's queue id"
     )
     error: ErrorView | None = None
     next_attempt_at: datetime | None = None

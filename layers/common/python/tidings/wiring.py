@@ -47,6 +47,21 @@ class DeliverySettings(Settings):
     )
 
 
+class RefusalSettings(Settings):
+    """How long notifications wait for a provider that refuses our account. Prefix TIDINGS_."""
+
+    account_refused_hours: float = Field(
+        default=24,
+        gt=0,
+        le=720,
+        description="hours that a notification waits while its provider refuses our account; then it is a dead letter",
+    )
+
+    @property
+    def wait_for_account(self) -> timedelta:
+        return timedelta(hours=self.account_refused_hours)
+
+
 class RetentionSettings(Settings):
     """How long rows are kept. Prefix TIDINGS_."""
 
@@ -99,7 +114,13 @@ class Wiring:
 
     @cached_property
     def settling(self) -> Settling:
-        return Settling(store=self.store, broker=self.broker, retry=RetrySchedule(), lifecycle=self.lifecycle)
+        return Settling(
+            store=self.store,
+            broker=self.broker,
+            retry=RetrySchedule(),
+            wait_for_account=load(RefusalSettings).wait_for_account,
+            lifecycle=self.lifecycle,
+        )
 
     def database_time(self) -> datetime:
         """Raise StoreUnavailable."""

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, case, insert, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, case, func, insert, or_, select, update
 from sqlalchemy.dialects.mysql import insert as mysql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
@@ -13,7 +13,7 @@ from tidings.adapters.rows import CLAIMED, OURS, notification_of
 from tidings.adapters.schema import events, notifications, suppressions
 from tidings.adapters.waking import not_after_expiry
 from tidings.envelope import Message
-from tidings.errors import LEASE_EXPIRED
+from tidings.errors import LEASE_EXPIRED, AccountError
 from tidings.notification import CLAIMABLE, OVER, Priority, Status, read
 from tidings.ports import Claims, Held, Settlement
 from tidings.topology import PUT_OFF
@@ -58,6 +58,7 @@ _STILL_HELD = select(n.id).where(*_HELD)
 
 _FENCED = select(n.id, n.status, n.token).where(_IDS, _TOKENS).with_for_update()
 _EVENTS = insert(events)
+_WAITS_FOR_ACCOUNT = and_(e.spared == 1, e.error_class.is_not(None))
 _END = (
     update(notifications)
     .where(_IDS, n.status == Status.SENDING, e.notification_id == n.id, e.token == n.token)
@@ -71,6 +72,11 @@ _END = (
             else_=None,
         ),
         lease_until=None,
+        refused_at=case(
+            (or_(e.error_class == AccountError.kind, _WAITS_FOR_ACCOUNT), func.coalesce(n.refused_at, _NOW)),
+            (e.error_class.is_(None) & (e.status == Status.RETRYING), n.refused_at),  # not sent, and nothing learnt
+            else_=None,
+        ),
         provider=e.provider,
         provider_message_id=e.provider_message_id,
         error_class=e.error_class,

@@ -23,7 +23,7 @@ WITHOUT_CONTENT = [column for column in _COLUMNS if column.name != "content"]
 _GIVEN = ("id", "tenant", "channel", "recipient", "content", "priority", "on_ambiguous", "max_attempts", "expires_at")
 _TIMES = ("created_at", "send_at", "next_attempt_at")
 CLAIMED: list[Any] = [
-    notifications.c[name] for name in (*_GIVEN, *_TIMES, "traceparent", "generation", "attempt", "spared")
+    notifications.c[name] for name in (*_GIVEN, *_TIMES, "traceparent", "generation", "attempt", "spared", "refused_at")
 ]
 """What a worker needs of a row and does not know, and no more: each value costs a microsecond, each time five."""
 

@@ -86,6 +86,7 @@ notifications = Table(
     Column("claimed_at", UtcDateTime),
     Column("lease_until", UtcDateTime),
     Column("token", ascii_string(32)),
+    Column("refused_at", UtcDateTime),
     Column("queued_at", UtcDateTime),
     # When it should have moved by itself; the sweep looks at what is past this. NULL: it has come to its end.
     Column("wake_at", UtcDateTime),

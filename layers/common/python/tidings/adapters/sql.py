@@ -12,9 +12,11 @@ from typing import Concatenate, ParamSpec, TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from tidings.adapters import backlog_sql, claims_sql, intake_sql, upkeep_sql
+from tidings.adapters import backlog_sql, claims_sql, connections_sql, intake_sql, upkeep_sql
 from tidings.adapters.database import reading, transaction
 from tidings.adapters.rows import Reads
+from tidings.connection import CallEnd
+from tidings.connection import Connection as ProviderConnection
 from tidings.envelope import Message
 from tidings.notification import Notification
 from tidings.ports import Backlog, Claims, Inserted, Overdue, Purged, Selection, Settlement
@@ -50,6 +52,9 @@ class SqlStore(Reads):
     def overdue(self, limit: int, lease: timedelta) -> Overdue:
         return self._write(upkeep_sql.overdue, limit, lease, uuid.uuid4().hex)
 
+    def give_up(self, waiting: Sequence[Notification], connection: ProviderConnection) -> Sequence[Notification]:
+        return self._write(upkeep_sql.give_up, waiting, connection) if waiting else []
+
     def mark_queued(self, ids: Sequence[str]) -> None:
         if ids:
             self._write(upkeep_sql.mark_queued, ids)
@@ -79,6 +84,21 @@ class SqlStore(Reads):
 
     def purge(self, keep: timedelta, limit: int, *, after: str = "") -> Purged:
         return self._write(upkeep_sql.purge, keep, limit, after)
+
+    def report(
+        self, name: str, channel: str, calls: Sequence[CallEnd]
+    ) -> tuple[ProviderConnection, ProviderConnection]:
+        return self._write(connections_sql.report, name, channel, calls)
+
+    def take_probe(self, name: str, notification_id: str, lease: timedelta) -> bool:
+        return self._write(connections_sql.take_probe, name, notification_id, lease)
+
+    def release_probe(self, name: str, notification_id: str) -> None:
+        self._write(connections_sql.release_probe, name, notification_id)
+
+    @reading
+    def connections(self, connection: Connection) -> Sequence[ProviderConnection]:
+        return connections_sql.look(connection, self.database.now(connection))
 
     @reading
     def backlog(self, connection: Connection) -> Backlog:

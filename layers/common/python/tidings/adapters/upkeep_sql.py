@@ -10,6 +10,8 @@ from sqlalchemy import Connection, and_, delete, insert, or_, select, update
 from tidings.adapters.rows import OURS, WITHOUT_CONTENT, narrowed, notification_of
 from tidings.adapters.schema import events, notifications, pauses
 from tidings.adapters.waking import GRACE, REQUEUE_AFTER, not_after_expiry
+from tidings.connection import Connection as ProviderConnection
+from tidings.errors import AccountError
 from tidings.notification import CLAIMABLE, OVER, REPLAYABLE, Notification, Status, first_id
 from tidings.ports import Claims, Overdue, Purged, Selection
 
@@ -59,6 +61,27 @@ def overdue(connection: Connection, now: datetime, limit: int, lease: timedelta,
     )
 
 
+def give_up(
+    connection: Connection, now: datetime, waiting: Sequence[Notification], refusing: ProviderConnection
+) -> Sequence[Notification]:
+    seen = {(row.id, row.generation, row.attempt) for row in waiting}
+    ids = sorted(row.id for row in waiting)
+    statement = select(*WITHOUT_CONTENT).where(n.id.in_(ids), n.status.in_(CLAIMABLE)).order_by(n.id).with_for_update()
+    rows = [notification_of(row) for row in connection.execute(statement)]
+    rows = [row for row in rows if (row.id, row.generation, row.attempt) in seen]
+    error: dict[str, Any] = {
+        "provider": refusing.name,
+        "error_class": AccountError.kind,
+        "error_code": refusing.error_code,
+        "error_message": refusing.error_message,
+    }
+    if rows:
+        connection.execute(insert(events), [_change(row, Status.FAILED, now) | error for row in rows])
+        # Until its letter is confirmed the sweep looks again.
+        _set(connection, rows, status=Status.FAILED, wake_at=now, updated_at=now, **error)
+    return [replace(row, status=Status.FAILED, updated_at=now, **error) for row in rows]
+
+
 def mark_queued(connection: Connection, now: datetime, ids: Sequence[str]) -> None:
     connection.execute(
         update(notifications)
@@ -93,7 +116,15 @@ def revive(
     if not rows:
         return []
     revived = [
-        replace(row, status=Status.PENDING, generation=row.generation + 1, attempt=0, spared=0, next_attempt_at=due)
+        replace(
+            row,
+            status=Status.PENDING,
+            generation=row.generation + 1,
+            attempt=0,
+            spared=0,
+            refused_at=None,
+            next_attempt_at=due,
+        )
         for row in rows
     ]
     connection.execute(insert(events), [_change(row, Status.PENDING, now) for row in revived])
@@ -104,6 +135,7 @@ def revive(
         generation=n.generation + 1,
         attempt=0,
         spared=0,
+        refused_at=None,
         next_attempt_at=due if due_in else None,
         queued_at=None if due_in else now,
         wake_at=not_after_expiry(due - GRACE if due_in else now + REQUEUE_AFTER),

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from tidings.connection import CallEnd, Connection
 from tidings.envelope import Message
 from tidings.notification import Event, Notification, Priority
 from tidings.ports.rows import Backlog, Claims, Inserted, Overdue, Purged, Selection, Settlement
@@ -37,6 +38,10 @@ class Store(Protocol):
 
     def overdue(self, limit: int, lease: timedelta) -> Overdue:
         """Take what should have moved by now and has not."""
+
+    def give_up(self, waiting: Sequence[Notification], connection: Connection) -> Sequence[Notification]:
+        """Fail these, unclaimed, with what the connection's provider says of our account. Answer them as they then are,
+        without those that have moved meanwhile. Their dead letters are owed."""
 
     def mark_queued(self, ids: Sequence[str]) -> None:
         """Their messages are confirmed: the sweep may leave them alone for a while."""
@@ -73,6 +78,19 @@ class Store(Protocol):
 
     def resume(self, channel: str) -> None:
         """Idempotent."""
+
+    def connections(self) -> Sequence[Connection]:
+        """Of every provider that has been heard of."""
+
+    def report(self, name: str, channel: str, calls: Sequence[CallEnd]) -> tuple[Connection, Connection]:
+        """These calls of this provider's have ended so. Answer how its connection stood before, and stands now."""
+
+    def take_probe(self, name: str, notification_id: str, lease: timedelta) -> bool:
+        """Make this notification the one that a closed connection is tried with. False: it is not time for another, or
+        one is under way. Its lease is as that of the claim which follows."""
+
+    def release_probe(self, name: str, notification_id: str) -> None:
+        """It was not claimed: another may be tried."""
 
     def purge(self, keep: timedelta, limit: int, *, after: str = "") -> Purged:
         """Delete up to so many rows, the oldest first, that came to their end longer ago than `keep`, with their

@@ -1,0 +1,352 @@
+"""When a provider refuses our account: one fact, one probe at a time, no attempt that counts, and an end."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import pairwise
+from types import SimpleNamespace
+
+import pytest
+from tidings import topology
+from tidings.connection import FIRST_PROBE, LONGEST_PROBE
+from tidings.delivery import Delivery
+from tidings.envelope import Letter, from_event
+from tidings.errors import AccountError, DeliveryError, PermanentError, TransientError
+from tidings.notification import Notification, Status
+from tidings.ports import Outbound, Receipt, Selection
+from tidings.settling import WAIT_FOR_ACCOUNT, to_work
+from tidings.sweep import Sweep
+
+from local.trigger import pauses as pauses_module
+from local.trigger.pauses import Pauses
+from local.trigger.trigger import to_rmq
+from tests import make
+from tests.tidings.conftest import House, set_worker_clock
+
+WAITING = 10_000
+FAILED = Selection(tenant="acme", statuses=[Status.FAILED])
+Says = Callable[[Outbound], DeliveryError | None]
+
+
+@dataclass
+class Vendor:
+    """Answers as it is told to, and keeps every call with its time."""
+
+    clock: Callable[[], datetime]
+    says: Says = lambda _: None
+    name: str = "vendor"
+    timeout: timedelta = timedelta(seconds=5)
+    calls: list[tuple[datetime, str]] = field(default_factory=list)
+
+    def send(self, outbound: Outbound) -> Receipt:
+        self.calls.append((self.clock(), outbound.recipient))
+        if (error := self.says(outbound)) is not None:
+            raise error
+        return Receipt(provider_message_id=outbound.id)
+
+    def close(self) -> None:
+        return
+
+
+@pytest.fixture
+def vendor(house: House, monkeypatch: pytest.MonkeyPatch) -> Vendor:
+    set_worker_clock(monkeypatch, lambda: house.clock().timestamp())
+    return Vendor(house.clock)
+
+
+@pytest.fixture
+def worker(house: House, vendor: Vendor) -> Delivery:
+    return another(house, vendor)
+
+
+def another(house: House, vendor: Vendor) -> Delivery:
+    return Delivery(
+        provider=vendor,
+        store=house.store,
+        broker=house.broker,
+        settling=house.settling,
+        lease=timedelta(seconds=15),
+        concurrency=4,
+    )
+
+
+def refuses(_: Outbound) -> DeliveryError:
+    return AccountError("20003", "wrong token")
+
+
+def added(house: House, count: int, **changes: object) -> list[Notification]:
+    rows = [make.notification(house.clock(), **changes) for _ in range(count)]
+    house.add(*rows)
+    return rows
+
+
+def taken(house: House, limit: int = 100) -> list[Letter]:
+    """What the queue gives now, as a trigger takes it and a function reads it."""
+    consumer = house.broker.consume(topology.work_queues("email"))
+    try:
+        received = consumer.receive(limit, timedelta(0))
+        consumer.acknowledge(received)
+    finally:
+        consumer.close()
+    return from_event(to_rmq(received), "email")
+
+
+def run(house: House, worker: Delivery, *, until: datetime, step: float = 1.0) -> None:
+    """Deliver what comes, until this time."""
+    while house.clock() < until:
+        while batch := taken(house):
+            worker.deliver(batch)
+        house.clock.advance(seconds=step)
+
+
+def alarms(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.msg for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+def statuses(house: House, rows: Sequence[Notification]) -> list[Status]:
+    return [house.row(row).status for row in rows]
+
+
+def refused(house: House, worker: Delivery, vendor: Vendor, count: int = 20) -> list[Notification]:
+    """So many wait, and the provider counts as refusing us."""
+    vendor.says = refuses
+    rows = added(house, count)
+    run(house, worker, until=house.clock() + timedelta(seconds=5))
+    (connection,) = house.store.connections()
+    assert connection.is_refusing
+    return rows
+
+
+# --- entering ---------------------------------------------------------------------------------------------------------
+
+
+def test_several_refused_recipients_close_the_connection_with_one_alarm(
+    house: House, worker: Delivery, vendor: Vendor, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = refused(house, worker, vendor, 200)
+    run(house, worker, until=house.clock() + timedelta(minutes=10))
+    assert alarms(caplog) == ["account_refused"]
+    (connection,) = house.store.connections()
+    assert (connection.name, connection.channel, connection.error_code) == ("vendor", "email", "20003")
+    first = [at for at, _ in vendor.calls if at - vendor.calls[0][0] < FIRST_PROBE]
+    assert len(first) <= 100, "what was claimed when the first was refused, and no more"
+    assert len(vendor.calls) - len(first) <= 20, "single probes, ever further apart"
+    assert all(row.attempt == row.spared for row in map(house.row, rows)), "no attempt counts"
+    untouched = [row for row in rows if not house.store.events(row.id)]
+    assert len(untouched) >= 85, "what waits has no call, no attempt and no line"
+
+
+def test_one_strangers_recipient_never_closes_the_connection(
+    house: House, worker: Delivery, vendor: Vendor, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody is paged, others are sent at once, and the one is a dead letter when its attempts are used up."""
+    (stranger,) = added(house, 1, recipient="stranger@example.com", max_attempts=4)
+    vendor.says = lambda outbound: refuses(outbound) if outbound.recipient == stranger.recipient else None
+    others = []
+    until = house.clock() + timedelta(hours=12)
+    while house.clock() < until and house.row(stranger).status is not Status.FAILED:
+        others += added(house, 1)
+        run(house, worker, until=house.clock() + timedelta(minutes=1), step=30)
+    assert house.row(stranger).status is Status.FAILED
+    assert sum(recipient == stranger.recipient for _, recipient in vendor.calls) == 5, "the first, and four that count"
+    assert set(statuses(house, others)) == {Status.SENT}
+    assert {house.row(row).attempt for row in others} == {1}
+    assert not alarms(caplog)
+
+
+def test_refusals_beside_acceptances_close_nothing(
+    house: House, worker: Delivery, vendor: Vendor, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad: set[str] = set()
+    vendor.says = lambda outbound: refuses(outbound) if outbound.recipient in bad else None
+    for _ in range(10):
+        others = []
+        for _ in range(10):
+            bad |= {row.recipient for row in added(house, 1)}
+            others += added(house, 1)
+        run(house, worker, until=house.clock() + timedelta(seconds=3))
+        assert set(statuses(house, others)) == {Status.SENT}
+    assert not alarms(caplog)
+
+
+def test_a_burst_of_refused_recipients_does_not_keep_others_from_being_tried(
+    house: House, worker: Delivery, vendor: Vendor
+) -> None:
+    """One caller's many, in front of everybody else's."""
+    bad = {row.recipient for row in added(house, 100)}
+    vendor.says = lambda outbound: refuses(outbound) if outbound.recipient in bad else None
+    others = added(house, 100)
+    run(house, worker, until=house.clock() + timedelta(minutes=5), step=5)
+    assert set(statuses(house, others)) == {Status.SENT}
+
+
+def test_a_refusal_that_can_mean_either_counts_until_others_are_refused_as_well(
+    house: House, worker: Delivery, vendor: Vendor
+) -> None:
+    vendor.says = lambda _: TransientError("5.7.1", "denied", may_be_account=True)
+    (one,) = added(house, 1, max_attempts=3)
+    run(house, worker, until=house.clock() + timedelta(minutes=5))
+    assert house.row(one).status is Status.FAILED, "alone it is bounded by its attempts"
+    rows = added(house, 30)
+    run(house, worker, until=house.clock() + timedelta(minutes=30), step=5)
+    (connection,) = house.store.connections()
+    assert connection.is_refusing
+    after = [house.row(row) for row in rows]
+    assert {row.status for row in after} <= {Status.PENDING, Status.RETRYING}
+    assert max(row.attempt - row.spared for row in after) == 1, "only those that were under way at the first refusal"
+
+
+# --- while it lasts ---------------------------------------------------------------------------------------------------
+
+
+def test_one_probe_at_a_time_whatever_the_number_of_workers(house: House, worker: Delivery, vendor: Vendor) -> None:
+    refused(house, worker, vendor)
+    workers = [another(house, vendor) for _ in range(3)]
+    try:
+        vendor.calls.clear()
+        until = house.clock() + timedelta(minutes=10)
+        while house.clock() < until:
+            for one in workers:
+                one.deliver(taken(house, 5))
+            house.clock.advance(seconds=1)
+    finally:
+        for one in workers:
+            one.close()
+    times = [at for at, _ in vendor.calls]
+    assert 8 <= len(times) <= 18
+    pauses = [later - earlier for earlier, later in pairwise(times)]
+    assert min(pauses) >= FIRST_PROBE
+    assert max(pauses) >= LONGEST_PROBE
+
+
+def test_a_probe_under_way_keeps_others_from_being_sent(house: House, worker: Delivery, vendor: Vendor) -> None:
+    """However long its call takes."""
+    rows = refused(house, worker, vendor)
+    house.clock.advance(minutes=3)
+    assert house.store.claim([make.message(rows[-1])], timedelta(hours=1)).acquired, "the row is being sent"
+    assert house.store.take_probe("vendor", rows[-1].id, timedelta(seconds=15))
+    house.clock.advance(minutes=3)
+    assert not house.store.take_probe("vendor", rows[0].id, timedelta(seconds=15))
+
+
+def test_a_stale_message_leaves_the_probes_place_to_the_next(house: House, worker: Delivery, vendor: Vendor) -> None:
+    rows = refused(house, worker, vendor)
+    house.store.cancel("acme", rows[-1].id)
+    house.clock.advance(minutes=3)
+    vendor.calls.clear()
+    for _ in range(10):  # whichever of them is looked at first
+        stale, due = rows[-1], rows[-2]
+        batch = [Letter(queue="tidings.email", body=b"", message=make.message(row)) for row in (stale, due)]
+        worker.deliver(batch)
+        assert [recipient for _, recipient in vendor.calls] == [due.recipient]
+        house.clock.advance(minutes=11)
+        vendor.calls.clear()
+
+
+def test_a_probe_that_is_refused_for_its_own_sake_lets_the_next_be_tried_at_once(
+    house: House, worker: Delivery, vendor: Vendor
+) -> None:
+    rows = refused(house, worker, vendor)
+    house.clock.advance(minutes=3)
+    bad = {row.recipient for row in rows}
+    vendor.says = lambda outbound: PermanentError("550", "who?") if outbound.recipient in bad else None
+    good = added(house, 1)
+    run(house, worker, until=house.clock() + timedelta(seconds=90))
+    assert statuses(house, good) == [Status.SENT]
+    assert set(statuses(house, rows)) == {Status.FAILED}
+
+
+# --- the end ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_acceptance_opens_it_and_all_that_waited_is_sent(
+    house: House, worker: Delivery, vendor: Vendor, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = refused(house, worker, vendor, 200)
+    run(house, worker, until=house.clock() + timedelta(minutes=20), step=10)
+    vendor.says = lambda _: None
+    run(house, worker, until=house.clock() + timedelta(minutes=4), step=5)
+    assert set(statuses(house, rows)) == {Status.SENT}
+    told = [record for record in caplog.records if record.msg.startswith("account_")]
+    assert [record.msg for record in told] == ["account_refused", "account_restored"]
+    refused_line, restored_line = (line for record in told for line in record.__dict__["each"])
+    said = {"channel": "email", "provider": "vendor", "code": "20003", "error": "wrong token"}
+    assert refused_line == said
+    assert {**said, "refused_seconds": restored_line["refused_seconds"]} == restored_line
+    assert 1200 <= restored_line["refused_seconds"] <= 1300
+    (connection,) = house.store.connections()
+    assert connection.is_open
+    assert connection.is_clean
+
+
+def test_after_a_day_what_waits_is_a_dead_letter_that_can_be_replayed(
+    house: House, worker: Delivery, vendor: Vendor, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = refused(house, worker, vendor, 300)
+    sweep = Sweep(store=house.store, broker=house.broker, settling=house.settling)
+    house.clock.advance(seconds=WAIT_FOR_ACCOUNT.total_seconds() - 600)
+    late = added(house, 5)
+    sweep.run()
+    assert Status.FAILED not in statuses(house, rows)
+    house.clock.advance(seconds=1200)
+    for _ in range(3):
+        sweep.run()
+        house.clock.advance(seconds=60)
+    assert set(statuses(house, rows)) == {Status.FAILED}
+    assert set(statuses(house, late)) == {Status.PENDING}, "these have not waited for a day"
+    dead = house.row(rows[-1])
+    assert (dead.error_class, dead.error_code, dead.provider) == ("account", "20003", "vendor")
+    assert house.store.events(dead.id)[-1].error_message == "wrong token"
+    assert house.broker.depth("tidings.email.dead") == len(rows)
+    vendor.says = lambda _: None
+    house.broker.publish([to_work(row) for row in house.store.revive(FAILED, 1000, timedelta(0))])
+    run(house, worker, until=house.clock() + timedelta(minutes=5), step=10)
+    assert set(statuses(house, rows)) == {Status.SENT}
+
+
+def test_one_that_is_tried_again_and_again_is_given_up_after_a_day_as_well(
+    house: House, worker: Delivery, vendor: Vendor, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where it is alone, nothing else is refused or accepted: it waits as long, and no longer."""
+    vendor.says = refuses
+    (one,) = added(house, 1, max_attempts=2)
+    run(house, worker, until=house.clock() + WAIT_FOR_ACCOUNT - timedelta(hours=1), step=60)
+    assert house.row(one).status is Status.RETRYING
+    run(house, worker, until=house.clock() + timedelta(hours=2), step=60)
+    assert house.row(one).status is Status.FAILED
+    assert not alarms(caplog)
+
+
+def test_an_hour_of_refusals_with_ten_thousand_waiting(
+    house: House, worker: Delivery, vendor: Vendor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The trigger leaves what waits in its queue, so that time costs nothing."""
+    monkeypatch.setattr(pauses_module, "time", SimpleNamespace(monotonic=lambda: house.clock().timestamp()))
+    leave_alone = Pauses(house.store, "email")
+    sweep = Sweep(store=house.store, broker=house.broker, settling=house.settling)
+    rows = added(house, WAITING)
+    vendor.says = refuses
+    batches = 0
+    until = house.clock() + timedelta(hours=1)
+
+    def step() -> None:
+        nonlocal batches
+        while not leave_alone() and (batch := taken(house)):
+            worker.deliver(batch)
+            batches += 1
+        house.clock.advance(seconds=1)
+
+    while house.clock() < until:
+        step()
+    sweep.run()
+    refused = len(vendor.calls)
+    vendor.says = lambda _: None
+    while house.store.count(Selection(tenant="acme", statuses=[Status.SENT])) < WAITING:
+        assert house.clock() < until + timedelta(minutes=10)
+        step()
+    assert refused < 200
+    assert batches < 3 * WAITING / 100
+    assert sum(row.attempt - row.spared for row in house.store.find(Selection(tenant="acme"), WAITING)) == WAITING
+    assert alarms(caplog) == ["account_refused"]
+    assert len(rows) == len({recipient for _, recipient in vendor.calls[refused:]}) == len(vendor.calls) - refused
