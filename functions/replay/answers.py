@@ -67,12 +67,23 @@ class LatencyView(View):
     p99: float | None = None
 
 
+class RefusalView(View):
+    """A provider refuses our account, whoever the recipient is. One notification at a time is sent, as a probe."""
+
+    provider: str
+    since: datetime
+    code: str
+    message: str
+    next_probe_at: datetime | None = None
+
+
 class ChannelActivity(View):
     """A channel's counts, one a minute."""
 
     channel: str
     paused: bool
     paused_at: datetime | None = None
+    refusal: RefusalView | None = None
     counts: dict[str, list[int]] = Field(description="by accepted, sent, retrying, failed, unknown, expired, canceled")
     latency: LatencyView
 

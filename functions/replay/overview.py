@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 from tidings import topology
+from tidings.connection import Connection
 from tidings.errors import BrokerUnavailable
 from tidings.insight import ACCEPTED, Activity, Insight, Latency
 from tidings.keys import Scope
@@ -29,6 +30,7 @@ from .answers import (
     OverviewQuery,
     OverviewView,
     QueueView,
+    RefusalView,
     TallyRequest,
     TallyView,
 )
@@ -68,10 +70,11 @@ class OverviewRoutes:
     async def overview(self, call: Call) -> Response:
         minutes = query_of(OverviewQuery, call.request.query).minutes
         since = self._now() - (minutes + 1) * MINUTE  # the database's clock, which counts, may be behind
-        activity, waiting, paused, found = await asyncio.gather(
+        activity, waiting, paused, connections, found = await asyncio.gather(
             self._run(self._insight.activity, call.tenant, since),
             self._run(self._insight.waiting, call.tenant),
             self._run(self._store.paused),
+            self._run(self._store.connections),
             self._depths(),
         )
         last = activity.at.replace(second=0, microsecond=0)
@@ -80,7 +83,7 @@ class OverviewRoutes:
             OverviewView(
                 at=activity.at,
                 minutes=starts,
-                channels=list(_channels(activity, starts, paused)),
+                channels=list(_channels(activity, starts, paused, connections)),
                 now={
                     status: CappedView(count=counted.count, more=counted.more)
                     for status, counted in waiting.counts.items()
@@ -119,7 +122,7 @@ class OverviewRoutes:
 
 
 def _channels(
-    activity: Activity, starts: Sequence[datetime], paused: Mapping[str, datetime]
+    activity: Activity, starts: Sequence[datetime], paused: Mapping[str, datetime], connections: Sequence[Connection]
 ) -> Iterator[ChannelActivity]:
     place = {start: index for index, start in enumerate(starts)}
     counts = {channel: {what: [0] * len(starts) for what in SHOWN} for channel in topology.CHANNELS}
@@ -134,9 +137,23 @@ def _channels(
             channel=channel,
             paused=channel in paused,
             paused_at=paused.get(channel),
+            refusal=_refusal(channel, connections),
             counts=counts[channel],
             latency=_latency(latencies[channel]),
         )
+
+
+def _refusal(channel: str, connections: Sequence[Connection]) -> RefusalView | None:
+    for one in connections:
+        if one.channel == channel and one.refusing_at is not None:
+            return RefusalView(
+                provider=one.name,
+                since=one.refusing_at,
+                code=one.error_code or "",
+                message=one.error_message or "",
+                next_probe_at=one.probe_at,
+            )
+    return None
 
 
 def _latency(buckets: Sequence[Latency]) -> LatencyView:

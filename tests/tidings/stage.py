@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import delete, select
 from tidings import failpoints, topology
 from tidings.adapters.embedded import EmbeddedBroker
-from tidings.adapters.schema import events, messages, notifications
+from tidings.adapters.schema import connections, events, messages, notifications
 from tidings.adapters.waking import GRACE
 from tidings.delivery import Delivery
 from tidings.envelope import Letter, parse
@@ -52,7 +52,7 @@ class Ground:
         self.clock.now = START
         self.store.fault = None
         with self.store.database.engine.begin() as connection:
-            for table in (notifications, events, messages):
+            for table in (notifications, events, messages, connections):
                 connection.execute(delete(table))
         return self
 

@@ -38,8 +38,12 @@ export function channel(one, minutes, width, {open, act}) {
       h("h2", {id: `channel-${one.channel}`}, name(one.channel)),
       h(
         "span",
-        {class: `state ${one.paused ? "paused" : "running"}`},
-        one.paused ? `paused${one.paused_at ? `, ${relative(one.paused_at)}` : ""}` : "running",
+        {class: `state ${one.paused || one.refusal ? "paused" : "running"}`},
+        one.paused
+          ? `paused${one.paused_at ? `, ${relative(one.paused_at)}` : ""}`
+          : one.refusal
+            ? `refused by ${one.refusal.provider}, ${relative(one.refusal.since)}`
+            : "running",
       ),
       switchOf(one, act),
     ),

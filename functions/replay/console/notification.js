@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import {actions} from "./decisions.js";
 import {h, say, show} from "./dom.js";
 import {timeline, why} from "./timeline.js";
-import {STATUSES, chip, clock, many, name, recipient, relative, sinceNow, when} from "./words.js";
+import {STATUSES, chip, clock, many, name, recipient, refusal, relative, sinceNow, when} from "./words.js";
 
 const WAITS = ["pending", "retrying"];
 
@@ -37,21 +37,21 @@ export function notification({root, argument: id, title, again, signal}) {
         ),
       );
     }
-    const paused = WAITS.includes(found.status) && (await pausedNow(found.channel, signal));
+    const channel = WAITS.includes(found.status) ? await channelNow(found.channel, signal) : {};
     title(`${name(found.channel)}, ${found.status}`);
     if (known && known !== found.status) say(`It is ${found.status} now.`);
     known = found.status;
     show(parts.head, head(found));
-    show(parts.next, next(found, paused, again));
+    show(parts.next, next(found, channel, again));
     show(parts.timeline, timeline(found));
     show(parts.content, content(found));
     show(parts.facts, facts(found));
   };
 }
 
-async function pausedNow(channel, signal) {
+async function channelNow(channel, signal) {
   const overview = await api.get("overview", {minutes: 5}, signal);
-  return overview.channels.some(one => one.channel === channel && one.paused);
+  return overview.channels.find(one => one.channel === channel) || {};
 }
 
 function head(found) {
@@ -68,21 +68,22 @@ function head(found) {
 
 // --- what happens next -----------------------------------------------------------------------------------------------
 
-function next(found, paused, again) {
+function next(found, channel, again) {
   return h(
     "section",
     {class: `card status-${found.status}`, "aria-labelledby": "what-next"},
     h("h2", {id: "what-next"}, "What happens next"),
-    h("p", {class: "big"}, sentence(found, paused)),
+    h("p", {class: "big"}, sentence(found, channel)),
     found.last_error && !["sent", "delivered"].includes(found.status) && why(found.last_error),
     actions(found, again),
   );
 }
 
-function sentence(found, paused) {
+function sentence(found, channel) {
   const due = found.next_attempt_at || found.send_at;
   const attempt = `attempt ${found.attempts + 1} of ${found.max_attempts}`;
-  if (paused) return `It waits: ${name(found.channel)} is paused. It goes on when someone resumes the channel.`;
+  if (channel.paused) return `It waits: ${name(found.channel)} is paused. It goes on when someone resumes the channel.`;
+  if (channel.refusal) return `It waits: ${refusal(channel.refusal)} It is sent once ${channel.refusal.provider} accepts again.`;
   switch (found.status) {
     case "pending":
       if (due && sinceNow(due) < 0) return ["It is due ", when(due), ` (${clock(due)}).`];

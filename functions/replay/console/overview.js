@@ -5,7 +5,7 @@ import {channel, widthIn} from "./channels.js";
 import {sum} from "./chart.js";
 import {h, select, show} from "./dom.js";
 import {queues} from "./queues.js";
-import {clock, count, counted, many, name, sinceNow, span} from "./words.js";
+import {clock, count, counted, many, name, refusal, sinceNow, span} from "./words.js";
 
 const WINDOWS = [
   ["15", "15 minutes"],
@@ -90,6 +90,13 @@ function* concerns(found, minutes) {
       yield [
         "warn",
         `${name(one.channel)} is paused${one.paused_at ? ` since ${clock(one.paused_at)}` : ""}: what comes in waits.`,
+      ];
+  }
+  for (const one of found.channels) {
+    if (one.refusal)
+      yield [
+        "bad",
+        `${name(one.channel)}: ${refusal(one.refusal)} What waits is sent once it accepts again; until then one at a time is tried.`,
       ];
   }
   for (const queue of found.queues) {

@@ -23,8 +23,12 @@ export const CLASSES = {
   permanent: "Proven not accepted; the same again would be refused again, unless its cause is gone.",
   ambiguous: "It may have been accepted: the answer is missing or says nothing. Sending it again may double it.",
   account:
-    "The provider refuses our account, not this notification. Someone has to mend that; until then it waits and burns no attempt.",
+    "The provider refuses our account, not this notification. Someone has to mend that. Until then it waits, for a day at most, and no attempt counts.",
 };
+
+/** Why a whole channel waits. */
+export const refusal = ({provider, since, code, message}) =>
+  `${provider} has refused our account since ${clock(since)} (${code}: ${message}).`;
 
 export const MAY_DOUBLE = "ambiguous";
 

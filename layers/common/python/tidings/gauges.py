@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from tidings import topology
 from tidings.errors import BrokerUnavailable, StoreUnavailable
-from tidings.metrics import NOTIFICATIONS, OLDEST_SECONDS, PAUSED, QUEUE_MESSAGES, UP, Gauge
+from tidings.metrics import ACCOUNT_REFUSED, NOTIFICATIONS, OLDEST_SECONDS, PAUSED, QUEUE_MESSAGES, UP, Gauge
 from tidings.notification import REPLAYABLE, Priority
 from tidings.ports import Broker, Store
 
@@ -49,7 +49,11 @@ class SystemGauges:
         paused = [
             Gauge(metric=PAUSED, labels=(channel,), value=int(channel in stopped)) for channel in topology.CHANNELS
         ]
-        return [*oldest, *waiting, *paused]
+        refused = [
+            Gauge(metric=ACCOUNT_REFUSED, labels=(one.channel, one.name), value=int(one.is_refusing))
+            for one in self.store.connections()
+        ]
+        return [*oldest, *waiting, *paused, *refused]
 
 
 def _labels() -> Iterator[tuple[str, str, str]]:

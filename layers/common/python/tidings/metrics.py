@@ -132,6 +132,11 @@ NOTIFICATIONS = Metric(
 PAUSED = Metric(
     name="tidings_channel_paused", help="1 while an operator has paused the channel, else 0", labels=("channel",)
 )
+ACCOUNT_REFUSED = Metric(
+    name="tidings_account_refused",
+    help="1 while the provider refuses our account, whoever the recipient is, else 0",
+    labels=("channel", "provider"),
+)
 
 METRICS = (
     ACCEPTED,
@@ -154,4 +159,5 @@ METRICS = (
     OLDEST_SECONDS,
     NOTIFICATIONS,
     PAUSED,
+    ACCOUNT_REFUSED,
 )

@@ -126,6 +126,7 @@ def services() -> Iterator[Finding]:
         return
     try:
         yield from _database(parts)
+        yield from _accounts(parts)
         yield from _broker(parts)
     finally:
         parts.close()
@@ -155,6 +156,24 @@ def _database(parts: Wiring) -> Iterator[Finding]:
             yield wrong(
                 "schema", f"{present or 'there is none'}; this version's is {ours}", "python -m tidings.migrate"
             )
+
+
+def _accounts(parts: Wiring) -> Iterator[Finding]:
+    """What the workers have found out; the functions' own check asks each provider anew."""
+    try:
+        connections = parts.store.connections()
+    except StoreUnavailable:
+        return  # an older schema, which is a finding of its own
+    for one in connections:
+        name = f"account: {one.name}"
+        if one.refusing_at is None:
+            yield ok(name, "accepts notifications, or has not refused several in a row")
+            continue
+        yield wrong(
+            name,
+            f"refuses our account since {one.refusing_at:%Y-%m-%d %H:%M} UTC ({one.error_code}: {one.error_message})",
+            f"mend the account or its settings; {one.channel} goes on by itself, within a minute of it",
+        )
 
 
 def _clock(parts: Wiring) -> Iterator[Finding]:
