@@ -229,7 +229,9 @@ def test_a_proxy_that_lets_nobody_through_has_carried_nothing(
         assert http.never_connected(raised_by(one, "https://vendor.invalid"))
 
 
-@pytest.mark.parametrize("content", [{"headers": {"X": "a\nb"}}, {"headers": {"X": "\u20ac"}}, {"json": {"a": object()}}])
+@pytest.mark.parametrize(
+    "content", [{"headers": {"X": "a\nb"}}, {"headers": {"X": "\u20ac"}}, {"json": {"a": object()}}]
+)
 def test_a_request_that_cannot_be_written_has_carried_nothing(
     serve: Serve, session: Make, content: dict[str, Any]
 ) -> None:
@@ -281,7 +283,7 @@ DAY = timedelta(days=1)
         ("Wed, 21 Oct 2015 07:28:00 -0000", timedelta()),
         ("Fri, 31 Dec 9999 23:59:59 GMT", DAY),
         ("Fri, 31 Dec 9999 23:59:59 -2359", DAY),
-        *((odd, None) for odd in ("", "²", "٧", "-5", "1.5", "1e3", "NaN", "soon", "7s", "0x7", "1 2", "\x00")),
+        *((odd, None) for odd in ("", "²", "\u0667", "-5", "1.5", "1e3", "NaN", "soon", "7s", "0x7", "1 2", "\x00")),
         *((odd, None) for odd in ("Wed, 99 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 99999 07:28:00 GMT", "," * 5000)),
     ],
 )
