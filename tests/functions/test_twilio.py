@@ -514,6 +514,25 @@ def test_what_arrived_though_its_answer_was_lost_is_found(tmp_path: Path) -> Non
     assert receipt.provider_message_id == arrived["provider_message_id"]
 
 
+def test_what_the_emulator_refuses_is_judged_as_from_twilio(tmp_path: Path) -> None:
+    """Through the SDK, each code with a status of its own."""
+    wrong = []
+    with emulator(tmp_path) as running:
+        one = provider(running.http_url)
+        for code, kind, _ in DOCUMENTED:
+            status = code - 20000 if 20400 <= code < 20600 else {20003: 401, 70051: 403, 63038: 429}.get(code, 400)
+            running.client.fail("sms", status=status, code=str(code), next=1)
+            error = raised_by(one)
+            wrong += [(code, error)] if (error.kind, error.code) != (kind, str(code)) else []
+        running.client.fail("sms", created="failed", code="30007", next=1)
+        assert type(raised_by(one)) is PermanentError
+        running.client.fail("sms", created="canceled", next=1)
+        assert type(raised_by(one)) is TransientError
+        assert one.send(outbound()).provider_message_id
+        one.close()
+    assert not wrong
+
+
 def test_the_environment_decides_nothing(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TWILIO_EDGE", "sydney")
     monkeypatch.setenv("TWILIO_ACCOUNT_SID", "ACother")
