@@ -60,7 +60,8 @@ class Content(Part):
 
     @classmethod
     def sought(cls, text: str) -> str | None:
-        """How a recipient that somebody looks for would be stored; None if it is none of this channel's."""
+        """How a recipient that somebody looks for would be stored; None if it is none of this channel's as it is
+        submitted. What is in the stored form already is found anyway."""
         try:
             return cls.stored(_adapter(cls.Recipient).validate_python(text.strip()))
         except ValidationError:
@@ -249,11 +250,6 @@ class PushContent(Content):
     def shown(cls, stored: str) -> Any:
         kind, _, value = stored.partition(":")
         return {kind: value}
-
-    @classmethod
-    def sought(cls, text: str) -> str | None:
-        kind, _, value = text.strip().partition(":")
-        return f"{kind}:{value}" if kind in PushRecipient.model_fields else None
 
 
 CONTENT: dict[str, type[Content]] = {cls.channel: cls for cls in (EmailContent, SmsContent, PushContent)}

@@ -27,7 +27,7 @@ def _replayable(value: Status) -> Status:
 
 def _as_stored(recipient: str, channel: str | None) -> str:
     """What is no recipient of any channel is looked for as it is."""
-    kinds = [CONTENT[channel]] if channel in CONTENT else CONTENT.values() if channel is None else []
+    kinds = [CONTENT[channel]] if channel in CONTENT else CONTENT.values()
     return next((stored for kind in kinds if (stored := kind.sought(recipient)) is not None), recipient)
 
 
