@@ -12,7 +12,7 @@ from tidings.errors import AccountError, DeliveryError
 from functions.email.providers import smtp_replies
 from functions.email.providers.smtp_replies import Reply, Stage, lost, refusal
 from functions.push.providers import fcm_errors
-from functions.sms.providers import twilio_errors
+from functions.sms.providers import twilio_codes
 
 ROOT = Path(__file__).parents[1]
 KINDS = {cls.__name__: cls.kind for cls in (*DeliveryError.__subclasses__(), *AccountError.__subclasses__())}
@@ -25,7 +25,7 @@ FOLDERS = {
 COMPUTED = {
     ("smtp_replies.py", "refusal"),
     ("smtp_replies.py", "lost"),
-    ("twilio_errors.py", "_refusal"),
+    ("twilio_errors.py", "_judged"),
     ("fcm_errors.py", "_refusal"),
     ("fcm_errors.py", "_unauthorized"),
 }
@@ -106,10 +106,19 @@ def lost_and_garbled() -> list[DeliveryError]:
     return [*broken, *(refusal(stage, Reply(-1, b"")) for stage in Stage)]
 
 
+def twilio() -> set[Row]:
+    """The table, the families, and some of the codes that hold an HTTP status."""
+    families = {(family, kind.kind) for family, kind in twilio_codes.FAMILIES.items()}
+    holding = (20403, 20404, 20409, 20429, 20500, 20503, 20504)
+    statuses_held = {(str(code), twilio_codes.kind_of_status(code - 20000).kind) for code in holding}
+    by_status = statuses(twilio_codes.kind_of_status) | {("408", twilio_codes.kind_of_status(408).kind)}
+    return vendor(twilio_codes.KINDS) | families | statuses_held | by_status | {("failed", "transient")}
+
+
 COMPUTED_ROWS: dict[str, set[Row]] = {
     "Every channel": {("restored", "ambiguous")},
     "Email": {(error.code, error.kind) for error in lost_and_garbled()},
-    "SMS": vendor(twilio_errors.KINDS) | statuses(twilio_errors.kind_of_status),
+    "SMS": twilio(),
     "Push": vendor(fcm_errors.KINDS) | statuses(fcm_errors.kind_of_status) | {("invalid_grant", "account")},
 }
 
@@ -117,6 +126,23 @@ COMPUTED_ROWS: dict[str, set[Row]] = {
 @pytest.mark.parametrize("section", FOLDERS)
 def test_every_code_that_is_computed_has_its_row_and_no_other_has(section: str) -> None:
     assert documented(section) - written(section) == COMPUTED_ROWS[section]
+
+
+def test_every_code_of_twilios_names_its_page() -> None:
+    coded = [cells for cells in rows("SMS") if re.fullmatch(r"`\d{5,}`", cells[0])]
+    assert len(coded) >= len(twilio_codes.KINDS)
+    pages = [
+        (cells[0].strip("`"), re.findall(r"https://www\.twilio\.com/docs/api/errors/(\d+)", cells[2]))
+        for cells in coded
+    ]
+    assert not [code for code, linked in pages if linked != [code]]
+
+
+def test_the_refusals_that_may_mean_us_say_so() -> None:
+    said = {cells[0].strip("`") for cells in rows("SMS") if "may be us: " in cells[2]}
+    assert said == {str(code) for code in twilio_codes.MAY_BE_ACCOUNT}
+    by_country = {cells[0].strip("`") for cells in rows("SMS") if "transient, may be us" in cells[2]}
+    assert by_country == {str(code) for code in twilio_codes.BY_COUNTRY}
 
 
 def replies() -> Iterator[tuple[Stage, Reply, str]]:

@@ -21,6 +21,7 @@ class Failure(TypedDict, total=False):
     retry_after: int  # seconds
     delay: float  # seconds
     drop: Literal["before_accept", "after_accept"]
+    created: Literal["failed", "undelivered", "canceled"]  # SMS: HTTP 201, and it has failed already
     recipient: str
     stage: Literal["connect", "mail", "rcpt", "data", "dot"]
     chance: float

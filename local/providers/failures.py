@@ -16,8 +16,8 @@ Stage = Literal["connect", "mail", "rcpt", "data", "dot"]
 class Rule(BaseModel):
     """One failure, as POST /failures.json takes it.
 
-    Without `status` and `drop` it only delays. `delay` (seconds) comes before the answer and after the acceptance, as
-    with a slow provider: a client that does not wait for it has been served all the same.
+    Without `status`, `created` and `drop` it only delays. `delay` (seconds) comes before the answer and after the
+    acceptance, as with a slow provider: a client that does not wait for it has been served all the same.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
@@ -34,6 +34,7 @@ class Rule(BaseModel):
     retry_after: Annotated[int, Field(ge=0)] | None = None  # seconds, in a Retry-After header
     delay: Annotated[float, Field(ge=0, le=3600)] = 0  # seconds
     drop: Literal["before_accept", "after_accept"] | None = None
+    created: Literal["failed", "undelivered", "canceled"] | None = None  # SMS: HTTP 201, and it has this status
     recipient: str | None = None
     stage: Stage = "dot"  # SMTP
     chance: Annotated[float, Field(ge=0, le=1)] = 1
@@ -43,7 +44,9 @@ class Rule(BaseModel):
         mail = self.channel == "email"
         if self.status is not None and self.drop is not None:
             raise ValueError("give status or drop, not both: a dropped call has no answer")
-        if self.status is None and self.drop is None and not self.delay:
+        if self.created is not None and (self.channel != "sms" or self.status is not None or self.drop is not None):
+            raise ValueError("created belongs to sms, alone: with HTTP 201 and, if you like, a code")
+        if self.status is None and self.created is None and self.drop is None and not self.delay:
             raise ValueError("give status, drop or delay: this rule would do nothing")
         if mail and (self.code is not None or self.retry_after is not None):
             raise ValueError("code and retry_after belong to HTTP; SMTP has status and enhanced")

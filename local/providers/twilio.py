@@ -15,10 +15,11 @@ from starlette.routing import Route
 
 from local.providers.failures import Rule
 from local.providers.records import Inbox, Received
-from local.providers.twilio_messages import is_of, matches, page, resource
+from local.providers.twilio_messages import is_blank, is_of, matches, page, resource, units
 from local.providers.vendor import Reception, Refusal
 
-MAX_BODY = 1600  # characters
+MAX_BODY = 1600  # places or UTF-16 units: https://www.twilio.com/docs/api/errors/21617
+SENDER = r"\+[1-9]\d{1,14}|\d{3,8}|(?=.*[A-Za-z])[A-Za-z0-9 &_+-]{1,11}"
 
 # Magic numbers and what they provoke: https://www.twilio.com/docs/iam/test-credentials#magic-input
 TO = {
@@ -36,9 +37,12 @@ FROM = {
     "+15005550007": (21606, "The 'From' phone number +15005550007 is not a valid, SMS-capable Twilio number"),
     "+15005550008": (21611, "This 'From' number has exceeded the maximum number of queued messages"),
 }
-CODES = {400: 20001, 401: 20003, 403: 20005, 404: 20404, 429: 20429, 500: 20500, 503: 20503}
+CODES = {400: 20001, 401: 20003, 403: 20403, 404: 20404, 409: 20409, 429: 20429, 500: 20500, 503: 20503}
 MESSAGES = {
     20003: "Authentication Error - invalid username",
+    20403: "Forbidden",
+    20404: "The requested resource was not found",
+    63038: "Account exceeded the 500 daily messages limit",
     20429: "Too Many Requests",
     20500: "Internal Server Error",
     20503: "Service Unavailable",
@@ -81,22 +85,47 @@ class MessageSending:
             return refusal(21604, "A 'To' phone number is required.")
         if not sender and not self.form.get("MessagingServiceSid"):
             return refusal(21603, "A 'From' phone number is required.")
-        if not text:
-            return refusal(21602, "Message body is required.")
-        if len(text) > MAX_BODY:
+        if is_blank(text or ""):
+            return refusal(21602 if sender else 21619, "Message body is required.")
+        if units(text or "") > MAX_BODY:
             return refusal(21617, f"The concatenated message body exceeds the {MAX_BODY} character limit.")
-        if (magic := FROM.get(sender or "") or TO.get(to)) is not None:
-            code, message = magic
+        return self._wrong_sender(sender) or self._wrong_recipient(to, sender)
+
+    def _wrong_sender(self, sender: str | None) -> Refusal | None:
+        if sender in FROM:
+            code, message = FROM[sender]
             return refusal(code, message, status=429 if code == 21611 else 400)
-        if not re.fullmatch(r"\+[1-9]\d{1,14}", to):
+        if sender and not re.fullmatch(SENDER, sender, re.ASCII):
+            return refusal(21212, f"Invalid From Number (caller ID): {sender}")
+        service = self.form.get("MessagingServiceSid")
+        if service and not re.fullmatch("MG[0-9a-fA-F]{32}", service):
+            return refusal(21705, f"The Messaging Service Sid {service} is invalid.")
+        return None
+
+    def _wrong_recipient(self, to: str, sender: str | None) -> Refusal | None:
+        if to in TO:
+            return refusal(*TO[to])
+        if re.fullmatch(r"\d{3,8}", to, re.ASCII):
+            return refusal(21265, "'To' number cannot be a Short Code")
+        if not re.fullmatch(r"\+[1-9]\d{1,14}", to, re.ASCII):
             return refusal(21211, f"Invalid 'To' Phone Number: {to}")
+        if to == sender:
+            return refusal(21266, "'To' and 'From' numbers cannot be the same")
         return None
 
     def failed(self, rule: Rule, status: int) -> Refusal:
         code = int(rule.code) if rule.code is not None and rule.code.isdigit() else CODES.get(status, 20000)
         headers = {"Retry-After": str(rule.retry_after)} if rule.retry_after is not None else {}
         message = rule.message or MESSAGES.get(code, "Failure on demand")
+        if rule.created is not None:
+            return self.problem() or self._created(rule, code, message)
         return refusal(code, message, status=status, headers=headers)
+
+    def _created(self, rule: Rule, code: int, message: str) -> Refusal:
+        """HTTP 201, and the message has failed already. Its code is null unless the rule has one."""
+        error = (code, message) if rule.code is not None else None
+        body = resource(self.received(), status=str(rule.created), error=error)
+        return Refusal(status=201, code=str(rule.code or rule.created), body=body)
 
     def received(self) -> Received:
         form = dict(self.form)

@@ -1,5 +1,6 @@
 """How Twilio shows a message, and lists them. https://www.twilio.com/docs/messaging/api/message-resource"""
 
+import unicodedata
 from collections.abc import Mapping
 from datetime import datetime
 from email.utils import format_datetime
@@ -45,7 +46,8 @@ def page(request: Request, found: list[Received], *, number: int, size: int) -> 
     }
 
 
-def resource(received: Received, *, status: str) -> dict[str, Any]:
+def resource(received: Received, *, status: str, error: tuple[int, str] | None = None) -> dict[str, Any]:
+    """`error`: the code and text of one that failed."""
     sid, account, text = received.provider_message_id, received.fields["account"], received.fields["text"]
     at = format_datetime(datetime.fromisoformat(received.at))
     path = f"/2010-04-01/Accounts/{account}/Messages/{sid}"
@@ -57,12 +59,12 @@ def resource(received: Received, *, status: str) -> dict[str, Any]:
         "date_sent": at if status == "delivered" else None,
         "date_updated": at,
         "direction": "outbound-api",
-        "error_code": None,
-        "error_message": None,
+        "error_code": error[0] if error is not None else None,
+        "error_message": error[1] if error is not None else None,
         "from": received.fields["from"],
         "messaging_service_sid": received.fields["parameters"].get("MessagingServiceSid"),
         "num_media": "0",
-        "num_segments": str(segments(text)),
+        "num_segments": str(segments(text) if status != "accepted" else 0),  # before a service has picked the sender
         "price": None,
         "price_unit": "USD",
         "sid": sid,
@@ -73,7 +75,39 @@ def resource(received: Received, *, status: str) -> dict[str, Any]:
     }
 
 
+# 3GPP TS 23.038, 6.2.1: one place each, and those that take two.
+_BASIC = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ÄÖÑÜ§¿äöñüà"
+_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_WIDTH = {**dict.fromkeys(_BASIC + _LETTERS, 1), **dict.fromkeys("\f^{}\\[~]|€", 2)}
+
+
+def units(text: str) -> int:
+    """Places in GSM-7, or UTF-16 units if a letter is not in it."""
+    return sum(_widths(text))
+
+
+def is_blank(text: str) -> bool:
+    return all(unicodedata.category(letter) in ("Cc", "Cf", "Zl", "Zp", "Zs") for letter in text)
+
+
 def segments(text: str) -> int:
-    """GSM-7 has 160 characters in one segment and 153 in each of many, UCS-2 70 and 67. Here ASCII counts as GSM-7."""
-    alone, each = (160, 153) if text.isascii() else (70, 67)
-    return 1 if len(text) <= alone else -(-len(text) // each)
+    """GSM-7 has 160 places in one segment and 153 in each of many, UCS-2 70 and 67. No letter is cut in two.
+
+    https://www.twilio.com/docs/glossary/what-sms-character-limit
+    """
+    widths = _widths(text)
+    alone, each = (160, 153) if set(text) <= _WIDTH.keys() else (70, 67)
+    if sum(widths) <= alone:
+        return 1
+    count, room = 1, each
+    for width in widths:
+        if width > room:
+            count, room = count + 1, each
+        room -= width
+    return count
+
+
+def _widths(text: str) -> list[int]:
+    if set(text) <= _WIDTH.keys():
+        return [_WIDTH[letter] for letter in text]
+    return [2 if letter > "\uffff" else 1 for letter in text]

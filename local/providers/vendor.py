@@ -71,8 +71,8 @@ class Reception:
         if (refusal := sending.unauthenticated()) is not None:
             return self._refuse(sending, refusal)
         rule = self.failures.take(sending.channel, [sending.recipient or ""])
-        if rule is not None and rule.status is not None:
-            response = self._refuse(sending, sending.failed(rule, rule.status))
+        if rule is not None and (status := 201 if rule.created is not None else rule.status) is not None:
+            response = self._refuse(sending, sending.failed(rule, status))
             await self.failures.pause(rule)
             return response
         if rule is not None and rule.drop == "before_accept":

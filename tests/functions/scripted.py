@@ -294,6 +294,39 @@ class ScriptedHttp:
             thread.join(5)
 
 
+@contextlib.contextmanager
+def blunt_server(answer: bytes | None) -> Iterator[str]:
+    """A host and port that answers whatever is said first with these bytes and hangs up; None: it says nothing.
+
+    For what is no HTTP yet: a TLS handshake that breaks, a proxy's answer to CONNECT.
+    """
+    over = threading.Event()
+
+    def serve(listener: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection, contextlib.suppress(OSError):
+                connection.recv(65536)
+                if answer is None:
+                    over.wait(20)
+                else:
+                    connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,), daemon=True)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            over.set()
+            with contextlib.suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)
+    thread.join(5)
+
+
 def refusing_port() -> int:
     """A port of this machine on which nobody listens, nor will while this process runs."""
     return int(_unheard().getsockname()[1])

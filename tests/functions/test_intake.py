@@ -272,6 +272,10 @@ REFUSED: list[tuple[str, Any, str, str]] = [
     ("a number that is a number", sms(recipient=15005550010), "#/recipient", "Input should be a valid string"),
     ("no text", content(sms, text=""), "#/content/text", "String should have at least 1 character"),
     ("a text that is too long", content(sms, text="x" * 1601), "#/content/text", "String should have at most 1600"),
+    ("a text of blanks", content(sms, text=" \n\t\xa0\u200b"), "#/content", "the text is blank"),
+    ("a text with NUL", content(sms, text="a\0b"), "#/content", "the text holds a NUL character"),
+    ("a text too long by its brackets", content(sms, text="x" * 1599 + "]"), "#/content", "the text has 1601 char"),
+    ("a text too long by its emojis", content(sms, text="\N{GRINNING FACE}" * 801), "#/content", "the text has 1602"),
     # push
     ("neither token nor topic", push(recipient={}), "#/recipient", "give either token or topic"),
     ("both token and topic", push(recipient={"token": "a", "topic": "b"}), "#/recipient", "give either token or topic"),
@@ -678,6 +682,44 @@ def test_a_claimed_one_is_shown_as_sending(intake: Caller, wiring: Wiring) -> No
 def ids(answer: Answer) -> list[str]:
     assert answer.status == 200, answer.body
     return [item["id"] for item in answer.body["notifications"]]
+
+
+LOOKED_FOR = [
+    ("Zed@EXAMPLE.com", "email"),
+    (" Zed@example.com ", "email"),
+    ("zed@example.com", None),  # the name's capitals are the mailbox's business
+    ("15005550009", "sms"),
+    (" 15005550009", "sms"),  # a plus sign that nobody escaped
+    ("+1 (500) 555-0009", "sms"),
+    ("0015005550009", "sms"),
+    ("5005550009", None),  # no country code
+    ("token:Device:1", "push"),
+    ("topic:Device:1", None),
+    ("nobody", None),
+    ("", None),
+]
+
+
+@pytest.mark.parametrize(("text", "channel"), LOOKED_FOR)
+@pytest.mark.parametrize("named", [False, True])
+def test_a_recipient_is_found_however_it_is_written(
+    intake: Caller, text: str, channel: str | None, named: bool
+) -> None:
+    recipients = [
+        mail(recipient="Zed@EXAMPLE.com"),
+        sms(recipient="+15005550009"),
+        push(recipient={"token": "Device:1"}),
+    ]
+    intake("POST", SEND, recipients)
+    query = {"recipient": text, **({"channel": channel} if named and channel is not None else {})}
+    found = intake("GET", SEND, query=query).body["notifications"]
+    assert [item["channel"] for item in found] == ([channel] if channel is not None else [])
+
+
+def test_a_recipient_of_another_channel_is_not_found(intake: Caller) -> None:
+    intake("POST", SEND, [sms()])
+    for channel in ("email", "push", "fax"):
+        assert intake("GET", SEND, query={"recipient": "+15005550010", "channel": channel}).body["notifications"] == []
 
 
 def test_a_list_is_filtered(intake: Caller) -> None:

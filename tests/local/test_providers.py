@@ -300,7 +300,7 @@ def test_a_login_is_required_and_starttls_protects_it(tmp_path: Path) -> None:
 
 
 def test_an_sms_is_queued_and_arrives(providers: Running) -> None:
-    message = send_sms(providers, body="Grüße " * 20, validity_period=600)
+    message = send_sms(providers, body="Grüße " * 27, validity_period=600)
 
     assert message.sid.startswith("SM")
     assert len(message.sid) == 34
@@ -310,10 +310,52 @@ def test_an_sms_is_queued_and_arrives(providers: Running) -> None:
     (arrived,) = providers.client.inbox("sms")
     assert arrived["provider_message_id"] == message.sid
     assert (arrived["recipient"], arrived["from"]) == (RECIPIENT, SENDER)
-    assert arrived["text"] == "Grüße " * 20
+    assert arrived["text"] == "Grüße " * 27
     assert arrived["parameters"] == {"ValidityPeriod": "600"}
     (call,) = providers.client.calls("sms")
     assert (call["outcome"], call["status"], call["message_id"]) == ("accepted", 201, message.sid)
+
+
+@pytest.mark.parametrize(
+    ("text", "segments"),
+    [
+        ("é" * 160, 1),
+        ("é" * 161, 2),
+        ("é" * 306, 2),
+        ("é" * 307, 3),
+        ("[" * 80, 1),
+        ("[" * 81, 2),
+        ("[" * 152, 2),  # 76 in each: one place is left over, and none is cut in two
+        ("[" * 153, 3),
+        ("á" * 70, 1),
+        ("á" * 71, 2),
+        ("\N{GRINNING FACE}" * 35, 1),
+        ("\N{GRINNING FACE}" * 66, 2),
+        ("\N{GRINNING FACE}" * 67, 3),
+    ],
+)
+def test_an_sms_has_as_many_segments_as_its_letters_need(providers: Running, text: str, segments: int) -> None:
+    assert send_sms(providers, body=text).num_segments == str(segments)
+
+
+@pytest.mark.parametrize(("created", "code"), [("failed", "30007"), ("undelivered", None), ("canceled", None)])
+def test_an_sms_fails_on_demand_as_it_is_created(providers: Running, created: Any, code: str | None) -> None:
+    given: Any = {"code": code} if code is not None else {}
+    providers.client.fail("sms", next=1, created=created, **given)
+
+    message = send_sms(providers)
+
+    assert (message.status, message.error_code) == (created, int(code) if code is not None else None)
+    assert providers.client.inbox("sms") == []
+    (call,) = providers.client.calls("sms")
+    assert (call["outcome"], call["status"], call["code"]) == ("refused", 201, code or created)
+
+
+def test_the_caps_of_the_day_are_reached_on_demand(providers: Running) -> None:
+    providers.client.fail("sms", next=1, status=429, code="63038")
+    error = sms_error(providers)
+    assert (error.status, error.code) == (429, 63038)
+    assert "daily messages limit" in error.msg
 
 
 def test_a_messaging_service_needs_no_sender(providers: Running) -> None:
@@ -335,7 +377,16 @@ def test_a_messaging_service_needs_no_sender(providers: Running) -> None:
         ({"to": ""}, 21604, 400),
         ({"from_": ""}, 21603, 400),
         ({"body": ""}, 21602, 400),
+        ({"body": " \n\u200b"}, 21602, 400),
+        ({"body": " ", "from_": None, "messaging_service_sid": "MG" + "0" * 32}, 21619, 400),
         ({"body": "x" * 1601}, 21617, 400),
+        ({"body": "[" * 801}, 21617, 400),
+        ({"body": "\N{GRINNING FACE}" * 801}, 21617, 400),
+        ({"to": "12345"}, 21265, 400),
+        ({"to": SENDER}, 21266, 400),
+        ({"from_": "Shop and Company"}, 21212, 400),
+        ({"from_": "12"}, 21212, 400),
+        ({"from_": None, "messaging_service_sid": "MG1"}, 21705, 400),
     ],
 )
 def test_twilio_refuses_with_its_code(providers: Running, parameters: dict[str, str], code: int, status: int) -> None:
@@ -632,6 +683,8 @@ def test_chance_decides_which_calls_fail(providers: Running) -> None:
         (b"{", "Invalid JSON"),
         (b'{"channel": "fax", "status": 500}', "channel: Input should be 'email', 'sms' or 'push'"),
         (b'{"channel": "sms"}', "would do nothing"),
+        (b'{"channel": "push", "created": "failed"}', "created belongs to sms"),
+        (b'{"channel": "sms", "created": "failed", "status": 500}', "created belongs to sms, alone"),
         (b'{"channel": "sms", "status": 200}', "status: Input should be greater than or equal to 400"),
         (b'{"channel": "sms", "status": 500, "stage": "rcpt"}', "belong to email"),
         (b'{"channel": "sms", "status": 500, "drop": "after_accept"}', "not both"),

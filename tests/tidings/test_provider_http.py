@@ -6,8 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import requests
@@ -15,7 +17,7 @@ from tidings.providers import http
 from tidings.providers.http import IDLE, SingleAttemptSession
 
 from local.providers.certificate import self_signed
-from tests.functions.scripted import CLOSE, Answer, Request, ScriptedHttp, refusing_port
+from tests.functions.scripted import CLOSE, HANG, RESET, Answer, Request, ScriptedHttp, blunt_server, refusing_port
 
 Serve = Callable[[ScriptedHttp], ScriptedHttp]
 
@@ -24,6 +26,24 @@ Serve = Callable[[ScriptedHttp], ScriptedHttp]
 def serve() -> Iterator[Serve]:
     with ExitStack() as stack:
         yield lambda server: stack.enter_context(server.running())
+
+
+@pytest.fixture(scope="module")
+def tls_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return self_signed(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture(scope="module")
+def tls_file(tls_files: tuple[Path, Path]) -> Path:
+    return tls_files[0]
+
+
+@pytest.fixture(scope="module")
+def tls(tls_files: tuple[Path, Path]) -> ssl.SSLContext:
+    """A server's, for 127.0.0.1."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*tls_files)
+    return context
 
 
 @pytest.fixture
@@ -164,8 +184,108 @@ def test_a_request_whose_connection_breaks_is_not_repeated(serve: Serve, session
     assert not http.never_connected(raised.value)
 
 
-def test_a_refused_connection_is_known_to_have_carried_nothing(session: Make) -> None:
-    url = f"http://127.0.0.1:{refusing_port()}"
-    with pytest.raises(requests.ConnectionError) as raised:
-        session(url).request("POST", f"{url}/messages")
-    assert http.never_connected(raised.value)
+# --- whether anything was written -------------------------------------------------------------------------------------
+
+
+def raised_by(one: SingleAttemptSession, url: str, **content: Any) -> Exception:
+    with pytest.raises(Exception) as raised:  # noqa: PT011  # which one is the library's business
+        one.request("POST", f"{url}/messages", **content)
+    return raised.value
+
+
+@pytest.mark.parametrize("url", [f"http://127.0.0.1:{refusing_port()}", "http://no-such-host.invalid"])
+@pytest.mark.parametrize("tls", ["", "s"])
+def test_no_connection_is_known_to_have_carried_nothing(session: Make, url: str, tls: str) -> None:
+    url = url.replace("http", f"http{tls}")
+    assert http.never_connected(raised_by(session(url), url))
+
+
+@pytest.mark.parametrize("answer", [b"", b"no TLS here\r\n", None], ids=["closed", "not TLS", "silent"])
+def test_a_handshake_that_fails_has_carried_nothing(answer: bytes | None) -> None:
+    with blunt_server(answer) as host:
+        one = SingleAttemptSession(f"https://{host}", timeout=1, connections=1)
+        assert http.never_connected(raised_by(one, f"https://{host}"))
+
+
+def test_a_certificate_that_is_not_trusted_has_carried_nothing(session: Make, tls: ssl.SSLContext) -> None:
+    with ScriptedHttp(ok, tls=tls).running() as server:
+        error = raised_by(session(server.url), server.url)
+        assert isinstance(error, requests.exceptions.SSLError)
+        assert http.never_connected(error)
+        assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", b"HTTP/1.1 503 Busy\r\n\r\n", b"what?\r\n", b"", None],
+    ids=["login", "busy", "not HTTP", "closed", "silent"],
+)
+def test_a_proxy_that_lets_nobody_through_has_carried_nothing(
+    monkeypatch: pytest.MonkeyPatch, answer: bytes | None
+) -> None:
+    with blunt_server(answer) as host:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://{host}")
+        one = SingleAttemptSession("https://vendor.invalid", timeout=1, connections=1)
+        assert http.never_connected(raised_by(one, "https://vendor.invalid"))
+
+
+@pytest.mark.parametrize(
+    "content", [{"headers": {"X": "a\nb"}}, {"headers": {"X": "\u20ac"}}, {"json": {"a": object()}}]
+)
+def test_a_request_that_cannot_be_written_has_carried_nothing(
+    serve: Serve, session: Make, content: dict[str, Any]
+) -> None:
+    server = serve(ScriptedHttp(ok))
+    assert http.never_connected(raised_by(session(server.url), server.url, **content))
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("how", [CLOSE, RESET, HANG])
+@pytest.mark.parametrize("secure", [False, True])
+def test_a_request_that_was_written_may_have_arrived(
+    tls: ssl.SSLContext, tls_file: Path, monkeypatch: pytest.MonkeyPatch, how: str, secure: bool
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tls_file))
+    with ScriptedHttp(lambda _: how, tls=tls if secure else None).running() as server:
+        one = SingleAttemptSession(server.url, timeout=1, connections=1)
+        assert not http.never_connected(raised_by(one, server.url))
+        one.close()
+
+
+def test_a_kept_connection_that_breaks_may_have_carried_the_request(serve: Serve, session: Make) -> None:
+    server = serve(ScriptedHttp(lambda request: CLOSE if request.path == "/messages" else Answer(200, {})))
+    one = session(server.url)
+    one.request("POST", f"{server.url}/first")
+    assert not http.never_connected(raised_by(one, server.url))
+    assert server.connections == 1
+
+
+def test_of_an_error_from_elsewhere_nothing_is_known() -> None:
+    assert not http.never_connected(ConnectionRefusedError())
+    assert not http.never_connected(None)
+
+
+# --- Retry-After ------------------------------------------------------------------------------------------------------
+
+DAY = timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("value", "wait"),
+    [
+        (None, None),
+        ("0", timedelta()),
+        (" 7 ", timedelta(seconds=7)),
+        ("007", timedelta(seconds=7)),
+        ("9" * 5000, DAY),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", timedelta()),
+        ("Wed, 21 Oct 2015 07:28:00", timedelta()),
+        ("Wed, 21 Oct 2015 07:28:00 -0000", timedelta()),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", DAY),
+        ("Fri, 31 Dec 9999 23:59:59 -2359", DAY),
+        *((odd, None) for odd in ("", "²", "\u0667", "-5", "1.5", "1e3", "NaN", "soon", "7s", "0x7", "1 2", "\x00")),
+        *((odd, None) for odd in ("Wed, 99 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 99999 07:28:00 GMT", "," * 5000)),
+    ],
+)
+def test_a_retry_after_is_bounded_and_never_an_exception(value: str | None, wait: timedelta | None) -> None:
+    assert http.retry_after(value) == wait

@@ -2,11 +2,12 @@
 
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from tidings.content import SmsContent
 from tidings.errors import AccountError, AmbiguousError, TransientError
 from tidings.ports import Outbound, Receipt
@@ -14,14 +15,28 @@ from tidings.settings import Settings
 from twilio.rest import Client
 
 from .twilio_client import OneCall
-from .twilio_errors import twilio_errors
+from .twilio_codes import NUMBER, SERVICE
+from .twilio_errors import NOT_SENT, not_sent, twilio_errors, unsent
 
 VALIDITY = (timedelta(seconds=1), timedelta(seconds=36_000))
 """https://www.twilio.com/docs/messaging/api/message-resource#create-a-message-resource"""
 
-
 LISTED = 200
 """Messages of the list, newest first, that are looked at."""
+
+_SID = re.compile(r"[!-~]{1,64}")
+_SENDER = re.compile(rf"{NUMBER}|[0-9]{{3,8}}|{SERVICE}")
+_NAME = re.compile(r"(?=.*[A-Za-z])(?! )[A-Za-z0-9 &_+-]{1,11}(?<! )")
+
+
+def _sender(value: str) -> str:
+    """https://www.twilio.com/docs/glossary/what-alphanumeric-sender-id"""
+    if not _SENDER.fullmatch(value) and not _NAME.fullmatch(value):
+        raise ValueError(
+            "is neither a number like +15005550006, nor a short code of 3 to 8 digits, nor a messaging service (MG and"
+            " 32 hexadecimal digits), nor a name: at most 11 letters, digits, blanks inside, & _ + -, with a letter"
+        )
+    return value
 
 
 class TwilioSettings(Settings):
@@ -33,10 +48,8 @@ class TwilioSettings(Settings):
     auth_token: Annotated[str, Field(pattern=r"^[!-~]+$", repr=False, description="the account's secret")]
     sender: Annotated[
         str,
-        Field(
-            pattern=r"^(\+[1-9]\d{1,14}|\d{3,8}|MG[0-9a-fA-F]{32}|[A-Za-z0-9 &_+-]{1,11})$",
-            description="a number, short code or name to send from, or a messaging service, MG...",
-        ),
+        AfterValidator(_sender),
+        Field(description="a number, short code or name to send from, or a messaging service, MG..."),
     ]
     url: Annotated[str, Field(pattern=r"^https?://[^/?#@\s]+/?$", description="http(s)://host[:port]")] = (
         "https://api.twilio.com"
@@ -60,7 +73,7 @@ class TwilioProvider:
         self._settings = settings
         self._lock = threading.Lock()
         self._opened: tuple[Client, OneCall] | None = None
-        service = re.fullmatch("MG[0-9a-fA-F]{32}", settings.sender)  # a name may begin with MG, too
+        service = re.fullmatch(SERVICE, settings.sender)  # a name may begin with MG, too
         self._options = {
             "messaging_service_sid" if service else "from_": settings.sender,
             **({"status_callback": settings.status_callback} if settings.status_callback is not None else {}),
@@ -70,14 +83,17 @@ class TwilioProvider:
         """Create the message; its SID is the receipt. Raise DeliveryError."""
         if not isinstance(outbound.content, SmsContent):
             raise TypeError(f"an SMS is made of SmsContent, not of {type(outbound.content).__name__}")
-        client, http = self._client()
         options: dict[str, Any] = dict(self._options)
         if outbound.time_to_live is not None:
             options["validity_period"] = _validity_period(outbound.time_to_live)
-        with twilio_errors(outbound.recipient, http.answer):
+        with self._call(outbound.recipient) as client:
             message = client.messages.create(to=outbound.recipient, body=outbound.content.text, **options)
-        if not message.sid:
-            raise AmbiguousError("unreadable", "Twilio answered without a message SID")
+            if message.status in NOT_SENT:
+                raise not_sent(
+                    message.status, message.error_code, message.error_message, outbound.recipient, self._settings.sender
+                )
+            if not _SID.fullmatch(message.sid):
+                raise AmbiguousError("unreadable", "Twilio answered without a message SID")
         return Receipt(provider_message_id=message.sid)
 
     def accepted(self, outbound: Outbound, since: datetime) -> Sequence[Receipt]:
@@ -85,19 +101,21 @@ class TwilioProvider:
 
         Not by DateSent: a message that still waits at Twilio has none. The list may lag behind an acceptance by some
         seconds; the pause before the next attempt is longer (settling.LISTED_AFTER). What Twilio changes or hides
-        (smart encoding, redacted bodies, a trial account's prefix) is not found.
+        (smart encoding, redacted bodies, a trial account's prefix) is not found. What failed is listed and has not
+        arrived; since 2024 the list also has what was refused with HTTP 400.
         """
         if not isinstance(outbound.content, SmsContent):
             raise TypeError(f"an SMS is made of SmsContent, not of {type(outbound.content).__name__}")
-        client, http = self._client()
         sender = self._settings.sender
-        with twilio_errors(outbound.recipient, http.answer):
+        with self._call(outbound.recipient) as client:
             listed = list(client.messages.page(to=outbound.recipient, page_size=LISTED))
             recent = [message for message in listed if message.date_created >= since]
             found = [
                 Receipt(provider_message_id=message.sid)
                 for message in recent
-                if sender in (message.from_, message.messaging_service_sid) and message.body == outbound.content.text
+                if sender in (message.from_, message.messaging_service_sid)
+                and message.body == outbound.content.text
+                and message.status not in NOT_SENT
             ]
         if not found and len(recent) == LISTED:
             raise TransientError("list", f"more than {LISTED} messages to this number since then")
@@ -105,8 +123,7 @@ class TwilioProvider:
 
     def check(self) -> str:
         """Fetch the account: one GET. Raise DeliveryError."""
-        client, http = self._client()
-        with twilio_errors(self._settings.account_sid, http.answer):  # no number is in it; the account is masked
+        with self._call(self._settings.account_sid) as client:  # no number is in it; the account is masked
             status = str(client.api.v2010.accounts(self._settings.account_sid).fetch().status)
         if status != "active":
             raise AccountError("status", f"the account is {status}")
@@ -117,6 +134,17 @@ class TwilioProvider:
             opened, self._opened = self._opened, None
         if opened is not None:
             opened[1].close()
+
+    @contextmanager
+    def _call(self, recipient: str) -> Iterator[Client]:
+        """The SDK, for one call. Whatever it raises becomes a DeliveryError."""
+        try:
+            client, http = self._client()
+        except Exception as error:
+            raise unsent(error) from None
+        http.forget()
+        with twilio_errors(recipient, self._settings.sender, http.answer):
+            yield client
 
     def _client(self) -> "tuple[Client, OneCall]":
         with self._lock:

@@ -12,6 +12,10 @@ from twilio.http.response import Response
 log = logging.getLogger(__name__)
 
 
+class _Last(threading.local):
+    answer: Response | None = None
+
+
 class OneCall(HttpClient):  # type: ignore[misc]  # the SDK is not typed
     """The HTTP client that the SDK is given, as its documentation shows under "custom HTTP client". It calls the
     configured host (whatever TWILIO_EDGE says), never twice, and logs nothing: the SDK's own lines hold personal data.
@@ -22,7 +26,7 @@ class OneCall(HttpClient):  # type: ignore[misc]  # the SDK is not typed
         super().__init__(log, is_async=False, timeout=timeout)
         self._url = url.rstrip("/")
         self._session = SingleAttemptSession(self._url, timeout=timeout, connections=connections)
-        self._last = threading.local()
+        self._last = _Last()
 
     def request(
         self,
@@ -43,11 +47,15 @@ class OneCall(HttpClient):  # type: ignore[misc]  # the SDK is not typed
             data=urlencode(data, doseq=True) if data is not None else None,
             auth=auth,
         )
-        self._last.answer = Response(answer.status_code, answer.text, answer.headers)
-        return self._last.answer
+        self._last.answer = response = Response(answer.status_code, answer.text, answer.headers)
+        return response
 
-    def answer(self) -> Response:
-        """The last answer in this thread."""
+    def forget(self) -> None:
+        """Before a call of the SDK, which may fail without a request."""
+        self._last.answer = None
+
+    def answer(self) -> Response | None:
+        """The last answer in this thread, if the last call had one."""
         return self._last.answer
 
     def close(self) -> None:

@@ -6,11 +6,23 @@ to change; nothing is dropped silently.
 
 import base64
 import re
+from functools import cache
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from tidings.addresses import EmailAddress, Line, Mailbox, PhoneNumber, one_line
+from tidings.sms_text import is_blank, units
 
 MAX_ATTACHMENTS = 20
 MAX_ATTACHMENT_BYTES = 7 * 1024 * 1024  # decoded, all together; base64 adds a third, and receivers stop at 10-25 MB
@@ -32,6 +44,10 @@ class Content(Part):
     Recipient: ClassVar[Any]
     reconcilable: ClassVar[bool] = False  # its vendors can tell what they have accepted: `on_ambiguous: reconcile`
 
+    def check(self, recipient: Any) -> None:
+        """Raise ValueError for what the vendor is known to refuse. Asked only when a notification is submitted: what an
+        earlier release has stored is read without it. `recipient` is of the type `Recipient`."""
+
     @classmethod
     def stored(cls, recipient: Any) -> str:
         """The recipient as one string, as the database holds it and the list filters by it."""
@@ -41,6 +57,20 @@ class Content(Part):
     def shown(cls, stored: str) -> Any:
         """The recipient as the API shows it: the reverse of `stored`."""
         return stored
+
+    @classmethod
+    def sought(cls, text: str) -> str | None:
+        """How a recipient that somebody looks for would be stored; None if it is none of this channel's as it is
+        submitted. What is in the stored form already is found anyway."""
+        try:
+            return cls.stored(_adapter(cls.Recipient).validate_python(text.strip()))
+        except ValidationError:
+            return None
+
+
+@cache
+def _adapter(recipient: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(recipient)
 
 
 # --- email ------------------------------------------------------------------------------------------------------------
@@ -137,14 +167,36 @@ class EmailContent(Content):
 # --- sms --------------------------------------------------------------------------------------------------------------
 
 
+MAX_SMS = 1600
+"""Units (sms_text): https://www.twilio.com/docs/api/errors/21617"""
+
+
 class SmsContent(Content):
-    """A text message, at most 1,600 characters (Twilio's limit; it is sent and billed in segments)."""
+    """A text message, at most 1,600 characters as Twilio counts: an emoji is two or more, and so are `^{}[]~|\\€`
+    where all others are in GSM-7. It is sent and billed in segments."""
 
     channel: ClassVar[str] = "sms"
     Recipient: ClassVar[Any] = PhoneNumber
     reconcilable: ClassVar[bool] = True
 
-    text: Annotated[str, StringConstraints(min_length=1, max_length=1600)]
+    text: Annotated[str, StringConstraints(min_length=1, max_length=MAX_SMS)]
+
+    @classmethod
+    def sought(cls, text: str) -> str | None:
+        """Also as people write it. The plus sign may be missing: in a query, an unescaped one is a blank."""
+        digits = re.sub(r"[\s().-]", "", text)
+        return super().sought(re.sub(r"^(00|\+)?", "+", digits, count=1))
+
+    def check(self, recipient: Any) -> None:
+        if "\0" in self.text:
+            raise ValueError("the text holds a NUL character; leave it out")
+        if is_blank(self.text):
+            raise ValueError("the text is blank; Twilio refuses it as empty")
+        if (size := units(self.text)) > MAX_SMS:
+            raise ValueError(
+                f"the text has {size} characters as Twilio counts, at most {MAX_SMS}: one that is not in GSM-7, like an"
+                " emoji, counts in UTF-16 units, and in GSM-7 each of ^{}[]~|\\€ counts two"
+            )
 
 
 # --- push -------------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from tidings.content import CONTENT
 from tidings.envelope import ID
 from tidings.mistakes import problem_of
 from tidings.notification import REPLAYABLE, Status
@@ -24,6 +25,12 @@ def _replayable(value: Status) -> Status:
     return value
 
 
+def _as_stored(recipient: str, channel: str | None) -> str:
+    """What is no recipient of any channel is looked for as it is."""
+    kinds = [CONTENT[channel]] if channel in CONTENT else CONTENT.values()
+    return next((stored for kind in kinds if (stored := kind.sought(recipient)) is not None), recipient)
+
+
 class Filter(BaseModel):
     """Every field that is given narrows."""
 
@@ -32,7 +39,7 @@ class Filter(BaseModel):
     status: Status | None = None
     channel: Name | None = None
     recipient: Annotated[str, StringConstraints(max_length=512)] | None = Field(
-        None, description="as it is stored: an address, a number, token:... or topic:..."
+        None, description="an address, a number with its country code, token:... or topic:..."
     )
     since: Instant | None = Field(None, description="created at or after")
     until: Instant | None = Field(None, description="created before")
@@ -42,7 +49,7 @@ class Filter(BaseModel):
             tenant=tenant,
             statuses=[self.status] if self.status is not None else None,
             channel=self.channel,
-            recipient=self.recipient,
+            recipient=_as_stored(self.recipient, self.channel) if self.recipient is not None else None,
             since=self.since,
             until=self.until,
         )

@@ -1,6 +1,8 @@
 """HTTP to one vendor, for SDKs that are built on requests."""
 
 import os
+import re
+import threading
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -12,7 +14,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from requests.utils import default_headers, get_environ_proxies
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import ClosedPoolError, ConnectTimeoutError, MaxRetryError, NewConnectionError, ProxyError
+from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util import Timeout
 
 IDLE = 30.0
@@ -43,14 +45,20 @@ class SingleAttemptSession:
         self, method: str, url: str, *, headers: Mapping[str, str] | None = None, timeout: object = None, **content: Any
     ) -> requests.Response:
         """The whole answer, whatever its status. `content`: data, json, params or auth, as requests takes them.
-        `timeout` is what an SDK would allow; it is not used. Raise requests.RequestException."""
-        if not url.startswith(self._host):
-            raise requests.exceptions.InvalidURL(f"a request to {urlsplit(url).netloc}, in a session with {self._host}")
-        request = requests.PreparedRequest()
-        request.prepare(method=method, url=url, headers={**self._headers, **(headers or {})}, **content)
-        response = self._adapter.send(request, timeout=self._limit, verify=self._verify, proxies=self._proxies)
-        response.content  # noqa: B018  # read to its end, so that the connection is free for the next request
-        return response
+        `timeout` is what an SDK would allow; it is not used. Raise requests.RequestException, and mark whatever is
+        raised before the request's first byte was written: `never_connected` tells."""
+        _call.request_began = False
+        try:
+            if not url.startswith(self._host):
+                raise requests.exceptions.InvalidURL(f"{urlsplit(url).netloc}, in a session with {self._host}")
+            request = requests.PreparedRequest()
+            request.prepare(method=method, url=url, headers={**self._headers, **(headers or {})}, **content)
+            response = self._adapter.send(request, timeout=self._limit, verify=self._verify, proxies=self._proxies)
+            response.content  # noqa: B018  # read to its end, so that the connection is free for the next request
+            return response
+        except Exception as error:
+            error.request_began = _call.request_began  # type: ignore[attr-defined]
+            raise
 
     def close(self) -> None:
         """Give up connections. The next request opens them again."""
@@ -81,7 +89,40 @@ class _Adapter(HTTPAdapter):
         return manager
 
 
+_call = threading.local()
+"""Of this thread's request: whether its first byte was written, or an attempt made to."""
+
+
+class _HttpConnection(HTTPConnection):
+    """Notes when a request is written. What connecting itself writes (a CONNECT to a proxy, the TLS handshake) is none.
+
+    Exact where the type of an exception is not: an SSLError comes from the handshake or from reading the answer.
+    """
+
+    _connecting = False
+
+    def connect(self) -> None:
+        self._connecting = True
+        try:
+            super().connect()
+        finally:
+            self._connecting = False
+
+    def send(self, data: Any) -> None:
+        if self.sock is None:
+            self.connect()  # http.client would do it within, where it could not be told from the request
+        if not self._connecting:
+            _call.request_began = True
+        super().send(data)
+
+
+class _HttpsConnection(_HttpConnection, HTTPSConnection):
+    pass
+
+
 class _HttpPool(HTTPConnectionPool):
+    ConnectionCls = _HttpConnection
+
     def _get_conn(self, timeout: float | None = None) -> Any:
         connection: Any = super()._get_conn(timeout)
         if time.time() - getattr(connection, "idle_since", time.time()) > IDLE:
@@ -95,7 +136,7 @@ class _HttpPool(HTTPConnectionPool):
 
 
 class _HttpsPool(_HttpPool, HTTPSConnectionPool):
-    pass
+    ConnectionCls = _HttpsConnection
 
 
 _POOLS = {"http": _HttpPool, "https": _HttpsPool}
@@ -104,28 +145,26 @@ _POOLS = {"http": _HttpPool, "https": _HttpsPool}
 # --- what answers and errors mean, whoever the vendor -----------------------------------------------------------------
 
 
+LONGEST_RETRY_AFTER = timedelta(days=1)
+
+_SECONDS = re.compile(r"\d+", re.ASCII)  # `isdigit` takes a superscript two as well, and int() fails on it
+
+
 def retry_after(value: str | None) -> timedelta | None:
-    """Of a Retry-After: seconds, or a date (RFC 9110, 10.2.3)."""
+    """Of a Retry-After: seconds, or a date (RFC 9110, 10.2.3); at most a day. None for anything else."""
     if value is None:
         return None
-    if value.strip().isdigit():
-        return timedelta(seconds=min(int(value), 86_400))
+    if _SECONDS.fullmatch(value.strip()):
+        return min(timedelta(seconds=int(value.strip()[:10])), LONGEST_RETRY_AFTER)
     try:
-        return max(parsedate_to_datetime(value) - datetime.now(UTC), timedelta())
-    except (ValueError, TypeError):
+        at = parsedate_to_datetime(value)
+        wait = (at if at.tzinfo is not None else at.replace(tzinfo=UTC)) - datetime.now(UTC)
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
+    return min(max(wait, timedelta()), LONGEST_RETRY_AFTER)
 
 
 def never_connected(error: object) -> bool:
-    """True if nothing can have been written.
-
-    requests says ConnectionError for a refused connection and for one that broke after the request, which may have
-    arrived. The urllib3 error inside tells: all but these three may have."""
-    if isinstance(error, requests.ConnectTimeout):
-        return True
-    cause: object = error.args[0] if isinstance(error, requests.RequestException) and error.args else None
-    if isinstance(cause, MaxRetryError):
-        cause = cause.reason
-    if isinstance(cause, ProxyError):
-        cause = cause.original_error
-    return isinstance(cause, NewConnectionError | ConnectTimeoutError | ClosedPoolError)
+    """True if nothing of the request was written: no such host, refused, a certificate that is not trusted, a proxy
+    that lets nobody through. It is known only of what `SingleAttemptSession.request` raised."""
+    return getattr(error, "request_began", True) is False
