@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from tidings import failpoints, reconciling
 from tidings.content import CONTENT
 from tidings.deadlines import Deadlines
-from tidings.errors import AmbiguousError, DeliveryError, NotReady
+from tidings.errors import INTERNAL, AmbiguousError, DeliveryError, NotReady
 from tidings.leases import Leases
 from tidings.notification import Notification, OnAmbiguous
 from tidings.ports import Claims, Outbound, Provider, Store
@@ -37,12 +37,14 @@ class Attempts:
                 outbound = self.outbound(notification, claims, deadlines)  # asking took its time
             receipt = self.provider.send(outbound)
         except (DeliveryError, NotSent, Expired) as error:
+            if isinstance(error, DeliveryError) and error.code == INTERNAL:
+                log.error("provider_fault", extra={"notification_id": notification.id, "error": error.message})
             return error
         except Exception as error:
             # A fault of ours, at a point we do not know: the request may have been written. The text could hold a
             # recipient, so only the type is kept.
             log.error("provider_fault", extra={"notification_id": notification.id, "error": type(error).__name__})
-            return AmbiguousError("internal", f"unexpected {type(error).__name__}")
+            return AmbiguousError(INTERNAL, f"unexpected {type(error).__name__}")
         failpoints.step("delivery.mid_send")
         return receipt
 

@@ -65,6 +65,10 @@ class AmbiguousError(DeliveryError):
     kind = "ambiguous"
 
 
+INTERNAL = "internal"
+"""Of a fault of ours in a provider's class: transient where it had not written anything yet, ambiguous where it may
+have."""
+
 LEASE_EXPIRED = "lease_expired"
 """Of an AmbiguousError of our own: the worker that had it did not settle it in time. It may have died of it."""
 
