@@ -19,10 +19,11 @@ class Failure(TypedDict, total=False):
     enhanced: str
     message: str
     retry_after: int  # seconds
+    retry_info: bool
     delay: float  # seconds
     drop: Literal["before_accept", "after_accept"]
     recipient: str
-    stage: Literal["connect", "mail", "rcpt", "data", "dot"]
+    stage: Literal["connect", "mail", "rcpt", "data", "dot", "token"]
     chance: float
     every: int  # so manieth of the calls that it would meet
 
