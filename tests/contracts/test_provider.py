@@ -119,7 +119,7 @@ SUBJECTS = (
         failures={
             TransientError: {"status": 429, "message": "Too many to device-4711:abc"},
             PermanentError: {"status": 404, "message": "device-4711:abc is gone"},
-            AccountError: {"status": 403, "message": "device-4711:abc is not yours"},
+            AccountError: {"status": 403, "code": "PERMISSION_DENIED", "message": "Not to device-4711:abc"},
             AmbiguousError: {"status": 503, "message": "No way to device-4711:abc"},
         },
         statuses=HTTP_TEMPTATIONS,

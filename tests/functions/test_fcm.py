@@ -154,18 +154,29 @@ def failed(google: Google, make: Make, *, posts: int = 1, **changed: Any) -> Del
     return raised.value
 
 
+def tried(one: FcmProvider) -> DeliveryError:
+    with pytest.raises(DeliveryError) as raised:
+        one.send(outbound())
+    return raised.value
+
+
 HTML = b"<html><body>Bad gateway</body></html>"
 
 
-@pytest.mark.parametrize(("code", "status", "kind"), answers_of_fcm())
-def test_each_answer_has_the_class_that_the_catalogue_says(
-    serve: Serve, make: Make, code: str, status: int, kind: str
-) -> None:
+def test_each_answer_has_the_class_that_the_catalogue_says(serve: Serve, make: Make) -> None:
     """Every row of docs/failures.md through the real SDK: FCM's own codes, those of the RPC, and no code at all."""
-    answers = [Answer(status, HTML)] if code.isdigit() else [refused(status, code), refused(status, None, code)]
-    for answer in answers:
-        error = failed(serve(answer), make)
-        assert (error.kind, error.code) == (kind, code)
+    google = serve()
+    one = make(google.http.url)
+    wrong = []
+    for code, status, kind in answers_of_fcm():
+        for google.fcm in (
+            [Answer(status, HTML)] if code.isdigit() else [refused(status, code), refused(status, None, code)]
+        ):
+            error = tried(one)
+            if (error.kind, error.code) != (kind, code):
+                wrong.append((status, code, error))
+    assert not wrong
+    assert len(google.posts) > 60  # one a row, and two where there is a code
 
 
 def test_a_code_of_fcm_that_says_nothing_leaves_it_to_the_status_of_the_rpc(serve: Serve, make: Make) -> None:
@@ -198,20 +209,21 @@ def test_a_refusal_by_apple_may_be_the_account(serve: Serve, make: Make) -> None
     assert len(google.exchanges) == 1  # it says nothing of our access token
 
 
-@pytest.mark.parametrize(
-    ("answer", "may_be"),
-    [
-        (refused(400, None, "FAILED_PRECONDITION"), True),
-        (Answer(400, HTML), True),
-        (Answer(408, HTML), False),
-        (refused(429, "QUOTA_EXCEEDED"), False),
-        (refused(409, None, "ABORTED"), False),
-    ],
-)
-def test_what_may_mean_the_account_says_so(serve: Serve, make: Make, answer: Answer, may_be: bool) -> None:
-    error = failed(serve(answer), make)
-    assert isinstance(error, TransientError)
-    assert error.may_be_account is may_be
+def test_what_may_mean_the_account_says_so(serve: Serve, make: Make) -> None:
+    google = serve()
+    one = make(google.http.url)
+
+    def may_be_account(answer: Answer) -> bool:
+        google.fcm = answer
+        error = tried(one)
+        assert isinstance(error, TransientError)
+        return error.may_be_account
+
+    assert may_be_account(refused(400, None, "FAILED_PRECONDITION"))
+    assert may_be_account(Answer(400, HTML))
+    assert not may_be_account(Answer(408, HTML))
+    assert not may_be_account(refused(429, "QUOTA_EXCEEDED"))
+    assert not may_be_account(refused(409, None, "ABORTED"))
 
 
 def test_an_invalid_argument_that_names_the_project_is_the_account(serve: Serve, make: Make) -> None:
@@ -235,26 +247,27 @@ def in_body(delay: object) -> list[dict[str, Any]]:
     return [{"@type": RETRY_INFO, "retryDelay": delay}]
 
 
-@pytest.mark.parametrize(
-    ("header", "delay", "seconds"),
-    [
-        ("7", "30s", 7),
-        ("600", None, 600),
-        (None, "30s", 30),
-        (None, "3.5s", 3.5),
-        (None, "0s", 0),
-        ("soon", "90s", 90),
-        (None, "315576000000s", 86_400),
-        *[(None, odd, 60) for odd in (None, "", "s", "30", "-5s", "1e3s", "nans", "٣s", "9" * 400 + "s", 30, {}, [])],
-        ("soon", None, 60),
-    ],
-)
-def test_a_quota_waits_as_fcm_says_or_a_minute(
-    serve: Serve, make: Make, header: str | None, delay: object, seconds: float
-) -> None:
-    answer = refused(429, "QUOTA_EXCEEDED", more=in_body(delay))
-    answer.headers |= {"Retry-After": header} if header is not None else {}
-    assert failed(serve(answer), make).retry_after == timedelta(seconds=seconds)
+WAITS: list[tuple[str | None, object, float]] = [
+    # Retry-After, retryDelay, seconds
+    ("7", "30s", 7),
+    ("600", None, 600),
+    (None, "30s", 30),
+    (None, "3.5s", 3.5),
+    (None, "0s", 0),
+    ("soon", "90s", 90),
+    (None, "315576000000s", 86_400),
+    *[(None, odd, 60) for odd in (None, "", "s", "30", "-5s", "1e3s", "nans", "٣s", "9" * 400 + "s", 30, {}, [])],
+    ("soon", None, 60),
+]
+
+
+def test_a_quota_waits_as_fcm_says_or_a_minute(serve: Serve, make: Make) -> None:
+    google = serve()
+    one = make(google.http.url)
+    for header, delay, seconds in WAITS:
+        google.fcm = refused(429, "QUOTA_EXCEEDED", more=in_body(delay))
+        google.fcm.headers |= {"Retry-After": header} if header is not None else {}
+        assert tried(one).retry_after == timedelta(seconds=seconds), (header, delay)
 
 
 def test_what_is_ambiguous_passes_the_vendors_wish_on(serve: Serve, make: Make) -> None:
@@ -270,30 +283,32 @@ def test_what_is_no_quota_comes_again_as_soon_as_the_schedule_allows(serve: Serv
     assert failed(serve(Answer(408, HTML)), make).retry_after is None
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        *[b"", HTML, b"[]", b"null", b"7", b'{"error": "bad gateway"}', b'{"error": {"details": 7}}', b"\xff\xfe"],
-        *[b'{"error": {"status": [], "message": {}}}', b'{"error": {"details": [7, {"fieldViolations": 7}]}}'],
+ODD = (b"", HTML, b"null", b"[]", b"[1]", b"7", b'"text"', b"true", b"{}", b"\xff\xfe", b"[" * 100_000)
+
+
+def test_an_error_page_that_is_not_googles_is_judged_by_its_status(serve: Serve, make: Make) -> None:
+    google = serve()
+    one = make(google.http.url)
+    for body in (
+        *ODD,
+        *[b'{"error": "bad gateway"}', b'{"error": {"details": 7}}', b'{"error": {"status": [], "message": {}}}'],
+        b'{"error": {"details": [7, {"fieldViolations": 7}, {"fieldViolations": [7]}]}}',
         b'{"error": {"details": [{"@type": "%s", "errorCode": {}}]}}' % FCM_ERROR.encode(),
-        b"[" * 100_000,
-    ],
-)
-def test_an_error_page_that_is_not_googles_is_judged_by_its_status(serve: Serve, make: Make, body: bytes) -> None:
-    assert type(failed(serve(Answer(502, body)), make)) is AmbiguousError
-    assert type(failed(serve(Answer(429, body)), make)) is TransientError
+    ):
+        for status, kind in ((502, AmbiguousError), (429, TransientError)):
+            google.fcm = Answer(status, body)
+            error = tried(one)
+            assert (type(error), error.code) == (kind, str(status)), body[:80]
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        *[b"", HTML, b"[]", b"null", b"7", b"{}", b"\xff\xfe", b"[" * 100_000],
-        *[b'{"name": ""}', b'{"name": null}', b'{"name": 42}', b'{"name": {}}', b'["name"]'],
-    ],
-)
-def test_an_acceptance_that_cannot_be_read_is_ambiguous(serve: Serve, make: Make, body: bytes) -> None:
-    error = failed(serve(Answer(200, body)), make)
-    assert (type(error), error.code) == (AmbiguousError, "unreadable")
+def test_an_acceptance_that_cannot_be_read_is_ambiguous(serve: Serve, make: Make) -> None:
+    google = serve()
+    one = make(google.http.url)
+    names = [b'{"name": ""}', b'{"name": null}', b'{"name": 42}', b'{"name": {}}', b'["name"]']
+    for body in (*ODD, *names):
+        google.fcm = Answer(200, body)
+        error = tried(one)
+        assert (type(error), error.code) == (AmbiguousError, "unreadable"), body[:80]
 
 
 @pytest.mark.parametrize("how", [CLOSE, RESET])
@@ -387,40 +402,36 @@ def granted(**changed: Any) -> Answer:
     return Answer(200, {**TOKEN.body, **changed})
 
 
-@pytest.mark.parametrize("status", [200, 400, 403, 404, 302])
-@pytest.mark.parametrize(
-    "body",
-    [
-        *[b"", HTML, b"null", b"[]", b"[1]", b"7", b'"text"', b"true", b"{}", b"\xff\xfe", b"[" * 100_000],
-        *[
-            b'{"error": null}',
-            b'{"error": 5}',
-            b'{"error": {"code": 403}}',
-            b'{"error": ["x"]}',
-            b'{"error": "no word"}',
-        ],
-    ],
-)
-def test_whatever_the_token_endpoint_answers_nothing_was_sent(
-    serve: Serve, make: Make, status: int, body: bytes
-) -> None:
-    google = serve(token=Answer(status, body))
-    error = failed(google, make, posts=0)
-    assert (type(error), error.code) == (TransientError, "token_exchange")
-    assert len(google.exchanges) == 1
+def test_whatever_the_token_endpoint_answers_nothing_was_sent(serve: Serve, make: Make) -> None:
+    google = serve()
+    one = make(google.http.url)
+    errors = [b'{"error": %s}' % word for word in (b"null", b"5", b'{"code": 403}', b'["x"]', b'"no word"')]
+    for status in (200, 302, 400, 403, 404):
+        for body in (*ODD, *errors):
+            google.token = Answer(status, body)
+            before = len(google.exchanges)
+            error = tried(one)
+            assert (type(error), error.code) == (TransientError, "token_exchange"), (status, body[:80])
+            assert len(google.exchanges) == before + 1
+    assert google.posts == []
 
 
-@pytest.mark.parametrize("token", [None, 5, "", [], {}, "two\nlines", "ümlaut"])
-def test_a_token_that_is_none_is_not_used(serve: Serve, make: Make, token: object) -> None:
-    google = serve(token=granted(access_token=token))
-    error = failed(google, make, posts=0)
-    assert (type(error), error.code) == (TransientError, "token_exchange")
+TOKENS_THAT_ARE_NONE = [
+    *[{"access_token": odd} for odd in (None, 5, "", [], {}, "two\nlines", "ümlaut")],
+    *[{"expires_in": odd} for odd in (-1, 0, "-60", "soon", "", [], {}, 1e300, 10**400, float("nan"))],
+]
 
 
-@pytest.mark.parametrize("expires_in", [-1, 0, "-60", "soon", "", [], {}, 1e300, 10**400, float("nan")])
-def test_a_token_that_does_not_last_is_not_used(serve: Serve, make: Make, expires_in: object) -> None:
-    error = failed(serve(token=granted(expires_in=expires_in)), make, posts=0)
-    assert (type(error), error.code) == (TransientError, "token_exchange")
+def test_a_token_that_is_none_or_does_not_last_is_not_used(serve: Serve, make: Make) -> None:
+    google = serve()
+    one = make(google.http.url)
+    for changed in TOKENS_THAT_ARE_NONE:
+        google.token = granted(**changed)
+        error = tried(one)
+        assert (type(error), error.code) == (TransientError, "token_exchange"), changed
+    assert google.posts == []
+    google.token = TOKEN
+    one.send(outbound())
 
 
 @pytest.mark.parametrize("expires_in", [None, "3600", 3600.0, 10**9])

@@ -215,7 +215,7 @@ class PushContent(Content):
         kind = "token" if recipient.token is not None else "topic"
         size, most = self._size_at_fcm(), _PUSH_LIMITS[kind] - _PUSH_OVERHEAD
         if size > most:
-            raise ValueError(f"the message has {size} bytes as FCM counts; it takes {most} for a {kind}")
+            raise ValueError(f"the message has {size} bytes as FCM counts; at most {most} for a {kind}")
 
     def _size_at_fcm(self) -> int:
         fields = {"title": self.title, "body": self.body, "image": self.image}
