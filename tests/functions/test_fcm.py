@@ -16,9 +16,11 @@ from typing import Any
 
 import firebase_admin
 import pytest
+import requests
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.auth import _helpers, _regional_access_boundary_utils
+from requests.exceptions import InvalidJSONError
 from tidings.content import PushContent, SmsContent
 from tidings.errors import (
     AccountError,
@@ -132,7 +134,6 @@ def refused(
     *,
     field: str | None = None,
     more: Sequence[dict[str, Any]] = (),
-    **headers: str,
 ) -> Answer:
     details: list[dict[str, Any]] = []
     if code is not None:
@@ -140,9 +141,7 @@ def refused(
     if field is not None:
         details.append({"@type": BAD_REQUEST, "fieldViolations": [{"field": field, "description": message}]})
     details.extend(more)
-    return Answer(
-        status, {"error": {"code": status, "message": message, "status": name, "details": details}}, dict(headers)
-    )
+    return Answer(status, {"error": {"code": status, "message": message, "status": name, "details": details}})
 
 
 def failed(google: Google, make: Make, *, posts: int = 1, **changed: Any) -> DeliveryError:
@@ -180,8 +179,8 @@ def test_each_answer_has_the_class_that_the_catalogue_says(serve: Serve, make: M
 
 
 def test_a_code_of_fcm_that_says_nothing_leaves_it_to_the_status_of_the_rpc(serve: Serve, make: Make) -> None:
-    error = failed(serve(refused(409, "UNSPECIFIED_ERROR", "ABORTED")), make)
-    assert (type(error), error.code) == (TransientError, "UNSPECIFIED_ERROR")
+    error = failed(serve(refused(409, "UNSPECIFIED_ERROR", "ALREADY_EXISTS")), make)
+    assert (type(error), error.code) == (AmbiguousError, "UNSPECIFIED_ERROR")
 
 
 def test_only_a_token_that_is_gone_is_suppressed(serve: Serve, make: Make) -> None:
@@ -247,6 +246,7 @@ def in_body(delay: object) -> list[dict[str, Any]]:
     return [{"@type": RETRY_INFO, "retryDelay": delay}]
 
 
+NO_DELAYS: list[object] = [None, "", "s", "30", "-5s", "1e3s", "nans", "٣s", "9" * 400 + "s", 30, {}, []]
 WAITS: list[tuple[str | None, object, float]] = [
     # Retry-After, retryDelay, seconds
     ("7", "30s", 7),
@@ -256,7 +256,7 @@ WAITS: list[tuple[str | None, object, float]] = [
     (None, "0s", 0),
     ("soon", "90s", 90),
     (None, "315576000000s", 86_400),
-    *[(None, odd, 60) for odd in (None, "", "s", "30", "-5s", "1e3s", "nans", "٣s", "9" * 400 + "s", 30, {}, [])],
+    *[(None, odd, 60) for odd in NO_DELAYS],
     ("soon", None, 60),
 ]
 
@@ -271,8 +271,9 @@ def test_a_quota_waits_as_fcm_says_or_a_minute(serve: Serve, make: Make) -> None
 
 
 def test_what_is_ambiguous_passes_the_vendors_wish_on(serve: Serve, make: Make) -> None:
-    headers = {"Retry-After": "30"}
-    assert failed(serve(refused(503, "UNAVAILABLE", **headers)), make).retry_after == timedelta(seconds=30)
+    answer = refused(503, "UNAVAILABLE")
+    answer.headers["Retry-After"] = "30"
+    assert failed(serve(answer), make).retry_after == timedelta(seconds=30)
     assert failed(serve(refused(503, "UNAVAILABLE")), make).retry_after is None
     told = failed(serve(refused(503, "UNAVAILABLE", more=in_body("12s"))), make).retry_after
     assert told == timedelta(seconds=12)
@@ -416,19 +417,17 @@ def test_whatever_the_token_endpoint_answers_nothing_was_sent(serve: Serve, make
     assert google.posts == []
 
 
-TOKENS_THAT_ARE_NONE = [
-    *[{"access_token": odd} for odd in (None, 5, "", [], {}, "two\nlines", "ümlaut")],
-    *[{"expires_in": odd} for odd in (-1, 0, "-60", "soon", "", [], {}, 1e300, 10**400, float("nan"))],
-]
+NO_TOKENS: list[object] = [None, 5, "", [], {}, "two\nlines", "ümlaut"]
+NO_TIMES: list[object] = [-1, 0, "-60", "soon", "", [], {}, 1e300, 10**400, float("nan")]
 
 
 def test_a_token_that_is_none_or_does_not_last_is_not_used(serve: Serve, make: Make) -> None:
     google = serve()
     one = make(google.http.url)
-    for changed in TOKENS_THAT_ARE_NONE:
-        google.token = granted(**changed)
+    tokens = [granted(access_token=odd) for odd in NO_TOKENS] + [granted(expires_in=odd) for odd in NO_TIMES]
+    for google.token in tokens:
         error = tried(one)
-        assert (type(error), error.code) == (TransientError, "token_exchange"), changed
+        assert (type(error), error.code) == (TransientError, "token_exchange"), google.token
     assert google.posts == []
     google.token = TOKEN
     one.send(outbound())
@@ -495,6 +494,29 @@ def test_a_fault_of_ours_before_the_post_is_not_ambiguous(
     assert (type(error), error.code) == (TransientError, "internal")
     assert "RuntimeError" in error.message
     assert "device" not in error.message
+
+
+def test_a_fault_in_the_post_is_ambiguous_unless_no_request_could_be_made(
+    serve: Serve, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    google = serve()
+    one = make(google.http.url)
+    one.send(outbound())  # the access token is there
+
+    def judged(raised: Exception) -> tuple[type[DeliveryError], str]:
+        def broken(*_: object, **__: object) -> object:
+            raise raised
+
+        monkeypatch.setattr(http.SingleAttemptSession, "request", broken)
+        error = tried(one)
+        assert "device" not in error.message
+        return type(error), error.code
+
+    for unmade in (requests.exceptions.InvalidHeader, requests.exceptions.InvalidURL, InvalidJSONError):
+        assert judged(unmade("device")) == (TransientError, "internal")
+    for ours in (RuntimeError, ValueError):
+        assert judged(ours("device")) == (AmbiguousError, "internal")
+    assert judged(requests.exceptions.ChunkedEncodingError("device")) == (AmbiguousError, "connection_lost")
 
 
 def test_many_threads_fetch_one_token(serve: Serve, make: Make) -> None:

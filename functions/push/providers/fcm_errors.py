@@ -65,12 +65,12 @@ def refused_or_unanswered(error: Exception, answer: requests.Response | None, ta
     if answer is not None:
         return _refusal(answer, target)
     cause = error.cause if isinstance(error, FirebaseError) else error
+    if not isinstance(cause, requests.RequestException):
+        return AmbiguousError("internal", f"unexpected {type(cause).__name__} while the message was sent")
+    if isinstance(cause, ValueError | InvalidJSONError):  # no request could be made of it
+        return not_begun(cause, target)
     if never_connected(cause):
         return TransientError("connect", "no connection to FCM")
-    if isinstance(cause, InvalidJSONError) or (
-        isinstance(cause, requests.RequestException) and isinstance(cause, ValueError)
-    ):
-        return not_begun(cause, target)  # no request could be made of it
     if isinstance(cause, requests.Timeout):
         return AmbiguousError("timeout", "FCM did not answer in time")
     return AmbiguousError("connection_lost", "the connection to FCM broke before the answer")
