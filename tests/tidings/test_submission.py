@@ -236,10 +236,10 @@ def test_a_data_key_that_fcm_leaves_to_its_users_is_taken(key: str) -> None:
 
 
 def test_what_an_earlier_release_took_is_read_though_it_would_be_refused_now() -> None:
-    for content in ({"data": {"notification": "x", "googleplus": "y"}}, {"data": {"k": "x" * 4060}}):
+    for data in ({"notification": "x"}, {"googleplus": "x"}, {"gcmx": "x"}, {"k": "x" * 4060}):
         with pytest.raises(Problem):
-            pushed({"topic": "a"}, **content)
-        CONTENT["push"].model_validate_json(json.dumps(content))
+            pushed({"topic": "a"}, data=data)
+        CONTENT["push"].model_validate_json(json.dumps({"data": data}))
 
 
 def test_a_time_is_judged_by_the_clock_that_is_given() -> None:
