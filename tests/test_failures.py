@@ -27,7 +27,7 @@ COMPUTED = {
     ("smtp_replies.py", "lost"),
     ("twilio_errors.py", "_judged"),
     ("fcm_errors.py", "_refusal"),
-    ("fcm_errors.py", "_unauthorized"),
+    ("fcm_errors.py", "unauthorized"),
 }
 """Where a code is not written in place. Each has a test of its own below."""
 
@@ -119,7 +119,7 @@ COMPUTED_ROWS: dict[str, set[Row]] = {
     "Every channel": {("restored", "ambiguous")},
     "Email": {(error.code, error.kind) for error in lost_and_garbled()},
     "SMS": twilio(),
-    "Push": vendor(fcm_errors.KINDS) | statuses(fcm_errors.kind_of_status) | {("invalid_grant", "account")},
+    "Push": {("invalid_grant", "account")},
 }
 
 
@@ -172,6 +172,26 @@ def test_every_reply_that_the_code_knows_by_number_is_in_the_table() -> None:
         | {str(code) for code in smtp_replies.AUTHENTICATION}
     )
     assert known <= shown
+
+
+def answers_of_fcm() -> list[tuple[str, int, str]]:
+    """Code, HTTP status and class: what the table says of each answer. tests/functions/test_fcm.py gives each."""
+    table = [cells for cells in rows("Push") if len(cells) == 5]
+    return [
+        (code, int(cells[1] if cells[1].isdigit() else code), cells[2])
+        for cells in table
+        for code in re.findall(r"`(\w+)`", cells[0])
+    ]
+
+
+def test_every_answer_of_fcm_that_the_code_knows_is_in_the_table_in_its_class() -> None:
+    table = {(code, kind) for code, _, kind in answers_of_fcm()}
+    assert vendor(fcm_errors.KINDS) <= table
+    assert statuses(fcm_errors.kind_of_status) <= table
+
+
+def test_every_answer_of_fcm_has_the_page_that_says_it() -> None:
+    assert not [cells for cells in rows("Push") if len(cells) == 5 and not re.search(r"\[(FCM|RPC|HTTP)\]", cells[3])]
 
 
 def test_a_restored_row_says_the_code_of_the_catalogue() -> None:

@@ -19,11 +19,12 @@ class Failure(TypedDict, total=False):
     enhanced: str
     message: str
     retry_after: int  # seconds
+    retry_info: bool
     delay: float  # seconds
     drop: Literal["before_accept", "after_accept"]
     created: Literal["failed", "undelivered", "canceled"]  # SMS: HTTP 201, and it has failed already
     recipient: str
-    stage: Literal["connect", "mail", "rcpt", "data", "dot"]
+    stage: Literal["connect", "mail", "rcpt", "data", "dot", "token"]
     chance: float
     every: int  # so manieth of the calls that it would meet
 

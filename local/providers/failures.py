@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Stage = Literal["connect", "mail", "rcpt", "data", "dot"]
+Stage = Literal["connect", "mail", "rcpt", "data", "dot", "token"]
 
 
 class Rule(BaseModel):
@@ -32,11 +32,12 @@ class Rule(BaseModel):
     enhanced: Annotated[str, Field(pattern=r"^[45]\.\d{1,3}\.\d{1,3}$")] | None = None  # SMTP, RFC 3463
     message: Annotated[str, Field(max_length=400, pattern=r"^[ -~]+$")] | None = None
     retry_after: Annotated[int, Field(ge=0)] | None = None  # seconds, in a Retry-After header
+    retry_info: bool = False  # push: retry_after is told in the body instead, as a RetryInfo
     delay: Annotated[float, Field(ge=0, le=3600)] = 0  # seconds
     drop: Literal["before_accept", "after_accept"] | None = None
     created: Literal["failed", "undelivered", "canceled"] | None = None  # SMS: HTTP 201, and it has this status
     recipient: str | None = None
-    stage: Stage = "dot"  # SMTP
+    stage: Stage = "dot"  # SMTP; for push, `token` is the token exchange, where `message` is the whole body
     chance: Annotated[float, Field(ge=0, le=1)] = 1
 
     @model_validator(mode="after")
@@ -46,17 +47,23 @@ class Rule(BaseModel):
             raise ValueError("give status or drop, not both: a dropped call has no answer")
         if self.created is not None and (self.channel != "sms" or self.status is not None or self.drop is not None):
             raise ValueError("created belongs to sms, alone: with HTTP 201 and, if you like, a code")
-        if self.status is None and self.created is None and self.drop is None and not self.delay:
+        token = self.channel == "push" and self.stage == "token"
+        says = self.status is not None or self.drop is not None or self.created is not None
+        if not says and not self.delay and not (token and self.message is not None):
             raise ValueError("give status, drop or delay: this rule would do nothing")
+        if mail and self.stage == "token":
+            raise ValueError("the stage token belongs to push")
         if mail and (self.code is not None or self.retry_after is not None):
             raise ValueError("code and retry_after belong to HTTP; SMTP has status and enhanced")
-        if not mail and (self.enhanced is not None or self.stage != "dot"):
+        if not mail and (self.enhanced is not None or (self.stage != "dot" and not token)):
             raise ValueError("enhanced and stage belong to email")
+        if self.retry_info and self.channel != "push":
+            raise ValueError("retry_info belongs to push")
         if self.enhanced is not None and self.status is not None and int(self.enhanced[0]) != self.status // 100:
             raise ValueError("enhanced and status must begin with the same digit")
         if self.drop == "after_accept" and self.stage != "dot":
             raise ValueError("a mail is accepted after the dot: drop after_accept needs stage dot")
-        if self.recipient is not None and self.stage in ("connect", "mail"):
+        if self.recipient is not None and self.stage in ("connect", "mail", "token"):
             raise ValueError(f"at stage {self.stage} no recipient is known yet")
         return self
 

@@ -19,6 +19,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from local.providers.connection import HungUp
+from local.providers.failures import Failures
+
 GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 LIFETIME = 3600  # seconds
 MAX_TOKENS = 10_000
@@ -78,8 +81,9 @@ def _fresh() -> dict[str, Any]:
 class TokenExchange:
     """Issues access tokens, and knows the ones that still hold."""
 
-    def __init__(self, account: ServiceAccount | None) -> None:
+    def __init__(self, account: ServiceAccount | None, failures: Failures) -> None:
         self._account = account
+        self._failures = failures
         self._expires: OrderedDict[str, float] = OrderedDict()
 
     def routes(self) -> list[Route]:
@@ -89,6 +93,12 @@ class TokenExchange:
         return self._expires.get(token, 0) > time.monotonic()
 
     async def exchange(self, request: Request) -> Response:
+        if (rule := self._failures.take("push", stage="token")) is not None:
+            await self._failures.pause(rule)
+            if rule.drop is not None:
+                return HungUp()
+            if rule.status is not None or rule.message is not None:
+                return Response(rule.message or "", rule.status or 200, media_type="application/json")
         form = dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
         if form.get("grant_type") != GRANT:
             return _denied("unsupported_grant_type", f"Invalid grant_type: {form.get('grant_type', '')}")

@@ -92,7 +92,7 @@ class Emulator:
         account = None
         if options.service_account is not None:
             account = service_account(options.service_account, token_uri=f"{options.public_url}/token")
-        tokens = TokenExchange(account)
+        tokens = TokenExchange(account, self._failures)
         reception = Reception(ledger=self._ledger, failures=self._failures)
         routes = [
             *Twilio(reception=reception, login=options.twilio_login).routes(),

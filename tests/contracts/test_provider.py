@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from tidings.content import Content, EmailContent, PushContent, SmsContent
 from tidings.errors import AccountError, AmbiguousError, DeliveryError, PermanentError, TransientError
+from tidings.notification import Priority
 from tidings.ports import Checkable, Outbound, Provider, Receipt
 
 from functions.email.providers.smtp import SmtpProvider
@@ -119,7 +120,7 @@ SUBJECTS = (
         failures={
             TransientError: {"status": 429, "message": "Too many to device-4711:abc"},
             PermanentError: {"status": 404, "message": "device-4711:abc is gone"},
-            AccountError: {"status": 403, "message": "device-4711:abc is not yours"},
+            AccountError: {"status": 403, "code": "PERMISSION_DENIED", "message": "Not to device-4711:abc"},
             AmbiguousError: {"status": 503, "message": "No way to device-4711:abc"},
         },
         statuses=HTTP_TEMPTATIONS,
@@ -298,3 +299,18 @@ def test_a_send_after_a_check_is_one_call_as_without(subject: Subject, make: Mak
     provider.check()
     provider.send(subject.outbound())
     assert running.client.call_totals()[subject.channel] == 1
+
+
+@pytest.mark.parametrize("content", [PushContent(title="Shipped"), PushContent(data={"order": "4711"})])
+@pytest.mark.parametrize("priority", list(Priority))
+def test_a_push_is_as_urgent_as_its_notification_and_a_second_copy_replaces_the_first(
+    running: Running, content: PushContent, priority: Priority
+) -> None:
+    running.client.clear()
+    subject = next(subject for subject in SUBJECTS if subject.channel == "push")
+    provider = subject.make(running, PATIENCE)
+    for recipient in ("token:device-1", "topic:news"):
+        provider.send(Outbound(id="0193-a", attempt=1, recipient=recipient, content=content, priority=priority))
+    provider.close()
+    shown = [(arrived["priority"], arrived["collapse_id"]) for arrived in running.client.inbox("push")]
+    assert shown == [(priority.value, "0193-a")] * 2

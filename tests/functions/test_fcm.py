@@ -1,9 +1,12 @@
 """FCM: what each code means, what is sent, the access token, and what is never done twice."""
 
+import base64
 import json
+import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -13,9 +16,11 @@ from typing import Any
 
 import firebase_admin
 import pytest
+import requests
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from google.auth import _regional_access_boundary_utils
+from google.auth import _helpers, _regional_access_boundary_utils
+from requests.exceptions import InvalidJSONError
 from tidings.content import PushContent, SmsContent
 from tidings.errors import (
     AccountError,
@@ -25,18 +30,23 @@ from tidings.errors import (
     PermanentError,
     TransientError,
 )
+from tidings.notification import Priority
 from tidings.ports import Outbound
 from tidings.providers import http
 from tidings.settings import load
 
 from functions.push.providers import fcm, fcm_client
 from functions.push.providers.fcm import FcmProvider, FcmSettings
-from tests.functions.scripted import CLOSE, HANG, RESET, Answer, Request, ScriptedHttp, refusing_port
+from tests.functions.scripted import CLOSE, HANG, RESET, Answer, Request, ScriptedHttp, refusing_port, server_context
 from tests.scenarios.caller import wait_for
+from tests.test_failures import answers_of_fcm
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+ID = str(uuid.UUID(int=0x01A205121BE37173BD598741BF3D2A20))
+TOPIC = "01a205121be37173bd598741bf3d2a20"
 SENT = Answer(200, {"name": "projects/p/messages/42"})
 TOKEN = Answer(200, {"access_token": "ya29.secret", "expires_in": 3600, "token_type": "Bearer"})
+RETRY_INFO = "type.googleapis.com/google.rpc.RetryInfo"
 FCM_ERROR = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
 BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
 
@@ -117,16 +127,21 @@ def make(private_key: str) -> Iterator[Make]:
 
 
 def refused(
-    status: int, code: str | None, name: str = "X", message: str = "no", *, field: str | None = None, **headers: str
+    status: int,
+    code: str | None,
+    name: str = "X",
+    message: str = "no",
+    *,
+    field: str | None = None,
+    more: Sequence[dict[str, Any]] = (),
 ) -> Answer:
     details: list[dict[str, Any]] = []
     if code is not None:
         details.append({"@type": FCM_ERROR, "errorCode": code})
     if field is not None:
         details.append({"@type": BAD_REQUEST, "fieldViolations": [{"field": field, "description": message}]})
-    return Answer(
-        status, {"error": {"code": status, "message": message, "status": name, "details": details}}, dict(headers)
-    )
+    details.extend(more)
+    return Answer(status, {"error": {"code": status, "message": message, "status": name, "details": details}})
 
 
 def failed(google: Google, make: Make, *, posts: int = 1, **changed: Any) -> DeliveryError:
@@ -138,38 +153,81 @@ def failed(google: Google, make: Make, *, posts: int = 1, **changed: Any) -> Del
     return raised.value
 
 
-CODES: list[tuple[int, str | None, str, type[DeliveryError]]] = [
-    # HTTP status, FCM's code, the status of the RPC, kind
-    (404, "UNREGISTERED", "NOT_FOUND", PermanentError),
-    (400, "INVALID_ARGUMENT", "INVALID_ARGUMENT", PermanentError),
-    (400, None, "INVALID_ARGUMENT", PermanentError),
-    (403, "SENDER_ID_MISMATCH", "PERMISSION_DENIED", AccountError),
-    (401, "THIRD_PARTY_AUTH_ERROR", "UNAUTHENTICATED", AccountError),
-    (401, "APNS_AUTH_ERROR", "UNAUTHENTICATED", AccountError),
-    (401, None, "UNAUTHENTICATED", AccountError),
-    (403, None, "PERMISSION_DENIED", AccountError),
-    (404, None, "NOT_FOUND", AccountError),
-    (429, "QUOTA_EXCEEDED", "RESOURCE_EXHAUSTED", TransientError),
-    (429, None, "RESOURCE_EXHAUSTED", TransientError),
-    (500, "INTERNAL", "INTERNAL", AmbiguousError),
-    (503, "UNAVAILABLE", "UNAVAILABLE", AmbiguousError),
-    (500, "UNSPECIFIED_ERROR", "UNKNOWN", AmbiguousError),
-    (502, None, "UNKNOWN", AmbiguousError),
-    (504, None, "DEADLINE_EXCEEDED", AmbiguousError),
-    (413, None, "UNKNOWN", PermanentError),
-]
+def tried(one: FcmProvider) -> DeliveryError:
+    with pytest.raises(DeliveryError) as raised:
+        one.send(outbound())
+    return raised.value
 
 
-@pytest.mark.parametrize("case", CODES)
-def test_every_code_means_what_the_table_says(
-    serve: Serve, make: Make, case: tuple[int, str | None, str, type[DeliveryError]]
-) -> None:
-    status, code, name, kind = case
-    error = failed(serve(refused(status, code, name)), make)
-    assert type(error) is kind
-    assert error.code == (code or name)
-    if isinstance(error, PermanentError):
-        assert error.suppress == ("token_dead" if code == "UNREGISTERED" else None)
+HTML = b"<html><body>Bad gateway</body></html>"
+
+
+def test_each_answer_has_the_class_that_the_catalogue_says(serve: Serve, make: Make) -> None:
+    """Every row of docs/failures.md through the real SDK: FCM's own codes, those of the RPC, and no code at all."""
+    google = serve()
+    one = make(google.http.url)
+    wrong = []
+    for code, status, kind in answers_of_fcm():
+        for google.fcm in (
+            [Answer(status, HTML)] if code.isdigit() else [refused(status, code), refused(status, None, code)]
+        ):
+            error = tried(one)
+            if (error.kind, error.code) != (kind, code):
+                wrong.append((status, code, error))
+    assert not wrong
+    assert len(google.posts) > 60  # one a row, and two where there is a code
+
+
+def test_a_code_of_fcm_that_says_nothing_leaves_it_to_the_status_of_the_rpc(serve: Serve, make: Make) -> None:
+    error = failed(serve(refused(409, "UNSPECIFIED_ERROR", "ALREADY_EXISTS")), make)
+    assert (type(error), error.code) == (AmbiguousError, "UNSPECIFIED_ERROR")
+
+
+def test_only_a_token_that_is_gone_is_suppressed(serve: Serve, make: Make) -> None:
+    """A token of another project is not: with a wrong service account, every token would be."""
+
+    def suppressed(status: int, code: str) -> str | None:
+        error = failed(serve(refused(status, code)), make)
+        assert isinstance(error, PermanentError)
+        return error.suppress
+
+    assert suppressed(404, "UNREGISTERED") == "token_dead"
+    assert suppressed(403, "SENDER_ID_MISMATCH") is None
+    assert suppressed(400, "INVALID_ARGUMENT") is None
+
+
+def test_a_refusal_by_apple_may_be_the_account(serve: Serve, make: Make) -> None:
+    """FCM says it with the words for a missing access token: https://github.com/firebase/firebase-admin-node/issues/3215"""
+    said = "Request is missing required authentication credential. Expected OAuth 2 access token"
+    google = serve(refused(401, "THIRD_PARTY_AUTH_ERROR", "UNAUTHENTICATED", said))
+    one = make(google.http.url)
+    for _ in range(2):
+        with pytest.raises(TransientError) as raised:
+            one.send(outbound())
+        assert raised.value.may_be_account
+    assert len(google.exchanges) == 1  # it says nothing of our access token
+
+
+def test_what_may_mean_the_account_says_so(serve: Serve, make: Make) -> None:
+    google = serve()
+    one = make(google.http.url)
+
+    def may_be_account(answer: Answer) -> bool:
+        google.fcm = answer
+        error = tried(one)
+        assert isinstance(error, TransientError)
+        return error.may_be_account
+
+    assert may_be_account(refused(400, None, "FAILED_PRECONDITION"))
+    assert may_be_account(Answer(400, HTML))
+    assert not may_be_account(Answer(408, HTML))
+    assert not may_be_account(refused(429, "QUOTA_EXCEEDED"))
+    assert not may_be_account(refused(409, None, "ABORTED"))
+
+
+def test_an_invalid_argument_that_names_the_project_is_the_account(serve: Serve, make: Make) -> None:
+    error = failed(serve(refused(400, "INVALID_ARGUMENT", field="parent")), make)
+    assert (type(error), error.code) == (AccountError, "INVALID_ARGUMENT")
 
 
 def test_an_invalid_argument_is_a_dead_token_only_if_it_says_so(serve: Serve, make: Make) -> None:
@@ -184,30 +242,74 @@ def test_an_invalid_argument_is_a_dead_token_only_if_it_says_so(serve: Serve, ma
     assert suppressed(message="Message is too big") is None
 
 
-@pytest.mark.parametrize(("value", "seconds"), [("7", 60), ("600", 600), (None, 60), ("soon", 60)])
-def test_a_quota_waits_a_minute_at_least(serve: Serve, make: Make, value: str | None, seconds: int) -> None:
-    headers = {"Retry-After": value} if value is not None else {}
-    error = failed(serve(refused(429, "QUOTA_EXCEEDED", **headers)), make)
-    assert error.retry_after == timedelta(seconds=seconds)
+def in_body(delay: object) -> list[dict[str, Any]]:
+    return [{"@type": RETRY_INFO, "retryDelay": delay}]
+
+
+NO_DELAYS: list[object] = [None, "", "s", "30", "-5s", "1e3s", "nans", "٣s", "9" * 400 + "s", 30, {}, []]
+WAITS: list[tuple[str | None, object, float]] = [
+    # Retry-After, retryDelay, seconds
+    ("7", "30s", 7),
+    ("600", None, 600),
+    (None, "30s", 30),
+    (None, "3.5s", 3.5),
+    (None, "0s", 0),
+    ("soon", "90s", 90),
+    (None, "315576000000s", 86_400),
+    *[(None, odd, 60) for odd in NO_DELAYS],
+    ("soon", None, 60),
+]
+
+
+def test_a_quota_waits_as_fcm_says_or_a_minute(serve: Serve, make: Make) -> None:
+    google = serve()
+    one = make(google.http.url)
+    for header, delay, seconds in WAITS:
+        google.fcm = refused(429, "QUOTA_EXCEEDED", more=in_body(delay))
+        google.fcm.headers |= {"Retry-After": header} if header is not None else {}
+        assert tried(one).retry_after == timedelta(seconds=seconds), (header, delay)
 
 
 def test_what_is_ambiguous_passes_the_vendors_wish_on(serve: Serve, make: Make) -> None:
-    headers = {"Retry-After": "30"}
-    assert failed(serve(refused(503, "UNAVAILABLE", **headers)), make).retry_after == timedelta(seconds=30)
+    answer = refused(503, "UNAVAILABLE")
+    answer.headers["Retry-After"] = "30"
+    assert failed(serve(answer), make).retry_after == timedelta(seconds=30)
     assert failed(serve(refused(503, "UNAVAILABLE")), make).retry_after is None
+    told = failed(serve(refused(503, "UNAVAILABLE", more=in_body("12s"))), make).retry_after
+    assert told == timedelta(seconds=12)
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"<html>", b"[]", b"null", b'{"error": "bad gateway"}', b'{"error": {"details": 7}}', b"\xff\xfe"]
-)
-def test_an_error_page_that_is_not_googles_is_judged_by_its_status(serve: Serve, make: Make, body: bytes) -> None:
-    assert type(failed(serve(Answer(502, body)), make)) is AmbiguousError
-    assert type(failed(serve(Answer(429, body)), make)) is TransientError
+def test_what_is_no_quota_comes_again_as_soon_as_the_schedule_allows(serve: Serve, make: Make) -> None:
+    assert failed(serve(refused(409, None, "ABORTED")), make).retry_after is None
+    assert failed(serve(Answer(408, HTML)), make).retry_after is None
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"null", b"{}"])
-def test_an_acceptance_that_cannot_be_read_is_ambiguous(serve: Serve, make: Make, body: bytes) -> None:
-    assert type(failed(serve(Answer(200, body)), make)) is AmbiguousError
+ODD = (b"", HTML, b"null", b"[]", b"[1]", b"7", b'"text"', b"true", b"{}", b"\xff\xfe", b"[" * 100_000)
+
+
+def test_an_error_page_that_is_not_googles_is_judged_by_its_status(serve: Serve, make: Make) -> None:
+    google = serve()
+    one = make(google.http.url)
+    for body in (
+        *ODD,
+        *[b'{"error": "bad gateway"}', b'{"error": {"details": 7}}', b'{"error": {"status": [], "message": {}}}'],
+        b'{"error": {"details": [7, {"fieldViolations": 7}, {"fieldViolations": [7]}]}}',
+        b'{"error": {"details": [{"@type": "%s", "errorCode": {}}]}}' % FCM_ERROR.encode(),
+    ):
+        for status, kind in ((502, AmbiguousError), (429, TransientError)):
+            google.fcm = Answer(status, body)
+            error = tried(one)
+            assert (type(error), error.code) == (kind, str(status)), body[:80]
+
+
+def test_an_acceptance_that_cannot_be_read_is_ambiguous(serve: Serve, make: Make) -> None:
+    google = serve()
+    one = make(google.http.url)
+    names = [b'{"name": ""}', b'{"name": null}', b'{"name": 42}', b'{"name": {}}', b'["name"]']
+    for body in (*ODD, *names):
+        google.fcm = Answer(200, body)
+        error = tried(one)
+        assert (type(error), error.code) == (AmbiguousError, "unreadable"), body[:80]
 
 
 @pytest.mark.parametrize("how", [CLOSE, RESET])
@@ -261,6 +363,28 @@ def test_what_was_never_connected_is_transient(serve: Serve, make: Make) -> None
         one.send(outbound())
 
 
+@pytest.mark.parametrize("how", ["not trusted", "closed in the handshake"])
+def test_tls_that_fails_before_the_post_is_transient(
+    serve: Serve, make: Make, certificate: tuple[Path, Path], how: str
+) -> None:
+    google = serve()
+    server = ScriptedHttp(lambda _: SENT, tls=server_context(certificate) if how == "not trusted" else None)
+    with server.running():
+        error = tried(make(server.url.replace("http:", "https:"), token_uri=f"{google.http.url}/token"))
+    assert (type(error), error.code) == (TransientError, "connect")
+    assert not server.requests
+
+
+def test_a_proxy_that_refuses_the_way_to_fcm_is_transient(
+    serve: Serve, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    google = serve()
+    monkeypatch.setenv("https_proxy", google.http.url)  # it knows no CONNECT: 501
+    error = tried(make("https://fcm.example", token_uri=f"{google.http.url}/token"))
+    assert (type(error), error.code) == (TransientError, "connect")
+    assert google.posts == []
+
+
 def test_a_redirect_is_not_followed(serve: Serve, make: Make) -> None:
     target = serve()
     google = serve(Answer(307, {}, {"Location": f"{target.http.url}/elsewhere"}))
@@ -297,8 +421,124 @@ def test_a_token_endpoint_that_is_not_there_is_transient(serve: Serve, make: Mak
     assert type(error) is TransientError
 
 
-def test_an_answer_without_a_token_is_our_accounts_fault(serve: Serve, make: Make) -> None:
-    assert type(failed(serve(token=Answer(200, {})), make, posts=0)) is AccountError
+def granted(**changed: Any) -> Answer:
+    return Answer(200, {**TOKEN.body, **changed})
+
+
+def test_whatever_the_token_endpoint_answers_nothing_was_sent(serve: Serve, make: Make) -> None:
+    google = serve()
+    one = make(google.http.url)
+    errors = [b'{"error": %s}' % word for word in (b"null", b"5", b'{"code": 403}', b'["x"]', b'"no word"')]
+    for status in (200, 302, 400, 403, 404):
+        for body in (*ODD, *errors):
+            google.token = Answer(status, body)
+            before = len(google.exchanges)
+            error = tried(one)
+            assert (type(error), error.code) == (TransientError, "token_exchange"), (status, body[:80])
+            assert len(google.exchanges) == before + 1
+    assert google.posts == []
+
+
+NO_TOKENS: list[object] = [None, 5, "", [], {}, "two\nlines", "ümlaut"]
+NO_TIMES: list[object] = [-1, 0, "-60", "soon", "", [], {}, 1e300, 10**400, float("nan")]
+
+
+def test_a_token_that_is_none_or_does_not_last_is_not_used(serve: Serve, make: Make) -> None:
+    google = serve()
+    one = make(google.http.url)
+    tokens = [granted(access_token=odd) for odd in NO_TOKENS] + [granted(expires_in=odd) for odd in NO_TIMES]
+    for google.token in tokens:
+        error = tried(one)
+        assert (type(error), error.code) == (TransientError, "token_exchange"), google.token
+    assert google.posts == []
+    google.token = TOKEN
+    one.send(outbound())
+
+
+@pytest.mark.parametrize("expires_in", [None, "3600", 3600.0, 10**9])
+def test_a_token_that_says_otherwise_than_google_when_it_expires_lasts_an_hour(
+    serve: Serve, make: Make, monkeypatch: pytest.MonkeyPatch, expires_in: object
+) -> None:
+    google = serve(token=granted(expires_in=expires_in))
+    one = make(google.http.url)
+    for _ in range(2):
+        one.send(outbound())
+    assert len(google.exchanges) == 1
+    later = datetime.now(UTC).replace(tzinfo=None) + timedelta(hours=1)
+    monkeypatch.setattr(_helpers, "utcnow", lambda: later)
+    one.send(outbound())
+    assert len(google.exchanges) == 2
+
+
+def test_a_token_endpoint_that_asks_for_patience_is_asked_once(serve: Serve, make: Make) -> None:
+    google = serve(token=Answer(400, {"error": "temporarily_unavailable"}))
+    error = failed(google, make, posts=0)
+    assert (type(error), error.code) == (TransientError, "token_exchange")
+    assert len(google.exchanges) == 1
+
+
+@pytest.mark.parametrize("how", ["not trusted", "closed in the handshake"])
+def test_tls_that_fails_before_the_token_is_transient(
+    serve: Serve, make: Make, certificate: tuple[Path, Path], how: str
+) -> None:
+    google = serve()
+    server = ScriptedHttp(lambda _: TOKEN, tls=server_context(certificate) if how == "not trusted" else None)
+    with server.running():
+        url = server.url.replace("http:", "https:")
+        error = failed(google, make, posts=0, token_uri=f"{url}/token")
+    assert (type(error), error.code) == (TransientError, "token_exchange")
+    assert not server.requests
+
+
+def test_a_proxy_that_refuses_the_way_to_the_token_is_transient(
+    serve: Serve, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    google = serve()
+    monkeypatch.setenv("https_proxy", google.http.url)  # it knows no CONNECT: 501
+    error = failed(google, make, posts=0, token_uri="https://oauth2.example/token")
+    assert (type(error), error.code) == (TransientError, "token_exchange")
+
+
+@pytest.mark.parametrize("where", ["build", "Post"])
+def test_a_fault_of_ours_before_the_post_is_not_ambiguous(
+    serve: Serve, make: Make, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """The text has its type alone: what the exception says could hold a recipient."""
+
+    def broken(*_: object, **__: object) -> object:
+        raise RuntimeError("device")
+
+    if where == "build":
+        monkeypatch.setattr(fcm, "build", broken)
+    else:
+        monkeypatch.setattr(fcm_client._AuthorizedSession, "request", broken)
+    error = failed(serve(), make, posts=0)
+    assert (type(error), error.code) == (TransientError, "internal")
+    assert "RuntimeError" in error.message
+    assert "device" not in error.message
+
+
+def test_a_fault_in_the_post_is_ambiguous_unless_no_request_could_be_made(
+    serve: Serve, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    google = serve()
+    one = make(google.http.url)
+    one.send(outbound())  # the access token is there
+
+    def judged(raised: Exception) -> tuple[type[DeliveryError], str]:
+        def broken(*_: object, **__: object) -> object:
+            raise raised
+
+        monkeypatch.setattr(http.SingleAttemptSession, "request", broken)
+        error = tried(one)
+        assert "device" not in error.message
+        return type(error), error.code
+
+    for unmade in (requests.exceptions.InvalidHeader, requests.exceptions.InvalidURL, InvalidJSONError):
+        assert judged(unmade("device")) == (TransientError, "internal")
+    for ours in (RuntimeError, ValueError):
+        assert judged(ours("device")) == (AmbiguousError, "internal")
+    assert judged(requests.exceptions.ChunkedEncodingError("device")) == (AmbiguousError, "connection_lost")
 
 
 def test_many_threads_fetch_one_token(serve: Serve, make: Make) -> None:
@@ -349,15 +589,6 @@ def test_nothing_is_asked_of_google_but_the_token_and_the_message(
     assert not looked_up
 
 
-def test_a_refusal_by_apple_says_nothing_of_our_token(serve: Serve, make: Make) -> None:
-    google = serve(refused(401, "THIRD_PARTY_AUTH_ERROR", "UNAUTHENTICATED"))
-    one = make(google.http.url)
-    for _ in range(2):
-        with pytest.raises(AccountError):
-            one.send(outbound())
-    assert len(google.exchanges) == 1
-
-
 def test_a_key_that_cannot_be_read_is_our_accounts_fault(make: Make) -> None:
     account = {"type": "service_account", "project_id": "p", "private_key": "x", "client_email": "x", "token_uri": "x"}
     with pytest.raises(AccountError, match="private key"):
@@ -376,7 +607,7 @@ def posted(google: Google, make: Make, **changed: Any) -> dict[str, Any]:
 def test_the_request_says_what_was_meant(serve: Serve, make: Make) -> None:
     google = serve()
     content = PushContent(title="t", body="b", data={"k": "v"}, image="https://example.org/i.png")
-    receipt = make(google.http.url).send(outbound(content=content))
+    receipt = make(google.http.url).send(outbound(id=ID, content=content))
     assert receipt.provider_message_id == "projects/p/messages/42"
     [post] = google.posts
     assert post.path == "/v1/projects/p/messages:send"
@@ -386,6 +617,9 @@ def test_the_request_says_what_was_meant(serve: Serve, make: Make) -> None:
             "token": "device",
             "notification": {"title": "t", "body": "b", "image": "https://example.org/i.png"},
             "data": {"k": "v"},
+            "android": {"priority": "normal", "notification": {"tag": ID}},
+            "apns": {"headers": {"apns-push-type": "alert", "apns-priority": "5", "apns-collapse-id": ID}},
+            "webpush": {"headers": {"Urgency": "normal", "Topic": TOPIC}, "notification": {"tag": ID}},
         }
     }
 
@@ -398,8 +632,42 @@ def test_a_token_may_hold_colons(serve: Serve, make: Make) -> None:
     assert posted(serve(), make, recipient="token:a:b:c")["token"] == "a:b:c"
 
 
-def test_data_alone_shows_nothing(serve: Serve, make: Make) -> None:
-    assert posted(serve(), make, content=PushContent(data={"k": "v"})) == {"token": "device", "data": {"k": "v"}}
+@pytest.mark.parametrize("priority", list(Priority))
+def test_data_alone_shows_nothing_and_wakes_the_app(serve: Serve, make: Make, priority: Priority) -> None:
+    """FCM refuses apns-priority 10 where nothing is shown."""
+    assert posted(serve(), make, id=ID, content=PushContent(data={"k": "v"}), priority=priority) == {
+        "token": "device",
+        "data": {"k": "v"},
+        "android": {"priority": priority.value},
+        "apns": {
+            "headers": {"apns-push-type": "background", "apns-priority": "5", "apns-collapse-id": ID},
+            "payload": {"aps": {"content-available": 1}},
+        },
+        "webpush": {"headers": {"Urgency": priority.value, "Topic": TOPIC}},
+    }
+
+
+def test_a_high_priority_reaches_the_device(serve: Serve, make: Make) -> None:
+    message = posted(serve(), make, priority=Priority.HIGH)
+    assert message["android"]["priority"] == "high"
+    assert message["apns"]["headers"]["apns-priority"] == "10"
+    assert message["webpush"]["headers"]["Urgency"] == "high"
+
+
+def test_a_second_copy_replaces_the_first(serve: Serve, make: Make) -> None:
+    google = serve(refused(503, "UNAVAILABLE"))
+    one = make(google.http.url)
+    for attempt in (1, 2):
+        with pytest.raises(AmbiguousError):
+            one.send(outbound(id=ID, attempt=attempt))
+    first, second = (json.loads(post.body)["message"] for post in google.posts)
+    assert first == second
+    assert "collapse_key" not in first["android"]  # FCM keeps four for a device, and would lose others
+
+
+def test_a_topic_of_web_push_is_of_the_length_and_letters_that_it_may_have() -> None:
+    assert re.fullmatch(r"[A-Za-z0-9_-]{1,32}", TOPIC)
+    assert base64.urlsafe_b64decode(TOPIC)
 
 
 @pytest.mark.parametrize(
@@ -416,13 +684,16 @@ def test_the_expiry_is_told_to_all_three_transports(
 ) -> None:
     message = posted(serve(), make, time_to_live=time_to_live)
     android, apns, webpush = told
-    assert message["android"] == {"ttl": android}
-    assert message["apns"] == {"headers": {"apns-expiration": apns}}
-    assert message["webpush"] == {"headers": {"TTL": webpush}}
+    assert message["android"]["ttl"] == android
+    assert message["apns"]["headers"]["apns-expiration"] == apns
+    assert message["webpush"]["headers"]["TTL"] == webpush
 
 
 def test_without_an_expiry_google_decides(serve: Serve, make: Make) -> None:
-    assert posted(serve(), make).keys() == {"token", "notification"}
+    message = posted(serve(), make)
+    assert "ttl" not in message["android"]
+    assert "apns-expiration" not in message["apns"]["headers"]
+    assert "TTL" not in message["webpush"]["headers"]
 
 
 @pytest.mark.parametrize("recipient", ["device", "data:x", "token:", "fid:x"])
@@ -432,7 +703,7 @@ def test_a_recipient_of_no_known_kind_is_refused(make: Make, recipient: str) -> 
 
 
 def test_another_channels_content_is_a_mistake_of_ours(make: Make) -> None:
-    with pytest.raises(TypeError):
+    with pytest.raises(TransientError, match="TypeError"):
         make("http://127.0.0.1:1").send(outbound(content=SmsContent(text="t")))
 
 

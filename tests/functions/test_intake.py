@@ -286,6 +286,18 @@ REFUSED: list[tuple[str, Any, str, str]] = [
         (f"the data key {key}", content(push, data={key: "x"}), f"#/content/data/{key}", f"the key {key} is reserved")
         for key in ("from", "message_type", "google.x", "gcm.x")
     ),
+    *(
+        (f"the data key {key}", content(push, data={key: "x"}), "#/content", f"the data key {key} is reserved by FCM")
+        for key in ("notification", "google", "googleplus", "gcm", "gcmx")
+    ),
+    ("a field of 4,051 bytes with its key's", content(push, data={"k": "x" * 4051}), *(
+        "#/content",
+        "the message has 4052 bytes as FCM counts; at most 4051 for a token",
+    )),
+    ("a topic's message of 2,004 bytes", push(recipient={"topic": "a"}, content={"data": {"k": "x" * 2003}}), *(
+        "#/content",
+        "the message has 2004 bytes as FCM counts; at most 2003 for a topic",
+    )),
     ("data that is no string", content(push, data={"a": 1}), "#/content/data/a", "Input should be a valid string"),
     ("a push of more than 4096 bytes", content(push, body="é" * 2048), "#/content", "the message has 41"),
     ("an image over http", content(push, image="http://example.com/a.png"), "#/content/image", "String should match"),

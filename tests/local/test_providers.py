@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from email.message import EmailMessage
+from http.client import RemoteDisconnected
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -483,6 +484,56 @@ def test_special_tokens_are_refused_as_fcm_refuses_them(providers: Running, push
     assert codes == ["UNREGISTERED", "SENDER_ID_MISMATCH", "INVALID_ARGUMENT"]
 
 
+def test_a_key_of_apple_or_a_browser_is_refused_for_its_tokens_alone(
+    providers: Running, push: firebase_admin.App
+) -> None:
+    assert isinstance(push_error(push, to_device("third-party-1", data={"k": "v"})), messaging.ThirdPartyAuthError)
+    messaging.send(to_device("device-1", data={"k": "v"}), app=push)
+
+
+def test_a_push_shows_how_urgent_it_is_and_what_it_replaces(providers: Running, push: firebase_admin.App) -> None:
+    headers = {"apns-priority": "5", "apns-push-type": "background", "apns-collapse-id": "id-1"}
+    payload = messaging.APNSPayload(aps=messaging.Aps(content_available=True))
+    parts = {
+        "android": messaging.AndroidConfig(priority="high"),
+        "apns": messaging.APNSConfig(headers=headers, payload=payload),
+        "webpush": messaging.WebpushConfig(headers={"Topic": "id1", "Urgency": "high"}),
+    }
+    messaging.send(to_device("device-1", data={"k": "v"}, **parts), app=push)
+    (arrived,) = providers.client.inbox("push")
+    assert (arrived["priority"], arrived["collapse_id"]) == ("high", "id-1")
+    assert arrived["message"]["apns"]["headers"] == headers
+
+
+def test_a_quota_tells_when_to_come_again_in_the_header_or_in_the_body(
+    providers: Running, push: firebase_admin.App
+) -> None:
+    providers.client.fail("push", next=1, status=429, retry_after=90)
+    header = push_error(push, to_device("device-1", data={"k": "v"})).http_response
+    providers.client.fail("push", next=1, status=429, retry_after=90, retry_info=True)
+    body = push_error(push, to_device("device-1", data={"k": "v"})).http_response
+
+    assert (header.headers["Retry-After"], len(header.json()["error"]["details"])) == ("90", 1)
+    assert "Retry-After" not in body.headers
+    told = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "90s"}
+    assert body.json()["error"]["details"][1] == told
+
+
+def test_the_token_exchange_answers_anything_on_demand(providers: Running) -> None:
+    providers.client.fail("push", next=1, stage="token", message="<html>")
+    providers.client.fail("push", next=1, stage="token", status=503)
+    providers.client.fail("push", next=1, stage="token", drop="before_accept")
+    url = f"{providers.http_url}/token"
+    with urlopen(Request(url, b"x"), timeout=10) as response:
+        assert (response.status, response.read()) == (200, b"<html>")
+    with pytest.raises(HTTPError, match="503"), urlopen(Request(url, b"x"), timeout=10):
+        pass
+    with pytest.raises(RemoteDisconnected), urlopen(Request(url, b"x"), timeout=10):
+        pass
+    assert access_token(providers)
+    assert providers.client.calls("push") == []
+
+
 def access_token(providers: Running) -> str:
     account = providers.account()
     now = int(time.time())
@@ -495,6 +546,9 @@ def _exchange(providers: Running, assertion: str) -> tuple[int, Any]:
     return post(f"{providers.http_url}/token", body)
 
 
+SILENT = {"aps": {"content-available": 1}}
+
+
 @pytest.mark.parametrize(
     ("message", "field"),
     [
@@ -502,7 +556,20 @@ def _exchange(providers: Running, assertion: str) -> tuple[int, Any]:
         ({"token": "a", "topic": "b"}, "message"),
         ({"token": "a", "data": {"k": 1}}, "message.data[0].value"),
         ({"token": "a", "data": {"k": "v" * 4096}}, "message"),
+        ({"token": "a", "data": {"k": "v" * 4051}}, "message"),
+        ({"topic": "a", "data": {"k": "v" * 2003}}, "message"),
+        ({"token": "a", "data": {"from": "v"}}, "message.data"),
+        ({"token": "a", "data": {"notification": "v"}}, "message.data"),
+        ({"token": "a", "data": {"googleplus": "v"}}, "message.data"),
+        ({"token": "a", "data": {"gcm\n": "v"}}, "message.data"),
         ({"token": "a", "notification": "text"}, "message.notification"),
+        ({"token": "a", "android": {"priority": "urgent"}}, "message.android.priority"),
+        ({"token": "a", "apns": {"headers": {"apns-priority": "9"}}}, "message.apns.headers"),
+        ({"token": "a", "apns": {"headers": {"apns-collapse-id": "x" * 65}}}, "message.apns.headers"),
+        ({"token": "a", "apns": {"headers": {"apns-push-type": "background"}}}, "message.apns.headers"),
+        ({"token": "a", "apns": {"headers": {"apns-priority": "10"}, "payload": SILENT}}, "message.apns.headers"),
+        ({"token": "a", "webpush": {"headers": {"Topic": "x" * 33}}}, "message.webpush.headers"),
+        ({"token": "a", "webpush": {"headers": {"Urgency": "urgent"}}}, "message.webpush.headers"),
         (None, "message"),
     ],
 )
@@ -691,6 +758,10 @@ def test_chance_decides_which_calls_fail(providers: Running) -> None:
         (b'{"channel": "sms", "status": 500, "next": 0}', "next: "),
         (b'{"channel": "sms", "status": 500, "nxt": 1}', "nxt: Extra inputs"),
         (b'{"channel": "email", "drop": "after_accept", "stage": "data"}', "needs stage dot"),
+        (b'{"channel": "email", "status": 451, "stage": "token"}', "belongs to push"),
+        (b'{"channel": "sms", "status": 429, "retry_after": 9, "retry_info": true}', "belongs to push"),
+        (b'{"channel": "push", "stage": "token"}', "would do nothing"),
+        (b'{"channel": "push", "stage": "token", "status": 503, "recipient": "a"}', "no recipient is known"),
         (b'{"channel": "email", "status": 451, "stage": "connect", "recipient": "a@b.c"}', "no recipient is known"),
         (b'{"channel": "email", "status": 451, "message": "a\\r\\nb"}', "message: "),
     ],

@@ -216,6 +216,14 @@ def test_the_provider_is_told_how_long_the_notification_lives(house: House, monk
     assert call.time_to_live == timedelta(seconds=28)
 
 
+@pytest.mark.parametrize("priority", list(Priority))
+def test_the_provider_is_told_the_priority(house: House, priority: Priority) -> None:
+    row = added(house, priority=priority)
+    house.delivery.deliver(letters(row))
+    (call,) = house.provider.calls
+    assert call.priority is priority
+
+
 def test_nothing_is_begun_under_a_lease_that_is_nearly_over(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     row = added(house)
     spent(house, monkeypatch, at_step="delivery.after_claim", seconds=41)  # of 60, and it was not renewed

@@ -214,6 +214,34 @@ def test_a_recipient_is_shown_as_it_was_given() -> None:
         assert PushContent.shown(made.recipient) == recipient
 
 
+def pushed(recipient: dict[str, str], **content: Any) -> Submission:
+    return READER.one(json.dumps({"channel": "push", "recipient": recipient, "content": content}).encode())
+
+
+@pytest.mark.parametrize(("recipient", "most"), [({"token": "a"}, 4051), ({"topic": "a"}, 2003)])
+def test_a_push_may_be_as_long_as_fcm_takes_it(recipient: dict[str, str], most: int) -> None:
+    """FCM counts the bytes of keys and values, and a prefix for each field that is shown; one of these is our tag."""
+    pushed(recipient, data={"k": "x" * (most - 1)})
+    pushed(recipient, data={"ключ": "я" * ((most - 8) // 2)})
+    shown = most - 2 * len("gcm.notification.") - len("title") - len("tag") - 36
+    pushed(recipient, title="t" * min(shown, 1024), data={"k": "x" * max(shown - 1025, 0)})
+    for content in ({"data": {"k": "x" * most}}, {"title": "t", "data": {"k": "x" * (shown - 1)}}):
+        with pytest.raises(Problem):
+            pushed(recipient, **content)
+
+
+@pytest.mark.parametrize("key", ["From", "a.google", "Google", "to", "collapse_key", "notifications"])
+def test_a_data_key_that_fcm_leaves_to_its_users_is_taken(key: str) -> None:
+    pushed({"token": "a"}, data={key: "x"})
+
+
+def test_what_an_earlier_release_took_is_read_though_it_would_be_refused_now() -> None:
+    for data in ({"notification": "x"}, {"googleplus": "x"}, {"gcmx": "x"}, {"k": "x" * 4060}):
+        with pytest.raises(Problem):
+            pushed({"topic": "a"}, data=data)
+        CONTENT["push"].model_validate_json(json.dumps({"data": data}))
+
+
 def test_a_time_is_judged_by_the_clock_that_is_given() -> None:
     submission = read(send_at=NOW.isoformat(), expires_at=(NOW + timedelta(hours=1)).isoformat())
     assert check_times(submission, NOW) is None

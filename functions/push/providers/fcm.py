@@ -7,18 +7,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from firebase_admin import messaging
 from pydantic import AfterValidator, Field
 from tidings.content import PushContent
-from tidings.errors import AccountError, PermanentError
+from tidings.errors import AccountError, DeliveryError, PermanentError
 from tidings.ports import Clock, Outbound, Receipt
 from tidings.settings import Settings
 
-from .fcm_client import FcmClient, Limits
-from .fcm_errors import fcm_errors
-
-LONGEST = timedelta(seconds=2_419_200)
-"""Four weeks: https://firebase.google.com/docs/cloud-messaging/concept-options#ttl"""
+from .fcm_client import FcmClient, Limits, Post
+from .fcm_errors import not_begun, refused_or_unanswered
+from .fcm_message import build
 
 _NEEDED = ("project_id", "private_key", "client_email", "token_uri")
 
@@ -84,25 +81,32 @@ class FcmProvider:
         self._client: FcmClient | None = None
 
     def send(self, outbound: Outbound) -> Receipt:
-        """Post the message; its name (`projects/*/messages/*`) is the receipt. Raise DeliveryError.
-
-        A token exchange that fails comes before the POST: nothing was accepted then.
-        """
-        if not isinstance(outbound.content, PushContent):
-            raise TypeError(f"a push message is made of PushContent, not of {type(outbound.content).__name__}")
+        """Post the message; its name (`projects/*/messages/*`) is the receipt. Raise DeliveryError, and nothing else:
+        only here is it known whether the POST was begun."""
         kind, _, target = outbound.recipient.partition(":")
         if kind not in ("token", "topic") or not target:
             raise PermanentError("invalid", "the recipient is neither token:... nor topic:...")
-        client = self._opened()
-        with fcm_errors(target):
-            message = _message(kind, target, outbound.content, outbound.time_to_live, self._now)
-            return Receipt(provider_message_id=client.send(message))
+        post = Post()
+        try:
+            if not isinstance(outbound.content, PushContent):
+                raise TypeError(f"a push message is made of PushContent, not of {type(outbound.content).__name__}")
+            client = self._opened()
+            client.authorize()
+            message = build(kind, target, outbound.content, outbound, self._now())
+            return Receipt(provider_message_id=client.send(message, post))
+        except DeliveryError:
+            raise
+        except Exception as error:
+            if not post.begun:
+                raise not_begun(error, target) from None
+            verdict = refused_or_unanswered(error, post.answer, target)
+            if isinstance(verdict, AccountError) and post.answer is not None and post.answer.status_code == 401:
+                client.renew()
+            raise verdict from None
 
     def check(self) -> str:
         """Fetch an access token. Raise DeliveryError."""
-        client = self._opened()
-        with fcm_errors(str(self._settings.account["client_email"])):  # no token is in it; the account is masked
-            client.authorize()
+        self._opened().authorize()
         return f"Google gave an access token for {self._settings.account['project_id']}"
 
     def close(self) -> None:
@@ -125,30 +129,3 @@ class FcmProvider:
                 except ValueError:
                     raise AccountError("service_account", "the service account's private key cannot be read") from None
             return self._client
-
-
-def _message(
-    kind: str, target: str, content: PushContent, time_to_live: timedelta | None, now: Clock
-) -> messaging.Message:
-    """`kind` is "token" or "topic". The expiry is said thrice, once for each transport behind FCM."""
-    shown = content.title is not None or content.body is not None or content.image is not None
-    ttl = None if time_to_live is None else min(max(time_to_live, timedelta()), LONGEST)
-    message = messaging.Message(
-        notification=messaging.Notification(content.title, content.body, content.image) if shown else None,
-        data=dict(content.data) or None,
-        **(_expiry(ttl, now()) if ttl is not None else {}),
-    )
-    # Set, not given: the constructor warns that tokens will give way to installation IDs, but a token is none.
-    setattr(message, kind, target)
-    return message
-
-
-def _expiry(ttl: timedelta, now: datetime) -> dict[str, Any]:
-    # APNs takes a date, and 0 for "now or never":
-    # https://developer.apple.com/documentation/usernotifications/sending-notification-requests-to-apns
-    until = int((now + ttl).timestamp()) if ttl else 0
-    return {
-        "android": messaging.AndroidConfig(ttl=ttl),
-        "apns": messaging.APNSConfig(headers={"apns-expiration": str(until)}),
-        "webpush": messaging.WebpushConfig(headers={"TTL": str(int(ttl.total_seconds()))}),
-    }

@@ -70,4 +70,5 @@ class Attempts:
             content=content,
             expires_at=expires_at,
             time_to_live=expires_at - now if expires_at is not None else None,
+            priority=notification.priority,
         )

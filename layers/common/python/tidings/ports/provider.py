@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Protocol, runtime_checkable
 
 from tidings.content import Content
+from tidings.notification import Priority
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,6 +21,7 @@ class Outbound:
     time_to_live: timedelta | None = (
         None  # until expires_at, on the database's clock; None: as long as the vendor allows
     )
+    priority: Priority = Priority.NORMAL
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
