@@ -193,7 +193,9 @@ def raised_by(one: SingleAttemptSession, url: str, **content: Any) -> Exception:
     return raised.value
 
 
-@pytest.mark.parametrize("url", [f"http://127.0.0.1:{refusing_port()}", "http://no-such-host.invalid"])
+@pytest.mark.parametrize(
+    "url", [f"http://127.0.0.1:{refusing_port()}", "http://no-such-host.invalid"], ids=["refusing", "no host"]
+)
 @pytest.mark.parametrize("tls", ["", "s"])
 def test_no_connection_is_known_to_have_carried_nothing(session: Make, url: str, tls: str) -> None:
     url = url.replace("http", f"http{tls}")

@@ -27,9 +27,6 @@ from tidings.sms_text import is_blank, units
 
 MAX_ATTACHMENTS = 20
 MAX_ATTACHMENT_BYTES = 7 * 1024 * 1024  # decoded, all together; base64 adds a third, and receivers stop at 10-25 MB
-MAX_PUSH_BYTES = (
-    4096  # https://firebase.google.com/docs/cloud-messaging/concept-options#notifications_and_data_messages
-)
 
 
 class Part(BaseModel):
@@ -248,12 +245,9 @@ class PushContent(Content):
     image: Annotated[str, StringConstraints(pattern=r"^https://\S+$", max_length=2048)] | None = None
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
+    def _says_something(self) -> Self:
         if self.title is None and self.body is None and not self.data:
             raise ValueError("give title, body, or data")
-        size = len(self.model_dump_json(exclude_defaults=True).encode())
-        if size > MAX_PUSH_BYTES:
-            raise ValueError(f"the message has {size} bytes; FCM takes {MAX_PUSH_BYTES}")
         return self
 
     def check(self, recipient: Any) -> None:
