@@ -9,7 +9,7 @@ doubled already (RFC 5321, 4.5.2).
 
 import binascii
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from email.header import Header
@@ -21,8 +21,11 @@ from tidings.content import Attachment, EmailContent
 from tidings.errors import PermanentError
 from tidings.ports import Outbound
 
+from .smtp_replies import Parties
+
 MAX_LINE = 998  # RFC 5322, 2.1.1, without the CRLF
 LINE = 76  # RFC 2045, 6.7 and 6.8; RFC 2047, 2
+MAX_PIECE = 52  # of a filename: with `filename*0*=utf-8''`, a space and a semicolon it is a line of at most 76
 CRLF = "\r\n"
 FOLD = "\r\n "  # a header goes on in a line that begins with a space
 
@@ -37,9 +40,13 @@ class Mail:
     """An envelope and what is in it."""
 
     message_id: str  # <id@domain>
-    sender: str  # the addresses alone, without names
-    recipients: Sequence[str]  # `to` first, then cc, then bcc
+    parties: Parties  # the addresses alone, without names; `to` first, then cc, then bcc
     data: bytes  # headers and body, without the terminating dot; ends with CRLF
+
+    @property
+    def size(self) -> int:
+        """Bytes, without the dots that were doubled for the way (RFC 1870, 6)."""
+        return len(self.data) - self.data.count(b"\r\n..")
 
 
 def build_mail(outbound: Outbound, *, sender: str, domain: str, date: datetime) -> Mail:
@@ -57,10 +64,10 @@ def build_mail(outbound: Outbound, *, sender: str, domain: str, date: datetime) 
         lines = [
             _header("Message-ID", message_id),
             f"Date: {_date(date.replace(microsecond=0))}",
-            f"From: {_mailbox(from_)}",
+            _mailbox_header("From", from_),
             f"To: {_address(outbound.recipient)}",
             *([f"Cc: {f',{FOLD}'.join(map(_address, content.cc))}"] if content.cc else []),
-            *([f"Reply-To: {_mailbox(content.reply_to)}"] if content.reply_to is not None else []),
+            *([_mailbox_header("Reply-To", content.reply_to)] if content.reply_to is not None else []),
             _header("Subject", content.subject),
             *(_header(name, value) for name, value in content.headers.items()),
             "MIME-Version: 1.0",
@@ -70,10 +77,14 @@ def build_mail(outbound: Outbound, *, sender: str, domain: str, date: datetime) 
         data = text.replace(f"{CRLF}.", f"{CRLF}..").encode("ascii")
     except UnicodeError:  # a lone surrogate: JSON can write it, UTF-8 cannot
         raise PermanentError("content", "the mail holds characters that cannot be encoded") from None
+    from_address = _address(_split(from_)[1])
     return Mail(
         message_id=message_id,
-        sender=_address(_split(from_)[1]),
-        recipients=tuple(dict.fromkeys(map(_address, (outbound.recipient, *content.cc, *content.bcc)))),
+        parties=Parties(
+            sender=from_address,
+            recipients=tuple(dict.fromkeys(map(_address, (outbound.recipient, *content.cc, *content.bcc)))),
+            own_sender=from_address.lower() == _split(sender)[1].lower(),
+        ),
         data=data if data.endswith(b"\r\n") else data + b"\r\n",
     )
 
@@ -129,18 +140,19 @@ def _date(second: datetime) -> str:
     return format_datetime(second)
 
 
-def _mailbox(mailbox: str) -> str:
+def _mailbox_header(header: str, mailbox: str) -> str:
+    """In one line if it is short; else the address gets its own line, and a long name is cut as encoded words."""
     name, address = _split(mailbox)
     _address(address)
     if _NOT_IN_HEADER.search(name):
         raise _refused("mailbox")
     if not name:
-        return address
-    if not _is_plain(name):
-        return f"{_encoded_words(name, len('Reply-To'))}{FOLD}<{address}>"
-    if _PLAIN_NAME.fullmatch(name):
-        return f"{name} <{address}>"
-    return f"{_quoted(name)} <{address}>"
+        return f"{header}: {address}"
+    shown = name if _PLAIN_NAME.fullmatch(name) else _quoted(name)
+    if not _is_plain(name) or len(f"{header}: {shown}") > LINE:
+        return f"{header}: {_encoded_words(name, len(header))}{FOLD}<{address}>"
+    line = f"{header}: {shown} <{address}>"
+    return line if len(line) <= LINE else f"{header}: {shown}{FOLD}<{address}>"
 
 
 def _quoted(value: str) -> str:
@@ -216,10 +228,16 @@ def _file_part(attachment: Attachment) -> Iterator[str]:
 
 
 def _filename(name: str) -> list[str]:
-    """The filename parameter; RFC 2231 where it is not ASCII, in pieces where it is long."""
+    """The filename parameter; RFC 2231 where it is not ASCII, in pieces where it is long. A piece ends with a whole
+    character: some readers decode each by itself."""
     if _NOT_SEVEN_BIT.search(name) is None:
         return [f"filename={_quoted(name)}"]
-    pieces = re.findall(r"(?:%..|[^%]){1,20}", quote(name, safe=""))
+    pieces = [""]
+    for character in name:
+        escaped = quote(character, safe="")
+        if len(pieces[-1]) + len(escaped) > MAX_PIECE:
+            pieces.append("")
+        pieces[-1] += escaped
     if len(pieces) == 1:
         return [f"filename*=utf-8''{pieces[0]}"]
     return [f"filename*0*=utf-8''{pieces[0]}", *(f"filename*{n}*={piece}" for n, piece in enumerate(pieces[1:], 1))]
