@@ -21,6 +21,7 @@ SENDGRID = "https://sendgrid.com/docs/for-developers/sending-email/smtp-errors-a
 POSTMARK = "https://postmarkapp.com/developer/api/overview#error-codes"
 ORACLE = "https://docs.oracle.com/en-us/iaas/Content/Email/Concepts/troubleshooting.htm"
 POSTFIX = "https://www.postfix.org/postconf.5.html"
+MAILGUN = "https://help.mailgun.com/hc/en-us/articles/217531258-Authorized-Recipients"
 EXIM = "https://www.exim.org/exim-html-current/doc/html/spec_html/ch-access_control_lists.html"
 IANA = "https://www.iana.org/assignments/smtp-enhanced-status-codes"
 
@@ -77,7 +78,8 @@ _ROWS: tuple[tuple[Reason, str, str], ...] = (
     (Reason.SENDER, r"verified sender identity|send from that email|envelope from address", ORACLE),
     (Reason.SENDER, r"from address is not one of your|sender signature|unconfigured sending domain", POSTMARK),
     (Reason.RELAY, r"\brelay(ing)?\b.{0,40}(denied|prohibited|not |disallowed)|(unable|allowed) to relay", POSTFIX),
-    (Reason.RELAY, r"relaying disallowed|rcpthosts|for test purposes only|authorized recipients", EXIM),
+    (Reason.RELAY, r"relaying disallowed|rcpthosts", EXIM),
+    (Reason.RELAY, r"for test purposes only|authorized recipients", MAILGUN),
     (Reason.DOMAIN, r"\b(spf|dkim|dmarc)\b", GOOGLE),
     (Reason.CLIENT, r"client host|blocked using|\b(your|sending) ip\b|\bip\b.{0,40}(blocked|banned|listed)", POSTFIX),
     (
@@ -87,10 +89,10 @@ _ROWS: tuple[tuple[Reason, str, str], ...] = (
     ),
 )
 
-_TABLE = tuple((reason, re.compile(pattern)) for reason, pattern, _page in _ROWS)
+TABLE = tuple((reason, re.compile(pattern)) for reason, pattern, _page in _ROWS)
 
 
 def reason_of(code: str, text: str) -> Reason | None:
     """What the table says of this reply; None: nothing."""
     said = f"{code} {' '.join(text.lower().split())}"
-    return next((reason for reason, pattern in _TABLE if pattern.search(said)), None)
+    return next((reason for reason, pattern in TABLE if pattern.search(said)), None)

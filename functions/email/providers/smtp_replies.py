@@ -18,7 +18,7 @@ from tidings.errors import AccountError, AmbiguousError, DeliveryError, Permanen
 from .smtp_reasons import Reason, reason_of
 
 MAILBOX_UNKNOWN = frozenset({"5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1"})
-"""No such mailbox, host or syntax; moved away; a domain that takes no mail; disabled. Nothing will ever arrive there."""
+"""No such mailbox, host or syntax; moved; a domain without mail; disabled. Nothing will ever arrive there."""
 
 FULL = frozenset({"5.2.2", "5.3.1", "5.2.121", "5.2.122"})
 """The mailbox or its system is full, or takes no more in this hour: that passes."""

@@ -15,6 +15,7 @@ from pydantic import (
     StringConstraints,
     TypeAdapter,
     ValidationError,
+    ValidationInfo,
     create_model,
     field_validator,
 )
@@ -80,6 +81,13 @@ class Submission(Part):
         Field(default_factory=dict, max_length=32, description="Yours; given back as it came, never sent"),
     ]
     idempotency_key: Annotated[IdempotencyKey | None, Field(description="In an array, in place of the header")] = None
+
+    @field_validator("content")
+    @classmethod
+    def _vendor_takes_it(cls, value: Content, info: ValidationInfo) -> Content:
+        if (recipient := info.data.get("recipient")) is not None:  # None: it is wrong itself
+            value.check(recipient)
+        return value
 
     @field_validator("metadata")
     @classmethod
