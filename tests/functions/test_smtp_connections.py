@@ -3,6 +3,7 @@
 import ssl
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ from tidings.errors import AccountError, AmbiguousError, PermanentError, Transie
 from tidings.ports import Outbound
 
 from functions.email.providers import smtp as smtp_module
-from functions.email.providers import smtp_session
 from functions.email.providers.smtp import SmtpProvider
 from functions.email.providers.smtp_settings import SmtpSettings
+from functions.email.providers.smtp_wire import Wire
 from tests.functions.scripted import CLOSE, RESET, ScriptedSmtp, server_context
 from tests.scenarios.caller import wait_for
 
@@ -41,6 +42,10 @@ def make() -> Iterator[Make]:
         one.close()
 
 
+def _has_said_idle(server: ScriptedSmtp, times: int) -> bool:
+    return server.verbs.count("IDLE") >= times
+
+
 # --- kept connections -------------------------------------------------------------------------------------------------
 
 
@@ -60,9 +65,11 @@ def test_a_reply_that_waits_before_the_mail_costs_a_connection_and_no_attempt(
         for number in (1, 2, 3):
             provider.send(outbound())
             assert (server.connections, len(server.mails)) == (number, number)
-            ended = server.verbs.count("IDLE")
-            wait_for(lambda ended=ended: server.verbs.count("IDLE") > ended or farewell is None)
-            time.sleep(IDLE if farewell is None else 0.05)  # until it has been on its way
+            if farewell is None:
+                time.sleep(2 * IDLE)
+            else:
+                wait_for(partial(_has_said_idle, server, number))
+                time.sleep(0.05)  # until it is here
 
 
 @pytest.mark.parametrize("pipelining", [True, False])
@@ -174,7 +181,7 @@ def test_a_line_without_end_after_the_dot_may_be_an_acceptance(make: Make) -> No
 
 @pytest.mark.parametrize("how", [CLOSE, RESET])
 def test_a_server_that_hangs_up_in_the_handshake_has_no_mail(make: Make, how: str) -> None:
-    with ScriptedSmtp(answers={"CONNECT": how}) as server, pytest.raises(TransientError, match="connect: TLS"):
+    with ScriptedSmtp(answers={"CONNECT": how}) as server, pytest.raises(TransientError, match="connect: "):
         make(f"smtps://127.0.0.1:{server.port}").send(outbound())
 
 
@@ -187,9 +194,9 @@ def fails(*_: object, **__: object) -> Any:
     [
         (smtp_module, "build_mail"),
         (ssl, "create_default_context"),
-        (smtp_session.Wire, "open"),
-        (smtp_session.Wire, "has_extn"),
-        (smtp_session.Wire, "send_body"),
+        (Wire, "open"),
+        (Wire, "has_extn"),
+        (Wire, "send_body"),
     ],
 )
 def test_a_fault_of_ours_before_the_dot_is_transient_and_names_nobody(
@@ -208,13 +215,13 @@ def test_a_fault_of_ours_after_the_dot_may_be_an_acceptance(make: Make, monkeypa
     """The pipeline takes for ambiguous whatever is no DeliveryError."""
     with ScriptedSmtp() as server:
         provider = make(server.url)
-        reply = smtp_session.Wire.getreply
+        reply = Wire.getreply
 
-        def breaks(wire: smtp_session.Wire) -> tuple[int, bytes]:
+        def breaks(wire: Wire) -> tuple[int, bytes]:
             said = reply(wire)
             return fails() if server.mails else said
 
-        monkeypatch.setattr(smtp_session.Wire, "getreply", breaks)
+        monkeypatch.setattr(Wire, "getreply", breaks)
         with pytest.raises(LookupError):
             provider.send(outbound())
         assert len(server.mails) == 1
@@ -225,7 +232,7 @@ def test_a_fault_of_ours_after_the_dot_may_be_an_acceptance(make: Make, monkeypa
 
 def test_a_mail_that_is_larger_than_the_server_takes_is_not_sent(make: Make) -> None:
     with ScriptedSmtp(features=("SIZE 300", "PIPELINING")) as server:
-        with pytest.raises(PermanentError, match="too_large: the mail has .* bytes; the server takes 300"):
+        with pytest.raises(PermanentError, match=r"too_large: the mail has .* bytes; the server takes 300"):
             make(server.url).send(outbound(EmailContent(subject="s", text="x" * 200)))
         assert "MAIL" not in server.verbs
 

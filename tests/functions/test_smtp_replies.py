@@ -1,4 +1,4 @@
-"""Every reply that docs/failures.md has a row for, said by a server at its step, in a conversation with the provider."""
+"""Every reply that docs/failures.md has a row for, said by a server at its step, to the real provider."""
 
 from collections.abc import Iterator
 from contextlib import closing

@@ -201,8 +201,18 @@ def _encoded(text: str) -> tuple[str, list[str]]:
         return "7bit", lines
     data = text.encode()
     if 6 * (len(data) - len(data.translate(None, _ESCAPED))) < len(data):  # three bytes for one, against four for three
-        return "quoted-printable", binascii.b2a_qp(data, istext=True).decode("ascii").split("\n")
+        return "quoted-printable", list(_quoted_printable(data))
     return "base64", _wrapped(binascii.b2a_base64(data.replace(b"\n", b"\r\n"), newline=False).decode("ascii"))
+
+
+def _quoted_printable(data: bytes) -> Iterator[str]:
+    """binascii writes a space that ends a line as `=20`, and that line may have 78 letters then (RFC 2045, 6.7: 76)."""
+    for line in binascii.b2a_qp(data, istext=True).decode("ascii").split("\n"):
+        if len(line) > LINE:
+            yield f"{line[:-3]}="
+            yield line[-3:]
+        else:
+            yield line
 
 
 _ESCAPED = bytes([61, *range(9), *range(11, 32), *range(127, 256)])  # what quoted-printable writes as three bytes
