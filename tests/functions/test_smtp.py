@@ -622,6 +622,9 @@ def test_another_channels_content_is_a_mistake_of_ours() -> None:
         ("CONNECTIONS", "none"),
         ("CA_FILE", "/no/such/file"),
         ("MESSAGE_ID_DOMAIN", "a b"),
+        ("EHLO_NAME", "localhost"),
+        ("EHLO_NAME", "mail.example.org\r\nRSET"),
+        ("EHLO_NAME", "-.example.org"),
     ],
 )
 def test_a_wrong_setting_stops_the_start_with_one_line_that_names_it(variable: str, value: str) -> None:

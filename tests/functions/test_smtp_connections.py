@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 from tidings.content import EmailContent
-from tidings.errors import AccountError, AmbiguousError, PermanentError, TransientError
+from tidings.errors import AccountError, AmbiguousError, DeliveryError, PermanentError, TransientError
 from tidings.ports import Outbound
 
 from functions.email.providers import smtp as smtp_module
 from functions.email.providers.smtp import SmtpProvider
 from functions.email.providers.smtp_settings import SmtpSettings
 from functions.email.providers.smtp_wire import Wire
+from tests.emulator import emulator
 from tests.functions.scripted import CLOSE, RESET, ScriptedSmtp, server_context
 from tests.scenarios.caller import wait_for
 
@@ -272,3 +273,32 @@ def test_the_servers_words_with_the_acceptance_are_kept(make: Make, said: str, k
     with ScriptedSmtp(answers={"DOT": said}) as server:
         receipt = make(server.url).send(outbound())
     assert (receipt.provider_message_id, receipt.response) == ("<0193-a@example.org>", kept)
+
+
+# --- the emulated server ----------------------------------------------------------------------------------------------
+
+
+def test_the_emulated_server_provokes_what_users_must_see(make: Make, tmp_path: Path) -> None:
+    with emulator(tmp_path, "--smtp-idle", "1", "--smtp-size", "5000") as running:
+        provider = make(running.smtp_url)
+        receipt = provider.send(outbound())
+        (arrived,) = running.client.inbox("email")
+        assert receipt.response == f"2.0.0 OK: queued as {arrived['provider_message_id']}"
+        time.sleep(1.5)  # it has said 451 4.4.2 meanwhile, and hung up
+        provider.send(outbound())
+        assert running.client.totals()["email"] == 2
+        ends: dict[str, DeliveryError] = {}
+        for local in ("unknown", "full", "denied", "policy", "spam"):
+            with pytest.raises(DeliveryError) as raised:
+                provider.send(Outbound(id="1", attempt=1, recipient=f"{local}@example.com", content=TEXT))
+            ends[local] = raised.value
+        assert {local: type(error) for local, error in ends.items()} == {
+            "unknown": PermanentError,
+            "full": TransientError,
+            "denied": PermanentError,
+            "policy": TransientError,
+            "spam": PermanentError,
+        }
+        assert getattr(ends["policy"], "may_be_account", None)
+        with pytest.raises(PermanentError, match="too_large"):
+            provider.send(outbound(EmailContent(subject="s", text="long " * 1000)))

@@ -95,7 +95,8 @@ class SmtpProvider:
         """Connect, secure, log in, and leave. Raise DeliveryError."""
         server = self._settings.server
         countdown = Countdown(self._timeouts, total=min(self._timeouts.total, CHECK_WITHIN))
-        Session(server, self._context, countdown).quit()
+        with _nothing_sent():
+            Session(server, self._context, countdown).quit()
         login = "logged in" if server.user is not None else "without a login"
         return f"{server.host}:{server.port} answers, {login}"
 
