@@ -11,7 +11,8 @@ from tidings import errors
 from tidings.errors import DeliveryError, TransientError
 
 from functions.email.providers import smtp_reasons, smtp_replies
-from functions.email.providers.smtp_replies import Parties, Reply, Stage, lost, refusal
+from functions.email.providers.smtp_replies import lost, refusal
+from functions.email.providers.smtp_stages import Parties, Reply, Stage
 from functions.push.providers import fcm_errors
 from functions.sms.providers import twilio_errors
 

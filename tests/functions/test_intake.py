@@ -248,6 +248,7 @@ REFUSED: list[tuple[str, Any, str, str]] = [
     ("a Resent header", content(mail, headers={"Resent-To": "x"}), "#/content/headers/Resent-To", "the header Resent"),
     ("too many headers", content(mail, headers={f"X-{n}": "x" for n in range(21)}), "#/content/headers", "Dictionary"),
     ("a header twice", content(mail, headers={"X-A": "1", "x-a": "2"}), "#/content", "the header x-a is given twice"),
+    ("a header twice, aloud", content(mail, headers={"x-a": "1", "X-A": "2"}), "#/content", "the header X-A is given"),
     *(
         (
             f"{header} that is {what}",

@@ -32,8 +32,9 @@ from tidings.wiring import DeliverySettings
 
 from functions.email.providers.mime import build_mail
 from functions.email.providers.smtp import SmtpProvider
-from functions.email.providers.smtp_replies import Parties, Reply, Stage, masked, refusal
+from functions.email.providers.smtp_replies import masked, refusal
 from functions.email.providers.smtp_settings import SmtpSettings
+from functions.email.providers.smtp_stages import Parties, Reply, Stage
 from tests.functions.scripted import CLOSE, DRIP, HANG, RESET, ScriptedSmtp, refusing_port, server_context
 from tests.scenarios.caller import wait_for
 

@@ -132,11 +132,12 @@ def test_a_refusal_in_the_middle_of_the_body_is_heard(
     assert (reply[4:] in str(raised.value)) == (not reply.startswith("250"))
 
 
-def test_a_421_to_ehlo_keeps_its_words(make: Make) -> None:
-    said = "421 4.7.0 Try again later, closing connection. (EHLO)"
+@pytest.mark.parametrize("code", ["421 4.7.0", "451 4.3.0"])
+def test_a_4xx_to_ehlo_keeps_its_words_and_helo_is_not_tried(make: Make, code: str) -> None:
+    said = f"{code} Try again later, closing connection. (EHLO)"
     with ScriptedSmtp(answers={"EHLO": said}) as server, pytest.raises(TransientError, match="Try again later"):
         make(server.url).send(outbound())
-    assert server.verbs == ["CONNECT", "EHLO"]
+    assert "HELO" not in server.verbs
 
 
 def test_a_server_that_knows_no_ehlo_hears_helo(make: Make) -> None:

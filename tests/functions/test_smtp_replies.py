@@ -9,8 +9,8 @@ from tidings.errors import DeliveryError
 from tidings.ports import Outbound
 
 from functions.email.providers.smtp import SmtpProvider
-from functions.email.providers.smtp_replies import Stage
 from functions.email.providers.smtp_settings import SmtpSettings
+from functions.email.providers.smtp_stages import Stage
 from tests.functions.scripted import ScriptedSmtp
 from tests.test_failures import Documented, replies
 

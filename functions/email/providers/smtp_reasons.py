@@ -29,7 +29,8 @@ IANA = "https://www.iana.org/assignments/smtp-enhanced-status-codes"
 class Reason(enum.Enum):
     """Whom or what a refusal is about."""
 
-    ACCOUNT = "our account: a login, a quota of a day, a suspension"
+    ACCOUNT = "our account: a quota of a day, a suspension"
+    LOGIN = "we have not logged in"
     SENDER = "the sender's address may not be used"
     DOMAIN = "the sender's domain or host is not set up: SPF, DKIM, DMARC, reverse DNS"
     RELAY = "this server does not relay for us, to this recipient or to any"
@@ -47,7 +48,8 @@ _ROWS: tuple[tuple[Reason, str, str], ...] = (
     (Reason.DOMAIN, r"^5\.7\.(2\d|30|40)\b", GOOGLE),  # RFC 7372 and 7505, and what Google counts on from there
     (Reason.DOMAIN, r"^5\.7\.(509|515)\b", MICROSOFT),
     (Reason.CLIENT, r"^5\.7\.(506|508|511|6[0-4]\d)\b", MICROSOFT),
-    (Reason.ACCOUNT, r"^5\.7\.(57|139|705|708|750)\b", MICROSOFT),
+    (Reason.LOGIN, r"^5\.7\.(57|139)\b", MICROSOFT),
+    (Reason.ACCOUNT, r"^5\.7\.(705|708|750)\b", MICROSOFT),
     (Reason.ACCOUNT, r"^5\.1\.9\d\b", MICROSOFT),
     (Reason.ACCOUNT, r"^5\.4\.5\b.*(limit|quota)", GOOGLE),
     (Reason.ACCOUNT, r"^5\.2\.25\d\b.*throttled", MICROSOFT_THROTTLING),
@@ -57,10 +59,11 @@ _ROWS: tuple[tuple[Reason, str, str], ...] = (
     (Reason.RECIPIENT, r"recipient address rejected", POSTFIX),
     (Reason.RECIPIENT, r"\binactive (recipient|address)|recipient.{0,40} inactive", POSTMARK),
     (Reason.RECIPIENT, r"resolver\.rst\.|not authenticated (for|by)", MICROSOFT),
-    (Reason.ACCOUNT, r"daily .{0,20}(quota|limit)|per day reached", GOOGLE),
+    (Reason.ACCOUNT, r"^(?!.*(recipient|receiv)).*(daily .{0,20}(quota|limit)|per day reached)", GOOGLE),
     (Reason.ACCOUNT, r"submission ?quota|storedrv\.submission\.exception:\w*quotaexceeded", MICROSOFT_SUBMISSION),
     (Reason.ACCOUNT, r"daily message quota exceeded|sending paused|not subscribed to ses", SES_QUOTAS),
-    (Reason.ACCOUNT, r"credits exceeded|unauthenticated senders", SENDGRID),
+    (Reason.ACCOUNT, r"credits exceeded", SENDGRID),
+    (Reason.LOGIN, r"unauthenticated senders", SENDGRID),
     (
         Reason.ACCOUNT,
         r"\byour (\w+ )?account .{0,20}\b(suspended|disabled|blocked|pending|not)\b|activate your",
@@ -83,7 +86,7 @@ _ROWS: tuple[tuple[Reason, str, str], ...] = (
     (Reason.DOMAIN, r"\b(spf|dkim|dmarc)\b", GOOGLE),
     (Reason.CLIENT, r"client host|blocked using|\b(your|sending) ip\b|\bip\b.{0,40}(blocked|banned|listed)", POSTFIX),
     (
-        Reason.ACCOUNT,
+        Reason.LOGIN,
         r"authenticat\w+ (is )?required|must (be )?authenticate|not authenticated|auth(enticate)? first",
         POSTFIX,
     ),

@@ -13,7 +13,8 @@ from contextlib import contextmanager, suppress
 from tidings.errors import DeliveryError, PermanentError
 
 from .mime import Mail
-from .smtp_replies import NOBODY, Parties, Reply, Stage, refusal, smtp_errors
+from .smtp_replies import refusal, smtp_errors
+from .smtp_stages import NOBODY, Parties, Reply, Stage
 from .smtp_timeouts import Countdown
 from .smtp_wire import Server, Wire
 

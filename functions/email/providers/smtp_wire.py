@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from .smtp_replies import Stage
+from .smtp_stages import Stage
 from .smtp_timeouts import Countdown
 
 BLOCK = 16384
