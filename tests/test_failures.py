@@ -3,14 +3,16 @@
 import ast
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from tidings import errors
-from tidings.errors import AccountError, DeliveryError
+from tidings.errors import AccountError, DeliveryError, TransientError
 
-from functions.email.providers import smtp_replies
-from functions.email.providers.smtp_replies import Reply, Stage, lost, refusal
+from functions.email.providers import smtp_reasons, smtp_replies
+from functions.email.providers.smtp_replies import lost, refusal
+from functions.email.providers.smtp_stages import Parties, Reply, Stage
 from functions.push.providers import fcm_errors
 from functions.sms.providers import twilio_codes
 
@@ -145,29 +147,55 @@ def test_the_refusals_that_may_mean_us_say_so() -> None:
     assert by_country == {str(code) for code in twilio_codes.BY_COUNTRY}
 
 
-def replies() -> Iterator[tuple[Stage, Reply, str]]:
-    """What the table says of each reply at each step."""
-    for cells in rows("Email"):
-        if len(cells) == 5:
-            given, steps, kind = cells[0], cells[1], cells[2]
-            for stage in Stage if steps == "any" else [Stage(step) for step in steps.split(", ")]:
-                for code, enhanced in re.findall(r"`(-?\d+)(?: ([\d.]+))?`", given):
-                    yield stage, Reply(int(code), f"{enhanced} because".strip().encode()), kind
+@dataclass(frozen=True, kw_only=True)
+class Documented:
+    """What the table says of a mail server's reply at a step."""
+
+    stage: Stage
+    reply: Reply
+    kind: str
+    may_be_account: bool
+    own_sender: bool  # False: the content names its own `from`
+
+    def __str__(self) -> str:
+        return f"{self.stage} {self.reply.code} {self.reply.words[:40]}{'' if self.own_sender else ' with a from'}"
+
+    def is_like(self, error: DeliveryError) -> bool:
+        evidence = isinstance(error, TransientError) and error.may_be_account
+        return (error.kind, evidence) == (self.kind, self.may_be_account)
+
+
+def replies() -> Iterator[Documented]:
+    for given, steps, *classes in [cells[:4] for cells in rows("Email") if len(cells) == 7]:
+        for stage in Stage if steps == "any" else [Stage(step) for step in steps.split(", ")]:
+            for number, words in re.findall(r"`(-?\d+)(?: ([^`]+))?`", given):
+                reply = Reply(
+                    int(number), (words if re.search("[a-z]", words) else f"{words} because".strip()).encode()
+                )
+                for own, shown in zip((True, False), classes, strict=True):
+                    kind, _, evidence = (classes[0] if shown == "the same" else shown).partition(", ")
+                    yield Documented(
+                        stage=stage, reply=reply, kind=kind, may_be_account=evidence == "may be account", own_sender=own
+                    )
 
 
 def test_each_reply_of_a_mail_server_is_classified_as_the_table_says() -> None:
     table = list(replies())
-    assert len(table) > 100
-    wrong = [(stage, reply, kind) for stage, reply, kind in table if refusal(stage, reply).kind != kind]
+    assert len(table) > 500
+    wrong = [
+        (str(row), error.kind)
+        for row in table
+        if not row.is_like(error := refusal(row.stage, row.reply, Parties(own_sender=row.own_sender)))
+    ]
     assert not wrong
 
 
 def test_every_reply_that_the_code_knows_by_number_is_in_the_table() -> None:
-    shown = {word for _, reply, _ in replies() for word in (str(reply.code), reply.enhanced)}
+    shown = {word for row in replies() for word in (str(row.reply.code), row.reply.enhanced)}
     known = (
         smtp_replies.MAILBOX_UNKNOWN
-        | smtp_replies.SOFT
-        | smtp_replies.SENDER
+        | smtp_replies.FULL
+        | smtp_replies.TOO_LARGE
         | smtp_replies.CONTENT_POLICY
         | {str(code) for code in smtp_replies.AUTHENTICATION}
     )
@@ -192,6 +220,20 @@ def test_every_answer_of_fcm_that_the_code_knows_is_in_the_table_in_its_class() 
 
 def test_every_answer_of_fcm_has_the_page_that_says_it() -> None:
     assert not [cells for cells in rows("Push") if len(cells) == 5 and not re.search(r"\[(FCM|RPC|HTTP)\]", cells[3])]
+
+
+def test_every_row_of_words_decides_for_a_reply_of_the_table() -> None:
+    """A row that a row above it takes everything from says nothing."""
+    said = [f"{row.reply.enhanced or row.reply.code} {row.reply.words.lower()}" for row in replies()]
+    patterns = [pattern for _, pattern in smtp_reasons.TABLE]
+    deciding = {next((pattern for pattern in patterns if pattern.search(words)), None) for words in said}
+    assert [pattern.pattern for pattern in patterns if pattern not in deciding] == []
+
+
+def test_every_reply_of_a_mail_server_names_a_page() -> None:
+    pages = [cells[-1] for cells in rows("Email") if len(cells) == 7]
+    assert pages
+    assert all("](https://" in page for page in pages)
 
 
 def test_a_restored_row_says_the_code_of_the_catalogue() -> None:

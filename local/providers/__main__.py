@@ -19,6 +19,7 @@ import uvloop
 
 from local.providers import certificate
 from local.providers.server import Emulator, Options
+from local.providers.smtp import IDLE, SIZE_LIMIT
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,6 +56,8 @@ async def _serve(
             twilio_login=options.twilio_auth,
             smtp_login=options.smtp_auth,
             smtp_tls=tls,
+            smtp_size=options.smtp_size,
+            smtp_idle=options.smtp_idle,
         )
     )
     loop = asyncio.get_running_loop()
@@ -113,6 +116,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--twilio-auth", type=_login, metavar="SID:TOKEN", help="the only login accepted (default: any)")
     add("--smtp-auth", type=_login, metavar="USER:PASSWORD", help="the login required (default: none, any accepted)")
     add("--smtp-tls", nargs="+", metavar=("CERTIFICATE", "KEY"), help="offer STARTTLS; or the word self-signed")
+    add("--smtp-size", type=_positive, default=SIZE_LIMIT, help="bytes that a mail may have (default 25 MiB)")
+    add("--smtp-idle", type=_positive, default=int(IDLE), help="seconds of silence before it hangs up (default 300)")
     add("--inbox-limit", type=_positive, default=10_000, help="messages kept (default 10000)")
     add("--calls-limit", type=_positive, default=300_000, help="calls kept (default 300000)")
     return parser

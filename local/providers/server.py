@@ -38,6 +38,8 @@ class Options:
     twilio_login: tuple[str, str] | None = None
     smtp_login: tuple[str, str] | None = None
     smtp_tls: ssl.SSLContext | None = None
+    smtp_size: int = smtp.SIZE_LIMIT  # bytes of a mail
+    smtp_idle: float = smtp.IDLE  # seconds
 
 
 class QuietServer(Server):
@@ -65,7 +67,14 @@ class Emulator:
         loop = asyncio.get_running_loop()
         handler = smtp.Handler(ledger=self._ledger, failures=self._failures, login=self._options.smtp_login)
         mail = await loop.create_server(
-            lambda: smtp.connection(handler, hostname="localhost", tls=self._options.smtp_tls), sock=smtp_socket
+            lambda: smtp.connection(
+                handler,
+                hostname="localhost",
+                tls=self._options.smtp_tls,
+                size_limit=self._options.smtp_size,
+                idle=self._options.smtp_idle,
+            ),
+            sock=smtp_socket,
         )
         http = QuietServer(
             Config(

@@ -3,37 +3,19 @@
 import asyncio
 import secrets
 import ssl
-from dataclasses import dataclass
-from typing import Any, Never
+from typing import Any, AnyStr, Never
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
-from local.providers import mail
+from local.providers import mail, smtp_refusals
 from local.providers.failures import Failures, Rule, Stage
 from local.providers.ledger import Ledger, accepted
 from local.providers.records import Call, Outcome, Received
+from local.providers.smtp_refusals import Reply
 
 SIZE_LIMIT = 25 * 1024 * 1024  # bytes, as Gmail takes them
-
-MAILBOXES = {
-    # A recipient whose local part begins with this word is refused like this.
-    "unknown": (550, "5.1.1", "The email account that you tried to reach does not exist"),
-    "full": (452, "4.2.2", "The recipient's inbox is out of storage space"),
-    "greylist": (451, "4.7.1", "Greylisted, please try again later"),
-    "spam": (554, "5.7.1", "Message rejected as spam"),
-}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Reply:
-    """A refusal: `550 5.1.1 text`."""
-
-    status: int
-    enhanced: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.status} {self.enhanced} {self.text}"
+MAX_RECIPIENTS = 100  # of a mail: as few as a server may allow (RFC 5321, 4.5.3.1.8)
+IDLE = 300.0  # seconds without a command
 
 
 class Handler:
@@ -84,10 +66,10 @@ class Handler:
     ) -> str:
         if (reply := await self._refused(server, "rcpt", [address])) is not None:
             return await self._said(server, reply)
-        for word, (status, enhanced, text) in MAILBOXES.items():
-            if address.startswith(word):
-                self._note(address, Outcome.REFUSED, status=status, code=enhanced)
-                return str(Reply(status=status, enhanced=enhanced, text=text))
+        full = len(envelope.rcpt_tos) >= MAX_RECIPIENTS
+        if (reply := smtp_refusals.TOO_MANY if full else smtp_refusals.mailbox(address)) is not None:
+            self._note(address, Outcome.REFUSED, status=reply.status, code=reply.enhanced)
+            return str(reply)
         envelope.rcpt_tos.append(address)
         envelope.rcpt_options.extend(options)
         return "250 2.1.5 OK"
@@ -98,8 +80,11 @@ class Handler:
         return await self._said(server, reply) if reply is not None else None
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        server.has_mail = True  # type: ignore[attr-defined]
         with self._ledger.calls.under_way("email"):
-            return await self._taken(server, envelope)
+            answer = await self._taken(server, envelope)
+        server.has_mail = False  # type: ignore[attr-defined]
+        return answer
 
     async def _taken(self, server: SMTP, envelope: Envelope) -> str:
         recipients, content = list(envelope.rcpt_tos), envelope.original_content or b""
@@ -107,6 +92,10 @@ class Handler:
         if rule is not None and (rule.status is not None or rule.drop == "before_accept"):
             reply = await self._apply(server, rule, recipients, message_id=mail.message_id(content))
             return await self._said(server, reply) if reply is not None else ""
+        if any(recipient.startswith("spam") for recipient in recipients):
+            spam, message_id = smtp_refusals.SPAM, mail.message_id(content)
+            self._note(recipients[0], Outcome.REFUSED, status=spam.status, code=spam.enhanced, message_id=message_id)
+            return str(spam)
         queue_id = secrets.token_hex(6).upper()
         drop = rule.drop if rule is not None else None
         self._accept(queue_id, envelope.mail_from or "", recipients, content, accepted(drop))
@@ -143,16 +132,15 @@ class Handler:
     ) -> Reply | None:
         """The rule's refusal, None if it only delays. Does not return if it drops the connection."""
         recipient = recipients[0] if recipients else None
+        reply = smtp_refusals.of(rule) if rule.status is not None else None
         if rule.drop is not None:
             self._note(recipient, Outcome.DROPPED_BEFORE_ACCEPT, status=0, message_id=message_id)
-        elif rule.status is not None:
-            self._note(recipient, Outcome.REFUSED, status=rule.status, code=_enhanced(rule), message_id=message_id)
+        elif reply is not None:
+            self._note(recipient, Outcome.REFUSED, status=reply.status, code=reply.enhanced, message_id=message_id)
         await self._failures.pause(rule)
         if rule.drop is not None:
             await hang_up(server)
-        if rule.status is None:
-            return None
-        return Reply(status=rule.status, enhanced=_enhanced(rule), text=rule.message or "Failure on demand")
+        return reply
 
     async def _said(self, server: SMTP, reply: Reply) -> str:
         if reply.status == 421:  # RFC 5321 3.8: the server says it and closes the channel
@@ -175,15 +163,26 @@ class Handler:
 
 
 class Connection(SMTP):
-    """aiosmtpd's protocol, with the two moments that have no hook: the greeting and the DATA command."""
+    """aiosmtpd's protocol, with the moments that have no hook: the greeting, the DATA command, a client that says
+    nothing for too long, and a mail that is too large."""
 
     event_handler: Handler
+    has_mail = False  # a whole one, that is not answered yet
 
     async def _handle_client(self) -> None:
         if await self.event_handler.greet(self):
             await super()._handle_client()
         elif self.transport is not None:
             self.transport.close()
+
+    async def push(self, status: AnyStr) -> None:
+        said = status if isinstance(status, bytes) else status.encode()
+        await super().push(str(smtp_refusals.TOO_LARGE).encode() if said.startswith(b"552 Error: ") else said)
+
+    def _timeout_cb(self) -> None:
+        if self.transport is not None and not self.has_mail:  # or it would be taken for the mail's answer
+            self.transport.write(f"{smtp_refusals.TIMEOUT}\r\n".encode())  # type: ignore[attr-defined]
+        super()._timeout_cb()  # type: ignore[no-untyped-call]
 
     async def smtp_DATA(self, arg: str) -> None:  # noqa: N802
         if self.envelope is not None and self.envelope.rcpt_tos and not arg:
@@ -194,11 +193,19 @@ class Connection(SMTP):
         await super().smtp_DATA(arg)
 
 
-def connection(handler: Handler, *, hostname: str, tls: ssl.SSLContext | None) -> Connection:
+def connection(
+    handler: Handler,
+    *,
+    hostname: str,
+    tls: ssl.SSLContext | None,
+    size_limit: int = SIZE_LIMIT,
+    idle: float = IDLE,
+) -> Connection:
     """The protocol of one connection, made on the running loop."""
     return Connection(
         handler,
-        data_size_limit=SIZE_LIMIT,
+        data_size_limit=size_limit,
+        timeout=idle,
         enable_SMTPUTF8=False,
         hostname=hostname,
         ident="ESMTP Tidings emulator",
@@ -216,7 +223,3 @@ async def hang_up(server: SMTP) -> Never:
     # Returning would make aiosmtpd answer. It cancels this task as soon as the connection is gone.
     await asyncio.Event().wait()
     raise ConnectionAbortedError
-
-
-def _enhanced(rule: Rule) -> str:
-    return rule.enhanced or f"{(rule.status or 451) // 100}.3.0"

@@ -42,6 +42,7 @@ class ScriptedSmtp:
 
     answers: dict[str, str | list[str]] = field(default_factory=dict)
     delays: dict[str, float] = field(default_factory=dict)  # seconds before each answer to this verb
+    idle: float = 20  # seconds without a command; then it says the answer to "IDLE", if there is one, and hangs up
     features: tuple[str, ...] = ("PIPELINING", "SIZE 10000000", "ENHANCEDSTATUSCODES")
     tls: ssl.SSLContext | None = None  # for STARTTLS
     connections: int = 0
@@ -122,7 +123,7 @@ class _SmtpTalk:
     def __init__(self, server: ScriptedSmtp, connection: socket.socket) -> None:
         self.server = server
         self.connection = connection
-        self.connection.settimeout(20)
+        self.connection.settimeout(server.idle)
         self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = b""
 
@@ -136,7 +137,7 @@ class _SmtpTalk:
                 if not self.say(verb) or verb == "QUIT":
                     return
                 if verb == "STARTTLS" and self.server.tls is not None:
-                    self.connection = self.server.tls.wrap_socket(self.connection, server_side=True)
+                    self.connection = self.server.tls.wrap_socket(self.connection, server_side=True)  # and its timeout
                 if verb == "DATA" and self.said.startswith("354") and not self.mail():
                     return
 
@@ -152,6 +153,8 @@ class _SmtpTalk:
             if how == HANG:
                 self.server.pause(20)
                 return False
+            if how is not None and how[0].isdigit() and self.buffer:
+                return self.say("BODY") and False  # with what the client goes on to send unread
             if how == DRIP:
                 self.server.pause(SIP_EVERY * len(self.server.bursts[-1]) / SIP)
             if not self.read():
@@ -162,7 +165,12 @@ class _SmtpTalk:
 
     def line(self) -> str | None:
         while b"\r\n" not in self.buffer:
-            if not self.read():
+            try:
+                if not self.read():
+                    return None
+            except TimeoutError:
+                if "IDLE" in self.server.answers:
+                    self.say("IDLE")
                 return None
         line, self.buffer = self.buffer.split(b"\r\n", 1)
         return line.decode(errors="replace")  # a client that speaks TLS says anything

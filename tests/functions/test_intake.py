@@ -247,6 +247,28 @@ REFUSED: list[tuple[str, Any, str, str]] = [
     ("a header that is empty", content(mail, headers={"X-A": ""}), "#/content/headers/X-A", "String should have at le"),
     ("a Resent header", content(mail, headers={"Resent-To": "x"}), "#/content/headers/Resent-To", "the header Resent"),
     ("too many headers", content(mail, headers={f"X-{n}": "x" for n in range(21)}), "#/content/headers", "Dictionary"),
+    ("a header twice", content(mail, headers={"X-A": "1", "x-a": "2"}), "#/content", "the header x-a is given twice"),
+    ("a header twice, aloud", content(mail, headers={"x-a": "1", "X-A": "2"}), "#/content", "the header X-A is given"),
+    *(
+        (
+            f"{header} that is {what}",
+            content(mail, headers={header: value}),
+            "#/content",
+            f"the header {header} {detail}",
+        )
+        for header in ("List-Unsubscribe", "list-unsubscribe-post", "References", "In-Reply-To", "List-Id")
+        for what, value, detail in (
+            ("not ASCII", "<https://example.com/ü>", "must be ASCII without =?; percent-encode the URL in it"),
+            ("like an encoded word", "<https://example.com/?a=?b>", "must be ASCII without =?"),
+            ("one long word", f"<https://example.com/{'x' * 900}>", "has over 900 letters without a space"),
+        )
+    ),
+    (
+        "over 100 recipients",
+        content(mail, cc=[f"c{n}@example.com" for n in range(50)], bcc=[f"b{n}@example.com" for n in range(50)]),
+        "#/content",
+        "a mail has at most 100 recipients, to, cc and bcc together, not 101; send several",
+    ),
     ("an attachment that is no base64", attached("!!"), "#/content/attachments/0", BASE64),
     ("an attachment without padding", attached("YQ"), "#/content/attachments/0", BASE64),
     ("an attachment in lines", attached("YWJj\nYWJj"), "#/content/attachments/0", BASE64),

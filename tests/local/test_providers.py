@@ -191,7 +191,8 @@ def test_pipelined_commands_are_answered_one_by_one(providers: Running) -> None:
         ("unknown-1@example.com", 550, "5.1.1"),
         ("full@example.com", 452, "4.2.2"),
         ("greylist@example.com", 451, "4.7.1"),
-        ("spam@example.com", 554, "5.7.1"),
+        ("denied@example.com", 554, "5.7.1"),
+        ("policy@example.com", 550, "5.7.1"),
     ],
 )
 def test_a_mailbox_refuses_in_its_way(providers: Running, recipient: str, status: int, enhanced: str) -> None:
@@ -210,10 +211,56 @@ def test_a_mailbox_refuses_in_its_way(providers: Running, recipient: str, status
     assert providers.client.inbox() == []
 
 
+def test_spam_is_refused_after_the_mail(providers: Running) -> None:
+    with smtp(providers) as client, pytest.raises(smtplib.SMTPDataError, match=r"554, b'5\.7\.1 .* spam") as refused:
+        client.send_message(mail("spam@example.com"))
+
+    assert refused.value.smtp_code == 554
+    assert outcomes(providers) == [("refused", 554)]
+    assert providers.client.inbox() == []
+
+
 def test_a_mail_over_the_size_limit_is_refused(providers: Running) -> None:
     with smtp(providers) as client:
         client.ehlo()
-        assert client.mail("a@example.com", [f"size={25 * 1024 * 1024 + 1}"])[0] == 552
+        code, text = client.mail("a@example.com", [f"size={25 * 1024 * 1024 + 1}"])
+        assert (code, text[:6]) == (552, b"5.3.4 ")
+
+
+def test_a_smaller_size_limit_is_announced_and_kept(tmp_path: Path) -> None:
+    with emulator(tmp_path, "--smtp-size", "1000") as providers, smtp(providers) as client:
+        client.ehlo()
+        assert client.esmtp_features["size"] == "1000"
+        client.mail("a@example.com")
+        client.rcpt("b@example.com")
+        code, text = client.data(b"x" * 70 + b"\r\n" + (b"y" * 70 + b"\r\n") * 20)
+        assert (code, text[:6]) == (552, b"5.3.4 ")
+        assert providers.client.inbox() == []
+
+
+def test_a_client_that_says_nothing_for_too_long_is_told_so(tmp_path: Path) -> None:
+    with emulator(tmp_path, "--smtp-idle", "1") as providers, smtp(providers) as client:
+        client.ehlo()
+        client.send_message(mail())
+        assert client.getreply() == (451, b"4.4.2 Timeout waiting for data from client.")
+        with pytest.raises(smtplib.SMTPServerDisconnected):
+            client.noop()
+
+
+def test_a_mail_that_is_answered_late_is_not_told_of_silence(tmp_path: Path) -> None:
+    with emulator(tmp_path, "--smtp-idle", "1") as providers:
+        providers.client.fail("email", next=1, delay=3)
+        with smtp(providers) as client, pytest.raises(smtplib.SMTPServerDisconnected):
+            client.send_message(mail())
+        assert len(providers.client.inbox("email")) == 1
+
+
+def test_a_hundred_recipients_are_taken_and_no_more(providers: Running) -> None:
+    with smtp(providers) as client:
+        client.ehlo()
+        client.mail("a@example.com")
+        assert {client.rcpt(f"a{n}@example.com")[0] for n in range(100)} == {250}
+        assert client.rcpt("one.more@example.com") == (452, b"4.5.3 Too many recipients")
 
 
 @pytest.mark.parametrize("stage", ["mail", "data", "dot"])

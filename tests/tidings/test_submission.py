@@ -13,9 +13,12 @@ from tidings.addresses import _any_email_address, email_address
 from tidings.content import CONTENT, PushContent
 from tidings.mistakes import entry
 from tidings.notification import Notification
+from tidings.ports import Outbound
 from tidings.submission import MAX_METADATA_BYTES, SUBMISSIONS, Reader, Submission, check_times
 from tidings.view import shown
 from tidings.web import Problem
+
+from functions.email.providers.mime import build_mail
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 READER = Reader()
@@ -147,6 +150,35 @@ def test_what_was_accepted_a_worker_can_read(body: dict[str, Any]) -> None:
     given = READER.one(json.dumps(body).encode())
     made = given.notification(tenant="acme", now=NOW, traceparent=None)
     assert CONTENT[body["channel"]].model_validate_json(made.content) == given.content
+
+
+def test_a_mail_goes_to_a_hundred_recipients() -> None:
+    """As many as a server must take; an address that is named twice counts once."""
+    cc = [f"c{n}@example.com" for n in range(50)]
+    for bcc in ([f"b{n}@example.com" for n in range(49)], ["a@example.com", *cc[1:]]):
+        content = {"subject": "s", "text": "t", "cc": cc, "bcc": bcc}
+        body = {"channel": "email", "recipient": "a@example.com", "content": content}
+        READER.one(json.dumps(body).encode())
+
+
+@pytest.mark.parametrize(
+    "headers", [{"X-A": "1", "x-a": "2"}, {"List-Unsubscribe": "<https://example.com/ü>"}, {"References": "x" * 950}]
+)
+def test_a_mail_that_the_release_before_accepted_can_be_read_and_sent(headers: dict[str, str]) -> None:
+    content = {"subject": "s", "text": "t", "headers": headers}
+    body = {"channel": "email", "recipient": "a@example.com", "content": content}
+    with pytest.raises(Problem):
+        READER.one(json.dumps(body).encode())
+    stored = CONTENT["email"].model_validate_json(json.dumps(content))
+    outbound = Outbound(id="0193-a", attempt=1, recipient="a@example.com", content=stored)
+    mail = build_mail(outbound, sender="shop@example.org", domain="example.org", date=NOW)
+    assert max(map(len, mail.data.split(b"\r\n"))) <= 998
+
+
+@pytest.mark.parametrize("header", ["X-Campaign", "Keywords", "Comments"])
+def test_a_header_for_people_may_hold_any_letter(header: str) -> None:
+    body = {"channel": "email", "recipient": "a@example.com"}
+    READER.one(json.dumps({**body, "content": {"subject": "s", "text": "t", "headers": {header: "Grüße =?"}}}).encode())
 
 
 @given(st.text(min_size=1, max_size=30) | st.text('a"\\\\<>@, ', min_size=1, max_size=12))

@@ -8,28 +8,30 @@ doubled already (RFC 5321, 4.5.2).
 """
 
 import binascii
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from email.header import Header
-from email.utils import format_datetime
-from functools import lru_cache
-from urllib.parse import quote
 
 from tidings.content import Attachment, EmailContent
 from tidings.errors import PermanentError
 from tidings.ports import Outbound
 
-MAX_LINE = 998  # RFC 5322, 2.1.1, without the CRLF
-LINE = 76  # RFC 2045, 6.7 and 6.8; RFC 2047, 2
-CRLF = "\r\n"
-FOLD = "\r\n "  # a header goes on in a line that begins with a space
-
-_NOT_SEVEN_BIT = re.compile(r"[^\t\n\x20-\x7e]")
-_NOT_IN_HEADER = re.compile(r"[\r\n\0]")
-_ADDRESS = re.compile(r"[!-;=?-~]+@[!-;=?-~]+")  # printable ASCII without space, < and >: nothing that ends a command
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]+")  # RFC 5322 atoms and spaces: needs no quotes
+from .mime_headers import (
+    CRLF,
+    FOLD,
+    LINE,
+    MAX_LINE,
+    NOT_IN_HEADER,
+    NOT_SEVEN_BIT,
+    checked,
+    date_of,
+    filename,
+    header,
+    mailbox_header,
+    refused,
+    split_mailbox,
+)
+from .smtp_stages import Parties
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,9 +39,13 @@ class Mail:
     """An envelope and what is in it."""
 
     message_id: str  # <id@domain>
-    sender: str  # the addresses alone, without names
-    recipients: Sequence[str]  # `to` first, then cc, then bcc
+    parties: Parties  # the addresses alone, without names; `to` first, then cc, then bcc
     data: bytes  # headers and body, without the terminating dot; ends with CRLF
+
+    @property
+    def size(self) -> int:
+        """Bytes, without the dots that were doubled for the way (RFC 1870, 6)."""
+        return len(self.data) - self.data.count(b"\r\n..")
 
 
 def build_mail(outbound: Outbound, *, sender: str, domain: str, date: datetime) -> Mail:
@@ -55,14 +61,14 @@ def build_mail(outbound: Outbound, *, sender: str, domain: str, date: datetime) 
     message_id = f"<{outbound.id}@{domain}>"
     try:
         lines = [
-            _header("Message-ID", message_id),
-            f"Date: {_date(date.replace(microsecond=0))}",
-            f"From: {_mailbox(from_)}",
-            f"To: {_address(outbound.recipient)}",
-            *([f"Cc: {f',{FOLD}'.join(map(_address, content.cc))}"] if content.cc else []),
-            *([f"Reply-To: {_mailbox(content.reply_to)}"] if content.reply_to is not None else []),
-            _header("Subject", content.subject),
-            *(_header(name, value) for name, value in content.headers.items()),
+            header("Message-ID", message_id),
+            f"Date: {date_of(date.replace(microsecond=0))}",
+            mailbox_header("From", from_),
+            f"To: {checked(outbound.recipient)}",
+            *([f"Cc: {f',{FOLD}'.join(map(checked, content.cc))}"] if content.cc else []),
+            *([mailbox_header("Reply-To", content.reply_to)] if content.reply_to is not None else []),
+            header("Subject", content.subject),
+            *(header(name, value) for name, value in content.headers.items()),
             "MIME-Version: 1.0",
             *_body(outbound.id, content),
         ]
@@ -70,82 +76,16 @@ def build_mail(outbound: Outbound, *, sender: str, domain: str, date: datetime) 
         data = text.replace(f"{CRLF}.", f"{CRLF}..").encode("ascii")
     except UnicodeError:  # a lone surrogate: JSON can write it, UTF-8 cannot
         raise PermanentError("content", "the mail holds characters that cannot be encoded") from None
+    from_address = checked(split_mailbox(from_)[1])
     return Mail(
         message_id=message_id,
-        sender=_address(_split(from_)[1]),
-        recipients=tuple(dict.fromkeys(map(_address, (outbound.recipient, *content.cc, *content.bcc)))),
+        parties=Parties(
+            sender=from_address,
+            recipients=tuple(dict.fromkeys(map(checked, (outbound.recipient, *content.cc, *content.bcc)))),
+            own_sender=from_address.lower() == split_mailbox(sender)[1].lower(),
+        ),
         data=data if data.endswith(b"\r\n") else data + b"\r\n",
     )
-
-
-# --- headers ----------------------------------------------------------------------------------------------------------
-
-
-def _refused(name: str) -> PermanentError:
-    return PermanentError("header", f"{name}: a line break or NUL is not allowed in a header")
-
-
-def _header(name: str, value: str) -> str:
-    """One header, folded at 76 where it can be, as encoded words (RFC 2047) where it is not plain ASCII."""
-    if _NOT_IN_HEADER.search(name) or _NOT_IN_HEADER.search(value):
-        raise _refused("header")
-    line = f"{name}: {value}"
-    if not _is_plain(value):
-        return f"{name}: {_encoded_words(value, len(name))}"
-    if len(line) <= LINE + 2:
-        return line
-    folded = Header(value, "us-ascii", header_name=name, maxlinelen=LINE).encode(linesep=CRLF)
-    if len(name) + 2 + max(map(len, folded.split(CRLF))) <= MAX_LINE:
-        return f"{name}: {folded}"
-    return f"{name}: {_encoded_words(value, len(name))}"  # one word of a thousand letters: only encoded can it be cut
-
-
-def _is_plain(value: str) -> bool:
-    return _NOT_SEVEN_BIT.search(value) is None and "=?" not in value  # what looks encoded would be decoded
-
-
-def _encoded_words(value: str, taken: int) -> str:
-    """`taken`: how much of the first line is gone already."""
-    return Header(value, "utf-8", header_name="x" * taken, maxlinelen=LINE).encode(linesep=CRLF)
-
-
-def _split(mailbox: str) -> tuple[str, str]:
-    """`Name <address>` or `address`, as content.py writes them: the name is not quoted."""
-    if mailbox.endswith(">") and "<" in mailbox:
-        name, _, address = mailbox[:-1].rpartition("<")
-        return name.strip(), address
-    return "", mailbox
-
-
-def _address(address: str) -> str:
-    if not _ADDRESS.fullmatch(address):
-        raise PermanentError("address", "an address of this mail is not ASCII, or holds a space or a bracket")
-    return address
-
-
-@lru_cache(maxsize=8)
-def _date(second: datetime) -> str:
-    """The same for all mails of a second."""
-    return format_datetime(second)
-
-
-def _mailbox(mailbox: str) -> str:
-    name, address = _split(mailbox)
-    _address(address)
-    if _NOT_IN_HEADER.search(name):
-        raise _refused("mailbox")
-    if not name:
-        return address
-    if not _is_plain(name):
-        return f"{_encoded_words(name, len('Reply-To'))}{FOLD}<{address}>"
-    if _PLAIN_NAME.fullmatch(name):
-        return f"{name} <{address}>"
-    return f"{_quoted(name)} <{address}>"
-
-
-def _quoted(value: str) -> str:
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
 
 
 # --- bodies -----------------------------------------------------------------------------------------------------------
@@ -185,12 +125,22 @@ def _text_part(subtype: str, text: str) -> Iterator[str]:
 def _encoded(text: str) -> tuple[str, list[str]]:
     """The shortest of the three that every server takes: as it is, quoted-printable, or base64."""
     lines = text.split("\n")
-    if _NOT_SEVEN_BIT.search(text) is None and max(map(len, lines)) <= MAX_LINE:
+    if NOT_SEVEN_BIT.search(text) is None and max(map(len, lines)) <= MAX_LINE:
         return "7bit", lines
     data = text.encode()
     if 6 * (len(data) - len(data.translate(None, _ESCAPED))) < len(data):  # three bytes for one, against four for three
-        return "quoted-printable", binascii.b2a_qp(data, istext=True).decode("ascii").split("\n")
+        return "quoted-printable", list(_quoted_printable(data))
     return "base64", _wrapped(binascii.b2a_base64(data.replace(b"\n", b"\r\n"), newline=False).decode("ascii"))
+
+
+def _quoted_printable(data: bytes) -> Iterator[str]:
+    """binascii writes a space that ends a line as `=20`, and that line may have 78 letters then (RFC 2045, 6.7: 76)."""
+    for line in binascii.b2a_qp(data, istext=True).decode("ascii").split("\n"):
+        if len(line) > LINE:
+            yield f"{line[:-3]}="
+            yield line[-3:]
+        else:
+            yield line
 
 
 _ESCAPED = bytes([61, *range(9), *range(11, 32), *range(127, 256)])  # what quoted-printable writes as three bytes
@@ -201,8 +151,8 @@ def _wrapped(base64: str) -> list[str]:
 
 
 def _file_part(attachment: Attachment) -> Iterator[str]:
-    if _NOT_IN_HEADER.search(attachment.filename) or _NOT_IN_HEADER.search(attachment.content_type):
-        raise _refused("attachment")
+    if NOT_IN_HEADER.search(attachment.filename) or NOT_IN_HEADER.search(attachment.content_type):
+        raise refused("attachment")
     if attachment.content_type.lower().startswith(("multipart/", "message/")):
         # RFC 2046, 5.1 and 5.2: these may not be base64, so they would reach the reader broken.
         raise PermanentError(
@@ -210,16 +160,6 @@ def _file_part(attachment: Attachment) -> Iterator[str]:
         )
     yield f"Content-Type: {attachment.content_type}"
     yield "Content-Transfer-Encoding: base64"
-    yield f";{FOLD}".join(["Content-Disposition: attachment", *_filename(attachment.filename)])
+    yield f";{FOLD}".join(["Content-Disposition: attachment", *filename(attachment.filename)])
     yield ""
     yield from _wrapped(attachment.content)  # base64 already, and checked by content.py
-
-
-def _filename(name: str) -> list[str]:
-    """The filename parameter; RFC 2231 where it is not ASCII, in pieces where it is long."""
-    if _NOT_SEVEN_BIT.search(name) is None:
-        return [f"filename={_quoted(name)}"]
-    pieces = re.findall(r"(?:%..|[^%]){1,20}", quote(name, safe=""))
-    if len(pieces) == 1:
-        return [f"filename*=utf-8''{pieces[0]}"]
-    return [f"filename*0*=utf-8''{pieces[0]}", *(f"filename*{n}*={piece}" for n, piece in enumerate(pieces[1:], 1))]

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
-from tidings.errors import TransientError
+from tidings.errors import DeliveryError, TransientError
 from tidings.ports import Clock, Outbound, Receipt
 
 from .mime import Mail, build_mail
+from .smtp_replies import masked
 from .smtp_session import Session, Stale
 from .smtp_settings import SmtpSettings
 from .smtp_timeouts import Countdown
@@ -21,6 +22,22 @@ CHECK_WITHIN = 20.0  # seconds; a person waits for the answer, not a mail
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+def internal(error: Exception) -> TransientError:
+    """A fault of ours, while the server had no mail yet. Its text could hold an address, so only the type is kept."""
+    return TransientError("internal", f"unexpected {type(error).__name__}, before the mail was handed over")
+
+
+@contextmanager
+def _nothing_sent() -> Iterator[None]:
+    """Whatever goes wrong here, the server has no mail."""
+    try:
+        yield
+    except DeliveryError:
+        raise
+    except Exception as error:
+        raise internal(error) from error
 
 
 class SmtpProvider:
@@ -45,34 +62,41 @@ class SmtpProvider:
         `mailbox_unknown`.
         """
         countdown = Countdown(self._timeouts)
-        mail = build_mail(
-            outbound,
-            sender=self._settings.sender,
-            domain=self._settings.domain,
-            date=self._now(),
-        )
+        with _nothing_sent():
+            mail = build_mail(outbound, sender=self._settings.sender, domain=self._settings.domain, date=self._now())
         with self._slot():
-            self._deliver(mail, countdown)
-        return Receipt(provider_message_id=mail.message_id)
+            said = self._deliver(mail, countdown)
+        return Receipt(provider_message_id=mail.message_id, response=masked(said, mail.parties.addresses) or None)
 
-    def _deliver(self, mail: Mail, countdown: Countdown) -> None:
+    def _deliver(self, mail: Mail, countdown: Countdown) -> str:
+        """The server's words when it took the mail."""
         kept, epoch = self._take()
         if kept is not None:
             try:
-                with self._returned(kept, epoch):
-                    kept.deliver(mail, countdown)
-                return
+                return self._deliver_by(kept, epoch, mail, countdown)
             except Stale:
                 pass  # once: a new connection cannot be stale
-        session = Session(self._settings.server, self._context, countdown)
-        with self._returned(session, epoch):
-            session.deliver(mail, countdown)
+        with _nothing_sent():
+            session = Session(self._settings.server, self._context, countdown)
+        return self._deliver_by(session, epoch, mail, countdown)
+
+    def _deliver_by(self, session: Session, epoch: int, mail: Mail, countdown: Countdown) -> str:
+        try:
+            with self._returned(session, epoch):
+                return session.deliver(mail, countdown)
+        except (DeliveryError, Stale):
+            raise
+        except Exception as error:
+            if session.may_have_taken:
+                raise
+            raise internal(error) from error
 
     def check(self) -> str:
         """Connect, secure, log in, and leave. Raise DeliveryError."""
         server = self._settings.server
         countdown = Countdown(self._timeouts, total=min(self._timeouts.total, CHECK_WITHIN))
-        Session(server, self._context, countdown).quit()
+        with _nothing_sent():
+            Session(server, self._context, countdown).quit()
         login = "logged in" if server.user is not None else "without a login"
         return f"{server.host}:{server.port} answers, {login}"
 

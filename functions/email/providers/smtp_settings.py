@@ -1,6 +1,7 @@
 """The settings of email through an SMTP server."""
 
 import ssl
+from dataclasses import replace
 from typing import Annotated, ClassVar
 from urllib.parse import unquote, urlsplit
 
@@ -117,6 +118,15 @@ class SmtpSettings(Settings):
         ),
     ] = 50
     idle: Annotated[float, Field(ge=0, description="seconds after which an unused connection is not used again")] = 30
+    ehlo_name: Annotated[
+        str | None,
+        Field(
+            pattern=r"^([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)+|\[[0-9A-Za-z:.]+\])$",
+            max_length=255,
+            description="this machine's full name in EHLO, which some servers demand (smtp-relay.gmail.com); default:"
+            " its address, as [192.0.2.1]",
+        ),
+    ] = None
     message_id_domain: Annotated[
         str | None,
         Field(pattern=r"^[A-Za-z0-9.-]+$", description="right of the @ in Message-ID; default: the sender's"),
@@ -129,7 +139,7 @@ class SmtpSettings(Settings):
 
     @property
     def server(self) -> Server:
-        return _server(self.url)
+        return replace(_server(self.url), ehlo_name=self.ehlo_name)
 
     @property
     def domain(self) -> str:

@@ -4,7 +4,7 @@ server may take what the client has given up."""
 import time
 from dataclasses import dataclass
 
-from .smtp_replies import Stage
+from .smtp_stages import Stage
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

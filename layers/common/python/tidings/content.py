@@ -73,6 +73,8 @@ def _adapter(recipient: Any) -> TypeAdapter[Any]:
 
 # --- email ------------------------------------------------------------------------------------------------------------
 
+MAX_RECIPIENTS = 100  # of a mail; a server must take so many, and may refuse more with 452 (RFC 5321, 4.5.3.1.8)
+MAX_UNBROKEN = 900  # letters in a row in a structured header: a line has 998 with the name, and is cut at spaces only
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,76}")
 _OWN_HEADERS = frozenset(
     [
@@ -97,6 +99,29 @@ _OWN_HEADERS = frozenset(
 )
 
 
+_STRUCTURED_HEADERS = frozenset(
+    [
+        "archived-at",
+        "auto-submitted",
+        "content-language",
+        "disposition-notification-to",
+        "in-reply-to",
+        "list-archive",
+        "list-help",
+        "list-id",
+        "list-owner",
+        "list-post",
+        "list-subscribe",
+        "list-unsubscribe",
+        "list-unsubscribe-post",
+        "original-message-id",
+        "references",
+        "return-receipt-to",
+    ]
+)
+"""Those that programs read. Encoded words, which other letters than ASCII need, are not allowed there (RFC 2047, 5)."""
+
+
 def _header_name(value: str) -> str:
     if not _HEADER_NAME.fullmatch(value):
         raise ValueError("not a header name: letters, digits and hyphens, at most 76")
@@ -106,6 +131,20 @@ def _header_name(value: str) -> str:
 
 
 HeaderName = Annotated[str, AfterValidator(_header_name)]
+
+
+def _check_headers(headers: Mapping[str, str]) -> None:
+    seen: set[str] = set()
+    for name, value in headers.items():
+        if name.lower() in seen:
+            raise ValueError(f"the header {name} is given twice, in other capitals; give it once")
+        seen.add(name.lower())
+        if name.lower() not in _STRUCTURED_HEADERS:
+            continue
+        if not value.isascii() or "=?" in value:
+            raise ValueError(f"the header {name} must be ASCII without =?; percent-encode the URL in it")
+        if max(map(len, value.split()), default=0) > MAX_UNBROKEN:
+            raise ValueError(f"the header {name} has over {MAX_UNBROKEN} letters without a space; shorten it")
 
 
 class Attachment(Part):
@@ -160,6 +199,14 @@ class EmailContent(Content):
         if sum(len(attachment.content) for attachment in self.attachments) > MAX_ATTACHMENT_BYTES * 4 // 3 + 4:
             raise ValueError(f"attachments are over {MAX_ATTACHMENT_BYTES} bytes together")
         return self
+
+    def check(self, recipient: Any) -> None:
+        number = len({recipient, *self.cc, *self.bcc})
+        if number > MAX_RECIPIENTS:
+            raise ValueError(
+                f"a mail has at most {MAX_RECIPIENTS} recipients, to, cc and bcc together, not {number}; send several"
+            )
+        _check_headers(self.headers)
 
 
 # --- sms --------------------------------------------------------------------------------------------------------------
