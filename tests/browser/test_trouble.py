@@ -67,6 +67,18 @@ def test_while_the_function_is_away_it_says_so_and_what_is_typed_stays(world: Wo
     assert lost == []
 
 
+def test_a_provider_that_refuses_our_account_is_one_line_at_the_top(world: World, console: Browser) -> None:
+    world.emulator.fail("push", status=403, code="PERMISSION_DENIED", message="The API is not enabled")
+    push = {"channel": "push", "content": {"title": "Shipped"}}
+    ids = world.caller.post_all([{**push, "recipient": {"token": f"device-{number}"}} for number in range(4)])
+    console.see("fcm has refused our account since", "PERMISSION_DENIED", "refused by fcm")
+    console.go(f"#/notifications/{ids[-1]}")
+    console.see("It waits: fcm has refused our account")
+    world.emulator.forgive()
+    console.go("#/")
+    wait_for(lambda: "refused our account" not in console.text, within=WITHIN)
+
+
 @pytest.mark.parametrize("page", ["#/nowhere", "#/notifications/%3Cscript%3E", "#/notifications/..%2F..%2Fsweep"])
 def test_an_address_that_leads_nowhere_breaks_nothing(console: Browser, page: str) -> None:
     console.refused.update({404, 405})

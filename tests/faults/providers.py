@@ -1,6 +1,8 @@
 """Providers that drop, refuse, delay, and do not know us."""
 
 import signal
+import time
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
@@ -9,7 +11,7 @@ from tests.faults.checks import rows
 from tests.faults.fault import MESSAGES, Fault, Scene
 from tests.faults.lags import lags
 from tests.faults.load import CHANNELS
-from tests.faults.world import wait, world
+from tests.faults.world import World, wait, world
 
 LATE = 10.0  # seconds
 PATIENT = partial(world, lease=40, provider_timeout=24)  # of which FCM's client gives half to the call itself
@@ -35,17 +37,38 @@ def provider(calls: int, **failures: Failure) -> Callable[[Scene], None]:
 
 
 def wrong_credentials(scene: Scene) -> None:
-    """For three seconds, at every call. What met it waits for two minutes, and no attempt of it is burnt."""
+    """At every call, until each provider counts as refusing us, and five seconds more. What waits is not tried, no
+    attempt is burnt, and each channel has one alarm."""
     world, emulator = scene.world, scene.world.emulator
+    before = _alarms(world)
     emulator.forgive()
     emulator.fail("email", status=535, stage="mail")
     emulator.fail("sms", status=401, code="20003")
     emulator.fail("push", status=401)
     world.tell("trigger", signal.SIGCONT)
-    wait("calls that are refused", lambda: all(rule["used"] > 3 for rule in emulator.failures()))
+    wait("each provider to refuse us", lambda: len(world.query(_REFUSING)) == len(CHANNELS))
+    first = sum(rule["used"] for rule in emulator.failures())
+    time.sleep(5)
+    probes = sum(rule["used"] for rule in emulator.failures()) - first
     emulator.forgive()
     burnt = [row for row in rows(world, scene.load) if row.status == "retrying" and row.spared != row.attempt]
     assert not burnt, f"attempts were burnt: {burnt}"
+    assert probes <= 3 * len(CHANNELS), f"{probes} calls in five seconds, where a few probes may be"
+    wait("each provider to be tried again", lambda: not world.query(_REFUSING), within=60)
+    alarms = _alarms(world) - before
+    assert alarms == Counter(CHANNELS), f"alarms: {alarms}"
+    scene.notes.append(
+        f"{first} calls were refused until each provider counted as refusing us, and {probes} in the five seconds after"
+    )
+
+
+def _alarms(world: World) -> Counter[str]:
+    """By channel, since the world began."""
+    logs = {name: world.stack.processes.log(name).read_text(encoding="utf-8") for name in CHANNELS}
+    return Counter({name: log.count('"account_refused"') for name, log in logs.items()})
+
+
+_REFUSING = "SELECT name FROM connections WHERE refusing_at IS NOT NULL"
 
 
 def now_and_then(calls: int, *failures: Failure) -> Callable[[Scene], None]:

@@ -95,7 +95,7 @@ def _shown(most: dict[str, int]) -> str:
 def scaled(scene: Scene) -> None:
     """Three more functions, each with a trigger of its own, and away again, while mails flow."""
     world = scene.world
-    world.emulator.fail("email", delay=0.15)  # some are left for the stopping to meet, however fast the machine
+    world.emulator.fail("email", delay=0.4)  # some are left for the stopping to meet, however fast the machine
     world.tell("trigger", signal.SIGCONT)
     scene.load.mails(SCALED, array=ARRAY)
     try:

@@ -1,11 +1,12 @@
 """When a provider refuses our account: one fact, one probe at a time, no attempt that counts, and an end."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import pairwise
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from tidings import topology
@@ -14,14 +15,20 @@ from tidings.delivery import Delivery
 from tidings.envelope import Letter, from_event
 from tidings.errors import AccountError, DeliveryError, PermanentError, TransientError
 from tidings.notification import Notification, Status
-from tidings.ports import Outbound, Receipt, Selection
+from tidings.ports import Outbound, Provider, Receipt, Selection
 from tidings.settling import WAIT_FOR_ACCOUNT, to_work
 from tidings.sweep import Sweep
 
+from functions.email.providers.smtp import SmtpProvider
+from functions.email.providers.smtp_settings import SmtpSettings
+from functions.push.providers.fcm import FcmProvider, FcmSettings
+from functions.sms.providers.twilio import TwilioProvider, TwilioSettings
+from local.providers.client import Failure
 from local.trigger import pauses as pauses_module
 from local.trigger.pauses import Pauses
 from local.trigger.trigger import to_rmq
 from tests import make
+from tests.emulator import Running, emulator
 from tests.tidings.conftest import House, set_worker_clock
 
 WAITING = 10_000
@@ -60,7 +67,7 @@ def worker(house: House, vendor: Vendor) -> Delivery:
     return another(house, vendor)
 
 
-def another(house: House, vendor: Vendor) -> Delivery:
+def another(house: House, vendor: Provider) -> Delivery:
     return Delivery(
         provider=vendor,
         store=house.store,
@@ -81,15 +88,15 @@ def added(house: House, count: int, **changes: object) -> list[Notification]:
     return rows
 
 
-def taken(house: House, limit: int = 100) -> list[Letter]:
+def taken(house: House, limit: int = 100, channel: str = "email") -> list[Letter]:
     """What the queue gives now, as a trigger takes it and a function reads it."""
-    consumer = house.broker.consume(topology.work_queues("email"))
+    consumer = house.broker.consume(topology.work_queues(channel))
     try:
         received = consumer.receive(limit, timedelta(0))
         consumer.acknowledge(received)
     finally:
         consumer.close()
-    return from_event(to_rmq(received), "email")
+    return from_event(to_rmq(received), channel)
 
 
 def run(house: House, worker: Delivery, *, until: datetime, step: float = 1.0) -> None:
@@ -318,35 +325,143 @@ def test_one_that_is_tried_again_and_again_is_given_up_after_a_day_as_well(
     assert not alarms(caplog)
 
 
-def test_an_hour_of_refusals_with_ten_thousand_waiting(
-    house: House, worker: Delivery, vendor: Vendor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The trigger leaves what waits in its queue, so that time costs nothing."""
+# --- an hour ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Hour:
+    """The trigger's loop, on the test's clock: while it is to be left alone, what waits stays in its queue."""
+
+    house: House
+    worker: Delivery
+    channel: str
+    leave_alone: Pauses
+    batches: int = 0
+
+    def run(self, *, until: datetime, step: float = 1.0) -> None:
+        while self.house.clock() < until:
+            while not self.leave_alone() and (batch := taken(self.house, channel=self.channel)):
+                self.worker.deliver(batch)
+                self.batches += 1
+            self.house.clock.advance(seconds=step)
+
+
+@pytest.fixture
+def hour(house: House, worker: Delivery, monkeypatch: pytest.MonkeyPatch) -> Hour:
+    return hour_of(house, worker, "email", monkeypatch)
+
+
+def hour_of(house: House, worker: Delivery, channel: str, monkeypatch: pytest.MonkeyPatch) -> Hour:
     monkeypatch.setattr(pauses_module, "time", SimpleNamespace(monotonic=lambda: house.clock().timestamp()))
-    leave_alone = Pauses(house.store, "email")
-    sweep = Sweep(store=house.store, broker=house.broker, settling=house.settling)
-    rows = added(house, WAITING)
+    return Hour(house, worker, channel, Pauses(house.store, channel))
+
+
+ALL = Selection(tenant="acme")
+SENT = Selection(tenant="acme", statuses=[Status.SENT])
+
+
+def test_an_hour_of_refusals_with_ten_thousand_waiting(
+    house: House, hour: Hour, vendor: Vendor, caplog: pytest.LogCaptureFixture
+) -> None:
     vendor.says = refuses
-    batches = 0
-    until = house.clock() + timedelta(hours=1)
-
-    def step() -> None:
-        nonlocal batches
-        while not leave_alone() and (batch := taken(house)):
-            worker.deliver(batch)
-            batches += 1
-        house.clock.advance(seconds=1)
-
-    while house.clock() < until:
-        step()
-    sweep.run()
-    refused = len(vendor.calls)
+    added(house, WAITING)
+    hour.run(until=house.clock() + timedelta(hours=1))
+    Sweep(store=house.store, broker=house.broker, settling=house.settling).run()
+    refused, batches = len(vendor.calls), hour.batches
     vendor.says = lambda _: None
-    while house.store.count(Selection(tenant="acme", statuses=[Status.SENT])) < WAITING:
-        assert house.clock() < until + timedelta(minutes=10)
-        step()
-    assert refused < 200
-    assert batches < 3 * WAITING / 100
-    assert sum(row.attempt - row.spared for row in house.store.find(Selection(tenant="acme"), WAITING)) == WAITING
+    for _ in range(10):
+        hour.run(until=house.clock() + timedelta(minutes=1))
+    assert house.store.count(SENT) == WAITING
+    assert refused < 100 + 70, "those claimed at the first refusal, and a probe a minute"
+    assert batches < 100
+    assert {row.attempt - row.spared for row in house.store.find(ALL, WAITING)} == {1}, "no attempt was burnt"
     assert alarms(caplog) == ["account_refused"]
-    assert len(rows) == len({recipient for _, recipient in vendor.calls[refused:]}) == len(vendor.calls) - refused
+    assert len(vendor.calls) - refused == WAITING
+
+
+REAL: dict[str, tuple[Callable[[Running], Provider], Failure, dict[str, str]]] = {
+    "email": (
+        lambda at: SmtpProvider(SmtpSettings(url=at.smtp_url, sender="shop@example.org")),
+        {"status": 535, "stage": "mail", "enhanced": "5.7.8"},
+        {},
+    ),
+    "sms": (
+        lambda at: TwilioProvider(
+            TwilioSettings(account_sid="AC0", auth_token="secret", sender="+15005550006", url=at.http_url)
+        ),
+        {"status": 401, "code": "20003"},
+        {"recipient": "+1500555%04d", "content": '{"text":"It is on its way."}'},
+    ),
+    "push": (
+        lambda at: FcmProvider(FcmSettings(service_account=str(at.service_account), url=at.http_url)),
+        {"status": 403, "code": "PERMISSION_DENIED"},
+        {"recipient": "token:device-%d", "content": '{"title":"Shipped"}'},
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def vendors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with emulator(tmp_path_factory.mktemp("vendors")) as running:
+        yield running
+
+
+def theirs(house: House, channel: str, count: int, **more: Any) -> list[Notification]:
+    changes = REAL[channel][2]
+    rows = []
+    for number in range(1000, 1000 + count):
+        given = {**changes, "recipient": changes["recipient"] % number} if changes else {}
+        rows.append(make.notification(house.clock(), channel=channel, **{**given, **more}))
+    house.add(*rows)
+    return rows
+
+
+@pytest.mark.parametrize("channel", REAL)
+def test_an_hour_of_refusals_by_a_real_provider(
+    house: House, vendors: Running, channel: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_provider, failure, _ = REAL[channel]
+    set_worker_clock(monkeypatch, lambda: house.clock().timestamp())
+    worker = another(house, make_provider(vendors))
+    hour = hour_of(house, worker, channel, monkeypatch)
+    vendors.client.clear()
+    vendors.client.fail(channel, **failure)  # type: ignore[arg-type]
+    rows = theirs(house, channel, 200)
+    hour.run(until=house.clock() + timedelta(hours=1), step=5)
+    refused = vendors.client.call_totals()[channel]
+    vendors.client.forgive()
+    hour.run(until=house.clock() + timedelta(minutes=5), step=5)
+    worker.close()
+    assert set(statuses(house, rows)) == {Status.SENT}
+    assert {row.attempt - row.spared for row in map(house.row, rows)} == {1}
+    assert refused < 100 + 70
+    assert alarms(caplog) == ["account_refused"]
+    assert vendors.client.totals()[channel] == len(rows)
+
+
+STRANGERS = {
+    "email": ("denied@example.com", {"stage": "rcpt", "status": 554, "enhanced": "5.7.1", "message": "Access denied"}),
+    "sms": ("+15005550003", {"status": 400, "code": "21408"}),
+    "push": ("token:of-another-project", {"status": 403, "code": "SENDER_ID_MISMATCH"}),
+}
+
+
+@pytest.mark.parametrize("channel", REAL)
+def test_a_strangers_recipient_is_one_dead_letter_and_no_alarm(
+    house: House, vendors: Running, channel: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    recipient, failure = STRANGERS[channel]
+    set_worker_clock(monkeypatch, lambda: house.clock().timestamp())
+    worker = another(house, REAL[channel][0](vendors))
+    hour = hour_of(house, worker, channel, monkeypatch)
+    vendors.client.clear()
+    vendors.client.fail(channel, recipient=recipient.removeprefix("token:"), **failure)  # type: ignore[arg-type]
+    (stranger,) = theirs(house, channel, 1, recipient=recipient, max_attempts=3)
+    rows = theirs(house, channel, 20)
+    hour.run(until=house.clock() + timedelta(hours=1), step=5)
+    worker.close()
+    assert house.row(stranger).status is Status.FAILED
+    assert set(statuses(house, rows)) == {Status.SENT}
+    assert {house.row(row).attempt for row in rows} == {1}
+    assert not alarms(caplog)
+    assert house.broker.depth(topology.dead_queue(channel)) == 1

@@ -12,14 +12,17 @@ from typing import Any
 import pika
 import pytest
 from tidings import topology
-from tidings.adapters.database import DatabaseSettings
+from tidings.adapters.database import Database, DatabaseSettings
 from tidings.adapters.rabbitmq import BrokerSettings, RabbitBroker
+from tidings.adapters.sql import SqlStore
 from tidings.cli import checks
+from tidings.connection import CallEnd
 from tidings.keys import Scope, new_key
 from tidings.migrate import migrate
 from tidings.notification import Priority
 from tidings.wiring import Wiring, utc_now
 
+from tests.clock import TestClock
 from tests.command import Ended, tidings
 from tests.emulator import Running, emulator
 from tests.functions.served import ROOT, TRIGGER_TOKEN
@@ -184,6 +187,25 @@ def test_an_unreachable_address_is_told(settings: Settings) -> None:
 
 
 # --- the broker -------------------------------------------------------------------------------------------------------
+
+
+def test_a_provider_that_refuses_our_account_is_told_with_what_it_says(settings: Settings) -> None:
+    store = SqlStore(Database(DatabaseSettings(database_url=settings["TIDINGS_DATABASE_URL"])))
+    ends = [
+        CallEnd(notification_id=to, recipient=to, refused=True, code="20003", message="no") for to in ("a", "b", "c")
+    ]
+    store.report("twilio", "sms", ends)
+    assert doctor(settings, code=0)["account: twilio"]["state"] == "ok"
+    clock = TestClock()
+    clock.advance(seconds=5)
+    SqlStore(Database(DatabaseSettings(database_url=settings["TIDINGS_DATABASE_URL"]), clock=clock)).report(
+        "twilio", "sms", ends
+    )
+    found = doctor(settings)["account: twilio"]
+    assert found["state"] == "wrong"
+    assert "(20003: no)" in found["text"]
+    assert "sms goes on by itself" in found["remedy"]
+    store.close()
 
 
 def declared(url: str) -> None:

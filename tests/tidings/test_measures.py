@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tidings import topology
 from tidings.adapters.emf import EmfMeter
 from tidings.adapters.prometheus import PrometheusMeter
+from tidings.connection import CallEnd
 from tidings.envelope import Letter
 from tidings.errors import AmbiguousError, BrokerUnavailable, PermanentError, StoreUnavailable, TransientError
 from tidings.facts import Answered
@@ -19,7 +20,7 @@ from tidings.gauges import SystemGauges
 from tidings.intake import Intake
 from tidings.lifecycle import Lifecycle
 from tidings.measures import Measures
-from tidings.metrics import ACCEPTED, METRICS, NOTIFICATIONS, QUEUE_MESSAGES, WAIT_SECONDS, Gauge
+from tidings.metrics import ACCEPTED, ACCOUNT_REFUSED, METRICS, NOTIFICATIONS, QUEUE_MESSAGES, WAIT_SECONDS, Gauge
 from tidings.notification import Notification, OnAmbiguous
 from tidings.ports import Selection
 from tidings.replay import Replay
@@ -156,6 +157,20 @@ def test_the_gauges_tell_how_the_system_stands(house: House) -> None:
     assert value(found, "tidings_notifications", channel="email", status="failed") == 1
     assert value(found, "tidings_notifications", channel="email", status="unknown") == 0
     assert value(found, "tidings_part_up", part="database") == value(found, "tidings_part_up", part="broker") == 1
+
+
+def test_a_refused_account_is_one_figure_of_its_channel_and_provider(house: House) -> None:
+    def shown() -> list[tuple[object, float]]:
+        gauges = SystemGauges(store=house.store, broker=house.broker)()
+        return [(gauge.labels, gauge.value) for gauge in gauges if gauge.metric is ACCOUNT_REFUSED]
+
+    assert shown() == []
+    ends = [CallEnd(notification_id=to, recipient=to, refused=True, code="401") for to in ("a", "b", "c")]
+    house.store.report("twilio", "sms", ends)
+    assert shown() == [(("sms", "twilio"), 0)]
+    house.clock.advance(seconds=5)
+    house.store.report("twilio", "sms", ends)
+    assert shown() == [(("sms", "twilio"), 1)]
 
 
 def test_every_queue_of_the_topology_is_watched(house: House) -> None:
