@@ -310,7 +310,9 @@ def test_only_an_operator_comes_in(replay: Caller, keys: Keys, method: str, path
 
 # --- sweep ------------------------------------------------------------------------------------------------------------
 
-NOTHING = {"published": 0, "waiting": 0, "abandoned": 0, "lettered": 0, "expired": 0, "refused": 0, "purged": 0}
+NOTHING = dict.fromkeys(
+    ("published", "waiting", "abandoned", "lettered", "expired", "given_up", "refused", "purged"), 0
+)
 
 
 def never_queued(wiring: Wiring, file: Path) -> str:

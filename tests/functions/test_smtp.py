@@ -137,8 +137,9 @@ def test_only_what_happens_after_the_final_dot_is_ambiguous(
             make(server.url, **limit).send(outbound())
         assert time.monotonic() - began < 15  # the server is silent for 20, and drips for ever
         assert type(raised.value) is kind
-        wait_for(lambda: server.connections)  # whose time ran out may be gone before it was let in
-        assert server.connections == 1  # never tried again by itself
+        if not raised.value.message.startswith(Stage.CONNECT):  # a busy machine may have no time left to connect
+            wait_for(lambda: server.connections)  # whose time ran out may be gone before it was let in
+        assert server.connections <= 1  # never tried again by itself
 
 
 def test_a_connection_lost_in_the_body_carried_no_mail(make: Make, big_email: EmailContent) -> None:

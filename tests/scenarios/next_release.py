@@ -54,7 +54,7 @@ def _schema(tree: Path, tidings: Path) -> None:
     schema, rows = tidings / "adapters" / "schema.py", tidings / "adapters" / "rows.py"
     replaced(schema, "    # NULLs are distinct", '    Column("shard", Integer),\n    # NULLs are distinct')
     replaced(schema, "\nmessages = Table(\n", TABLE)
-    replaced(rows, '"generation", "attempt", "spared")', '"generation", "attempt", "spared", "shard")')
+    replaced(rows, '"generation", "attempt", "spared", ', '"generation", "attempt", "spared", "shard", ')
     last = "    error_message: str | None = None\n\n    @property"
     replaced(tidings / "notification.py", last, last.replace("\n\n", "\n    shard: int | None = 7\n\n"))
 

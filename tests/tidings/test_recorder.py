@@ -180,8 +180,9 @@ def test_a_group_is_recorded_within_the_shortest_time_of_its_batches(
     long, short = work(), work(30)
     for one in (long, short):
         recorder.expect(one, 1)
-    for one in (long, short):
-        recorder.add(settlement(), one)
+    with recorder.more_to_come(long):  # so that it does not end alone
+        for one in (long, short):
+            recorder.add(settlement(), one)
     assert short.wait(WAIT)
     assert book.deadlines == [short.deadlines]
 

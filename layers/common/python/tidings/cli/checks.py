@@ -126,7 +126,6 @@ def services() -> Iterator[Finding]:
         return
     try:
         yield from _database(parts)
-        yield from _accounts(parts)
         yield from _broker(parts)
     finally:
         parts.close()
@@ -150,6 +149,7 @@ def _database(parts: Wiring) -> Iterator[Finding]:
     else:
         if present == ours:
             yield ok("schema", f"{ours}, this version's")
+            yield from _accounts(parts)
         elif is_later(present, ours):
             yield ok("schema", f"{present}, a later release's; this version's is {ours}")
         else:
@@ -160,11 +160,7 @@ def _database(parts: Wiring) -> Iterator[Finding]:
 
 def _accounts(parts: Wiring) -> Iterator[Finding]:
     """What the workers have found out; the functions' own check asks each provider anew."""
-    try:
-        connections = parts.store.connections()
-    except StoreUnavailable:
-        return  # an older schema, which is a finding of its own
-    for one in connections:
+    for one in parts.store.connections():
         name = f"account: {one.name}"
         if one.refusing_at is None:
             yield ok(name, "accepts notifications, or has not refused several in a row")
