@@ -5,8 +5,8 @@ import time
 from collections.abc import Sequence
 from datetime import timedelta
 
-from tidings.connection import SEVERAL, CallEnd, Connection
-from tidings.errors import AccountError, DeliveryError, NotReady, PermanentError, StoreUnavailable, TransientError
+from tidings.connection import SEVERAL, CallEnd, Connection, others_accepted_since
+from tidings.errors import AccountError, NotReady, PermanentError, StoreUnavailable, TransientError
 from tidings.facts import AccountRefused, AccountRestored
 from tidings.lifecycle import Lifecycle
 from tidings.notification import Notification, Status
@@ -73,14 +73,14 @@ class Account:
             if self._refused:
                 with self._lock:
                     self._refused.clear()
-        elif refuses_us(outcome):
+        elif _is_evidence(notification, outcome, self._known):
             with self._lock:
                 self._refused.add(notification.recipient)
 
     def report(self, settlements: Sequence[Settlement]) -> None:
         """Write down what these say of the connection, where that is news. Raise nothing: it is said again by the next
         refusal, or the next acceptance."""
-        ends = [end for s in settlements if (end := _call_end(s)) is not None]
+        ends = [end for s in settlements if (end := _call_end(s, self._known)) is not None]
         if not any(end.refused or end.notification_id == self._probe for end in ends):
             ends = [end for end in ends if end.accepted][:1]
             if not ends or (self._known.is_clean and time.monotonic() - self._wrote_at < LOOK_EVERY):
@@ -105,14 +105,17 @@ class Account:
         self._known, self._looked_at = connection, now
 
 
-def refuses_us(outcome: object) -> bool:
-    """Whether a provider's refusal means our account, or may mean it."""
+def _is_evidence(notification: Notification, outcome: object, known: Connection) -> bool:
+    """Whether a provider's refusal speaks against our account. One that is refused again and again speaks for itself
+    alone, where others are accepted."""
     if isinstance(outcome, TransientError):
-        return outcome.may_be_account
-    return isinstance(outcome, AccountError) and not isinstance(outcome, NotReady)
+        return outcome.may_be_account and (notification.attempt == 1 or not known.is_open)
+    if isinstance(outcome, AccountError) and not isinstance(outcome, NotReady):
+        return not known.is_open or not others_accepted_since(notification, known)
+    return False
 
 
-def _call_end(settlement: Settlement) -> CallEnd | None:
+def _call_end(settlement: Settlement, known: Connection) -> CallEnd | None:
     """None: the provider was not called, or says nothing of the connection."""
     error, row = settlement.error, settlement.notification
     if settlement.took is None or isinstance(error, NotReady):
@@ -121,9 +124,9 @@ def _call_end(settlement: Settlement) -> CallEnd | None:
         notification_id=row.id,
         recipient=row.recipient,
         accepted=settlement.status is Status.SENT,
-        refused=refuses_us(error),
+        refused=_is_evidence(row, error, known),
         permanent=isinstance(error, PermanentError),
-        code=error.code if isinstance(error, DeliveryError) else "",
-        message=error.message if isinstance(error, DeliveryError) else "",
-        retry_after=error.retry_after if isinstance(error, DeliveryError) else None,
+        code=error.code if error is not None else "",
+        message=error.message if error is not None else "",
+        retry_after=error.retry_after if error is not None else None,
     )

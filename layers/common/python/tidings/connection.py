@@ -124,6 +124,13 @@ class Connection:
         return replace(self, probes=probes, probe_at=now + pause)
 
 
+def others_accepted_since(notification: Notification, connection: Connection) -> bool:
+    """Whether the provider has accepted others since it first refused this one in words that mean us. Then it is this
+    one that it refuses."""
+    refused_at, accepted_at = notification.refused_at, connection.accepted_at
+    return refused_at is not None and accepted_at is not None and accepted_at >= refused_at
+
+
 def waited_for_account(notification: Notification, connection: Connection | None, now: datetime) -> timedelta:
     """How long this one has waited because the provider refuses our account."""
     since = notification.refused_at

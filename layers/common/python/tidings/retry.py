@@ -19,7 +19,7 @@ class RetrySchedule:
     steps: tuple[timedelta, ...] = LADDER
     jitter: float = 0.1  # of the delay, added at most
     longest: timedelta = timedelta(hours=6)  # a Retry-After beyond this is cut
-    account: timedelta = timedelta(minutes=2)  # between attempts while the provider refuses our account
+    account: timedelta = timedelta(minutes=2)  # at most, between attempts while the provider refuses our account
     fraction: Callable[[], float] = random.random
 
     def delay_after(self, attempt: int, *, retry_after: timedelta | None = None) -> timedelta:
@@ -29,8 +29,13 @@ class RetrySchedule:
             step = max(step, min(retry_after, self.longest))
         return self._jittered(step)
 
-    def delay_for_account(self, retry_after: timedelta | None = None) -> timedelta:
-        return self._jittered(max(self.account, min(retry_after or self.account, self.longest)))
+    def delay_for_account(self, uncounted: int, *, retry_after: timedelta | None = None) -> timedelta:
+        """After so many attempts that did not count, and this one. The first come soon: where little is sent, they are
+        what shows that others are refused as well."""
+        step = min(self.steps[min(uncounted, len(self.steps) - 1)], self.account)
+        if retry_after is not None:
+            step = max(step, min(retry_after, self.longest))
+        return self._jittered(step)
 
     def _jittered(self, delay: timedelta) -> timedelta:
         return delay * (1 + self.jitter * self.fraction())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from tidings import failpoints, topology
-from tidings.connection import Connection, waited_for_account
+from tidings.connection import Connection, others_accepted_since, waited_for_account
 from tidings.envelope import Message
 from tidings.errors import (
     AccountError,
@@ -109,7 +109,8 @@ class Settling:
             case AccountError() | TransientError() if _waits_for_account(outcome, notification, connection):
                 if waited_for_account(notification, connection, claims.at) >= self.wait_for_account:
                     return end(Status.FAILED)
-                return end(Status.RETRYING, delay=self.retry.delay_for_account(outcome.retry_after), spared=True)
+                delay = self.retry.delay_for_account(notification.spared, retry_after=outcome.retry_after)
+                return end(Status.RETRYING, delay=delay, spared=True)
             case AmbiguousError() if notification.on_ambiguous is OnAmbiguous.HOLD:
                 return end(Status.UNKNOWN)
             case AmbiguousError() if notification.on_ambiguous is OnAmbiguous.RECONCILE:
@@ -189,9 +190,7 @@ def _waits_for_account(error: DeliveryError, notification: Notification, connect
         return True
     if connection is None or not isinstance(error, AccountError):
         return connection is not None and not connection.is_open and getattr(error, "may_be_account", False)
-    if not connection.is_open or notification.refused_at is None or connection.accepted_at is None:
-        return True
-    return connection.accepted_at <= notification.refused_at
+    return not connection.is_open or not others_accepted_since(notification, connection)
 
 
 def wake_up(notification: Notification) -> Message:
