@@ -265,6 +265,19 @@ def test_a_stale_message_leaves_the_probes_place_to_the_next(house: House, worke
         vendor.calls.clear()
 
 
+def test_one_that_is_refused_in_front_of_the_others_is_not_the_only_one_that_is_tried(
+    house: House, worker: Delivery, vendor: Vendor
+) -> None:
+    bad = refused(house, worker, vendor)[-1]
+    (good,) = added(house, 1)
+    vendor.says = lambda outbound: None if outbound.recipient == good.recipient else refuses(outbound)
+    batch = [Letter(queue="tidings.email", body=b"", message=make.message(row)) for row in (bad, good)]
+    for _ in range(30):
+        house.clock.advance(minutes=11)
+        worker.deliver(batch)
+    assert house.row(good).status is Status.SENT
+
+
 def test_a_probe_that_is_refused_for_its_own_sake_lets_the_next_be_tried_at_once(
     house: House, worker: Delivery, vendor: Vendor
 ) -> None:
@@ -387,7 +400,9 @@ def test_an_hour_of_refusals_with_ten_thousand_waiting(
         hour.run(until=house.clock() + timedelta(minutes=1))
     assert house.store.count(SENT) == WAITING
     assert refused < 100 + 70, "those claimed at the first refusal, and a probe a minute"
-    assert batches < 300, "a batch a probe, and those that were refused first; not ten thousand messages again and again"
+    assert batches < 300, (
+        "a batch a probe, and those that were refused first; not ten thousand messages again and again"
+    )
     assert {row.attempt - row.spared for row in house.store.find(ALL, WAITING)} == {1}, "no attempt was burnt"
     assert alarms(caplog) == ["account_refused"]
     assert len(vendor.calls) - refused == WAITING
