@@ -82,6 +82,10 @@ def refuses(_: Outbound) -> DeliveryError:
     return AccountError("20003", "wrong token")
 
 
+def may_refuse(_: Outbound) -> DeliveryError:
+    return TransientError("5.7.1", "denied", may_be_account=True)
+
+
 def added(house: House, count: int, **changes: object) -> list[Notification]:
     rows = [make.notification(house.clock(), **changes) for _ in range(count)]
     house.add(*rows)
@@ -144,6 +148,16 @@ def test_several_refused_recipients_close_the_connection_with_one_alarm(
     assert len(untouched) >= 85, "what waits has no call, no attempt and no line"
 
 
+def test_a_worker_that_sees_several_refused_claims_no_more_before_it_is_written_down(
+    house: House, worker: Delivery, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidings.recorder.RECORD_WITHIN", timedelta(hours=1))
+    vendor.says = refuses
+    added(house, 100)
+    worker.deliver(taken(house))
+    assert len(vendor.calls) <= 20
+
+
 def test_one_strangers_recipient_never_closes_the_connection(
     house: House, worker: Delivery, vendor: Vendor, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -164,11 +178,13 @@ def test_one_strangers_recipient_never_closes_the_connection(
     assert not alarms(caplog)
 
 
+@pytest.mark.parametrize("error", [refuses, may_refuse])
 def test_refusals_beside_acceptances_close_nothing(
-    house: House, worker: Delivery, vendor: Vendor, caplog: pytest.LogCaptureFixture
+    house: House, worker: Delivery, vendor: Vendor, error: Says, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """Neither then, nor when they are tried again, among themselves."""
     bad: set[str] = set()
-    vendor.says = lambda outbound: refuses(outbound) if outbound.recipient in bad else None
+    vendor.says = lambda outbound: error(outbound) if outbound.recipient in bad else None
     for _ in range(10):
         others = []
         for _ in range(10):
@@ -193,7 +209,7 @@ def test_a_burst_of_refused_recipients_does_not_keep_others_from_being_tried(
 def test_a_refusal_that_can_mean_either_counts_until_others_are_refused_as_well(
     house: House, worker: Delivery, vendor: Vendor
 ) -> None:
-    vendor.says = lambda _: TransientError("5.7.1", "denied", may_be_account=True)
+    vendor.says = may_refuse
     (one,) = added(house, 1, max_attempts=3)
     run(house, worker, until=house.clock() + timedelta(minutes=5))
     assert house.row(one).status is Status.FAILED, "alone it is bounded by its attempts"
