@@ -12,10 +12,13 @@ import pytest
 
 from tests.infra.manifests import (
     CLOUD_RUN,
+    FUNCTIONS,
     KUBERNETES,
     NOT_APPLIED,
     Manifest,
+    all_containers,
     containers,
+    function_of,
     kustomizations,
     manifests,
     settings_file,
@@ -111,11 +114,21 @@ def test_a_kustomization_lists_every_file_and_none_that_is_not_there(folder: Pat
     assert lying == {path for path in listed if path.endswith(".yaml")}
 
 
-def test_the_example_names_the_image_that_all_containers_ask_for() -> None:
-    (image,) = kustomizations()[EXAMPLE]["images"]
+def test_the_example_names_every_image_that_is_asked_for_and_no_other() -> None:
+    images = kustomizations()[EXAMPLE]["images"]
     asked = {container["image"] for one in workloads(KUBERNETES) for container in containers(one)}
-    assert asked == {image["name"]}
-    assert re.fullmatch(r"\d+\.\d+\.\d+", image["newTag"])
+    assert asked == {image["name"] for image in images}
+    assert all(image["newName"] == f"registry.example.com/{image['name']}" for image in images)
+    (tag,) = {image["newTag"] for image in images}
+    assert re.fullmatch(r"\d+\.\d+\.\d+", tag)
+
+
+@pytest.mark.parametrize(("one", "container"), all_containers(), ids=lambda value: getattr(value, "name", ""))
+def test_a_function_runs_from_its_own_image(one: Manifest, container: dict[str, Any]) -> None:
+    """An image holds one function (local/Dockerfile). tests/local/test_image.py starts the commands in them."""
+    assert function_of(container) in FUNCTIONS, container["image"]
+    if container["args"][2] == "local.function":
+        assert container["args"][3] == function_of(container)
 
 
 def references(kind: str) -> set[str]:
