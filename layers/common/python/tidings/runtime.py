@@ -21,7 +21,6 @@ from pydantic_core import from_json
 
 from tidings import cloudevents
 from tidings import logging as tidings_logging
-from tidings.deadlines import ENDLESS
 from tidings.delivery import Delivery
 from tidings.envelope import Letter, from_event
 from tidings.errors import BrokerUnavailable, ConfigurationError, StoreUnavailable, Unreadable
@@ -152,12 +151,12 @@ def _trigger_settings() -> TriggerSettings:
     return load(TriggerSettings)
 
 
-def _deliver(letters: list[Letter], channel: str, parts: Delivery, *, within: timedelta = ENDLESS) -> None:
+def _deliver(letters: list[Letter], channel: str, parts: Delivery) -> None:
     """Messages of a paused channel are put off where nothing before us stops them, as our trigger does."""
     if channel in parts.store.paused():
         parts.put_off(letters)
     else:
-        parts.deliver(letters, within=within)
+        parts.deliver(letters)
 
 
 class LambdaContext(Protocol):
@@ -172,13 +171,23 @@ def remaining(context: LambdaContext) -> timedelta:
 
 
 def deliver_event(event: object, context: LambdaContext, channel: str, delivery: Callable[[], Delivery]) -> None:
-    """Raise Unreadable for what is no aws:rmq event; StoreUnavailable, BrokerUnavailable or Fault when the batch is to
-    come again."""
-    letters = from_event(event, channel)
+    """Without the database, defer the batch through the retry queues: redelivered, it would come back at once, and each
+    time count towards the queue's delivery limit, at which a healthy notification's message is parked.
+
+    Raise Unreadable for what is no aws:rmq event; StoreUnavailable, BrokerUnavailable or Fault when the batch must be
+    redelivered."""
+    letters = unclaimed = from_event(event, channel)
     with _told():
         parts = delivery()
         try:
-            _deliver(letters, channel, parts, within=remaining(context))
+            if channel in parts.store.paused():
+                parts.put_off(letters)
+                return
+            unclaimed = [letter for letter in letters if letter.message is not None]  # `deliver` sets aside the others
+            parts.deliver(letters, within=remaining(context))
+        except StoreUnavailable as error:
+            log.error("batch_deferred", extra={"messages": len(unclaimed), "error": str(error)})
+            parts.put_off(unclaimed)
         finally:
             parts.lifecycle.flush()
 
