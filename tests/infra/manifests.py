@@ -57,12 +57,12 @@ def kustomizations() -> dict[Path, Resource]:
 def pod(manifest: Manifest) -> Resource:
     """The pod's template of a workload."""
     spec = manifest.content["spec"]
-    template: Resource = spec["jobTemplate"]["spec"]["template"] if manifest.kind == "CronJob" else spec["template"]
+    template: Resource = spec["template"]
     return template
 
 
 def workloads(folder: Path) -> list[Manifest]:
-    return [one for one in manifests(folder) if one.kind in ("Deployment", "Job", "CronJob")]
+    return [one for one in manifests(folder) if one.kind in ("Deployment", "Job")]
 
 
 def containers(manifest: Manifest) -> Iterator[Resource]:
