@@ -74,6 +74,15 @@ def test_a_function_may_read_the_secrets_that_it_names_and_no_others(name: str) 
     assert {re.split(r"secret:|-\?", one)[1] for one in named} <= made
 
 
+def test_what_lets_networks_through_may_write_its_log_and_nothing_else() -> None:
+    (policy,) = resources("template")["NetworksRole"]["Properties"]["Policies"]
+    (statement,) = policy["PolicyDocument"]["Statement"]
+    assert statement["Action"] == ["logs:CreateLogStream", "logs:PutLogEvents"]
+    assert statement["Resource"] == {"Fn::GetAtt": ["NetworksLogs", "Arn"]}
+    assert "ManagedPolicyArns" not in resources("template")["NetworksRole"]["Properties"]
+    assert "VpcConfig" not in resources("template")["Networks"]["Properties"]  # so it reaches no database
+
+
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_only_what_is_invoked_by_the_broker_may_look_for_it(name: str) -> None:
     actions = {action for one in statements(name) for action in listed(one["Action"]) if one["Effect"] == "Allow"}
