@@ -225,6 +225,14 @@ def without_database(ready: Running, monkeypatch: pytest.MonkeyPatch) -> Running
     return ready
 
 
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long the function would have waited."""
+    pauses: list[float] = []
+    monkeypatch.setattr("tidings.runtime.sleep", pauses.append)
+    return pauses
+
+
 WAITING = "tidings.retry.30s"
 
 
@@ -267,14 +275,28 @@ def test_a_database_lost_in_the_middle_parks_no_unreadable_message_twice(
 
 
 @pytest.mark.parametrize("channel", PROVIDERS)
-def test_without_the_database_and_the_broker_it_raises_and_the_batch_comes_again(
-    imported: Imported, without_database: Running, lines: Lines, channel: Any
+def test_without_the_database_and_the_broker_it_waits_before_the_batch_comes_again(
+    imported: Imported, without_database: Running, lines: Lines, channel: Any, slept: list[float]
 ) -> None:
-    """The embedded broker is in the same file."""
+    """Given back at once, it would be at its delivery limit within seconds. The embedded broker is in the same file."""
     with pytest.raises((StoreUnavailable, BrokerUnavailable)):
         imported(channel).handler(rmq(channel, entry(of_channel(channel))), CONTEXT)
     assert without_database.client.call_totals()[channel] == 0
     assert len(lines.named("batch_comes_again")) == 1
+    assert slept == [30]
+
+
+@pytest.mark.parametrize(("left", "waits"), [(12_500, 7.5), (3_000, 0)])
+def test_it_waits_no_longer_than_it_has_time_for(
+    imported: Imported, without_database: Running, slept: list[float], left: int, waits: float
+) -> None:
+    class Short(Context):
+        def get_remaining_time_in_millis(self) -> int:
+            return left
+
+    with pytest.raises((StoreUnavailable, BrokerUnavailable)):
+        imported("sms").handler(rmq("sms", entry(of_channel("sms"))), Short())
+    assert slept == [waits]
 
 
 @pytest.mark.parametrize("event", [None, {}, {"Records": []}, {"eventSource": "aws:rmq"}])

@@ -7,7 +7,7 @@ import ssl
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import jsonpatch  # type: ignore[import-untyped]
+import jsonpatch
 import pytest
 from ruamel.yaml import YAML
 from tidings import topology

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
+from time import sleep
 from typing import Literal, Protocol
 
 from pydantic import Field
@@ -170,26 +171,41 @@ def remaining(context: LambdaContext) -> timedelta:
     return timedelta(milliseconds=context.get_remaining_time_in_millis())
 
 
+BACK_OFF = timedelta(seconds=30)
+SPARE = timedelta(seconds=5)
+"""Of the invocation's time: to be back before Lambda ends the process."""
+
+
 def deliver_event(event: object, context: LambdaContext, channel: str, delivery: Callable[[], Delivery]) -> None:
     """Without the database, defer the batch through the retry queues: redelivered, it would come back at once, and each
     time count towards the queue's delivery limit, at which a healthy notification's message is parked.
 
     Raise Unreadable for what is no aws:rmq event; StoreUnavailable, BrokerUnavailable or Fault when the batch must be
     redelivered."""
-    letters = unclaimed = from_event(event, channel)
+    letters = from_event(event, channel)
     with _told():
         parts = delivery()
         try:
-            if channel in parts.store.paused():
-                parts.put_off(letters)
-                return
-            unclaimed = [letter for letter in letters if letter.message is not None]  # `deliver` sets aside the others
-            parts.deliver(letters, within=remaining(context))
-        except StoreUnavailable as error:
-            log.error("batch_deferred", extra={"messages": len(unclaimed), "error": str(error)})
-            parts.put_off(unclaimed)
+            _deliver_or_defer(letters, channel, parts, within=remaining(context))
+        except (StoreUnavailable, BrokerUnavailable):
+            # All that is left is a redelivery, which counts: so let it be a slow one.
+            sleep(max(0.0, min(BACK_OFF, remaining(context) - SPARE).total_seconds()))
+            raise
         finally:
             parts.lifecycle.flush()
+
+
+def _deliver_or_defer(letters: list[Letter], channel: str, parts: Delivery, *, within: timedelta) -> None:
+    unclaimed = letters
+    try:
+        if channel in parts.store.paused():
+            parts.put_off(letters)
+            return
+        unclaimed = [letter for letter in letters if letter.message is not None]  # `deliver` sets aside the others
+        parts.deliver(letters, within=within)
+    except StoreUnavailable as error:
+        log.error("batch_deferred", extra={"messages": len(unclaimed), "error": str(error)})
+        parts.put_off(unclaimed)
 
 
 class Fault(Exception):
