@@ -5,15 +5,16 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 from tidings import topology
+from tidings.adapters.rabbitmq import BrokerSettings, RabbitBroker
 from tidings.bodies import MAX_BODY
-from tidings.errors import StoreUnavailable, Unreadable
+from tidings.errors import BrokerUnavailable, StoreUnavailable, Unreadable
 from tidings.notification import Notification, Priority
 from tidings.settling import to_work, wake_up
 from tidings.wiring import Wiring
@@ -208,15 +209,94 @@ def test_what_is_transient_is_put_on_the_ladder(
     assert ready.client.call_totals()[channel] == 1  # no hidden retry
 
 
-@pytest.mark.parametrize("channel", PROVIDERS)
-def test_without_the_database_it_raises_and_the_batch_comes_again(
-    imported: Imported, ready: Running, monkeypatch: pytest.MonkeyPatch, lines: Lines, channel: Any
-) -> None:
+@pytest.fixture
+def queues(rabbitmq_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[RabbitBroker]:
+    """A real broker, which is there while the database is not."""
+    monkeypatch.setenv("TIDINGS_BROKER_URL", rabbitmq_url)
+    broker = RabbitBroker(BrokerSettings(broker_url=rabbitmq_url))
+    broker.declare()
+    yield broker
+    broker.close()
+
+
+@pytest.fixture
+def without_database(ready: Running, monkeypatch: pytest.MonkeyPatch) -> Running:
     monkeypatch.setenv("TIDINGS_DATABASE_URL", "sqlite:////nowhere/at/all/tidings.db")
-    with pytest.raises(StoreUnavailable):
+    return ready
+
+
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long the function would have waited."""
+    pauses: list[float] = []
+    monkeypatch.setattr("tidings.runtime.sleep", pauses.append)
+    return pauses
+
+
+WAITING = "tidings.retry.30s"
+
+
+@pytest.mark.parametrize("channel", PROVIDERS)
+def test_a_batch_without_the_database_waits_on_the_retry_queue_with_no_delivery_counted(
+    imported: Imported,
+    without_database: Running,
+    queues: RabbitBroker,
+    lines: Lines,
+    channel: Any,
+) -> None:
+    """Raised, each redelivery would count towards the queue's delivery limit: a database that is down for a minute
+    would park healthy notifications."""
+    rows = [of_channel(channel, n) for n in range(2)]
+    unreadable = entry(rows[0], data="%%%")
+    imported(channel).handler(rmq(channel, *map(entry, rows), unreadable), CONTEXT)
+    depths = queues.depths([WAITING, topology.PARKING])
+    assert (depths[WAITING].ready, depths[topology.PARKING].ready) == (2, 1)
+    assert without_database.client.call_totals()[channel] == 0
+    assert len(lines.named("batch_deferred")) == 1
+    with closing(queues.consume([WAITING])) as consumer:
+        waiting = consumer.receive(10, timedelta(seconds=5))
+    assert {message.headers.get("x-delivery-count") for message in waiting} <= {None, 0}
+
+
+def test_a_database_lost_in_the_middle_parks_no_unreadable_message_twice(
+    imported: Imported, ready: Running, queues: RabbitBroker, database_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main = imported("sms")
+    store = main.delivery().store
+
+    def lost(*_: object, **__: object) -> Any:
+        raise StoreUnavailable("the connection is lost")
+
+    monkeypatch.setattr(type(store), "claim", lost)
+    row = of_channel("sms")
+    main.handler(rmq("sms", entry(row), entry(row, data="%%%")), CONTEXT)
+    depths = queues.depths([WAITING, topology.PARKING])
+    assert (depths[WAITING].ready, depths[topology.PARKING].ready) == (1, 1)
+
+
+@pytest.mark.parametrize("channel", PROVIDERS)
+def test_without_the_database_and_the_broker_it_waits_before_the_batch_comes_again(
+    imported: Imported, without_database: Running, lines: Lines, channel: Any, slept: list[float]
+) -> None:
+    """Given back at once, it would be at its delivery limit within seconds. The embedded broker is in the same file."""
+    with pytest.raises((StoreUnavailable, BrokerUnavailable)):
         imported(channel).handler(rmq(channel, entry(of_channel(channel))), CONTEXT)
-    assert ready.client.call_totals()[channel] == 0
+    assert without_database.client.call_totals()[channel] == 0
     assert len(lines.named("batch_comes_again")) == 1
+    assert slept == [30]
+
+
+@pytest.mark.parametrize(("left", "waits"), [(12_500, 7.5), (3_000, 0)])
+def test_it_waits_no_longer_than_it_has_time_for(
+    imported: Imported, without_database: Running, slept: list[float], left: int, waits: float
+) -> None:
+    class Short(Context):
+        def get_remaining_time_in_millis(self) -> int:
+            return left
+
+    with pytest.raises((StoreUnavailable, BrokerUnavailable)):
+        imported("sms").handler(rmq("sms", entry(of_channel("sms"))), Short())
+    assert slept == [waits]
 
 
 @pytest.mark.parametrize("event", [None, {}, {"Records": []}, {"eventSource": "aws:rmq"}])
@@ -244,8 +324,6 @@ def test_what_the_broker_hands_out_is_what_the_function_takes(
     imported: Imported, ready: Running, wiring: Wiring
 ) -> None:
     """From the queue through the trigger's own encoding."""
-    from datetime import timedelta
-
     from tidings.envelope import to_event
 
     row = of_channel("sms")

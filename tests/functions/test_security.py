@@ -71,7 +71,7 @@ class _Nothing:
 
 ROUTES = [(function, route) for function in ("intake", "replay") for route in routes(function)]
 GUARDED = [(function, route) for function, route in ROUTES if route.scope is not None]
-OPEN = {"/openapi.json", "/docs", "/docs/{asset}", "/healthz", "/readyz"}
+OPEN = {"/openapi.json", "/docs", "/docs/{asset}", "/healthz", "/readyz", "/health", "/ready"}
 
 
 def named(value: object) -> str:

@@ -11,7 +11,7 @@ from cfnlint.decode import decode
 from cfnlint.template import Template
 
 FOLDER = Path(__file__).parents[2] / "infra/aws"
-NAMES = ("network", "stores", "migrate", "template", "mappings", "watch")
+NAMES = ("network", "stores", "migrate", "template", "aliases", "mappings", "watch")
 """In the order in which they are deployed."""
 
 PSEUDO = {
@@ -27,7 +27,9 @@ def _plain(name: str, given: tuple[tuple[str, Any], ...]) -> str:
     path = str(FOLDER / f"{name}.yaml")
     read, problems = decode(path)
     assert not problems, problems
-    parameters = {key: one["Default"] for key, one in read["Parameters"].items() if "Default" in one} | dict(given)
+    versions = {key: 1 for key in read["Parameters"] if key.endswith("Version")}  # which deploy looks up
+    defaults = {key: one["Default"] for key, one in read["Parameters"].items() if "Default" in one}
+    parameters = versions | defaults | dict(given)
     for key, value in parameters.items():
         read["Parameters"][key]["Default"] = value
     template = Template(path, read, ["eu-central-1"])

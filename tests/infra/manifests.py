@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "infra" / "kubernetes"
 BASE, KNATIVE = KUBERNETES / "base", KUBERNETES / "components" / "knative"
+FUNCTIONS = sorted(main.parent.name for main in (ROOT / "functions").glob("*/main.py"))
 CLOUD_RUN = ROOT / "infra" / "cloudrun"
 KUSTOMIZE = ("Kustomization", "Component")
 NOT_APPLIED = ("prometheus.yaml",)  # a piece of another program's configuration
@@ -56,18 +57,38 @@ def kustomizations() -> dict[Path, Resource]:
 def pod(manifest: Manifest) -> Resource:
     """The pod's template of a workload."""
     spec = manifest.content["spec"]
-    template: Resource = spec["jobTemplate"]["spec"]["template"] if manifest.kind == "CronJob" else spec["template"]
+    template: Resource = spec["template"]
     return template
 
 
 def workloads(folder: Path) -> list[Manifest]:
-    return [one for one in manifests(folder) if one.kind in ("Deployment", "Job", "CronJob")]
+    return [one for one in manifests(folder) if one.kind in ("Deployment", "Job")]
 
 
 def containers(manifest: Manifest) -> Iterator[Resource]:
     spec = pod(manifest)["spec"]
     yield from spec.get("initContainers", [])
     yield from spec["containers"]
+
+
+def every_container(manifest: Manifest) -> Iterator[Resource]:
+    """Of Cloud Run's kinds too: a Job there is a template within a template."""
+    if (manifest.file.parent, manifest.kind) == (CLOUD_RUN, "Job"):
+        yield from manifest.content["spec"]["template"]["spec"]["template"]["spec"]["containers"]
+    else:
+        yield from containers(manifest)
+
+
+def all_containers() -> list[tuple[Manifest, Resource]]:
+    """Every container that a manifest of Kubernetes or of Cloud Run starts from an image of ours."""
+    found = [*workloads(KUBERNETES), *manifests(CLOUD_RUN)]
+    return [(one, container) for one in found for container in every_container(one)]
+
+
+def function_of(container: Resource) -> str:
+    """Whose image it is: `docker build --build-arg FUNCTION=...`, see local/Dockerfile."""
+    name = str(container["image"]).rpartition("/")[2].partition(":")[0]
+    return name.removeprefix("tidings-")
 
 
 def named(folder: Path, kind: str, name: str) -> Resource:

@@ -15,6 +15,8 @@ printf '%s\n' "$*" >> "$CALLS"
 case "$1 $2" in
     "cloudformation package")
         while [ $# -gt 0 ]; do [ "$1" = --output-template-file ] && touch "$2"; shift; done ;;
+    "ssm get-parameters-by-path")
+        printf '/%s/database/url\t3\n/%s/network/subnet-a\t1\n' "${4#/}" "${4#/}" ;;
     "lambda invoke")
         echo '{"before": null, "now": "0002"}' > "${@: -1}"
         echo "${FUNCTION_ERROR:-None}" ;;
@@ -79,7 +81,7 @@ def test_the_migration_comes_before_whatever_needs_it(deploy: Deploy, calls: Pat
     done = deploy(*FUNCTIONS)
     assert done.returncode == 0, done.stderr
     order = ["build", "tidings-migrate", "invoke tidings-migrate"]
-    assert steps(calls) == [*order, "tidings-functions", "tidings-mappings", "tidings-watch"]
+    assert steps(calls) == [*order, "tidings-functions", "tidings-aliases", "tidings-mappings", "tidings-watch"]
     assert '"now": "0002"' in done.stdout
 
 
@@ -93,10 +95,18 @@ def test_a_migration_that_fails_leaves_the_functions_as_they_are(deploy: Deploy,
 def test_a_parameter_and_a_name_go_to_every_stack(deploy: Deploy, calls: Path) -> None:
     assert deploy(*FUNCTIONS, "--name", "staging", "EmailShards=1,2").returncode == 0
     stacks = [line for line in calls.read_text().splitlines() if line.startswith("cloudformation deploy")]
-    assert len(stacks) == 4
+    assert len(stacks) == 5
     assert all("Name=staging" in line and line.endswith("EmailShards=1,2") for line in stacks)
     assert steps(calls)[2] == "invoke staging-migrate"
     assert "Topic=arn:aws:sns:x" in stacks[-1]
+
+
+def test_each_stack_is_told_the_version_of_each_value_in_ssm(deploy: Deploy, calls: Path) -> None:
+    """After a restore `/tidings/database/url` has another, and the functions are updated to it."""
+    assert deploy(*FUNCTIONS, "--name", "my-staging").returncode == 0
+    stacks = [line for line in calls.read_text().splitlines() if line.startswith("cloudformation deploy")]
+    assert all(" DatabaseUrlVersion=3 NetworkSubnetAVersion=1" in line for line in stacks)
+    assert "ssm get-parameters-by-path --path /my-staging --recursive" in calls.read_text()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from tidings.topology import CHANNELS
 
 from tests.infra.cloudformation import environment, functions, of_type, resources
 
-FUNCTIONS = ("intake", "replay", *CHANNELS)
+FUNCTIONS = ("intake", "replay", "sweep", *CHANNELS)
 
 NO_NARROWER = re.compile(r"^ec2:(Describe|Create|Delete|Assign|Unassign)\w+$")
 """Of Lambda's own on network interfaces: AWS's policy for it has "*" as well, and the code is denied them."""
@@ -69,9 +69,18 @@ def test_a_function_may_read_the_secrets_that_it_names_and_no_others(name: str) 
         for value in environment(name).values()
         for found in re.findall(r"^secretsmanager:([^#]+)", value)
     }
-    assert may == {*named, "{{resolve:ssm:/tidings/database/secret}}", "{{resolve:ssm:/tidings/broker/secret}}"}
+    assert may == {*named, "{{resolve:ssm:/tidings/database/secret:1}}", "{{resolve:ssm:/tidings/broker/secret:1}}"}
     made = {one["Name"] for one in of_type("stores", "AWS::SecretsManager::Secret").values()}
     assert {re.split(r"secret:|-\?", one)[1] for one in named} <= made
+
+
+def test_what_lets_networks_through_may_write_its_log_and_nothing_else() -> None:
+    (policy,) = resources("template")["NetworksRole"]["Properties"]["Policies"]
+    (statement,) = policy["PolicyDocument"]["Statement"]
+    assert statement["Action"] == ["logs:CreateLogStream", "logs:PutLogEvents"]
+    assert statement["Resource"] == {"Fn::GetAtt": ["NetworksLogs", "Arn"]}
+    assert "ManagedPolicyArns" not in resources("template")["NetworksRole"]["Properties"]
+    assert "VpcConfig" not in resources("template")["Networks"]["Properties"]  # so it reaches no database
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -28,7 +28,9 @@ from functions.sms.providers.twilio import TwilioProvider, TwilioSettings
 from tests.infra.cloudformation import FOLDER, NAMES, environment, functions, of_type, resources
 from tests.test_readme import _settings_classes
 
-FUNCTIONS = ("intake", "replay", *CHANNELS)
+FUNCTIONS = ("intake", "replay", "sweep", *CHANNELS)
+CODE = {"sweep": "replay"}
+"""Whose code it runs, where that is not its own."""
 OWN = 60.0
 """Seconds that claiming, settling and publishing may take, besides the providers' calls."""
 
@@ -60,11 +62,21 @@ def test_what_one_takes_another_has_put_there_before() -> None:
     """Over SSM, by name, since each is a stack of its own."""
     there: set[str] = set()
     for name in NAMES:
-        taken = set(re.findall(r"\{\{resolve:ssm:(/[^}]+)\}\}", json.dumps(resources(name, **_given(name)))))
+        taken = set(re.findall(r"\{\{resolve:ssm:(/[^:}]+)", json.dumps(resources(name, **_given(name)))))
         put = {one["Name"] for one in of_type(name, "AWS::SSM::Parameter").values()} if name != "watch" else set()
         assert taken <= there | put, name
         there |= put
     assert len(there) > 10
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_value_that_changes_changes_the_template(name: str) -> None:
+    """A restore puts another database's URL into SSM. CloudFormation looks at a template's text, not at the value:
+    https://github.com/aws-cloudformation/cloudformation-coverage-roadmap/issues/844"""
+    text = (FOLDER / f"{name}.yaml").read_text()
+    for path, version in re.findall(r"resolve:ssm:/\$\{Name\}/([a-z/-]+)([^}]*\}?)\}\}", text):
+        words = re.split("[/-]", path)
+        assert version == f":${{{''.join(map(str.capitalize, words))}Version}}", path
 
 
 def _given(name: str) -> dict[str, Any]:
@@ -78,8 +90,9 @@ def test_each_function_is_there_with_its_zip_and_its_path() -> None:
     assert sorted(functions()) == sorted((*FUNCTIONS, "migrate"))
     for name in FUNCTIONS:
         one = functions()[name]
-        assert (one["Handler"], one["CodeUri"]) == (f"functions/{name}/main.handler", f"dist/{name}.zip")
-        assert (FOLDER.parents[1] / f"functions/{name}/main.py").is_file()
+        code = CODE.get(name, name)
+        assert (one["Handler"], one["CodeUri"]) == (f"functions/{code}/main.handler", f"dist/{code}.zip")
+        assert (FOLDER.parents[1] / f"functions/{code}/main.py").is_file()
     assert functions()["migrate"]["Handler"] == "infra/aws/migrate.handler"
 
 
@@ -96,7 +109,7 @@ def test_all_run_on_one_python_and_one_machine_the_layers_too() -> None:
 def test_each_is_in_the_network_and_keeps_its_log_for_so_long() -> None:
     logs = {**of_type("template", "AWS::Logs::LogGroup"), **of_type("migrate", "AWS::Logs::LogGroup")}
     names = {one["LogGroupName"]: one["RetentionInDays"] for one in logs.values()}
-    assert names == {f"/aws/lambda/tidings-{name}": 30 for name in functions()}
+    assert names == {f"/aws/lambda/tidings-{name}": 30 for name in (*functions(), "networks")}
     for one in functions().values():
         assert len(one["VpcConfig"]["SubnetIds"]) == 3
         assert one["LoggingConfig"]["LogGroup"]
@@ -127,30 +140,78 @@ def test_intake_answers_before_its_api_gives_up_and_holds_few_connections() -> N
     most = 340  # connections, of the database's default class
     of_intake = intake["ReservedConcurrentExecutions"] * int(environment("intake")["TIDINGS_DATABASE_POOL"])
     of_channels = len(mappings()) * int(environment("email")["TIDINGS_DATABASE_POOL"])
-    assert of_intake + of_channels < most / 2
+    of_operators = functions()["replay"]["ReservedConcurrentExecutions"] * int(
+        environment("replay")["TIDINGS_DATABASE_POOL"]
+    )
+    of_sweep = functions()["sweep"]["ReservedConcurrentExecutions"] * int(environment("sweep")["TIDINGS_DATABASE_POOL"])
+    assert of_intake + of_channels + of_operators + of_sweep < most / 2
+
+
+def test_no_number_of_requests_takes_the_sweeps_environments() -> None:
+    assert list(functions()["sweep"]["Events"]) == ["Sweep"]
+    assert list(functions()["replay"]["Events"]) == ["Http"]
+    assert functions()["sweep"]["ReservedConcurrentExecutions"] >= 2  # one that is late to end, and the next
+    assert functions()["replay"]["ReservedConcurrentExecutions"] > 0
+    assert functions()["replay"]["Timeout"] < 30  # seconds: an HTTP API's most
+    assert {k: v for k, v in environment("sweep").items() if "POOL" not in k} == {
+        k: v for k, v in environment("replay").items() if "POOL" not in k
+    }
+
+
+def test_only_operators_networks_reach_replays_api() -> None:
+    """By default none. It is asked at each request, before replay is invoked."""
+    auth = of_type("template", "AWS::Serverless::HttpApi")["ReplayApi"]["Auth"]
+    authorizer = auth["Authorizers"][auth["DefaultAuthorizer"]]
+    assert authorizer["FunctionArn"] == {"Fn::GetAtt": ["Networks", "Arn"]}
+    assert (authorizer["EnableSimpleResponses"], authorizer["AuthorizerPayloadFormatVersion"]) == (True, "2.0")
+    assert authorizer["Identity"] == {"ReauthorizeEvery": 0}
+    networks = resources("template")["Networks"]["Properties"]
+    assert networks["Environment"]["Variables"]["OPERATORS_FROM"] == {"Fn::Join": [",", "127.0.0.1/32"]}
+    given = {"OPERATORS_FROM": "192.0.2.0/24, 2001:db8::/32"}
+    program = (
+        f"import json, sys\n{networks['Code']['ZipFile']}\n"
+        "events = [{'requestContext': {'http': {'sourceIp': one}}} for one in sys.argv[1:]]\n"
+        "print([handler(event, None)['isAuthorized'] for event in events])"
+    )
+    callers = ["192.0.2.7", "192.0.3.7", "2001:db8::1", "2001:db9::1"]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *callers], env=given, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[True, False, True, False]"
 
 
 def test_the_sweep_goes_on_for_most_of_each_minute_and_is_not_tried_again() -> None:
-    replay = functions()["replay"]
-    sweep = replay["Events"]["Sweep"]
+    function = functions()["sweep"]
+    sweep = function["Events"]["Sweep"]
     assert (sweep["Type"], sweep["Properties"]["ScheduleExpression"]) == ("ScheduleV2", "rate(1 minute)")
     assert sweep["Properties"]["RetryPolicy"]["MaximumRetryAttempts"] == 0
-    assert replay["EventInvokeConfig"]["MaximumRetryAttempts"] == 0
+    assert function["EventInvokeConfig"]["MaximumRetryAttempts"] == 0
     event = json.loads(sweep["Properties"]["Input"])
     assert event == {"for": 55}
     last = RUN_FOR + PURGE_FOR  # may begin in the last second, and goes on with its last page
-    assert event["for"] + last.total_seconds() + 10 < replay["Timeout"]
+    assert event["for"] + last.total_seconds() + 10 < function["Timeout"]
 
 
 # --- the event source mappings ----------------------------------------------------------------------------------------
 
 
 def test_every_work_queue_has_a_mapping_to_its_function_and_no_other_queue_has() -> None:
-    found = {(one["FunctionName"], *one["Queues"]) for one in mappings()}
+    found = {(one["FunctionName"].partition(":")[0], *one["Queues"]) for one in mappings()}
     assert found == {
         (f"tidings-{channel}", topology.work_queue(channel, priority)) for channel in CHANNELS for priority in Priority
     }
     assert len(mappings()) == len(found)
+
+
+def test_no_two_mappings_are_of_one_source_to_one_function() -> None:
+    """Lambda may refuse the second: `The event source arn and function provided mapping already exists`. An alias is
+    another function to it, as https://docs.aws.amazon.com/lambda/latest/dg/using-aliases.html has it."""
+    shards = {"EmailShards": "1,2,3", "SmsShards": "1,2", "PushShards": "1"}
+    invoked = [one["FunctionName"] for one in mappings(**shards)]
+    assert len(set(invoked)) == len(invoked) == 3 + 2 + 1 + len(CHANNELS)
+    made = of_type("aliases", "AWS::Lambda::Alias", **shards).values()
+    assert {f"{one['FunctionName']}:{one['Name']}" for one in made} == set(invoked)
+    assert {one["FunctionVersion"] for one in made} == {"$LATEST"}  # an update of the function is all it takes
 
 
 def test_a_queue_has_as_many_more_as_it_is_given_shards() -> None:
@@ -165,7 +226,7 @@ def test_a_mapping_is_one_that_amazon_mq_takes(mapping: dict[str, Any]) -> None:
     assert 1 <= mapping["BatchSize"] <= 10_000
     assert 0 <= mapping["MaximumBatchingWindowInSeconds"] <= 300
     access = {one["Type"]: one["URI"] for one in mapping["SourceAccessConfigurations"]}
-    assert access == {"BASIC_AUTH": "{{resolve:ssm:/tidings/broker/secret}}", "VIRTUAL_HOST": "/"}
+    assert access == {"BASIC_AUTH": "{{resolve:ssm:/tidings/broker/secret:1}}", "VIRTUAL_HOST": "/"}
     assert set(mapping) == {  # no FunctionResponseTypes, no filter, no retries: there are none for RabbitMQ
         "EventSourceArn",
         "FunctionName",
@@ -200,7 +261,7 @@ def provider_timeout(channel: str) -> float:
 @pytest.mark.parametrize("channel", CHANNELS)
 def test_a_full_batch_of_the_slowest_calls_ends_before_the_function(channel: str) -> None:
     delivery = load(DeliverySettings, {k: v for k, v in environment(channel).items() if "secretsmanager" not in v})
-    (batch,) = {one["BatchSize"] for one in mappings() if one["FunctionName"] == f"tidings-{channel}"}
+    (batch,) = {one["BatchSize"] for one in mappings() if one["FunctionName"].startswith(f"tidings-{channel}:")}
     work = math.ceil(batch / delivery.concurrency) * CALLS[channel] * provider_timeout(channel) + OWN
     assert work <= functions()[channel]["Timeout"]
 
@@ -243,6 +304,8 @@ def test_the_broker_has_three_nodes_and_is_reached_from_inside_alone() -> None:
     broker = of_type("stores", "AWS::AmazonMQ::Broker")["Broker"]
     assert (broker["EngineType"], broker["DeploymentMode"]) == ("RABBITMQ", "CLUSTER_MULTI_AZ")
     assert broker["PubliclyAccessible"] is False
+    # https://docs.aws.amazon.com/amazon-mq/latest/developer-guide/rabbitmq-4.html: RabbitMQ 4 on mq.m7g alone
+    assert (broker["EngineVersion"], broker["HostInstanceType"]) == ("4.2", "mq.m7g.large")
     for name in ("DatabaseAccess", "BrokerAccess"):
         (rule,) = of_type("stores", "AWS::EC2::SecurityGroup")[name]["SecurityGroupIngress"]
         assert "CidrIp" not in rule

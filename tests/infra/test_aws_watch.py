@@ -12,7 +12,7 @@ from tidings.topology import CHANNELS
 
 from tests.infra.cloudformation import of_type
 
-FUNCTIONS = ("intake", "replay", *CHANNELS)
+FUNCTIONS = ("intake", "replay", "sweep", *CHANNELS)
 GIVEN = {"Topic": "arn:aws:sns:eu-central-1:123456789012:tidings"}
 
 KNOWN = {metric.name: metric for metric in metrics.METRICS}
@@ -22,11 +22,23 @@ def alarms() -> dict[str, dict[str, Any]]:
     return of_type("watch", "AWS::CloudWatch::Alarm", **GIVEN)
 
 
+def watched() -> dict[str, dict[str, Any]]:
+    """The metrics that the alarms look at, by the alarm's name, and by `name:id` where it looks at several."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, alarm in alarms().items():
+        if "Metrics" not in alarm:
+            found[name] = alarm
+        for one in alarm.get("Metrics", ()):
+            if "MetricStat" in one:
+                found[f"{name}:{one['Id']}"] = one["MetricStat"]["Metric"]
+    return found
+
+
 def dimensions(alarm: dict[str, Any]) -> dict[str, str]:
     return {one["Name"]: one["Value"] for one in alarm["Dimensions"]}
 
 
-OURS = {name: alarm for name, alarm in alarms().items() if alarm["Namespace"] == NAMESPACE}
+OURS = {name: metric for name, metric in watched().items() if metric["Namespace"] == NAMESPACE}
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -66,13 +78,13 @@ def test_gauges_come_from_the_sweep_and_counters_from_who_counts() -> None:
     for name, alarm in OURS.items():
         metric, said = KNOWN[alarm["MetricName"]], dimensions(alarm)
         by_sweep = metric.kind == "gauge" or metric.name.startswith("tidings_sweep")
-        assert said["service"] == ("tidings-replay" if by_sweep else f"tidings-{said['channel']}"), name
+        assert said["service"] == ("tidings-sweep" if by_sweep else f"tidings-{said['channel']}"), name
 
 
 def test_each_function_and_each_channel_is_watched_and_each_alarm_tells_somebody() -> None:
     of_lambda = [
         (one["MetricName"], dimensions(one)["FunctionName"])
-        for one in alarms().values()
+        for one in watched().values()
         if "Lambda" in one["Namespace"]
     ]
     assert sorted(of_lambda) == sorted(
@@ -83,6 +95,21 @@ def test_each_function_and_each_channel_is_watched_and_each_alarm_tells_somebody
     for name, alarm in alarms().items():
         assert alarm["AlarmActions"] == [GIVEN["Topic"]], name
         assert alarm["AlarmDescription"], name
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_a_backlog_of_an_account_that_is_refused_is_not_a_second_alarm(channel: str) -> None:
+    """As in infra/observability/alerts.yaml. A gauge that was never written is filled with 0."""
+    alarm = alarms()[f"{channel}BacklogOld"]
+    (shown,) = [one for one in alarm["Metrics"] if one.get("ReturnData", True)]
+    assert shown["Expression"] == "IF(FILL(refused, 0) > 0, 0, oldest)"
+    named = {one["Id"]: one["MetricStat"]["Metric"] for one in alarm["Metrics"] if "MetricStat" in one}
+    assert {key: one["MetricName"] for key, one in named.items()} == {
+        "oldest": "tidings_oldest_due_seconds",
+        "refused": "tidings_account_refused",
+    }
+    assert {dimensions(one)["channel"] for one in named.values()} == {channel}
+    assert named["refused"]["Dimensions"] == alarms()[f"{channel}AccountRefused"]["Dimensions"]
 
 
 def test_a_sweep_that_says_nothing_is_an_alarm() -> None:

@@ -3,10 +3,12 @@
 import re
 
 import pytest
+from tidings.health import ALIVE, READY
+from tidings.settings import load
 from tidings.topology import CHANNELS
+from tidings.wiring import RetentionSettings
 
-from tests.infra.manifests import CLOUD_RUN, Resource, manifests, named
-from tests.infra.test_commands import every_container
+from tests.infra.manifests import CLOUD_RUN, Resource, every_container, manifests, named
 
 KILLED_AFTER = 10  # seconds from SIGTERM: https://cloud.google.com/run/docs/container-contract#instance-shutdown
 
@@ -31,9 +33,9 @@ def test_everything_is_there() -> None:
     }
 
 
-def test_all_run_the_same_image_and_no_secret_stands_in_a_manifest() -> None:
+def test_no_secret_stands_in_a_manifest_and_all_run_one_release() -> None:
     found = [container for one in manifests(CLOUD_RUN) for container in every_container(one)]
-    assert len({container["image"] for container in found}) == 1
+    assert len({container["image"].rpartition(":")[2] for container in found}) == 1
     for container in found:
         assert not [name for name in plain(container) if re.search("URL|KEY|TOKEN|SERVICE_ACCOUNT", name)]
 
@@ -52,6 +54,29 @@ def test_a_call_to_a_provider_ends_before_an_instance_is_killed(channel: str) ->
     (timeout,) = [float(value) for name, value in plain(function).items() if name.endswith("_TIMEOUT")]
     assert timeout < KILLED_AFTER
     assert int(plain(trigger)["TIDINGS_BATCH"]) <= 20
+
+
+@pytest.mark.parametrize("name", ["intake", "replay"])
+def test_no_probe_asks_a_path_that_cloud_run_keeps_for_itself(name: str) -> None:
+    """https://cloud.google.com/run/docs/known-issues: some that end in z. `/healthz` is one, users found."""
+    (container,) = named(CLOUD_RUN, "Service", name)["spec"]["template"]["spec"]["containers"]
+    paths = [container[probe]["httpGet"]["path"] for probe in ("startupProbe", "livenessProbe")]
+    assert paths == ["/ready", "/health"]
+    assert set(paths) <= {*ALIVE, *READY}
+
+
+def test_the_sweep_deletes_what_is_over() -> None:
+    (container,) = named(CLOUD_RUN, "Service", "replay")["spec"]["template"]["spec"]["containers"]
+    retention = {RetentionSettings.variable(field) for field in RetentionSettings.model_fields} & set(plain(container))
+    assert retention == {"TIDINGS_KEEP_DAYS"}
+    assert load(RetentionSettings, {"TIDINGS_KEEP_DAYS": plain(container)["TIDINGS_KEEP_DAYS"]}).keep_days == 90
+
+
+def test_each_part_has_an_account_of_its_own_which_can_read_its_secrets_alone() -> None:
+    for one in manifests(CLOUD_RUN):
+        spec = one.content["spec"]["template"]["spec"]
+        account = spec["template"]["spec"] if one.kind == "Job" else spec
+        assert account["serviceAccountName"] == f"tidings-{one.name}@PROJECT.iam.gserviceaccount.com"
 
 
 def test_replay_is_not_open_to_the_internet() -> None:

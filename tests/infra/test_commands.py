@@ -17,7 +17,16 @@ from tidings.migrate import migrate
 from tidings.topology import CHANNELS
 
 from tests.functions.served import process
-from tests.infra.manifests import CLOUD_RUN, KUBERNETES, ROOT, Manifest, Resource, containers, manifests, settings_file
+from tests.infra.manifests import (
+    KUBERNETES,
+    ROOT,
+    Manifest,
+    Resource,
+    all_containers,
+    containers,
+    manifests,
+    settings_file,
+)
 from tests.infra.test_manifests import EXAMPLE
 from tests.scenarios.caller import wait_for
 
@@ -74,23 +83,13 @@ def imported(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Resource, Ma
 def containers_of(module: str) -> list[object]:
     """(manifest, container) that run this module, of Kubernetes and of Cloud Run, each sort once."""
     sorts: dict[object, object] = {}
-    for folder in (KUBERNETES, CLOUD_RUN):
-        for one in manifests(folder):
-            if one.kind in ("Deployment", "Job", "CronJob", "WorkerPool") or "cloudrun" in str(one):
-                for container in every_container(one):
-                    if container["args"][:3] == ["python", "-m", module]:
-                        what = container["args"][3] if module == "local.function" else ""
-                        sort = (what, *sorted(given(container)), *map(str, container.get("env", [])[:2]))
-                        sorts.setdefault(sort, pytest.param(one, container, id=f"{one}:{container['name']}"))
+    for one, container in all_containers():
+        if container["args"][:3] == ["python", "-m", module]:
+            what = container["args"][3] if module == "local.function" else ""
+            sort = (what, *sorted(given(container)), *map(str, container.get("env", [])[:2]))
+            sorts.setdefault(sort, pytest.param(one, container, id=f"{one}:{container['name']}"))
     assert sorts
     return list(sorts.values())
-
-
-def every_container(one: Manifest) -> Iterator[Resource]:
-    if (one.file.parent, one.kind) == (CLOUD_RUN, "Job"):
-        yield from one.content["spec"]["template"]["spec"]["template"]["spec"]["containers"]
-    else:
-        yield from containers(one)
 
 
 def given(container: Resource, values: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -12,10 +12,13 @@ import pytest
 
 from tests.infra.manifests import (
     CLOUD_RUN,
+    FUNCTIONS,
     KUBERNETES,
     NOT_APPLIED,
     Manifest,
+    all_containers,
     containers,
+    function_of,
     kustomizations,
     manifests,
     settings_file,
@@ -29,13 +32,19 @@ OLDEST, NEWEST = "1.29", "1.37"
 EXAMPLE = KUBERNETES / "overlays" / "example"
 
 # What is used of resources whose schemas are not here. From the CRDs of RabbitMQ's cluster-operator v2.22.3, MySQL's
-# mysql-operator 9.1 and Knative's eventing-rabbitmq 1.23, against which these manifests were checked by hand, closed.
+# mysql-operator 9.1, cert-manager's v1 and Knative's eventing-rabbitmq 1.23, against which these manifests were checked
+# by hand, closed.
 FIELDS = {
     "RabbitmqCluster": {
-        "replicas", "image", "terminationGracePeriodSeconds", "resources", "persistence", "rabbitmq", "affinity",
+        "replicas", "image", "terminationGracePeriodSeconds", "resources", "persistence", "tls", "rabbitmq", "affinity",
     },
     "InnoDBCluster": {
-        "secretName", "tlsUseSelfSigned", "instances", "router", "datadirVolumeClaimTemplate", "podSpec", "mycnf",
+        "secretName", "tlsSecretName", "tlsCASecretName", "instances", "router", "datadirVolumeClaimTemplate",
+        "backupSchedules", "podSpec", "mycnf",
+    },
+    "Issuer": {"selfSigned", "ca"},
+    "Certificate": {
+        "isCA", "commonName", "dnsNames", "secretName", "duration", "renewBefore", "privateKey", "issuerRef",
     },
     "RabbitmqSource": {"rabbitmqClusterReference", "rabbitmqResourcesConfig", "delivery", "sink"},
 }  # fmt: skip
@@ -83,7 +92,7 @@ def test_a_field_that_there_is_not_would_be_found(manifest: Manifest) -> None:
 
 def test_there_is_something_to_check() -> None:
     kinds = {one.kind for one in ALL}
-    assert kinds >= {"Deployment", "Job", "CronJob", "PodDisruptionBudget", "NetworkPolicy", "ScaledObject", "Service"}
+    assert kinds >= {"Deployment", "Job", "PodDisruptionBudget", "NetworkPolicy", "ScaledObject", "Service"}
     assert len(ALL) > 40
 
 
@@ -105,17 +114,27 @@ KEYS = {
 def test_a_kustomization_lists_every_file_and_none_that_is_not_there(folder: Path) -> None:
     content = kustomizations()[folder]
     assert set(content) <= KEYS
-    listed = [*content["resources"], *content.get("components", [])]
+    listed = [*content.get("resources", []), *content.get("components", [])]
     assert all((folder / path).exists() for path in listed)
     lying = {file.name for file in folder.glob("*.yaml")} - {"kustomization.yaml", *NOT_APPLIED}
     assert lying == {path for path in listed if path.endswith(".yaml")}
 
 
-def test_the_example_names_the_image_that_all_containers_ask_for() -> None:
-    (image,) = kustomizations()[EXAMPLE]["images"]
+def test_the_example_names_every_image_that_is_asked_for_and_no_other() -> None:
+    images = kustomizations()[EXAMPLE]["images"]
     asked = {container["image"] for one in workloads(KUBERNETES) for container in containers(one)}
-    assert asked == {image["name"]}
-    assert re.fullmatch(r"\d+\.\d+\.\d+", image["newTag"])
+    assert asked == {image["name"] for image in images}
+    assert all(image["newName"] == f"registry.example.com/{image['name']}" for image in images)
+    (tag,) = {image["newTag"] for image in images}
+    assert re.fullmatch(r"\d+\.\d+\.\d+", tag)
+
+
+@pytest.mark.parametrize(("one", "container"), all_containers(), ids=lambda value: getattr(value, "name", ""))
+def test_a_function_runs_from_its_own_image(one: Manifest, container: dict[str, Any]) -> None:
+    """An image holds one function (local/Dockerfile). tests/local/test_image.py starts the commands in them."""
+    assert function_of(container) in FUNCTIONS, container["image"]
+    if container["args"][2] == "local.function":
+        assert container["args"][3] == function_of(container)
 
 
 def references(kind: str) -> set[str]:

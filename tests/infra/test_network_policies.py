@@ -110,3 +110,40 @@ def test_where_cloudevents_need_no_token_the_network_lets_only_their_sources_in(
     queues = {one.content["spec"]["rabbitmqResourcesConfig"]["queueName"] for one in adapters}
     assert queues == set(topology.work_queues("email"))
     assert all(one.content["spec"]["rabbitmqResourcesConfig"]["predeclared"] for one in adapters)
+
+
+STORES = KUBERNETES / "stores"
+
+
+@pytest.mark.parametrize(
+    ("labels", "reached"),
+    [
+        ({"app.kubernetes.io/name": "rabbitmq"}, {5671, 15671, 4369, 25672, 35672}),
+        ({"component": "mysqlrouter", "mysql.oracle.com/cluster": "mysql"}, {6446}),
+        ({"component": "mysqld", "mysql.oracle.com/cluster": "mysql"}, {3306, 33060, 33061}),
+        ({"app.kubernetes.io/name": "mysql-innodbcluster-backup-task"}, set()),
+    ],
+    ids=lambda value: "-".join(value.values()) if isinstance(value, dict) else "",
+)
+def test_the_stores_are_reached_at_their_tls_ports_and_by_nobody_unnamed(labels: Resource, reached: set[int]) -> None:
+    assert named(STORES, "NetworkPolicy", "default-deny")["spec"] == {"podSelector": {}, "policyTypes": ["Ingress"]}
+    allowed = [spec for spec in policies("ingress", "stores").values() if selects(spec["podSelector"], labels)]
+    assert {port["port"] for spec in allowed for rule in spec["ingress"] for port in rule["ports"]} == reached
+    assert all(rule["from"] for spec in allowed for rule in spec["ingress"])
+
+
+def test_of_other_namespaces_tidings_and_what_runs_and_watches_the_stores_reach_them() -> None:
+    found = {
+        (name, source["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"])
+        for name, spec in policies("ingress", "stores").items()
+        for rule in spec["ingress"]
+        for source in rule["from"]
+        if "namespaceSelector" in source
+    }
+    assert found == {
+        ("rabbitmq", "tidings"),
+        ("rabbitmq", "keda"),
+        ("rabbitmq", "rabbitmq-system"),
+        ("mysql-router", "tidings"),
+        ("mysql", "mysql-operator"),
+    }

@@ -3,16 +3,23 @@ what they confirmed."""
 
 import configparser
 import re
+import ssl
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import jsonpatch
 import pytest
+from ruamel.yaml import YAML
 from tidings import topology
 from tidings.adapters.database import DatabaseSettings
+from tidings.adapters.rabbitmq import BrokerSettings, parameters
+from tidings.bodies import MAX_BODY
 from tidings.settings import load
+from tidings.sweep import RUN_FOR
 from tidings.topology import CHANNELS
 from tidings.wiring import DeliverySettings
 
-from local.schedule.__main__ import TIMEOUT
+from local.providers.certificate import self_signed
 from local.services import packages
 from tests.infra.manifests import (
     BASE,
@@ -25,6 +32,7 @@ from tests.infra.manifests import (
     named,
     pod,
     selects,
+    settings_file,
     spec_of,
     workloads,
 )
@@ -79,14 +87,20 @@ def test_every_service_leads_to_one_deployments_pods(folder: Path) -> None:
             assert led_to == [one.name]
 
 
-def test_the_sweep_goes_on_for_most_of_each_minute_and_never_twice_at_once() -> None:
-    spec = named(BASE, "CronJob", "sweep")["spec"]
-    arguments = spec["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["args"]
-    every, duration = (float(arguments[arguments.index(option) + 1]) for option in ("--every", "--for"))
-    assert (spec["schedule"], spec["concurrencyPolicy"], every) == ("* * * * *", "Forbid", 1)
-    assert 45 <= duration <= 60
-    assert spec["jobTemplate"]["spec"]["activeDeadlineSeconds"] > duration + TIMEOUT
-    assert spec["startingDeadlineSeconds"] > 10  # below which a controller that looks every ten seconds may miss it
+def test_one_pod_sweeps_every_second_and_never_ends_by_itself() -> None:
+    """A CronJob would make a pod a minute, and leave seconds between two runs."""
+    (container,) = spec_of("sweep")["containers"]
+    assert container["args"][-2:] == ["--every", "1"]
+    assert "--for" not in container["args"]
+    assert deployment("sweep")["spec"]["replicas"] == 1
+    assert spec_of("sweep")["terminationGracePeriodSeconds"] > RUN_FOR.total_seconds()
+    assert not [one for one in manifests(BASE) if one.kind == "CronJob"]
+
+
+def test_what_an_ingress_lets_through_is_what_intake_takes() -> None:
+    """nginx takes 1 MB unless it is told otherwise."""
+    annotations = named(KUBERNETES / "overlays" / "example", "Ingress", "intake")["metadata"]["annotations"]
+    assert annotations["nginx.ingress.kubernetes.io/proxy-body-size"] == f"{MAX_BODY // 1024**2}m"
 
 
 # --- metrics ----------------------------------------------------------------------------------------------------------
@@ -138,7 +152,85 @@ def test_the_database_has_on_disk_what_it_says_is_committed() -> None:
     assert server["mysqld"]["innodb_flush_log_at_trx_commit"] == "1"
     assert server["mysqld"]["sync_binlog"] == "1"
     assert spec["instances"] == 3
+    (rule,) = spec["podSpec"]["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert rule["topologyKey"] == "kubernetes.io/hostname"
     assert int(server["mysqld"]["max_connections"]) > connections_at_most()
+
+
+def test_the_database_starts_before_its_plugin_is_there() -> None:
+    """The operator's sidecar loads group_replication later: a variable of it that is not `loose_` ends the server. It
+    writes its own so: mysqloperator/controller/innodbcluster/cluster_objects.py, 01-group_replication.cnf."""
+    server = configparser.ConfigParser(inline_comment_prefixes="#")
+    server.read_string(named(STORES, "InnoDBCluster", "mysql")["spec"]["mycnf"])
+    assert server["mysqld"]["loose_group_replication_consistency"] == "BEFORE_ON_PRIMARY_FAILOVER"
+    assert not [name for name in server["mysqld"] if name.startswith("group_replication")]
+
+
+def test_the_database_is_dumped_each_night_to_a_disk_that_there_is() -> None:
+    (schedule,) = named(STORES, "InnoDBCluster", "mysql")["spec"]["backupSchedules"]
+    assert (schedule["enabled"], schedule["deleteBackupData"]) == (True, False)
+    assert re.fullmatch(r"\d+ \d+ \* \* \*", schedule["schedule"])
+    storage = schedule["backupProfile"]["dumpInstance"]["storage"]
+    assert named(STORES, "PersistentVolumeClaim", storage["persistentVolumeClaim"]["claimName"])
+
+
+def test_the_stores_are_asked_by_tls_alone_and_have_the_names_by_which_they_are_asked() -> None:
+    rabbitmq, mysql = (
+        named(STORES, *one)["spec"] for one in (("RabbitmqCluster", "rabbitmq"), ("InnoDBCluster", "mysql"))
+    )
+    assert rabbitmq["tls"]["disableNonTLSListeners"] is True
+    made = {
+        one.content["spec"]["secretName"]: one.content["spec"] for one in manifests(STORES) if one.kind == "Certificate"
+    }
+    wanted = {
+        rabbitmq["tls"]["secretName"],
+        mysql["tlsSecretName"],
+        mysql["tlsCASecretName"],
+        mysql["router"]["tlsSecretName"],
+    }
+    assert wanted == set(made)
+    issuers = {one.name for one in manifests(STORES) if one.kind == "Issuer"}
+    assert {one["issuerRef"]["name"] for one in made.values()} == issuers
+    urls = settings_file(KUBERNETES / "overlays/example/secrets/stores.env")
+    host = settings_file(KUBERNETES / "overlays/example/secrets/scaling.env")["host"]
+    assert urlsplit(urls["TIDINGS_DATABASE_URL"]).hostname in made[mysql["router"]["tlsSecretName"]]["dnsNames"]
+    assert urls["TIDINGS_DATABASE_URL"].endswith(f"?ssl_ca={AUTHORITY}")
+    assert urlsplit(urls["TIDINGS_BROKER_URL"]).hostname in made["rabbitmq-tls"]["dnsNames"]
+    assert (urlsplit(host).scheme, urlsplit(host).port) == ("https", 15671)
+
+
+def test_a_broker_of_an_authority_of_its_own_is_verified_by_that(tmp_path: Path) -> None:
+    """The example's URL, as it is written, but for the place of the file."""
+    url = settings_file(KUBERNETES / "overlays/example/secrets/stores.env")["TIDINGS_BROKER_URL"]
+    certificate, _ = self_signed(tmp_path)
+    made = parameters(load(BrokerSettings, {"TIDINGS_BROKER_URL": url.replace(AUTHORITY, str(certificate))}))
+    assert made.ssl_options.context.verify_mode is ssl.CERT_REQUIRED
+    assert made.ssl_options.context.check_hostname is True
+    assert len(made.ssl_options.context.get_ca_certs()) == 1
+
+
+AUTHORITY = "/etc/tidings/authority/ca.crt"
+
+
+@pytest.mark.parametrize("folder", [BASE, KNATIVE], ids=str)
+def test_each_container_that_asks_the_stores_has_their_authority(folder: Path) -> None:
+    patches = kustomizations()[KUBERNETES / "components" / "authority"]["patches"]
+    asking = [one for one in workloads(folder) if pod(one)["metadata"]["labels"].get("tidings.dev/asks") == "stores"]
+    assert asking
+    for one in asking:
+        patched = one.content
+        for patch in patches:
+            target = patch["target"]
+            named_so = re.fullmatch(target.get("name", ".*"), one.name)
+            role = target.get("labelSelector", "=").partition("=")
+            labelled = not role[2] or one.content["metadata"].get("labels", {}).get(role[0]) == role[2]
+            if target["kind"] == one.kind and named_so and labelled:
+                patched = jsonpatch.apply_patch(patched, YAML(typ="safe").load(patch["patch"]))
+        spec = patched["spec"]["template"]["spec"]
+        assert {"name": "authority", "configMap": {"name": "authority"}} in spec["volumes"]
+        for container in [*spec.get("initContainers", []), *spec["containers"]]:
+            mounts = [mount for mount in container["volumeMounts"] if mount["name"] == "authority"]
+            assert [mount["mountPath"] for mount in mounts] == [str(Path(AUTHORITY).parent)], one
 
 
 def connections_at_most() -> int:

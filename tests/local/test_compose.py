@@ -12,9 +12,12 @@ from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
+from tidings.sweep import RUN_FOR
 from tidings.topology import CHANNELS
 
+from local.function import DRAIN
 from local.services import docker
+from local.trigger.trigger import ANSWER_WITHIN
 from tests.local.dockerfile import Dockerfile, context
 from tests.test_readme import _settings_classes
 
@@ -189,6 +192,17 @@ def test_every_function_exists(function: str) -> None:
 def test_every_channel_has_its_trigger(services: dict[str, dict[str, Any]]) -> None:
     triggers = [command.split()[3:] for command in commands(services) if "local.trigger" in command]
     assert sorted(triggers) == sorted([f"{channel}=http://{channel}:8080"] for channel in CHANNELS)
+
+
+def test_nothing_is_killed_while_it_finishes_what_is_under_way(services: dict[str, dict[str, Any]]) -> None:
+    """Compose kills after 10 s unless it is told otherwise."""
+
+    def grace(name: str) -> int:
+        return int(services[name].get("stop_grace_period", "10s").removesuffix("s"))
+
+    assert all(grace(function) > DRAIN for function in FUNCTIONS)
+    assert all(grace(f"trigger-{channel}") > ANSWER_WITHIN.total_seconds() for channel in CHANNELS)
+    assert grace("schedule") > RUN_FOR.total_seconds()
 
 
 @pytest.mark.parametrize("module", ["local.function", "local.providers", "local.schedule", "local.trigger"])

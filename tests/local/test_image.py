@@ -15,7 +15,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -23,6 +23,7 @@ import pytest
 
 from local.providers.oauth import service_account
 from local.services.access import accepts, free_port
+from tests.infra.manifests import all_containers, function_of
 from tests.local.dockerfile import Dockerfile, context
 from tests.local.engine import Engine, Root, started
 
@@ -95,10 +96,11 @@ def state(tmp_path: Path) -> Path:
     return folder
 
 
-def said_by(root: Root, *command: str, state: Path | None = None) -> str:
-    """What a command of this image says, and how it ends: at the end in brackets."""
+def said_by(root: Root, *command: str, state: Path | None = None, settings: Mapping[str, str] | None = None) -> str:
+    """What a command of this image says, and how it ends: at the end in brackets. `settings`: other than SETTINGS."""
     volumes = {state: "/state"} if state else {}
-    with started(root, [*root.entrypoint, *command], root.environment | SETTINGS, volumes=volumes) as process:
+    environment = root.environment | dict(SETTINGS if settings is None else settings)
+    with started(root, [*root.entrypoint, *command], environment, volumes=volumes) as process:
         said, _ = process.communicate(timeout=60)
     return f"{said.strip()} [{process.returncode}]"
 
@@ -201,6 +203,27 @@ def test_what_a_function_has_taken_on_it_finishes_after_the_stop_signal(images: 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_what_calls_a_function_is_in_its_image(function: str, module: str, images: Images) -> None:
     assert re.search(r"usage: .*\[0\]$", said_by(images.of(function), "python", "-m", module, "--help"), re.DOTALL)
+
+
+def manifest_commands() -> list[object]:
+    """Each command that a manifest of Kubernetes or Cloud Run starts, with the image that it names, once."""
+    found = {(function_of(container), *container["args"]) for _, container in all_containers()}
+    return [pytest.param(image, command, id=f"{image}:{' '.join(command[2:])}") for image, *command in sorted(found)]
+
+
+@pytest.mark.parametrize(("image", "command"), manifest_commands())
+def test_a_manifests_command_starts_in_the_image_that_the_manifest_names(
+    image: str, command: list[str], images: Images, state: Path
+) -> None:
+    """All of its code and packages are there: it gets as far as its first missing setting. (The migration has none.)"""
+    assert image in FUNCTIONS, f"no such image: tidings-{image}"
+    root = images.of(image)
+    if command[2] == "tidings.migrate":
+        assert said_by(root, *command, state=state).endswith("[0]")
+        return
+    told = said_by(root, *command, state=state, settings={"TIDINGS_DATABASE_URL": SETTINGS["TIDINGS_DATABASE_URL"]})
+    name = command[3] if command[2] == "local.function" else command[2].removeprefix("local.")
+    assert re.search(rf"^tidings: {name}: TIDINGS_\w+.* \[2\]$", told, re.MULTILINE | re.DOTALL), told
 
 
 def test_the_emulated_providers_have_an_image_of_their_own(images: Images, state: Path) -> None:

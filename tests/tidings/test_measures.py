@@ -16,7 +16,7 @@ from tidings.adapters.prometheus import PrometheusMeter
 from tidings.connection import CallEnd
 from tidings.envelope import Letter
 from tidings.errors import AmbiguousError, BrokerUnavailable, PermanentError, StoreUnavailable, TransientError
-from tidings.facts import Answered
+from tidings.facts import Answered, Claimed
 from tidings.gauges import SystemGauges
 from tidings.intake import Intake
 from tidings.lifecycle import Lifecycle
@@ -102,6 +102,17 @@ def test_prometheus_reads_what_became_of_everything(house: House, monkeypatch: p
     assert value(found, "tidings_resolved_total", channel="email", outcome="sent") == 1
     assert value(found, "tidings_sweeps_total") == 1
     assert value(found, "tidings_sweep_found_total", found="lost") == 0
+
+
+def test_a_series_of_late_settlements_begins_with_the_claim_and_not_with_the_first_late_one(house: House) -> None:
+    """`increase()` does not see the first count of a series that begins with it. A settlement that is late comes at
+    least a lease after its claim: a scrape sees the 0 between."""
+    meter = PrometheusMeter()
+    row = notification(house.clock())
+    house.store.insert([row])
+    claims = house.store.claim([wake_up(row)], timedelta(seconds=15))
+    Measures(meter).observe(Claimed(claims=claims, took=Took(0.0, 0.0)))
+    assert value(samples(meter.exposition()), "tidings_settled_late_total", channel="email") == 0
 
 
 def test_no_label_has_a_value_that_somebody_chose(house: House) -> None:

@@ -116,6 +116,12 @@ FAULTS = (
         fields=("error",),
         level="ERROR",
     ),
+    Event(
+        name="batch_deferred",
+        meaning="on Lambda, the database does not answer: the batch comes again in 30 s, by way of the retry queues",
+        fields=("messages", "error"),
+        level="ERROR",
+    ),
     Event(name="unavailable", meaning="a request was answered with 503", fields=("error",), level="ERROR"),
     Event(
         name="parked",

@@ -1,4 +1,4 @@
-"""Is it up, and can it work: the two routes that every HTTP function has."""
+"""Is it up, and can it work: the routes that every HTTP function has."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -8,6 +8,11 @@ from dataclasses import dataclass
 from tidings.errors import BrokerUnavailable, StoreUnavailable
 from tidings.ports import Broker, Store
 from tidings.web import RETRY_AFTER, Call, Response, Route, as_json
+
+ALIVE = ("/healthz", "/health")
+READY = ("/readyz", "/ready")
+"""Each by two names: Cloud Run keeps some paths that end in z for itself, and `/healthz` reaches no service there.
+https://cloud.google.com/run/docs/known-issues"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +25,8 @@ class Health:
 
     def routes(self) -> Sequence[Route]:
         return (
-            Route(method="GET", path="/healthz", scope=None, handle=self.healthz),
-            Route(method="GET", path="/readyz", scope=None, handle=self.readyz),
+            *(Route(method="GET", path=path, scope=None, handle=self.healthz) for path in ALIVE),
+            *(Route(method="GET", path=path, scope=None, handle=self.readyz) for path in READY),
         )
 
     async def healthz(self, _call: Call) -> Response:

@@ -53,6 +53,8 @@ class Measures:
                     if (seconds := waited(row, claims.at)) is not None:
                         waits[(row.channel,)].append(seconds)
                 self._recorded(metrics.WAIT_SECONDS, waits)
+                # A series that begins at its first late one would hide that: see `_ends`.
+                self._added(metrics.LATE, {(row.channel,): 0 for row in claims.acquired})
                 self._counted(metrics.DUPLICATES, ((message.channel,) for message in claims.finished))
             case Settled():
                 self._ends(fact)

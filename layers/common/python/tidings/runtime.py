@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
+from time import sleep
 from typing import Literal, Protocol
 
 from pydantic import Field
@@ -21,7 +22,6 @@ from pydantic_core import from_json
 
 from tidings import cloudevents
 from tidings import logging as tidings_logging
-from tidings.deadlines import ENDLESS
 from tidings.delivery import Delivery
 from tidings.envelope import Letter, from_event
 from tidings.errors import BrokerUnavailable, ConfigurationError, StoreUnavailable, Unreadable
@@ -152,12 +152,12 @@ def _trigger_settings() -> TriggerSettings:
     return load(TriggerSettings)
 
 
-def _deliver(letters: list[Letter], channel: str, parts: Delivery, *, within: timedelta = ENDLESS) -> None:
+def _deliver(letters: list[Letter], channel: str, parts: Delivery) -> None:
     """Messages of a paused channel are put off where nothing before us stops them, as our trigger does."""
     if channel in parts.store.paused():
         parts.put_off(letters)
     else:
-        parts.deliver(letters, within=within)
+        parts.deliver(letters)
 
 
 class LambdaContext(Protocol):
@@ -171,16 +171,41 @@ def remaining(context: LambdaContext) -> timedelta:
     return timedelta(milliseconds=context.get_remaining_time_in_millis())
 
 
+BACK_OFF = timedelta(seconds=30)
+SPARE = timedelta(seconds=5)
+"""Of the invocation's time: to be back before Lambda ends the process."""
+
+
 def deliver_event(event: object, context: LambdaContext, channel: str, delivery: Callable[[], Delivery]) -> None:
-    """Raise Unreadable for what is no aws:rmq event; StoreUnavailable, BrokerUnavailable or Fault when the batch is to
-    come again."""
+    """Without the database, defer the batch through the retry queues: redelivered, it would come back at once, and each
+    time count towards the queue's delivery limit, at which a healthy notification's message is parked.
+
+    Raise Unreadable for what is no aws:rmq event; StoreUnavailable, BrokerUnavailable or Fault when the batch must be
+    redelivered."""
     letters = from_event(event, channel)
     with _told():
         parts = delivery()
         try:
-            _deliver(letters, channel, parts, within=remaining(context))
+            _deliver_or_defer(letters, channel, parts, within=remaining(context))
+        except (StoreUnavailable, BrokerUnavailable):
+            # All that is left is a redelivery, which counts: so let it be a slow one.
+            sleep(max(0.0, min(BACK_OFF, remaining(context) - SPARE).total_seconds()))
+            raise
         finally:
             parts.lifecycle.flush()
+
+
+def _deliver_or_defer(letters: list[Letter], channel: str, parts: Delivery, *, within: timedelta) -> None:
+    unclaimed = letters
+    try:
+        if channel in parts.store.paused():
+            parts.put_off(letters)
+            return
+        unclaimed = [letter for letter in letters if letter.message is not None]  # `deliver` sets aside the others
+        parts.deliver(letters, within=within)
+    except StoreUnavailable as error:
+        log.error("batch_deferred", extra={"messages": len(unclaimed), "error": str(error)})
+        parts.put_off(unclaimed)
 
 
 class Fault(Exception):

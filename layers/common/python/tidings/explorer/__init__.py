@@ -4,11 +4,12 @@ The page is Swagger UI (see assets/README.md), served from here: nothing is load
 forbids it. What a reader types as a key stays in the page's memory and goes to this function alone.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tidings.health import ALIVE, READY
 from tidings.openapi import JSON, Answer, Content, Health, Operation
 from tidings.web import Call, Problem, Response, Route, as_json
 
@@ -95,25 +96,24 @@ def operations() -> Sequence[Operation]:
             ],
             problems=(Problem(404, "No such page"),),
         ),
-        _open("healthz", "/healthz", "It runs; asks nobody", {200: _json("It runs", Health, {"status": "ok"})}),
-        _open(
-            "readyz",
-            "/readyz",
-            "Asks the database and the broker",
-            {
-                200: _json(
-                    "It accepts; `degraded` without the broker",
-                    Health,
-                    {"status": "ok", "database": "ok", "broker": "ok"},
-                ),
-                503: Answer(
-                    description="No database",
-                    content=[_example(Health, {"status": "unavailable", "database": "unavailable", "broker": "ok"})],
-                    headers={"Retry-After": "Seconds"},
-                ),
-            },
-        ),
+        *_probes(),
     )
+
+
+def _probes() -> Iterator[Operation]:
+    for path in ALIVE:
+        alive = {200: _json("It runs", Health, {"status": "ok"})}
+        yield _open(path.strip("/"), path, "It runs; asks nobody", alive)
+    for path in READY:
+        accepts = _json(
+            "It accepts; `degraded` without the broker", Health, {"status": "ok", "database": "ok", "broker": "ok"}
+        )
+        without = Answer(
+            description="No database",
+            content=[_example(Health, {"status": "unavailable", "database": "unavailable", "broker": "ok"})],
+            headers={"Retry-After": "Seconds"},
+        )
+        yield _open(path.strip("/"), path, "Asks the database and the broker", {200: accepts, 503: without})
 
 
 def _open(

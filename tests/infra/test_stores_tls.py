@@ -1,0 +1,103 @@
+"""The example's URLs, as they are written, against a real RabbitMQ and a real MariaDB with certificates of an authority
+of their own: they are verified, and another authority's are refused."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from sqlalchemy.exc import OperationalError
+from tidings import topology
+from tidings.adapters.database import Database, DatabaseSettings
+from tidings.adapters.rabbitmq import BrokerSettings, RabbitBroker
+from tidings.errors import BrokerUnavailable
+from tidings.ports import Outgoing
+
+from local.providers.certificate import self_signed
+from local.services.access import free_port
+from local.services.mariadb import MariaDB
+from local.services.rabbitmq import RabbitMQ
+from tests.infra.manifests import settings_file
+from tests.infra.test_manifests import EXAMPLE
+
+AUTHORITY = "/etc/tidings/authority/ca.crt"
+STORES = settings_file(EXAMPLE / "secrets/stores.env")
+
+pytestmark = pytest.mark.usefixtures("private_servers")
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Which is its own authority, and its key."""
+    return self_signed(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return self_signed(tmp_path_factory.mktemp("other"))[0]
+
+
+def led_to(name: str, server: str, port: int, authority: Path) -> str:
+    """The example's URL of this setting, with the server's user, password and place, and this authority's file."""
+    example, real = urlsplit(STORES[name]), urlsplit(server)
+    place = f"{real.username}:{real.password}@127.0.0.1:{port}"
+    return example._replace(netloc=place).geturl().replace(AUTHORITY, str(authority))
+
+
+@pytest.fixture(scope="module")
+def rabbitmq_tls(tmp_path_factory: pytest.TempPathFactory, certificate: tuple[Path, Path]) -> Iterator[tuple[str, int]]:
+    port = free_port()
+    lines = [
+        f"listeners.ssl.1 = 127.0.0.1:{port}",
+        f"ssl_options.certfile = {certificate[0]}",
+        f"ssl_options.keyfile = {certificate[1]}",
+    ]
+    server = RabbitMQ(tmp_path_factory.mktemp("rabbitmq"), configuration=lines)
+    try:
+        server.start()
+        yield server.url, port
+    finally:
+        server.kill()
+
+
+def test_the_broker_is_asked_by_tls_and_verified(
+    rabbitmq_tls: tuple[str, int], certificate: tuple[Path, Path], other: Path
+) -> None:
+    url = led_to("TIDINGS_BROKER_URL", *rabbitmq_tls, certificate[0])
+    with closing(RabbitBroker(BrokerSettings(broker_url=url))) as broker:
+        broker.declare()
+        broker.publish([Outgoing(to=topology.parking(), raw=b"by TLS", headers={})])
+        with closing(broker.consume([topology.PARKING])) as consumer:
+            (message,) = consumer.receive(1, timedelta(seconds=10))
+            assert message.body == b"by TLS"
+            consumer.acknowledge([message])
+    distrusted = led_to("TIDINGS_BROKER_URL", *rabbitmq_tls, other)
+    with closing(RabbitBroker(BrokerSettings(broker_url=distrusted))) as broker, pytest.raises(BrokerUnavailable):
+        broker.declare()
+
+
+@pytest.fixture(scope="module")
+def mariadb_tls(tmp_path_factory: pytest.TempPathFactory, certificate: tuple[Path, Path]) -> Iterator[str]:
+    options = [f"--ssl-cert={certificate[0]}", f"--ssl-key={certificate[1]}"]
+    server = MariaDB(tmp_path_factory.mktemp("mariadb"), options=options)
+    try:
+        yield server.start().url
+    finally:
+        server.kill()
+
+
+def test_the_database_is_asked_by_tls_and_verified(
+    mariadb_tls: str, certificate: tuple[Path, Path], other: Path
+) -> None:
+    port = urlsplit(mariadb_tls).port
+    assert port is not None
+    url = led_to("TIDINGS_DATABASE_URL", mariadb_tls, port, certificate[0])
+    with closing(Database(DatabaseSettings(database_url=url))) as database, database.engine.connect() as connection:
+        ((_, cipher),) = connection.exec_driver_sql("SHOW STATUS LIKE 'Ssl_cipher'")
+        assert cipher
+    distrusted = led_to("TIDINGS_DATABASE_URL", mariadb_tls, port, other)
+    refused = pytest.raises(OperationalError, match="certificate verify failed")
+    with closing(Database(DatabaseSettings(database_url=distrusted))) as database, refused:
+        database.engine.connect()
