@@ -1,4 +1,4 @@
-"""The schedule for a while, as a CronJob runs it: it sweeps again and again, ends by itself, and says how it went."""
+"""The schedule for a while, as a job runs it: it sweeps again and again, ends by itself, and says how it went."""
 
 import os
 import subprocess
