@@ -30,7 +30,7 @@ def collection() -> Json:
     return {
         "info": {
             "name": "Tidings",
-            "description": "Made from the OpenAPI documents. Set url, ops_url and api_key: `.tidings/env` has all three. "
+            "description": "Made from the OpenAPI documents. Set url, ops_url and api_key: `.tidings/env` has them. "
             "The first request of each folder sets id, which the others look up.",
             "schema": SCHEMA,
         },
