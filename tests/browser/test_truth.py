@@ -98,7 +98,9 @@ def test_what_was_canceled_or_has_expired_is_counted_and_found(world: World, con
     wait_for(lambda: console.tried(lambda: event_count(console, "sms", "canceled")), lambda n: n == before + 1)
     assert console.tried(lambda: event_count(console, "sms", "expired")) >= 0
     console.tried(lambda: console.one("//section[@aria-labelledby='channel-sms']//li[@class='canceled']/a").click())
-    wait_for(console.cells, lambda rows: rows and {row[0].split()[-1] for row in rows} == {"canceled"}, within=WITHIN)
+    wait_for(
+        console.cells, lambda rows: bool(rows) and {row[0].split()[-1] for row in rows} == {"canceled"}, within=WITHIN
+    )
     assert {row[1] for row in console.cells()} == {"SMS"}
 
 

@@ -83,7 +83,7 @@ function next(found, channel, again) {
 function sentence(found, channel) {
   const due = found.next_attempt_at || found.send_at;
   const attempt = `attempt ${found.attempts + 1} of ${found.max_attempts}`;
-  if (due && sinceNow(due) < 0 && !found.attempts) return ["It is due ", when(due), ` (${clock(due)}).`];
+  if (found.status === "pending" && due && sinceNow(due) < 0) return ["It is due ", when(due), ` (${clock(due)}).`];
   if (channel.paused) return `It waits: ${name(found.channel)} is paused. It goes on when someone resumes the channel.`;
   if (channel.refusal) return `It waits: ${refusal(channel.refusal)} It is sent once ${channel.refusal.provider} accepts again.`;
   switch (found.status) {
