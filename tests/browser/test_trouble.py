@@ -86,6 +86,10 @@ def test_in_an_outage_nothing_says_that_all_is_well(world: World, console: Brows
         assert "Nothing needs you." not in console.text
         colour = console.js("return getComputedStyle(document.querySelector('.fresh'), '::before').backgroundColor")
         assert colour == "rgb(179, 38, 30)", "no green mark"
+        green = (
+            "[...document.querySelectorAll('.page *')].filter(e => getComputedStyle(e).color === 'rgb(26, 115, 70)')"
+        )
+        assert console.js(f"return {green}.map(e => e.textContent)") == []
     console.see("Live. ")
     wait_for(lambda: "Not live." not in console.text, within=WITHIN)
 

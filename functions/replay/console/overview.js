@@ -51,6 +51,7 @@ export function overview({root, query, me, title, again, signal}) {
     const found = await activity.look(Number(choice.value));
     at = clock(found.at);
     state.className = "fresh";
+    root.classList.remove("stale");
     show(state, `Live. ${at}`);
     show(parts.needs, needs(found, again));
     show(parts.now, now(found));
@@ -63,6 +64,7 @@ export function overview({root, query, me, title, again, signal}) {
   };
   look.stale = () => {
     state.className = "fresh stale";
+    root.classList.add("stale");
     show(state, at ? `Not live. This is from ${at}.` : "Not live.");
     parts.needs.querySelector(".well")?.remove(); // nobody knows
   };

@@ -89,7 +89,8 @@ export class Arrivals extends Run {
     this.phase = "decide";
     for (let at = 0; at < ids.length && !this.stopped; at += AT_ONCE) {
       changed();
-      await Promise.all(ids.slice(at, at + AT_ONCE).map(id => this.decide(id)));
+      const ends = await Promise.allSettled(ids.slice(at, at + AT_ONCE).map(id => this.decide(id)));
+      for (const {reason} of ends) if (reason) throw reason;
     }
   }
 
