@@ -64,7 +64,7 @@ def test_what_is_scheduled_does_not_wait_for_a_worker(world: World, console: Bro
 
 def test_the_alarm_and_the_tile_say_the_same_also_after_a_replay(world: World, console: Browser) -> None:
     again, _ = fail_one(world), fail_one(world)
-    world.emulator.fail("email", status=550, next=1)
+    world.emulator.fail("email", status=550, enhanced="5.1.1", next=1)
     assert world.caller.replay(ids=[again])["count"] == 1
     wait_for(lambda: world.caller.get(again), lambda found: found["generation"] == 2 and found["status"] == "failed")
     wait_for(lambda: console.tried(lambda: event_count(console, "email", "failures")), lambda n: n >= 3, within=WITHIN)
@@ -105,7 +105,6 @@ def test_what_was_canceled_or_has_expired_is_counted_and_found(world: World, con
 
 
 def test_what_waits_longest_is_a_link_to_it(world: World, console: Browser) -> None:
-    assert console.tried(lambda: console.one("//*[contains(@class, 'tile')][span='oldest waiting']")).tag_name == "div"
     assert world.caller.ask(f"{world.caller.ops_url}/v1/channels/push/pause", {}).status == 200
     try:
         log = world.stack.processes.log("trigger")  # it looks once a second whether a channel is paused
