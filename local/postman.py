@@ -10,11 +10,18 @@ from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
+from tidings.operations import ID, TAG
+
 from functions.intake import openapi as intake
 from functions.replay import openapi as replay
 
 SCHEMA = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"
-VARIABLES = {"url": "http://127.0.0.1:8080", "ops_url": "http://127.0.0.1:8081", "api_key": ""}
+VARIABLES = {"url": "http://127.0.0.1:8080", "ops_url": "http://127.0.0.1:8081", "api_key": "", "id": ""}
+KEEP_ID = [
+    "const answer = pm.response.json();",
+    'if (answer.id) pm.collectionVariables.set("id", answer.id);',
+]
+"""Run after a notification was accepted: the look-ups are of that one."""
 Json = dict[str, Any]
 
 
@@ -23,7 +30,8 @@ def collection() -> Json:
     return {
         "info": {
             "name": "Tidings",
-            "description": "Made from the OpenAPI documents; set api_key. In `.tidings/env` are all three variables.",
+            "description": "Made from the OpenAPI documents. Set url, ops_url and api_key: `.tidings/env` has them. "
+            "The first request of each folder sets id, which the others look up.",
             "schema": SCHEMA,
         },
         "auth": {"type": "bearer", "bearer": [{"key": "token", "value": "{{api_key}}", "type": "string"}]},
@@ -33,11 +41,13 @@ def collection() -> Json:
 
 
 def _function(document: Mapping[str, Any], variable: str) -> Json:
-    folders: dict[str, list[Json]] = {tag["name"]: [] for tag in document["tags"]}
+    # What makes a notification comes first: a run of the whole folder then has the id that the others need.
+    folders: dict[str, list[Json]] = {TAG: [], **{tag["name"]: [] for tag in document["tags"]}}
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             if answers := list(_json_answers(operation)):
                 folders[operation["tags"][0]].append(_item(method, path, operation, answers, variable))
+    folders[TAG].sort(key=lambda item: "event" not in item)
     items = [{"name": name, "item": inside} for name, inside in folders.items()]
     return {"name": document["info"]["title"], "description": document["info"]["description"], "item": items}
 
@@ -60,6 +70,7 @@ def _item(
     return {
         "name": operation["summary"],
         "request": request,
+        **({"event": [_script(KEEP_ID)]} if operation["operationId"] == "send" else {}),
         "response": [
             {
                 "name": name,
@@ -76,6 +87,10 @@ def _item(
     }
 
 
+def _script(lines: list[str]) -> Json:
+    return {"listen": "test", "script": {"type": "text/javascript", "exec": lines}}
+
+
 def _request(method: str, path: str, operation: Mapping[str, Any], variable: str) -> Json:
     parameters = operation.get("parameters", [])
     made: Json = {
@@ -89,7 +104,11 @@ def _request(method: str, path: str, operation: Mapping[str, Any], variable: str
     if "requestBody" in operation:
         first = next(iter(operation["requestBody"]["content"]["application/json"]["examples"].values()))
         made["header"].append({"key": "Content-Type", "value": "application/json"})
-        made["body"] = {"mode": "raw", "raw": _text(first["value"]), "options": {"raw": {"language": "json"}}}
+        made["body"] = {
+            "mode": "raw",
+            "raw": _text(first["value"]).replace(ID, "{{id}}"),
+            "options": {"raw": {"language": "json"}},
+        }
     return made
 
 
@@ -105,7 +124,9 @@ def _url(path: str, parameters: list[Mapping[str, Any]], variable: str) -> Json:
         for one in parameters
         if one["in"] == "query"
     ]
-    named = [{"key": one["name"], "value": one["example"]} for one in parameters if one["in"] == "path"]
+    named = [
+        {"key": one["name"], "value": one["example"].replace(ID, "{{id}}")} for one in parameters if one["in"] == "path"
+    ]
     return {
         "raw": f"{{{{{variable}}}}}/{'/'.join(steps)}",
         "host": [f"{{{{{variable}}}}}"],

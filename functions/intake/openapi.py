@@ -6,7 +6,7 @@ from typing import Any
 from tidings import explorer, openapi
 from tidings.keys import Scope
 from tidings.openapi import Operation
-from tidings.operations import LISTED, SMS, listed, looked_up, of_one, send
+from tidings.operations import LISTED, SMS, TAGS, listed, looked_up, of_one, send
 from tidings.web import Problem
 
 
@@ -16,6 +16,7 @@ def document() -> dict[str, Any]:
         title="Tidings",
         description="Notifications by email, SMS and push that are not lost and not sent twice.",
         operations=[send(), listed(Scope.SEND), looked_up(Scope.SEND), _cancel(), *explorer.operations()],
+        tags={**TAGS, **explorer.TAGS},
     )
 
 

@@ -114,9 +114,13 @@ class OverviewView(View):
     minutes: list[datetime] = Field(description="starts of minutes, oldest first; the last is under way")
     channels: list[ChannelActivity]
     now: dict[str, CappedView] = Field(description="by status: pending, sending, retrying, failed, unknown")
+    scheduled: int = Field(description="of `now.pending`, how many are for later")
     oldest_waiting: datetime | None = Field(None, description="since when the oldest that is due waits")
+    oldest_waiting_id: str | None = None
     broker: Literal["ok", "unavailable"]
-    queues: list[QueueView]
+    queues: list[QueueView] = Field(
+        description="They hold all tenants' messages, so a key without the scope `admin` gets none."
+    )
 
 
 class DeadGroupView(View):

@@ -32,7 +32,9 @@ OVERVIEW = {
         }
     ],
     "now": {"pending": {"count": 12, "more": False}, "failed": {"count": 10_000, "more": True}},
+    "scheduled": 9,
     "oldest_waiting": CREATED,
+    "oldest_waiting_id": ID,
     "broker": "ok",
     "queues": [
         {"queue": "tidings.sms", "kind": "work", "channel": "sms", "priority": "normal", "ready": 3, "consumers": 1},

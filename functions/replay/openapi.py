@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from tidings import explorer, openapi, topology
 from tidings.keys import Scope
 from tidings.openapi import Answer, Content, Operation
-from tidings.operations import CREATED, ID, LISTED, listed, looked_up, of_one, send, without
+from tidings.operations import CREATED, ID, LISTED, TAGS, listed, looked_up, of_one, send, without
 from tidings.queries import DeadFilter, DeadQuery
 from tidings.view import Page
 from tidings.web import Problem
@@ -31,6 +31,10 @@ from .answers import (
 from .examples import DEAD_LETTER, GROUP, OVERVIEW, SWEPT
 
 DEAD, WORK = "dead letters", "the work"
+DESCRIPTIONS = {
+    DEAD: "What failed or is unknown: list it, group it by its error, replay it, resolve it.",
+    WORK: "What happens and what waits; the sweep; pause and resume a channel.",
+}
 
 
 @cache
@@ -47,6 +51,7 @@ def document() -> dict[str, Any]:
             looked_up(Scope.OPERATE),
             *explorer.operations(),
         ],
+        tags={**DESCRIPTIONS, **TAGS, **explorer.TAGS},
     )
 
 

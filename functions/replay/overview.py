@@ -88,9 +88,11 @@ class OverviewRoutes:
                     status: CappedView(count=counted.count, more=counted.more)
                     for status, counted in waiting.counts.items()
                 },
+                scheduled=waiting.scheduled,
                 oldest_waiting=waiting.oldest,
+                oldest_waiting_id=waiting.oldest_id,
                 broker="ok" if found is not None else "unavailable",
-                queues=list(_queues(found)) if found is not None else [],
+                queues=list(_queues(found)) if found is not None and _may_see_queues(call) else [],
             )
         )
 
@@ -174,6 +176,11 @@ def _percentile(buckets: Sequence[Latency], rank: float) -> float | None:
         if below >= rank:
             return bucket.within.total_seconds() if bucket.within is not None else None
     return None
+
+
+def _may_see_queues(call: Call) -> bool:
+    """A queue's length tells how much other tenants send: it is for those who may stop a channel for all tenants."""
+    return call.key is not None and Scope.ADMIN in call.key.scopes
 
 
 def _queues(depths: Mapping[str, Depth]) -> Iterator[QueueView]:

@@ -85,7 +85,10 @@ def test_a_chart_says_in_words_what_it_shows(world: World, console: Browser) -> 
         within=WITHIN,
     )
     charts = [value(node, "name") for node in tree(console) if value(node, "role") in ("img", "image")]
-    assert all(word in charts[0] for word in ("Email", "accepted", "sent", "retrying", "failed", "unknown")), charts
+    assert all(
+        word in charts[0]
+        for word in ("Email", "accepted", "sent", "retries", "failures", "unknown", "expired", "canceled")
+    ), charts
     console.tried(lambda: console.one("//summary[contains(., 'As numbers')]").click())
     console.see("Email, newest first")
     assert console.all(".numbers table th[scope=col]")
@@ -125,6 +128,28 @@ def test_nothing_is_wider_than_a_phone(console: Browser, pages: Sequence[tuple[s
             " && e.getBoundingClientRect().height < 24).map(e => e.textContent)"
         )
         assert small == [], page  # WCAG 2.2, 2.5.8
+
+
+CUT = """
+return [...document.querySelectorAll("main table, main .scroll, main .rows td")]
+  .filter(e => e.offsetParent && (e.getBoundingClientRect().right > innerWidth || e.scrollWidth > e.clientWidth + 1
+    || e.querySelector(":scope > table")?.scrollWidth > e.clientWidth + 1))
+  .map(e => [e.className, e.textContent.slice(0, 60)]);
+"""
+
+
+@pytest.mark.parametrize("width", [PHONE[0], 800])
+def test_no_table_is_cut(world: World, console: Browser, pages: Sequence[tuple[str, str]], width: int) -> None:
+    console.size(width, PHONE[1])
+    for page, text in pages:
+        console.go(page)
+        console.see(text)
+        for summary in console.all(".numbers summary"):
+            console.js("arguments[0].parentElement.open || arguments[0].click()", summary)
+        if page == "#/":
+            console.see("Push, newest first")
+        assert console.js(CUT) == [], page
+        assert console.js("return document.documentElement.scrollWidth") <= width, page
 
 
 CONTRAST = """

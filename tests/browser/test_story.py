@@ -124,10 +124,58 @@ def test_a_dry_run_says_how_many_may_double(world: World, console: Browser) -> N
     console.press("Dry run")
     console.see("1 notification of 2 would be replayed, 1 a second: within 1 s.", "Of all these, 2 may double")
     console.press("Replay 1 now")
+    console.see("2 of 2 may double:", "the recipient then gets it twice")
+    console.press("Cancel")
+    assert [world.caller.get(id)["status"] for id in ids] == ["unknown", "unknown"]
+    console.press("Replay 1 now")
+    console.press("Replay 1")
     console.see("Settled: 1 sent.")
     assert [world.caller.get(id)["status"] for id in ids] == ["sent", "unknown"], "the oldest first"
-    for id in world.caller.replay(ids=ids)["ids"]:
+    for id in world.caller.replay(ids=ids, status="unknown")["ids"]:
         world.caller.ended(id)  # what is still under way would take the next test's failures
+
+
+def test_what_is_unknown_is_decided_as_arrived_all_at_once(world: World, console: Browser) -> None:
+    world.emulator.fail("push", status=503, next=6)
+    body = {"channel": "push", "content": {"title": "a", "body": "b"}, "on_ambiguous": "hold"}
+    ids = [world.caller.post({**body, "recipient": {"token": secrets.token_hex(8)}}) for _ in range(6)]
+    for id in ids:
+        assert world.caller.ended(id)["status"] == "unknown"
+    console.go("#/dead/group?status=unknown&channel=push")
+    console.press("Dry run")
+    console.see("6 notifications would be replayed.", "6 may double")
+    console.press("Mark 6 as arrived")
+    console.see("They will not be sent again.")
+    console.press("Cancel")
+    assert world.caller.get(ids[0])["status"] == "unknown"
+    console.press("Mark 6 as arrived")
+    console.press("Yes, 6 arrived")
+    console.see("Settled: 6 sent.", "None is left.")
+    for id in ids:
+        found = world.caller.get(id)
+        assert (found["status"], found["generation"]) == ("sent", 1), "decided, not sent again"
+    console.go(f"#/notifications/{ids[0]}")
+    console.see("by an operator's word")
+
+
+@on_embedded
+def test_all_dead_letters_together_replay_only_what_has_failed(world: World, console: Browser) -> None:
+    """What is unknown may double, so it is only replayed where it was asked for by name."""
+    world.emulator.fail("push", status=503, next=1)
+    body = {"channel": "push", "content": {"title": "a", "body": "b"}, "on_ambiguous": "hold"}
+    id = world.caller.post({**body, "recipient": {"token": secrets.token_hex(8)}})
+    assert world.caller.ended(id)["status"] == "unknown"
+    console.go("#/dead/group?channel=push")
+    console.see("Only what has failed is replayed here.")
+    console.press("Dry run")
+    console.see("Nothing would be replayed.")
+    sent = [json.loads(request["postData"]) for request in console.requests() if request["url"].endswith("/replay")]
+    assert [body["status"] for body in sent] == ["failed"]
+    console.follow("Decide what is unknown")
+    console.press("Dry run")
+    console.see("1 notification would be replayed.", "1 may double")
+    assert world.caller.replay(ids=[id], status="unknown")["ids"] == [id]
+    world.caller.ended(id)
 
 
 def test_a_paused_channel_waits_until_it_is_resumed(world: World, console: Browser) -> None:
@@ -174,7 +222,7 @@ def test_a_notification_is_found_by_its_recipient_its_status_or_its_id(world: Wo
     wait_for(console.cells, lambda rows: [row[2] for row in rows] == [to], within=WITHIN)
     assert to not in console.driver.current_url, "what is personal stays out of the browser's history"
     console.choose("Status", "failed")
-    console.see("None is like that.")
+    console.see("No notifications match.")
     console.press("Clear")
     console.type("Id or recipient", f" {id} ")
     console.see(f"Email to {to}", "Timeline")

@@ -20,7 +20,8 @@ pytestmark = on_embedded
 def test_a_key_of_operate_alone_is_told_what_it_may_not(world: World, window: Browser) -> None:
     window.open()
     window.sign_in(world.narrow_key)
-    window.see("Live.", "needs a key with the scope admin")
+    window.see("Live.", "needs a key with the scope admin", "shown to a key with the scope admin")
+    assert "Retry ladder" not in window.text
     pause = window.tried(lambda: window.one("//button[normalize-space()='Pause SMS']"))
     assert not pause.is_enabled()
     window.go("#/test")
@@ -65,6 +66,43 @@ def test_while_the_function_is_away_it_says_so_and_what_is_typed_stays(world: Wo
     assert console.control("Id or recipient").get_attribute("value") == "ada@exam"
     lost = [line for line in console.complaints() if "net::ERR_" not in line]
     assert lost == []
+
+
+@contextlib.contextmanager
+def outage(console: Browser) -> Iterator[None]:
+    """No call of the API gets through; the page's own files do, as they may from a cache."""
+    console.cdp("Network.enable")
+    console.cdp("Network.setBlockedURLs", urls=["*/v1/*"])
+    try:
+        yield
+    finally:
+        console.cdp("Network.setBlockedURLs", urls=[])
+        assert [line for line in console.complaints() if "net::ERR_" not in line] == []
+
+
+def test_in_an_outage_nothing_says_that_all_is_well(world: World, console: Browser) -> None:
+    with outage(console):
+        console.see("Not reachable since", "Not live. This is from")
+        assert "Nothing needs you." not in console.text
+        colour = console.js("return getComputedStyle(document.querySelector('.fresh'), '::before').backgroundColor")
+        assert colour == "rgb(179, 38, 30)", "no green mark"
+        green = (
+            "[...document.querySelectorAll('.page *')].filter(e => getComputedStyle(e).color === 'rgb(26, 115, 70)')"
+        )
+        assert console.js(f"return {green}.map(e => e.textContent)") == []
+    console.see("Live. ")
+    wait_for(lambda: "Not live." not in console.text, within=WITHIN)
+
+
+def test_a_page_that_is_opened_in_an_outage_is_not_blank(world: World, console: Browser) -> None:
+    with outage(console):
+        for page in ("Notifications", "Dead letters", "Overview"):
+            console.follow_nav(page)
+            console.see(page, "Nothing could be loaded yet.")
+        console.driver.refresh()
+        console.see("Not reachable since", "Nothing could be loaded yet.")
+    console.see("Live.", "Retry ladder")
+    assert "Nothing could be loaded" not in console.text
 
 
 def test_a_provider_that_refuses_our_account_is_one_line_at_the_top(world: World, console: Browser) -> None:

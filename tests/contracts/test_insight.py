@@ -147,15 +147,20 @@ def test_what_waits_is_counted_and_the_oldest_that_is_due_is_named(
     store: SqlStore, insight: SqlInsight, clock: TestClock
 ) -> None:
     inserted(store, clock, 3, send_at=clock() + timedelta(days=1), next_attempt_at=clock() + timedelta(days=1))
-    assert insight.waiting("acme").oldest is None
+    only_later = insight.waiting("acme")
+    assert (only_later.scheduled, only_later.oldest, only_later.oldest_id) == (3, None, None)
     clock.advance(seconds=10)
     began = clock()
-    inserted(store, clock, 2)
+    first = inserted(store, clock, 2)
     clock.advance(seconds=10)
     inserted(store, clock, 1)
     waiting = insight.waiting("acme")
     assert waiting.counts[Status.PENDING] == Capped(6)
+    assert waiting.scheduled == 3
     assert waiting.oldest == began
+    assert waiting.oldest_id == min(row.id for row in first)
+    clock.advance(days=1)
+    assert insight.waiting("acme").scheduled == 0, "they are due"
 
 
 def test_a_backlog_is_counted_up_to_a_bound(

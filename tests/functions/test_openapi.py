@@ -55,6 +55,13 @@ def test_it_is_valid_openapi_3_1_and_what_is_served(caller: Caller, document: di
     assert list(OpenAPIV31SpecValidator(answer.body).iter_errors()) == []
 
 
+def test_it_meets_the_recommended_rules_of_redocly_that_it_once_broke(document: dict[str, Any]) -> None:
+    """All of them are tried with `npx @redocly/cli lint --extends recommended`, which needs Node and the network."""
+    assert [server["url"] for server in document["servers"] if server["url"].endswith("/")] == []
+    assert document["info"]["license"] == {"name": "Apache-2.0", "identifier": "Apache-2.0"}
+    assert [tag["name"] for tag in document["tags"] if not tag.get("description")] == []
+
+
 def test_every_route_is_declared_and_every_declaration_is_a_route(caller: Caller, document: dict[str, Any]) -> None:
     declared = {(method.upper(), path) for path, method, _ in operations(document)}
     assert declared == {(route.method, route.path) for route in caller.api.routes}

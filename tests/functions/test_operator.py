@@ -1,6 +1,6 @@
 """What operators look at and decide, over HTTP."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -62,29 +62,43 @@ def overview(replay: Caller, **query: str) -> Any:
     return wait_for(lambda: replay("GET", "/v1/overview", query=query).body, lambda answer: answer["broker"] == "ok")
 
 
-def test_the_overview_tells_what_happened_and_what_waits(wiring: Wiring, intake: Caller, replay: Caller) -> None:
+def test_the_overview_tells_what_happened_and_what_waits(
+    wiring: Wiring, intake: Caller, replay: Caller, keys: Keys
+) -> None:
     ids = [accepted(intake, subject(text)) for text in ("fine", "fine", "no such", "later")]
     delivered(wiring, "email", *ids)
     waits = accepted(intake, sms())
+    accepted(intake, sms(send_at=(datetime.now(UTC) + timedelta(hours=1)).isoformat()))
+    replay.key = keys.both
     answer = overview(replay, minutes="10")
     assert len(answer["minutes"]) == 10
     by_channel = {item["channel"]: item for item in answer["channels"]}
     email = {what: sum(counts) for what, counts in by_channel["email"]["counts"].items() if sum(counts)}
     assert email == {"accepted": 4, "sent": 2, "failed": 1, "retrying": 1}
-    assert sum(by_channel["sms"]["counts"]["accepted"]) == 1
+    assert sum(by_channel["sms"]["counts"]["accepted"]) == 2
     assert by_channel["email"]["latency"]["count"] == 2
     assert by_channel["email"]["latency"]["p99"] is not None
     assert {status: item["count"] for status, item in answer["now"].items() if item["count"]} == {
-        "pending": 1,
+        "pending": 2,
         "retrying": 1,
         "failed": 1,
     }
+    assert answer["scheduled"] == 1
+    assert answer["oldest_waiting_id"] == waits
     assert answer["oldest_waiting"] == replay("GET", f"/v1/notifications/{waits}").body["created_at"]
     depths = {item["queue"]: item for item in answer["queues"]}
     assert depths["tidings.sms"]["ready"] == 1
     assert depths["tidings.email.dead"]["ready"] == 1
     assert depths["tidings.retry.3600s"]["ready"] == 1
     assert (depths["tidings.retry.30s"]["kind"], depths["tidings.retry.30s"]["delay_seconds"]) == ("retry", 30)
+
+
+def test_who_may_not_stop_a_channel_does_not_see_how_much_other_tenants_send(
+    wiring: Wiring, intake: Caller, replay: Caller, keys: Keys
+) -> None:
+    accepted(intake, sms())
+    assert overview(replay)["queues"] == []
+    assert replay("GET", "/v1/overview", key=keys.both).body["queues"] != []
 
 
 def test_a_broker_that_is_down_keeps_nobody_from_seeing_the_rest(database_url: str, keys: Keys) -> None:
@@ -98,6 +112,7 @@ def test_a_broker_that_is_down_keeps_nobody_from_seeing_the_rest(database_url: s
 def test_consumers_are_counted_where_the_broker_can_tell(database_url: str, keys: Keys, rabbitmq_url: str) -> None:
     with wired_to(database_url, rabbitmq_url) as parts:
         consumer, replay = parts.broker.consume(["tidings.email.high", "tidings.email"]), replay_of(parts, keys)
+        replay.key = keys.both
 
         def consumers() -> dict[str, int]:
             return {item["queue"]: item["consumers"] for item in overview(replay)["queues"]}

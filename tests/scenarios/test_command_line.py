@@ -1,6 +1,7 @@
 """The command line against a whole stack: what an application, an operator and a newcomer do with it."""
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -71,7 +72,10 @@ def test_what_is_not_over_in_time_ends_with_4(run: Run) -> None:
     assert f"tidings status {id} --follow" in sent.err
     answer = run("status", id, "--follow", "--within", "1")
     assert (answer.code, answer.err) == (4, f"tidings: {id} is still pending\n")
+    for said in (answer.out, run("status", id).out):
+        assert re.search(r"^due at 20\S+Z, in 60 min$", said, re.MULTILINE), said
     assert run("cancel", id).out == f"{id} is canceled.\n"
+    assert "due at" not in run("status", id).out
     assert run("status", id).code == 0
 
 
@@ -82,6 +86,10 @@ def test_the_same_key_is_the_same_notification(run: Run) -> None:
     )
     assert first["id"] == second["id"]
     assert (first["replayed"], second["replayed"]) == (False, True)
+    again = ("send", "sms", "+15005550010", "--text", "Hello", "--key", f"k-{run.folder}")
+    assert run(*again).out == f"{first['id']} was accepted before with this key; nothing was sent.\n"
+    assert "nothing was sent" in run(*again, "--follow").err
+    assert "nothing was sent" not in run("send", "sms", "+15005550010", "--text", "Hello").out
 
 
 @on_embedded
@@ -146,7 +154,7 @@ def test_the_doctor_finds_nothing_wrong(world: World, settings: Mapping[str, str
         (["send", "sms", "+15005550010", "--content", "{"], "no JSON"),
         (["send", "sms", "+15005550010", "--content", "[]"], "a JSON object"),
         (["send", "sms", "+15005550010", "--content", "{}", "--text", "x"], "alone"),
-        (["send", "sms", "+15005550010", "--text", "x", "--at", "tomorrow"], "is not a time"),
+        (["send", "sms", "+15005550010", "--text", "x", "--at", "tomorrow"], "RFC 3339"),
         (["send", "sms", "+15005550010", "--text", "x", "--at", "2026-11-22T10:00:00"], "time zone"),
         (["send", "sms", "+15005550010", "--text", "x", "--key", "naïve"], "printable ASCII"),
         (["load-test", "--url", "http://192.0.2.1", "--count", "1"], "--yes"),

@@ -1,5 +1,6 @@
 """The command `tidings` as a real process, against a real replay function process."""
 
+import contextlib
 import http.server
 import json
 import os
@@ -11,6 +12,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ from tidings.ports import Settlement
 from tests.functions.served import process
 
 ROOT = Path(__file__).parents[2]
-TENANTS = 60  # each test is a tenant of its own
+TENANTS = 90  # each test is a tenant of its own
 WITHIN = 120.0  # seconds to start, to stop and to answer; everything is far quicker, unless the machine is busy
 NOBODY = "127.0.0.1:9"  # no port below 1024 is given to whoever asks for a free one
 
@@ -84,6 +86,20 @@ class Operator:
         finally:
             os.close(ours)
             os.close(theirs)
+
+    def shown_on_a_terminal(self, *arguments: str, columns: int) -> str:
+        """What a terminal of this width is sent."""
+        ours, theirs = pty.openpty()
+        environment = {**_environment(self.settings), "COLUMNS": str(columns)}
+        with subprocess.Popen(_command(arguments), cwd=self.folder, env=environment, stdout=theirs) as process:
+            os.close(theirs)
+            said = b""
+            with contextlib.suppress(OSError):  # Linux says so where the other end was closed
+                while part := os.read(ours, 65_536):
+                    said += part
+            assert process.wait(timeout=WITHIN) == 0
+        os.close(ours)
+        return said.decode()
 
     def dead(self, error: DeliveryError, *, recipient: str = "+15005550009", count: int = 1) -> list[str]:
         """Rows whose one attempt ended so: failed, or unknown where the end was ambiguous."""
@@ -450,8 +466,50 @@ def test_the_help_names_the_settings_the_file_and_the_exit_codes(operator: Opera
     ],
     ids=" ".join,
 )
-def test_wrong_usage_ends_with_2(operator: Operator, arguments: list[str]) -> None:
-    assert operator.run(*arguments).code == 2
+def test_wrong_usage_ends_with_2_and_is_told_in_one_line(operator: Operator, arguments: list[str]) -> None:
+    answer = operator.run(*arguments)
+    _says(answer, 2, "--help")
+    assert "usage:" not in answer.err
+
+
+@pytest.mark.parametrize(
+    ("command", "option"), [("list", "--since"), ("groups", "--until"), ("replay", "--since")], ids="{}".format
+)
+@pytest.mark.parametrize("wrong", ["yesterday", "2026-11-22", "2026-13-01T00:00:00Z", "2026-11-22T10:00:00"])
+def test_a_wrong_time_is_one_clear_line_and_asks_no_server(
+    operator: Operator, command: str, option: str, wrong: str
+) -> None:
+    answer = operator.run("dead", command, option, wrong, "--ops-url", f"http://{NOBODY}")
+    _says(answer, 2, option, repr(wrong), "must be an RFC 3339 timestamp, like 2026-05-01T12:00:00Z")
+
+
+def test_the_version_is_that_of_the_package(operator: Operator) -> None:
+    answer = operator.run("--version", settings={})
+    assert (answer.code, answer.out, answer.err) == (0, f"tidings {version('tidings')}\n", "")
+
+
+# --- a narrow terminal ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("columns", [40, 80, 120])
+def test_no_line_of_a_list_is_wider_than_the_terminal(operator: Operator, columns: int) -> None:
+    (id,) = operator.dead(PermanentError("21614", "not a mobile number, " * 8), recipient="+491511234567890")
+    said = operator.shown_on_a_terminal("dead", "list", columns=columns)
+    lines = said.splitlines()
+    assert max(map(len, lines)) <= columns, said
+    assert id in said, "what identifies it is not cut"
+    assert {"21614", "+491511234567890"} <= set(said.split())
+    assert lines[-1].endswith("…")
+
+
+def test_a_pipe_gets_whole_columns(operator: Operator) -> None:
+    operator.dead(PermanentError("21614", reason := "not a mobile number, " * 8))
+    assert reason.rstrip(", ") in operator.run("dead", "list").out
+
+
+def test_one_that_is_shown_on_a_narrow_terminal_has_its_whole_reason(operator: Operator) -> None:
+    (id,) = operator.dead(PermanentError("21614", reason := "not a mobile number, " * 8))
+    assert reason.strip() in operator.shown_on_a_terminal("dead", "show", id, columns=80)
 
 
 # --- a server that does not do it -------------------------------------------------------------------------------------
@@ -472,7 +530,7 @@ def test_a_key_that_is_not_valid_is_told_with_the_setting(operator: Operator) ->
 
 
 def test_what_the_server_finds_wrong_is_told_by_field(operator: Operator) -> None:
-    _says(operator.run("dead", "list", "--since", "yesterday"), 1, "422", "since")
+    _says(operator.run("dead", "list", "--code", "é"), 1, "422", "code")
     _says(operator.run("dead", "replay", "no-id", "--yes"), 1, "422", "ids.0")
 
 

@@ -6,13 +6,18 @@
 import {serverTime} from "./words.js";
 
 const KEY = "tidings-key";
+const DISMISSED = "tidings-dismissed";
 const TIMEOUT = 20_000; // milliseconds
 // Relative to the page, so that it is right behind a gateway's prefix as well.
 const BASE = new URL("../v1/", document.baseURI);
 
 export const key = () => sessionStorage.getItem(KEY) || "";
 export const keepKey = value => sessionStorage.setItem(KEY, value);
-export const forgetKey = () => sessionStorage.removeItem(KEY);
+export const forgetKey = () => [KEY, DISMISSED].forEach(name => sessionStorage.removeItem(name));
+
+/** How many failed ones this tab was told not to point at. */
+export const dismissed = () => Number(sessionStorage.getItem(DISMISSED)) || 0;
+export const dismiss = number => sessionStorage.setItem(DISMISSED, String(number));
 
 /** The API said no; `status` is HTTP's. */
 export class Refused extends Error {

@@ -6,9 +6,10 @@ import {deadLetters, group} from "./dead.js";
 import {notification} from "./notification.js";
 import {notifications} from "./notifications.js";
 import {overview} from "./overview.js";
+import {forgetPlaces, place} from "./places.js";
 import {door} from "./sign-in.js";
 import {test} from "./test.js";
-import {clock} from "./words.js";
+import {clock, zone} from "./words.js";
 
 const EVERY = 2000; // milliseconds between two looks
 const AT_MOST = 30_000; // between two looks while nothing answers
@@ -30,7 +31,7 @@ const LINKS = [
 
 const main = document.getElementById("main");
 let me = null; // {tenant, scopes}
-let page = null; // {controller, refresh, timer, failures, busy, wanted}
+let page = null; // {controller, refresh, timer, failures, busy, wanted, place, loaded, root}
 
 // --- pages -----------------------------------------------------------------------------------------------------------
 
@@ -49,12 +50,13 @@ function go(focus = true) {
   const root = h("div", {class: "page"});
   main.replaceChildren(root);
   navigation(path);
-  page = {controller, failures: 0};
+  page = {controller, failures: 0, place: place(), root};
   const current = page;
   const opened = found.open({
     root,
     query,
     me,
+    place: current.place,
     signal: controller.signal,
     argument: path.match(found.path)[1],
     title: text => {
@@ -63,7 +65,7 @@ function go(focus = true) {
     again: () => refresh(current),
   });
   current.refresh = opened;
-  scrollTo(0, 0);
+  scrollTo(0, current.place.scroll || 0);
   if (focus) main.focus({preventScroll: true});
   refresh(current);
 }
@@ -71,6 +73,8 @@ function go(focus = true) {
 function leave() {
   if (!page) return;
   page.controller.abort();
+  page.place.scroll = scrollY;
+  page.place.link = document.activeElement?.closest("main a[href]")?.getAttribute("href");
   clearTimeout(page.timer);
   page = null;
   if (!unreachable) banner("");
@@ -100,14 +104,31 @@ async function look(current) {
   } catch (error) {
     if (current !== page) return;
     current.failures += 1;
+    current.refresh.stale?.();
+    if (!current.loaded && !current.root.querySelector(".waiting")) current.root.append(waiting());
     problem(error);
   }
+}
+
+const waiting = () =>
+  h("p", {class: "nothing waiting"}, "Nothing could be loaded yet. It appears here as soon as the API answers.");
+
+/** Back where one was, as far as the rows are there again. */
+function restore({place: {scroll, link}, root}) {
+  if (scroll && scrollY < scroll) scrollTo(0, scroll);
+  if (link && document.activeElement === main)
+    root.querySelector(`a[href="${CSS.escape(link)}"]`)?.focus({preventScroll: true});
 }
 
 let unreachable = null; // since when
 
 function reached(current) {
   current.failures = 0;
+  if (!current.loaded) {
+    current.loaded = true;
+    current.root.querySelector(".waiting")?.remove();
+    restore(current);
+  }
   if (unreachable) say("Reachable again.");
   unreachable = null;
   banner("");
@@ -151,12 +172,15 @@ function navigation(path) {
     h("button", {type: "button", class: "quiet", onclick: () => signOut("You are signed out.")}, "Sign out"),
   );
   who.hidden = false;
+  const footer = document.getElementById("zone");
+  footer.textContent = `All times are in ${zone()}.`;
+  footer.hidden = false;
 }
 
 // --- sign in and out -------------------------------------------------------------------------------------------------
 
 function signIn(reason) {
-  document.getElementById("nav").hidden = document.getElementById("who").hidden = true;
+  for (const id of ["nav", "who", "zone"]) document.getElementById(id).hidden = true;
   door(main, reason, found => {
     me = found;
     go();
@@ -167,6 +191,7 @@ function signOut(reason) {
   api.forgetKey();
   me = null;
   leave();
+  forgetPlaces();
   banner("");
   signIn(reason);
   say(reason);
@@ -197,6 +222,7 @@ async function start() {
     if (error.status === 401) return; // signed out already
     if (error.status === 403) return signOut(error.message);
     problem(error);
+    if (!main.querySelector(".waiting")) main.replaceChildren(waiting());
     setTimeout(start, EVERY);
     return null;
   }

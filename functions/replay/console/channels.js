@@ -51,12 +51,13 @@ export function channel(one, minutes, width, {open, act}) {
     h(
       "ul",
       {class: "legend"},
-      SERIES.map(series =>
+      Object.entries(SERIES).map(([series, text]) =>
         h(
           "li",
           {class: series},
           h("span", {class: "swatch", "aria-hidden": "true"}),
-          `${series} `,
+          h("a", {href: listOf(one.channel, series, minutes[0])}, text),
+          " ",
           h("b", {}, count(sum(one.counts[series] || []))),
         ),
       ),
@@ -64,6 +65,13 @@ export function channel(one, minutes, width, {open, act}) {
     latency(one.latency),
     detail,
   );
+}
+
+/** What was accepted are rows of that time; the others are changes, and lead to what is like that now. */
+function listOf(channel, series, since) {
+  if (series === "accepted") return `#/notifications${api.search({channel, since})}`;
+  if (series === "failed" || series === "unknown") return `#/dead${api.search({status: series, channel})}`;
+  return `#/notifications${api.search({status: series, channel})}`;
 }
 
 function latency({count: number, p50, p95, p99}) {

@@ -4,8 +4,19 @@
 import {h, s} from "./dom.js";
 import {count, minute, name} from "./words.js";
 
-export const SERIES = ["accepted", "sent", "retrying", "failed", "unknown"];
-const TROUBLE = ["retrying", "failed", "unknown"];
+/** What happened, and how it is counted: a retry is an attempt, and a failure may have been replayed since. */
+export const SERIES = {
+  accepted: "accepted",
+  sent: "sent",
+  retrying: "retries",
+  failed: "failures",
+  unknown: "unknown answers",
+  expired: "expired",
+  canceled: "canceled",
+};
+const NAMES = Object.keys(SERIES);
+const TROUBLE = ["retrying", "failed", "unknown", "expired"];
+const PATTERNS = ["retrying", "unknown"];
 const COLUMNS = 60; // at most: more minutes than that are added up
 const UPPER = 76,
   GAP = 22,
@@ -25,7 +36,7 @@ export function columns(minutes, counts) {
   ];
   return starts.map((start, n) => {
     const end = n + 1 < starts.length ? starts[n + 1] : minutes.length;
-    const sums = SERIES.map(series => [series, sum((counts[series] || []).slice(start, end))]);
+    const sums = NAMES.map(series => [series, sum((counts[series] || []).slice(start, end))]);
     return {at: minutes[start], each, ...Object.fromEntries(sums)};
   });
 }
@@ -42,7 +53,7 @@ export function chart(channel, all, width) {
   const drawn = all.map((one, n) =>
     column(one, {x: n * step, wide: Math.max(step - gap, 0.5), most, worst, floor, channel}),
   );
-  const told = SERIES.map(series => `${count(sum(all.map(one => one[series])))} ${series}`).join(", ");
+  const told = NAMES.map(series => `${count(sum(all.map(one => one[series])))} ${SERIES[series]}`).join(", ");
   const troubled = all.some(one => TROUBLE.some(series => one[series]));
   return s(
     "svg",
@@ -61,22 +72,22 @@ export function chart(channel, all, width) {
     drawn,
     s("path", {class: "line accepted", d: steps(all, step, most)}),
     s("text", {x: 0, y: 10}, `${count(most)} ${per}`),
-    s("text", {x: 0, y: UPPER + GAP - 5}, troubled ? `${count(worst)} ${per}` : "no retry, no failure, no unknown"),
+    s("text", {x: 0, y: UPPER + GAP - 5}, troubled ? `${count(worst)} ${per}` : "no retry, no failure, none unknown or expired"),
     axis(all, step, width),
   );
 }
 
 function column(one, {x, wide, most, worst, floor, channel}) {
   const told =
-    SERIES.filter(series => one[series])
-      .map(series => `${count(one[series])} ${series}`)
+    NAMES.filter(series => one[series])
+      .map(series => `${count(one[series])} ${SERIES[series]}`)
       .join(", ") || "nothing";
   let y = floor;
   const stacked = TROUBLE.filter(series => one[series]).map(series => {
     const high = Math.max((one[series] / worst) * LOWER, 2);
     y -= high;
     // A name is found in the page itself only from an attribute; in a stylesheet it would be one of the stylesheet's.
-    const fill = series === "failed" ? undefined : `url(#${series}-${channel})`;
+    const fill = PATTERNS.includes(series) ? `url(#${series}-${channel})` : undefined;
     return s("rect", {key: series, class: series, fill, x, y, width: wide, height: high});
   });
   const high = one.sent ? Math.max((one.sent / most) * (UPPER - HEAD), 1) : 0;
@@ -117,8 +128,9 @@ function axis(all, step, width) {
   ];
 }
 
-/** The same as numbers, newest first. */
+/** The same as numbers, newest first. What did not happen at all has no column, for a phone has room for few. */
 export function table(channel, all) {
+  const some = NAMES.filter(series => series === "accepted" || series === "sent" || all.some(one => one[series]));
   return h(
     "table",
     {},
@@ -130,7 +142,7 @@ export function table(channel, all) {
         "tr",
         {},
         h("th", {scope: "col"}, "From"),
-        SERIES.map(series => h("th", {scope: "col", class: "number"}, series)),
+        some.map(series => h("th", {scope: "col", class: "number"}, SERIES[series])),
       ),
     ),
     h(
@@ -141,7 +153,7 @@ export function table(channel, all) {
           "tr",
           {key: one.at},
           h("th", {scope: "row"}, minute(one.at)),
-          SERIES.map(series => h("td", {class: "number"}, count(one[series]))),
+          some.map(series => h("td", {class: "number"}, count(one[series]))),
         ),
       ),
     ),

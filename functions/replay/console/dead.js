@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import {h, field, select, show} from "./dom.js";
 import {Listing} from "./listing.js";
+import {readdress} from "./places.js";
 import {replayPanel} from "./replay.js";
 import {CLASSES, NAMES, chip, count, many, name, when} from "./words.js";
 
@@ -23,7 +24,7 @@ export function deadLetters({root, query, title, again, signal}) {
   const found = h("div", {class: "found"});
   const filters = () => ({status: status.value, channel: channel.value});
   status.onchange = channel.onchange = () => {
-    history.replaceState(null, "", `#/dead${api.search(filters())}`);
+    readdress(`#/dead${api.search(filters())}`);
     again();
   };
   root.append(
@@ -42,7 +43,7 @@ export function deadLetters({root, query, title, again, signal}) {
 }
 
 function groups({groups: list, more, looked_at: looked}, filters) {
-  if (!list.length) return h("p", {class: "nothing"}, "There are no dead letters like that. Good.");
+  if (!list.length) return h("p", {class: "nothing"}, "No dead letters match. Good.");
   const all = list.reduce((sum, one) => sum + one.count, 0);
   return [
     h(
@@ -50,7 +51,7 @@ function groups({groups: list, more, looked_at: looked}, filters) {
       {},
       more ? `The newest ${count(looked)} of more, ` : `${many(all, "dead letter")}, `,
       `by their last error. `,
-      h("a", {href: `#/dead/group${api.search(filters)}`}, "Take all together"),
+      h("a", {href: `#/dead/group${api.search(filters)}`}, "Open all of them"),
     ),
     h(
       "ul",
@@ -85,12 +86,12 @@ function summary(one, all) {
   );
 }
 
-export function group({root, query, title, again, signal}) {
+export function group({root, query, place, title, again, signal}) {
   const filters = Object.fromEntries(FILTERS.filter(part => query[part]).map(part => [part, query[part]]));
   const heading = headline(filters);
   title([heading, filters.status].filter(Boolean).join(", "));
   const letters = h("div", {class: "found"});
-  const listing = new Listing("dead-letters", filters, signal);
+  const listing = new Listing("dead-letters", filters, signal, place);
   const paint = () => show(letters, h("h2", {}, "The letters"), listing.view(paint, "None is left."));
   const replay = replayPanel({filters, signal, again});
   show(
@@ -102,6 +103,7 @@ export function group({root, query, title, again, signal}) {
     replay.panel,
     letters,
   );
+  if (listing.asked) paint();
   return async () => {
     await listing.refresh();
     paint();

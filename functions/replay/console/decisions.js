@@ -62,7 +62,7 @@ async function replay(found) {
     h("p", {}, "It becomes pending again, with all its attempts."),
     doubles && h("p", {}, h("strong", {}, "It may double: "), "the last attempt may have been accepted."),
   );
-  if (sure) await tried(() => api.post("dead-letters/replay", {ids: [found.id]}));
+  if (sure) await tried(() => api.post("dead-letters/replay", {ids: [found.id], status: found.status}));
 }
 
 async function tried(act) {

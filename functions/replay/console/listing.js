@@ -7,8 +7,11 @@ import {chip, name, recipient, sinceNow, when} from "./words.js";
 const PAGE = 50;
 
 export class Listing {
-  constructor(path, filters, signal) {
-    Object.assign(this, {path, filters, signal, items: [], cursor: undefined, asked: false});
+  /** `place`: the history's entry that it is on. Where that has the same list already, it goes on from there. */
+  constructor(path, filters, signal, place) {
+    const which = JSON.stringify([path, filters]);
+    const {items = [], cursor} = place.list?.which === which ? place.list : {};
+    Object.assign(this, {path, filters, signal, place, which, items, cursor, asked: items.length > 0});
   }
 
   /** The first page anew; what was loaded below it stays. */
@@ -20,12 +23,19 @@ export class Listing {
     this.items = [...first, ...(meets ? older : [])];
     if (!(meets && older.length)) this.cursor = next;
     this.asked = true;
+    this.keep();
+  }
+
+  keep() {
+    const {which, items, cursor} = this;
+    this.place.list = {which, items, cursor};
   }
 
   async more() {
     const {notifications: found, next_cursor: next} = await this.page(this.cursor);
     this.items.push(...found);
     this.cursor = next;
+    this.keep();
     say(`${found.length} more.`);
   }
 

@@ -1,6 +1,7 @@
 // One notification: what it is, how it went, why, and what happens next.
 
 import * as api from "./api.js";
+import {content} from "./content.js";
 import {actions} from "./decisions.js";
 import {h, say, show} from "./dom.js";
 import {timeline, why} from "./timeline.js";
@@ -82,11 +83,11 @@ function next(found, channel, again) {
 function sentence(found, channel) {
   const due = found.next_attempt_at || found.send_at;
   const attempt = `attempt ${found.attempts + 1} of ${found.max_attempts}`;
+  if (found.status === "pending" && due && sinceNow(due) < 0) return ["It is due ", when(due), ` (${clock(due)}).`];
   if (channel.paused) return `It waits: ${name(found.channel)} is paused. It goes on when someone resumes the channel.`;
   if (channel.refusal) return `It waits: ${refusal(channel.refusal)} It is sent once ${channel.refusal.provider} accepts again.`;
   switch (found.status) {
     case "pending":
-      if (due && sinceNow(due) < 0) return ["It is due ", when(due), ` (${clock(due)}).`];
       return "It is due, and waits for a worker.";
     case "sending":
       return `A worker has it: attempt ${found.attempts} of ${found.max_attempts}. If the worker dies, the sweep takes it back when its lease is over.`;
@@ -104,36 +105,7 @@ function sentence(found, channel) {
   }
 }
 
-// --- what it says, and the rest --------------------------------------------------------------------------------------
-
-function content(found) {
-  const parts = Object.entries(found.content || {}).filter(
-    ([, value]) => !(value === null || value === "" || (typeof value === "object" && !Object.keys(value).length)),
-  );
-  return h(
-    "section",
-    {class: "card", "aria-labelledby": "content"},
-    h("h2", {id: "content"}, "Content"),
-    parts.map(([label, value]) =>
-      h(
-        "div",
-        {key: label, class: "said"},
-        h("h3", {}, label === "html" ? "html, as source" : label),
-        h(
-          "pre",
-          {dir: "auto", tabindex: "0", role: "region", "aria-label": label},
-          typeof value === "string" ? value : JSON.stringify(value, short, 2),
-        ),
-      ),
-    ),
-  );
-}
-
-/** An attachment is megabytes of base64, which nobody reads. */
-const short = (_name, value) =>
-  typeof value === "string" && value.length > 2000
-    ? `${value.slice(0, 200)} … ${many(value.length, "character")}`
-    : value;
+// --- the rest --------------------------------------------------------------------------------------------------------
 
 function facts(found) {
   const list = [
@@ -154,7 +126,7 @@ function facts(found) {
       found.expires_at && when(found.expires_at, `${clock(found.expires_at)}, ${relative(found.expires_at)}`),
     ],
     ["Provider", found.provider],
-    ["Its id there", found.provider_message_id && h("code", {}, found.provider_message_id)],
+    ["Provider message ID", found.provider_message_id && h("code", {}, found.provider_message_id)],
     ...Object.entries(found.metadata || {}).map(([label, value]) => [`metadata ${label}`, h("bdi", {}, value)]),
   ];
   return h(

@@ -3,15 +3,14 @@
 import {search} from "./api.js";
 import {field, h, say, select, show} from "./dom.js";
 import {Listing} from "./listing.js";
-import {NAMES, STATUSES} from "./words.js";
+import {readdress} from "./places.js";
+import {NAMES, STATUSES, zone} from "./words.js";
 
 const ID = /^\s*([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\s*$/i;
 
-let typed = ""; // a recipient is personal: it is kept here, not in the address, which the browser's history remembers
-
-export function notifications({root, query, title, again, signal}) {
+export function notifications({root, query, place, title, again, signal}) {
   title("Notifications");
-  const text = h("input", {id: "text", type: "search", autocomplete: "off", spellcheck: "false", value: typed});
+  const text = h("input", {id: "text", type: "search", autocomplete: "off", spellcheck: "false", value: place.typed});
   const status = select({id: "status"}, [["", "any"], ...Object.keys(STATUSES).map(one => [one, one])], query.status);
   const channel = select({id: "channel"}, [["", "any"], ...Object.entries(NAMES)], query.channel);
   const since = h("input", {id: "since", type: "datetime-local", value: local(query.since)});
@@ -26,7 +25,7 @@ export function notifications({root, query, title, again, signal}) {
     field("Id or recipient", text, "In full; of a push: token:…"),
     half(field("Status", status)),
     half(field("Channel", channel)),
-    field("Accepted since", since),
+    field("Accepted since", since, `In ${zone()}`),
     field("Accepted before", until),
     h("div", {class: "buttons"}, h("button", {class: "primary"}, "Search"), h("button", {type: "reset"}, "Clear")),
   );
@@ -37,11 +36,12 @@ export function notifications({root, query, title, again, signal}) {
     toTell = false;
   const ask = () => {
     const filters = {status: status.value, channel: channel.value, since: utc(since.value), until: utc(until.value)};
-    history.replaceState(null, "", `#/notifications${search(filters)}`);
-    typed = text.value.trim();
-    listing = new Listing("notifications", {...filters, recipient: typed}, signal);
+    readdress(`#/notifications${search(filters)}`);
+    // A recipient is personal: it is kept in memory, not in the address, which the browser's history remembers.
+    place.typed = text.value.trim();
+    listing = new Listing("notifications", {...filters, recipient: place.typed}, signal, place);
   };
-  const paint = () => show(found, listing.view(paint, "None is like that."));
+  const paint = () => show(found, listing.view(paint, "No notifications match."));
   const anew = () => {
     ask();
     toTell = true;
@@ -66,6 +66,7 @@ export function notifications({root, query, title, again, signal}) {
       anew();
     });
   ask();
+  if (listing.asked) paint();
   return async () => {
     const current = listing;
     await current.refresh();

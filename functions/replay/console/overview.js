@@ -1,9 +1,10 @@
 // What is stuck, and what goes well.
 
+import {Activity} from "./activity.js";
 import * as api from "./api.js";
 import {channel, widthIn} from "./channels.js";
-import {sum} from "./chart.js";
 import {h, select, show} from "./dom.js";
+import {readdress} from "./places.js";
 import {queues} from "./queues.js";
 import {clock, count, counted, many, name, refusal, sinceNow, span} from "./words.js";
 
@@ -23,11 +24,11 @@ export function overview({root, query, me, title, again, signal}) {
     WINDOWS.some(([value]) => value === query.minutes) ? query.minutes : "60",
   );
   choice.onchange = () => {
-    history.replaceState(null, "", `#/?minutes=${choice.value}`);
+    readdress(`#/?minutes=${choice.value}`);
     again();
   };
   const state = h("p", {class: "fresh"});
-  const parts = Object.fromEntries(["now", "needs", "channels", "queues"].map(part => [part, h("div", {class: part})]));
+  const parts = Object.fromEntries(["now", "needs", "happened", "channels", "queues"].map(part => [part, h("div", {class: part})]));
   root.append(
     h(
       "div",
@@ -38,48 +39,71 @@ export function overview({root, query, me, title, again, signal}) {
     ),
     parts.needs,
     parts.now,
+    parts.happened,
     parts.channels,
     parts.queues,
   );
   const open = new Set(); // the channels whose numbers are shown as a table
   const act = {can: me.scopes.includes("admin"), again};
-  return async () => {
-    const minutes = choice.value;
-    const found = await api.get("overview", {minutes}, signal);
-    show(state, `Live. ${clock(found.at)}`);
-    show(parts.needs, needs(found, minutes));
+  const activity = new Activity(signal);
+  let at = null; // of what is shown
+  const look = async () => {
+    const found = await activity.look(Number(choice.value));
+    at = clock(found.at);
+    state.className = "fresh";
+    root.classList.remove("stale");
+    show(state, `Live. ${at}`);
+    show(parts.needs, needs(found, again));
     show(parts.now, now(found));
+    show(parts.happened, happened(WINDOWS.find(([value]) => value === choice.value)[1]));
     show(
       parts.channels,
       found.channels.map(one => channel(one, found.minutes, widthIn(parts.channels), {open, act})),
     );
-    show(parts.queues, queues(found));
+    show(parts.queues, queues(found, act.can));
   };
+  look.stale = () => {
+    state.className = "fresh stale";
+    root.classList.add("stale");
+    show(state, at ? `Not live. This is from ${at}.` : "Not live.");
+    parts.needs.querySelector(".well")?.remove(); // nobody knows
+  };
+  return look;
 }
+
+const happened = window => [
+  h("h2", {}, `What happened in the last ${window}`),
+  h(
+    "p",
+    {class: "hint"},
+    "Counted are events: one notification may be retried often, and what failed may have been replayed since. The numbers above count notifications, as they are now.",
+  ),
+];
 
 // --- what needs a person ---------------------------------------------------------------------------------------------
 
-function needs(found, minutes) {
-  const list = [...concerns(found, minutes)];
+function needs(found, again) {
+  const list = [...concerns(found)];
   if (!list.length) return h("p", {class: "well"}, h("span", {"aria-hidden": "true"}, "✓ "), "Nothing needs you.");
   return [
     h("h2", {class: "unseen"}, "What needs you"),
     h(
       "ul",
       {},
-      list.map(([level, text, link, target]) =>
+      list.map(([level, text, link, target, dismiss]) =>
         h(
           "li",
           {key: link || text, class: level},
           h("span", {"aria-hidden": "true", class: "mark"}, level === "bad" ? "!" : "?"),
           h("span", {}, text, link && [" ", h("a", {href: target}, link)]),
+          dismiss && h("button", {type: "button", class: "quiet", onclick: () => again(dismiss())}, "Dismiss"),
         ),
       ),
     ),
   ];
 }
 
-function* concerns(found, minutes) {
+function* concerns(found) {
   if (found.broker !== "ok")
     yield [
       "bad",
@@ -109,8 +133,8 @@ function* concerns(found, minutes) {
     yield [
       "bad",
       `The oldest that is due has waited for ${span(sinceNow(found.oldest_waiting))}.`,
-      "See what waits",
-      "#/notifications?status=pending",
+      "See it",
+      `#/notifications/${found.oldest_waiting_id}`,
     ];
   }
   if (found.now.unknown.count)
@@ -120,25 +144,34 @@ function* concerns(found, minutes) {
       "Decide",
       "#/dead?status=unknown",
     ];
-  const failed = sum(found.channels.flatMap(one => one.counts.failed));
-  if (failed)
+  const {failed} = found.now;
+  if (failed.count < api.dismissed()) api.dismiss(failed.count); // replayed: the next that fails is news again
+  if (failed.more || failed.count > api.dismissed())
     yield [
       "bad",
-      `${count(failed)} failed in the last ${WINDOWS.find(([value]) => value === minutes)[1]}.`,
+      `${counted(failed)} failed.`,
       "See why",
       "#/dead?status=failed",
+      // More than can be counted cannot be told from more still.
+      !failed.more && (() => api.dismiss(failed.count)),
     ];
 }
 
 // --- now -------------------------------------------------------------------------------------------------------------
 
 const TILES = [
-  ["pending", "wait for their turn", "#/notifications?status=pending"],
+  ["pending", pending, "#/notifications?status=pending"],
   ["sending", "at a worker", "#/notifications?status=sending"],
-  ["retrying", "have a next time", "#/notifications?status=retrying"],
+  ["retrying", "wait for their next try", "#/notifications?status=retrying"],
   ["failed", "dead letters", "#/dead?status=failed"],
   ["unknown", "wait for you", "#/dead?status=unknown"],
 ];
+
+function pending({now: {pending: all}, scheduled}) {
+  if (!all.count) return "none waits";
+  if (!scheduled) return "due: a worker takes them";
+  return scheduled === all.count && !all.more ? "all for later" : `${count(scheduled)} of them for later`;
+}
 
 function now(found) {
   const oldest = found.oldest_waiting;
@@ -158,7 +191,7 @@ function now(found) {
             h("b", {}, counted(some)),
             h("span", {}, status),
             " ",
-            h("small", {}, meaning),
+            h("small", {}, typeof meaning === "string" ? meaning : meaning(found)),
           ),
         );
       }),
@@ -166,8 +199,8 @@ function now(found) {
         "li",
         {key: "oldest"},
         h(
-          "div",
-          {class: `tile ${oldest && sinceNow(oldest) > LATE ? "failed" : "none"}`},
+          oldest ? "a" : "div",
+          {href: oldest && `#/notifications/${found.oldest_waiting_id}`, class: `tile ${oldest && sinceNow(oldest) > LATE ? "failed" : "none"}`},
           h("b", {}, oldest ? span(Math.max(0, Math.round(sinceNow(oldest)))) : "–"),
           h("span", {}, "oldest waiting"),
           h("small", {}, oldest ? `due ${clock(oldest)}` : "none is due"),

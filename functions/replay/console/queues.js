@@ -6,10 +6,17 @@ import {count, many, name, span} from "./words.js";
 
 const HEADS = ["Waiting", "High priority", "Consumers", "Dead-letter queue"];
 
-export function queues(found) {
+export function queues(found, may) {
+  if (!may)
+    return h(
+      "section",
+      {key: "none", class: "card"},
+      h("h2", {}, "Queues"),
+      h("p", {class: "hint"}, "They hold the messages of all tenants, so they are shown to a key with the scope admin."),
+    );
   const kind = wanted => found.queues.filter(queue => queue.kind === wanted);
   if (!found.queues.length)
-    return h("section", {class: "card"}, h("h2", {}, "Queues"), h("p", {}, "The broker does not answer."));
+    return h("section", {key: "none", class: "card"}, h("h2", {}, "Queues"), h("p", {}, "The broker does not answer."));
   const parked = sum(kind("parking").map(queue => queue.ready));
   return [
     h(

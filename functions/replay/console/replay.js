@@ -1,14 +1,16 @@
-// Replay: first what it would do, then a person's word, then how it goes.
+// Replay: first what it would do, then a person's word, then how it goes. What is unknown may be decided as arrived, too.
 
 import * as api from "./api.js";
-import {field, h, say, show, wrong} from "./dom.js";
+import {confirmed, field, h, say, show, wrong} from "./dom.js";
 import {rows} from "./listing.js";
-import {MOST, Run} from "./replaying.js";
+import {Arrivals, MOST, Run} from "./replaying.js";
 import {chip, count, many} from "./words.js";
 
 const SAMPLE = 5; // shown
 
-export function replayPanel({filters, signal, again}) {
+export function replayPanel({filters: chosen, signal, again}) {
+  // Named, also where the page has both: what is unknown may double, and is replayed only where that was asked for.
+  const filters = {...chosen, status: chosen.status || "failed"};
   const limit = h("input", {
     id: "limit",
     type: "number",
@@ -32,6 +34,13 @@ export function replayPanel({filters, signal, again}) {
     {class: "card replay", "aria-labelledby": "replay"},
     h("h2", {id: "replay"}, "Replay"),
     h("p", {class: "hint"}, "A dry run counts and changes nothing. You decide after it."),
+    !chosen.status &&
+      h(
+        "p",
+        {class: "hint"},
+        "Only what has failed is replayed here. ",
+        h("a", {href: `#/dead/group${api.search({...chosen, status: "unknown"})}`}, "Decide what is unknown"),
+      ),
     form,
     outcome,
   );
@@ -118,7 +127,9 @@ function plan(state) {
       h(
         "div",
         {class: "buttons"},
-        h("button", {type: "button", class: "primary", onclick: () => begin(state)}, `Replay ${count(number)} now`),
+        h("button", {type: "button", class: "primary", onclick: () => replay(state)}, `Replay ${count(number)} now`),
+        state.filters.status === "unknown" &&
+          h("button", {type: "button", onclick: () => arrived(state)}, `Mark ${count(number)} as arrived`),
       ),
     dry.sample.length > 0 &&
       h(
@@ -133,6 +144,7 @@ function plan(state) {
 const DOING = {
   collect: "Listing them …",
   revive: "Setting them back to pending …",
+  decide: "Marking them as sent …",
   follow: "On their way. You may leave this page: it goes on without you.",
 };
 
@@ -152,7 +164,7 @@ function progress({run}) {
       ),
     ),
     late > 0 && h("p", {class: "hint"}, `${count(late)} are not queued yet: the sweep does that when they are due.`),
-    run.phase === "revive" && h("div", {class: "buttons"}, stopping(run)),
+    ["revive", "decide"].includes(run.phase) && h("div", {class: "buttons"}, stopping(run)),
   );
 }
 
@@ -160,11 +172,11 @@ function stopping(run) {
   const stop = () => {
     run.stopped = true;
   };
-  return h("button", {type: "button", onclick: stop}, "Stop after this page");
+  return h("button", {type: "button", onclick: stop}, run.phase === "decide" ? "Stop" : "Stop after this page");
 }
 
 function ending({ids, statuses}) {
-  if (!ids.length) return "None was replayed: they were not dead letters any more.";
+  if (!ids.length) return "Nothing was changed: they were not dead letters any more.";
   return `Settled: ${largestFirst(statuses)
     .map(([status, number]) => `${count(number)} ${status}`)
     .join(", ")}.`;
@@ -174,13 +186,42 @@ const largestFirst = statuses => Object.entries(statuses).sort(([, one], [, othe
 
 // --- what is done ----------------------------------------------------------------------------------------------------
 
-async function begin(state) {
+async function replay(state) {
+  const number = count(planned(state)),
+    {dry} = state;
+  const sure =
+    !dry.may_double ||
+    (await confirmed(
+      `Replay ${number}?`,
+      `Replay ${number}`,
+      h(
+        "p",
+        {},
+        h("strong", {}, `${count(dry.may_double)}${dry.count > planned(state) ? ` of ${count(dry.count)}` : ""} may double: `),
+        "the last attempt may have been accepted, and the recipient then gets it twice.",
+      ),
+    ));
+  if (sure) await begin(state, Run);
+}
+
+async function arrived(state) {
+  const number = count(planned(state));
+  const sure = await confirmed(
+    `Mark ${number} as arrived?`,
+    `Yes, ${number} arrived`,
+    h("p", {}, "They become sent, by your word: the timelines say “operator”. They will not be sent again."),
+  );
+  if (sure) await begin(state, Arrivals);
+}
+
+async function begin(state, Kind) {
   const {filters, rate, dry} = state;
-  const run = new Run({filters, rate, total: planned(state), seen: dry.count, newest: dry.sample[0].id});
+  if (state.run) return;
+  const run = new Kind({filters, rate, total: planned(state), seen: dry.count, newest: dry.sample[0].id});
   state.run = run;
   state.paint();
   await tried(state, () => run.begin(state.paint));
-  say(`${many(run.ids.length, "notification")} on the way.`);
+  say(Kind === Run ? `${many(run.ids.length, "notification")} on the way.` : `${count(run.ids.length)} decided.`);
   state.again();
 }
 

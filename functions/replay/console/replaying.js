@@ -8,7 +8,9 @@ const IDS = 1000; // named in a call, by the API
 const PAGE = 200; // of a list, by the API
 const OPEN = ["pending", "sending", "retrying"];
 
-/** `phase` is "collect", "revive", "follow" or "over". */
+const AT_ONCE = 4; // decisions
+
+/** `phase` is "collect", "revive" (of Arrivals: "decide"), "follow" or "over". */
 export class Run {
   /** `newest` is the id of the newest that the dry run saw: what has died since is not taken. */
   constructor({filters, total, rate, seen, newest}) {
@@ -23,7 +25,7 @@ export class Run {
   /** Set them back to pending. It goes on when its page is left. `changed` is called after each step. */
   async begin(changed) {
     try {
-      await this.revive(changed);
+      await this.act(changed);
     } finally {
       this.total = this.open = this.ids.length;
       this.phase = "follow";
@@ -32,7 +34,7 @@ export class Run {
 
   /** Named by their ids: one that fails again at once is a dead letter again, and must not be taken a second time by the
    * next call. A rate for more than can be named is one call, for only in one call the seconds follow each other. */
-  async revive(changed) {
+  async act(changed) {
     if (this.rate && this.total > IDS) {
       this.phase = "revive";
       return this.took(await this.call({limit: this.total}));
@@ -55,6 +57,7 @@ export class Run {
   took(answer) {
     this.ids = [...new Set([...this.ids, ...answer.ids])];
     this.queued += answer.queued;
+    this.open = this.ids.length; // none is settled yet
   }
 
   /** The list has the newest first. */
@@ -75,5 +78,28 @@ export class Run {
     if (this.ids.length) this.statuses = (await api.post("notifications/tally", {ids: this.ids}, {signal})).statuses;
     this.open = OPEN.reduce((sum, status) => sum + (this.statuses[status] || 0), 0);
     if (!this.open) this.phase = "over";
+  }
+}
+
+/** What is unknown and had arrived. It is decided one by one, by the API's route for one: each decision is checked and
+ * written by itself, so stopping halfway leaves nothing half done, and what somebody else has decided is left alone. */
+export class Arrivals extends Run {
+  async act(changed) {
+    const ids = await this.oldest();
+    this.phase = "decide";
+    for (let at = 0; at < ids.length && !this.stopped; at += AT_ONCE) {
+      changed();
+      const ends = await Promise.allSettled(ids.slice(at, at + AT_ONCE).map(id => this.decide(id)));
+      for (const {reason} of ends) if (reason) throw reason;
+    }
+  }
+
+  async decide(id) {
+    try {
+      await api.post(`notifications/${encodeURIComponent(id)}/resolve`, {outcome: "sent"});
+      this.ids.push(id);
+    } catch (error) {
+      if (error.status !== 409 && error.status !== 404) throw error;
+    }
   }
 }

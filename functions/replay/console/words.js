@@ -28,7 +28,7 @@ export const CLASSES = {
 
 /** Why a whole channel waits. */
 export const refusal = ({provider, since, code, message}) =>
-  `${provider} has refused our account since ${clock(since)} (${code}: ${message}).`;
+  `${provider} has refused our account since ${clock(since)} (${code}: ${message.replace(/\.$/, "")}).`;
 
 export const MAY_DOUBLE = "ambiguous";
 
@@ -71,6 +71,12 @@ export function span(seconds) {
   return `${Math.round(size / 86400)} d`;
 }
 
+/** "640 bytes", "12 KB", "3.4 MB". */
+export function bytes(size) {
+  if (size < 1000) return many(size, "byte");
+  return size < 999_500 ? `${Math.round(size / 1000)} KB` : `${Math.round(size / 100_000) / 10} MB`;
+}
+
 let ahead = 0; // milliseconds by which the server's clock is ahead of this machine's
 
 /** What the server says that it is now, to the second. A difference that may come of the way is none. */
@@ -99,6 +105,15 @@ export function clock(at, {fraction = false} = {}) {
     fraction ? {hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3} : {},
   );
   return sameDay(date) ? time : `${day(date)} ${time}`;
+}
+
+/** The reader's own, as "Europe/Berlin (UTC+01:00)". */
+export function zone() {
+  const {timeZone} = Intl.DateTimeFormat().resolvedOptions();
+  const ahead = -new Date().getTimezoneOffset(); // minutes
+  const digits = number => String(Math.floor(number)).padStart(2, "0");
+  const offset = `UTC${ahead < 0 ? "−" : "+"}${digits(Math.abs(ahead) / 60)}:${digits(Math.abs(ahead) % 60)}`;
+  return timeZone === "UTC" ? "UTC" : `${timeZone} (${offset})`;
 }
 
 export const minute = at => new Date(at).toLocaleTimeString("en-GB", {hour: "2-digit", minute: "2-digit"});

@@ -71,7 +71,9 @@ class Waiting:
     """What has not come to its end, or to a bad one, now."""
 
     counts: Mapping[Status, Capped]
+    scheduled: int  # of the pending ones that were counted, how many are for later
     oldest: datetime | None  # since when the oldest that is due waits
+    oldest_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

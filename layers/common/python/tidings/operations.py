@@ -13,6 +13,7 @@ from tidings.view import AcceptedView, NotificationView, Page
 from tidings.web import Problem
 
 TAG = "notifications"
+TAGS = {TAG: "Accept notifications, look them up with their timeline, list and cancel them."}
 
 
 class ItemError(BaseModel):

@@ -27,6 +27,8 @@ SHOWN = (Status.PENDING, Status.SENDING, Status.RETRYING, Status.FAILED, Status.
 
 n, s = notifications.c, statistics.c
 
+DUE = func.coalesce(n.next_attempt_at, n.created_at, type_=n.created_at.type).label("due")
+
 
 class SqlInsight:
     """Insight."""
@@ -65,10 +67,13 @@ class SqlInsight:
     @reading
     def waiting(self, connection: Connection, tenant: str) -> Waiting:
         now = self.database.now(connection)
-        oldest = [at for status in CLAIMABLE if (at := self._oldest(connection, tenant, status, now)) is not None]
+        oldest = [found for status in CLAIMABLE if (found := self._oldest(connection, tenant, status, now)) is not None]
+        at, id = min(oldest, default=(None, None))
         return Waiting(
             counts={status: self._counted(connection, tenant, status) for status in SHOWN},
-            oldest=min(oldest, default=None),
+            scheduled=self._scheduled(connection, tenant, now),
+            oldest=at,
+            oldest_id=id,
         )
 
     def _counted(self, connection: Connection, tenant: str, status: Status) -> Capped:
@@ -77,12 +82,19 @@ class SqlInsight:
         count = connection.scalar(select(func.count()).select_from(some)) or 0
         return Capped(min(count, COUNTED_UP_TO), more=count > COUNTED_UP_TO)
 
-    def _oldest(self, connection: Connection, tenant: str, status: Status, now: datetime) -> datetime | None:
-        due = func.coalesce(n.next_attempt_at, n.created_at, type_=n.created_at.type).label("due")
-        selection = Selection(tenant=tenant, statuses=[status])
-        some = narrowed(select(due), selection).order_by(n.id).limit(LOOK_FOR_OLDEST).subquery().c
-        at: datetime | None = connection.scalar(select(func.min(some.due)).where(some.due <= now))
-        return at
+    def _scheduled(self, connection: Connection, tenant: str, now: datetime) -> int:
+        pending = narrowed(select(DUE), Selection(tenant=tenant, statuses=[Status.PENDING]))
+        some = pending.limit(COUNTED_UP_TO).subquery().c
+        return connection.scalar(select(func.count()).where(some.due > now)) or 0
+
+    def _oldest(
+        self, connection: Connection, tenant: str, status: Status, now: datetime
+    ) -> tuple[datetime, str] | None:
+        waiting = narrowed(select(DUE, n.id), Selection(tenant=tenant, statuses=[status]))
+        some = waiting.order_by(n.id).limit(LOOK_FOR_OLDEST).subquery().c
+        oldest = select(some.due, some.id).where(some.due <= now).order_by(some.due, some.id).limit(1)
+        row = connection.execute(oldest).one_or_none()
+        return None if row is None else (row.due, row.id)
 
     @reading
     def dead_groups(self, connection: Connection, selection: Selection) -> DeadGroups:

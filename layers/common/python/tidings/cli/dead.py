@@ -61,7 +61,7 @@ def dead_show(options: argparse.Namespace) -> None:
     facts = [[name, item[name]] for name in named if name in item]
     if error := item.get("last_error"):
         facts += [["error", f"{error['error_class']}, {error['code']}: {error['message']}"]]
-    show(options, item, "\n".join([head(item), table(facts), "", *map(event, item.get("events", []))]))
+    show(options, item, "\n".join([*head(item), table(facts, fits=False), "", *map(event, item.get("events", []))]))
 
 
 def dead_replay(options: argparse.Namespace) -> None:

@@ -42,7 +42,7 @@ def follow(client: Client, id: str, options: argparse.Namespace) -> None:
         events = item.get("events", [])
         if not options.json:
             lines = [event(entry) for entry in events[printed:]]
-            print("\n".join([head(item), *lines] if printed == 0 else lines), end="\n" if lines else "", flush=True)
+            print("\n".join([*head(item), *lines] if printed == 0 else lines), end="\n" if lines else "", flush=True)
         printed = max(printed, len(events))
         if found.status in ENDED or not look.again():
             break

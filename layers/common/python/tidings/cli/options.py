@@ -10,6 +10,7 @@ from tidings.topology import CHANNELS
 Commands: TypeAlias = Any  # argparse's own class for it is private
 
 TIME = "like 2026-11-22T10:00:00Z"
+_INSTANT = "must be an RFC 3339 timestamp, like 2026-05-01T12:00:00Z"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,13 +40,14 @@ class Parents:
 def add_filters(to: argparse.ArgumentParser, statuses: list[str], told: str) -> None:
     to.add_argument("--channel", choices=CHANNELS)
     to.add_argument("--status", choices=statuses, help=told)
-    to.add_argument("--since", metavar="TIME", help=f"created at or after, {TIME}")
-    to.add_argument("--until", metavar="TIME", help="created before")
+    to.add_argument("--since", type=instant, metavar="TIME", help=f"created at or after, {TIME}")
+    to.add_argument("--until", type=instant, metavar="TIME", help="created before")
 
 
 def filters(options: argparse.Namespace, *names: str) -> dict[str, Any]:
-    """What was given of these."""
-    return {name: value for name in names if (value := getattr(options, name)) is not None}
+    """What was given of these, as the API takes it."""
+    given = {name: value for name in names if (value := getattr(options, name)) is not None}
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in given.items()}
 
 
 def positive(text: str) -> int:
@@ -68,9 +70,9 @@ def instant(text: str) -> datetime:
     try:
         value = datetime.fromisoformat(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time {TIME}") from None
+        raise argparse.ArgumentTypeError(f"{text!r} {_INSTANT}") from None
     if value.tzinfo is None:
-        raise argparse.ArgumentTypeError(f"{text!r} needs a time zone, {TIME}")
+        raise argparse.ArgumentTypeError(f"{text!r} has no time zone; it {_INSTANT}")
     return value
 
 

@@ -2,10 +2,14 @@
 
 import argparse
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
+
+from tidings.notification import CLAIMABLE
 
 Advance = Callable[[int, str], None]
 """How many are done, and a word or two beside the bar."""
@@ -25,12 +29,46 @@ def note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def table(rows: Sequence[Sequence[object]]) -> str:
-    """Aligned columns; the first row is the head."""
+def table(rows: Sequence[Sequence[object]], *, fits: bool = True) -> str:
+    """Aligned columns; the first row is the head. On a terminal that is too narrow for them, a row takes several lines,
+    and what is longer than a line is cut. Elsewhere, and with `fits` False, nothing is cut: a program may read it."""
     cells = [[plain(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in cells)
-    return "\n".join(line.rstrip() for line in lines)
+    groups = (
+        _folded(widths, shutil.get_terminal_size().columns) if fits and sys.stdout.isatty() else [[*enumerate(widths)]]
+    )
+    return "\n".join(line for row in cells for line in _lines(row, groups))
+
+
+GAP, LEAST = "  ", 12  # between columns, and indents; the fewest letters of a last column that is cut
+
+Columns = list[tuple[int, int]]
+"""Places of columns in their row, each with its width."""
+
+
+def _folded(widths: Sequence[int], within: int) -> list[Columns]:
+    """The columns of each line. The last column takes what is left of its line, if that is enough to read it."""
+    groups: list[Columns] = [[]]
+    left = within
+    for place, width in enumerate(widths):
+        needed = min(width, LEAST) if place == len(widths) - 1 else width
+        if groups[-1] and needed > left:
+            groups.append([])
+            left = within - len(GAP)
+        groups[-1].append((place, max(1, min(width, left))))
+        left -= width + len(GAP)
+    return groups
+
+
+def _lines(row: Sequence[str], groups: Sequence[Columns]) -> Iterator[str]:
+    for number, columns in enumerate(groups):
+        line = GAP.join(_cut(row[place], width).ljust(width) for place, width in columns).rstrip()
+        if line:
+            yield GAP * (number > 0) + line
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
 def recipient_of(item: Mapping[str, Any]) -> str:
@@ -66,9 +104,21 @@ def event(entry: Mapping[str, Any]) -> str:
     return plain("  ".join(words).rstrip())
 
 
-def head(item: Mapping[str, Any]) -> str:
-    """What a timeline is of."""
-    return plain(f"{item['id']}  {item['channel']} to {recipient_of(item)}")
+def head(item: Mapping[str, Any]) -> Sequence[str]:
+    """What a timeline is of, and when it goes on if it waits for a time."""
+    first = plain(f"{item['id']}  {item['channel']} to {recipient_of(item)}")
+    due = item.get("next_attempt_at") or item.get("send_at")
+    if item["status"] not in CLAIMABLE or due is None:
+        return [first]
+    left = (datetime.fromisoformat(due) - datetime.now(UTC)).total_seconds()
+    return [first, plain(f"due at {due[:19]}Z, in {_span(left)}")] if left > 0 else [first]
+
+
+def _span(seconds: float) -> str:
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{round(seconds / size)} {unit}"
+    return f"{round(seconds)} s"
 
 
 @contextmanager

@@ -1,9 +1,11 @@
 """The commands and their options; `docs/cli.md` is made from them."""
 
 import argparse
+from importlib.metadata import PackageNotFoundError, version
+from typing import NoReturn
 
 from tidings.cli import channels, dead, doctor, keys, load, send, sweep
-from tidings.cli.ends import EXIT_CODES
+from tidings.cli.ends import EXIT_CODES, USAGE
 from tidings.cli.options import Commands, Parents
 from tidings.cli.server import ENV_FILE
 
@@ -17,13 +19,28 @@ exit codes:
 {codes}"""
 
 
+class OneLineParser(argparse.ArgumentParser):
+    """Reports wrong usage in one line. The subcommands' parsers are of the same class."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE, f"tidings: {message}; see `{self.prog} --help`\n")
+
+
+def _version() -> str:
+    try:
+        return version("tidings")
+    except PackageNotFoundError:  # run from a folder that was not installed as a package
+        return "of an unknown version"
+
+
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
+    made = OneLineParser(
         prog="tidings",
         description="Send notifications, follow them, and operate Tidings.",
         epilog=_epilog(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    made.add_argument("--version", action="version", version=f"tidings {_version()}")
     commands: Commands = made.add_subparsers(required=True, metavar="COMMAND")
     parents = Parents.made()
     for group in (send, dead, sweep, channels, keys, doctor, load):

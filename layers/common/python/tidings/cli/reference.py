@@ -18,8 +18,9 @@ reads the functions' own settings, and is run where they run; it loads each func
 of its own, asks its provider without sending anything, and names the remedy of what is wrong. `keys` reads
 `TIDINGS_API_KEYS` and prints it as it should be.
 
-Every command takes `--json`. What is said beside the answer goes to standard error, as does a progress bar, which is
-only shown on a terminal. What goes to the intake is tried again for 20 s where it is lost on the way, which cannot
+`tidings --version` prints the version. Every command takes `--json`. What is said beside the answer goes to standard
+error, as does a progress bar, which is only shown on a terminal. There, a list is made as wide as the terminal; through
+a pipe it is whole. What goes to the intake is tried again for 20 s where it is lost on the way, which cannot
 double: `send` makes an idempotency key. What goes to the operator's side is asked once. No proxy is asked, and no
 redirect is followed.
 """

@@ -29,11 +29,21 @@ def send(options: argparse.Namespace) -> None:
     draft = _draft(options)
     with intake(options) as client:
         accepted = client.send_draft(draft)
+        # A key that this command made is repeated only by its own tries: the first of them got through.
+        repeated = options.key is not None and accepted.replayed
         if not options.follow:
             document = accepted.model_dump(mode="json", exclude_none=True)
-            show(options, document, plain(f"{accepted.id} is {accepted.status}."))
+            show(
+                options,
+                document,
+                plain(f"{accepted.id} was accepted before with this key; nothing was sent.")
+                if repeated
+                else plain(f"{accepted.id} is {accepted.status}."),
+            )
             note(f"Follow it with: tidings status {plain(accepted.id)} --follow")
             return
+        if repeated:
+            note("Accepted before with this key; nothing was sent.")
         follow(client, accepted.id, options)
 
 
@@ -88,7 +98,7 @@ def status(options: argparse.Namespace) -> None:
             follow(client, options.id, options)
             return
         item = client.get(options.id).model_dump(mode="json", exclude_none=True)
-        show(options, item, "\n".join([head(item), *map(event, item.get("events", []))]))
+        show(options, item, "\n".join([*head(item), *map(event, item.get("events", []))]))
 
 
 def listed(options: argparse.Namespace) -> None:

@@ -14,6 +14,7 @@ from tidings.openapi import JSON, Answer, Content, Health, Operation
 from tidings.web import Call, Problem, Response, Route, as_json
 
 TAG = "about itself"
+TAGS = {TAG: "This document, a page to read it, and health checks. No key is needed."}
 ASSETS = {
     "page.js": "text/javascript; charset=utf-8",
     "page.css": "text/css; charset=utf-8",

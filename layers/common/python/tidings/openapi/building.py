@@ -9,22 +9,33 @@ from tidings.openapi.declaring import Content, Operation, ProblemDocument, Schem
 from tidings.openapi.problems import PROBLEM_HEADERS, PROBLEMS
 from tidings.web import Problem
 
+LICENSE = "Apache-2.0"  # as the file LICENSE; an SPDX identifier
+
 _REFERENCE = "#/components/schemas/{model}"
 
 # --- the document -----------------------------------------------------------------------------------------------------
 
 
-def document(*, title: str, description: str, operations: Sequence[Operation]) -> dict[str, Any]:
-    """The whole of it, as JSON's values."""
+def document(
+    *, title: str, description: str, operations: Sequence[Operation], tags: Mapping[str, str]
+) -> dict[str, Any]:
+    """The whole of it, as JSON's values. `tags`: what each tag of the operations is about."""
     models = _Models(operations)
     paths: dict[str, Any] = {}
     for operation in operations:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, models)
     return {
         "openapi": "3.1.0",
-        "info": {"title": title, "version": "1", "description": description},
-        "servers": [{"url": "./", "description": "where this document lies, behind a gateway's stage too"}],
-        "tags": [{"name": tag} for tag in dict.fromkeys(operation.tag for operation in operations)],
+        "info": {
+            "title": title,
+            "version": "1",
+            "description": description,
+            "license": {"name": LICENSE, "identifier": LICENSE},
+        },
+        "servers": [{"url": ".", "description": "where this document lies, behind a gateway's stage too"}],
+        "tags": [
+            {"name": tag, "description": tags[tag]} for tag in dict.fromkeys(operation.tag for operation in operations)
+        ],
         "paths": paths,
         "components": {
             "schemas": models.schemas,
