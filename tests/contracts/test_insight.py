@@ -1,5 +1,6 @@
 """What every Insight promises."""
 
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -265,3 +266,20 @@ def test_a_channel_is_paused_until_it_is_resumed(store: SqlStore, clock: TestClo
     store.resume("email")
     store.resume("email")
     assert store.paused() == {}
+
+
+def test_operators_who_pause_a_channel_at_once_all_succeed(database: DatabaseSettings, clock: TestClock) -> None:
+    stores = [SqlStore(Database(database, clock=clock)) for _ in range(4)]
+    for channel in ("email", "sms", "push"):
+        together = threading.Barrier(len(stores))
+
+        def pause(store: SqlStore, channel: str = channel, together: threading.Barrier = together) -> None:
+            store.paused()
+            together.wait()
+            store.pause(channel)
+
+        with ThreadPoolExecutor(len(stores)) as threads:
+            list(threads.map(pause, stores))
+    assert set(stores[0].paused()) == {"email", "sms", "push"}
+    for store in stores:
+        store.close()

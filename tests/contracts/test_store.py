@@ -1,7 +1,7 @@
 """What every Store promises."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -413,7 +413,7 @@ def test_a_recipient_that_can_take_nothing_more_is_recorded(store: SqlStore, clo
 
 def test_what_could_not_be_queued_is_overdue_within_seconds(store: SqlStore, clock: TestClock) -> None:
     rows = inserted(store, clock)
-    store.mark_unqueued([row.id for row in rows])
+    store.mark_unqueued(rows)
     assert not store.overdue(10, LEASE).wake
     clock.advance(seconds=GRACE.total_seconds())
     assert [row.id for row in store.overdue(10, LEASE).wake] == [rows[0].id]
@@ -431,7 +431,7 @@ def test_what_waits_in_its_queue_is_looked_at_after_the_pause(store: SqlStore, c
     rows = inserted(store, clock)
     clock.advance(minutes=1)
     assert len(store.overdue(10, LEASE).wake) == 1
-    store.mark_waiting([row.id for row in rows], timedelta(minutes=2))
+    store.mark_waiting(rows, timedelta(minutes=2))
     clock.advance(minutes=2)
     assert not store.overdue(10, LEASE).wake
     clock.advance(seconds=GRACE.total_seconds())
@@ -448,9 +448,53 @@ def test_what_a_worker_has_had_meanwhile_is_not_marked(store: SqlStore, clock: T
         [Settlement(claims=claims, notification=row, status=Status.RETRYING, delay=delay) for row in claims.acquired]
     )
     claimed(store, [sending])
-    store.mark_unqueued([row.id for row in rows])
+    store.mark_unqueued(rows)
     clock.advance(seconds=GRACE.total_seconds())
     assert not store.overdue(10, LEASE).wake
+
+
+Mark = Callable[[SqlStore, Sequence[Notification]], None]
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        lambda store, rows: store.mark_queued(rows),
+        lambda store, rows: store.mark_waiting(rows, timedelta(minutes=2)),
+        lambda store, rows: store.mark_unqueued(rows),
+    ],
+    ids=["queued", "waiting", "unqueued"],
+)
+def test_a_mark_leaves_alone_what_a_quicker_worker_settled(store: SqlStore, clock: TestClock, mark: Mark) -> None:
+    """The next attempt stays when it was to be: the sweep does not look before."""
+    inserted(store, clock)
+    clock.advance(minutes=1)
+    seen = store.overdue(10, LEASE).wake
+    claims = claimed(store, seen)
+    (row,) = claims.acquired
+    store.settle([Settlement(claims=claims, notification=row, status=Status.RETRYING, delay=HOUR)])
+    before = store.get("acme", row.id)
+    mark(store, seen)
+    assert store.get("acme", row.id) == before
+    clock.advance(minutes=59)
+    assert not store.overdue(10, LEASE).wake
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [lambda store, rows: store.mark_queued(rows), lambda store, rows: store.mark_unqueued(rows)],
+    ids=["queued", "unqueued"],
+)
+def test_a_mark_leaves_alone_what_was_replayed_meanwhile(store: SqlStore, clock: TestClock, mark: Mark) -> None:
+    seen = inserted(store, clock)
+    claims = claimed(store, seen)
+    store.settle([Settlement(claims=claims, notification=row, status=Status.FAILED) for row in claims.acquired])
+    store.revive(EVERYTHING, 10, HOUR)
+    mark(store, seen)
+    clock.advance(minutes=59)
+    assert not store.overdue(10, LEASE).wake
+    clock.advance(minutes=1)
+    assert len(store.overdue(10, LEASE).wake) == 1
 
 
 def test_two_sweeps_do_not_find_the_same(store: SqlStore, clock: TestClock) -> None:
@@ -505,9 +549,28 @@ def test_a_dead_letter_that_is_owed_is_found_until_it_is_confirmed(store: SqlSto
     store.settle(failed, letters_owed=True)
     clock.advance(seconds=GRACE.total_seconds())
     (owed,) = store.overdue(10, LEASE).unlettered
-    store.mark_lettered([owed.id])
+    store.mark_lettered([owed])
     clock.advance(minutes=10)
     assert not store.overdue(10, LEASE).unlettered
+
+
+def test_a_dead_letter_of_a_later_generation_is_still_owed(store: SqlStore, clock: TestClock) -> None:
+    """It was replayed and failed again between the sweep's publishing and its mark."""
+
+    def fail(row: Notification) -> None:
+        claims = claimed(store, [row])
+        ends = [Settlement(claims=claims, notification=one, status=Status.FAILED) for one in claims.acquired]
+        store.settle(ends, letters_owed=True)
+
+    (row,) = inserted(store, clock)
+    fail(row)
+    clock.advance(seconds=GRACE.total_seconds())
+    (owed,) = store.overdue(10, LEASE).unlettered
+    (revived,) = store.revive(EVERYTHING, 10, timedelta(0))
+    fail(revived)
+    store.mark_lettered([owed])
+    clock.advance(seconds=GRACE.total_seconds())
+    assert [again.generation for again in store.overdue(10, LEASE).unlettered] == [2]
 
 
 # --- what waits -------------------------------------------------------------------------------------------------------
@@ -749,7 +812,7 @@ def test_a_batch_of_any_size_takes_the_same_number_of_statements(store: SqlStore
     for size in (2, 200):
         counted.clear()
         rows = inserted(store, clock, size)
-        store.mark_queued([row.id for row in rows])
+        store.mark_queued(rows)
         claims = claimed(store, rows)
         store.settle([sent(row, claims) for row in claims.acquired])
         counts.append(len(counted))
@@ -773,7 +836,7 @@ def test_thousands_due_in_one_minute_come_page_by_page_in_the_same_number_of_sta
         page = store.overdue(500, LEASE)
         pages.append((len(page.wake), len(counted)))
         assert all(row.send_at is not None and row.send_at <= clock() for row in page.wake)
-        store.mark_queued([row.id for row in page.wake])
+        store.mark_queued(page.wake)
         more = page.more
     assert sum(size for size, _ in pages) == sum(at <= clock() for at in times)  # to the second: none early, none late
     assert {size for size, _ in pages[:-1]} == {500}

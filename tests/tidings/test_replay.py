@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from tidings import topology
 from tidings.envelope import FAMILY, SCHEMA, Letter, parse
-from tidings.errors import AmbiguousError, BrokerUnavailable, PermanentError
+from tidings.errors import AmbiguousError, BrokerUnavailable, PermanentError, TransientError
 from tidings.notification import Notification, OnAmbiguous, Priority, Status
 from tidings.ports import Outgoing, Receipt, Selection
 from tidings.replay import Replay
@@ -316,10 +316,37 @@ def test_a_queue_that_takes_nothing_holds_up_no_other(house: House, monkeypatch:
     assert [item.message_id for item in waiting(house, "tidings.email.high")] == [f"{stuck.id}:1:0"]
 
 
+def test_a_worker_quicker_than_the_sweeps_mark_keeps_its_next_attempt(
+    house: House, sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = added(house)
+    later = TransientError("451", "later", retry_after=timedelta(hours=1))
+    house.provider.script[row.recipient] = [later]
+    drop = house.broker.consume(topology.work_queues("email"))
+    drop.acknowledge(drop.receive(100, timedelta(0)))
+    drop.close()
+    publish, waves = house.broker.publish, list[int]()
+
+    def delivered_at_once(wave: Sequence[Outgoing]) -> None:
+        publish(wave)
+        if wave and not waves:
+            waves.append(len(wave))
+            drained(house)
+
+    house.clock.advance(minutes=1)
+    with monkeypatch.context() as patched:
+        patched.setattr(house.broker, "publish", delivered_at_once)
+        assert sweep.run() == Swept(published=1)
+    assert house.row(row).status is Status.RETRYING
+    for _ in range(100):
+        house.clock.advance(seconds=30)
+        assert sweep.run() == Swept()
+
+
 def test_a_sweep_works_through_more_than_a_page(house: House, sweep: Sweep) -> None:
     rows = [make.notification(house.clock()) for _ in range(1200)]
     house.store.insert(rows)
-    house.store.mark_unqueued([row.id for row in rows])  # the broker was down
+    house.store.mark_unqueued(rows)  # the broker was down
     house.clock.advance(seconds=10)
     assert sweep.run() == Swept(published=1200)
 

@@ -57,6 +57,6 @@ class Intake:
         except BrokerUnavailable as error:
             log.error("left_to_the_sweep", extra={"error": str(error), "notifications": len(due)})
             with suppress(StoreUnavailable):  # it looks all the same, some seconds later
-                self.store.mark_unqueued([notification.id for notification in due])
+                self.store.mark_unqueued(due)
         else:
             self.lifecycle.tell(Queued(notifications=due, took=watch.took()))

@@ -134,7 +134,7 @@ class Replay:
         except BrokerUnavailable as error:
             log.error("left_to_the_sweep", extra={"error": str(error), "notifications": len(notifications)})
             with suppress(StoreUnavailable):  # it looks all the same, some seconds later
-                self.store.mark_unqueued([notification.id for notification in notifications])
+                self.store.mark_unqueued(notifications)
             return 0
         self.lifecycle.tell(facts.Queued(notifications=notifications, took=watch.took()))
         failpoints.step("replay.after_publish")

@@ -110,14 +110,14 @@ class Sweep:
         gone = {item.id for item in given_up}
         wake = [item for item in overdue.wake if item.id not in gone]
         lettered = self._published([*overdue.unlettered, *given_up], _owed)
-        self.store.mark_lettered([item.id for item in lettered])
+        self.store.mark_lettered(lettered)
         lost, waiting = self._told_apart(wake, held_up)
         watch = Watch()
         published = self._published(lost, to_work)
         if published:
             self.lifecycle.tell(facts.Queued(notifications=published, took=watch.took()))
         failpoints.step("sweep.after_publish")
-        self.store.mark_queued([item.id for item in published])
+        self.store.mark_queued(published)
         self._leave(waiting, overdue.at)
         return (
             Swept(
@@ -166,7 +166,7 @@ class Sweep:
         if waiting:
             newest = max(_in_its_queue_since(item) or now for item in waiting)
             pause = min(max(now - newest, SOONEST_LOOK), LATEST_LOOK)
-            self.store.mark_waiting([item.id for item in waiting], pause)
+            self.store.mark_waiting(waiting, pause)
 
     def _published(
         self, items: Sequence[Notification], outgoing: Callable[[Notification], Outgoing]

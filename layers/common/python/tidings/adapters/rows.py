@@ -5,7 +5,7 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, select, tuple_
 
 from tidings.adapters.database import Database, reading, see_one_moment
 from tidings.adapters.schema import events, metadata, notifications, pauses
@@ -112,6 +112,13 @@ class Reads:
 
     def close(self) -> None:
         self.database.close()
+
+
+def as_seen(rows: Sequence[Notification]) -> ColumnElement[bool]:
+    """Those of these rows that no worker and no replay has had since they were read. The ids alone come first, for
+    MariaDB finds no range in a tuple."""
+    seen = sorted((row.id, row.generation, row.attempt) for row in rows)
+    return and_(n.id.in_([id for id, *_ in seen]), tuple_(n.id, n.generation, n.attempt).in_(seen))
 
 
 def narrowed(statement: Select[Any], selection: Selection) -> Select[Any]:

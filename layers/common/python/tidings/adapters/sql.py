@@ -35,9 +35,9 @@ class SqlStore(Reads):
             return self._write(intake_sql.insert_unless_taken, batch)
         return [Inserted(notification) for notification in batch]
 
-    def mark_unqueued(self, ids: Sequence[str]) -> None:
-        if ids:
-            self._write(intake_sql.mark_unqueued, ids)
+    def mark_unqueued(self, rows: Sequence[Notification]) -> None:
+        if rows:
+            self._write(intake_sql.mark_unqueued, rows)
 
     def claim(self, messages: Sequence[Message], lease: timedelta, *, isolated: bool = False) -> Claims:
         # The token is made before the transaction: run twice, it finds the rows that its first COMMIT took.
@@ -55,17 +55,17 @@ class SqlStore(Reads):
     def give_up(self, waiting: Sequence[Notification], connection: ProviderConnection) -> Sequence[Notification]:
         return self._write(upkeep_sql.give_up, waiting, connection) if waiting else []
 
-    def mark_queued(self, ids: Sequence[str]) -> None:
-        if ids:
-            self._write(upkeep_sql.mark_queued, ids)
+    def mark_queued(self, rows: Sequence[Notification]) -> None:
+        if rows:
+            self._write(upkeep_sql.mark_queued, rows)
 
-    def mark_waiting(self, ids: Sequence[str], pause: timedelta) -> None:
-        if ids:
-            self._write(upkeep_sql.mark_waiting, ids, pause)
+    def mark_waiting(self, rows: Sequence[Notification], pause: timedelta) -> None:
+        if rows:
+            self._write(upkeep_sql.mark_waiting, rows, pause)
 
-    def mark_lettered(self, ids: Sequence[str]) -> None:
-        if ids:
-            self._write(upkeep_sql.mark_lettered, ids)
+    def mark_lettered(self, rows: Sequence[Notification]) -> None:
+        if rows:
+            self._write(upkeep_sql.mark_lettered, rows)
 
     def revive(self, selection: Selection, limit: int, due_in: timedelta, *, after: str = "") -> Sequence[Notification]:
         return self._write(upkeep_sql.revive, selection, limit, due_in, after=after)

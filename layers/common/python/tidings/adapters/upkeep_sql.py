@@ -6,8 +6,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, and_, delete, insert, or_, select, update
+from sqlalchemy.dialects.mysql import insert as mysql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
-from tidings.adapters.rows import OURS, WITHOUT_CONTENT, narrowed, notification_of
+from tidings.adapters.rows import OURS, WITHOUT_CONTENT, as_seen, narrowed, notification_of
 from tidings.adapters.schema import events, notifications, pauses
 from tidings.adapters.waking import GRACE, REQUEUE_AFTER, not_after_expiry
 from tidings.connection import Connection as ProviderConnection
@@ -64,11 +66,8 @@ def overdue(connection: Connection, now: datetime, limit: int, lease: timedelta,
 def give_up(
     connection: Connection, now: datetime, waiting: Sequence[Notification], refusing: ProviderConnection
 ) -> Sequence[Notification]:
-    seen = {(row.id, row.generation, row.attempt) for row in waiting}
-    ids = sorted(row.id for row in waiting)
-    statement = select(*WITHOUT_CONTENT).where(n.id.in_(ids), n.status.in_(CLAIMABLE)).order_by(n.id).with_for_update()
-    rows = [notification_of(row) for row in connection.execute(statement)]
-    rows = [row for row in rows if (row.id, row.generation, row.attempt) in seen]
+    still = select(*WITHOUT_CONTENT).where(as_seen(waiting), n.status.in_(CLAIMABLE)).order_by(n.id).with_for_update()
+    rows = [notification_of(row) for row in connection.execute(still)]
     error: dict[str, Any] = {
         "provider": refusing.name,
         "error_class": AccountError.kind,
@@ -82,26 +81,24 @@ def give_up(
     return [replace(row, status=Status.FAILED, updated_at=now, **error) for row in rows]
 
 
-def mark_queued(connection: Connection, now: datetime, ids: Sequence[str]) -> None:
+def mark_queued(connection: Connection, now: datetime, rows: Sequence[Notification]) -> None:
     connection.execute(
         update(notifications)
-        .where(n.id.in_(sorted(ids)), n.status.in_(CLAIMABLE))
+        .where(as_seen(rows), n.status.in_(CLAIMABLE))
         .values(queued_at=now, wake_at=not_after_expiry(now + REQUEUE_AFTER))
     )
 
 
-def mark_waiting(connection: Connection, now: datetime, ids: Sequence[str], pause: timedelta) -> None:
+def mark_waiting(connection: Connection, now: datetime, rows: Sequence[Notification], pause: timedelta) -> None:
     connection.execute(
         update(notifications)
-        .where(n.id.in_(sorted(ids)), n.status.in_(CLAIMABLE))
+        .where(as_seen(rows), n.status.in_(CLAIMABLE))
         .values(wake_at=not_after_expiry(now + pause))
     )
 
 
-def mark_lettered(connection: Connection, _now: datetime, ids: Sequence[str]) -> None:
-    connection.execute(
-        update(notifications).where(n.id.in_(sorted(ids)), n.status == Status.FAILED).values(wake_at=None)
-    )
+def mark_lettered(connection: Connection, _now: datetime, rows: Sequence[Notification]) -> None:
+    connection.execute(update(notifications).where(as_seen(rows), n.status == Status.FAILED).values(wake_at=None))
 
 
 def revive(
@@ -164,8 +161,11 @@ def resolve(connection: Connection, now: datetime, tenant: str, id: str) -> Noti
 
 
 def pause(connection: Connection, now: datetime, channel: str) -> None:
-    if connection.execute(select(pauses).where(pauses.c.channel == channel)).first() is None:
-        connection.execute(insert(pauses).values(channel=channel, at=now))
+    new = {"channel": channel, "at": now}
+    if connection.dialect.name == "sqlite":
+        connection.execute(sqlite_insert(pauses).on_conflict_do_nothing(), new)
+    else:
+        connection.execute(mysql_insert(pauses).on_duplicate_key_update(channel=pauses.c.channel), new)
 
 
 def resume(connection: Connection, _now: datetime, channel: str) -> None:

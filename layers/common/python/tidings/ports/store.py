@@ -20,8 +20,9 @@ class Store(Protocol):
         What is for now is written as queued, which is one statement fewer: who cannot publish it then says so, and the
         sweep looks after some seconds, should nobody have lived to say it."""
 
-    def mark_unqueued(self, ids: Sequence[str]) -> None:
-        """Their messages were not confirmed: the sweep is to publish them, and soon."""
+    def mark_unqueued(self, rows: Sequence[Notification]) -> None:
+        """Their messages were not confirmed: the sweep is to publish them, and soon. As every mark, it leaves alone the
+        rows that a worker or a replay has had since they were read."""
 
     def claim(self, messages: Sequence[Message], lease: timedelta, *, isolated: bool = False) -> Claims:
         """Give each message's row to this caller, if it is due and nobody else has it. A row whose last attempt ended
@@ -43,17 +44,17 @@ class Store(Protocol):
         """Fail these, unclaimed, with what the connection's provider says of our account. Answer them as they then are,
         without those that have moved meanwhile. Their dead letters are owed."""
 
-    def mark_queued(self, ids: Sequence[str]) -> None:
+    def mark_queued(self, rows: Sequence[Notification]) -> None:
         """Their messages are confirmed: the sweep may leave them alone for a while."""
 
-    def mark_waiting(self, ids: Sequence[str], pause: timedelta) -> None:
+    def mark_waiting(self, rows: Sequence[Notification], pause: timedelta) -> None:
         """Their messages wait in their queues: the sweep looks again after the pause."""
 
     def frontier(self, channel: str, priority: Priority, since: datetime) -> datetime | None:
         """How far this queue has come: when the newest message was queued that has had its turn, of those of
         notifications made after `since`. None: none has, as far as a bounded look shows."""
 
-    def mark_lettered(self, ids: Sequence[str]) -> None:
+    def mark_lettered(self, rows: Sequence[Notification]) -> None:
         """Their dead letters are confirmed."""
 
     def revive(self, selection: Selection, limit: int, due_in: timedelta, *, after: str = "") -> Sequence[Notification]:
