@@ -1,7 +1,7 @@
 """What every Insight promises."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -157,6 +157,49 @@ def test_what_waits_is_counted_and_the_oldest_that_is_due_is_named(
     waiting = insight.waiting("acme")
     assert waiting.counts[Status.PENDING] == Capped(6)
     assert waiting.oldest == began
+
+
+def sent_at(store: SqlStore, clock: TestClock, delay: timedelta) -> None:
+    at = clock() + delay
+    inserted(store, clock, send_at=at, next_attempt_at=at)
+
+
+def replayed(store: SqlStore, clock: TestClock, due_in: timedelta) -> None:
+    settled(store, inserted(store, clock), Status.FAILED, PermanentError("550", "no"))
+    clock.advance(days=3)
+    store.revive(Selection(tenant="acme"), 10, due_in)
+
+
+def retried(store: SqlStore, clock: TestClock) -> None:
+    claims = store.claim([make.message(row) for row in inserted(store, clock)], LEASE)
+    delay = timedelta(seconds=5)
+    store.settle(
+        [Settlement(claims=claims, notification=row, status=Status.RETRYING, delay=delay) for row in claims.acquired]
+    )
+
+
+@pytest.mark.parametrize(
+    ("wait", "waits"),
+    [
+        (inserted, 10),
+        (lambda store, clock: sent_at(store, clock, timedelta(seconds=3)), 7),
+        (lambda store, clock: sent_at(store, clock, timedelta(days=-2)), 10),
+        (lambda store, clock: replayed(store, clock, timedelta(0)), 10),
+        (lambda store, clock: replayed(store, clock, timedelta(seconds=4)), 6),
+        (retried, 5),
+    ],
+    ids=["new", "scheduled", "scheduled for a time that was over", "replayed", "replayed for later", "retrying"],
+)
+def test_the_overview_the_metric_and_the_row_agree_since_when_it_is_due(
+    store: SqlStore, insight: SqlInsight, clock: TestClock, wait: Callable[[SqlStore, TestClock], object], waits: float
+) -> None:
+    wait(store, clock)
+    clock.advance(seconds=10)
+    (row,) = store.find(Selection(tenant="acme"), 10)
+    since = clock() - timedelta(seconds=waits)
+    assert store.backlog().oldest == {"email": waits}
+    assert insight.waiting("acme").oldest == since
+    assert row.due_at == since
 
 
 def test_a_backlog_is_counted_up_to_a_bound(

@@ -1,11 +1,12 @@
-"""What waits, of every tenant: a look by the index of tenant and status, which reads so many rows and no more."""
+"""What waits, for the metrics and for the overview: a look by the index of tenant and status, which reads so many rows
+and no more."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, func, literal, null, select, union_all
+from sqlalchemy import CompoundSelect, Connection, Row, Select, bindparam, case, func, literal, null, select, union_all
 
 from tidings.adapters.schema import notifications
 from tidings.notification import CLAIMABLE, REPLAYABLE, Status
@@ -17,10 +18,16 @@ TENANTS = 1000
 """As many are looked at."""
 
 
+DUE_AT = case(
+    (n.next_attempt_at > n.created_at, n.next_attempt_at), (n.generation == 1, n.created_at), else_=n.updated_at
+)
+"""As Notification.due_at."""
+
+
 def _oldest(status: Status) -> Select[Any]:
     """The channel, status, number and, where it waits to be sent, the time since when the longest waiting was due."""
     oldest = (
-        select(n.channel, n.next_attempt_at, n.updated_at)
+        select(n.channel, DUE_AT.label("due"))
         .where(n.tenant == bindparam("tenant"), n.status == status)
         .order_by(n.id)
         .limit(bindparam("limit"))
@@ -31,15 +38,15 @@ def _oldest(status: Status) -> Select[Any]:
     columns = found.channel, literal(str(status)).label("status"), func.count().label("rows")
     if status in REPLAYABLE:
         return select(*columns, null().label("since")).group_by(found.channel)
-    due = func.coalesce(found.next_attempt_at, found.updated_at)  # what was replayed: since then
     return (
-        select(*columns, func.min(due).label("since"))
-        .where(due <= bindparam("now", type_=n.updated_at.type))
+        select(*columns, func.min(found.due).label("since"))
+        .where(found.due <= bindparam("now", type_=n.updated_at.type))
         .group_by(found.channel)
     )
 
 
 # Made once: to make them costs more than to run them.
+_WAITING = union_all(*map(_oldest, sorted(CLAIMABLE)))
 _LOOK = union_all(*map(_oldest, sorted(CLAIMABLE)), *map(_oldest, sorted(REPLAYABLE)))
 
 
@@ -50,12 +57,21 @@ def backlog(connection: Connection, now: datetime) -> Backlog:
     due: dict[str, datetime] = {}
     counts: Counter[tuple[str, Status]] = Counter()
     for tenant in _tenants(connection):
-        for row in connection.execute(_LOOK, {"tenant": tenant, "limit": LOOK_AHEAD, "now": now}):
+        for row in _look(connection, _LOOK, tenant, now):
             if row.since is not None:
                 due[row.channel] = min(due.get(row.channel, now), row.since)
             else:
                 counts[row.channel, Status(row.status)] += row.rows
     return Backlog(oldest={channel: (now - since).total_seconds() for channel, since in due.items()}, counts=counts)
+
+
+def oldest(connection: Connection, tenant: str, now: datetime) -> datetime | None:
+    """Since when the longest waiting of the tenant is due."""
+    return min((row.since for row in _look(connection, _WAITING, tenant, now)), default=None)
+
+
+def _look(connection: Connection, look: CompoundSelect[Any], tenant: str, now: datetime) -> Iterable[Row[Any]]:
+    return connection.execute(look, {"tenant": tenant, "limit": LOOK_AHEAD, "now": now})
 
 
 def _tenants(connection: Connection) -> Iterator[str]:

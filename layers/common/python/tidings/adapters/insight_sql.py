@@ -8,20 +8,17 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from tidings.adapters import summaries_sql
+from tidings.adapters import backlog_sql, summaries_sql
 from tidings.adapters.database import Database, reading, transaction
 from tidings.adapters.rows import narrowed
 from tidings.adapters.schema import notifications, statistics, watermark
 from tidings.adapters.summaries_sql import BEYOND, WITHIN, Key
 from tidings.insight import COUNTED_UP_TO, Activity, Capped, Counted, DeadGroup, DeadGroups, Latency, Waiting
-from tidings.notification import CLAIMABLE, REPLAYABLE, Status, first_id, read
+from tidings.notification import REPLAYABLE, Status, first_id, read
 from tidings.ports import Selection
 
 LIVE = 20_000
 """Rows, and changes, that are counted as they are asked for. Where the sweep stands still the charts lag."""
-
-LOOK_FOR_OLDEST = 1000
-"""Rows of a status that are looked at, the oldest first: those in front may be scheduled for later."""
 
 SHOWN = (Status.PENDING, Status.SENDING, Status.RETRYING, Status.FAILED, Status.UNKNOWN)
 
@@ -65,10 +62,9 @@ class SqlInsight:
     @reading
     def waiting(self, connection: Connection, tenant: str) -> Waiting:
         now = self.database.now(connection)
-        oldest = [at for status in CLAIMABLE if (at := self._oldest(connection, tenant, status, now)) is not None]
         return Waiting(
             counts={status: self._counted(connection, tenant, status) for status in SHOWN},
-            oldest=min(oldest, default=None),
+            oldest=backlog_sql.oldest(connection, tenant, now),
         )
 
     def _counted(self, connection: Connection, tenant: str, status: Status) -> Capped:
@@ -76,13 +72,6 @@ class SqlInsight:
         some = narrowed(select(n.id), selection).limit(COUNTED_UP_TO + 1).subquery()
         count = connection.scalar(select(func.count()).select_from(some)) or 0
         return Capped(min(count, COUNTED_UP_TO), more=count > COUNTED_UP_TO)
-
-    def _oldest(self, connection: Connection, tenant: str, status: Status, now: datetime) -> datetime | None:
-        due = func.coalesce(n.next_attempt_at, n.created_at, type_=n.created_at.type).label("due")
-        selection = Selection(tenant=tenant, statuses=[status])
-        some = narrowed(select(due), selection).order_by(n.id).limit(LOOK_FOR_OLDEST).subquery().c
-        at: datetime | None = connection.scalar(select(func.min(some.due)).where(some.due <= now))
-        return at
 
     @reading
     def dead_groups(self, connection: Connection, selection: Selection) -> DeadGroups:
