@@ -118,6 +118,16 @@ def test_latencies_are_counted_by_their_bound(store: SqlStore, insight: SqlInsig
     assert found == {timedelta(milliseconds=250): 2, timedelta(seconds=5): 1, None: 1}
 
 
+def test_an_operators_word_is_no_latency(store: SqlStore, insight: SqlInsight, clock: TestClock) -> None:
+    (row,) = inserted(store, clock)
+    settled(store, [row], Status.UNKNOWN, AmbiguousError("timeout", "no answer"))
+    clock.advance(hours=1)
+    assert store.resolve("acme", row.id) is not None
+    found = insight.activity("acme", clock() - timedelta(hours=2))
+    assert totals(found)["sent"] == 1
+    assert not found.latencies
+
+
 def test_old_counts_are_deleted(store: SqlStore, insight: SqlInsight, clock: TestClock) -> None:
     since = clock()
     inserted(store, clock, 2)

@@ -83,14 +83,21 @@ def _exercise(store: SqlStore, broker: EmbeddedBroker, clock: TestClock) -> None
         replace(everything, ids=[rows[0].id, rows[1].id]),
         replace(everything, since=clock(), until=clock()),
         replace(everything, before_id=rows[5].id),
+        replace(everything, statuses=[Status.FAILED], may_have_been_sent=True, lasts=timedelta(0)),
+        replace(everything, statuses=[Status.FAILED], expires_within=timedelta(0)),
     ):
         store.find(selection, 50)
+        store.count(selection)
+    store.find(everything, 50, oldest_first=True)
+    store.may_have_been_sent([row.id for row in rows])
     store.count(replace(everything, statuses=[Status.FAILED]))
-    store.revive(everything, 5, timedelta(0))
+    store.revive(everything, 5, timedelta(0), expires_at=clock() + timedelta(hours=1))
     store.cancel("acme", rows[15].id)
     store.get("acme", rows[0].id)
     store.story("acme", rows[0].id)
     store.still_dead([make.message(row) for row in rows])
+    store.purge(timedelta(0), 10)
+    store.purge_suppressions(timedelta(0), 10)
     store.check()
     message = make.message(rows[0])
     broker.publish([Outgoing(message=message, to=work("email", Priority.NORMAL)) for _ in range(5)])

@@ -20,7 +20,7 @@ from tidings.delivery import Delivery
 from tidings.envelope import Letter, parse
 from tidings.errors import BrokerUnavailable, StoreUnavailable
 from tidings.intake import Intake
-from tidings.notification import CLAIMABLE, Event, Notification, Status
+from tidings.notification import CLAIMABLE, REPLAYABLE, Event, Notification, Status
 from tidings.ports import Received, Selection
 from tidings.replay import Replay
 from tidings.retry import RetrySchedule
@@ -226,7 +226,8 @@ class Stage:
 
     def _replayed(self, ids: Sequence[str], rate: int | None = None) -> None:
         self.replayed |= set(ids)
-        self.replayer.replay(Selection(tenant=TENANT, ids=ids), limit=100, rate=rate)
+        dead = Selection(tenant=TENANT, ids=ids, statuses=sorted(REPLAYABLE))
+        self.replayer.replay(dead, limit=100, rate=rate)
 
     def _again(self, id: str) -> None:
         self.replayed.add(id)
@@ -236,7 +237,7 @@ class Stage:
         before, answer = self._row(id), self.store.cancel(TENANT, id)
         assert answer is not None
         due = Status.CANCELED if before.status in CLAIMABLE else before.status
-        assert answer.status is due, "a cancel ends what waits, and nothing else"
+        assert answer.notification.status is due, "a cancel ends what waits, and nothing else"
 
     def _wake_ups(self, ids: Sequence[str], older: int = 0) -> list[Letter]:
         rows = [self._row(id) for id in ids]

@@ -50,7 +50,7 @@ export function replayPanel({filters, signal, again}) {
     await tried(state, async () => {
       state.dry = await api.post("dead-letters/replay", {...filters, dry_run: true}, {signal});
     });
-    if (state.dry) say(told(state).join(" "));
+    if (state.dry) say(told(state).filter(Boolean).join(" "));
   };
   form.onsubmit = ask;
   // A number that was changed is not the one that was counted with.
@@ -87,15 +87,21 @@ const planned = ({dry, limit}) => Math.min(dry.count, limit);
 function told(state) {
   const {dry, rate} = state,
     number = planned(state);
-  if (!number) return ["Nothing would be replayed."];
+  if (!number) return ["Nothing would be replayed.", "", ...leftOut(dry)];
   const rest = dry.count > number ? ` of ${count(dry.count)}` : "";
   return [
     `${many(number, "notification")}${rest} would be replayed${rate ? `, ${count(rate)} a second: within ${count(Math.ceil(number / rate))} s` : ""}.`,
     dry.may_double
       ? `${rest ? "Of all these, " : ""}${count(dry.may_double)} may double: the last attempt may have been accepted.`
       : "None of them can double: each was proven not accepted.",
+    ...leftOut(dry),
   ];
 }
+
+const leftOut = ({expired, unknown}) => [
+  ...(expired ? [`${count(expired)} more have expired and are left out.`] : []),
+  ...(unknown ? [`${count(unknown)} more are unknown and left out: they may have arrived.`] : []),
+];
 
 function view(state) {
   const {dry, run, fault} = state;
@@ -108,12 +114,13 @@ function view(state) {
 function plan(state) {
   const {dry} = state,
     number = planned(state),
-    [first, second] = told(state);
+    [first, second, ...rest] = told(state);
   return h(
     "div",
     {key: "plan", class: "plan"},
     h("p", {class: "big"}, first),
     second && h("p", {class: dry.may_double ? "doubles" : "safe"}, second),
+    rest.map(line => h("p", {key: line, class: "hint"}, line)),
     number > 0 &&
       h(
         "div",
@@ -124,7 +131,7 @@ function plan(state) {
       h(
         "details",
         {open: true},
-        h("summary", {}, `A sample: the newest ${Math.min(dry.sample.length, SAMPLE)}`),
+        h("summary", {}, `A sample: the first ${Math.min(dry.sample.length, SAMPLE)}`),
         rows(dry.sample.slice(0, SAMPLE)),
       ),
   );
@@ -176,7 +183,7 @@ const largestFirst = statuses => Object.entries(statuses).sort(([, one], [, othe
 
 async function begin(state) {
   const {filters, rate, dry} = state;
-  const run = new Run({filters, rate, total: planned(state), seen: dry.count, newest: dry.sample[0].id});
+  const run = new Run({filters, rate, total: planned(state), seen: dry.count, newest: dry.newest});
   state.run = run;
   state.paint();
   await tried(state, () => run.begin(state.paint));

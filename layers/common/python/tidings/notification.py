@@ -41,6 +41,12 @@ REPLAYABLE = frozenset({Status.FAILED, Status.UNKNOWN})
 """What an operator may set back to pending, one generation later."""
 
 
+OPERATOR = "operator"
+"""In place of a provider, where a person has said that it was sent."""
+
+PROVEN = frozenset({Status.SENT, Status.DELIVERED, Status.UNDELIVERED})
+"""A provider has accepted it, or an operator has said so."""
+
 OVER = frozenset(set(Status) - CLAIMABLE - {Status.SENDING, Status.UNKNOWN})
 """What nobody waits for any more: the retention deletes it in time. What is unknown waits for a person."""
 

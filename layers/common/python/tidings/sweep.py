@@ -142,11 +142,12 @@ class Sweep:
         deadline = time.monotonic() + PURGE_FOR.total_seconds()
         rows, after = 0, ""
         while (started := time.monotonic()) < deadline:
+            suppressions = self.store.purge_suppressions(keep, PAGE)
             purged = self.store.purge(keep, PAGE, after=after)
             rows += purged.rows
-            if purged.last is None:
+            if purged.last is None and suppressions < PAGE:
                 break
-            after = purged.last
+            after = purged.last or after
             self.sleep(time.monotonic() - started)
         return rows
 

@@ -19,7 +19,7 @@ from tidings.connection import CallEnd
 from tidings.connection import Connection as ProviderConnection
 from tidings.envelope import Message
 from tidings.notification import Notification
-from tidings.ports import Backlog, Claims, Inserted, Overdue, Purged, Selection, Settlement
+from tidings.ports import Backlog, Changed, Claims, Inserted, Overdue, Purged, Selection, Settlement
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -67,13 +67,21 @@ class SqlStore(Reads):
         if rows:
             self._write(upkeep_sql.mark_lettered, rows)
 
-    def revive(self, selection: Selection, limit: int, due_in: timedelta, *, after: str = "") -> Sequence[Notification]:
-        return self._write(upkeep_sql.revive, selection, limit, due_in, after=after)
+    def revive(
+        self,
+        selection: Selection,
+        limit: int,
+        due_in: timedelta,
+        *,
+        after: str = "",
+        expires_at: datetime | None = None,
+    ) -> Sequence[Notification]:
+        return self._write(upkeep_sql.revive, selection, limit, due_in, after=after, expires_at=expires_at)
 
-    def resolve(self, tenant: str, id: str) -> Notification | None:
+    def resolve(self, tenant: str, id: str) -> Changed | None:
         return self._write(upkeep_sql.resolve, tenant, id)
 
-    def cancel(self, tenant: str, id: str) -> Notification | None:
+    def cancel(self, tenant: str, id: str) -> Changed | None:
         return self._write(upkeep_sql.cancel, tenant, id)
 
     def pause(self, channel: str) -> None:
@@ -84,6 +92,9 @@ class SqlStore(Reads):
 
     def purge(self, keep: timedelta, limit: int, *, after: str = "") -> Purged:
         return self._write(upkeep_sql.purge, keep, limit, after)
+
+    def purge_suppressions(self, keep: timedelta, limit: int) -> int:
+        return self._write(upkeep_sql.purge_suppressions, keep, limit)
 
     def report(
         self, name: str, channel: str, calls: Sequence[CallEnd]
