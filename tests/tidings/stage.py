@@ -224,14 +224,14 @@ class Stage:
         with suppress(BrokerUnavailable, StoreUnavailable):
             self.sweeper.run()
 
-    def _replayed(self, ids: Sequence[str], rate: int | None = None) -> None:
+    def _replayed(self, ids: Sequence[str], rate: int | None = None, *, expires_at: datetime | None = None) -> None:
         self.replayed |= set(ids)
         dead = Selection(tenant=TENANT, ids=ids, statuses=sorted(REPLAYABLE))
-        self.replayer.replay(dead, limit=100, rate=rate)
+        self.replayer.replay(dead, limit=100, rate=rate, expires_at=expires_at)
 
-    def _again(self, id: str) -> None:
+    def _again(self, id: str, *, expires_at: datetime | None = None) -> None:
         self.replayed.add(id)
-        self.replayer.again(TENANT, id)
+        self.replayer.again(TENANT, id, expires_at=expires_at)
 
     def _canceled(self, id: str) -> None:
         before, answer = self._row(id), self.store.cancel(TENANT, id)

@@ -201,11 +201,12 @@ class Notifications(Stage, RuleBasedStateMachine):
         self._quiet()
         self._every_failed_row_has_its_letter()
         dead = {id: row for id, row in self._rows().items() if row.status in REPLAYABLE}
+        later = self.clock() + timedelta(days=1)  # for those that have expired, which are else left out
         for id, row in dead.items():
             if row.status is Status.UNKNOWN:
-                self._again(id)
-        self._replayed(sorted(dead))
-        self._replayed(sorted(dead))
+                self._again(id, expires_at=later)
+        self._replayed(sorted(dead), expires_at=later)
+        self._replayed(sorted(dead), expires_at=later)
         self._quiet()
         rows = self._rows()
         for id, row in dead.items():
