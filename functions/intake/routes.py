@@ -1,35 +1,30 @@
 """The intake's routes."""
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
 
 from tidings import explorer
+from tidings.cancel import Cancel
 from tidings.gather import Full, Gather
 from tidings.handin import HandIn
 from tidings.health import Health
 from tidings.intake import Intake
 from tidings.keys import Scope
-from tidings.lookup import Lookup, encoded, id_of, not_found
-from tidings.notification import CLAIMABLE, Notification, Status
+from tidings.lookup import Lookup
+from tidings.notification import Notification
 from tidings.ports import Broker, Clock, Inserted, Store
-from tidings.view import shown
-from tidings.web import RETRY_AFTER, Call, Problem, Response, Route
+from tidings.web import RETRY_AFTER, Problem, Route
 
 from .openapi import document
-
-T = TypeVar("T")
 
 
 class IntakeRoutes:
     """Handlers. Requests that wait together are stored and queued together."""
 
     def __init__(self, *, intake: Intake, store: Store, broker: Broker, now: Clock) -> None:
-        self._intake = intake
-        self._store = store
         self._threads = ThreadPoolExecutor(6, thread_name_prefix="tidings-intake")
         self._lookup = Lookup(store=store, threads=self._threads)
+        self._cancel = Cancel(intake=intake, threads=self._threads)
         self._health = Health(store=store, broker=broker, threads=self._threads)
         self._hand_in = HandIn(accept=self._accept, now=now)
         self._gather: Gather[Notification, Inserted] = Gather(intake.accept, self._threads, weigh=_weight)
@@ -38,7 +33,7 @@ class IntakeRoutes:
         return (
             Route(method="POST", path="/v1/notifications", scope=Scope.SEND, handle=self._hand_in.post),
             *self._lookup.routes(Scope.SEND),
-            Route(method="POST", path="/v1/notifications/{id}/cancel", scope=Scope.SEND, handle=self.cancel),
+            self._cancel.route(Scope.SEND),
             *explorer.routes(document),
             *self._health.routes(),
         )
@@ -50,23 +45,6 @@ class IntakeRoutes:
             raise Problem(
                 503, "Too much is waiting", "Nothing was stored; try again.", headers={"retry-after": RETRY_AFTER}
             ) from None
-
-    # --- look up ------------------------------------------------------------------------------------------------------
-
-    async def cancel(self, call: Call) -> Response:
-        notification = await self._run(self._intake.cancel, call.tenant, id_of(call))
-        if notification is None:
-            raise not_found()
-        if notification.status is not Status.CANCELED:
-            raise Problem(
-                409,
-                "Too late to cancel",
-                f"Its status is {notification.status}; only {' and '.join(sorted(CLAIMABLE))} can be canceled.",
-            )
-        return encoded(shown(notification))
-
-    async def _run(self, work: Callable[..., T], *args: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
 
 
 def _weight(draft: Notification) -> int:

@@ -1,11 +1,15 @@
 """What the operator's routes answer, and what they are asked, as models: the API's document is made from them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-from tidings.queries import DeadFilter, Id
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt
+from tidings.notification import Status
+from tidings.ports import Selection
+from tidings.queries import DeadFilter, Id, replayable
+from tidings.submission import Instant
 from tidings.view import NotificationView, View
 
 # --- asked ------------------------------------------------------------------------------------------------------------
@@ -14,11 +18,21 @@ from tidings.view import NotificationView, View
 class ReplayRequest(DeadFilter):
     """Which dead letters to replay, and how."""
 
-    dry_run: Annotated[bool, Field(description="count and sample, change nothing")] = False
-    limit: Annotated[int, Field(ge=1, le=10_000, description="at most this many, oldest first")] = 1000
+    status: Annotated[Status, AfterValidator(replayable)] | None = Field(
+        None, description="failed, or unknown, which may double; failed if not given"
+    )
+    dry_run: Annotated[StrictBool, Field(description="count and sample, change nothing")] = False
+    limit: Annotated[StrictInt, Field(ge=1, le=10_000, description="at most this many, oldest first")] = 1000
     rate: Annotated[
-        int | None, Field(ge=1, le=10_000, description="notifications a second; as fast as can be if not given")
+        StrictInt | None, Field(ge=1, le=10_000, description="notifications a second; as fast as can be if not given")
     ] = None
+    expires_at: Annotated[
+        Instant | None, Field(description="of those that have expired; without it they are left out")
+    ] = None
+
+    def selection(self, tenant: str) -> Selection:
+        named = [self.status] if self.status is not None else None
+        return replace(super().selection(tenant), statuses=named)
 
 
 class ResolveRequest(BaseModel):
@@ -29,6 +43,7 @@ class ResolveRequest(BaseModel):
     outcome: Annotated[
         Literal["sent", "replay"], Field(description="sent: it had arrived; replay: send it again, it may double")
     ]
+    expires_at: Annotated[Instant | None, Field(description="of a replay, where it has expired")] = None
 
 
 class TallyRequest(BaseModel):
@@ -166,7 +181,10 @@ class DryRunView(View):
     dry_run: Literal[True] = True
     count: int
     may_double: int = Field(description="of these, how many the provider may have accepted")
-    sample: list[NotificationView] = Field(description="the newest")
+    expired: int = Field(description="left out, because they have expired and no new expires_at was given")
+    unknown: int = Field(description="left out, because the status unknown was not asked for")
+    sample: list[NotificationView] = Field(description="those that go first")
+    newest: str | None = Field(None, description="the id of the one that goes last")
 
 
 class ReplayedView(View):
@@ -175,6 +193,8 @@ class ReplayedView(View):
     dry_run: Literal[False] = False
     count: int
     queued: int = Field(description="of these, how many are queued; the sweep queues the others when they are due")
+    expired: int = Field(description="left out, because they have expired and no new expires_at was given")
+    unknown: int = Field(description="left out, because the status unknown was not asked for")
     ids: list[str]
 
 

@@ -14,7 +14,8 @@ from tidings.web import Call, Problem, Response, Route
 
 from .answers import ChannelView
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("tidings.channels")
+"""Not by the module's name: only what is below `tidings` is written as lines."""
 
 
 @dataclass(frozen=True, kw_only=True)

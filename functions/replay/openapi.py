@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from tidings import explorer, openapi, topology
 from tidings.keys import Scope
 from tidings.openapi import Answer, Content, Operation
-from tidings.operations import CREATED, ID, LISTED, TAGS, listed, looked_up, of_one, send, without
+from tidings.operations import CREATED, ID, LISTED, TAGS, canceled, listed, looked_up, of_one, send, without
 from tidings.queries import DeadFilter, DeadQuery
 from tidings.view import Page
 from tidings.web import Problem
@@ -49,6 +49,7 @@ def document() -> dict[str, Any]:
             send(),
             listed(Scope.OPERATE),
             looked_up(Scope.OPERATE),
+            canceled(Scope.OPERATE),
             *explorer.operations(),
         ],
         tags={**DESCRIPTIONS, **TAGS, **explorer.TAGS},
@@ -63,10 +64,20 @@ def _dead_letters() -> Sequence[Operation]:
         "what a replay would do": {"dry_run": True, "code": "21614"},
         "these": {"ids": [ID]},
         "all of a channel, slowly": {"channel": "sms", "limit": 10_000, "rate": 50},
+        "what may have arrived, by name": {"status": "unknown", "code": "timeout"},
+        "also what has expired": {"expires_at": "2026-11-23T21:00:00Z"},
     }
     replayed = {
-        "a dry run": {"dry_run": True, "count": 12, "may_double": 0, "sample": [DEAD_LETTER]},
-        "a replay": {"dry_run": False, "count": 1, "queued": 1, "ids": [ID]},
+        "a dry run": {
+            "dry_run": True,
+            "count": 12,
+            "may_double": 0,
+            "expired": 1,
+            "unknown": 3,
+            "sample": [DEAD_LETTER],
+            "newest": ID,
+        },
+        "a replay": {"dry_run": False, "count": 1, "queued": 1, "expired": 0, "unknown": 0, "ids": [ID]},
     }
     page = {"with more to come": {"notifications": [DEAD_LETTER], "next_cursor": ID}, "the last": {"notifications": []}}
     groups = {"example": {"groups": [GROUP], "looked_at": 12, "more": False}}
@@ -94,7 +105,6 @@ def _dead_letters() -> Sequence[Operation]:
             "Set dead letters back to pending, oldest first; twice is harmless",
             Content(schema={"anyOf": [DryRunView, ReplayedView]}, examples=replayed),
             body=Content(schema=ReplayRequest, examples=asked),
-            is_body_required=False,
         ),
         _resolve(),
     )
@@ -209,7 +219,6 @@ def _posted(
     answer: Content,
     *,
     body: Content | None = None,
-    is_body_required: bool = True,
 ) -> Operation:
     read = () if body is None else (400, _invalid("The ids are not valid", "ids.0", "String should match the pattern"))
     return Operation(
@@ -220,7 +229,6 @@ def _posted(
         summary=summary,
         scope=Scope.OPERATE,
         body=body,
-        is_body_required=is_body_required,
         answers={200: Answer(description=summary, content=[answer])},
         problems=(401, without(Scope.OPERATE), 405, 413, 500, 503, *read),
     )

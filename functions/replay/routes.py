@@ -3,23 +3,25 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from tidings import explorer
+from tidings.cancel import Cancel
 from tidings.handin import HandIn
 from tidings.health import Health
 from tidings.insight import Insight
 from tidings.intake import Intake
 from tidings.keys import Scope
-from tidings.lookup import Lookup, encoded, id_of, not_found
-from tidings.mistakes import problem_of
+from tidings.lookup import Lookup, encoded, id_of, not_found, page
+from tidings.mistakes import entry, problem_of
 from tidings.notification import Notification, Status
 from tidings.ports import Broker, Clock, Inserted, Store
 from tidings.queries import DeadQuery, query_of
 from tidings.replay import Replay
 from tidings.sweep import Sweep
-from tidings.view import page_of, shown
+from tidings.view import NotificationView, shown
 from tidings.web import Call, Problem, Response, Route
 
 from .answers import DryRunView, MeView, ReplayedView, ReplayRequest, ResolveRequest, SweptView
@@ -28,6 +30,8 @@ from .openapi import document
 from .overview import OverviewRoutes
 
 T = TypeVar("T")
+
+WRONG_REPLAY, WRONG_DECISION = "The replay is not valid", "The decision is not valid"
 
 
 class ReplayRoutes:
@@ -53,6 +57,8 @@ class ReplayRoutes:
         self._intake = intake
         self._hand_in = HandIn(accept=self._accept, now=now)
         self._lookup = Lookup(store=store, threads=self._threads)
+        self._cancel = Cancel(intake=intake, threads=self._threads)
+        self._now = now
         self._health = Health(store=store, broker=broker, threads=self._threads)
 
     def all(self) -> Sequence[Route]:
@@ -66,42 +72,70 @@ class ReplayRoutes:
             *self._channels.all(),
             Route(method="POST", path="/v1/notifications", scope=Scope.SEND, handle=self._hand_in.post),
             *self._lookup.routes(Scope.OPERATE),
+            self._cancel.route(Scope.OPERATE),
             *explorer.routes(document),
             *self._health.routes(),
         )
 
     async def find(self, call: Call) -> Response:
         query = query_of(DeadQuery, call.request.query)
-        found = await self._run(self._store.find, query.selection(call.tenant), query.limit + 1)
-        return encoded(page_of(found, query.limit))
+        return encoded(await self._run(page, self._store, query, call.tenant))
 
     async def replay(self, call: Call) -> Response:
+        if not call.body.strip():
+            raise Problem(422, WRONG_REPLAY, "Say which, at least with {}: that is all that failed.")
         try:
-            wanted = ReplayRequest.model_validate_json(call.body or b"{}")
+            wanted = ReplayRequest.model_validate_json(call.body)
         except ValidationError as invalid:
-            raise problem_of(invalid, title="The replay is not valid") from None
-        selection = wanted.selection(call.tenant)
-        if wanted.dry_run:
-            dry = await self._run(self._replay.dry_run, selection)
-            sample = [shown(item) for item in dry.sample]
-            return encoded(DryRunView(count=dry.count, may_double=dry.may_double, sample=sample))
-        done = await self._run(lambda: self._replay.replay(selection, limit=wanted.limit, rate=wanted.rate))
-        return encoded(ReplayedView(count=len(done.ids), queued=done.queued, ids=list(done.ids)))
+            raise problem_of(invalid, title=WRONG_REPLAY) from None
+        self._check_expiry(wanted.expires_at, WRONG_REPLAY)
+        return encoded(await self._run(self._dry_run if wanted.dry_run else self._replayed, wanted, call.tenant))
+
+    def _dry_run(self, wanted: ReplayRequest, tenant: str) -> DryRunView:
+        dry = self._replay.dry_run(wanted.selection(tenant), expires_at=wanted.expires_at)
+        doubtful = self._store.may_have_been_sent([item.id for item in dry.sample])
+        return DryRunView(
+            count=dry.count,
+            may_double=dry.may_double,
+            expired=dry.expired,
+            unknown=dry.unknown,
+            sample=[shown(item, doubtful=doubtful) for item in dry.sample],
+            newest=dry.newest,
+        )
+
+    def _replayed(self, wanted: ReplayRequest, tenant: str) -> ReplayedView:
+        done = self._replay.replay(
+            wanted.selection(tenant), limit=wanted.limit, rate=wanted.rate, expires_at=wanted.expires_at
+        )
+        return ReplayedView(
+            count=len(done.ids), queued=done.queued, expired=done.expired, unknown=done.unknown, ids=list(done.ids)
+        )
 
     async def resolve(self, call: Call) -> Response:
         try:
             wanted = ResolveRequest.model_validate_json(call.body)
         except ValidationError as invalid:
-            raise problem_of(invalid, title="The decision is not valid") from None
-        decide, end = (
-            (self._replay.mark_sent, Status.SENT) if wanted.outcome == "sent" else (self._replay.again, Status.PENDING)
-        )
-        row = await self._run(decide, call.tenant, id_of(call))
-        if row is None:
+            raise problem_of(invalid, title=WRONG_DECISION) from None
+        self._check_expiry(wanted.expires_at, WRONG_DECISION)
+        return encoded(await self._run(self._resolved, wanted, call.tenant, id_of(call)))
+
+    def _resolved(self, wanted: ResolveRequest, tenant: str, id: str) -> NotificationView:
+        if wanted.outcome == "sent":
+            found = self._replay.mark_sent(tenant, id)
+        else:
+            found = self._replay.again(tenant, id, expires_at=wanted.expires_at)
+        if found is None:
             raise not_found()
-        if row.status is not end:
+        row = found.notification
+        if not found.by_this_call and row.status is Status.UNKNOWN:
+            raise Problem(409, "It has expired", "To send it again, give it a new expires_at.")
+        if not found.by_this_call:
             raise Problem(409, "Nothing to decide", f"Its status is {row.status}; only unknown can be resolved.")
-        return encoded(shown(row))
+        return shown(row, doubtful=self._store.may_have_been_sent([id]))
+
+    def _check_expiry(self, expires_at: datetime | None, title: str) -> None:
+        if expires_at is not None and expires_at <= self._now():
+            raise Problem(422, title, errors=[entry(("expires_at",), "lies in the past")])
 
     async def sweep(self, _call: Call) -> Response:
         """The rows of all tenants: it finds what is stuck and changes nothing else."""

@@ -52,7 +52,7 @@ def test_a_failure_arrives_is_understood_replayed_and_seen_sent(world: World, wi
     window.follow("The list of the day is closed")
     window.see("The letters", "A dry run counts and changes nothing.")
     window.press("Dry run")
-    window.see("3 notifications would be replayed.", "None of them can double", "A sample: the newest 3")
+    window.see("3 notifications would be replayed.", "None of them can double", "A sample: the first 3")
     assert [world.caller.get(id)["status"] for id in ids] == ["failed"] * 3, "a dry run changes nothing"
 
     world.emulator.forgive()
@@ -88,7 +88,7 @@ def test_what_is_unknown_is_decided(world: World, console: Browser) -> None:
     assert world.caller.get(arrived)["status"] == "unknown"
     console.press("It arrived")
     console.press("Yes, it arrived")
-    console.see("by an operator's word")
+    console.see("by an operator's word", "Nothing: an operator said that it was sent")
     assert world.caller.get(arrived)["status"] == "sent"
 
     console.go(f"#/notifications/{again}")

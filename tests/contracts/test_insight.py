@@ -1,6 +1,7 @@
 """What every Insight promises."""
 
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -117,6 +118,16 @@ def test_latencies_are_counted_by_their_bound(store: SqlStore, insight: SqlInsig
     assert found == {timedelta(milliseconds=250): 2, timedelta(seconds=5): 1, None: 1}
 
 
+def test_an_operators_word_is_no_latency(store: SqlStore, insight: SqlInsight, clock: TestClock) -> None:
+    (row,) = inserted(store, clock)
+    settled(store, [row], Status.UNKNOWN, AmbiguousError("timeout", "no answer"))
+    clock.advance(hours=1)
+    assert store.resolve("acme", row.id) is not None
+    found = insight.activity("acme", clock() - timedelta(hours=2))
+    assert totals(found)["sent"] == 1
+    assert not found.latencies
+
+
 def test_old_counts_are_deleted(store: SqlStore, insight: SqlInsight, clock: TestClock) -> None:
     since = clock()
     inserted(store, clock, 2)
@@ -161,6 +172,49 @@ def test_what_waits_is_counted_and_the_oldest_that_is_due_is_named(
     assert waiting.oldest_id == min(row.id for row in first)
     clock.advance(days=1)
     assert insight.waiting("acme").scheduled == 0, "they are due"
+
+
+def sent_at(store: SqlStore, clock: TestClock, delay: timedelta) -> None:
+    at = clock() + delay
+    inserted(store, clock, send_at=at, next_attempt_at=at)
+
+
+def replayed(store: SqlStore, clock: TestClock, due_in: timedelta) -> None:
+    settled(store, inserted(store, clock), Status.FAILED, PermanentError("550", "no"))
+    clock.advance(days=3)
+    store.revive(Selection(tenant="acme"), 10, due_in)
+
+
+def retried(store: SqlStore, clock: TestClock) -> None:
+    claims = store.claim([make.message(row) for row in inserted(store, clock)], LEASE)
+    delay = timedelta(seconds=5)
+    store.settle(
+        [Settlement(claims=claims, notification=row, status=Status.RETRYING, delay=delay) for row in claims.acquired]
+    )
+
+
+@pytest.mark.parametrize(
+    ("wait", "waits"),
+    [
+        (inserted, 10),
+        (lambda store, clock: sent_at(store, clock, timedelta(seconds=3)), 7),
+        (lambda store, clock: sent_at(store, clock, timedelta(days=-2)), 10),
+        (lambda store, clock: replayed(store, clock, timedelta(0)), 10),
+        (lambda store, clock: replayed(store, clock, timedelta(seconds=4)), 6),
+        (retried, 5),
+    ],
+    ids=["new", "scheduled", "scheduled for a time that was over", "replayed", "replayed for later", "retrying"],
+)
+def test_the_overview_the_metric_and_the_row_agree_since_when_it_is_due(
+    store: SqlStore, insight: SqlInsight, clock: TestClock, wait: Callable[[SqlStore, TestClock], object], waits: float
+) -> None:
+    wait(store, clock)
+    clock.advance(seconds=10)
+    (row,) = store.find(Selection(tenant="acme"), 10)
+    since = clock() - timedelta(seconds=waits)
+    assert store.backlog().oldest == {"email": waits}
+    assert insight.waiting("acme").oldest == since
+    assert row.due_at == since
 
 
 def test_a_backlog_is_counted_up_to_a_bound(
@@ -270,3 +324,20 @@ def test_a_channel_is_paused_until_it_is_resumed(store: SqlStore, clock: TestClo
     store.resume("email")
     store.resume("email")
     assert store.paused() == {}
+
+
+def test_operators_who_pause_a_channel_at_once_all_succeed(database: DatabaseSettings, clock: TestClock) -> None:
+    stores = [SqlStore(Database(database, clock=clock)) for _ in range(4)]
+    for channel in ("email", "sms", "push"):
+        together = threading.Barrier(len(stores))
+
+        def pause(store: SqlStore, channel: str = channel, together: threading.Barrier = together) -> None:
+            store.paused()
+            together.wait()
+            store.pause(channel)
+
+        with ThreadPoolExecutor(len(stores)) as threads:
+            list(threads.map(pause, stores))
+    assert set(stores[0].paused()) == {"email", "sms", "push"}
+    for store in stores:
+        store.close()

@@ -1,7 +1,7 @@
 """What every Store promises."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -12,9 +12,16 @@ from tidings.adapters.database import Database, DatabaseSettings
 from tidings.adapters.schema import notifications, suppressions
 from tidings.adapters.sql import SqlStore
 from tidings.adapters.waking import GRACE, REQUEUE_AFTER
-from tidings.errors import LEASE_EXPIRED, AmbiguousError, PermanentError, StoreUnavailable, TransientError
+from tidings.errors import (
+    LEASE_EXPIRED,
+    AmbiguousError,
+    DeliveryError,
+    PermanentError,
+    StoreUnavailable,
+    TransientError,
+)
 from tidings.notification import Notification, OnAmbiguous, Priority, Status
-from tidings.ports import Backlog, Claims, Selection, Settlement
+from tidings.ports import Backlog, Changed, Claims, Selection, Settlement
 from tidings.took import Took
 
 from tests import make
@@ -413,7 +420,7 @@ def test_a_recipient_that_can_take_nothing_more_is_recorded(store: SqlStore, clo
 
 def test_what_could_not_be_queued_is_overdue_within_seconds(store: SqlStore, clock: TestClock) -> None:
     rows = inserted(store, clock)
-    store.mark_unqueued([row.id for row in rows])
+    store.mark_unqueued(rows)
     assert not store.overdue(10, LEASE).wake
     clock.advance(seconds=GRACE.total_seconds())
     assert [row.id for row in store.overdue(10, LEASE).wake] == [rows[0].id]
@@ -431,7 +438,7 @@ def test_what_waits_in_its_queue_is_looked_at_after_the_pause(store: SqlStore, c
     rows = inserted(store, clock)
     clock.advance(minutes=1)
     assert len(store.overdue(10, LEASE).wake) == 1
-    store.mark_waiting([row.id for row in rows], timedelta(minutes=2))
+    store.mark_waiting(rows, timedelta(minutes=2))
     clock.advance(minutes=2)
     assert not store.overdue(10, LEASE).wake
     clock.advance(seconds=GRACE.total_seconds())
@@ -448,9 +455,53 @@ def test_what_a_worker_has_had_meanwhile_is_not_marked(store: SqlStore, clock: T
         [Settlement(claims=claims, notification=row, status=Status.RETRYING, delay=delay) for row in claims.acquired]
     )
     claimed(store, [sending])
-    store.mark_unqueued([row.id for row in rows])
+    store.mark_unqueued(rows)
     clock.advance(seconds=GRACE.total_seconds())
     assert not store.overdue(10, LEASE).wake
+
+
+Mark = Callable[[SqlStore, Sequence[Notification]], None]
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        lambda store, rows: store.mark_queued(rows),
+        lambda store, rows: store.mark_waiting(rows, timedelta(minutes=2)),
+        lambda store, rows: store.mark_unqueued(rows),
+    ],
+    ids=["queued", "waiting", "unqueued"],
+)
+def test_a_mark_leaves_alone_what_a_quicker_worker_settled(store: SqlStore, clock: TestClock, mark: Mark) -> None:
+    """The next attempt stays when it was to be: the sweep does not look before."""
+    inserted(store, clock)
+    clock.advance(minutes=1)
+    seen = store.overdue(10, LEASE).wake
+    claims = claimed(store, seen)
+    (row,) = claims.acquired
+    store.settle([Settlement(claims=claims, notification=row, status=Status.RETRYING, delay=HOUR)])
+    before = store.get("acme", row.id)
+    mark(store, seen)
+    assert store.get("acme", row.id) == before
+    clock.advance(minutes=59)
+    assert not store.overdue(10, LEASE).wake
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [lambda store, rows: store.mark_queued(rows), lambda store, rows: store.mark_unqueued(rows)],
+    ids=["queued", "unqueued"],
+)
+def test_a_mark_leaves_alone_what_was_replayed_meanwhile(store: SqlStore, clock: TestClock, mark: Mark) -> None:
+    seen = inserted(store, clock)
+    claims = claimed(store, seen)
+    store.settle([Settlement(claims=claims, notification=row, status=Status.FAILED) for row in claims.acquired])
+    store.revive(EVERYTHING, 10, HOUR)
+    mark(store, seen)
+    clock.advance(minutes=59)
+    assert not store.overdue(10, LEASE).wake
+    clock.advance(minutes=1)
+    assert len(store.overdue(10, LEASE).wake) == 1
 
 
 def test_two_sweeps_do_not_find_the_same(store: SqlStore, clock: TestClock) -> None:
@@ -505,9 +556,28 @@ def test_a_dead_letter_that_is_owed_is_found_until_it_is_confirmed(store: SqlSto
     store.settle(failed, letters_owed=True)
     clock.advance(seconds=GRACE.total_seconds())
     (owed,) = store.overdue(10, LEASE).unlettered
-    store.mark_lettered([owed.id])
+    store.mark_lettered([owed])
     clock.advance(minutes=10)
     assert not store.overdue(10, LEASE).unlettered
+
+
+def test_a_dead_letter_of_a_later_generation_is_still_owed(store: SqlStore, clock: TestClock) -> None:
+    """It was replayed and failed again between the sweep's publishing and its mark."""
+
+    def fail(row: Notification) -> None:
+        claims = claimed(store, [row])
+        ends = [Settlement(claims=claims, notification=one, status=Status.FAILED) for one in claims.acquired]
+        store.settle(ends, letters_owed=True)
+
+    (row,) = inserted(store, clock)
+    fail(row)
+    clock.advance(seconds=GRACE.total_seconds())
+    (owed,) = store.overdue(10, LEASE).unlettered
+    (revived,) = store.revive(EVERYTHING, 10, timedelta(0))
+    fail(revived)
+    store.mark_lettered([owed])
+    clock.advance(seconds=GRACE.total_seconds())
+    assert [again.generation for again in store.overdue(10, LEASE).unlettered] == [2]
 
 
 # --- what waits -------------------------------------------------------------------------------------------------------
@@ -612,12 +682,13 @@ def test_a_cancel_and_a_claim_have_one_winner(store: SqlStore, clock: TestClock)
     first, second = inserted(store, clock, 2)
     canceled = store.cancel("acme", first.id)
     assert canceled is not None
-    assert canceled.status is Status.CANCELED
+    assert (canceled.notification.status, canceled.by_this_call) == (Status.CANCELED, True)
+    assert store.cancel("acme", first.id) == replace(canceled, by_this_call=False)
     assert not claimed(store, [first]).acquired
     claimed(store, [second])
     too_late = store.cancel("acme", second.id)
     assert too_late is not None
-    assert too_late.status is Status.SENDING
+    assert (too_late.notification.status, too_late.by_this_call) == (Status.SENDING, False)
 
 
 def test_a_cancel_and_a_claim_that_race_have_one_winner_each_time(database: DatabaseSettings, clock: TestClock) -> None:
@@ -633,7 +704,7 @@ def test_a_cancel_and_a_claim_that_race_have_one_winner_each_time(database: Data
         together.wait()
         found = canceling.cancel("acme", row.id)
         assert found is not None
-        return found.status is Status.CANCELED
+        return found.by_this_call
 
     with ThreadPoolExecutor(2) as threads:
         for row in rows:
@@ -655,20 +726,23 @@ def unknown(store: SqlStore, clock: TestClock) -> Notification:
 
 def test_an_unknown_row_is_resolved_once_and_its_timeline_says_by_whom(store: SqlStore, clock: TestClock) -> None:
     row = unknown(store, clock)
-    for _ in range(2):
-        resolved = store.resolve("acme", row.id)
-        assert resolved is not None
-        assert resolved.status is Status.SENT
+    first, second = (store.resolve("acme", row.id) for _ in range(2))
+    after = store.get("acme", row.id)
+    assert after is not None
+    assert (after.status, after.provider, after.error_class) == (Status.SENT, "operator", "ambiguous")
+    assert first == Changed(notification=after, by_this_call=True)
+    assert second == Changed(notification=after, by_this_call=False)
     ends = [(item.status, item.provider) for item in store.events(row.id)]
     assert ends == [(Status.UNKNOWN, "smtp"), (Status.SENT, "operator")]
-    assert store.get("acme", row.id) == resolved
 
 
 @pytest.mark.parametrize("end", sorted({*Status} - {Status.UNKNOWN}))
 def test_only_an_unknown_row_is_resolved(store: SqlStore, clock: TestClock, end: Status) -> None:
     (row,) = inserted(store, clock, status=end)
     before = store.get("acme", row.id)
-    assert store.resolve("acme", row.id) == before == store.get("acme", row.id)
+    assert before is not None
+    assert store.resolve("acme", row.id) == Changed(notification=before, by_this_call=False)
+    assert store.get("acme", row.id) == before
     assert not store.events(row.id)
 
 
@@ -680,7 +754,85 @@ def test_a_resolve_and_a_replay_have_one_winner(store: SqlStore, clock: TestCloc
     store.revive(EVERYTHING, 10, timedelta(0))
     late = store.resolve("acme", other.id)
     assert late is not None
-    assert late.status is Status.PENDING
+    assert (late.notification.status, late.by_this_call) == (Status.PENDING, False)
+
+
+# --- what has expired, and what may have been sent --------------------------------------------------------------------
+
+
+def test_what_has_expired_is_revived_only_with_a_new_expiry(store: SqlStore, clock: TestClock) -> None:
+    (expired,) = failed(store, clock, expires_at=clock() + HOUR)
+    clock.advance(minutes=59)
+    (lasting,) = failed(store, clock, expires_at=clock() + HOUR)
+    clock.advance(minutes=1)
+    assert store.count(replace(EVERYTHING, lasts=timedelta(0))) == 1
+    assert [row.id for row in store.find(replace(EVERYTHING, expires_within=timedelta(0)), 10)] == [expired.id]
+    assert [row.id for row in store.revive(EVERYTHING, 10, timedelta(0))] == [lasting.id]
+    assert not store.revive(EVERYTHING, 10, timedelta(0), expires_at=clock())
+    (revived,) = store.revive(EVERYTHING, 10, timedelta(0), expires_at=clock() + HOUR)
+    after = store.get("acme", expired.id)
+    assert after is not None
+    assert (after.status, after.expires_at) == (Status.PENDING, clock() + HOUR)
+    assert revived.expires_at == after.expires_at
+
+
+def test_a_new_expiry_takes_the_place_of_those_alone_that_are_over(store: SqlStore, clock: TestClock) -> None:
+    ends = [clock() + HOUR, clock() + 3 * HOUR, None]
+    rows = [row for end in ends for row in failed(store, clock, expires_at=end)]
+    clock.advance(hours=2)
+    store.revive(EVERYTHING, 10, timedelta(0), expires_at=clock() + HOUR)
+    found = [store.get("acme", row.id) for row in rows]
+    assert [row and row.expires_at for row in found] == [clock() + HOUR, clock() + HOUR, None]
+
+
+def test_what_would_expire_before_its_turn_is_not_revived(store: SqlStore, clock: TestClock) -> None:
+    failed(store, clock, expires_at=clock() + timedelta(seconds=30))
+    assert not store.revive(EVERYTHING, 10, timedelta(seconds=30))
+    assert len(store.revive(EVERYTHING, 10, timedelta(seconds=29))) == 1
+
+
+def test_an_ambiguous_attempt_is_remembered_through_later_ones_and_replays(store: SqlStore, clock: TestClock) -> None:
+    plain, doubtful = inserted(store, clock, 2)
+
+    def end(row: Notification, error: DeliveryError, status: Status) -> None:
+        claims = claimed(store, [row])
+        delay = timedelta(0) if status is Status.RETRYING else None
+        ends = [
+            Settlement(claims=claims, notification=one, status=status, error=error, delay=delay)
+            for one in claims.acquired
+        ]
+        assert ends
+        store.settle(ends)
+
+    ids = [plain.id, doubtful.id]
+    end(doubtful, AmbiguousError("timeout", "no answer"), Status.RETRYING)
+    assert set(store.may_have_been_sent(ids)) == {doubtful.id}
+    for row in (plain, doubtful):
+        end(row, PermanentError("550", "no"), Status.FAILED)
+    assert set(store.may_have_been_sent(ids)) == {doubtful.id}
+    for row in store.revive(EVERYTHING, 10, timedelta(0)):
+        end(row, PermanentError("550", "no"), Status.FAILED)
+    assert set(store.may_have_been_sent(ids)) == {doubtful.id}
+    assert store.count(replace(EVERYTHING, may_have_been_sent=True)) == 1
+
+
+@pytest.mark.parametrize("end", [Status.CANCELED, Status.EXPIRED])
+def test_a_doubt_outlasts_a_cancel_and_an_expiry(store: SqlStore, clock: TestClock, end: Status) -> None:
+    (row,) = inserted(store, clock, expires_at=clock() + HOUR)
+    claims = claimed(store, [row])
+    error = AmbiguousError("timeout", "no answer")
+    store.settle(
+        [
+            Settlement(claims=claims, notification=one, status=Status.RETRYING, error=error, delay=HOUR)
+            for one in claims.acquired
+        ]
+    )
+    clock.advance(hours=2)
+    store.cancel("acme", row.id) if end is Status.CANCELED else store.overdue(10, LEASE)
+    after = store.get("acme", row.id)
+    assert after is not None
+    assert (after.status, after.error_class) == (end, "ambiguous")
+    assert set(store.may_have_been_sent([row.id])) == {row.id}
 
 
 # --- reads ------------------------------------------------------------------------------------------------------------
@@ -749,7 +901,7 @@ def test_a_batch_of_any_size_takes_the_same_number_of_statements(store: SqlStore
     for size in (2, 200):
         counted.clear()
         rows = inserted(store, clock, size)
-        store.mark_queued([row.id for row in rows])
+        store.mark_queued(rows)
         claims = claimed(store, rows)
         store.settle([sent(row, claims) for row in claims.acquired])
         counts.append(len(counted))
@@ -773,7 +925,7 @@ def test_thousands_due_in_one_minute_come_page_by_page_in_the_same_number_of_sta
         page = store.overdue(500, LEASE)
         pages.append((len(page.wake), len(counted)))
         assert all(row.send_at is not None and row.send_at <= clock() for row in page.wake)
-        store.mark_queued([row.id for row in page.wake])
+        store.mark_queued(page.wake)
         more = page.more
     assert sum(size for size, _ in pages) == sum(at <= clock() for at in times)  # to the second: none early, none late
     assert {size for size, _ in pages[:-1]} == {500}
@@ -843,6 +995,25 @@ def test_the_retention_goes_page_by_page_the_oldest_first(store: SqlStore, clock
     assert {row.id for row in store.find(EVERYTHING, 10)} == {row.id for row in rows[3:]}
     second = store.purge(KEEP, 3, after=rows[2].id)
     assert (second.rows, second.last) == (2, None)
+
+
+def test_old_suppressions_leave_with_the_retention_page_by_page(store: SqlStore, clock: TestClock) -> None:
+    def suppressed(count: int) -> None:
+        claims = claimed(store, inserted(store, clock, count))
+        error = PermanentError("550", "no such user", suppress="mailbox_unknown")
+        ends = [
+            Settlement(claims=claims, notification=row, status=Status.FAILED, error=error) for row in claims.acquired
+        ]
+        store.settle(ends)
+
+    for count in (2, 3):
+        suppressed(count)
+        clock.advance(seconds=1)
+    clock.advance(hours=24 * 30)
+    suppressed(1)
+    assert [store.purge_suppressions(timedelta(days=30), 2) for _ in range(3)] == [2, 3, 0]  # all of one moment leave
+    with store.database.engine.connect() as connection:
+        assert len(connection.execute(select(suppressions)).all()) == 1
 
 
 def test_a_key_may_be_used_again_once_its_row_is_gone(store: SqlStore, clock: TestClock) -> None:

@@ -44,7 +44,8 @@ MODES = [
     # Where nothing is sent but a path, nothing can be wrong.
     *((name, GenerationMode.NEGATIVE) for name, operation in OPERATIONS.items() if operation.body or operation.query),
 ]
-ANSWERS = {"POST /v1/notifications/{id}/resolve": {200, 409}}  # what is pending is not to be marked as sent
+# What is pending is not to be marked as sent, and an expiry may lie in the past.
+ANSWERS = {"POST /v1/notifications/{id}/resolve": {200, 409, 422}}
 
 Send = Callable[[str, Any, str | None], requests.Response]
 

@@ -473,7 +473,7 @@ def test_replay_behind_an_http_api(imported: Imported, ready: Running, keys: Key
     assert [item["id"] for item in listed.body["notifications"]] == [row.id]
     dry = called(main, "POST", "/v1/dead-letters/replay", b'{"dry_run": true}', key=keys.operate)
     assert (dry.body["count"], stored(wiring, row).status) == (1, "failed")
-    done = called(main, "POST", "/v1/dead-letters/replay", key=keys.operate)
+    done = called(main, "POST", "/v1/dead-letters/replay", b"{}", key=keys.operate)
     assert (done.body["ids"], stored(wiring, row).generation) == ([row.id], 2)
     assert called(main, "POST", "/v1/sweep", key=keys.operate).status == 200
     assert called(main, "POST", "/v1/sweep", key=keys.send).status == 403

@@ -1,6 +1,9 @@
 """What operators look at and decide, over HTTP."""
 
+import json
+import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +13,7 @@ from tidings.keys import Scope, new_key
 from tidings.ports import Outbound, Receipt
 from tidings.wiring import Wiring
 
-from tests.functions.served import Caller, Keys, intake_of, mail, replay_of, sms, wired_to
+from tests.functions.served import ROOT, Caller, Keys, intake_of, mail, process, replay_of, sms, wired_to
 from tests.scenarios.caller import wait_for
 
 
@@ -191,6 +194,25 @@ def test_a_channel_is_paused_and_resumed_by_an_admin_alone(admin: Caller, replay
     assert shown == {"email": True, "sms": False, "push": False}
     assert admin("POST", "/v1/channels/email/resume").body == {"channel": "email", "paused": False}
     assert admin("POST", "/v1/channels/fax/pause").status == 404
+
+
+def test_the_log_of_a_process_says_which_channel_was_paused_by_whom(settings: dict[str, str], tmp_path: Path) -> None:
+    key, kept = new_key("acme", list(Scope))
+    admin = {"authorization": f"Bearer {key}"}
+    with process("replay", {**settings, "TIDINGS_API_KEYS": str(kept)}, tmp_path) as ask:
+        for change in ("pause", "resume"):
+            assert ask("POST", f"/v1/channels/email/{change}", b"", admin).status == 200
+    logged = [json.loads(line) for line in ask.log.read_text().splitlines() if line.startswith("{")]
+    told = [(line["message"], line["channel"], line["by"]) for line in logged if "by" in line]
+    assert told == [("channel_paused", "email", "acme"), ("channel_resumed", "email", "acme")]
+
+
+def test_what_a_function_logs_is_written_as_lines() -> None:
+    """Only loggers below `tidings` are: another's event comes out alone, without its fields."""
+    sources = {file: file.read_text() for file in (ROOT / "functions").rglob("*.py")}
+    telling = {file: text for file, text in sources.items() if re.search(r"\blog\.(info|warning|error)\(", text)}
+    assert telling
+    assert [file for file, text in telling.items() if 'getLogger("tidings.' not in text] == []
 
 
 def test_a_key_is_told_what_it_may(admin: Caller, replay: Caller, keys: Keys) -> None:

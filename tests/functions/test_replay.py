@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from tidings import sweep, topology
-from tidings.errors import AmbiguousError, DeliveryError, PermanentError
-from tidings.notification import Notification, OnAmbiguous, Priority
+from tidings.errors import AmbiguousError, DeliveryError, PermanentError, TransientError
+from tidings.notification import Notification, OnAmbiguous, Priority, Status
 from tidings.settling import wake_up
 from tidings.sweep import Swept
 from tidings.wiring import Wiring
@@ -19,6 +19,7 @@ from tidings.wiring import Wiring
 from tests.functions.conftest import Imported
 from tests.functions.served import Answer, Caller, Keys, Lines, intake_of, process, replay_of, wired_to
 from tests.make import notification
+from tests.wait import eventually
 
 DEAD = "/v1/dead-letters"
 REPLAY = "/v1/dead-letters/replay"
@@ -45,6 +46,10 @@ def fail(wiring: Wiring) -> Fail:
         return [row.id for row in rows]
 
     return made
+
+
+def until(right: Callable[[], object]) -> None:
+    eventually("it is so", right, within=30)
 
 
 def stored(wiring: Wiring, ids: Sequence[str], tenant: str = "acme") -> list[Notification]:
@@ -124,40 +129,83 @@ def test_a_wrong_filter_is_said_parameter_by_parameter(
 
 
 def test_a_dry_run_counts_and_changes_nothing(replay: Caller, database_file: Path, fail: Fail) -> None:
-    fail(12)
+    dead = fail(12)
     held = fail(2, AmbiguousError("timeout", "no answer"))
     before = dump(database_file)
     answer = replay("POST", REPLAY, {"dry_run": True})
     assert answer.status == 200
-    assert (answer.body["dry_run"], answer.body["count"], answer.body["may_double"]) == (True, 14, 2)
-    assert len(answer.body["sample"]) == 10
-    assert answer.body["sample"][0]["id"] == held[1]
-    assert "content" not in answer.body["sample"][0]
+    sample = answer.body.pop("sample")
+    assert answer.body == {
+        "dry_run": True,
+        "count": 12,
+        "may_double": 0,
+        "expired": 0,
+        "unknown": 2,
+        "newest": dead[-1],
+    }
+    assert [item["id"] for item in sample] == dead[:10]
+    assert "content" not in sample[0]
     assert dump(database_file) == before
-    only = replay("POST", REPLAY, {"dry_run": True, "status": "failed"})
-    assert (only.body["count"], only.body["may_double"]) == (12, 0)
+    only = replay("POST", REPLAY, {"dry_run": True, "status": "unknown"})
+    assert (only.body["count"], only.body["may_double"], only.body["unknown"]) == (2, 2, 0)
+    assert [item["may_have_been_sent"] for item in only.body["sample"]] == [True, True]
+    assert [item["id"] for item in only.body["sample"]] == held
 
 
 def test_a_replay_sets_back_to_pending_one_generation_later(replay: Caller, wiring: Wiring, fail: Fail) -> None:
     ids = fail(3)
     answer = replay("POST", REPLAY, {})
     assert answer.status == 200
-    assert answer.body == {"dry_run": False, "count": 3, "queued": 3, "ids": ids}
+    assert answer.body == {"dry_run": False, "count": 3, "queued": 3, "expired": 0, "unknown": 0, "ids": ids}
     for row in stored(wiring, ids):
         assert (row.status, row.generation, row.attempt) == ("pending", 2, 0)
         assert row.queued_at is not None
     assert wiring.broker.depth(topology.work_queue("email", Priority.NORMAL)) == 3
 
 
-def test_an_empty_body_replays_everything_that_is_dead(replay: Caller, fail: Fail) -> None:
-    fail(2)
-    assert replay("POST", REPLAY, b"").body["count"] == 2
+@pytest.mark.parametrize("body", [b"", b" "])
+def test_an_empty_body_replays_nothing(replay: Caller, fail: Fail, body: bytes) -> None:
+    ids = fail(2)
+    answer = replay("POST", REPLAY, body)
+    assert (answer.status, answer.body["title"]) == (422, "The replay is not valid")
+    assert listed(replay("GET", DEAD)) == ids[::-1]
+
+
+def test_what_is_unknown_is_replayed_only_by_its_name(replay: Caller, fail: Fail) -> None:
+    (failed,), (held,) = fail(), fail(error=AmbiguousError("timeout", "no answer"))
+    assert replay("POST", REPLAY, {}).body["ids"] == [failed]
+    named = replay("POST", REPLAY, {"ids": [held]}).body
+    assert (named["ids"], named["unknown"]) == ([], 1)
+    assert replay("POST", REPLAY, {"status": "unknown"}).body["ids"] == [held]
+
+
+def test_what_has_expired_is_counted_and_needs_a_new_expiry(replay: Caller, wiring: Wiring, fail: Fail) -> None:
+    soon = datetime.now(UTC) + timedelta(seconds=0.5)
+    (id,) = fail(expires_at=soon)
+    until(lambda: replay("POST", REPLAY, {"dry_run": True}).body["expired"] == 1)
+    assert replay("POST", REPLAY, {"dry_run": True}).body["count"] == 0
+    left = replay("POST", REPLAY, {}).body
+    assert (left["ids"], left["expired"]) == ([], 1)
+    past = replay("POST", REPLAY, {"expires_at": "2026-01-01T00:00:00Z"})
+    assert (past.status, past.errors["#/expires_at"]) == (422, "lies in the past")
+    later = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    dry = replay("POST", REPLAY, {"dry_run": True, "expires_at": later}).body
+    assert (dry["count"], dry["expired"]) == (1, 0)
+    assert replay("POST", REPLAY, {"expires_at": later}).body["ids"] == [id]
+    assert stored(wiring, [id])[0].status == "pending"
 
 
 def test_replaying_twice_is_harmless(replay: Caller, wiring: Wiring, fail: Fail) -> None:
     ids = fail(3)
     assert replay("POST", REPLAY, {"ids": ids}).body["count"] == 3
-    assert replay("POST", REPLAY, {"ids": ids}).body == {"dry_run": False, "count": 0, "queued": 0, "ids": []}
+    assert replay("POST", REPLAY, {"ids": ids}).body == {
+        "dry_run": False,
+        "count": 0,
+        "queued": 0,
+        "expired": 0,
+        "unknown": 0,
+        "ids": [],
+    }
     assert {row.generation for row in stored(wiring, ids)} == {2}
     assert wiring.broker.depth(topology.work_queue("email", Priority.NORMAL)) == 3
 
@@ -205,6 +253,10 @@ def test_a_rate_spreads_them_over_the_seconds(replay: Caller, wiring: Wiring, fa
         ({"limit": 0}, "#/limit", "Input should be greater"),
         ({"limit": 10_001}, "#/limit", "Input should be less"),
         ({"rate": 0}, "#/rate", "Input should be greater"),
+        ({"limit": "5"}, "#/limit", "Input should be a valid integer"),
+        ({"dry_run": "false"}, "#/dry_run", "Input should be a valid boolean"),
+        ({"dry_run": 1}, "#/dry_run", "Input should be a valid boolean"),
+        ({"expires_at": "tomorrow"}, "#/expires_at", "Input should be"),
         ({"status": "sent"}, "#/status", "a dead letter is failed or unknown"),
         ({"since": "2026-11-22T10:00:00"}, "#/since", "needs a time zone"),
         ({"everything": True}, "#/everything", "unknown field"),
@@ -239,9 +291,11 @@ def test_an_unknown_one_is_marked_sent_once_and_the_timeline_says_by_whom(
     replay: Caller, wiring: Wiring, keys: Keys, fail: Fail
 ) -> None:
     (id,) = fail(error=AmbiguousError("timeout", "no answer"))
-    for _ in range(2):
-        answer = replay("POST", resolve(id), {"outcome": "sent"})
-        assert (answer.status, answer.body["status"]) == (200, "sent")
+    answer = replay("POST", resolve(id), {"outcome": "sent"})
+    assert (answer.status, answer.body["status"], answer.body["provider"]) == (200, "sent", "operator")
+    assert "may_have_been_sent" not in answer.body
+    again = replay("POST", resolve(id), {"outcome": "sent"})
+    assert (again.status, again.body["detail"]) == (409, "Its status is sent; only unknown can be resolved.")
     shown = intake_of(wiring, keys)("GET", f"/v1/notifications/{id}").body
     ends = [(event["status"], event.get("provider")) for event in shown["events"][1:]]
     assert ends == [("sending", None), ("unknown", "test"), ("sent", "operator")]
@@ -250,9 +304,10 @@ def test_an_unknown_one_is_marked_sent_once_and_the_timeline_says_by_whom(
 
 def test_an_unknown_one_is_replayed_alone_and_once(replay: Caller, wiring: Wiring, fail: Fail) -> None:
     id, other = fail(2, AmbiguousError("timeout", "no answer"))
-    for _ in range(2):
-        answer = replay("POST", resolve(id), {"outcome": "replay"})
-        assert (answer.status, answer.body["status"], answer.body["generation"]) == (200, "pending", 2)
+    answer = replay("POST", resolve(id), {"outcome": "replay"})
+    assert (answer.status, answer.body["status"], answer.body["generation"]) == (200, "pending", 2)
+    again = replay("POST", resolve(id), {"outcome": "replay"})
+    assert (again.status, again.body["detail"]) == (409, "Its status is pending; only unknown can be resolved.")
     assert [row.status for row in stored(wiring, [id, other])] == ["pending", "unknown"]
     assert wiring.broker.depth(topology.work_queue("email", Priority.NORMAL)) == 1
 
@@ -266,6 +321,66 @@ def test_only_what_is_unknown_is_decided(replay: Caller, keys: Keys, wiring: Wir
     assert replay("POST", resolve(unknown), {"outcome": outcome}, key=keys.send).status == 403
     assert replay("POST", resolve("x"), {"outcome": outcome}).status == 404
     assert [row.status for row in stored(wiring, [failed, unknown])] == ["failed", "unknown"]
+
+
+@pytest.mark.parametrize("status", ["sent", "pending"])
+def test_a_decision_about_what_is_not_unknown_writes_no_line(
+    replay: Caller, wiring: Wiring, lines: Lines, status: str
+) -> None:
+    row = notification(datetime.now(UTC), status=Status(status))
+    wiring.store.insert([row])
+    assert replay("POST", resolve(row.id), {"outcome": "sent"}).status == 409
+    assert replay("POST", resolve(row.id), {"outcome": "replay"}).status == 409
+    assert not lines.named("resolved")
+
+
+def test_an_unknown_one_that_has_expired_is_sent_again_with_a_new_expiry(
+    replay: Caller, wiring: Wiring, fail: Fail
+) -> None:
+    (id,) = fail(error=AmbiguousError("timeout", "no answer"), expires_at=datetime.now(UTC) + timedelta(seconds=0.5))
+    until(lambda: replay("POST", REPLAY, {"dry_run": True, "status": "unknown"}).body["expired"] == 1)
+    answer = replay("POST", resolve(id), {"outcome": "replay"})
+    assert (answer.status, answer.body["title"]) == (409, "It has expired")
+    assert stored(wiring, [id])[0].status == "unknown"
+    later = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    assert replay("POST", resolve(id), {"outcome": "replay", "expires_at": later}).status == 200
+
+
+# --- cancel -----------------------------------------------------------------------------------------------------------
+
+
+def cancel(id: str) -> str:
+    return f"/v1/notifications/{id}/cancel"
+
+
+def test_an_operator_cancels_what_waits_and_it_is_told_once(replay: Caller, wiring: Wiring, lines: Lines) -> None:
+    row = notification(datetime.now(UTC))
+    wiring.store.insert([row])
+    for _ in range(2):
+        answer = replay("POST", cancel(row.id))
+        assert (answer.status, answer.body["status"]) == (200, "canceled")
+        assert "may_have_been_sent" not in answer.body
+    assert len(lines.named("canceled")) == 1
+    assert replay("POST", cancel("x")).status == 404
+
+
+def test_what_may_have_been_sent_is_told_wherever_it_is_canceled(replay: Caller, wiring: Wiring, keys: Keys) -> None:
+    row, plain = notification(datetime.now(UTC)), notification(datetime.now(UTC))
+    wiring.store.insert([row, plain])
+    for error in (AmbiguousError("timeout", "no answer"), TransientError("451", "later")):
+        claims = wiring.store.claim([wake_up(row)], timedelta(seconds=60))
+        wiring.settling.commit([wiring.settling.decide(claims, one, error, provider="test") for one in claims.acquired])
+        until(lambda: wiring.store.get("acme", row.id).next_attempt_at < datetime.now(UTC))  # type: ignore[union-attr, operator]
+    answer = replay("POST", cancel(row.id))
+    assert (answer.body["status"], answer.body["may_have_been_sent"]) == ("canceled", True)
+    one = replay("GET", f"/v1/notifications/{row.id}").body
+    assert one["may_have_been_sent"]
+    assert (one["events"][-1]["status"], one["events"][-1]["may_have_been_sent"]) == ("canceled", True)
+    for caller in (replay, intake_of(wiring, keys)):
+        found = caller("GET", "/v1/notifications").body["notifications"]
+        assert {item["id"]: item.get("may_have_been_sent") for item in found} == {row.id: True, plain.id: None}
+    expired = intake_of(wiring, keys)("POST", cancel(plain.id)).body
+    assert "may_have_been_sent" not in expired
 
 
 def test_what_is_replayed_is_not_then_marked_sent(replay: Caller, wiring: Wiring, fail: Fail) -> None:
@@ -305,7 +420,7 @@ def test_only_an_operator_comes_in(replay: Caller, keys: Keys, method: str, path
     assert replay(method, path, key="wrong").status == 401
     answer = replay(method, path, key=keys.send)
     assert (answer.status, answer.body["title"]) == (403, "This key has not the scope operate")
-    assert replay(method, path, key=keys.both).status == 200
+    assert replay(method, path, {}, key=keys.both).status == 200
 
 
 # --- sweep ------------------------------------------------------------------------------------------------------------
@@ -359,7 +474,7 @@ def test_without_the_database_everything_is_a_503(keys: Keys, lines: Lines) -> N
     with wired_to("sqlite:////nowhere/at/all/tidings.db") as parts:
         replay = replay_of(parts, keys)
         for method, path in (("GET", DEAD), ("POST", REPLAY), ("POST", SWEEP), ("GET", "/readyz")):
-            answer = replay(method, path)
+            answer = replay(method, path, {})
             assert answer.status == 503
             assert int(answer.headers["retry-after"]) >= 1
         assert replay("GET", "/healthz", key=None).status == 200
@@ -371,7 +486,14 @@ def test_without_the_broker_a_replay_still_revives(keys: Keys, wiring: Wiring, f
     with wired_to(database_url, "amqp://guest:guest@127.0.0.1:9/") as parts:
         replay = replay_of(parts, keys)
         assert replay("GET", "/readyz", key=None).body["status"] == "degraded"
-        assert replay("POST", REPLAY, {}).body == {"dry_run": False, "count": 2, "queued": 0, "ids": ids}
+        assert replay("POST", REPLAY, {}).body == {
+            "dry_run": False,
+            "count": 2,
+            "queued": 0,
+            "expired": 0,
+            "unknown": 0,
+            "ids": ids,
+        }
     assert [(row.status, row.queued_at) for row in stored(wiring, ids)] == [("pending", None)] * 2
 
 
@@ -403,7 +525,7 @@ def test_a_real_process_lists_replays_and_sweeps(
         assert ask("GET", "/readyz").status == 200
         assert listed(ask("GET", f"{DEAD}?limit=1", None, operator)) == ids[1:]
         assert ask("POST", REPLAY, b'{"dry_run": true}', operator).body["count"] == 2
-        assert ask("POST", REPLAY, b"", operator).body["ids"] == ids
+        assert ask("POST", REPLAY, b"{}", operator).body["ids"] == ids
         assert ask("POST", SWEEP, b"", operator).body == NOTHING
         assert ask("POST", SWEEP, b"").status == 401
     log = ask.log.read_text()

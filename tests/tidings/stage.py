@@ -20,7 +20,7 @@ from tidings.delivery import Delivery
 from tidings.envelope import Letter, parse
 from tidings.errors import BrokerUnavailable, StoreUnavailable
 from tidings.intake import Intake
-from tidings.notification import CLAIMABLE, Event, Notification, Status
+from tidings.notification import CLAIMABLE, REPLAYABLE, Event, Notification, Status
 from tidings.ports import Received, Selection
 from tidings.replay import Replay
 from tidings.retry import RetrySchedule
@@ -224,19 +224,20 @@ class Stage:
         with suppress(BrokerUnavailable, StoreUnavailable):
             self.sweeper.run()
 
-    def _replayed(self, ids: Sequence[str], rate: int | None = None) -> None:
+    def _replayed(self, ids: Sequence[str], rate: int | None = None, *, expires_at: datetime | None = None) -> None:
         self.replayed |= set(ids)
-        self.replayer.replay(Selection(tenant=TENANT, ids=ids), limit=100, rate=rate)
+        dead = Selection(tenant=TENANT, ids=ids, statuses=sorted(REPLAYABLE))
+        self.replayer.replay(dead, limit=100, rate=rate, expires_at=expires_at)
 
-    def _again(self, id: str) -> None:
+    def _again(self, id: str, *, expires_at: datetime | None = None) -> None:
         self.replayed.add(id)
-        self.replayer.again(TENANT, id)
+        self.replayer.again(TENANT, id, expires_at=expires_at)
 
     def _canceled(self, id: str) -> None:
         before, answer = self._row(id), self.store.cancel(TENANT, id)
         assert answer is not None
         due = Status.CANCELED if before.status in CLAIMABLE else before.status
-        assert answer.status is due, "a cancel ends what waits, and nothing else"
+        assert answer.notification.status is due, "a cancel ends what waits, and nothing else"
 
     def _wake_ups(self, ids: Sequence[str], older: int = 0) -> list[Letter]:
         rows = [self._row(id) for id in ids]

@@ -293,8 +293,10 @@ def test_a_dry_run_counts_and_changes_nothing(operator: Operator) -> None:
     (unknown,) = operator.dead(TIMED_OUT)
     answer = operator.run("dead", "replay", "--dry-run")
     assert answer.code == 0
-    assert answer.out.startswith("2 would be replayed.\n1 of them may double")
+    assert answer.out.startswith("1 would be replayed.\n1 more are unknown and may have arrived: --status unknown")
     assert failed in answer.out
+    named = operator.run("dead", "replay", "--dry-run", "--status", "unknown")
+    assert named.out.startswith("1 would be replayed.\n1 of them may double")
     assert operator.now(failed).status is Status.FAILED
     assert operator.now(unknown).status is Status.UNKNOWN
 
@@ -303,6 +305,29 @@ def test_a_dry_run_says_where_the_limit_cuts(operator: Operator) -> None:
     operator.dead(NO_MOBILE, count=3)
     answer = operator.run("dead", "replay", "--dry-run", "--limit", "2")
     assert answer.out.startswith("3 match; the 2 oldest would be replayed")
+
+
+def test_replay_leaves_out_what_is_unknown_unless_it_is_named(operator: Operator) -> None:
+    (unknown,) = operator.dead(TIMED_OUT)
+    answer = operator.run("dead", "replay", unknown, "--yes")
+    assert answer.out == "0 replayed.\n1 more are unknown and may have arrived: --status unknown replays them.\n"
+    assert operator.now(unknown).status is Status.UNKNOWN
+    assert operator.run("dead", "replay", unknown, "--status", "unknown", "--yes").out == "1 replayed.\n"
+
+
+def test_replay_takes_a_new_expiry(operator: Operator) -> None:
+    (failed,) = operator.dead(NO_MOBILE)
+    assert operator.run("dead", "replay", failed, "--expires", "2026-01-01T00:00:00Z", "--yes").code == 1
+    later = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    assert operator.run("dead", "replay", failed, "--expires", later, "--yes").out == "1 replayed.\n"
+
+
+def test_cancel_works_at_the_operators_address_too(operator: Operator) -> None:
+    (failed,) = operator.dead(NO_MOBILE)
+    operator.run("dead", "replay", failed, "--yes")
+    url = operator.settings["TIDINGS_OPS_URL"]
+    answer = operator.run("cancel", failed, "--url", url)
+    assert (answer.code, answer.out, answer.err) == (0, f"{failed} is canceled.\n", "")
 
 
 def test_replay_sets_back_what_was_named_and_nothing_else(operator: Operator) -> None:

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from tidings import topology
 from tidings.envelope import FAMILY, SCHEMA, Letter, parse
-from tidings.errors import AmbiguousError, BrokerUnavailable, PermanentError
+from tidings.errors import AmbiguousError, BrokerUnavailable, PermanentError, TransientError
 from tidings.notification import Notification, OnAmbiguous, Priority, Status
 from tidings.ports import Outgoing, Receipt, Selection
 from tidings.replay import Replay
@@ -71,7 +71,41 @@ def test_a_dry_run_tells_how_many_may_double(house: House, replay: Replay) -> No
     house.provider.script[row.recipient] = [AmbiguousError("timeout", "no answer")]
     house.delivery.deliver(letters(row))
     dry = replay.dry_run(ACME)
-    assert (dry.count, dry.may_double) == (2, 1)
+    assert (dry.count, dry.may_double, dry.unknown) == (1, 0, 1)
+    named = replay.dry_run(replace(ACME, statuses=[Status.FAILED, Status.UNKNOWN]))
+    assert (named.count, named.may_double, named.unknown) == (2, 1, 0)
+
+
+def test_what_failed_after_an_ambiguous_attempt_may_double(house: House, replay: Replay) -> None:
+    row = added(house)
+    house.provider.script[row.recipient] = [AmbiguousError("timeout", "no answer"), PermanentError("550", "no")]
+    house.delivery.deliver(letters(row))
+    house.clock.advance(minutes=1)
+    house.delivery.deliver(letters(house.row(row)))
+    dry = replay.dry_run(ACME)
+    assert (dry.count, dry.may_double) == (1, 1)
+
+
+def test_a_replay_leaves_out_what_is_unknown_unless_it_is_named(house: House, replay: Replay) -> None:
+    (dead,) = failed(house)
+    held = added(house, on_ambiguous=OnAmbiguous.HOLD)
+    house.provider.script[held.recipient] = [AmbiguousError("timeout", "no answer")]
+    house.delivery.deliver(letters(held))
+    for selection in (ACME, replace(ACME, ids=[held.id])):
+        assert replay.replay(selection, limit=10).unknown == 1
+    assert (house.row(dead).status, house.row(held).status) == (Status.PENDING, Status.UNKNOWN)
+    named = replay.replay(replace(ACME, statuses=[Status.UNKNOWN]), limit=10)
+    assert (named.ids, named.unknown) == ([held.id], 0)
+
+
+def test_a_dry_run_shows_what_goes_first(house: House, replay: Replay) -> None:
+    rows = []
+    for _ in range(4):
+        house.clock.advance(milliseconds=1)
+        rows += failed(house)
+    dry = replay.dry_run(ACME, sample=2)
+    assert [row.id for row in dry.sample] == replay.replay(ACME, limit=2).ids
+    assert dry.newest == rows[3].id
 
 
 def test_a_replayed_dead_letter_is_sent_one_generation_later(house: House, replay: Replay) -> None:
@@ -316,10 +350,37 @@ def test_a_queue_that_takes_nothing_holds_up_no_other(house: House, monkeypatch:
     assert [item.message_id for item in waiting(house, "tidings.email.high")] == [f"{stuck.id}:1:0"]
 
 
+def test_a_worker_quicker_than_the_sweeps_mark_keeps_its_next_attempt(
+    house: House, sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = added(house)
+    later = TransientError("451", "later", retry_after=timedelta(hours=1))
+    house.provider.script[row.recipient] = [later]
+    drop = house.broker.consume(topology.work_queues("email"))
+    drop.acknowledge(drop.receive(100, timedelta(0)))
+    drop.close()
+    publish, waves = house.broker.publish, list[int]()
+
+    def delivered_at_once(wave: Sequence[Outgoing]) -> None:
+        publish(wave)
+        if wave and not waves:
+            waves.append(len(wave))
+            drained(house)
+
+    house.clock.advance(minutes=1)
+    with monkeypatch.context() as patched:
+        patched.setattr(house.broker, "publish", delivered_at_once)
+        assert sweep.run() == Swept(published=1)
+    assert house.row(row).status is Status.RETRYING
+    for _ in range(100):
+        house.clock.advance(seconds=30)
+        assert sweep.run() == Swept()
+
+
 def test_a_sweep_works_through_more_than_a_page(house: House, sweep: Sweep) -> None:
     rows = [make.notification(house.clock()) for _ in range(1200)]
     house.store.insert(rows)
-    house.store.mark_unqueued([row.id for row in rows])  # the broker was down
+    house.store.mark_unqueued(rows)  # the broker was down
     house.clock.advance(seconds=10)
     assert sweep.run() == Swept(published=1200)
 

@@ -148,10 +148,10 @@ class Notifications(Stage, RuleBasedStateMachine):
         if not sent:
             self._alive(lambda: self._again(id), self._dying(crash))
             return
-        for _ in range(2):
+        for is_first in (True, False):
             answer = self.replayer.mark_sent(TENANT, id)
             assert answer is not None
-            assert answer.status is Status.SENT
+            assert (answer.notification.status, answer.by_this_call) == (Status.SENT, is_first)
         del self.ended[id]
 
     @rule(by=st.sampled_from([0.5, 2, 6, 35, 70, 130, 700]))
@@ -201,11 +201,12 @@ class Notifications(Stage, RuleBasedStateMachine):
         self._quiet()
         self._every_failed_row_has_its_letter()
         dead = {id: row for id, row in self._rows().items() if row.status in REPLAYABLE}
+        later = self.clock() + timedelta(days=1)  # for those that have expired, which are else left out
         for id, row in dead.items():
             if row.status is Status.UNKNOWN:
-                self._again(id)
-        self._replayed(sorted(dead))
-        self._replayed(sorted(dead))
+                self._again(id, expires_at=later)
+        self._replayed(sorted(dead), expires_at=later)
+        self._replayed(sorted(dead), expires_at=later)
         self._quiet()
         rows = self._rows()
         for id, row in dead.items():

@@ -99,9 +99,10 @@ function sentence(found, channel) {
     case "unknown":
       return "It waits for a decision: it may have arrived. Look at the provider's side, then say what happened.";
     case "sent":
+      if (found.provider === "operator") return `Nothing: an operator said that it was sent, ${relative(found.updated_at)}.`;
       return `Nothing: ${found.provider || "the provider"} accepted it ${relative(found.updated_at)}.`;
     default:
-      return `Nothing: ${STATUSES[found.status] || found.status}.`;
+      return `Nothing: ${STATUSES[found.status] || found.status}.${found.may_have_been_sent ? " It may have been sent: the provider may have accepted an attempt." : ""}`;
   }
 }
 

@@ -59,7 +59,7 @@ export function replayPanel({filters: chosen, signal, again}) {
     await tried(state, async () => {
       state.dry = await api.post("dead-letters/replay", {...filters, dry_run: true}, {signal});
     });
-    if (state.dry) say(told(state).join(" "));
+    if (state.dry) say(told(state).filter(Boolean).join(" "));
   };
   form.onsubmit = ask;
   // A number that was changed is not the one that was counted with.
@@ -96,15 +96,21 @@ const planned = ({dry, limit}) => Math.min(dry.count, limit);
 function told(state) {
   const {dry, rate} = state,
     number = planned(state);
-  if (!number) return ["Nothing would be replayed."];
+  if (!number) return ["Nothing would be replayed.", "", ...leftOut(dry)];
   const rest = dry.count > number ? ` of ${count(dry.count)}` : "";
   return [
     `${many(number, "notification")}${rest} would be replayed${rate ? `, ${count(rate)} a second: within ${count(Math.ceil(number / rate))} s` : ""}.`,
     dry.may_double
       ? `${rest ? "Of all these, " : ""}${count(dry.may_double)} may double: the last attempt may have been accepted.`
       : "None of them can double: each was proven not accepted.",
+    ...leftOut(dry),
   ];
 }
+
+const leftOut = ({expired, unknown}) => [
+  ...(expired ? [`${count(expired)} more have expired and are left out.`] : []),
+  ...(unknown ? [`${count(unknown)} more are unknown and left out: they may have arrived.`] : []),
+];
 
 function view(state) {
   const {dry, run, fault} = state;
@@ -117,12 +123,13 @@ function view(state) {
 function plan(state) {
   const {dry} = state,
     number = planned(state),
-    [first, second] = told(state);
+    [first, second, ...rest] = told(state);
   return h(
     "div",
     {key: "plan", class: "plan"},
     h("p", {class: "big"}, first),
     second && h("p", {class: dry.may_double ? "doubles" : "safe"}, second),
+    rest.map(line => h("p", {key: line, class: "hint"}, line)),
     number > 0 &&
       h(
         "div",
@@ -135,7 +142,7 @@ function plan(state) {
       h(
         "details",
         {open: true},
-        h("summary", {}, `A sample: the newest ${Math.min(dry.sample.length, SAMPLE)}`),
+        h("summary", {}, `A sample: the first ${Math.min(dry.sample.length, SAMPLE)}`),
         rows(dry.sample.slice(0, SAMPLE)),
       ),
   );
@@ -217,7 +224,7 @@ async function arrived(state) {
 async function begin(state, Kind) {
   const {filters, rate, dry} = state;
   if (state.run) return;
-  const run = new Kind({filters, rate, total: planned(state), seen: dry.count, newest: dry.sample[0].id});
+  const run = new Kind({filters, rate, total: planned(state), seen: dry.count, newest: dry.newest});
   state.run = run;
   state.paint();
   await tried(state, () => run.begin(state.paint));

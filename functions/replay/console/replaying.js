@@ -1,6 +1,7 @@
 // A replay under way: which ones, a call after the other, and what becomes of them.
 
 import * as api from "./api.js";
+import {sinceNow} from "./words.js";
 
 export const MOST = 10_000; // a replay, by the API
 const A_CALL = 500;
@@ -16,6 +17,11 @@ export class Run {
   constructor({filters, total, rate, seen, newest}) {
     Object.assign(this, {filters, total, rate, seen, newest});
     Object.assign(this, {ids: [], queued: 0, open: 0, statuses: {}, phase: "collect", stopped: false});
+  }
+
+  /** What a replay takes unless it is told: what is unknown is replayed only by its name. */
+  get status() {
+    return this.filters.status || "failed";
   }
 
   get settled() {
@@ -65,8 +71,9 @@ export class Run {
     const ids = [];
     let cursor;
     do {
-      const page = await api.get("dead-letters", {...this.filters, limit: PAGE, cursor});
-      ids.push(...page.notifications.map(one => one.id).filter(id => id <= this.newest));
+      const page = await api.get("dead-letters", {...this.filters, status: this.status, limit: PAGE, cursor});
+      const some = page.notifications.filter(one => one.id <= this.newest);
+      ids.push(...some.filter(one => !one.expires_at || sinceNow(one.expires_at) < 0).map(one => one.id));
       cursor = page.next_cursor;
     } while (cursor && ids.length < this.seen);
     return ids.reverse().slice(0, this.total);

@@ -56,7 +56,7 @@ LIFECYCLE = (
         meaning="another worker took over when the lease ran out: what the provider said is kept here only",
         fields=(*_ERROR, "retry_in_seconds", "status"),
     ),
-    Event(name="canceled", meaning="a caller canceled it before a worker had it", fields=_ATTEMPT),
+    Event(name="canceled", meaning="a caller or an operator canceled it while it waited", fields=_ATTEMPT),
     Event(name="replayed", meaning="an operator set it back to pending, one generation later", fields=_ONE),
     Event(
         name="resolved",

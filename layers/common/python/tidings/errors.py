@@ -88,7 +88,8 @@ class NotReady(AccountError):
 
 
 class StoreUnavailable(Exception):
-    """The database does not answer. Nothing is half done: try the whole call again."""
+    """The database does not answer. A transaction whose COMMIT was not answered may be committed, as a whole: try the
+    whole call again, which does what is missing."""
 
 
 class BrokerUnavailable(Exception):

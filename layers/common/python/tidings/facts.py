@@ -121,8 +121,9 @@ Fact = (
 
 def waited(claimed: Notification, at: datetime) -> float | None:
     """Seconds from when it was due until it was claimed, at `at`. None: its row does not tell; it was replayed."""
-    due = claimed.next_attempt_at or (claimed.created_at if claimed.generation == 1 else None)
-    return max((at - due).total_seconds(), 0.0) if due is not None else None
+    if claimed.generation > 1 and claimed.next_attempt_at is None:
+        return None
+    return max((at - claimed.due_at).total_seconds(), 0.0)
 
 
 def end_to_end(settlement: Settlement) -> float | None:

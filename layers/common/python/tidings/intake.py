@@ -9,7 +9,7 @@ from tidings import failpoints
 from tidings.errors import BrokerUnavailable, StoreUnavailable
 from tidings.facts import Accepted, Canceled, Queued
 from tidings.lifecycle import LOG_ONLY, Lifecycle
-from tidings.notification import Notification, Status
+from tidings.notification import Notification
 from tidings.ports import Broker, Inserted, Store
 from tidings.settling import to_work
 from tidings.took import Watch
@@ -42,10 +42,12 @@ class Intake:
 
     def cancel(self, tenant: str, id: str) -> Notification | None:
         """As `Store.cancel`: the row as it then stands, or None if there is none."""
-        row = self.store.cancel(tenant, id)
-        if row is not None and row.status is Status.CANCELED:
-            self.lifecycle.tell(Canceled(notification=row))
-        return row
+        found = self.store.cancel(tenant, id)
+        if found is None:
+            return None
+        if found.by_this_call:
+            self.lifecycle.tell(Canceled(notification=found.notification))
+        return found.notification
 
     def _queue(self, due: Sequence[Notification]) -> None:
         """From here on nothing can fail the caller: the rows are there."""
@@ -57,6 +59,6 @@ class Intake:
         except BrokerUnavailable as error:
             log.error("left_to_the_sweep", extra={"error": str(error), "notifications": len(due)})
             with suppress(StoreUnavailable):  # it looks all the same, some seconds later
-                self.store.mark_unqueued([notification.id for notification in due])
+                self.store.mark_unqueued(due)
         else:
             self.lifecycle.tell(Queued(notifications=due, took=watch.took()))

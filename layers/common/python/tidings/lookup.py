@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from tidings.envelope import ID
 from tidings.keys import Scope
 from tidings.ports import Store
-from tidings.queries import ListQuery, query_of
-from tidings.view import View, page_of, shown
+from tidings.queries import DeadQuery, ListQuery, query_of
+from tidings.view import Page, View, page_of, shown
 from tidings.web import Call, Problem, Response, Route
 
 
@@ -29,9 +29,7 @@ class Lookup:
     async def find(self, call: Call) -> Response:
         query = query_of(ListQuery, call.request.query)
         loop = asyncio.get_running_loop()
-        selection = query.selection(call.tenant)
-        found = await loop.run_in_executor(self.threads, self.store.find, selection, query.limit + 1)
-        return encoded(page_of(found, query.limit))
+        return encoded(await loop.run_in_executor(self.threads, page, self.store, query, call.tenant))
 
     async def get(self, call: Call) -> Response:
         loop = asyncio.get_running_loop()
@@ -39,6 +37,12 @@ class Lookup:
         if story is None:
             raise not_found()
         return encoded(shown(*story))
+
+
+def page(store: Store, query: ListQuery | DeadQuery, tenant: str) -> Page:
+    found = store.find(query.selection(tenant), query.limit + 1)
+    doubtful = store.may_have_been_sent([item.id for item in found]) if found else ()
+    return page_of(found, query.limit, doubtful=doubtful)
 
 
 def encoded(view: View, *, status: int = 200) -> Response:

@@ -41,6 +41,12 @@ REPLAYABLE = frozenset({Status.FAILED, Status.UNKNOWN})
 """What an operator may set back to pending, one generation later."""
 
 
+OPERATOR = "operator"
+"""In place of a provider, where a person has said that it was sent."""
+
+PROVEN = frozenset({Status.SENT, Status.DELIVERED, Status.UNDELIVERED})
+"""A provider has accepted it, or an operator has said so."""
+
 OVER = frozenset(set(Status) - CLAIMABLE - {Status.SENDING, Status.UNKNOWN})
 """What nobody waits for any more: the retention deletes it in time. What is unknown waits for a person."""
 
@@ -117,10 +123,11 @@ class Notification:
 
     @property
     def due_at(self) -> datetime:
-        """When it was to be sent first; after a replay, no later than its last change."""
-        if self.generation > 1:
-            return self.updated_at
-        return self.created_at if self.send_at is None else max(self.created_at, self.send_at)
+        """Since when it is due, or when it will be. Of what was replayed to be sent at once and is claimed, the row
+        only tells when it was claimed. `backlog_sql.DUE_AT` is the same in SQL."""
+        if self.next_attempt_at is not None and self.next_attempt_at > self.created_at:
+            return self.next_attempt_at
+        return self.created_at if self.generation == 1 else self.updated_at
 
     @property
     def is_last_attempt(self) -> bool:

@@ -77,6 +77,12 @@ SENT = {
         },
     ],
 }
+CANCELED = {
+    **{name: value for name, value in LISTED.items() if not name.startswith("provider")},
+    "status": "canceled",
+    "attempts": 0,
+    "content": SMS["content"],
+}
 INVALID = Problem(
     422,
     "The notification is not valid",
@@ -183,6 +189,19 @@ def looked_up(scope: Scope) -> Operation:
         summary="Look one up, with its timeline",
         answer=("As it stands", SENT),
         scope=scope,
+    )
+
+
+def canceled(scope: Scope) -> Operation:
+    late = Problem(409, "Too late to cancel", "Its status is sent; only pending and retrying can be canceled.")
+    return of_one(
+        method="POST",
+        path="/v1/notifications/{id}/cancel",
+        id="cancel",
+        summary="Cancel it, unless it is claimed or over; canceling twice is harmless",
+        answer=("Canceled", CANCELED),
+        scope=scope,
+        problems=(late, 413),
     )
 
 

@@ -19,7 +19,7 @@ Code = Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]{1,64}$")]
 Q = TypeVar("Q", bound=BaseModel)
 
 
-def _replayable(value: Status) -> Status:
+def replayable(value: Status) -> Status:
     if value not in REPLAYABLE:
         raise ValueError(f"a dead letter is {' or '.join(sorted(REPLAYABLE))}")
     return value
@@ -71,7 +71,7 @@ class DeadFilter(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     ids: Annotated[Sequence[Id], Field(min_length=1, max_length=1000)] | None = None
-    status: Annotated[Status, AfterValidator(_replayable)] | None = Field(
+    status: Annotated[Status, AfterValidator(replayable)] | None = Field(
         None, description="failed or unknown; both if not given"
     )
     channel: Name | None = None

@@ -4,14 +4,14 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from tidings import facts, failpoints, topology
 from tidings.envelope import Message, as_it_came, is_newer, parse
-from tidings.errors import AmbiguousError, BrokerUnavailable, StoreUnavailable, Unreadable
+from tidings.errors import BrokerUnavailable, StoreUnavailable, Unreadable
 from tidings.lifecycle import LOG_ONLY, Lifecycle
 from tidings.notification import REPLAYABLE, Notification, Status
-from tidings.ports import PAGE, Broker, Outgoing, Received, Selection, Store
+from tidings.ports import PAGE, Broker, Changed, Outgoing, Received, Selection, Store
 from tidings.settling import to_work
 from tidings.took import Watch
 
@@ -26,8 +26,11 @@ class DryRun:
     """What a replay would do."""
 
     count: int
-    may_double: int  # of these, how many ended in an ambiguous answer: the last send may have arrived
-    sample: Sequence[Notification]  # the newest, without content
+    may_double: int  # of these, how many may have been sent: an attempt ended in an ambiguous answer
+    expired: int  # left out, for want of a new expiry
+    unknown: int  # left out, since `unknown` was not asked for by name
+    sample: Sequence[Notification]  # those that go first, without content
+    newest: str | None  # the id of the one that goes last
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,35 +39,48 @@ class Replayed:
 
     ids: Sequence[str]  # back to pending, oldest first
     queued: int  # of these, how many messages are confirmed; the sweep publishes the rest when they are due
+    expired: int  # left out, as in a dry run
+    unknown: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Replay:
-    """Set dead letters back to pending, one generation later. Replaying twice is harmless: the second finds nothing."""
+    """Set dead letters back to pending, one generation later. Replaying twice is harmless: the second finds nothing.
+
+    A selection without statuses is that of the failed ones. What is unknown may have arrived: it is replayed only where
+    it is asked for by name. What has expired is replayed only with a new expiry."""
 
     store: Store
     broker: Broker
     lifecycle: Lifecycle = LOG_ONLY
 
-    def dry_run(self, selection: Selection, *, sample: int = 10) -> DryRun:
-        dead = replace(selection, statuses=_replayable(selection))
+    def dry_run(self, selection: Selection, *, sample: int = 10, expires_at: datetime | None = None) -> DryRun:
+        dead = _dead(selection)
+        ready = dead if expires_at is not None else replace(dead, lasts=timedelta(0))
+        newest = self.store.find(ready, 1)
         return DryRun(
-            count=self.store.count(dead),
-            may_double=self.store.count(replace(dead, error_class=AmbiguousError.kind)),
-            sample=self.store.find(dead, sample),
+            count=self.store.count(ready),
+            may_double=self.store.count(replace(ready, may_have_been_sent=True)),
+            expired=self._expired(dead, timedelta(0)) if expires_at is None else 0,
+            unknown=self._unknown(selection),
+            sample=self.store.find(ready, sample, oldest_first=True),
+            newest=newest[0].id if newest else None,
         )
 
-    def replay(self, selection: Selection, *, limit: int, rate: int | None = None) -> Replayed:
+    def replay(
+        self, selection: Selection, *, limit: int, rate: int | None = None, expires_at: datetime | None = None
+    ) -> Replayed:
         """Oldest first, at most `limit`. `rate`: notifications a second; each second's share becomes due in its second,
-        so nothing waits here and a crash of this process loses nothing."""
-        dead = replace(selection, statuses=_replayable(selection))
+        so nothing waits here and a crash of this process loses nothing. `expires_at`: of those that have expired."""
+        dead = _dead(selection)
         ids: list[str] = []
         channels: set[str] = set()
         queued = second = 0
         while len(ids) < limit:
             page = min(limit - len(ids), PAGE if rate is None else rate)
             # Past the last one: what has failed again meanwhile is not revived a second time for one word.
-            revived = self.store.revive(dead, page, timedelta(seconds=second), after=ids[-1] if ids else "")
+            after = ids[-1] if ids else ""
+            revived = self.store.revive(dead, page, timedelta(seconds=second), after=after, expires_at=expires_at)
             failpoints.step("replay.after_revive")
             ids += [notification.id for notification in revived]
             if revived:
@@ -78,25 +94,34 @@ class Replay:
                 break
         for channel in sorted(channels):
             self.drain(channel, at_most=2 * len(ids) + PAGE)
-        return Replayed(ids=ids, queued=queued)
+        expired = self._expired(dead, timedelta(seconds=second)) if expires_at is None else 0
+        return Replayed(ids=ids, queued=queued, expired=expired, unknown=self._unknown(selection))
 
-    def mark_sent(self, tenant: str, id: str) -> Notification | None:
-        """An operator's word that an unknown one was sent. Answer the row as it then stands, or None."""
-        row = self.store.resolve(tenant, id)
-        if row is not None and row.status is Status.SENT:
-            self.lifecycle.tell(facts.Resolved(notification=row, outcome="sent"))
-        return row
+    def mark_sent(self, tenant: str, id: str) -> Changed | None:
+        """An operator's word that an unknown one was sent. None: there is none."""
+        found = self.store.resolve(tenant, id)
+        if found is not None and found.by_this_call:
+            self.lifecycle.tell(facts.Resolved(notification=found.notification, outcome="sent"))
+        return found
 
-    def again(self, tenant: str, id: str) -> Notification | None:
-        """An operator's word that an unknown one is to be sent again. Answer the row as it then stands, or None: it is
-        pending if it was unknown, or waits already."""
+    def again(self, tenant: str, id: str, *, expires_at: datetime | None = None) -> Changed | None:
+        """An operator's word that an unknown one is to be sent again. None: there is none."""
         unknown = Selection(tenant=tenant, ids=[id], statuses=[Status.UNKNOWN])
-        revived = self.store.revive(unknown, 1, timedelta(0))
+        revived = self.store.revive(unknown, 1, timedelta(0), expires_at=expires_at)
         if not revived:
-            return self.store.get(tenant, id)
+            row = self.store.get(tenant, id)
+            return None if row is None else Changed(notification=row, by_this_call=False)
         self.lifecycle.tell(facts.Resolved(notification=revived[0], outcome="replay"))
         self._queue(revived)
-        return revived[0]
+        return Changed(notification=revived[0], by_this_call=True)
+
+    def _expired(self, dead: Selection, within: timedelta) -> int:
+        return self.store.count(replace(dead, expires_within=within))
+
+    def _unknown(self, selection: Selection) -> int:
+        if selection.statuses is not None:
+            return 0
+        return self.store.count(replace(selection, statuses=[Status.UNKNOWN]))
 
     def drain(self, channel: str, *, at_most: int) -> int:
         """Drop the letters whose row was replayed or is gone, so that the dead-letter queue's depth tells the truth.
@@ -134,7 +159,7 @@ class Replay:
         except BrokerUnavailable as error:
             log.error("left_to_the_sweep", extra={"error": str(error), "notifications": len(notifications)})
             with suppress(StoreUnavailable):  # it looks all the same, some seconds later
-                self.store.mark_unqueued([notification.id for notification in notifications])
+                self.store.mark_unqueued(notifications)
             return 0
         self.lifecycle.tell(facts.Queued(notifications=notifications, took=watch.took()))
         failpoints.step("replay.after_publish")
@@ -152,6 +177,6 @@ def _republished(item: Received, channel: str) -> Outgoing:
     return Outgoing(to=topology.dead(channel), raw=item.body, headers=as_it_came(item.headers))
 
 
-def _replayable(selection: Selection) -> Sequence[Status]:
-    wanted = REPLAYABLE if selection.statuses is None else REPLAYABLE & set(selection.statuses)
-    return sorted(wanted)
+def _dead(selection: Selection) -> Selection:
+    wanted = {Status.FAILED} if selection.statuses is None else REPLAYABLE & set(selection.statuses)
+    return replace(selection, statuses=sorted(wanted))

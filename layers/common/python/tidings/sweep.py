@@ -108,46 +108,46 @@ class Sweep:
         held_up = {c.channel: c for c in self.store.connections() if not c.is_open} if overdue.wake else {}
         given_up = self._given_up(overdue.wake, held_up, overdue.at)
         gone = {item.id for item in given_up}
-        wake = [item for item in overdue.wake if item.id not in gone]
-        lettered = self._published([*overdue.unlettered, *given_up], _owed)
-        self.store.mark_lettered([item.id for item in lettered])
-        lost, waiting = self._told_apart(wake, held_up)
+        lost, waiting = self._told_apart([item for item in overdue.wake if item.id not in gone], held_up)
+        lettered = self._letters([*overdue.unlettered, *given_up])
+        published = self._queued(lost)
+        self._leave(waiting, overdue.at)
+        swept = Swept(
+            published=len(published),
+            waiting=len(waiting),
+            abandoned=len(overdue.abandoned.acquired) if overdue.abandoned is not None else 0,
+            lettered=len(lettered),
+            expired=overdue.expired,
+            given_up=len(given_up),
+            refused=len(overdue.unlettered) + len(given_up) - len(lettered) + len(lost) - len(published),
+        )
+        return swept, sum(not _waited_for_its_time(item) for item in published), overdue.more
+
+    def _letters(self, owed: Sequence[Notification]) -> Sequence[Notification]:
+        lettered = self._published(owed, _owed)
+        self.store.mark_lettered(lettered)
+        return lettered
+
+    def _queued(self, lost: Sequence[Notification]) -> Sequence[Notification]:
         watch = Watch()
         published = self._published(lost, to_work)
         if published:
             self.lifecycle.tell(facts.Queued(notifications=published, took=watch.took()))
         failpoints.step("sweep.after_publish")
-        self.store.mark_queued([item.id for item in published])
-        self._leave(waiting, overdue.at)
-        return (
-            Swept(
-                published=len(published),
-                waiting=len(waiting),
-                abandoned=len(overdue.abandoned.acquired) if overdue.abandoned is not None else 0,
-                lettered=len(lettered),
-                expired=overdue.expired,
-                given_up=len(given_up),
-                refused=len(overdue.unlettered)
-                + len(given_up)
-                - len(lettered)
-                + len(wake)
-                - len(waiting)
-                - len(published),
-            ),
-            sum(not _waited_for_its_time(item) for item in published),
-            overdue.more,
-        )
+        self.store.mark_queued(published)
+        return published
 
     def _purge(self, keep: timedelta) -> int:
         """Page by page, and as long as a page took nothing is done: those who send find the database free."""
         deadline = time.monotonic() + PURGE_FOR.total_seconds()
         rows, after = 0, ""
         while (started := time.monotonic()) < deadline:
+            suppressions = self.store.purge_suppressions(keep, PAGE)
             purged = self.store.purge(keep, PAGE, after=after)
             rows += purged.rows
-            if purged.last is None:
+            if purged.last is None and suppressions < PAGE:
                 break
-            after = purged.last
+            after = purged.last or after
             self.sleep(time.monotonic() - started)
         return rows
 
@@ -166,7 +166,7 @@ class Sweep:
         if waiting:
             newest = max(_in_its_queue_since(item) or now for item in waiting)
             pause = min(max(now - newest, SOONEST_LOOK), LATEST_LOOK)
-            self.store.mark_waiting([item.id for item in waiting], pause)
+            self.store.mark_waiting(waiting, pause)
 
     def _published(
         self, items: Sequence[Notification], outgoing: Callable[[Notification], Outgoing]

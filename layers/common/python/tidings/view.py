@@ -1,14 +1,15 @@
 """What the API shows of a notification: the models of its answers."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from tidings.content import CONTENT, Content
-from tidings.notification import Event, Notification, OnAmbiguous, Priority, Status
+from tidings.errors import AmbiguousError
+from tidings.notification import PROVEN, Event, Notification, OnAmbiguous, Priority, Status
 
 
 class View(BaseModel):
@@ -50,6 +51,7 @@ class EventView(View):
         default=None, description="what the provider said with its acceptance: a mail server's queue id"
     )
     error: ErrorView | None = None
+    may_have_been_sent: bool | None = Field(default=None, description="true: as that of the notification, then")
     next_attempt_at: datetime | None = None
 
 
@@ -75,6 +77,11 @@ class NotificationView(View):
     provider: str | None = None
     provider_message_id: str | None = None
     last_error: ErrorView | None = None
+    may_have_been_sent: bool | None = Field(
+        None,
+        description="true: it is not sent as far as is known, and an attempt of it may have been accepted by the"
+        " provider; missing otherwise",
+    )
     events: list[EventView] | None = Field(None, description="the timeline, oldest first; left out of lists")
 
 
@@ -97,7 +104,11 @@ def accepted(notification: Notification) -> AcceptedView:
     )
 
 
-def shown(notification: Notification, events: Sequence[Event] | None = None) -> NotificationView:
+def shown(
+    notification: Notification, events: Sequence[Event] | None = None, *, doubtful: Collection[str] = ()
+) -> NotificationView:
+    """`doubtful`: ids of which an attempt was ambiguous, where the timeline is not at hand."""
+    is_doubtful = notification.id in doubtful or any(map(_is_ambiguous, events or ()))
     return NotificationView(
         id=notification.id,
         status=notification.status,
@@ -118,15 +129,18 @@ def shown(notification: Notification, events: Sequence[Event] | None = None) -> 
         provider=notification.provider,
         provider_message_id=notification.provider_message_id,
         last_error=_error(notification),
+        may_have_been_sent=(is_doubtful and notification.status not in PROVEN) or None,
         events=list(_timeline(notification, events)) if events is not None else None,
     )
 
 
-def page_of(found: Sequence[Notification], limit: int) -> Page:
-    """`found` holds one more than `limit` if there is a next page."""
+def page_of(found: Sequence[Notification], limit: int, *, doubtful: Collection[str] = ()) -> Page:
+    """`found` holds one more than `limit` if there is a next page. `doubtful`: see `shown`."""
     kept = found[:limit]
     more = len(found) > limit
-    return Page(notifications=[shown(item) for item in kept], next_cursor=kept[-1].id if more else None)
+    return Page(
+        notifications=[shown(item, doubtful=doubtful) for item in kept], next_cursor=kept[-1].id if more else None
+    )
 
 
 def _error(source: Notification | Event) -> ErrorView | None:
@@ -138,7 +152,9 @@ def _error(source: Notification | Event) -> ErrorView | None:
 def _timeline(notification: Notification, events: Sequence[Event]) -> Iterator[EventView]:
     """The row itself is the first event; an attempt's event also tells when it began."""
     yield EventView(status=Status.PENDING, at=notification.created_at, generation=1, attempt=0)
+    is_doubtful = False
     for event in events:
+        is_doubtful = is_doubtful or _is_ambiguous(event)
         if event.started_at is not None:
             yield _sending(event, event.started_at)
         yield EventView(
@@ -150,10 +166,15 @@ def _timeline(notification: Notification, events: Sequence[Event]) -> Iterator[E
             provider_message_id=event.provider_message_id,
             provider_response=event.provider_response,
             error=_error(event),
+            may_have_been_sent=(is_doubtful and event.status not in PROVEN) or None,
             next_attempt_at=event.next_attempt_at,
         )
     if notification.status is Status.SENDING and notification.claimed_at is not None:
         yield _sending(notification, notification.claimed_at)
+
+
+def _is_ambiguous(event: Event) -> bool:
+    return event.error_class == AmbiguousError.kind
 
 
 def _sending(source: Notification | Event, at: datetime) -> EventView:

@@ -124,7 +124,7 @@ class Api:
             return Problem(
                 503,
                 f"The {part} does not answer",
-                "Nothing is half done. Try again; with the same Idempotency-Key it cannot double.",
+                "It may or may not have taken effect. Try again with the same Idempotency-Key; it cannot double then.",
                 headers={"retry-after": RETRY_AFTER},
             ).response()
         except Exception as error:

@@ -69,7 +69,7 @@ class RetentionSettings(Settings):
         default=None,
         ge=1,
         description="days after which the sweep deletes what is over (sent, failed, canceled, expired), its timeline"
-        " and its idempotency key; not set: never",
+        " and its idempotency key, and old suppressions; not set: never",
     )
 
 

@@ -8,26 +8,21 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from tidings.adapters import summaries_sql
+from tidings.adapters import backlog_sql, summaries_sql
 from tidings.adapters.database import Database, reading, transaction
 from tidings.adapters.rows import narrowed
 from tidings.adapters.schema import notifications, statistics, watermark
 from tidings.adapters.summaries_sql import BEYOND, WITHIN, Key
 from tidings.insight import COUNTED_UP_TO, Activity, Capped, Counted, DeadGroup, DeadGroups, Latency, Waiting
-from tidings.notification import CLAIMABLE, REPLAYABLE, Status, first_id, read
+from tidings.notification import REPLAYABLE, Status, first_id, read
 from tidings.ports import Selection
 
 LIVE = 20_000
 """Rows, and changes, that are counted as they are asked for. Where the sweep stands still the charts lag."""
 
-LOOK_FOR_OLDEST = 1000
-"""Rows of a status that are looked at, the oldest first: those in front may be scheduled for later."""
-
 SHOWN = (Status.PENDING, Status.SENDING, Status.RETRYING, Status.FAILED, Status.UNKNOWN)
 
 n, s = notifications.c, statistics.c
-
-DUE = func.coalesce(n.next_attempt_at, n.created_at, type_=n.created_at.type).label("due")
 
 
 class SqlInsight:
@@ -67,8 +62,7 @@ class SqlInsight:
     @reading
     def waiting(self, connection: Connection, tenant: str) -> Waiting:
         now = self.database.now(connection)
-        oldest = [found for status in CLAIMABLE if (found := self._oldest(connection, tenant, status, now)) is not None]
-        at, id = min(oldest, default=(None, None))
+        at, id = backlog_sql.oldest(connection, tenant, now) or (None, None)
         return Waiting(
             counts={status: self._counted(connection, tenant, status) for status in SHOWN},
             scheduled=self._scheduled(connection, tenant, now),
@@ -83,18 +77,11 @@ class SqlInsight:
         return Capped(min(count, COUNTED_UP_TO), more=count > COUNTED_UP_TO)
 
     def _scheduled(self, connection: Connection, tenant: str, now: datetime) -> int:
-        pending = narrowed(select(DUE), Selection(tenant=tenant, statuses=[Status.PENDING]))
-        some = pending.limit(COUNTED_UP_TO).subquery().c
+        due = backlog_sql.DUE_AT.label("due")
+        some = (
+            narrowed(select(due), Selection(tenant=tenant, statuses=[Status.PENDING])).limit(COUNTED_UP_TO).subquery().c
+        )
         return connection.scalar(select(func.count()).where(some.due > now)) or 0
-
-    def _oldest(
-        self, connection: Connection, tenant: str, status: Status, now: datetime
-    ) -> tuple[datetime, str] | None:
-        waiting = narrowed(select(DUE, n.id), Selection(tenant=tenant, statuses=[status]))
-        some = waiting.order_by(n.id).limit(LOOK_FOR_OLDEST).subquery().c
-        oldest = select(some.due, some.id).where(some.due <= now).order_by(some.due, some.id).limit(1)
-        row = connection.execute(oldest).one_or_none()
-        return None if row is None else (row.due, row.id)
 
     @reading
     def dead_groups(self, connection: Connection, selection: Selection) -> DeadGroups:

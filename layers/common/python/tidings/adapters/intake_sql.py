@@ -10,7 +10,7 @@ from sqlalchemy.dialects.mysql import insert as mysql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from tidings.adapters.inserting import insert_many
-from tidings.adapters.rows import FIELDS, notification_of
+from tidings.adapters.rows import FIELDS, as_seen, notification_of
 from tidings.adapters.schema import notifications
 from tidings.adapters.waking import GRACE, REQUEUE_AFTER, not_after_expiry
 from tidings.notification import Notification, Status
@@ -45,10 +45,10 @@ def insert_unless_taken(connection: Connection, now: datetime, batch: Sequence[N
     return answers
 
 
-def mark_unqueued(connection: Connection, now: datetime, ids: Sequence[str]) -> None:
+def mark_unqueued(connection: Connection, now: datetime, rows: Sequence[Notification]) -> None:
     connection.execute(
         update(notifications)
-        .where(n.id.in_(sorted(ids)), n.status == Status.PENDING)
+        .where(as_seen(rows), n.status == Status.PENDING)
         .values(queued_at=None, wake_at=not_after_expiry(now))
     )
 

@@ -1,15 +1,16 @@
 """The Store's reads, and how a row becomes a Notification."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, literal, or_, select, tuple_
 
 from tidings.adapters.database import Database, reading, see_one_moment
 from tidings.adapters.schema import events, metadata, notifications, pauses
 from tidings.envelope import Message
+from tidings.errors import AmbiguousError
 from tidings.notification import Event, Notification, OnAmbiguous, Priority, Status, first_id, read
 from tidings.ports import LOOK_AHEAD, Selection
 from tidings.topology import CHANNELS
@@ -78,13 +79,26 @@ class Reads:
         return None if found is None else (found, _events(connection, id))
 
     @reading
-    def find(self, connection: Connection, selection: Selection, limit: int) -> Sequence[Notification]:
-        statement = narrowed(select(*WITHOUT_CONTENT), selection).order_by(n.id.desc()).limit(limit)
+    def find(
+        self, connection: Connection, selection: Selection, limit: int, *, oldest_first: bool = False
+    ) -> Sequence[Notification]:
+        found = narrowed(select(*WITHOUT_CONTENT), selection, self._now_for(connection, selection))
+        statement = found.order_by(n.id if oldest_first else n.id.desc()).limit(limit)
         return [notification_of(row) for row in connection.execute(statement)]
 
     @reading
     def count(self, connection: Connection, selection: Selection) -> int:
-        return connection.scalar(narrowed(select(func.count()).select_from(notifications), selection)) or 0
+        now = self._now_for(connection, selection)
+        return connection.scalar(narrowed(select(func.count()).select_from(notifications), selection, now)) or 0
+
+    def _now_for(self, connection: Connection, selection: Selection) -> datetime | None:
+        """A statement is saved where no time of the database's is needed."""
+        timed = selection.lasts is not None or selection.expires_within is not None
+        return self.database.now(connection) if timed else None
+
+    @reading
+    def may_have_been_sent(self, connection: Connection, ids: Sequence[str]) -> Collection[str]:
+        return set(connection.scalars(select(n.id).where(n.id.in_(sorted(ids)), _MAY_HAVE_BEEN_SENT)))
 
     @reading
     def frontier(self, connection: Connection, channel: str, priority: Priority, since: datetime) -> datetime | None:
@@ -114,7 +128,27 @@ class Reads:
         self.database.close()
 
 
-def narrowed(statement: Select[Any], selection: Selection) -> Select[Any]:
+def as_seen(rows: Sequence[Notification]) -> ColumnElement[bool]:
+    """Those of these rows that no worker and no replay has had since they were read. The ids alone come first, for
+    MariaDB finds no range in a tuple."""
+    seen = sorted((row.id, row.generation, row.attempt) for row in rows)
+    return and_(n.id.in_([id for id, *_ in seen]), tuple_(n.id, n.generation, n.attempt).in_(seen))
+
+
+# A subquery with a limit is asked row by row: without it, MariaDB reads all events first. The row's own error tells the
+# most: an earlier attempt is looked for only where there was one.
+_AMBIGUOUS_BEFORE = (
+    select(literal(1))
+    .where(events.c.notification_id == n.id, events.c.error_class == AmbiguousError.kind)
+    .limit(1)
+    .scalar_subquery()
+)
+_MAY_HAVE_BEEN_SENT = or_(
+    n.error_class == AmbiguousError.kind, and_(or_(n.attempt > 1, n.generation > 1), _AMBIGUOUS_BEFORE == 1)
+)
+
+
+def narrowed(statement: Select[Any], selection: Selection, now: datetime | None = None) -> Select[Any]:
     """Times become bounds of the id, which starts with the creation's millisecond: the id's indexes serve them. Where
     an index gives the rows in the order of their ids, the server is told to take it: it would walk back through all
     that is newer, in the hope of finding the few soon."""
@@ -129,7 +163,12 @@ def narrowed(statement: Select[Any], selection: Selection) -> Select[Any]:
         n.id >= first_id(selection.since) if selection.since is not None else None,
         n.id < first_id(selection.until) if selection.until is not None else None,
         n.id < selection.before_id if selection.before_id is not None else None,
+        _MAY_HAVE_BEEN_SENT if selection.may_have_been_sent else None,
     ]
+    if now is not None and selection.lasts is not None:
+        conditions.append(or_(n.expires_at.is_(None), n.expires_at > now + selection.lasts))
+    if now is not None and selection.expires_within is not None:
+        conditions.append(n.expires_at <= now + selection.expires_within)
     statement = statement.where(*[condition for condition in conditions if condition is not None])
     index = _index(selection)
     for dialect in ("mysql", "mariadb") if index is not None else ():

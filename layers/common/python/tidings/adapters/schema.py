@@ -137,6 +137,7 @@ suppressions = Table(
     Column("reason", ascii_string(32), nullable=False),  # token_dead, opted_out, mailbox_unknown
     Column("notification_id", ascii_string(36), nullable=False),
     Column("at", UtcDateTime, nullable=False),
+    Index("ix_suppressions_at", "at"),
     **ON_MYSQL,
 )
 

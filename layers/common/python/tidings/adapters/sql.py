@@ -19,7 +19,7 @@ from tidings.connection import CallEnd
 from tidings.connection import Connection as ProviderConnection
 from tidings.envelope import Message
 from tidings.notification import Notification
-from tidings.ports import Backlog, Claims, Inserted, Overdue, Purged, Selection, Settlement
+from tidings.ports import Backlog, Changed, Claims, Inserted, Overdue, Purged, Selection, Settlement
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -35,9 +35,9 @@ class SqlStore(Reads):
             return self._write(intake_sql.insert_unless_taken, batch)
         return [Inserted(notification) for notification in batch]
 
-    def mark_unqueued(self, ids: Sequence[str]) -> None:
-        if ids:
-            self._write(intake_sql.mark_unqueued, ids)
+    def mark_unqueued(self, rows: Sequence[Notification]) -> None:
+        if rows:
+            self._write(intake_sql.mark_unqueued, rows)
 
     def claim(self, messages: Sequence[Message], lease: timedelta, *, isolated: bool = False) -> Claims:
         # The token is made before the transaction: run twice, it finds the rows that its first COMMIT took.
@@ -55,25 +55,33 @@ class SqlStore(Reads):
     def give_up(self, waiting: Sequence[Notification], connection: ProviderConnection) -> Sequence[Notification]:
         return self._write(upkeep_sql.give_up, waiting, connection) if waiting else []
 
-    def mark_queued(self, ids: Sequence[str]) -> None:
-        if ids:
-            self._write(upkeep_sql.mark_queued, ids)
+    def mark_queued(self, rows: Sequence[Notification]) -> None:
+        if rows:
+            self._write(upkeep_sql.mark_queued, rows)
 
-    def mark_waiting(self, ids: Sequence[str], pause: timedelta) -> None:
-        if ids:
-            self._write(upkeep_sql.mark_waiting, ids, pause)
+    def mark_waiting(self, rows: Sequence[Notification], pause: timedelta) -> None:
+        if rows:
+            self._write(upkeep_sql.mark_waiting, rows, pause)
 
-    def mark_lettered(self, ids: Sequence[str]) -> None:
-        if ids:
-            self._write(upkeep_sql.mark_lettered, ids)
+    def mark_lettered(self, rows: Sequence[Notification]) -> None:
+        if rows:
+            self._write(upkeep_sql.mark_lettered, rows)
 
-    def revive(self, selection: Selection, limit: int, due_in: timedelta, *, after: str = "") -> Sequence[Notification]:
-        return self._write(upkeep_sql.revive, selection, limit, due_in, after=after)
+    def revive(
+        self,
+        selection: Selection,
+        limit: int,
+        due_in: timedelta,
+        *,
+        after: str = "",
+        expires_at: datetime | None = None,
+    ) -> Sequence[Notification]:
+        return self._write(upkeep_sql.revive, selection, limit, due_in, after=after, expires_at=expires_at)
 
-    def resolve(self, tenant: str, id: str) -> Notification | None:
+    def resolve(self, tenant: str, id: str) -> Changed | None:
         return self._write(upkeep_sql.resolve, tenant, id)
 
-    def cancel(self, tenant: str, id: str) -> Notification | None:
+    def cancel(self, tenant: str, id: str) -> Changed | None:
         return self._write(upkeep_sql.cancel, tenant, id)
 
     def pause(self, channel: str) -> None:
@@ -84,6 +92,9 @@ class SqlStore(Reads):
 
     def purge(self, keep: timedelta, limit: int, *, after: str = "") -> Purged:
         return self._write(upkeep_sql.purge, keep, limit, after)
+
+    def purge_suppressions(self, keep: timedelta, limit: int) -> int:
+        return self._write(upkeep_sql.purge_suppressions, keep, limit)
 
     def report(
         self, name: str, channel: str, calls: Sequence[CallEnd]

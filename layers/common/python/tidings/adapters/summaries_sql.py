@@ -13,7 +13,7 @@ from sqlalchemy.types import Integer
 
 from tidings.adapters.schema import events, notifications, statistics, watermark
 from tidings.insight import ACCEPTED, KEPT_FOR, LATENCIES
-from tidings.notification import Status, first_id
+from tidings.notification import OPERATOR, Status, first_id
 
 SETTLED_DOWN = timedelta(seconds=5)
 """What is younger is not summarized yet: a transaction that began before it may still commit, and would be passed."""
@@ -51,6 +51,7 @@ _BOUNDS = [bound // timedelta(milliseconds=1) for bound in LATENCIES]
 _BUCKET = case(
     (e.status != Status.SENT, None),
     (e.generation != 1, None),  # that a replayed one is late, whoever replayed it knows
+    (e.provider == OPERATOR, None),  # that it was sent was said later than it was
     *((milliseconds_between(_DUE, e.at) <= bound, bound) for bound in _BOUNDS),
     else_=BEYOND,
 )

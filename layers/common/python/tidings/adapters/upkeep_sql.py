@@ -5,15 +5,17 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, insert, or_, select, update
+from sqlalchemy import Connection, and_, case, delete, insert, or_, select, update
+from sqlalchemy.dialects.mysql import insert as mysql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
-from tidings.adapters.rows import OURS, WITHOUT_CONTENT, narrowed, notification_of
-from tidings.adapters.schema import events, notifications, pauses
+from tidings.adapters.rows import OURS, WITHOUT_CONTENT, as_seen, narrowed, notification_of
+from tidings.adapters.schema import events, notifications, pauses, suppressions
 from tidings.adapters.waking import GRACE, REQUEUE_AFTER, not_after_expiry
 from tidings.connection import Connection as ProviderConnection
 from tidings.errors import AccountError
-from tidings.notification import CLAIMABLE, OVER, REPLAYABLE, Notification, Status, first_id
-from tidings.ports import Claims, Overdue, Purged, Selection
+from tidings.notification import CLAIMABLE, OPERATOR, OVER, REPLAYABLE, Notification, Status, first_id
+from tidings.ports import Changed, Claims, Overdue, Purged, Selection
 
 n = notifications.c
 
@@ -64,11 +66,8 @@ def overdue(connection: Connection, now: datetime, limit: int, lease: timedelta,
 def give_up(
     connection: Connection, now: datetime, waiting: Sequence[Notification], refusing: ProviderConnection
 ) -> Sequence[Notification]:
-    seen = {(row.id, row.generation, row.attempt) for row in waiting}
-    ids = sorted(row.id for row in waiting)
-    statement = select(*WITHOUT_CONTENT).where(n.id.in_(ids), n.status.in_(CLAIMABLE)).order_by(n.id).with_for_update()
-    rows = [notification_of(row) for row in connection.execute(statement)]
-    rows = [row for row in rows if (row.id, row.generation, row.attempt) in seen]
+    still = select(*WITHOUT_CONTENT).where(as_seen(waiting), n.status.in_(CLAIMABLE)).order_by(n.id).with_for_update()
+    rows = [notification_of(row) for row in connection.execute(still)]
     error: dict[str, Any] = {
         "provider": refusing.name,
         "error_class": AccountError.kind,
@@ -82,33 +81,39 @@ def give_up(
     return [replace(row, status=Status.FAILED, updated_at=now, **error) for row in rows]
 
 
-def mark_queued(connection: Connection, now: datetime, ids: Sequence[str]) -> None:
+def mark_queued(connection: Connection, now: datetime, rows: Sequence[Notification]) -> None:
     connection.execute(
         update(notifications)
-        .where(n.id.in_(sorted(ids)), n.status.in_(CLAIMABLE))
+        .where(as_seen(rows), n.status.in_(CLAIMABLE))
         .values(queued_at=now, wake_at=not_after_expiry(now + REQUEUE_AFTER))
     )
 
 
-def mark_waiting(connection: Connection, now: datetime, ids: Sequence[str], pause: timedelta) -> None:
+def mark_waiting(connection: Connection, now: datetime, rows: Sequence[Notification], pause: timedelta) -> None:
     connection.execute(
         update(notifications)
-        .where(n.id.in_(sorted(ids)), n.status.in_(CLAIMABLE))
+        .where(as_seen(rows), n.status.in_(CLAIMABLE))
         .values(wake_at=not_after_expiry(now + pause))
     )
 
 
-def mark_lettered(connection: Connection, _now: datetime, ids: Sequence[str]) -> None:
-    connection.execute(
-        update(notifications).where(n.id.in_(sorted(ids)), n.status == Status.FAILED).values(wake_at=None)
-    )
+def mark_lettered(connection: Connection, _now: datetime, rows: Sequence[Notification]) -> None:
+    connection.execute(update(notifications).where(as_seen(rows), n.status == Status.FAILED).values(wake_at=None))
 
 
 def revive(
-    connection: Connection, now: datetime, selection: Selection, limit: int, due_in: timedelta, *, after: str
+    connection: Connection,
+    now: datetime,
+    selection: Selection,
+    limit: int,
+    due_in: timedelta,
+    *,
+    after: str,
+    expires_at: datetime | None,
 ) -> Sequence[Notification]:
     due = now + due_in
-    statement = narrowed(select(*WITHOUT_CONTENT), selection).where(n.status.in_(REPLAYABLE), n.id > after)
+    lasting = selection if expires_at is not None and expires_at > due else replace(selection, lasts=due_in)
+    statement = narrowed(select(*WITHOUT_CONTENT), lasting, now).where(n.status.in_(REPLAYABLE), n.id > after)
     rows = [
         notification_of(row)
         for row in connection.execute(statement.order_by(n.id).limit(limit).with_for_update(skip_locked=True))
@@ -124,10 +129,14 @@ def revive(
             spared=0,
             refused_at=None,
             next_attempt_at=due,
+            expires_at=expires_at if row.expires_at is not None and row.expires_at <= due else row.expires_at,
         )
         for row in rows
     ]
     connection.execute(insert(events), [_change(row, Status.PENDING, now) for row in revived])
+    new_end = (
+        {"expires_at": case((n.expires_at <= due, expires_at), else_=n.expires_at)} if lasting is selection else {}
+    )
     _set(
         connection,
         rows,
@@ -140,32 +149,41 @@ def revive(
         queued_at=None if due_in else now,
         wake_at=not_after_expiry(due - GRACE if due_in else now + REQUEUE_AFTER),
         updated_at=now,
+        **new_end,
     )
     return revived
 
 
-def cancel(connection: Connection, now: datetime, tenant: str, id: str) -> Notification | None:
+def cancel(connection: Connection, now: datetime, tenant: str, id: str) -> Changed | None:
     notification = _locked(connection, tenant, id)
-    if notification is None or notification.status not in CLAIMABLE:
-        return notification
+    if notification is None:
+        return None
+    if notification.status not in CLAIMABLE:
+        return Changed(notification=notification, by_this_call=False)
     connection.execute(insert(events), [_change(notification, Status.CANCELED, now)])
     _set(connection, [notification], status=Status.CANCELED, wake_at=None, updated_at=now)
-    return replace(notification, status=Status.CANCELED, updated_at=now)
+    return Changed(notification=replace(notification, status=Status.CANCELED, updated_at=now), by_this_call=True)
 
 
-def resolve(connection: Connection, now: datetime, tenant: str, id: str) -> Notification | None:
+def resolve(connection: Connection, now: datetime, tenant: str, id: str) -> Changed | None:
     """The row keeps the error that left it open: no provider has said that it was sent."""
     notification = _locked(connection, tenant, id)
-    if notification is None or notification.status is not Status.UNKNOWN:
-        return notification
-    connection.execute(insert(events), [{**_change(notification, Status.SENT, now), "provider": "operator"}])
-    _set(connection, [notification], status=Status.SENT, updated_at=now)
-    return replace(notification, status=Status.SENT, updated_at=now)
+    if notification is None:
+        return None
+    if notification.status is not Status.UNKNOWN:
+        return Changed(notification=notification, by_this_call=False)
+    said: dict[str, Any] = {"status": Status.SENT, "provider": OPERATOR}
+    connection.execute(insert(events), [_change(notification, Status.SENT, now) | said])
+    _set(connection, [notification], **said, updated_at=now)
+    return Changed(notification=replace(notification, **said, updated_at=now), by_this_call=True)
 
 
 def pause(connection: Connection, now: datetime, channel: str) -> None:
-    if connection.execute(select(pauses).where(pauses.c.channel == channel)).first() is None:
-        connection.execute(insert(pauses).values(channel=channel, at=now))
+    new = {"channel": channel, "at": now}
+    if connection.dialect.name == "sqlite":
+        connection.execute(sqlite_insert(pauses).on_conflict_do_nothing(), new)
+    else:
+        connection.execute(mysql_insert(pauses).on_duplicate_key_update(channel=pauses.c.channel), new)
 
 
 def resume(connection: Connection, _now: datetime, channel: str) -> None:
@@ -188,6 +206,13 @@ def purge(connection: Connection, now: datetime, keep: timedelta, limit: int, af
         connection.execute(delete(events).where(events.c.notification_id.in_(ids)))
         connection.execute(delete(notifications).where(n.id.in_(ids)))
     return Purged(rows=len(ids), last=ids[-1] if len(ids) == limit else None)
+
+
+def purge_suppressions(connection: Connection, now: datetime, keep: timedelta, limit: int) -> int:
+    at = suppressions.c.at
+    last = connection.scalar(select(at).where(at < now - keep).order_by(at).offset(limit - 1).limit(1))
+    old = at < now - keep if last is None else at <= last
+    return connection.execute(delete(suppressions).where(old)).rowcount
 
 
 def _locked(connection: Connection, tenant: str, id: str) -> Notification | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from tidings.cli.ends import Usage
 from tidings.cli.follow import end_of, follow_many
-from tidings.cli.options import Commands, Parents, add_filters, filters, positive
+from tidings.cli.options import Commands, Parents, add_filters, filters, instant, positive
 from tidings.cli.output import event, head, note, notifications, plain, progress, show, table
 from tidings.cli.server import operator
 from tidings.notification import REPLAYABLE
@@ -67,7 +67,7 @@ def dead_show(options: argparse.Namespace) -> None:
 def dead_replay(options: argparse.Namespace) -> None:
     if not (options.dry_run or options.yes or sys.stdin.isatty()):
         raise Usage("there is no terminal to ask on: --dry-run shows what would be done, --yes does it")
-    wanted = {**filters(options, *FILTERS, "rate"), "limit": options.limit}
+    wanted = {**filters(options, *FILTERS, "rate"), "limit": options.limit, **_expiry(options)}
     if options.ids:
         wanted["ids"] = options.ids
     with operator(options) as server:
@@ -98,10 +98,20 @@ def _dry_run(dry: Mapping[str, Any], limit: int) -> str:
     if dry["count"] > limit:
         lines = [f"{dry['count']} match; the {limit} oldest would be replayed (--limit)."]
     if dry["may_double"]:
-        lines.append(f"{dry['may_double']} of them may double: the provider may have accepted the first.")
+        lines.append(f"{dry['may_double']} of them may double: the provider may have accepted an earlier attempt.")
+    lines += _left_out(dry)
     if dry["sample"]:
-        lines += ["The newest:", notifications(dry["sample"], dead=True)]
+        lines += ["The first:", notifications(dry["sample"], dead=True)]
     return "\n".join(lines)
+
+
+def _left_out(answer: Mapping[str, Any]) -> list[str]:
+    lines = []
+    if answer["expired"]:
+        lines.append(f"{answer['expired']} more have expired: --expires TIME replays them.")
+    if answer["unknown"]:
+        lines.append(f"{answer['unknown']} more are unknown and may have arrived: --status unknown replays them.")
+    return lines
 
 
 def _replayed(done: Mapping[str, Any], options: argparse.Namespace) -> str:
@@ -111,17 +121,23 @@ def _replayed(done: Mapping[str, Any], options: argparse.Namespace) -> str:
     ]
     if count == done["queued"]:
         lines = [f"{count} replayed."]
+    lines += _left_out(done)
+    missing = asked - count - done["expired"] - done["unknown"]
     if count == options.limit:
         lines.append("There may be more: run it again, or raise --limit.")
-    elif count < asked:
-        lines.append(f"{asked - count} of the ids given match no dead letter, or no longer.")
+    elif missing > 0:
+        lines.append(f"{missing} of the ids given match no dead letter, or no longer.")
     return "\n".join(lines)
 
 
 def dead_resolve(options: argparse.Namespace) -> None:
     with operator(options) as server:
-        row = server.post(f"{_path(options.id)}/resolve", {"outcome": options.outcome})
+        row = server.post(f"{_path(options.id)}/resolve", {"outcome": options.outcome, **_expiry(options)})
     show(options, row, plain(f"{row['id']} is {row['status']}."))
+
+
+def _expiry(options: argparse.Namespace) -> dict[str, str]:
+    return {"expires_at": options.expires.isoformat()} if options.expires is not None else {}
 
 
 def _path(id: str) -> str:
@@ -132,11 +148,7 @@ def add(commands: Commands, parents: Parents) -> None:
     group = commands.add_parser("dead", help="dead letters: list, groups, show, replay, resolve")
     dead = group.add_subparsers(required=True, metavar="COMMAND")
     chosen = argparse.ArgumentParser(add_help=False)
-    add_filters(chosen, sorted(map(str, REPLAYABLE)), "both if not given")
-    chosen.add_argument(
-        "--error-class", choices=("transient", "permanent", "ambiguous", "account"), help="of the last error"
-    )
-    chosen.add_argument("--code", help="of the last error, as the list shows it")
+    _add_filters(chosen, "both if not given")
     shared = [parents.output, parents.operator]
     found = dead.add_parser("list", parents=[chosen, *shared], help="newest first")
     found.add_argument("--limit", type=positive, default=50, metavar="N", help="at most this many (default: 50)")
@@ -147,7 +159,7 @@ def add(commands: Commands, parents: Parents) -> None:
     shown.set_defaults(run=dead_show)
     _add_replay(dead.add_parser(
         "replay",
-        parents=[chosen, *shared, parents.within],
+        parents=[*shared, parents.within],
         help="set them back to pending, oldest first; twice is harmless",
     ))  # fmt: skip
     resolve = dead.add_parser("resolve", parents=shared, help="decide about one that is unknown")
@@ -155,14 +167,27 @@ def add(commands: Commands, parents: Parents) -> None:
     outcome = resolve.add_mutually_exclusive_group(required=True)
     for name, told in (("sent", "it had arrived"), ("replay", "send it again; it may double")):
         outcome.add_argument(f"--{name}", dest="outcome", action="store_const", const=name, help=told)
+    resolve.add_argument("--expires", type=instant, metavar="TIME", help="of a replay, where it has expired")
     resolve.set_defaults(run=dead_resolve)
 
 
+def _add_filters(to: argparse.ArgumentParser, told: str) -> None:
+    add_filters(to, sorted(map(str, REPLAYABLE)), told)
+    to.add_argument(
+        "--error-class", choices=("transient", "permanent", "ambiguous", "account"), help="of the last error"
+    )
+    to.add_argument("--code", help="of the last error, as the list shows it")
+
+
 def _add_replay(replay: argparse.ArgumentParser) -> None:
+    _add_filters(replay, "failed if not given; what is unknown may have arrived")
     replay.add_argument("ids", metavar="ID", nargs="*", help="these; without any, all that the filters leave")
     replay.add_argument("--dry-run", action="store_true", help="count and show some, change nothing")
     replay.add_argument("--limit", type=positive, default=1000, metavar="N", help="at most this many (default: 1000)")
     replay.add_argument("--rate", type=positive, metavar="N", help="a second; as fast as can be if not given")
+    replay.add_argument(
+        "--expires", type=instant, metavar="TIME", help="of those that have expired, which are else left out"
+    )
     replay.add_argument("--yes", action="store_true", help="do not ask")
     replay.add_argument("--follow", action="store_true", help="wait for what becomes of them")
     replay.set_defaults(run=dead_replay)

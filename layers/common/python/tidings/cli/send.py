@@ -114,7 +114,8 @@ def listed(options: argparse.Namespace) -> None:
 def cancel(options: argparse.Namespace) -> None:
     with intake(options) as client:
         item = client.cancel(options.id)
-    show(options, item.model_dump(mode="json", exclude_none=True), plain(f"{item.id} is {item.status}."))
+    doubt = " It may have been sent: the provider may have accepted an attempt." if item.may_have_been_sent else ""
+    show(options, item.model_dump(mode="json", exclude_none=True), plain(f"{item.id} is {item.status}.{doubt}"))
 
 
 def add(commands: Commands, parents: Parents) -> None:

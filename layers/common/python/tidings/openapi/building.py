@@ -119,7 +119,7 @@ def _operation(operation: Operation, models: _Models) -> dict[str, Any]:
         described["parameters"] = parameters
     if operation.body is not None:
         media = models.media(operation.body, "validation")
-        described["requestBody"] = {"required": operation.is_body_required, "content": media}
+        described["requestBody"] = {"required": True, "content": media}
     return {**described, "responses": {**responses, **_problems(operation.problems, models)}}
 
 

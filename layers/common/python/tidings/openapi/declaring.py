@@ -81,7 +81,6 @@ class Operation:
     query: type[BaseModel] | None = None
     parameters: Sequence[Mapping[str, Any]] = ()
     body: Content | None = None
-    is_body_required: bool = True
 
 
 BY_ID = {

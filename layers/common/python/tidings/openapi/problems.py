@@ -34,7 +34,7 @@ PROBLEMS = {
             Problem(
                 503,
                 "The database does not answer",
-                "Nothing is half done. Try again; with the same Idempotency-Key it cannot double.",
+                "It may or may not have taken effect. Try again with the same Idempotency-Key; it cannot double then.",
             ),
         ),
     )

@@ -88,6 +88,14 @@ class Overdue:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Changed:
+    """What a person asked to be changed."""
+
+    notification: Notification  # as it then stands
+    by_this_call: bool  # False: it was in no state for that, or it was done before
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Purged:
     """What a page of the retention deleted."""
 
@@ -113,6 +121,9 @@ class Selection:
     channel: str | None = None
     recipient: str | None = None
     error_class: str | None = None  # of the last attempt
+    may_have_been_sent: bool = False  # True: only those of which an attempt, in any generation, was ambiguous
+    lasts: timedelta | None = None  # only those that have not expired so long from now, on the database's clock
+    expires_within: timedelta | None = None  # only the others
     error_code: str | None = None
     since: datetime | None = None  # created at or after
     until: datetime | None = None  # created before

@@ -7,7 +7,7 @@ from typing import Protocol
 from tidings.connection import CallEnd, Connection
 from tidings.envelope import Message
 from tidings.notification import Event, Notification, Priority
-from tidings.ports.rows import Backlog, Claims, Inserted, Overdue, Purged, Selection, Settlement
+from tidings.ports.rows import Backlog, Changed, Claims, Inserted, Overdue, Purged, Selection, Settlement
 
 
 class Store(Protocol):
@@ -20,8 +20,9 @@ class Store(Protocol):
         What is for now is written as queued, which is one statement fewer: who cannot publish it then says so, and the
         sweep looks after some seconds, should nobody have lived to say it."""
 
-    def mark_unqueued(self, ids: Sequence[str]) -> None:
-        """Their messages were not confirmed: the sweep is to publish them, and soon."""
+    def mark_unqueued(self, rows: Sequence[Notification]) -> None:
+        """Their messages were not confirmed: the sweep is to publish them, and soon. As every mark, it leaves alone the
+        rows that a worker or a replay has had since they were read."""
 
     def claim(self, messages: Sequence[Message], lease: timedelta, *, isolated: bool = False) -> Claims:
         """Give each message's row to this caller, if it is due and nobody else has it. A row whose last attempt ended
@@ -43,32 +44,40 @@ class Store(Protocol):
         """Fail these, unclaimed, with what the connection's provider says of our account. Answer them as they then are,
         without those that have moved meanwhile. Their dead letters are owed."""
 
-    def mark_queued(self, ids: Sequence[str]) -> None:
+    def mark_queued(self, rows: Sequence[Notification]) -> None:
         """Their messages are confirmed: the sweep may leave them alone for a while."""
 
-    def mark_waiting(self, ids: Sequence[str], pause: timedelta) -> None:
+    def mark_waiting(self, rows: Sequence[Notification], pause: timedelta) -> None:
         """Their messages wait in their queues: the sweep looks again after the pause."""
 
     def frontier(self, channel: str, priority: Priority, since: datetime) -> datetime | None:
         """How far this queue has come: when the newest message was queued that has had its turn, of those of
         notifications made after `since`. None: none has, as far as a bounded look shows."""
 
-    def mark_lettered(self, ids: Sequence[str]) -> None:
+    def mark_lettered(self, rows: Sequence[Notification]) -> None:
         """Their dead letters are confirmed."""
 
-    def revive(self, selection: Selection, limit: int, due_in: timedelta, *, after: str = "") -> Sequence[Notification]:
+    def revive(
+        self,
+        selection: Selection,
+        limit: int,
+        due_in: timedelta,
+        *,
+        after: str = "",
+        expires_at: datetime | None = None,
+    ) -> Sequence[Notification]:
         """Set failed and unknown rows back to pending, one generation later, oldest first; `after`: those made after
-        this one. Without a delay they are
-        written as queued, see `insert`."""
+        this one. Without a delay they are written as queued, see `insert`. What will have expired by the time it is
+        due stays as it is, unless `expires_at` is later: it then takes the place of the one that was over."""
 
     def still_dead(self, messages: Sequence[Message]) -> Sequence[Message]:
         """Those of these letters whose row is failed, in their generation."""
 
-    def resolve(self, tenant: str, id: str) -> Notification | None:
-        """An operator's word that it was sent: unknown becomes sent, and nothing else does. Answer as `cancel`."""
+    def resolve(self, tenant: str, id: str) -> Changed | None:
+        """An operator's word that it was sent: unknown becomes sent, and nothing else does. None: there is none."""
 
-    def cancel(self, tenant: str, id: str) -> Notification | None:
-        """Cancel it unless it is claimed or over. Answer the row as it then stands, or None if there is none."""
+    def cancel(self, tenant: str, id: str) -> Changed | None:
+        """Cancel it unless it is claimed or over. None: there is none."""
 
     def paused(self) -> Mapping[str, datetime]:
         """The channels that are not to be worked on, and since when."""
@@ -96,6 +105,10 @@ class Store(Protocol):
         """Delete up to so many rows, the oldest first, that came to their end longer ago than `keep`, with their
         events. `after`: the last id of an earlier page; a row that stays is then not looked at again."""
 
+    def purge_suppressions(self, keep: timedelta, limit: int) -> int:
+        """Delete up to so many recipients that were found to take nothing any more longer ago than `keep`. Answer how
+        many."""
+
     def get(self, tenant: str, id: str) -> Notification | None: ...
 
     def events(self, id: str) -> Sequence[Event]:
@@ -104,8 +117,11 @@ class Store(Protocol):
     def story(self, tenant: str, id: str) -> tuple[Notification, Sequence[Event]] | None:
         """Both, as of one moment: a worker may settle it meanwhile."""
 
-    def find(self, selection: Selection, limit: int) -> Sequence[Notification]:
-        """Newest first."""
+    def find(self, selection: Selection, limit: int, *, oldest_first: bool = False) -> Sequence[Notification]:
+        """Newest first, unless `oldest_first`."""
+
+    def may_have_been_sent(self, ids: Sequence[str]) -> Collection[str]:
+        """Those of which an attempt, in any generation, was ambiguous."""
 
     def count(self, selection: Selection) -> int: ...
 
