@@ -27,6 +27,9 @@ class AcceptedView(View):
     created_at: datetime
     send_at: datetime | None = None
     expires_at: datetime | None = None
+    replayed: bool | None = Field(
+        None, description="true where an item's idempotency_key was known, and nothing new was stored"
+    )
 
 
 class ErrorView(View):
@@ -85,7 +88,7 @@ class Page(View):
     next_cursor: str | None = None
 
 
-def accepted(notification: Notification) -> AcceptedView:
+def accepted(notification: Notification, *, replayed: bool | None = None) -> AcceptedView:
     """The first answer; a repeated request gets the same, whatever has become of the notification since."""
     return AcceptedView(
         id=notification.id,
@@ -94,6 +97,7 @@ def accepted(notification: Notification) -> AcceptedView:
         created_at=notification.created_at,
         send_at=notification.send_at,
         expires_at=notification.expires_at,
+        replayed=replayed,
     )
 
 

@@ -5,7 +5,19 @@ from typing import Protocol
 
 from tidings.ports.broker import Broker, Consumer, Depth, Outgoing, Received
 from tidings.ports.provider import Checkable, Outbound, Provider, Receipt, Reconciler
-from tidings.ports.rows import LOOK_AHEAD, PAGE, Backlog, Claims, Held, Inserted, Overdue, Purged, Selection, Settlement
+from tidings.ports.rows import (
+    LOOK_AHEAD,
+    PAGE,
+    Backlog,
+    Claims,
+    Held,
+    Inserted,
+    Overdue,
+    Purged,
+    Selection,
+    Settlement,
+    Taken,
+)
 from tidings.ports.store import Store
 
 __all__ = [
@@ -31,6 +43,7 @@ __all__ = [
     "Selection",
     "Settlement",
     "Store",
+    "Taken",
 ]
 
 
