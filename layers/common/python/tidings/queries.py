@@ -19,14 +19,18 @@ Code = Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]{1,64}$")]
 Q = TypeVar("Q", bound=BaseModel)
 
 
-def _replayable(value: Status) -> Status:
-    if value not in REPLAYABLE:
+def _statuses(value: object) -> object:
+    """One word, or several."""
+    words = [value] if isinstance(value, str) else value
+    if isinstance(words, Sequence) and not set(map(str, words)) <= set(Status):
+        raise ValueError(f"must be one of {', '.join(Status)}; it may be repeated")
+    return words
+
+
+def _replayable(value: tuple[Status, ...]) -> tuple[Status, ...]:
+    if not set(value) <= REPLAYABLE:
         raise ValueError(f"a dead letter is {' or '.join(sorted(REPLAYABLE))}")
     return value
-
-
-def _listed(value: object) -> object:
-    return [value] if isinstance(value, str) else value
 
 
 def _as_stored(recipient: str, channel: str | None) -> str:
@@ -40,7 +44,7 @@ class Filter(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    status: Annotated[tuple[Status, ...], BeforeValidator(_listed)] | None = Field(
+    status: Annotated[tuple[Status, ...], BeforeValidator(_statuses)] | None = Field(
         None, description="one, or several: `?status=failed&status=unknown`"
     )
     channel: Name | None = None
@@ -77,8 +81,8 @@ class DeadFilter(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     ids: Annotated[Sequence[Id], Field(min_length=1, max_length=1000)] | None = None
-    status: Annotated[tuple[Annotated[Status, AfterValidator(_replayable)], ...], BeforeValidator(_listed)] | None = (
-        Field(None, description="failed or unknown; both if not given")
+    status: Annotated[tuple[Status, ...], BeforeValidator(_statuses), AfterValidator(_replayable)] | None = Field(
+        None, description="failed or unknown; both if not given"
     )
     channel: Name | None = None
     error_class: Literal["transient", "permanent", "ambiguous", "account"] | None = None

@@ -21,16 +21,13 @@ from pydantic import (
 )
 
 from tidings.content import CONTENT, Content, Part
-from tidings.json_shape import items
+from tidings.json_shape import check, items
 from tidings.mistakes import MAX_ERRORS, entry, problem_of
 from tidings.notification import Notification, OnAmbiguous, Priority, new_id
 from tidings.responses import Problem
 
 MAX_ITEMS = 1000
 LONGEST_WAIT = timedelta(days=366)  # how far ahead send_at and expires_at may lie
-WRONG_CLOCK = timedelta(hours=12)
-"""How far this process's clock may be off and refuse nobody. A time that lies further back is refused, whichever it is;
-one that does not is taken as it is: send_at means at once then, and expires_at that the database's clock decides."""
 MAX_METADATA_BYTES = 60_000  # as JSON; MySQL's TEXT holds 65,535
 MAX_ERRORS_TOGETHER = 10 * MAX_ITEMS  # entries of an array's problems
 
@@ -162,7 +159,7 @@ class Reader:
 
     def one(self, body: bytes) -> Submission:
         """Raise Problem: 400 for what is no JSON, 422 with an entry a field."""
-        (body,) = items(body)
+        check(body)
         try:
             return self._one.validate_json(body, by_alias=True, by_name=False)
         except ValidationError as invalid:
@@ -181,8 +178,10 @@ class Reader:
             raise _wrong_number("none")
         return read
 
-    def _item(self, item: bytes, index: int, most: int) -> Submission | Problem:
+    def _item(self, item: bytes | Problem, index: int, most: int) -> Submission | Problem:
         """A bad item becomes its errors, so that it never spoils the good ones. Raise Problem for what is no JSON."""
+        if isinstance(item, Problem):
+            return item
         try:
             return self._one.validate_json(item, by_alias=True, by_name=False)
         except ValidationError as invalid:
@@ -197,16 +196,13 @@ def _wrong_number(what: str) -> Problem:
 
 
 def check_times(submission: Submission, now: datetime, *, index: int | None = None) -> Problem | None:
-    """What no field tells alone: the order of the times, and where they lie by the clock."""
+    """What no field tells alone: the order of the times, and how far ahead they lie. One in the past has come: send_at
+    means at once then, and expires_at that it expires, when the database's clock says so."""
     wrong = []
     send_at, expires_at = submission.send_at, submission.expires_at
     if expires_at is not None and send_at is not None and expires_at <= send_at:
         wrong.append(entry(("expires_at",), "must be after send_at", index))
     for name, at in (("send_at", send_at), ("expires_at", expires_at)):
-        if at is None:
-            continue
-        if at <= now - WRONG_CLOCK:
-            wrong.append(entry((name,), "lies in the past", index))
-        if at > now + LONGEST_WAIT:
+        if at is not None and at > now + LONGEST_WAIT:
             wrong.append(entry((name,), f"lies more than {LONGEST_WAIT.days} days ahead", index))
     return Problem(422, "The notification is not valid", errors=wrong) if wrong else None

@@ -14,14 +14,32 @@ from dataclasses import dataclass, field, replace
 from tidings.errors import BrokerUnavailable, StoreUnavailable
 from tidings.json_shape import check
 from tidings.keys import ApiKey, Keyring, Scope
-from tidings.responses import CODES as CODES
-from tidings.responses import RETRY_AFTER as RETRY_AFTER
-from tidings.responses import Problem as Problem
-from tidings.responses import Response as Response
-from tidings.responses import as_json as as_json
-from tidings.responses import internal_error as internal_error
-from tidings.responses import unavailable as unavailable
-from tidings.responses import without as without
+from tidings.responses import (
+    CODES,
+    RETRY_AFTER,
+    Problem,
+    Response,
+    as_json,
+    internal_error,
+    unavailable,
+    without,
+)
+
+__all__ = [
+    "CODES",
+    "RETRY_AFTER",
+    "Api",
+    "Call",
+    "Problem",
+    "Request",
+    "Response",
+    "Route",
+    "as_json",
+    "internal_error",
+    "unavailable",
+    "where",
+    "without",
+]
 
 log = logging.getLogger(__name__)
 
