@@ -97,7 +97,7 @@ class Caller:
         *,
         key: str | None = "",
         headers: Mapping[str, str] | None = None,
-        query: Mapping[str, str] | None = None,
+        query: Mapping[str, str | Sequence[str]] | None = None,
     ) -> Answer:
         """`body` is sent as it is if it is bytes, else as JSON. `key` None: without a key; "": with the usual one."""
         presented = self.key if key == "" else key

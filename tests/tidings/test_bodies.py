@@ -14,7 +14,7 @@ async def chunks(*given: bytes) -> AsyncIterator[bytes]:
 
 
 def test_a_body_comes_whole() -> None:
-    async def read() -> bytes:
+    async def read() -> bytes | bytearray:
         async with Bodies().read(chunks(b"one ", b"two"), {"content-length": "7"}) as body:
             return body
 

@@ -33,18 +33,18 @@ class _Reading:
         self._room, self._chunks, self._headers, self._most = room, chunks, headers, most
         self._size = 0
 
-    async def __aenter__(self) -> bytes:
+    async def __aenter__(self) -> bytes | bytearray:
         inflate = _inflater(self._headers)
         declared = self._headers.get("content-length", "").lstrip("0")
         # A number of more digits than that is none that int() is to be asked about.
         if declared.isdecimal() and (len(declared) > 18 or int(declared) > self._most):
             raise too_large(self._most)
-        parts: list[bytes] = []
+        body: bytes | bytearray = b""
         try:
             async for chunk in self._chunks:
                 for piece in (chunk,) if inflate is None else inflate.pieces(chunk):
                     self._hold(piece)
-                    parts.append(piece)
+                    body = _with(body, piece)
                     if inflate is not None:
                         await asyncio.sleep(0)  # a little may become much, and others wait meanwhile
             if inflate is not None:
@@ -52,7 +52,7 @@ class _Reading:
         except BaseException:
             self._leave()
             raise
-        return b"".join(parts) if len(parts) != 1 else parts[0]
+        return body
 
     async def __aexit__(self, *_: object) -> None:
         self._leave()
@@ -67,6 +67,16 @@ class _Reading:
 
     def _leave(self) -> None:
         self._room.held -= self._size
+
+
+def _with(body: bytes | bytearray, piece: bytes) -> bytes | bytearray:
+    """A body of one piece is that piece; more of them grow in place, and are never in memory twice."""
+    if not body:
+        return piece
+    if isinstance(body, bytes):
+        body = bytearray(body)
+    body += piece
+    return body
 
 
 # --- compressed bodies ------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from tidings.bodies import MAX_BODY
 from tidings.errors import BrokerUnavailable, RowTooLarge, StoreUnavailable
-from tidings.json_shape import is_array
+from tidings.json_shape import Body, is_array
 from tidings.keys import Scope
 from tidings.mistakes import entry
 from tidings.notification import Notification
@@ -59,8 +59,9 @@ class HandIn:
         return await self._post_one(call, key)
 
     async def _post_one(self, call: Call, key: str | None) -> Response:
+        is_large = len(call.body) >= LARGE
         # What was read is not held while the draft waits: ten thousand may.
-        (taken,) = await self.accept([await self._aside(call, lambda: self._read_one(call, key))])
+        (taken,) = await self.accept([await self._aside(is_large, lambda: self._read_one(call, key))])
         outcome, is_replayed = _outcome(taken)
         if isinstance(outcome, Problem):
             raise outcome
@@ -69,15 +70,16 @@ class HandIn:
             headers["idempotency-replayed"] = "true"
         return Response(status=202, body=accepted(outcome).encoded(), headers=headers)
 
-    async def _aside(self, call: Call, work: Callable[[], T]) -> T:
+    async def _aside(self, is_large: bool, work: Callable[[], T]) -> T:
         """In a thread, if the body is large: it gives way to others again and again, and no two are worked on at
         once."""
-        if len(call.body) < LARGE:
+        if not is_large:
             return work()
         return await asyncio.get_running_loop().run_in_executor(self.large, work)
 
     def _read_one(self, call: Call, key: str | None) -> Notification:
         submission = self.reader.one(call.body)
+        _let_go(call.body)
         if key is not None:
             if submission.idempotency_key not in (None, key):
                 raise Problem(
@@ -94,20 +96,23 @@ class HandIn:
 
     async def _post_many(self, call: Call) -> Response:
         """Each item has its own result; a bad one never spoils the good ones."""
-        results = await self._aside(call, lambda: self._read_many(call))
+        is_large = len(call.body) >= LARGE
+        results = await self._aside(is_large, lambda: self._read_many(call))
         drafts = [result for result in results if isinstance(result, Notification)]
         taken = iter(await self.accept(drafts) if drafts else [])
         ends = [_outcome(next(taken)) if isinstance(result, Notification) else (result, False) for result in results]
         if drafts and all(isinstance(end, Problem) and end.status == 503 for end, _ in ends):
             raise ends[0][0]  # type: ignore[misc]  # as for a single one, so that whoever tries again does so
         any_good = any(isinstance(end, Notification) for end, _ in ends)
-        body = b'{"results":[' + b",".join(_result(end, is_replayed) for end, is_replayed in ends) + b"]}"
+        body = await self._aside(is_large, lambda: _results(ends))
         return Response(status=202 if any_good else 422, body=body, headers={"content-type": "application/json"})
 
     def _read_many(self, call: Call) -> Sequence[Notification | Problem]:
+        read = self.reader.many(call.body)
+        _let_go(call.body)
         return [
             item if isinstance(item, Problem) else self._drafted(item, call, index=index)
-            for index, item in enumerate(self.reader.many(call.body))
+            for index, item in enumerate(read)
         ]
 
     def _drafted(self, submission: Submission, call: Call, *, index: int | None = None) -> Notification | Problem:
@@ -174,6 +179,16 @@ def _failure(error: Exception) -> Problem:
         )
     log.error("fault", extra={"error": type(error).__name__, "where": where(error)})
     return internal_error()
+
+
+def _let_go(body: Body) -> None:
+    """Of a large body, which has been read. Whoever else holds it waits for the answer."""
+    if isinstance(body, bytearray):
+        body.clear()
+
+
+def _results(ends: Sequence[tuple[Notification | Problem, bool]]) -> bytes:
+    return b'{"results":[' + b",".join(_result(end, is_replayed) for end, is_replayed in ends) + b"]}"
 
 
 def _result(end: Notification | Problem, is_replayed: bool) -> bytes:

@@ -9,10 +9,14 @@ from collections.abc import Iterator
 
 from tidings.responses import Problem
 
+Body = bytes | bytearray
+
 MAX_DEPTH = 32  # of arrays and objects in each other; a notification has 4
 MAX_VALUES = 2500  # of an item: a push message of 4,051 bytes has up to 2,073 keys
 MAX_VALUES_TOGETHER = 250_000  # of a body
 MAX_NUMBER = 1000  # characters of a number, a word or what else is no string
+
+MAX_GAP = 64 * 1024  # characters in a row that are in no string
 
 # Each looks at 64 KiB at most: a single call that reads megabytes would hold everybody up.
 _ARRAY = re.compile(rb"[ \t\r\n]{0,65536}\[")
@@ -21,35 +25,35 @@ _QUOTE = ord('"')
 _STRING = re.compile(rb'(?:[^"\\]{1,256}+|\\.){0,256}+', re.DOTALL)
 
 
-def is_array(body: bytes) -> bool:
+def is_array(body: Body) -> bool:
     return _ARRAY.match(body) is not None
 
 
-def items(body: bytes) -> Iterator[bytes | Problem]:
+def items(body: Body) -> Iterator[Body | Problem]:
     """The items of the array that the body is, or what is absurd about one. Raise Problem, if the whole is."""
     return _Scan(body).items()
 
 
-def check(body: bytes) -> None:
+def check(body: Body) -> None:
     """Raise Problem for a body that is absurd, whether it is an array or not."""
     scan = _Scan(body)
-    while scan.next_sign() is not None:
+    while scan.next_sign() is not None and scan.absurd is None:
         scan.count()
-        if scan.absurd is not None:
-            raise scan.absurd
+    if scan.absurd is not None:
+        raise scan.absurd
 
 
 class _Scan:
     """`absurd`: what is wrong with the value that is looked at."""
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: Body) -> None:
         self.absurd: Problem | None = None
         self._body = body
         self._at = 0
         self._depth = 0
         self._values = self._together = 0
 
-    def items(self) -> Iterator[bytes | Problem]:
+    def items(self) -> Iterator[Body | Problem]:
         self.next_sign()  # its bracket
         start, number = self._at, 0
         while (sign := self.next_sign()) is not None:
@@ -65,16 +69,16 @@ class _Scan:
                 break
         if self._depth != 0 or sign != b"]":
             raise not_json("the array has no end")
-        if self._body[start : start + 65536].strip() or len(self._body) - start > 65536:
+        if len(self._body) - start > MAX_GAP or self._body[start:].strip():
             raise not_json("there is more after the array's end")
 
-    def next_sign(self) -> bytes | None:
+    def next_sign(self) -> Body | None:
         """The next bracket or comma, past strings and all else. Raise Problem."""
         body = self._body
         while self._at < len(body):
             begun, self._at = self._at, _GAP.match(body, self._at).end()  # type: ignore[union-attr]
-            if self._at - begun > MAX_NUMBER and len(body[begun : self._at].strip(b" \t\r\n:")) > MAX_NUMBER:
-                self.absurd = too_complex(f"A number has more than {MAX_NUMBER} characters.")
+            if self._at - begun > MAX_NUMBER:
+                self._look_at_gap(begun)
             sign = body[self._at : self._at + 1]
             if sign == b'"':
                 self._pass_string()
@@ -83,6 +87,12 @@ class _Scan:
                 self._depth += (sign in b"[{") - (sign in b"]}")
                 return sign
         return None
+
+    def _look_at_gap(self, begun: int) -> None:
+        if self._at - begun >= MAX_GAP:
+            self._is_absurd(f"Over {MAX_GAP} characters are between its values.")
+        elif len(self._body[begun : self._at].strip(b" \t\r\n:")) > MAX_NUMBER:
+            self._is_absurd(f"A number has more than {MAX_NUMBER} characters.")
 
     def _pass_string(self) -> None:
         body, at = self._body, self._at + 1
@@ -99,11 +109,15 @@ class _Scan:
         self._values += 1
         self._together += 1
         if self._depth > MAX_DEPTH:
-            self.absurd = too_complex(f"More than {MAX_DEPTH} arrays and objects are in each other.")
+            self._is_absurd(f"More than {MAX_DEPTH} arrays and objects are in each other.")
         if self._values > MAX_VALUES:
-            self.absurd = too_complex(f"It has more than {MAX_VALUES} values.")
+            self._is_absurd(f"It has more than {MAX_VALUES} values.")
         if self._together > MAX_VALUES_TOGETHER:
             raise too_complex(f"There are more than {MAX_VALUES_TOGETHER} values together.")
+
+    def _is_absurd(self, why: str) -> None:
+        if self.absurd is None:
+            self.absurd = too_complex(why)
 
 
 def not_json(why: str) -> Problem:

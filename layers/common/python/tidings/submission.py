@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from tidings.content import CONTENT, Content, Part
-from tidings.json_shape import check, items
+from tidings.json_shape import Body, check, items
 from tidings.mistakes import MAX_ERRORS, entry, problem_of
 from tidings.notification import Notification, OnAmbiguous, Priority, new_id
 from tidings.responses import Problem
@@ -157,7 +157,7 @@ class Reader:
         one: Any = Annotated[Union[tuple(SUBMISSIONS.values())], Field(discriminator="channel")]  # noqa: UP007
         self._one: TypeAdapter[Submission] = TypeAdapter(one)
 
-    def one(self, body: bytes) -> Submission:
+    def one(self, body: Body) -> Submission:
         """Raise Problem: 400 for what is no JSON, 422 with an entry a field."""
         check(body)
         try:
@@ -165,7 +165,7 @@ class Reader:
         except ValidationError as invalid:
             raise problem_of(invalid) from None
 
-    def many(self, body: bytes) -> Sequence[Submission | Problem]:
+    def many(self, body: Body) -> Sequence[Submission | Problem]:
         """Each item or what is wrong with it, in order. Raise Problem if the array as a whole cannot be read."""
         left = MAX_ERRORS_TOGETHER
         read: list[Submission | Problem] = []
@@ -178,7 +178,7 @@ class Reader:
             raise _wrong_number("none")
         return read
 
-    def _item(self, item: bytes | Problem, index: int, most: int) -> Submission | Problem:
+    def _item(self, item: Body | Problem, index: int, most: int) -> Submission | Problem:
         """A bad item becomes its errors, so that it never spoils the good ones. Raise Problem for what is no JSON."""
         if isinstance(item, Problem):
             return item

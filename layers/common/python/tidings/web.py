@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 
 from tidings.errors import BrokerUnavailable, StoreUnavailable
-from tidings.json_shape import check
+from tidings.json_shape import Body, check
 from tidings.keys import ApiKey, Keyring, Scope
 from tidings.responses import (
     CODES,
@@ -69,7 +69,7 @@ class Call:
     request: Request  # without its body, where that is read once the caller is known
     key: ApiKey | None
     path: Mapping[str, str]
-    body: bytes  # of an open route always empty: nobody without a key makes us read one
+    body: Body  # of an open route always empty: nobody without a key makes us read one
 
     @property
     def tenant(self) -> str:
@@ -88,7 +88,7 @@ class Route:
     max_body: int = SMALL_BODY
 
 
-Read = Callable[[int], AbstractAsyncContextManager[bytes]]
+Read = Callable[[int], AbstractAsyncContextManager[Body]]
 """Gives a request's body, of at most so many bytes."""
 
 
