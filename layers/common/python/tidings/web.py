@@ -141,6 +141,8 @@ class Api:
         allowed: set[str] = set()
         for path in dict.fromkeys((request.path, request.path.rstrip("/"))):
             for pattern, route in self._patterns:
+                if path != request.path and route.scope is None and "{" in route.path:
+                    continue  # a file's name
                 if match := pattern.fullmatch(path):
                     if route.method == method:
                         return route, match.groupdict()
