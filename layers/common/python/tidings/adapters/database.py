@@ -72,11 +72,12 @@ def _in_pieces(escape: Callable[..., str]) -> Callable[..., str]:
     """PyMySQL escapes a text in one call, in which no other thread has its turn: half a second for a large mail. Most
     pieces of one need no escape, and are quicker, too."""
 
-    def escaped(text: str, *mapping: Any) -> str:
-        if len(text) <= _ESCAPED_AT_ONCE:
-            return escape(text, *mapping)
-        starts = range(0, len(text), _ESCAPED_AT_ONCE)
-        return "".join([escape(text[start : start + _ESCAPED_AT_ONCE], *mapping) for start in starts])
+    def escaped(value: object, mapping: object = None) -> str:
+        if not isinstance(value, str) or len(value) <= _ESCAPED_AT_ONCE:
+            return escape(value, mapping)
+        starts = range(0, len(value), _ESCAPED_AT_ONCE)
+        pieces = [escape(value[start : start + _ESCAPED_AT_ONCE], mapping)[1:-1] for start in starts]
+        return "".join(["'", *pieces, "'"])
 
     return escaped
 
@@ -131,7 +132,7 @@ class Database:
         def connect(settings: DatabaseSettings) -> Any:
             url = make_url(settings.database_url)
             opened = dialect.connect(**options | url.translate_connect_args(username="user"))
-            opened.escape_string = _in_pieces(opened.escape_string)
+            opened.escape = _in_pieces(opened.escape)
             return opened
 
         return self._rotating.connect(connect, is_refusal=lambda error: error.args[:1] in {(code,) for code in _DENIED})
