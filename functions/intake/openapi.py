@@ -15,7 +15,14 @@ def document() -> dict[str, Any]:
     return openapi.document(
         title="Tidings",
         description="Notifications by email, SMS and push that are not lost and not sent twice.",
-        operations=[send(), listed(Scope.SEND), looked_up(Scope.SEND), _cancel(), *explorer.operations()],
+        operations=[
+            send(),
+            listed(Scope.SEND),
+            looked_up(Scope.SEND),
+            _cancel(),
+            explorer.index_operation(),
+            *explorer.operations(),
+        ],
     )
 
 

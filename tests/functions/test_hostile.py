@@ -156,6 +156,20 @@ def test_what_is_only_half_sent_is_closed(settings: dict[str, str], bearer: dict
         assert ask("GET", "/healthz").status == 200
 
 
+def test_half_sent_requests_leave_a_queue_function_its_threads(settings: dict[str, str], tmp_path: Path) -> None:
+    """gunicorn gives each a thread, of which there are few."""
+    launcher = tmp_path / "quick.py"
+    launcher.write_text(
+        "import sys; sys.path.insert(0, '.'); sys.argv[0] = 'local.function'\n"
+        "import local.function as f; f.SILENT = 2; f.main()\n"
+    )
+    with process("email", settings, tmp_path, script=launcher) as ask, ExitStack() as stack:
+        for _ in range(50):
+            one = stack.enter_context(opened(ask))
+            one.sendall(b"POST / HTTP/1.1\r\nhost: x\r\nx-slow: ")
+        assert ask("GET", "/healthz").status == 200
+
+
 # --- no 5xx without a key ---------------------------------------------------------------------------------------------
 
 ODD = {

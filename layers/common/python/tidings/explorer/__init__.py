@@ -72,6 +72,11 @@ def _read(name: str) -> bytes:
     return (Path(__file__).with_name("assets") / name).read_bytes()
 
 
+def index_operation() -> Operation:
+    example = {"name": "Tidings", "docs": "docs", "openapi": "openapi.json", "health": "healthz"}
+    return _open("index", "/", "Where to read on", {200: _json("Relative addresses", {"type": "object"}, example)})
+
+
 def operations() -> Sequence[Operation]:
     """What every function declares of itself: these routes, and those of its health."""
     guarded = {name.title(): "of the page's protection" for name in SECURITY}
