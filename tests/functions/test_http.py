@@ -1,6 +1,9 @@
 """How both APIs answer, whatever the route: methods, paths, ids of requests, codes of problems, readiness."""
 
 import asyncio
+import base64
+import gzip
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -11,7 +14,7 @@ from tidings import health as health_module
 from tidings.errors import BrokerUnavailable
 from tidings.health import Health
 from tidings.keys import Keyring
-from tidings.serving import from_gateway
+from tidings.serving import answer_gateway, from_gateway
 from tidings.web import CODES
 from tidings.wiring import Wiring
 
@@ -35,6 +38,30 @@ def test_head_is_answered_where_get_is(callers: dict[str, Caller], path: str) ->
         get, head = ask("GET", path), ask("HEAD", path)
         assert (head.status, head.headers["content-type"]) == (get.status, get.headers["content-type"])
         assert head.status == 200
+
+
+def test_head_on_lambda_has_no_body(callers: dict[str, Caller]) -> None:
+    def answered(method: str) -> Any:
+        event = {"requestContext": {"http": {"method": method, "path": "/healthz"}}}
+        return answer_gateway(event, callers["intake"].api)
+
+    assert (answered("HEAD")["statusCode"], answered("HEAD")["body"]) == (200, "")
+    assert answered("GET")["body"] != ""
+
+
+def test_a_compressed_body_is_taken_on_lambda_too(callers: dict[str, Caller], keys: Keys) -> None:
+    def posted(body: bytes) -> int:
+        event = {
+            "requestContext": {"http": {"method": "POST", "path": SEND}},
+            "headers": {"Authorization": f"Bearer {keys.send}", "Content-Encoding": "gzip"},
+            "body": base64.b64encode(body).decode(),
+            "isBase64Encoded": True,
+        }
+        return int(answer_gateway(event, callers["intake"].api)["statusCode"])
+
+    assert posted(gzip.compress(json.dumps(sms()).encode())) == 202
+    assert posted(gzip.compress(bytes(100_000_000))) == 413
+    assert posted(b"{}") == 400
 
 
 def test_head_of_what_is_posted_is_told_what_is_allowed(callers: dict[str, Caller]) -> None:

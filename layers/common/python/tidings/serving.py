@@ -5,6 +5,7 @@ import asyncio
 import base64
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote
 
@@ -132,6 +133,9 @@ def answer_gateway(event: Mapping[str, Any], api: Api, *, flush: Callable[[], No
             return problem.response()
 
     try:
-        return to_gateway(asyncio.run(answered()))
+        response = asyncio.run(answered())
+        if event["requestContext"]["http"]["method"] == "HEAD":  # a server leaves the body out, and here we are one
+            response = replace(response, body=b"")
+        return to_gateway(response)
     finally:
         flush()
