@@ -1,14 +1,28 @@
-"""gunicorn's worker for an ASGI function: uvicorn's, which writes each answer at once.
+"""gunicorn's worker for an ASGI function: uvicorn's, which writes each answer at once, and bounds what a caller may
+send and how long it may take (docs/security.md).
 
 uvicorn writes an answer's head and its body by a call each, and so sends two packets, which wake the caller twice. With
 one, an accepted notification costs a tenth less CPU.
 """
 
 import asyncio
+import json
 from typing import Any, ClassVar
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn_worker import UvicornWorker
+
+MAX_HEAD = 32 * 1024  # bytes of a request's line and headers, and of whatever else is no body: trailers, chunk sizes
+MAX_PIPELINED = 16  # requests that wait on one connection behind the one that is being answered
+MAX_UNREAD = 1024 * 1024  # bytes of a body that are thrown away after its answer; then the connection is closed
+HEAD_WITHIN = 20.0  # seconds for a request's line and headers
+BODY_WITHIN = 60.0  # seconds for a body, from the end of its headers
+TAKEN_WITHIN = 60.0  # seconds for a caller to take what it was answered
+
+INVALID = (400, "invalid_http", "Invalid HTTP request")
+HEAD_TOO_LARGE = (431, "headers_too_large", f"Request line and headers exceed {MAX_HEAD} bytes")
+TOO_MANY = (400, "too_many_pipelined", f"More than {MAX_PIPELINED} requests wait on this connection")
+TOO_SLOW = (408, "request_timeout", "The request did not arrive in time")
 
 
 class Corked:
@@ -17,6 +31,7 @@ class Corked:
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport, self._loop = transport, loop
         self._held: list[bytes] = []
+        self.abort = transport.abort
         self.get_extra_info = transport.get_extra_info
         self.is_closing = transport.is_closing
         self.pause_reading = transport.pause_reading
@@ -39,15 +54,125 @@ class Corked:
 
 
 class Protocol(HttpToolsProtocol):
+    """One connection. A request that arrives whole, as nearly all do, costs no timer."""
+
+    _refusal = INVALID
+    _pending = 0  # bytes in a row that neither completed the headers nor belonged to a body
+    _unread = 0  # bytes of a body that came after its answer
+    _is_arriving = False  # a request has begun and is not all here
+    _has_head = False
+    _arrival: asyncio.TimerHandle | None = None
+    _taking: asyncio.TimerHandle | None = None
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(Corked(transport, self.loop))  # type: ignore[arg-type]
+        self._arrival = self.loop.call_later(HEAD_WITHIN, self._arrived_late)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timers()
+        super().connection_lost(exc)
+
+    # --- how much -----------------------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        self._pending += len(data)
+        super().data_received(data)
+        if self._pending > MAX_HEAD and not self.transport.is_closing():
+            self._refuse(HEAD_TOO_LARGE)
+        self._watch_arrival()
+
+    def on_message_begin(self) -> None:
+        self._is_arriving, self._has_head, self._unread = True, False, 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._pending, self._has_head = 0, True
+        self._stop_arrival()  # the body has a time of its own
+        if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > MAX_HEAD:
+            self._refusal = HEAD_TOO_LARGE
+            raise ValueError  # the parser stops, and `send_400_response` answers
+        if len(self.pipeline) >= MAX_PIPELINED:
+            self._refusal = TOO_MANY
+            raise ValueError
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._pending = 0
+        super().on_body(body)
+        if self.cycle.response_complete:
+            self._unread += len(body)
+            if self._unread > MAX_UNREAD:
+                self.transport.close()
+
+    def on_message_complete(self) -> None:
+        self._pending, self._is_arriving = 0, False
+        super().on_message_complete()
+
+    # --- how long -----------------------------------------------------------------------------------------------------
+
+    def _watch_arrival(self) -> None:
+        """While a request is on its way, or no request was ever begun with what came, a timer runs."""
+        is_due = self._is_arriving or self._pending > 0
+        if not is_due or self.transport.is_closing():
+            self._stop_arrival()
+        elif self._arrival is None:
+            within = BODY_WITHIN if self._has_head else HEAD_WITHIN
+            self._arrival = self.loop.call_later(within, self._arrived_late)
+
+    def _arrived_late(self) -> None:
+        self._arrival = None
+        is_silent = not self._is_arriving and not self._pending
+        is_answered = self._has_head and self.cycle.response_complete
+        if is_silent or is_answered or self.transport.is_closing():
+            self.transport.close()
+        else:
+            self._refuse(TOO_SLOW)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._taking is None:
+            self._taking = self.loop.call_later(TAKEN_WITHIN, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        if self._taking is not None:
+            self._taking.cancel()
+            self._taking = None
+        super().resume_writing()
+
+    def _stop_arrival(self) -> None:
+        if self._arrival is not None:
+            self._arrival.cancel()
+            self._arrival = None
+
+    def _stop_timers(self) -> None:
+        self._stop_arrival()
+        if self._taking is not None:
+            self._taking.cancel()
+            self._taking = None
+
+    # --- what is answered ---------------------------------------------------------------------------------------------
+
+    def send_400_response(self, msg: str) -> None:
+        """uvicorn's, when its parser gives up."""
+        self._refuse(self._refusal)
+
+    def _refuse(self, refusal: tuple[int, str, str]) -> None:
+        status, code, title = refusal
+        problem = {"type": "about:blank", "title": title, "status": status, "code": code}
+        body = json.dumps(problem).encode()
+        head = f"content-type: application/problem+json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        self.transport.write(STATUS_LINE[status] + head.encode() + body)
+        self.transport.close()
 
 
 class Worker(UvicornWorker):  # type: ignore[misc]  # it has no types
-    # Nobody asks where the caller is, so no header of a proxy's is read.
+    # Nobody asks where the caller is, so no header of a proxy's is read; and there is no WebSocket to upgrade to.
     CONFIG_KWARGS: ClassVar[dict[str, Any]] = {
         "loop": "uvloop",
         "http": Protocol,
+        "ws": "none",
         "proxy_headers": False,
         "server_header": False,
     }

@@ -13,6 +13,13 @@ def document() -> dict[str, Any]:
     return openapi.document(
         title="Tidings",
         description="Notifications by email, SMS and push that are not lost and not sent twice.",
-        operations=[send(), listed(Scope.SEND), looked_up(Scope.SEND), canceled(Scope.SEND), *explorer.operations()],
+        operations=[
+            send(),
+            listed(Scope.SEND),
+            looked_up(Scope.SEND),
+            canceled(Scope.SEND),
+            explorer.index_operation(),
+            *explorer.operations(),
+        ],
         tags={**TAGS, **explorer.TAGS},
     )

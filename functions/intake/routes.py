@@ -12,7 +12,7 @@ from tidings.intake import Intake
 from tidings.keys import Scope
 from tidings.lookup import Lookup
 from tidings.notification import Notification
-from tidings.ports import Broker, Clock, Inserted, Store
+from tidings.ports import Broker, Clock, Store, Taken
 from tidings.web import RETRY_AFTER, Problem, Route
 
 from .openapi import document
@@ -25,25 +25,30 @@ class IntakeRoutes:
         self._threads = ThreadPoolExecutor(6, thread_name_prefix="tidings-intake")
         self._lookup = Lookup(store=store, threads=self._threads)
         self._cancel = Cancel(intake=intake, threads=self._threads)
-        self._health = Health(store=store, broker=broker, threads=self._threads)
+        self._health = Health(store=store, broker=broker)
         self._hand_in = HandIn(accept=self._accept, now=now)
-        self._gather: Gather[Notification, Inserted] = Gather(intake.accept, self._threads, weigh=_weight)
+        self._gather: Gather[Notification, Taken] = Gather(intake.accept, self._threads, weigh=_weight)
 
     def all(self) -> Sequence[Route]:
         return (
-            Route(method="POST", path="/v1/notifications", scope=Scope.SEND, handle=self._hand_in.post),
+            self._hand_in.route(),
             *self._lookup.routes(Scope.SEND),
             self._cancel.route(Scope.SEND),
+            explorer.index(),
             *explorer.routes(document),
             *self._health.routes(),
         )
 
-    async def _accept(self, drafts: Sequence[Notification]) -> Sequence[Inserted]:
+    async def _accept(self, drafts: Sequence[Notification]) -> Sequence[Taken]:
         try:
             return await self._gather.submit(drafts)
         except Full:
             raise Problem(
-                503, "Too much is waiting", "Nothing was stored; try again.", headers={"retry-after": RETRY_AFTER}
+                503,
+                "Server overloaded",
+                "Nothing was stored; try again.",
+                code="overloaded",
+                headers={"retry-after": RETRY_AFTER},
             ) from None
 
 

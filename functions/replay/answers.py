@@ -5,20 +5,25 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt
-from tidings.notification import Status
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, WithJsonSchema
+from pydantic.json_schema import JsonSchemaValue
+from tidings.notification import REPLAYABLE
 from tidings.ports import Selection
-from tidings.queries import DeadFilter, Id, replayable
+from tidings.queries import DeadFilter, DeadStatuses, Id
 from tidings.submission import Instant
 from tidings.view import NotificationView, View
 
 # --- asked ------------------------------------------------------------------------------------------------------------
 
 
+_DEAD: JsonSchemaValue = {"type": "string", "enum": sorted(REPLAYABLE)}
+_ONE_OR_SEVERAL: JsonSchemaValue = {"anyOf": [_DEAD, {"type": "array", "items": _DEAD}]}
+
+
 class ReplayRequest(DeadFilter):
     """Which dead letters to replay, and how."""
 
-    status: Annotated[Status, AfterValidator(replayable)] | None = Field(
+    status: Annotated[DeadStatuses, WithJsonSchema(_ONE_OR_SEVERAL)] | None = Field(
         None, description="failed, or unknown, which may double; failed if not given"
     )
     dry_run: Annotated[StrictBool, Field(description="count and sample, change nothing")] = False
@@ -31,7 +36,7 @@ class ReplayRequest(DeadFilter):
     ] = None
 
     def selection(self, tenant: str) -> Selection:
-        named = [self.status] if self.status is not None else None
+        named = sorted(set(self.status)) if self.status else None
         return replace(super().selection(tenant), statuses=named)
 
 

@@ -9,10 +9,10 @@ from pydantic import BaseModel
 from tidings import explorer, openapi, topology
 from tidings.keys import Scope
 from tidings.openapi import Answer, Content, Operation
-from tidings.operations import CREATED, ID, LISTED, TAGS, canceled, listed, looked_up, of_one, send, without
+from tidings.operations import CREATED, ID, LISTED, TAGS, canceled, listed, looked_up, of_one, send
 from tidings.queries import DeadFilter, DeadQuery
 from tidings.view import Page
-from tidings.web import Problem
+from tidings.web import Problem, without
 
 from .answers import (
     ChannelView,

@@ -17,7 +17,7 @@ from tidings.keys import Scope
 from tidings.lookup import Lookup, encoded, id_of, not_found, page
 from tidings.mistakes import entry, problem_of
 from tidings.notification import Notification, Status
-from tidings.ports import Broker, Clock, Inserted, Store
+from tidings.ports import Broker, Clock, Store, Taken
 from tidings.queries import DeadQuery, query_of
 from tidings.replay import Replay
 from tidings.sweep import Sweep
@@ -59,7 +59,7 @@ class ReplayRoutes:
         self._lookup = Lookup(store=store, threads=self._threads)
         self._cancel = Cancel(intake=intake, threads=self._threads)
         self._now = now
-        self._health = Health(store=store, broker=broker, threads=self._threads)
+        self._health = Health(store=store, broker=broker)
 
     def all(self) -> Sequence[Route]:
         return (
@@ -70,7 +70,7 @@ class ReplayRoutes:
             Route(method="GET", path="/v1/me", scope=Scope.OPERATE, handle=self.me),
             *self._overview.all(),
             *self._channels.all(),
-            Route(method="POST", path="/v1/notifications", scope=Scope.SEND, handle=self._hand_in.post),
+            self._hand_in.route(),
             *self._lookup.routes(Scope.OPERATE),
             self._cancel.route(Scope.OPERATE),
             *explorer.routes(document),
@@ -145,7 +145,7 @@ class ReplayRoutes:
     async def me(self, call: Call) -> Response:
         return encoded(MeView(tenant=call.tenant, scopes=sorted(call.key.scopes) if call.key is not None else []))
 
-    async def _accept(self, drafts: Sequence[Notification]) -> Sequence[Inserted]:
+    async def _accept(self, drafts: Sequence[Notification]) -> Sequence[Taken]:
         """A test that an operator sends. Applications use the intake, which gathers what waits together."""
         return await self._run(self._intake.accept, drafts)
 

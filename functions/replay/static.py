@@ -76,7 +76,7 @@ class Console:
     def _answer(self, call: Call, name: str) -> Response:
         file = self.files.get(name)  # a name that is looked up is no path: there is nothing to climb out of
         if file is None:
-            raise Problem(404, "No such page", headers=HEADERS)
+            raise Problem(404, "Not found", headers=HEADERS)
         headers = {**HEADERS, "etag": file.etag}
         if file.etag in call.request.headers.get("if-none-match", ""):
             return Response(status=304, headers=headers)

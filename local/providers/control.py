@@ -3,11 +3,12 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
 from pathlib import Path
 
 from pydantic import ValidationError
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
@@ -15,11 +16,17 @@ from starlette.routing import Route
 from local.providers.failures import Failures, Rule
 from local.providers.ledger import Ledger
 from local.providers.records import CHANNELS, Call, Received
+from local.providers.strangers import OwnPagesOnly
 
 # The page runs its own inline script only, and loads nothing.
-CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
-)
+SECURITY = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline';"
+    " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Frame-Options": "DENY",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
 
 
 class Invalid(Exception):
@@ -27,25 +34,33 @@ class Invalid(Exception):
 
 
 class Control:
-    def __init__(self, *, ledger: Ledger, failures: Failures) -> None:
+    """`names`: host names, besides localhost, under which its page is reached."""
+
+    def __init__(self, *, ledger: Ledger, failures: Failures, names: frozenset[str] = frozenset()) -> None:
         self._ledger = ledger
         self._failures = failures
+        self._names = names
         self._page = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
 
     def routes(self) -> list[Route]:
+        guard = [Middleware(OwnPagesOnly, names=self._names)]
+
+        def guarded(path: str, endpoint: Callable[[Request], Awaitable[Response]], method: str) -> Route:
+            return Route(path, endpoint, methods=[method], middleware=guard)
+
         return [
-            Route("/", self.page),
+            guarded("/", self.page, "GET"),
             Route("/healthz", self.health),
-            Route("/inbox.json", self.inbox, methods=["GET"]),
-            Route("/inbox.json", self.empty, methods=["DELETE"]),
-            Route("/calls.json", self.calls, methods=["GET"]),
-            Route("/failures.json", self.fail, methods=["POST"]),
-            Route("/failures.json", self.failures, methods=["GET"]),
-            Route("/failures.json", self.forgive, methods=["DELETE"]),
+            guarded("/inbox.json", self.inbox, "GET"),
+            guarded("/inbox.json", self.empty, "DELETE"),
+            guarded("/calls.json", self.calls, "GET"),
+            guarded("/failures.json", self.fail, "POST"),
+            guarded("/failures.json", self.failures, "GET"),
+            guarded("/failures.json", self.forgive, "DELETE"),
         ]
 
     async def page(self, _request: Request) -> Response:
-        return HTMLResponse(self._page, headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY})
+        return HTMLResponse(self._page, headers=SECURITY)
 
     async def health(self, _request: Request) -> Response:
         return JSONResponse({"status": "ok"})

@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
@@ -20,6 +21,7 @@ from local.providers.failures import Failures
 from local.providers.fcm import Fcm
 from local.providers.ledger import Ledger
 from local.providers.oauth import TokenExchange, service_account
+from local.providers.strangers import OwnPagesOnly
 from local.providers.twilio import Twilio
 from local.providers.vendor import Reception
 
@@ -102,14 +104,16 @@ class Emulator:
         if options.service_account is not None:
             account = service_account(options.service_account, token_uri=f"{options.public_url}/token")
         tokens = TokenExchange(account, self._failures)
+        names = frozenset({urlsplit(options.public_url).hostname or "localhost"})
         reception = Reception(ledger=self._ledger, failures=self._failures)
         routes = [
             *Twilio(reception=reception, login=options.twilio_login).routes(),
             *Fcm(reception=reception, tokens=tokens).routes(),
             *tokens.routes(),
-            *Control(ledger=self._ledger, failures=self._failures).routes(),
+            *Control(ledger=self._ledger, failures=self._failures, names=names).routes(),
         ]
-        return BoundedBody(Starlette(routes=routes, exception_handlers={Invalid: bad_request}))
+        served = Starlette(routes=routes, exception_handlers={Invalid: bad_request})
+        return BoundedBody(OwnPagesOnly(served, names=None))
 
 
 class BoundedBody:

@@ -97,7 +97,7 @@ class Caller:
         *,
         key: str | None = "",
         headers: Mapping[str, str] | None = None,
-        query: Mapping[str, str] | None = None,
+        query: Mapping[str, str | Sequence[str]] | None = None,
     ) -> Answer:
         """`body` is sent as it is if it is bytes, else as JSON. `key` None: without a key; "": with the usual one."""
         presented = self.key if key == "" else key
@@ -206,13 +206,24 @@ class Process:
 
 @contextmanager
 def process(
-    name: str, environment: Mapping[str, str], folder: Path, *, command: Sequence[str] | None = None
+    name: str,
+    environment: Mapping[str, str],
+    folder: Path,
+    *,
+    command: Sequence[str] | None = None,
+    script: Path | None = None,
 ) -> Iterator[Process]:
-    """Start it on a free port, wait until it answers, and stop it at the end. `command`: in place of local.function."""
+    """Start it on a free port, wait until it answers, and stop it at the end. `command`: in place of local.function;
+    `script`: in place of the module local.function, with its arguments."""
     log, port = folder / f"{name}.log", free_port()
     with log.open("wb") as output:
         started = subprocess.Popen(
-            [sys.executable, "-m", *(command or ["local.function", name]), "--port", str(port)],
+            [
+                sys.executable,
+                *([str(script), name] if script is not None else ["-m", *(command or ["local.function", name])]),
+                "--port",
+                str(port),
+            ],
             cwd=ROOT,
             env={**os.environ, **environment, "PYTHONUNBUFFERED": "1"},
             stdout=output,

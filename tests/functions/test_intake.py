@@ -150,19 +150,19 @@ def test_an_item_of_an_array_takes_every_field_that_one_alone_takes(intake: Call
     )
     alone = intake("POST", SEND, item).body
     (again,) = intake("POST", SEND, [item]).body["results"]
-    assert again == alone  # by its key: the payload is the same to the last field
+    assert again == {**alone, "replayed": True}  # by its key: the payload is the same to the last field
 
 
-@pytest.mark.parametrize("count", [0, 1001])
-def test_an_array_holds_1_to_1000(intake: Caller, database_file: Path, count: int) -> None:
+@pytest.mark.parametrize(("count", "told"), [(0, "none"), (1001, "more than 1000")])
+def test_an_array_holds_1_to_1000(intake: Caller, database_file: Path, count: int, told: str) -> None:
     answer = intake("POST", SEND, [sms()] * count)
     assert answer.status == 422
-    assert answer.body["detail"] == f"An array holds 1 to 1000 notifications, not {count}."
+    assert answer.body["detail"] == f"An array holds 1 to 1000 notifications, not {told}."
     assert rows(database_file) == []
 
 
 def test_a_bad_item_never_spoils_the_good_ones(intake: Caller, database_file: Path) -> None:
-    items = [sms(), sms(recipient="0800"), None, 7, mail(), {"channel": "fax"}, push(expires_at=later(days=-1))]
+    items = [sms(), sms(recipient="0800"), None, 7, mail(), {"channel": "fax"}, push(send_at=later(days=400))]
     answer = intake("POST", SEND, items)
     assert answer.status == 202
     results = answer.body["results"]
@@ -175,7 +175,7 @@ def test_a_bad_item_never_spoils_the_good_ones(intake: Caller, database_file: Pa
     assert problem["errors"][0]["pointer"] == "#/1/recipient"
     assert (problem["errors"][0]["field"], problem["errors"][0]["index"]) == ("recipient", 1)
     pointers = [result["error"]["errors"][0]["pointer"] for result in results if "error" in result]
-    assert pointers == ["#/1/recipient", "#/2", "#/3", "#/5/channel", "#/6/expires_at"]
+    assert pointers == ["#/1/recipient", "#/2", "#/3", "#/5/channel", "#/6/send_at"]
 
 
 def test_an_array_is_422_only_when_every_item_is_bad(intake: Caller, database_file: Path) -> None:
@@ -197,7 +197,7 @@ def content(make: Any, **changes: Any) -> Any:
 CONTROL = "must be one line: CR, LF and other control characters are not allowed here"
 NUMBER = "not an E.164 number: a plus sign, the country code and the number, digits only, like +15005550010"
 ZONE = "needs a time zone, like 2026-11-22T10:00:00Z"
-NO_TIME = "is no time; write it as 2026-05-01T12:00:00Z"
+NO_TIME = "must be an RFC 3339 timestamp, like 2026-05-01T12:00:00Z"
 BASE64 = "content is not base64 (RFC 4648, with padding, in one line)"
 OWN = "is made by Tidings; use the field of that name where there is one"
 
@@ -225,7 +225,7 @@ REFUSED: list[tuple[str, Any, str, str]] = [
     ("two addresses", mail(recipient="a@example.com, b@example.com"), "#/recipient", "not an email address: "),
     ("a name and an address", mail(recipient="Ada <ada@example.com>"), "#/recipient", "not an email address: "),
     ("an address with CR LF", mail(recipient="ada@example.com\r\nBcc: b@example.com"), "#/recipient", CONTROL),
-    ("an address that is too long", mail(recipient="a" * 330 + "@example.com"), "#/recipient", "String should have at"),
+    ("an address that is too long", mail(recipient="a" * 330 + "@example.com"), "#/recipient", "length must be at"),
     ("a subject with LF", content(mail, subject="a\nBcc: b@example.com"), "#/content/subject", CONTROL),
     ("a subject with CR", content(mail, subject="a\rb"), "#/content/subject", CONTROL),
     ("a subject with NUL", content(mail, subject="a\0b"), "#/content/subject", CONTROL),
@@ -238,15 +238,15 @@ REFUSED: list[tuple[str, Any, str, str]] = [
     ("a from with brackets", content(mail, **{"from": '"<x>" <b@example.com>'}), "#/content/from", "not one address"),
     ("a reply-to that is none", content(mail, reply_to="x"), "#/content/reply_to", "not an email address: "),
     ("a cc that is none", content(mail, cc=["a@example.com", "x"]), "#/content/cc/1", "not an email address: "),
-    ("a bcc that is no list", content(mail, bcc="a@example.com"), "#/content/bcc", "Input should be a valid"),
-    ("too many cc", content(mail, cc=["a@example.com"] * 51), "#/content/cc", "Tuple should have at most 50"),
+    ("a bcc that is no list", content(mail, bcc="a@example.com"), "#/content/bcc", "must be an array"),
+    ("too many cc", content(mail, cc=["a@example.com"] * 51), "#/content/cc", "number of entries must be at most 50"),
     ("a header with LF", content(mail, headers={"X-A": "a\nB: c"}), "#/content/headers/X-A", CONTROL),
     ("a header with CR LF in its name", content(mail, headers={"X\r\nB": "c"}), "#/content/headers/X\r\nB", "not a he"),
     ("a header with a colon in its name", content(mail, headers={"X:": "c"}), "#/content/headers/X:", "not a header"),
     ("a header that is ours", content(mail, headers={"BCC": "x"}), "#/content/headers/BCC", f"the header BCC {OWN}"),
-    ("a header that is empty", content(mail, headers={"X-A": ""}), "#/content/headers/X-A", "String should have at le"),
+    ("a header that is empty", content(mail, headers={"X-A": ""}), "#/content/headers/X-A", "length must be at"),
     ("a Resent header", content(mail, headers={"Resent-To": "x"}), "#/content/headers/Resent-To", "the header Resent"),
-    ("too many headers", content(mail, headers={f"X-{n}": "x" for n in range(21)}), "#/content/headers", "Dictionary"),
+    ("too many headers", content(mail, headers={f"X-{n}": "x" for n in range(21)}), "#/content/headers", "number of"),
     ("a header twice", content(mail, headers={"X-A": "1", "x-a": "2"}), "#/content", "the header x-a is given twice"),
     ("a header twice, aloud", content(mail, headers={"x-a": "1", "X-A": "2"}), "#/content", "the header X-A is given"),
     *(
@@ -277,9 +277,9 @@ REFUSED: list[tuple[str, Any, str, str]] = [
         "#/content/attachments/0/content_type",
         "multipart/mixed cannot be attached; use application/octet-stream",
     )),
-    ("an attachment of no type", attached("YQ==", content_type="pdf"), "#/content/attachments/0/content_type", "Strin"),
+    ("an attachment of no type", attached("YQ==", content_type="x"), "#/content/attachments/0/content_type", "must m"),
     ("a file name with CR LF", attached("YQ==", filename="a\r\nb"), "#/content/attachments/0/filename", CONTROL),
-    ("too many attachments", attached(*["YQ=="] * 21), "#/content/attachments", "Tuple should have at most 20"),
+    ("too many attachments", attached(*["YQ=="] * 21), "#/content/attachments", "number of entries must be at most 20"),
     ("attachments too large together", attached("YWFh" * 2_000_000, "YWFh" * 1_000_000), *(
         "#/content",
         "attachments are over 7340032 bytes together",
@@ -291,9 +291,9 @@ REFUSED: list[tuple[str, Any, str, str]] = [
     ("a number of 16 digits", sms(recipient="+1234567890123456"), "#/recipient", NUMBER),
     ("a number with LF", sms(recipient="+15005550010\n"), "#/recipient", NUMBER),
     ("a number in other digits", sms(recipient="+1\u0665\u0660\u0660\u0665\u0665"), "#/recipient", NUMBER),
-    ("a number that is a number", sms(recipient=15005550010), "#/recipient", "Input should be a valid string"),
-    ("no text", content(sms, text=""), "#/content/text", "String should have at least 1 character"),
-    ("a text that is too long", content(sms, text="x" * 1601), "#/content/text", "String should have at most 1600"),
+    ("a number that is a number", sms(recipient=15005550010), "#/recipient", "must be a string"),
+    ("no text", content(sms, text=""), "#/content/text", "length must be at least 1"),
+    ("a text that is too long", content(sms, text="x" * 1601), "#/content/text", "length must be at most 1600"),
     ("a text of blanks", content(sms, text=" \n\t\xa0\u200b"), "#/content", "the text is blank"),
     ("a text with NUL", content(sms, text="a\0b"), "#/content", "the text holds a NUL character"),
     ("a text too long by its brackets", content(sms, text="x" * 1599 + "]"), "#/content", "the text has 1601 char"),
@@ -301,7 +301,7 @@ REFUSED: list[tuple[str, Any, str, str]] = [
     # push
     ("neither token nor topic", push(recipient={}), "#/recipient", "give either token or topic"),
     ("both token and topic", push(recipient={"token": "a", "topic": "b"}), "#/recipient", "give either token or topic"),
-    ("a token with a space", push(recipient={"token": "a b"}), "#/recipient/token", "String should match pattern"),
+    ("a token with a space", push(recipient={"token": "a b"}), "#/recipient/token", "must match "),
     ("a recipient that is no object", push(recipient="a"), "#/recipient", "must be an object"),
     ("nothing to say", push(content={}), "#/content", "give title, body, or data"),
     *(
@@ -320,60 +320,59 @@ REFUSED: list[tuple[str, Any, str, str]] = [
         "#/content",
         "the message has 2004 bytes as FCM counts; at most 2003 for a topic",
     )),
-    ("data that is no string", content(push, data={"a": 1}), "#/content/data/a", "Input should be a valid string"),
+    ("data that is no string", content(push, data={"a": 1}), "#/content/data/a", "must be a string"),
     ("a push of more than 4096 bytes", content(push, body="é" * 2048), "#/content", "the message has 42"),
-    ("an image over http", content(push, image="http://example.com/a.png"), "#/content/image", "String should match"),
+    ("an image over http", content(push, image="http://example.com/a.png"), "#/content/image", "must match "),
     # when and how
     ("a naive send_at", sms(send_at="2026-11-22T10:00:00"), "#/send_at", ZONE),
     ("a naive expires_at", sms(expires_at="2026-11-22T10:00:00"), "#/expires_at", ZONE),
     ("a send_at that is a number", sms(send_at=1800000000), "#/send_at", NO_TIME),
     ("a send_at that is a string of digits", sms(send_at="1800000000"), "#/send_at", NO_TIME),
-    ("a send_at that is no time", sms(send_at="soon"), "#/send_at", "Input should be a valid datetime"),
+    ("a send_at that is no time", sms(send_at="soon"), "#/send_at", "must be an RFC 3339 timestamp"),
     ("a send_at out of range", sms(send_at="0001-01-01T00:00:00+10:00"), "#/send_at", "out of range"),
     ("a send_at too far", sms(send_at=later(days=367)), "#/send_at", "lies more than 366 days ahead"),
     ("an expires_at too far", sms(expires_at=later(days=367)), "#/expires_at", "lies more than 366 days ahead"),
-    ("an expires_at in the past", sms(expires_at=later(days=-1)), "#/expires_at", "lies in the past"),
     ("an expires_at before send_at", sms(send_at=later(days=2), expires_at=later(days=1)), *(
         "#/expires_at",
         "must be after send_at",
     )),
-    ("a priority that is none", sms(priority="urgent"), "#/priority", "Input should be 'normal' or 'high'"),
+    ("a priority that is none", sms(priority="urgent"), "#/priority", "must be 'normal' or 'high'"),
     (
         "an on_ambiguous that is none",
         sms(on_ambiguous="ask"),
         "#/on_ambiguous",
-        "Input should be 'resend', 'hold' or 'reconcile'",
+        "must be 'resend', 'hold' or 'reconcile'",
     ),
     (
         "a mail that is to be reconciled",
         mail(on_ambiguous="reconcile"),
         "#/on_ambiguous",
-        "Input should be 'resend' or 'hold'",
+        "must be 'resend' or 'hold'",
     ),
     (
         "a push that is to be reconciled",
         push(on_ambiguous="reconcile"),
         "#/on_ambiguous",
-        "Input should be 'resend' or 'hold'",
+        "must be 'resend' or 'hold'",
     ),
-    ("no attempt", sms(max_attempts=0), "#/max_attempts", "Input should be greater than or equal to 1"),
-    ("21 attempts", sms(max_attempts=21), "#/max_attempts", "Input should be less than or equal to 20"),
-    ("a huge number of attempts", sms(max_attempts=10**400), "#/max_attempts", "Input should be less than or equal"),
-    ("half an attempt", sms(max_attempts=1.5), "#/max_attempts", "Input should be a valid integer"),
-    ("attempts in a string", sms(max_attempts="3"), "#/max_attempts", "Input should be a valid integer"),
-    ("attempts that are true", sms(max_attempts=True), "#/max_attempts", "Input should be a valid integer"),
+    ("no attempt", sms(max_attempts=0), "#/max_attempts", "must be at least 1"),
+    ("21 attempts", sms(max_attempts=21), "#/max_attempts", "must be at most 20"),
+    ("a huge number of attempts", sms(max_attempts=10**400), "#/max_attempts", "must be at most 20"),
+    ("half an attempt", sms(max_attempts=1.5), "#/max_attempts", "must be a whole number"),
+    ("attempts in a string", sms(max_attempts="3"), "#/max_attempts", "must be a whole number"),
+    ("attempts that are true", sms(max_attempts=True), "#/max_attempts", "must be a whole number"),
     ("metadata that is a list", sms(metadata=[]), "#/metadata", "must be an object"),
-    ("a metadata value that is no string", sms(metadata={"a": 1}), "#/metadata/a", "Input should be a valid string"),
-    ("a metadata key of 65", sms(metadata={"k" * 65: "x"}), f"#/metadata/{'k' * 65}", "String should have at most 64"),
-    ("a metadata value of 1025", sms(metadata={"k": "x" * 1025}), "#/metadata/k", "String should have at most 1024"),
-    ("33 metadata", sms(metadata={str(n): "x" for n in range(33)}), "#/metadata", "Dictionary should have at most 32"),
+    ("a metadata value that is no string", sms(metadata={"a": 1}), "#/metadata/a", "must be a string"),
+    ("a metadata key of 65", sms(metadata={"k" * 65: "x"}), f"#/metadata/{'k' * 65}", "length must be at most 64"),
+    ("a metadata value of 1025", sms(metadata={"k": "x" * 1025}), "#/metadata/k", "length must be at most 1024"),
+    ("33 metadata", sms(metadata={str(n): "x" for n in range(33)}), "#/metadata", "number of entries must be at m"),
     ("metadata over a column", sms(metadata={str(n): "漢" * 1024 for n in range(30)}), *(
         "#/metadata",
         "is over 60000 bytes together",
     )),
-    ("an empty idempotency key", sms(idempotency_key=""), "#/idempotency_key", "String should match pattern"),
-    ("an idempotency key of 256", sms(idempotency_key="k" * 256), "#/idempotency_key", "String should match pattern"),
-    ("an idempotency key beyond ASCII", sms(idempotency_key="é"), "#/idempotency_key", "String should match pattern"),
+    ("an empty idempotency key", sms(idempotency_key=""), "#/idempotency_key", "must match "),
+    ("an idempotency key of 256", sms(idempotency_key="k" * 256), "#/idempotency_key", "must match "),
+    ("an idempotency key beyond ASCII", sms(idempotency_key="é"), "#/idempotency_key", "must match "),
 ]  # fmt: skip
 
 
@@ -396,6 +395,26 @@ def test_what_is_wrong_is_said_field_by_field(
     assert len(rows(database_file)) == 1
 
 
+@pytest.mark.parametrize(
+    "absurd",
+    [
+        b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
+        b"[" * 100_000 + b"]" * 100_000,
+        b'{"channel":"sms","max_attempts":' + b"9" * 5000 + b"}",
+        b'{"cc":[' + b'"a",' * 5000 + b'"a"]}',
+        b"{" + b",".join(b'"%x":1' % n for n in range(5000)) + b"}",
+    ],
+    ids=["deep objects", "deep arrays", "a long number", "a long list", "many fields"],
+)
+def test_what_is_absurd_is_refused_before_it_is_parsed_and_spoils_no_neighbour(intake: Caller, absurd: bytes) -> None:
+    good = json.dumps(sms()).encode()
+    if absurd[:1] == b"{":
+        answer = intake("POST", SEND, absurd)
+        assert (answer.status, answer.body["code"]) == (422, "too_complex")
+    answer = intake("POST", SEND, b"[" + good + b"," + absurd + b"," + good + b"]")
+    assert [one.get("error", {}).get("code") for one in answer.body["results"]] == [None, "too_complex", None]
+
+
 def test_every_field_that_is_wrong_has_its_own_entry(intake: Caller) -> None:
     answer = intake("POST", SEND, mail(recipient="x", content={"text": 1}, priority="x", max_attempts=0))
     assert {*answer.errors} == {"#/recipient", "#/content/subject", "#/content/text", "#/priority", "#/max_attempts"}
@@ -404,7 +423,7 @@ def test_every_field_that_is_wrong_has_its_own_entry(intake: Caller) -> None:
 def test_an_answer_stays_small_however_much_is_wrong(intake: Caller) -> None:
     answer = intake("POST", SEND, sms(**{f"field{n}": 1 for n in range(1001)}))
     assert (answer.status, answer.body["detail"]) == (422, "1001 fields are wrong.")
-    assert "errors" not in answer.body
+    assert len(answer.body["errors"]) == 100
 
 
 @pytest.mark.parametrize(
@@ -419,9 +438,8 @@ def test_an_answer_stays_small_however_much_is_wrong(intake: Caller) -> None:
         (json.dumps(sms()).encode().replace(b"way", b"\\ud800"), 400),  # half of a pair: no text at all
         (json.dumps(mail()).encode().replace(b"Shipped", b"\\udc00"), 400),
         (json.dumps(sms()).encode() + b"x", 400),
-        (b'{"a":' * 100_000, 400),
         (b"[" * 100_000, 400),
-        (b'{"channel":"sms","max_attempts":' + b"9" * 5000 + b"}", 400),
+        (b'{"channel":"sms","max_attempts":' + b"9" * 900 + b"x}", 400),
         (b"null", 422),
         (b"7", 422),
         (b"1e999", 422),
@@ -545,11 +563,12 @@ def test_a_key_works_after_the_notification_was_sent(intake: Caller, wiring: Wir
 def test_in_an_array_each_item_has_its_key(intake: Caller, database_file: Path) -> None:
     items = [sms(idempotency_key="a"), sms(idempotency_key="b"), sms(idempotency_key="a")]
     first = intake("POST", SEND, [*items, mail(idempotency_key="b")]).body["results"]
-    assert first[0] == first[2]
+    assert first[2] == {**first[0], "replayed": True}
     assert first[0]["id"] != first[1]["id"]
     assert first[3]["error"]["title"] == "This idempotency key was used for another notification"
     second = intake("POST", SEND, [*items, sms()]).body["results"]
-    assert second[:3] == first[:3]
+    assert second[:3] == [{**one, "replayed": True} for one in first[:3]]
+    assert "replayed" not in second[3]
     assert len(rows(database_file)) == 3
 
 
@@ -632,7 +651,7 @@ def test_nobody_comes_in_without_a_key(intake: Caller, method: str, path: str) -
 @pytest.mark.parametrize(("method", "path"), ROUTES)
 def test_a_key_without_the_scope_is_forbidden(intake: Caller, keys: Keys, method: str, path: str) -> None:
     answer = intake(method, path, key=keys.operate)
-    assert (answer.status, answer.body["title"]) == (403, "This key has not the scope send")
+    assert (answer.status, answer.body["title"]) == (403, "The API key lacks the scope send")
 
 
 def test_a_kept_hash_is_no_key(intake: Caller, keys: Keys) -> None:
@@ -803,14 +822,14 @@ def test_the_last_page_has_no_cursor(intake: Caller) -> None:
 @pytest.mark.parametrize(
     ("query", "pointer", "detail"),
     [
-        ({"status": "gone"}, "#/status", "Input should be 'pending', "),
-        ({"limit": "0"}, "#/limit", "Input should be greater than or equal to 1"),
-        ({"limit": "201"}, "#/limit", "Input should be less than or equal to 200"),
-        ({"limit": "x"}, "#/limit", "Input should be a valid integer"),
-        ({"cursor": "x"}, "#/cursor", "String should match pattern"),
+        ({"status": "gone"}, "#/status", "must be one of pending, "),
+        ({"limit": "0"}, "#/limit", "must be at least 1"),
+        ({"limit": "201"}, "#/limit", "must be at most 200"),
+        ({"limit": "x"}, "#/limit", "must be a whole number"),
+        ({"cursor": "x"}, "#/cursor", "must match "),
         ({"since": "2026-11-22T10:00:00"}, "#/since", ZONE),
-        ({"until": "soon"}, "#/until", "Input should be a valid datetime"),
-        ({"channel": "é"}, "#/channel", "String should match pattern"),
+        ({"until": "soon"}, "#/until", "must be an RFC 3339 timestamp"),
+        ({"channel": "é"}, "#/channel", "must match "),
         ({"color": "red"}, "#/color", "unknown field"),
         ({"tenant": "globex"}, "#/tenant", "unknown field"),
     ],
@@ -861,7 +880,7 @@ def test_other_pages_and_methods_are_refused_in_the_same_form(intake: Caller) ->
     assert intake("GET", "/v2").status == 404
     assert intake("GET", "/openapiXjson").status == 404
     answer = intake("DELETE", SEND)
-    assert (answer.status, answer.headers["allow"]) == (405, "GET, POST")
+    assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD, POST")
     assert answer.headers["content-type"] == "application/problem+json"
 
 
@@ -931,7 +950,7 @@ def test_too_much_waiting_is_a_503(intake: Caller, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr("tidings.gather.Gather.submit", full)
     answer = intake("POST", SEND, sms())
-    assert (answer.status, answer.body["title"]) == (503, "Too much is waiting")
+    assert (answer.status, answer.body["title"]) == (503, "Server overloaded")
     assert answer.headers["retry-after"]
 
 

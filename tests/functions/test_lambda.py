@@ -430,7 +430,9 @@ def test_a_query_behind_an_http_api(imported: Imported, keys: Keys) -> None:
 
     assert found(("recipient", numbers[0])) == [numbers[0]]  # its plus sign is encoded
     assert found(("limit", "1")) == [numbers[1]]
-    assert found(("recipient", numbers[1]), ("recipient", numbers[0])) == [numbers[0]]  # the last counts
+    assert found(("status", "pending"), ("status", "sent")) == numbers[::-1]
+    twice = [("recipient", numbers[1]), ("recipient", numbers[0])]
+    assert called(main, "GET", SEND, key=keys.send, query=twice).status == 422
     assert called(main, "GET", SEND, key=keys.send, query=[("limit", "x")]).status == 422
 
 

@@ -7,6 +7,7 @@ from tests.load.coldstart import cold_start
 from tests.load.endtoend import end_to_end, end_to_end_push, end_to_end_sms
 from tests.load.figures import Report
 from tests.load.growth import growth
+from tests.load.hostile import hostile
 from tests.load.intake import arrays, singles
 from tests.load.latency import latency
 from tests.load.memory import memory
@@ -21,6 +22,7 @@ MEASURES: Mapping[str, Callable[[World, Sizes], Report]] = {
     "intake-singles": singles,
     "intake-arrays": arrays,
     "burst": burst,
+    "hostile-callers": hostile,
     "end-to-end-email": end_to_end,
     "end-to-end-sms": end_to_end_sms,
     "end-to-end-push": end_to_end_push,

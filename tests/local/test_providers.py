@@ -820,6 +820,64 @@ def test_a_senseless_failure_is_refused_with_the_reason(providers: Running, body
     assert providers.client.failures() == []
 
 
+# --- pages of others ------------------------------------------------------------------------------------------------
+
+ELSEWHERE = [
+    {"Origin": "https://evil.example"},
+    {"Origin": "null"},
+    {"Origin": "http://127.0.0.1:1"},
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},
+]
+
+
+@pytest.mark.parametrize("headers", ELSEWHERE, ids=str)
+def test_no_page_of_anothers_writes(providers: Running, headers: dict[str, str]) -> None:
+    send_mail(providers)
+    url = providers.http_url
+    for method, path, body in (
+        ("DELETE", "/inbox.json", None),
+        ("DELETE", "/failures.json", None),
+        ("POST", "/failures.json", '{"channel": "sms", "status": 500}'),
+        ("POST", f"/2010-04-01/Accounts/AC{'0' * 32}/Messages.json", "To=%2B15005550010&From=%2B15005550006&Body=x"),
+    ):
+        assert requests.request(method, url + path, data=body, headers=headers, timeout=10).status_code == 403
+    assert providers.client.failures() == []
+    assert len(providers.client.inbox()) == 1
+
+
+def test_its_own_page_and_programs_write(providers: Running) -> None:
+    own = {"Origin": providers.http_url, "Sec-Fetch-Site": "same-origin"}
+    for headers in (own, {}):
+        send_mail(providers)
+        assert requests.delete(f"{providers.http_url}/inbox.json", headers=headers, timeout=10).status_code == 204
+        assert providers.client.inbox() == []
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", "", "[::1", "a@b"]
+)
+def test_no_name_of_anothers_leads_here(providers: Running, host: str) -> None:
+    """As a page does that has its own name resolve to this address, to read here as at home."""
+    for path in ("/", "/inbox.json", "/calls.json", "/failures.json"):
+        answer = requests.get(providers.http_url + path, headers={"Host": host}, timeout=10)
+        assert answer.status_code in (400, 403), (path, host)
+    for ours in ("localhost:9", "127.0.0.1", "[::1]:80", "10.0.0.7:8090"):
+        assert requests.get(f"{providers.http_url}/inbox.json", headers={"Host": ours}, timeout=10).status_code == 200
+
+
+def test_a_name_in_the_public_url_is_ours(tmp_path: Path) -> None:
+    with emulator(tmp_path, "--public-url", "http://providers:8090") as running:
+        named = requests.get(f"{running.http_url}/inbox.json", headers={"Host": "providers:8090"}, timeout=10)
+        assert named.status_code == 200
+
+
+def test_the_page_is_in_no_others_frame(providers: Running) -> None:
+    headers = requests.get(providers.http_url, timeout=10).headers
+    assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+    assert headers["X-Frame-Options"] == "DENY"
+
+
 # --- inbox, calls, page, process --------------------------------------------------------------------------------------
 
 

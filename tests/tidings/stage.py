@@ -21,7 +21,7 @@ from tidings.envelope import Letter, parse
 from tidings.errors import BrokerUnavailable, StoreUnavailable
 from tidings.intake import Intake
 from tidings.notification import CLAIMABLE, REPLAYABLE, Event, Notification, Status
-from tidings.ports import Received, Selection
+from tidings.ports import Inserted, Received, Selection
 from tidings.replay import Replay
 from tidings.retry import RetrySchedule
 from tidings.settling import Settling
@@ -176,8 +176,9 @@ class Stage:
         answered: list[str] = []
 
         def accepted() -> None:
-            inserted = self.intake.accept(batch)
-            answered.extend((item.existing or item.notification).id for item in inserted)
+            for item in self.intake.accept(batch):
+                assert isinstance(item, Inserted)
+                answered.append((item.existing or item.notification).id)
 
         self._alive(accepted, self._dying(crash))
         if answered and key is not None:

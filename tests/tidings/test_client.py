@@ -192,7 +192,7 @@ def stage(intake: Intake) -> Iterator[Stage]:
         [cut_after_the_request],
         [cut_at_once],
         [cut_amid_the_answer],
-        [cut_after_the_request, cut_at_once, says(502), says(504), cut_amid_the_answer, says(429)],
+        [cut_after_the_request, cut_at_once, says(502), says(504), cut_amid_the_answer, says(408), says(429)],
     ],
     ids=["answer lost", "request lost", "half an answer", "all of it"],
 )

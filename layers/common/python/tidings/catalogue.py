@@ -122,7 +122,18 @@ FAULTS = (
         fields=("messages", "error"),
         level="ERROR",
     ),
-    Event(name="unavailable", meaning="a request was answered with 503", fields=("error",), level="ERROR"),
+    Event(
+        name="request_refused",
+        meaning="a request was answered with 401 or 403; at most ten lines a second, which say how many were left out",
+        fields=("status", "code", "method", "left_out", "request_id"),
+        level="WARNING",
+    ),
+    Event(
+        name="unavailable",
+        meaning="a request was answered with 503",
+        fields=("error", "request_id"),
+        level="ERROR",
+    ),
     Event(
         name="parked",
         meaning="a message that is none of ours went to tidings.parking",
@@ -153,7 +164,7 @@ FAULTS = (
         fields=("notification_id", "error"),
         level="ERROR",
     ),
-    Event(name="fault", meaning="an error that nobody foresaw", fields=("error", "where"), level="ERROR"),
+    Event(name="fault", meaning="an error that nobody foresaw", fields=("error", "where", "request_id"), level="ERROR"),
     Event(name="configuration", meaning="a setting, read late, is wrong", fields=("error",), level="ERROR"),
     Event(
         name="settings_unread",

@@ -10,6 +10,7 @@
     │   └── AccountError         it refuses us, whoever the recipient is
     │       └── NotReady         this worker cannot send it; the provider was not asked
     ├── StoreUnavailable         the database does not answer
+    ├── RowTooLarge              the database's settings do not let it take a row of this size
     ├── BrokerUnavailable        the broker does not answer or confirm
     ├── Unreadable               a message that is none of ours
     │   └── Newer                a message that a later version of ours wrote
@@ -90,6 +91,14 @@ class NotReady(AccountError):
 class StoreUnavailable(Exception):
     """The database does not answer. A transaction whose COMMIT was not answered may be committed, as a whole: try the
     whole call again, which does what is missing."""
+
+
+class RowTooLarge(Exception):
+    """The database's settings do not let it take this row (`max_allowed_packet`). Trying again cannot help."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"max_allowed_packet is {limit} bytes")
+        self.limit = limit
 
 
 class BrokerUnavailable(Exception):

@@ -1,9 +1,10 @@
-"""Is it up, and can it work: the routes that every HTTP function has."""
+"""Is it up, and can it work: the routes that every HTTP function has. Anybody may ask, as often as he likes."""
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Literal
 
 from tidings.errors import BrokerUnavailable, StoreUnavailable
 from tidings.ports import Broker, Store
@@ -14,14 +15,18 @@ READY = ("/readyz", "/ready")
 """Each by two names: Cloud Run keeps some paths that end in z for itself, and `/healthz` reaches no service there.
 https://cloud.google.com/run/docs/known-issues"""
 
+KEPT = 1.0  # seconds for which an answer of the database or the broker holds
+PATIENCE = 3.0  # seconds; a part that takes longer to answer is told as unavailable
 
-@dataclass(frozen=True, kw_only=True)
+State = Literal["ok", "unavailable"]
+
+
 class Health:
     """`GET /healthz` asks nobody; `GET /readyz` asks the database and the broker."""
 
-    store: Store
-    broker: Broker
-    threads: Executor
+    def __init__(self, *, store: Store, broker: Broker) -> None:
+        self._database = _Asked(lambda: store.check(), name="database")  # noqa: PLW0108  # opened when it is asked
+        self._broker = _Asked(lambda: broker.check(), name="broker")  # noqa: PLW0108
 
     def routes(self) -> Sequence[Route]:
         return (
@@ -34,20 +39,35 @@ class Health:
 
     async def readyz(self, _call: Call) -> Response:
         """503 without the database. Without the broker the work goes on, so it is ready, and says so."""
-        loop = asyncio.get_running_loop()
-        database, broker = await asyncio.gather(
-            loop.run_in_executor(self.threads, _answers, self.store.check),
-            loop.run_in_executor(self.threads, _answers, self.broker.check),
-        )
+        database, broker = await asyncio.gather(self._database.state(), self._broker.state())
         status = "ok" if database == broker == "ok" else "degraded" if database == "ok" else "unavailable"
         headers = {} if database == "ok" else {"retry-after": RETRY_AFTER}
         parts = {"status": status, "database": database, "broker": broker}
         return as_json(parts, status=200 if database == "ok" else 503, headers=headers)
 
 
-def _answers(check: Callable[[], None]) -> str:
-    try:
-        check()
-    except (StoreUnavailable, BrokerUnavailable):
-        return "unavailable"
-    return "ok"
+class _Asked:
+    """A part that is asked once at a time, on a thread of its own: whoever else wants to know gets the same answer."""
+
+    def __init__(self, check: Callable[[], None], *, name: str) -> None:
+        self._check = check
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"tidings-ready-{name}")
+        self._latest: Future[State] | None = None
+        self._answered_at = 0.0
+
+    async def state(self) -> State:
+        latest = self._latest
+        if latest is None or (latest.done() and time.monotonic() - self._answered_at >= KEPT):
+            latest = self._latest = self._thread.submit(self._ask)
+        if not latest.done():
+            await asyncio.wait([asyncio.wrap_future(latest)], timeout=PATIENCE)
+        return latest.result() if latest.done() else "unavailable"
+
+    def _ask(self) -> State:
+        try:
+            self._check()
+        except (StoreUnavailable, BrokerUnavailable):
+            return "unavailable"
+        finally:
+            self._answered_at = time.monotonic()
+        return "ok"

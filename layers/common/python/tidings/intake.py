@@ -10,7 +10,7 @@ from tidings.errors import BrokerUnavailable, StoreUnavailable
 from tidings.facts import Accepted, Canceled, Queued
 from tidings.lifecycle import LOG_ONLY, Lifecycle
 from tidings.notification import Notification
-from tidings.ports import Broker, Inserted, Store
+from tidings.ports import Broker, Inserted, Store, Taken
 from tidings.settling import to_work
 from tidings.took import Watch
 
@@ -25,20 +25,39 @@ class Intake:
     broker: Broker
     lifecycle: Lifecycle = LOG_ONLY
 
-    def accept(self, batch: Sequence[Notification]) -> Sequence[Inserted]:
+    def accept(self, batch: Sequence[Notification]) -> Sequence[Taken]:
         """In the order of the batch. Raise StoreUnavailable; nothing of it is then promised, and it may be tried again
-        as it is, with the same ids."""
+        as it is, with the same ids. One that cannot be stored fails alone: its place has the error."""
         watch = Watch()
-        inserted = self.store.insert(batch)
+        taken = self._insert(batch)
         took = watch.took()
         failpoints.step("intake.after_commit")
-        new = [item.notification for item in inserted if item.existing is None]
+        new = [item.notification for item in taken if isinstance(item, Inserted) and item.existing is None]
         if new:
             self.lifecycle.tell(Accepted(notifications=new, took=took))
         # The rest is the sweep's to queue, when it is due.
         self._queue([notification for notification in new if notification.is_for_now])
         failpoints.step("intake.before_answer")
-        return inserted
+        return taken
+
+    def _insert(self, batch: Sequence[Notification]) -> Sequence[Taken]:
+        """Halve the batch until what breaks it is found. Raise StoreUnavailable."""
+        try:
+            return self.store.insert(batch)
+        except StoreUnavailable:
+            raise
+        except Exception as error:
+            if len(batch) == 1:
+                return [error]
+        middle = len(batch) // 2
+        return [one for half in (batch[:middle], batch[middle:]) for one in self._insert_half(half)]
+
+    def _insert_half(self, half: Sequence[Notification]) -> Sequence[Taken]:
+        """The other half may be committed: where the database goes away now, only this one is told so."""
+        try:
+            return self._insert(half)
+        except StoreUnavailable as error:
+            return [error] * len(half)
 
     def cancel(self, tenant: str, id: str) -> Notification | None:
         """As `Store.cancel`: the row as it then stands, or None if there is none."""

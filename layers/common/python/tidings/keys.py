@@ -76,7 +76,7 @@ def new_key(tenant: str, scopes: Sequence[str]) -> tuple[str, ApiKey]:
 
 
 def digest_of(key: str) -> bytes:
-    return hashlib.sha256(key.encode()).digest()
+    return hashlib.sha256(key.encode(errors="surrogatepass")).digest()  # it may be any text that a caller can send
 
 
 @dataclass(frozen=True, kw_only=True)

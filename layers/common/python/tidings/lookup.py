@@ -50,10 +50,11 @@ def encoded(view: View, *, status: int = 200) -> Response:
 
 
 def id_of(call: Call) -> str:
-    """The path's, which the database is only asked for if it can be one. Raise Problem 404."""
-    if not ID.fullmatch(call.path["id"]):
+    """The path's, in small letters, which the database is only asked for if it can be one. Raise Problem 404."""
+    id = call.path["id"].lower()
+    if not ID.fullmatch(id):
         raise not_found()
-    return call.path["id"]
+    return id
 
 
 def not_found() -> Problem:

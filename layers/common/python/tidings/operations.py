@@ -10,7 +10,7 @@ from tidings.openapi import BY_ID, PROBLEM, Answer, Content, Operation, ProblemD
 from tidings.queries import ListQuery
 from tidings.submission import MAX_ITEMS, SUBMISSIONS
 from tidings.view import AcceptedView, NotificationView, Page
-from tidings.web import Problem
+from tidings.web import Problem, without
 
 TAG = "notifications"
 TAGS = {TAG: "Accept notifications, look them up with their timeline, list and cancel them."}
@@ -89,9 +89,12 @@ INVALID = Problem(
     errors=[{"pointer": "#/content/text", "field": "content.text", "detail": "is required"}],
 )
 REUSED = Problem(
-    422, "This idempotency key was used for another notification", "Use a new key, or send the same payload."
+    422,
+    "This idempotency key was used for another notification",
+    "Use a new key, or send the same payload.",
+    code="idempotency_key_reused",
 )
-FULL = Problem(503, "Too much is waiting", "Nothing was stored; try again.")
+FULL = Problem(503, "Server overloaded", "Nothing was stored; try again.", code="overloaded")
 
 
 # --- operations -------------------------------------------------------------------------------------------------------
@@ -229,8 +232,3 @@ def of_one(
         answers={200: Answer(description=description, content=[content])},
         problems=(401, without(scope), 404, 405, 500, 503, *problems),
     )
-
-
-def without(scope: Scope) -> Problem:
-    """What a key is told that has not this scope."""
-    return Problem(403, f"This key has not the scope {scope}")

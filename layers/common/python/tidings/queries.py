@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from tidings.content import CONTENT
 from tidings.envelope import ID
@@ -19,10 +19,21 @@ Code = Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]{1,64}$")]
 Q = TypeVar("Q", bound=BaseModel)
 
 
-def replayable(value: Status) -> Status:
-    if value not in REPLAYABLE:
+def _statuses(value: object) -> object:
+    """One word, or several."""
+    words = [value] if isinstance(value, str) else value
+    if isinstance(words, Sequence) and not set(map(str, words)) <= set(Status):
+        raise ValueError(f"must be one of {', '.join(Status)}; it may be repeated")
+    return words
+
+
+def _replayable(value: tuple[Status, ...]) -> tuple[Status, ...]:
+    if not set(value) <= REPLAYABLE:
         raise ValueError(f"a dead letter is {' or '.join(sorted(REPLAYABLE))}")
     return value
+
+
+DeadStatuses = Annotated[tuple[Status, ...], BeforeValidator(_statuses), AfterValidator(_replayable)]
 
 
 def _as_stored(recipient: str, channel: str | None) -> str:
@@ -36,7 +47,9 @@ class Filter(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    status: Status | None = None
+    status: Annotated[tuple[Status, ...], BeforeValidator(_statuses)] | None = Field(
+        None, description="one, or several: `?status=failed&status=unknown`"
+    )
     channel: Name | None = None
     recipient: Annotated[str, StringConstraints(max_length=512)] | None = Field(
         None, description="an address, a number with its country code, token:... or topic:..."
@@ -47,7 +60,7 @@ class Filter(BaseModel):
     def selection(self, tenant: str) -> Selection:
         return Selection(
             tenant=tenant,
-            statuses=[self.status] if self.status is not None else None,
+            statuses=sorted(set(self.status)) if self.status else None,
             channel=self.channel,
             recipient=_as_stored(self.recipient, self.channel) if self.recipient is not None else None,
             since=self.since,
@@ -71,9 +84,7 @@ class DeadFilter(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     ids: Annotated[Sequence[Id], Field(min_length=1, max_length=1000)] | None = None
-    status: Annotated[Status, AfterValidator(replayable)] | None = Field(
-        None, description="failed or unknown; both if not given"
-    )
+    status: DeadStatuses | None = Field(None, description="failed or unknown; both if not given")
     channel: Name | None = None
     error_class: Literal["transient", "permanent", "ambiguous", "account"] | None = None
     code: Code | None = Field(None, description="of the last error")
@@ -84,7 +95,7 @@ class DeadFilter(BaseModel):
         return Selection(
             tenant=tenant,
             ids=self.ids,
-            statuses=sorted(REPLAYABLE) if self.status is None else [self.status],
+            statuses=sorted(self.status or REPLAYABLE),
             channel=self.channel,
             error_class=self.error_class,
             error_code=self.code,
@@ -103,7 +114,7 @@ class DeadQuery(DeadFilter):
         return replace(super().selection(tenant), before_id=self.cursor)
 
 
-def query_of(model: type[Q], parameters: Mapping[str, str]) -> Q:
+def query_of(model: type[Q], parameters: Mapping[str, str | Sequence[str]]) -> Q:
     """Raise Problem 422, one entry a parameter."""
     try:
         return model.model_validate(parameters)

@@ -117,7 +117,9 @@ def _trigger_answer(request: FlaskRequest, channel: str, delivery: Callable[[], 
     presented = request.headers.get("Authorization", "").removeprefix("Bearer ")
     has_token = hmac.compare_digest(presented.encode(), settings.trigger_token.encode())
     if not has_token and not (is_cloudevent and settings.cloudevents == "open"):
-        raise Problem(401, "Only the trigger may call this", headers={"www-authenticate": "Bearer"})
+        raise Problem(
+            401, "Only the trigger may call this", code="invalid_token", headers={"www-authenticate": "Bearer"}
+        )
     if exposition is not None:
         return Response(status=200, body=exposition(()), headers={"content-type": METRICS_TYPE})
     letters = _letters(request, channel, is_cloudevent)
@@ -132,7 +134,7 @@ def _trigger_answer(request: FlaskRequest, channel: str, delivery: Callable[[], 
     except (StoreUnavailable, BrokerUnavailable) as error:
         raise Problem(503, "The batch comes again", str(error), headers={"retry-after": RETRY_AFTER}) from None
     except Fault as fault:
-        raise Problem(500, "A fault of ours", "The batch comes again.") from fault
+        raise Problem(500, "Internal server error", "The batch comes again.") from fault
     return as_json({"status": "settled"}) if settled else as_json({"status": "under way"}, status=202)
 
 

@@ -4,11 +4,12 @@ nothing."""
 import asyncio
 import base64
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote
 
-from tidings.bodies import MAX_BODY, Bodies, too_large
+from tidings.bodies import Bodies, decoded
 from tidings.web import Api, Problem, Request, Response
 
 # --- as an ASGI application -------------------------------------------------------------------------------------------
@@ -37,7 +38,7 @@ def asgi(api: Callable[[], Api], *, flush: Callable[[], None] = lambda: None) ->
             query=_query(scope["query_string"].decode("latin-1")),
             headers={name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
         )
-        answer = await api().answer(head, lambda: bodies.read(_chunks(receive), head.headers.get("content-length", "")))
+        answer = await api().answer(head, lambda most: bodies.read(_chunks(receive), head.headers, most=most))
         headers = {**answer.headers, "content-length": str(len(answer.body))}
         encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": answer.status, "headers": encoded})
@@ -76,13 +77,16 @@ async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise Problem(400, "The body is not all there")  # which nobody reads any more
+            raise Problem(400, "The body is incomplete")  # which nobody reads any more
         yield message.get("body", b"")
         more = message.get("more_body", False)
 
 
-def _query(text: str) -> dict[str, str]:
-    return dict(parse_qsl(text, keep_blank_values=True)) if text else {}
+def _query(text: str) -> Mapping[str, str | Sequence[str]]:
+    found: dict[str, list[str]] = {}
+    for name, value in parse_qsl(text, keep_blank_values=True):
+        found.setdefault(name, []).append(value)
+    return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
 
 
 # --- on Lambda --------------------------------------------------------------------------------------------------------
@@ -93,14 +97,13 @@ def from_gateway(event: Mapping[str, Any]) -> Request:
     http = event["requestContext"]["http"]
     raw = event.get("body") or ""
     body = base64.b64decode(raw) if event.get("isBase64Encoded") else raw.encode(errors="surrogatepass")
-    if len(body) > MAX_BODY:
-        raise too_large()
+    headers = {str(name).lower(): str(value) for name, value in (event.get("headers") or {}).items()}
     return Request(
         method=http["method"],
         path=_path(event),
         query=_query(event.get("rawQueryString") or ""),
-        headers={str(name).lower(): str(value) for name, value in (event.get("headers") or {}).items()},
-        body=body,
+        headers=headers,
+        body=decoded(body, headers) if body else b"",
     )
 
 
@@ -130,6 +133,9 @@ def answer_gateway(event: Mapping[str, Any], api: Api, *, flush: Callable[[], No
             return problem.response()
 
     try:
-        return to_gateway(asyncio.run(answered()))
+        response = asyncio.run(answered())
+        if event["requestContext"]["http"]["method"] == "HEAD":  # a server leaves the body out, and here we are one
+            response = replace(response, body=b"")
+        return to_gateway(response)
     finally:
         flush()

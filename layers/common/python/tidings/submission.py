@@ -19,17 +19,15 @@ from pydantic import (
     create_model,
     field_validator,
 )
-from pydantic_core import from_json, to_json
 
 from tidings.content import CONTENT, Content, Part
+from tidings.json_shape import Body, check, items
 from tidings.mistakes import MAX_ERRORS, entry, problem_of
 from tidings.notification import Notification, OnAmbiguous, Priority, new_id
-from tidings.web import Problem
+from tidings.responses import Problem
 
 MAX_ITEMS = 1000
 LONGEST_WAIT = timedelta(days=366)  # how far ahead send_at and expires_at may lie
-WRONG_CLOCK = timedelta(hours=12)
-"""How far this process's clock may be off and refuse nobody: what has expired, the database's decides."""
 MAX_METADATA_BYTES = 60_000  # as JSON; MySQL's TEXT holds 65,535
 MAX_ERRORS_TOGETHER = 10 * MAX_ITEMS  # entries of an array's problems
 
@@ -44,7 +42,7 @@ def _utc(value: datetime) -> datetime:
 def _written(value: object) -> str:
     """pydantic takes digits, in a string too, for seconds since 1970, which no caller of ours means."""
     if not isinstance(value, str) or value.lstrip("+-").replace(".", "", 1).isdigit():
-        raise ValueError("is no time; write it as 2026-05-01T12:00:00Z")
+        raise ValueError("must be an RFC 3339 timestamp, like 2026-05-01T12:00:00Z")
     return value
 
 
@@ -159,48 +157,52 @@ class Reader:
         one: Any = Annotated[Union[tuple(SUBMISSIONS.values())], Field(discriminator="channel")]  # noqa: UP007
         self._one: TypeAdapter[Submission] = TypeAdapter(one)
 
-    def one(self, body: bytes) -> Submission:
+    def one(self, body: Body) -> Submission:
         """Raise Problem: 400 for what is no JSON, 422 with an entry a field."""
+        check(body)
         try:
             return self._one.validate_json(body, by_alias=True, by_name=False)
         except ValidationError as invalid:
             raise problem_of(invalid) from None
 
-    def many(self, body: bytes) -> Sequence[Submission | Problem]:
+    def many(self, body: Body) -> Sequence[Submission | Problem]:
         """Each item or what is wrong with it, in order. Raise Problem if the array as a whole cannot be read."""
-        try:
-            items = from_json(body)
-        except ValueError as error:
-            raise Problem(400, "The body is not JSON", f"Invalid JSON: {error}") from None
-        if not 1 <= len(items) <= MAX_ITEMS:
-            raise Problem(
-                422, "Wrong number of items", f"An array holds 1 to {MAX_ITEMS} notifications, not {len(items)}."
-            )
-        left, read = MAX_ERRORS_TOGETHER, []
-        for index, item in enumerate(items):
+        left = MAX_ERRORS_TOGETHER
+        read: list[Submission | Problem] = []
+        for index, item in enumerate(items(body)):
+            if index == MAX_ITEMS:
+                raise _wrong_number(f"more than {MAX_ITEMS}")
             read.append(outcome := self._item(item, index, min(left, MAX_ERRORS)))
             left -= len(outcome.document.get("errors", ())) if isinstance(outcome, Problem) else 0
+        if not read:
+            raise _wrong_number("none")
         return read
 
-    def _item(self, item: object, index: int, most: int) -> Submission | Problem:
-        """A bad item becomes its errors, so that it never spoils the good ones."""
+    def _item(self, item: Body | Problem, index: int, most: int) -> Submission | Problem:
+        """A bad item becomes its errors, so that it never spoils the good ones. Raise Problem for what is no JSON."""
+        if isinstance(item, Problem):
+            return item
         try:
-            # Back to JSON, because the strict rules for JSON differ: there, a time is a string.
-            return self._one.validate_json(to_json(item), by_alias=True, by_name=False)
+            return self._one.validate_json(item, by_alias=True, by_name=False)
         except ValidationError as invalid:
-            return problem_of(invalid, index=index, most=most)
+            problem = problem_of(invalid, index=index, most=most)
+        if problem.status == 400:
+            raise problem
+        return problem
+
+
+def _wrong_number(what: str) -> Problem:
+    return Problem(422, "Wrong number of items", f"An array holds 1 to {MAX_ITEMS} notifications, not {what}.")
 
 
 def check_times(submission: Submission, now: datetime, *, index: int | None = None) -> Problem | None:
-    """What no field tells alone: the order of the times, and where they lie by the clock."""
+    """What no field tells alone: the order of the times, and how far ahead they lie. One in the past has come: send_at
+    means at once then, and expires_at that it expires, when the database's clock says so."""
     wrong = []
     send_at, expires_at = submission.send_at, submission.expires_at
     if expires_at is not None and send_at is not None and expires_at <= send_at:
         wrong.append(entry(("expires_at",), "must be after send_at", index))
-    elif expires_at is not None and expires_at <= now - WRONG_CLOCK:
-        wrong.append(entry(("expires_at",), "lies in the past", index))
-    for name in ("send_at", "expires_at"):
-        at = getattr(submission, name)
+    for name, at in (("send_at", send_at), ("expires_at", expires_at)):
         if at is not None and at > now + LONGEST_WAIT:
             wrong.append(entry((name,), f"lies more than {LONGEST_WAIT.days} days ahead", index))
     return Problem(422, "The notification is not valid", errors=wrong) if wrong else None

@@ -28,6 +28,9 @@ class AcceptedView(View):
     created_at: datetime
     send_at: datetime | None = None
     expires_at: datetime | None = None
+    replayed: bool | None = Field(
+        None, description="true where an item's idempotency_key was known, and nothing new was stored"
+    )
 
 
 class ErrorView(View):
@@ -92,7 +95,7 @@ class Page(View):
     next_cursor: str | None = None
 
 
-def accepted(notification: Notification) -> AcceptedView:
+def accepted(notification: Notification, *, replayed: bool | None = None) -> AcceptedView:
     """The first answer; a repeated request gets the same, whatever has become of the notification since."""
     return AcceptedView(
         id=notification.id,
@@ -101,6 +104,7 @@ def accepted(notification: Notification) -> AcceptedView:
         created_at=notification.created_at,
         send_at=notification.send_at,
         expires_at=notification.expires_at,
+        replayed=replayed,
     )
 
 

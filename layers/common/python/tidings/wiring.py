@@ -126,6 +126,10 @@ class Wiring:
         """Raise StoreUnavailable."""
         return inspection.database_time(self._opened)
 
+    def largest_statement(self) -> int | None:
+        """Bytes that the database takes at once; None: no limit that matters. Raise StoreUnavailable."""
+        return inspection.largest_statement(self._opened)
+
     def topology_differences(self) -> Sequence[str]:
         """A line for whatever the broker has otherwise than it should. Raise BrokerUnavailable."""
         return inspection.differences(self.broker_settings)

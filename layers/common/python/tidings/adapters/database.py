@@ -40,6 +40,7 @@ _SILENT, _RECYCLED = 20, 15
 """Seconds. The server ends, and rolls back, a connection that has been silent for so long: where the network ate our
 end of it, nothing else would free its locks for hours. A connection is replaced before it can be as old as that, so
 none in use is ended. Between two statements of a transaction we are silent for milliseconds."""
+_ESCAPED_AT_ONCE = 64 * 1024  # characters
 _READ_ONLY = {"tidings_read_only": True}
 
 
@@ -65,6 +66,20 @@ class DatabaseSettings(Settings):
         if url.drivername not in ("mysql+pymysql", "mariadb+pymysql", "sqlite"):
             raise ValueError(f"{url.drivername} is not supported; use mysql+pymysql or sqlite")
         return url.render_as_string(hide_password=False)
+
+
+def _in_pieces(escape: Callable[..., str]) -> Callable[..., str]:
+    """PyMySQL escapes a text in one call, in which no other thread has its turn: half a second for a large mail. Most
+    pieces of one need no escape, and are quicker, too."""
+
+    def escaped(value: object, mapping: object = None) -> str:
+        if not isinstance(value, str) or len(value) <= _ESCAPED_AT_ONCE:
+            return escape(value, mapping)
+        starts = range(0, len(value), _ESCAPED_AT_ONCE)
+        pieces = [escape(value[start : start + _ESCAPED_AT_ONCE], mapping)[1:-1] for start in starts]
+        return "".join(["'", *pieces, "'"])
+
+    return escaped
 
 
 class Database:
@@ -116,7 +131,9 @@ class Database:
     def _connect(self, dialect: Any, _record: object, _arguments: object, options: dict[str, Any]) -> Any:
         def connect(settings: DatabaseSettings) -> Any:
             url = make_url(settings.database_url)
-            return dialect.connect(**options | url.translate_connect_args(username="user"))
+            opened = dialect.connect(**options | url.translate_connect_args(username="user"))
+            opened.escape = _in_pieces(opened.escape)
+            return opened
 
         return self._rotating.connect(connect, is_refusal=lambda error: error.args[:1] in {(code,) for code in _DENIED})
 

@@ -8,6 +8,7 @@ import pika
 from pika.exceptions import ChannelClosedByBroker
 
 from tidings import topology
+from tidings.adapters import intake_sql
 from tidings.adapters.database import Database, reading
 from tidings.adapters.rabbitmq import (
     NOT_FOUND,
@@ -23,9 +24,13 @@ from tidings.adapters.rabbitmq_link import as_unavailable
 ACCESS_REFUSED = 403  # AMQP 0-9-1's reply code
 
 
-class _Clock:
+class _Asked:
     def __init__(self, database: Database) -> None:
         self.database = database
+
+    @reading
+    def largest_statement(self, connection: Any) -> int | None:
+        return intake_sql.largest_statement(connection)
 
     @reading
     def now(self, connection: Any) -> datetime:
@@ -34,7 +39,12 @@ class _Clock:
 
 def database_time(database: Database) -> datetime:
     """Its own. Raise StoreUnavailable."""
-    return _Clock(database).now()
+    return _Asked(database).now()
+
+
+def largest_statement(database: Database) -> int | None:
+    """Bytes that the database takes at once; None: no limit that matters. Raise StoreUnavailable."""
+    return _Asked(database).largest_statement()
 
 
 def differences(settings: BrokerSettings) -> Sequence[str]:

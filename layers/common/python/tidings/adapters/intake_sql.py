@@ -5,7 +5,7 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, insert, select, text, update
 from sqlalchemy.dialects.mysql import insert as mysql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
@@ -13,6 +13,7 @@ from tidings.adapters.inserting import insert_many
 from tidings.adapters.rows import FIELDS, as_seen, notification_of
 from tidings.adapters.schema import notifications
 from tidings.adapters.waking import GRACE, REQUEUE_AFTER, not_after_expiry
+from tidings.errors import RowTooLarge
 from tidings.notification import Notification, Status
 from tidings.ports import Inserted
 
@@ -25,7 +26,12 @@ _UNLESS_TAKEN = {
 }
 
 
+LARGE = 256 * 1024  # characters of a content; each server takes statements of smaller ones
+OVERHEAD = 256 * 1024  # bytes of a statement besides one content: metadata is most of it, and each may be escaped
+
+
 def insert_new(connection: Connection, now: datetime, batch: Sequence[Notification]) -> None:
+    _check_sizes(connection, batch)
     insert_many(connection, _INSERT, _columns(batch, now))
 
 
@@ -43,6 +49,28 @@ def insert_unless_taken(connection: Connection, now: datetime, batch: Sequence[N
         is_ours = holder is None or holder.id == notification.id
         answers.append(Inserted(notification, None if is_ours else holder))
     return answers
+
+
+def largest_statement(connection: Connection) -> int | None:
+    """Bytes, as the server is set now; None: it has no limit that we could reach."""
+    if connection.dialect.name == "sqlite":
+        return None
+    limit: int = connection.scalar(text("SELECT @@max_allowed_packet"))
+    return limit
+
+
+def _check_sizes(connection: Connection, batch: Sequence[Notification]) -> None:
+    """Raise RowTooLarge before the server sees it: it would close the connection, as if it were gone."""
+    large = [
+        len(one.content.encode()) + one.content.count('"') + one.content.count("\\")
+        for one in batch
+        if len(one.content) > LARGE
+    ]
+    if not large:
+        return
+    limit = largest_statement(connection)
+    if limit is not None and max(large) + OVERHEAD > limit:
+        raise RowTooLarge(limit)
 
 
 def mark_unqueued(connection: Connection, now: datetime, rows: Sequence[Notification]) -> None:

@@ -13,6 +13,7 @@ from typing import Literal
 
 from tidings import topology
 from tidings.errors import BrokerUnavailable, ConfigurationError, StoreUnavailable
+from tidings.handin import MAX_CONTENT
 from tidings.keys import KeySettings
 from tidings.migrate import MigrationSettings, is_later, versions
 from tidings.settings import load
@@ -22,6 +23,7 @@ State = Literal["ok", "warning", "wrong"]
 
 START_WITHIN = 60  # seconds for a function to be loaded and its provider to answer
 WRONG_SETTING = 2  # how a function ends then, see runtime.start
+LARGEST_STATEMENT = 16 * 1024 * 1024  # bytes; MAX_CONTENT and what stands around it
 APART = timedelta(seconds=1)  # what clocks may differ by
 
 
@@ -139,6 +141,7 @@ def _database(parts: Wiring) -> Iterator[Finding]:
         return
     try:
         yield from _clock(parts)
+        yield from _statements(parts)
     except StoreUnavailable as error:
         yield wrong("database", error, "does it run? See TIDINGS_DATABASE_URL")
         return
@@ -186,6 +189,20 @@ def _clock(parts: Wiring) -> Iterator[Finding]:
         )
     else:
         yield ok("clock", "the database's and this machine's agree")
+
+
+def _statements(parts: Wiring) -> Iterator[Finding]:
+    """What the database takes at once, against the largest notification that the intake takes."""
+    limit, needed = parts.largest_statement(), LARGEST_STATEMENT
+    if limit is not None and limit < needed:
+        yield warning(
+            "max_allowed_packet",
+            f"{limit} bytes: a larger notification is refused with 413 (too_large_for_database), though Tidings takes"
+            f" {MAX_CONTENT}",
+            f"set max_allowed_packet to {needed} or more in the database's configuration",
+        )
+    elif limit is not None:
+        yield ok("max_allowed_packet", f"{limit} bytes, enough for the largest notification")
 
 
 def _apart(before: datetime, theirs: datetime, after: datetime) -> timedelta:

@@ -123,6 +123,6 @@ def _remedy(refused: Refused, address: str) -> str | None:
     if refused.status == 403:
         scope = refused.title.rpartition(" ")[2]
         return f"`tidings keys create TENANT {scope}` makes a key with it"
-    if refused.status == 404 and refused.title in ("No such page", "Not Found"):
+    if refused.status == 404 and refused.title in ("Not found", "No such page", "Not Found"):
         return address
     return None

@@ -15,7 +15,7 @@ from urllib.parse import urlencode, urlsplit
 
 from tidings.client.errors import ClientError, Refused, Unexpected, Unreachable
 
-PASSING = frozenset({429, 502, 503, 504})
+PASSING = frozenset({408, 429, 502, 503, 504})
 """It cannot now. 502 and 504 are a proxy's, which may have handed the request on."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds; doubling, and drawn anew below that each time
 FRESH = 2.0

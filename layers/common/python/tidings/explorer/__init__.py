@@ -47,6 +47,15 @@ def routes(document: Callable[[], Mapping[str, Any]]) -> Sequence[Route]:
     )
 
 
+def index() -> Route:
+    """For whoever has only an address: where to read on."""
+
+    async def index(_call: Call) -> Response:
+        return as_json({"name": "Tidings", "docs": "docs", "openapi": "openapi.json", "health": "healthz"})
+
+    return Route(method="GET", path="/", scope=None, handle=index)
+
+
 async def _page(_call: Call) -> Response:
     return Response(
         status=200, body=_read("page.html"), headers={"content-type": "text/html; charset=utf-8", **SECURITY}
@@ -56,13 +65,18 @@ async def _page(_call: Call) -> Response:
 async def _asset(call: Call) -> Response:
     name = call.path["asset"]
     if name not in ASSETS:
-        raise Problem(404, "No such page")
+        raise Problem(404, "Not found")
     return Response(status=200, body=_read(name), headers={"content-type": ASSETS[name], **SECURITY, **_KEPT})
 
 
 @cache
 def _read(name: str) -> bytes:
     return (Path(__file__).with_name("assets") / name).read_bytes()
+
+
+def index_operation() -> Operation:
+    example = {"name": "Tidings", "docs": "docs", "openapi": "openapi.json", "health": "healthz"}
+    return _open("index", "/", "Where to read on", {200: _json("Relative addresses", {"type": "object"}, example)})
 
 
 def operations() -> Sequence[Operation]:
@@ -95,7 +109,7 @@ def operations() -> Sequence[Operation]:
             parameters=[
                 {"name": "asset", "in": "path", "required": True, "schema": {"type": "string"}, "example": "page.js"}
             ],
-            problems=(Problem(404, "No such page"),),
+            problems=(Problem(404, "Not found"),),
         ),
         *_probes(),
     )

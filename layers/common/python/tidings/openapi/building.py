@@ -10,7 +10,7 @@ from tidings.openapi.problems import PROBLEM_HEADERS, PROBLEMS
 from tidings.web import Problem
 
 LICENSE = "Apache-2.0"  # as the file LICENSE; an SPDX identifier
-
+_NOT_IN_A_QUERY = {"ids"}  # a thousand are for a body
 _REFERENCE = "#/components/schemas/{model}"
 
 # --- the document -----------------------------------------------------------------------------------------------------
@@ -120,7 +120,9 @@ def _operation(operation: Operation, models: _Models) -> dict[str, Any]:
     if operation.body is not None:
         media = models.media(operation.body, "validation")
         described["requestBody"] = {"required": True, "content": media}
-    return {**described, "responses": {**responses, **_problems(operation.problems, models)}}
+    bodily = (400, 413, 415) if operation.method == "POST" else ()  # any of them may be sent a body
+    problems = dict.fromkeys([*operation.problems, *bodily])
+    return {**described, "responses": {**responses, **_problems([*problems], models)}}
 
 
 def _problems(problems: Sequence[int | Problem], models: _Models) -> dict[str, Any]:
@@ -139,20 +141,23 @@ def _problems(problems: Sequence[int | Problem], models: _Models) -> dict[str, A
 
 
 def _headers(headers: Mapping[str, str]) -> dict[str, Any]:
-    described = {name: {"description": text, "schema": {"type": "string"}} for name, text in headers.items()}
-    return {"headers": described} if described else {}
+    told = {**headers, "Request-Id": "The request's own if it had one, or a new one: it finds the request in our log"}
+    return {"headers": {name: {"description": text, "schema": {"type": "string"}} for name, text in told.items()}}
 
 
 def _query(model: type[BaseModel]) -> list[dict[str, Any]]:
-    """A parameter each field. Those that a query cannot say, lists, are left out."""
+    """A parameter each field. A list is given by repeating its name."""
     schema = model.model_json_schema(ref_template=_REFERENCE)
     found = []
     for name, given in schema["properties"].items():
         one = dict(given["anyOf"][0] if "anyOf" in given else given)
-        if one.get("type") == "array":
+        if name in _NOT_IN_A_QUERY:
             continue
         if "$ref" in one:  # a word of a list of words
             one = schema["$defs"][one["$ref"].rpartition("/")[2]]
+        if "$ref" in one.get("items", {}):
+            word = schema["$defs"][one["items"]["$ref"].rpartition("/")[2]]
+            one["items"] = {key: value for key, value in word.items() if key not in ("title", "description")}
         described = given.get("description") or one.pop("description", None) or name.replace("_", " ")
         schema_of = {key: value for key, value in one.items() if key not in ("title", "description")}
         found.append({"name": name, "in": "query", "description": described, "schema": schema_of})

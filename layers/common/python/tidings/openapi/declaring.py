@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from tidings.keys import Scope
-from tidings.web import Problem
+from tidings.web import CODES, Problem
 
 JSON, PROBLEM = "application/json", "application/problem+json"
 
@@ -33,6 +33,9 @@ class ProblemDocument(BaseModel):
     type: str
     title: str
     status: int
+    code: str = Field(
+        description="for programs: it stays what it is, while words may change", examples=sorted(CODES.values())
+    )
     detail: str | None = None
     errors: list[FieldError] | None = None
 

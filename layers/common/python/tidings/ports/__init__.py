@@ -17,6 +17,7 @@ from tidings.ports.rows import (
     Purged,
     Selection,
     Settlement,
+    Taken,
 )
 from tidings.ports.store import Store
 
@@ -44,6 +45,7 @@ __all__ = [
     "Selection",
     "Settlement",
     "Store",
+    "Taken",
 ]
 
 

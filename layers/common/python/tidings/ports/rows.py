@@ -24,6 +24,10 @@ class Inserted:
     existing: Notification | None = None
 
 
+Taken = Inserted | Exception
+"""What became of one of a batch: its row, or why it has none."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Held:
     """Not now: another has the lease, or the next attempt is not due. Come again at `until`."""

@@ -17,6 +17,8 @@ class Store(Protocol):
     def insert(self, batch: Sequence[Notification]) -> Sequence[Inserted]:
         """Commit the rows. Where an idempotency hash is taken, the earlier row is answered and nothing is written.
 
+        Raise RowTooLarge, and write nothing, where one is too large for how the database is set.
+
         What is for now is written as queued, which is one statement fewer: who cannot publish it then says so, and the
         sweep looks after some seconds, should nobody have lived to say it."""
 

@@ -1,0 +1,122 @@
+"""What one caller's body costs all the others: how long the event loop has no turn, and how much memory it takes.
+
+Time is CPU time of this process between two turns of the loop, so that a busy machine changes nothing.
+"""
+
+import asyncio
+import gc
+import json
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tidings.keys import Keyring
+from tidings.serving import asgi
+from tidings.web import Api
+from tidings.wiring import Wiring, utc_now
+
+from functions.intake.routes import IntakeRoutes
+from tests.functions.served import Keys, mail
+
+MB = 1_000_000
+LONGEST = 0.040
+"""Seconds. 5 to 15 ms are usual: a thread gives way after 5, and a call into C is not cut short. Before, it was 0.2 to
+4 s; a test that fails by its machine's hiccup would be worth less than the difference."""
+
+
+def mails(count: int, **content: Any) -> bytes:
+    return json.dumps([mail(content={"subject": "s", **content})] * count).encode()
+
+
+BODIES = {
+    "a list of bad addresses": (
+        json.dumps(mail(content={"subject": "s", "text": "t", "cc": ["a"] * 200_000})).encode(),
+        422,
+    ),
+    "unknown fields": (b"{" + b",".join(b'"k%07d":1' % n for n in range(1_150_000)) + b"}", 422),
+    "strings": (b'["a"' + b',"a"' * 4_000_000 + b"]", 422),
+    "brackets": (b"[" * (16 * MB), 422),
+    "blanks": (b" " * (16 * MB), 422),
+    "digits": (b'{"channel":"sms","max_attempts":' + b"1" * (16 * MB) + b"}", 422),
+    "an array of mails": (mails(700, text="x\n" * 7900), 202),
+    "an array in which all is wrong": (
+        mails(1000, cc=["a"] * 49, bcc=["a"] * 49, headers={f"X{n}": "\n" for n in range(40)}),
+        422,
+    ),
+}
+
+
+@contextmanager
+def loop_turns(gaps: list[float]) -> Iterator[None]:
+    async def beat() -> None:
+        last = time.process_time()
+        while True:
+            await asyncio.sleep(0.0005)
+            now = time.process_time()
+            gaps.append(now - last)
+            last = now
+
+    task = asyncio.get_running_loop().create_task(beat())
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+def memory(which: str) -> int:
+    """Bytes: VmHWM, the most since it was reset; VmRSS, now."""
+    (kilobytes,) = re.findall(rf"{which}:\s+(\d+)", Path("/proc/self/status").read_text())
+    return int(kilobytes) * 1024
+
+
+async def posted(application: Any, key: str, body: bytes) -> int:
+    sent: list[Any] = []
+    place = 0
+
+    async def receive() -> dict[str, Any]:
+        nonlocal place
+        part, place = body[place : place + 65536], place + 65536
+        await asyncio.sleep(0)
+        return {"type": "http.request", "body": part, "more_body": place < len(body)}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"authorization", f"Bearer {key}".encode())]
+    scope = {"type": "http", "method": "POST", "path": "/v1/notifications", "query_string": b"", "headers": headers}
+    await application(scope, receive, send)
+    return int(sent[0]["status"])
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_a_large_body_keeps_nobody_waiting_and_costs_at_most_four_times_its_size(
+    wiring: Wiring, keys: Keys, name: str
+) -> None:
+    body, expected = BODIES[name]
+    routes = IntakeRoutes(intake=wiring.intake(), store=wiring.store, broker=wiring.broker, now=utc_now)
+    api = Api(routes.all(), Keyring(keys=keys.kept))
+    gaps: list[float] = []
+
+    async def run() -> int:
+        application = asgi(lambda: api)
+        await posted(application, keys.send, json.dumps(mail()).encode())  # opens the database
+        gc.collect()
+        Path("/proc/self/clear_refs").write_text("5")  # the most so far is what it is now
+        before = memory("VmRSS")
+        with loop_turns(gaps):
+            await asyncio.sleep(0.01)
+            assert await posted(application, keys.send, body) == expected
+            await asyncio.sleep(0.01)
+        return memory("VmHWM") - before
+
+    gc.freeze()  # as in a process that serves: local.function
+    try:
+        used = asyncio.run(run())
+    finally:
+        gc.unfreeze()
+    assert max(gaps) < LONGEST
+    assert used < 4 * len(body) + 8 * MB
