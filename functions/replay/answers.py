@@ -1,11 +1,10 @@
 """What the operator's routes answer, and what they are asked, as models: the API's document is made from them."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, FailFast, Field, StrictBool, StrictInt, WithJsonSchema
 from pydantic.json_schema import JsonSchemaValue
 from tidings.notification import REPLAYABLE
 from tidings.ports import Selection
@@ -56,7 +55,7 @@ class TallyRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    ids: Annotated[Sequence[Id], Field(max_length=10_000)]
+    ids: Annotated[tuple[Id, ...], FailFast(), Field(max_length=10_000)]
 
 
 class OverviewQuery(BaseModel):

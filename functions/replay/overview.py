@@ -46,6 +46,8 @@ BROKER_WITHIN = 1.5  # seconds; a broker that does not answer is to keep nobody 
 
 MINUTE = timedelta(minutes=1)
 
+MAX_TALLY = 512 * 1024  # bytes: 10,000 ids
+
 
 class OverviewRoutes:
     """Handlers. They change nothing."""
@@ -64,7 +66,13 @@ class OverviewRoutes:
         return (
             Route(method="GET", path="/v1/overview", scope=Scope.OPERATE, handle=self.overview),
             Route(method="GET", path="/v1/dead-letters/groups", scope=Scope.OPERATE, handle=self.groups),
-            Route(method="POST", path="/v1/notifications/tally", scope=Scope.OPERATE, handle=self.tally),
+            Route(
+                method="POST",
+                path="/v1/notifications/tally",
+                scope=Scope.OPERATE,
+                handle=self.tally,
+                max_body=MAX_TALLY,
+            ),
         )
 
     async def overview(self, call: Call) -> Response:

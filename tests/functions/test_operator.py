@@ -172,6 +172,14 @@ def test_dead_letters_are_grouped_and_a_group_is_replayed(wiring: Wiring, intake
     assert tally == {"total": 4, "statuses": {"pending": 3, "unknown": 1}}
 
 
+def test_a_tally_takes_as_many_ids_as_a_replay_gives(replay: Caller) -> None:
+    ids = [f"01930b6c-4a5e-7c3b-9d2e-{number:012d}" for number in range(10_000)]
+    assert replay("POST", "/v1/notifications/tally", {"ids": ids}).body == {"total": 0, "statuses": {}}
+    assert replay("POST", "/v1/notifications/tally", {"ids": [*ids, ids[0]]}).status == 422
+    wrong = replay("POST", "/v1/notifications/tally", {"ids": [1] * 10_000})
+    assert (wrong.status, len(wrong.body["errors"])) == (422, 1)
+
+
 @pytest.mark.parametrize("body", [{}, {"ids": ["x"]}, {"ids": 3}, {"ids": [], "more": 1}])
 def test_a_tally_of_no_ids_is_told_what_is_wrong(replay: Caller, body: Any) -> None:
     assert replay("POST", "/v1/notifications/tally", body).status == 422
