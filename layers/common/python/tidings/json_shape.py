@@ -34,8 +34,13 @@ def items(body: Body) -> Iterator[Body | Problem]:
     return _Scan(body).items()
 
 
+SMALL = 4096  # bytes, in which there are fewer values than an item may have, and no number is too long for the parser
+
+
 def check(body: Body) -> None:
     """Raise Problem for a body that is absurd, whether it is an array or not."""
+    if len(body) <= SMALL and body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
+        return  # nearly every body: the scan would cost a fifth of the request
     scan = _Scan(body)
     while scan.next_sign() is not None and scan.absurd is None:
         scan.count()
