@@ -156,6 +156,12 @@ def test_an_open_connection_has_no_probe(store: SqlStore) -> None:
     assert not store.take_probe("twilio", "probe", LEASE)
 
 
+def test_a_vendors_long_words_are_cut_and_undo_nothing(store: SqlStore, clock: TestClock) -> None:
+    report(store, *[refused(end.recipient, code="é" * 500, message="ü" * 5000) for end in several()])
+    (found,) = store.connections()
+    assert (found.error_code, found.error_message) == ("?" * 64, "ü" * 500)
+
+
 # --- what waits -------------------------------------------------------------------------------------------------------
 
 

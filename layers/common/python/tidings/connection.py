@@ -14,7 +14,7 @@ While it is suspected or refusing, one notification at a time is sent, as a prob
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from tidings.notification import Notification
@@ -58,7 +58,7 @@ class Connection:
     suspected_at: datetime | None = None  # the first refusal since then
     suspects: tuple[str, ...] = ()  # hashes of the recipients that were refused since then, SEVERAL at most
     refusing_at: datetime | None = None  # since when it refuses us; None: it does not
-    error_code: str | None = field(default=None)  # of the last refusal
+    error_code: str | None = None  # of the last refusal
     error_message: str | None = None
     probes: int = 0
     probe_id: str | None = None  # the notification that is, or was last, the probe

@@ -60,7 +60,6 @@ class Delivery:
     _leases: Leases = field(init=False, repr=False)
     _recorder: Recorder = field(init=False, repr=False)
     _attempts: Attempts = field(init=False, repr=False)
-
     _account: Account = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -235,8 +234,8 @@ class Delivery:
             within = min(SETTLE_WITHIN, deadlines.left_to_settle(time.monotonic()))
             self.settling.commit(settlements, within=within)
         finally:
-            self._account.report(settlements)
             self._leases.drop(settlement.notification.id for settlement in settlements)
+            self._account.report(settlements)
 
 
 def _is_urgent(letter: Letter) -> bool:

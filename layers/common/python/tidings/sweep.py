@@ -212,10 +212,8 @@ class Sweep:
         for item in wake:
             if (at := _in_its_queue_since(item)) is None:
                 lost.append(item)
-            elif (
-                item.channel in paused or item.channel in held_up
-            ):  # it is put off all the time: no queue has it for long
-                waiting.append(item)
+            elif item.channel in paused or item.channel in held_up:
+                waiting.append(item)  # its message is put off again and again: no queue has it for long
             else:
                 queued[item.channel, item.priority].append((at, item))
         for (channel, priority), queue in queued.items():

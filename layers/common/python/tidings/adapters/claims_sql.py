@@ -9,7 +9,7 @@ from sqlalchemy.dialects.mysql import insert as mysql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from tidings.adapters.inserting import insert_many
-from tidings.adapters.rows import CLAIMED, OURS, notification_of
+from tidings.adapters.rows import CLAIMED, OURS, code_within, notification_of, within
 from tidings.adapters.schema import events, notifications, suppressions
 from tidings.adapters.waking import not_after_expiry
 from tidings.envelope import Message
@@ -185,17 +185,12 @@ def _events(settlements: Sequence[Settlement], now: datetime) -> dict[str, Seque
         "at": [min(s.answered_at or now, now) for s in settlements],
         "started_at": [notification.claimed_at for notification in notifications],
         "provider": [s.provider for s in settlements],
-        "provider_message_id": [_within(255, s.provider_message_id) for s in settlements],
-        "provider_response": [_within(255, s.provider_response) for s in settlements],
+        "provider_message_id": [within(255, s.provider_message_id) for s in settlements],
+        "provider_response": [within(255, s.provider_response) for s in settlements],
         "error_class": [error and error.kind for error in errors],
-        "error_code": [error and _within(64, error.code.encode("ascii", "replace").decode()) for error in errors],
-        "error_message": [error and _within(500, error.message) for error in errors],
+        "error_code": [error and code_within(error.code) for error in errors],
+        "error_message": [error and within(500, error.message) for error in errors],
         "next_attempt_at": [now + s.delay if s.delay is not None else None for s in settlements],
         "token": [s.claims.token for s in settlements],
         "spared": [int(s.spared) for s in settlements],
     }
-
-
-def _within(length: int, text: str | None) -> str | None:
-    """A vendor's word that is too long for its column must not undo a settlement: what was sent would be sent again."""
-    return text if text is None else text[:length]

@@ -10,6 +10,7 @@ from sqlalchemy import Row, and_, exists, select, update
 from sqlalchemy.dialects.mysql import insert as mysql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
+from tidings.adapters.rows import code_within, within
 from tidings.adapters.schema import connections, notifications
 from tidings.connection import CallEnd, Connection
 from tidings.notification import Status
@@ -33,7 +34,11 @@ def report(
             return clean, clean
     before = _locked(database, now, name, channel)
     after = before.after(calls, now)
-    stored = {name: getattr(after, name) for name in _KEPT} | {"suspects": ",".join(after.suspects) or None}
+    stored = {name: getattr(after, name) for name in _KEPT} | {
+        "suspects": ",".join(after.suspects) or None,
+        "error_code": code_within(after.error_code),
+        "error_message": within(500, after.error_message),
+    }
     database.execute(update(connections).where(c.name == name).values(**stored))
     return before, after
 

@@ -35,6 +35,16 @@ OURS = and_(n.status.in_(list(Status)), n.on_ambiguous.in_(list(OnAmbiguous)), n
 its workers and its sweep, and nothing is decided about it here."""
 
 
+def within(length: int, text: str | None) -> str | None:
+    """A vendor's word that is too long for its column must not undo a settlement: what was sent would be sent again."""
+    return text if text is None else text[:length]
+
+
+def code_within(code: str | None) -> str | None:
+    """As the columns `error_code` hold it: ASCII."""
+    return code if code is None else within(64, code.encode("ascii", "replace").decode())
+
+
 def notification_of(row: Row[Any], **known: Any) -> Notification:
     """`known`: what was not read."""
     # Not by `row._mapping`, which takes three times as long: a worker makes a hundred of these a batch.
