@@ -118,7 +118,7 @@ FAULTS = (
     ),
     Event(
         name="batch_deferred",
-        meaning="on Lambda, the database does not answer: the batch comes again in 30 s, by way of the retry queues",
+        meaning="on Lambda, while the database does not answer: the batch went into the retry queue of 30 s, unclaimed",
         fields=("messages", "error"),
         level="ERROR",
     ),
