@@ -1,20 +1,16 @@
 """Accept a batch: store, publish, mark queued."""
 
-import logging
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from tidings import failpoints
-from tidings.errors import BrokerUnavailable, StoreUnavailable
-from tidings.facts import Accepted, Canceled, Queued
+from tidings.errors import StoreUnavailable
+from tidings.facts import Accepted, Canceled
 from tidings.lifecycle import LOG_ONLY, Lifecycle
 from tidings.notification import Notification
 from tidings.ports import Broker, Inserted, Store, Taken
-from tidings.settling import to_work
+from tidings.queueing import queue
 from tidings.took import Watch
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +32,8 @@ class Intake:
         if new:
             self.lifecycle.tell(Accepted(notifications=new, took=took))
         # The rest is the sweep's to queue, when it is due.
-        self._queue([notification for notification in new if notification.is_for_now])
+        due = [notification for notification in new if notification.is_for_now]
+        queue(due, store=self.store, broker=self.broker, lifecycle=self.lifecycle)
         failpoints.step("intake.before_answer")
         return taken
 
@@ -67,17 +64,3 @@ class Intake:
         if found.by_this_call:
             self.lifecycle.tell(Canceled(notification=found.notification))
         return found.notification
-
-    def _queue(self, due: Sequence[Notification]) -> None:
-        """From here on nothing can fail the caller: the rows are there."""
-        if not due:
-            return
-        watch = Watch()
-        try:
-            self.broker.publish([to_work(notification) for notification in due])
-        except BrokerUnavailable as error:
-            log.error("left_to_the_sweep", extra={"error": str(error), "notifications": len(due)})
-            with suppress(StoreUnavailable):  # it looks all the same, some seconds later
-                self.store.mark_unqueued(due)
-        else:
-            self.lifecycle.tell(Queued(notifications=due, took=watch.took()))

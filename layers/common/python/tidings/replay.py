@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -12,8 +11,7 @@ from tidings.errors import BrokerUnavailable, StoreUnavailable, Unreadable
 from tidings.lifecycle import LOG_ONLY, Lifecycle
 from tidings.notification import REPLAYABLE, Notification, Status
 from tidings.ports import PAGE, Broker, Changed, Outgoing, Received, Selection, Store
-from tidings.settling import to_work
-from tidings.took import Watch
+from tidings.queueing import queue
 
 log = logging.getLogger(__name__)
 
@@ -131,9 +129,9 @@ class Replay:
         """
         dropped = looked_at = 0
         try:
-            queue = topology.dead_queue(channel)
-            at_most = min(at_most, self.broker.depth(queue))
-            consumer = self.broker.consume([queue])
+            dead = topology.dead_queue(channel)
+            at_most = min(at_most, self.broker.depth(dead))
+            consumer = self.broker.consume([dead])
             try:
                 while looked_at < at_most and (batch := consumer.receive(PAGE, DRAIN_WAIT)):
                     looked_at += len(batch)
@@ -151,17 +149,11 @@ class Replay:
         return dropped
 
     def _queue(self, notifications: Sequence[Notification]) -> int:
-        if not notifications:
+        """How many messages are confirmed: all, or none."""
+        if not notifications or not queue(
+            notifications, store=self.store, broker=self.broker, lifecycle=self.lifecycle
+        ):
             return 0
-        watch = Watch()
-        try:
-            self.broker.publish([to_work(notification) for notification in notifications])
-        except BrokerUnavailable as error:
-            log.error("left_to_the_sweep", extra={"error": str(error), "notifications": len(notifications)})
-            with suppress(StoreUnavailable):  # it looks all the same, some seconds later
-                self.store.mark_unqueued(notifications)
-            return 0
-        self.lifecycle.tell(facts.Queued(notifications=notifications, took=watch.took()))
         failpoints.step("replay.after_publish")
         return len(notifications)
 
