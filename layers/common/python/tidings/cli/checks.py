@@ -166,7 +166,7 @@ def _accounts(parts: Wiring) -> Iterator[Finding]:
     for one in parts.store.connections():
         name = f"account: {one.name}"
         if one.refusing_at is None:
-            yield ok(name, "accepts notifications, or has not refused several in a row")
+            yield ok(name, "does not refuse our account")
             continue
         yield wrong(
             name,
