@@ -63,6 +63,17 @@ def test_a_row_comes_back_as_it_was_inserted(store: SqlStore, clock: TestClock) 
     assert store.get("acme", row.id) == replace(row, queued_at=clock())
 
 
+@pytest.mark.parametrize("before", range(8))
+def test_a_large_content_of_quotes_comes_back_as_it_was(store: SqlStore, clock: TestClock, before: int) -> None:
+    """Wherever it is cut for the driver."""
+    content = "x" * before + "\\'\"\n%s\x1aé☂😀;--" * 20_000
+    row = make.notification(clock(), content=content)
+    store.insert([row])
+    found = store.get("acme", row.id)
+    assert found is not None
+    assert found.content == content
+
+
 def test_a_key_that_is_taken_answers_the_earlier_row_and_writes_nothing(store: SqlStore, clock: TestClock) -> None:
     (first,) = inserted(store, clock, idempotency_hash="h1", fingerprint="f")
     second, other = make.notification(clock(), idempotency_hash="h1"), make.notification(clock(), idempotency_hash="h2")
