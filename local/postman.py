@@ -10,10 +10,9 @@ from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
-from tidings.operations import ID, TAG
-
-from functions.intake import openapi as intake
-from functions.replay import openapi as replay
+from tidings.api.intake import openapi as intake
+from tidings.api.operations import ID, TAG
+from tidings.api.operator import openapi as replay
 
 SCHEMA = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"
 VARIABLES = {"url": "http://127.0.0.1:8080", "ops_url": "http://127.0.0.1:8081", "api_key": "", "id": ""}

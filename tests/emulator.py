@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
-from local.providers.client import Emulator
+from local.emulators.client import Emulator
 
 ROOT = Path(__file__).parents[1]
 DEADLINE = 60.0  # seconds to start, and to stop; a second, unless the machine is busy
@@ -41,7 +41,7 @@ class Running:
 def emulator(tmp_path: Path, *options: str) -> Iterator[Running]:
     """Start it on free ports with these further options; stop it at the end, and fail if it does not stop cleanly."""
     output, service_account = tmp_path / "emulator.out", tmp_path / "service-account.json"
-    command = [sys.executable, "-m", "local.providers", "--smtp-port", "0", "--http-port", "0"]
+    command = [sys.executable, "-m", "local.emulators", "--smtp-port", "0", "--http-port", "0"]
     with output.open("wb") as log:
         process = subprocess.Popen(
             [*command, "--service-account", str(service_account), *options], cwd=ROOT, stdout=log, stderr=log

@@ -4,9 +4,9 @@ import itertools
 from datetime import datetime
 from typing import Any
 
-from tidings.envelope import Message
-from tidings.notification import Notification, new_id
-from tidings.settling import wake_up
+from tidings.domain.notification import Notification, new_id
+from tidings.messaging.envelope import Message
+from tidings.pipeline.settlement import wake_up
 
 _numbers = itertools.count()
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from tidings.catalogue import FAULTS, LIFECYCLE, Event
-from tidings.metrics import METRICS, Metric
+from tidings.observability.log_catalog import FAULTS, LIFECYCLE, Event
+from tidings.observability.metrics import METRICS, Metric
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -25,7 +25,7 @@ Every line of the log is one event: JSON on standard output, or text for people 
 No line has a whole recipient, a content, a key or a vendor's words. Where a person may want to know whom it concerns,
 `recipient` is masked: `a***@example.com`, `+1***10`, `token:***3f9c`.
 
-`python -m tests.pages` makes this page from [catalogue.py](../layers/common/python/tidings/catalogue.py).
+`python -m tests.pages` makes this page from [catalogue.py](../layers/common/python/tidings/observability/log_catalog.py).
 
 ## What happens to notifications
 
@@ -77,7 +77,7 @@ is told where to look.
 
 No label has a value that a caller chooses: no tenant, no id, no recipient.
 
-`python -m tests.pages` makes this page from [metrics.py](../layers/common/python/tidings/metrics.py).
+`python -m tests.pages` makes this page from [metrics.py](../layers/common/python/tidings/observability/metrics.py).
 
 | Metric | Kind | Labels | What it is |
 |---|---|---|---|

@@ -10,8 +10,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from tidings import cli, topology
-from tidings.notification import Status
+from tidings import cli
+from tidings.domain.notification import Status
+from tidings.messaging import topology
 
 from tests.test_readme import _settings_classes
 

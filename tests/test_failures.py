@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tidings import errors
-from tidings.errors import AccountError, DeliveryError, TransientError
-
-from functions.email.providers import smtp_reasons, smtp_replies
-from functions.email.providers.smtp_replies import lost, refusal
-from functions.email.providers.smtp_stages import Parties, Reply, Stage
-from functions.push.providers import fcm_errors
-from functions.sms.providers import twilio_codes
+from tidings.domain import errors
+from tidings.domain.errors import AccountError, DeliveryError, TransientError
+from tidings.providers.fcm import errors as fcm_errors
+from tidings.providers.smtp import reasons as smtp_reasons
+from tidings.providers.smtp import replies as smtp_replies
+from tidings.providers.smtp.replies import lost, refusal
+from tidings.providers.smtp.stages import Parties, Reply, Stage
+from tidings.providers.twilio import codes as twilio_codes
 
 ROOT = Path(__file__).parents[1]
 KINDS = {cls.__name__: cls.kind for cls in (*DeliveryError.__subclasses__(), *AccountError.__subclasses__())}

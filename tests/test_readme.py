@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
-from tidings.notification import Status
-from tidings.settings import Settings
+from tidings.config.settings import Settings
+from tidings.domain.notification import Status
 
 ROOT = Path(__file__).parents[1]
 CODE = (ROOT / "layers/common/python", ROOT)

@@ -2,13 +2,12 @@
 
 from functools import cache
 
-from tidings import runtime
-from tidings.delivery import Delivery
-from tidings.settings import load
-from tidings.wiring import wired
-
-from .providers.smtp import SmtpProvider
-from .providers.smtp_settings import SmtpSettings
+from tidings.config.settings import load
+from tidings.pipeline.delivery import Delivery
+from tidings.providers.smtp.provider import SmtpProvider
+from tidings.providers.smtp.settings import SmtpSettings
+from tidings.runtime import queue_function
+from tidings.runtime.container import wired
 
 
 @cache
@@ -16,14 +15,14 @@ def delivery() -> Delivery:
     return wired().delivery(SmtpProvider(load(SmtpSettings)))
 
 
-runtime.start("email", delivery)
+queue_function.start("email", delivery)
 
 
-def email(request: runtime.FlaskRequest) -> runtime.FlaskAnswer:
+def email(request: queue_function.FlaskRequest) -> queue_function.FlaskAnswer:
     """Under functions-framework (http signature)."""
-    return runtime.answer_trigger(request, "email", delivery)
+    return queue_function.answer_trigger(request, "email", delivery)
 
 
-def handler(event: object, context: runtime.LambdaContext) -> None:
+def handler(event: object, context: queue_function.LambdaContext) -> None:
     """On Lambda, behind an Amazon MQ event source."""
-    runtime.deliver_event(event, context, "email", delivery)
+    queue_function.deliver_event(event, context, "email", delivery)

@@ -3,11 +3,10 @@
 from functools import cache
 from typing import Any
 
-from tidings import runtime, serving
-from tidings.web import Api
-from tidings.wiring import Wiring, utc_now, wired
-
-from .routes import IntakeRoutes
+from tidings.api.app import Api
+from tidings.api.intake.routes import IntakeRoutes
+from tidings.runtime import http_function, queue_function
+from tidings.runtime.container import Wiring, utc_now, wired
 
 
 @cache
@@ -22,11 +21,11 @@ def api() -> Api:
     return Api(parts.watched(routes.all()), parts.keyring())
 
 
-runtime.start("intake", api)
-asgi = serving.asgi(api, flush=wiring().lifecycle.flush)
+queue_function.start("intake", api)
+asgi = http_function.asgi(api, flush=wiring().lifecycle.flush)
 
 
-@serving.framework_function
+@http_function.framework_function
 async def intake(_request: object) -> Any:
     """Under functions-framework, which takes any ASGI application for an answer."""
     return asgi
@@ -34,4 +33,4 @@ async def intake(_request: object) -> Any:
 
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """On Lambda, behind an HTTP API (payload format 2.0)."""
-    return serving.answer_gateway(event, api(), flush=wiring().lifecycle.flush)
+    return http_function.answer_gateway(event, api(), flush=wiring().lifecycle.flush)

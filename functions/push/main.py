@@ -2,12 +2,11 @@
 
 from functools import cache
 
-from tidings import runtime
-from tidings.delivery import Delivery
-from tidings.settings import load
-from tidings.wiring import wired
-
-from .providers.fcm import FcmProvider, FcmSettings
+from tidings.config.settings import load
+from tidings.pipeline.delivery import Delivery
+from tidings.providers.fcm.provider import FcmProvider, FcmSettings
+from tidings.runtime import queue_function
+from tidings.runtime.container import wired
 
 
 @cache
@@ -15,14 +14,14 @@ def delivery() -> Delivery:
     return wired().delivery(FcmProvider(load(FcmSettings)))
 
 
-runtime.start("push", delivery)
+queue_function.start("push", delivery)
 
 
-def push(request: runtime.FlaskRequest) -> runtime.FlaskAnswer:
+def push(request: queue_function.FlaskRequest) -> queue_function.FlaskAnswer:
     """Under functions-framework (http signature)."""
-    return runtime.answer_trigger(request, "push", delivery)
+    return queue_function.answer_trigger(request, "push", delivery)
 
 
-def handler(event: object, context: runtime.LambdaContext) -> None:
+def handler(event: object, context: queue_function.LambdaContext) -> None:
     """On Lambda, behind an Amazon MQ event source."""
-    runtime.deliver_event(event, context, "push", delivery)
+    queue_function.deliver_event(event, context, "push", delivery)

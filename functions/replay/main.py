@@ -4,12 +4,11 @@ from datetime import timedelta
 from functools import cache
 from typing import Any
 
-from tidings import runtime, serving
-from tidings.web import Api
-from tidings.wiring import Wiring, utc_now, wired
-
-from .routes import ReplayRoutes
-from .static import Console
+from tidings.api.app import Api
+from tidings.api.operator.console_files import Console
+from tidings.api.operator.routes import ReplayRoutes
+from tidings.runtime import http_function, queue_function
+from tidings.runtime.container import Wiring, utc_now, wired
 
 
 @cache
@@ -32,11 +31,11 @@ def api() -> Api:
     return Api([*parts.watched(routes.all(), gauges=parts.gauges()), *Console().routes()], parts.keyring())
 
 
-runtime.start("replay", api)
-asgi = serving.asgi(api, flush=wiring().lifecycle.flush)
+queue_function.start("replay", api)
+asgi = http_function.asgi(api, flush=wiring().lifecycle.flush)
 
 
-@serving.framework_function
+@http_function.framework_function
 async def replay(_request: object) -> Any:
     """Under functions-framework, which takes any ASGI application for an answer."""
     return asgi
@@ -47,9 +46,9 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     which to go on, because a schedule of AWS comes once a minute."""
     parts = wiring()
     if "requestContext" in event:
-        return serving.answer_gateway(event, api(), flush=parts.lifecycle.flush)
+        return http_function.answer_gateway(event, api(), flush=parts.lifecycle.flush)
     try:
-        with runtime.faults():
+        with queue_function.faults():
             return parts.sweep().go_on(timedelta(seconds=event.get("for", 0))).counts
     finally:
         parts.telemetry.show(parts.gauges())

@@ -2,12 +2,11 @@
 
 from functools import cache
 
-from tidings import runtime
-from tidings.delivery import Delivery
-from tidings.settings import load
-from tidings.wiring import wired
-
-from .providers.twilio import TwilioProvider, TwilioSettings
+from tidings.config.settings import load
+from tidings.pipeline.delivery import Delivery
+from tidings.providers.twilio.provider import TwilioProvider, TwilioSettings
+from tidings.runtime import queue_function
+from tidings.runtime.container import wired
 
 
 @cache
@@ -15,14 +14,14 @@ def delivery() -> Delivery:
     return wired().delivery(TwilioProvider(load(TwilioSettings)))
 
 
-runtime.start("sms", delivery)
+queue_function.start("sms", delivery)
 
 
-def sms(request: runtime.FlaskRequest) -> runtime.FlaskAnswer:
+def sms(request: queue_function.FlaskRequest) -> queue_function.FlaskAnswer:
     """Under functions-framework (http signature)."""
-    return runtime.answer_trigger(request, "sms", delivery)
+    return queue_function.answer_trigger(request, "sms", delivery)
 
 
-def handler(event: object, context: runtime.LambdaContext) -> None:
+def handler(event: object, context: queue_function.LambdaContext) -> None:
     """On Lambda, behind an Amazon MQ event source."""
-    runtime.deliver_event(event, context, "sms", delivery)
+    queue_function.deliver_event(event, context, "sms", delivery)

@@ -6,10 +6,10 @@ It comes before the functions of this version, which do not start a schema of th
 mappings, which need their queues. To run it again changes nothing; two that run at once wait for each other.
 """
 
-from tidings.errors import ConfigurationError
+from tidings.config.settings import load
+from tidings.domain.errors import ConfigurationError
 from tidings.migrate import MigrationSettings, migrate, versions
-from tidings.settings import load
-from tidings.wiring import wired
+from tidings.runtime.container import wired
 
 
 def handler(_event: object, _context: object) -> dict[str, str | None]:

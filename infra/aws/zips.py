@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 
 from infra.aws.artifacts import ROOT, Artifact, functions, layer, migrate
 from infra.aws.packages import BuildError, Installed, Locked, Source, Target
-from local.locked import declared, needed
+from local.lock_subset import declared, needed
 
 HERE = Path(__file__).parent
 MACHINES = {"arm64": "aarch64", "x86_64": "x86_64"}

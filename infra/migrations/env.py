@@ -1,7 +1,7 @@
 """Alembic's entry: run by `python -m tidings.migrate`, which hands over an open connection."""
 
 from alembic import context
-from tidings.adapters.schema import metadata
+from tidings.adapters.sql.schema import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from tidings.topology import CHANNELS
+from tidings.messaging.topology import CHANNELS
 
 from local.services.process import ServiceError, locked, tail
 from local.services.provision import services
@@ -162,7 +162,7 @@ def _providers(state: State, ports: Ports) -> dict[str, Part]:
     listen = ["--smtp-port", str(ports.smtp), "--http-port", str(ports.inbox)]
     return {
         "providers": Part(
-            command=["local.providers", *listen, "--state", str(state.providers.resolve())],
+            command=["local.emulators", *listen, "--state", str(state.providers.resolve())],
             health=f"http://127.0.0.1:{ports.inbox}/healthz",
         )
     }
@@ -183,7 +183,9 @@ def _functions(ports: Ports) -> dict[str, Part]:
         **{channel: (port, "healthz") for channel, port in ports.channels.items()},
     }
     return {
-        name: Part(command=["local.function", name, "--port", str(port)], health=f"http://127.0.0.1:{port}/{path}")
+        name: Part(
+            command=["tidings.runtime.server", name, "--port", str(port)], health=f"http://127.0.0.1:{port}/{path}"
+        )
         for name, (port, path) in health.items()
     }
 
@@ -193,8 +195,8 @@ def _feeders(ports: Ports, options: Options) -> dict[str, Part]:
     sweep = f"http://127.0.0.1:{ports.replay}/v1/sweep"
     urls = [f"{channel}=http://127.0.0.1:{port}" for channel, port in ports.channels.items()]
     return {
-        "trigger": Part(command=["local.trigger", *urls]),
-        "schedule": Part(command=["local.schedule", sweep, "--every", str(options.sweep_every)]),
+        "trigger": Part(command=["tidings.runtime.trigger", *urls]),
+        "schedule": Part(command=["tidings.runtime.scheduler", sweep, "--every", str(options.sweep_every)]),
     }
 
 
@@ -203,11 +205,12 @@ def _on_lambda(ports: Ports, options: Options) -> dict[str, Part]:
     more = {"intake": [], "replay": ["--every", str(options.sweep_every)]}
     behind_http = {
         name: Part(
-            command=["local.aws", name, "--port", str(port), *more[name]], health=f"http://127.0.0.1:{port}/readyz"
+            command=["local.lambda_emulator", name, "--port", str(port), *more[name]],
+            health=f"http://127.0.0.1:{port}/readyz",
         )
         for name, port in {"intake": ports.intake, "replay": ports.replay}.items()
     }
-    return behind_http | {channel: Part(command=["local.aws", channel]) for channel in ports.channels}
+    return behind_http | {channel: Part(command=["local.lambda_emulator", channel]) for channel in ports.channels}
 
 
 def _migrate(environment: Mapping[str, str], log: Path, lock: int) -> None:

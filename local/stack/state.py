@@ -5,7 +5,7 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from tidings.keys import ApiKey, Scope, new_key
+from tidings.api.api_keys import ApiKey, Scope, new_key
 
 TENANT = "local"
 

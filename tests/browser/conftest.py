@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 import pytest
 from selenium.webdriver import Chrome
-from tidings.keys import Scope, new_key
+from tidings.api.api_keys import Scope, new_key
 
-from local.providers.client import Emulator
+from local.emulators.client import Emulator
 from local.stack.stack import Stack, running
 from local.stack.state import TENANT, State
 from tests.browser.chromium import Browser, browsing, chrome_or_skip, host

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import create_engine, insert
-from tidings.adapters.schema import statistics
+from tidings.adapters.sql.schema import statistics
 
-from local.providers.client import Emulator
+from local.emulators.client import Emulator
 from local.stack.stack import ROOT, Options, Stack, running
 from local.stack.state import TENANT
 from tests.browser.chromium import Browser, browsing, chromium

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
-from tidings.adapters.database import Database, DatabaseSettings
-from tidings.adapters.sql import SqlStore
+from tidings.adapters.sql.database import Database, DatabaseSettings
+from tidings.adapters.sql.store import SqlStore
+from tidings.domain.notification import Status
 from tidings.migrate import migrate
-from tidings.notification import Status
+from tidings.pipeline.settlement import wake_up
 from tidings.ports import Settlement
-from tidings.settling import wake_up
 
 from local.services.database import connection
 from local.services.mariadb import MariaDB

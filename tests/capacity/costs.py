@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tidings.topology import LADDER
+from tidings.messaging.topology import LADDER
 
 from tests.capacity.agenda import SECOND
 from tests.capacity.inputs import Inputs

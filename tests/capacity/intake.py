@@ -1,9 +1,9 @@
-"""Intake, simulated: requests are gathered into batches by the rule of tidings.gather."""
+"""Intake, simulated: requests are gathered into batches by the rule of tidings.pipeline.coalescer."""
 
 from collections import deque
 from collections.abc import Callable
 
-from tidings.gather import LONGEST, PAUSE
+from tidings.pipeline.coalescer import LONGEST, PAUSE
 
 from tests.capacity.agenda import SECOND
 from tests.capacity.hall import Hall, Message

@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 from statistics import median
 from typing import Any
 
-from tidings.adapters.database import Database, DatabaseSettings
-from tidings.adapters.rabbitmq import RabbitBroker
-from tidings.adapters.sql import SqlStore
+from tidings.adapters.rabbitmq.broker import RabbitBroker
+from tidings.adapters.sql.database import Database, DatabaseSettings
+from tidings.adapters.sql.store import SqlStore
+from tidings.domain.notification import Notification, Status
 from tidings.migrate import migrate
-from tidings.notification import Notification, Status
+from tidings.pipeline.settlement import to_work, wake_up
 from tidings.ports import Settlement
-from tidings.settling import to_work, wake_up
 
 from local.stack.stack import ROOT
 from tests.load.plan import percentile

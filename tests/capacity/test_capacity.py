@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tidings.gather import Gather
-from tidings.wiring import DeliverySettings
+from tidings.pipeline.coalescer import Gather
+from tidings.runtime.container import DeliverySettings
+from tidings.runtime.trigger.__main__ import BatchSettings
 
-from local.trigger.__main__ import BatchSettings
 from tests.capacity.costs import LADDER_MICROSECONDS, costs, fitted, in_a_cloud
 from tests.capacity.demand import Demand
 from tests.capacity.inputs import Inputs, inputs

@@ -5,10 +5,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tidings.adapters.database import Database, DatabaseSettings
 from tidings.adapters.embedded import EmbeddedBroker
-from tidings.adapters.rabbitmq import BrokerSettings, RabbitBroker
-from tidings.adapters.sql import SqlStore
+from tidings.adapters.rabbitmq.broker import BrokerSettings, RabbitBroker
+from tidings.adapters.sql.database import Database, DatabaseSettings
+from tidings.adapters.sql.store import SqlStore
 from tidings.migrate import migrate
 from tidings.ports import Broker
 

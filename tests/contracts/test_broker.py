@@ -10,15 +10,15 @@ from urllib.parse import urlsplit
 
 import pika
 import pytest
-from tidings import topology
-from tidings.adapters import rabbitmq_link
-from tidings.adapters.rabbitmq import HEARTBEAT, BrokerSettings, RabbitBroker
-from tidings.adapters.rabbitmq_consumer import RabbitConsumer
-from tidings.envelope import Message, parse
-from tidings.errors import BrokerUnavailable
-from tidings.notification import Priority
+from tidings.adapters.rabbitmq import publisher as rabbitmq_link
+from tidings.adapters.rabbitmq.broker import HEARTBEAT, BrokerSettings, RabbitBroker
+from tidings.adapters.rabbitmq.consumer import RabbitConsumer
+from tidings.domain.errors import BrokerUnavailable
+from tidings.domain.notification import Priority
+from tidings.messaging import topology
+from tidings.messaging.envelope import Message, parse
+from tidings.messaging.topology import Destination
 from tidings.ports import Broker, Consumer, Outgoing, Received
-from tidings.topology import Destination
 
 from tests.contracts.conftest import rabbit
 from tests.faults.proxy import Cut, Proxy, loop, proxy
@@ -280,7 +280,9 @@ def test_the_check_passes_where_the_broker_answers(broker: Broker) -> None:
 def test_a_rabbitmq_that_is_not_there_is_unavailable_and_is_not_asked_at_once_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tidings.adapters.rabbitmq.FIRST_PAUSE", WAIT.total_seconds())  # not over before the last word
+    monkeypatch.setattr(
+        "tidings.adapters.rabbitmq.broker.FIRST_PAUSE", WAIT.total_seconds()
+    )  # not over before the last word
     broker = RabbitBroker(BrokerSettings(broker_url="amqp://guest:guest@127.0.0.1:9/", broker_timeout=2))
     for _ in range(2):
         with pytest.raises(BrokerUnavailable):
@@ -351,7 +353,7 @@ def test_a_broker_that_takes_and_never_confirms_is_not_asked_at_once_again(
 ) -> None:
     """As a node does that is cut off from the others: whoever publishes next would wait as long, one after another."""
     given, way = hurt
-    monkeypatch.setattr("tidings.adapters.rabbitmq.FIRST_PAUSE", WAIT.total_seconds())
+    monkeypatch.setattr("tidings.adapters.rabbitmq.broker.FIRST_PAUSE", WAIT.total_seconds())
     broker = RabbitBroker(given._settings.model_copy(update={"broker_timeout": 2}))
     broker.publish([to_work(1)])
     with way.half_open(), pytest.raises(BrokerUnavailable, match="unconfirmed"):

@@ -5,10 +5,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 
-from tidings.adapters.sql import SqlStore
-from tidings.connection import FIRST_PROBE, LONGEST_PROBE, LONGEST_WISH, SEVERAL, SUSPECT_FOR, CallEnd, Connection
-from tidings.errors import AccountError, TransientError
-from tidings.notification import Notification, Status
+from tidings.adapters.sql.store import SqlStore
+from tidings.domain.connection import (
+    FIRST_PROBE,
+    LONGEST_PROBE,
+    LONGEST_WISH,
+    SEVERAL,
+    SUSPECT_FOR,
+    CallEnd,
+    Connection,
+)
+from tidings.domain.errors import AccountError, TransientError
+from tidings.domain.notification import Notification, Status
 from tidings.ports import Selection, Settlement
 
 from tests import make

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 from sqlalchemy import event
-from tidings.adapters import insight_sql
-from tidings.adapters.database import Database, DatabaseSettings
-from tidings.adapters.insight_sql import SqlInsight
-from tidings.adapters.sql import SqlStore
-from tidings.errors import AmbiguousError, DeliveryError, PermanentError
-from tidings.insight import ACCEPTED, KEPT_FOR, Activity, Capped
-from tidings.notification import Notification, Status
+from tidings.adapters.sql import insight as insight_sql
+from tidings.adapters.sql.database import Database, DatabaseSettings
+from tidings.adapters.sql.insight import SqlInsight
+from tidings.adapters.sql.store import SqlStore
+from tidings.domain.errors import AmbiguousError, DeliveryError, PermanentError
+from tidings.domain.notification import Notification, Status
 from tidings.ports import Selection, Settlement
+from tidings.ports.insight import ACCEPTED, KEPT_FOR, Activity, Capped
 
 from tests import make
 from tests.clock import TestClock

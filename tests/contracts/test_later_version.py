@@ -7,12 +7,12 @@ from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import text
-from tidings.adapters.insight_sql import SqlInsight
-from tidings.adapters.sql import SqlStore
-from tidings.notification import Notification, Priority, Status
+from tidings.adapters.sql.insight import SqlInsight
+from tidings.adapters.sql.store import SqlStore
+from tidings.api.notifications import page_of, shown
+from tidings.domain.notification import Notification, Priority, Status
+from tidings.messaging.topology import PUT_OFF
 from tidings.ports import Selection, Settlement
-from tidings.topology import PUT_OFF
-from tidings.view import page_of, shown
 
 from tests import make
 from tests.clock import TestClock

@@ -22,10 +22,10 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import Script, ScriptDirectory
 from sqlalchemy import text
 from sqlalchemy.engine import default
-from tidings.adapters.database import Database, DatabaseSettings
-from tidings.adapters.schema import metadata
-from tidings.adapters.sql import SqlStore
-from tidings.errors import ConfigurationError, StoreUnavailable
+from tidings.adapters.sql.database import Database, DatabaseSettings
+from tidings.adapters.sql.schema import metadata
+from tidings.adapters.sql.store import SqlStore
+from tidings.domain.errors import ConfigurationError, StoreUnavailable
 from tidings.migrate import migrate, versions
 
 from tests import make

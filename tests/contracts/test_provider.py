@@ -11,16 +11,16 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tidings.content import Content, EmailContent, PushContent, SmsContent
-from tidings.errors import AccountError, AmbiguousError, DeliveryError, PermanentError, TransientError
-from tidings.notification import Priority
+from tidings.domain.channels import Content, EmailContent, PushContent, SmsContent
+from tidings.domain.errors import AccountError, AmbiguousError, DeliveryError, PermanentError, TransientError
+from tidings.domain.notification import Priority
 from tidings.ports import Checkable, Outbound, Provider, Receipt
+from tidings.providers.fcm.provider import FcmProvider, FcmSettings
+from tidings.providers.smtp.provider import SmtpProvider
+from tidings.providers.smtp.settings import SmtpSettings
+from tidings.providers.twilio.provider import TwilioProvider, TwilioSettings
 
-from functions.email.providers.smtp import SmtpProvider
-from functions.email.providers.smtp_settings import SmtpSettings
-from functions.push.providers.fcm import FcmProvider, FcmSettings
-from functions.sms.providers.twilio import TwilioProvider, TwilioSettings
-from local.providers.client import Channel, Failure
+from local.emulators.client import Channel, Failure
 from tests.emulator import Running, emulator
 from tests.functions.scripted import refusing_port
 

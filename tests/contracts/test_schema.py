@@ -12,16 +12,16 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import event, text
-from tidings.adapters.database import Database, DatabaseSettings
 from tidings.adapters.embedded import EmbeddedBroker
-from tidings.adapters.insight_sql import SqlInsight
-from tidings.adapters.schema import metadata
-from tidings.adapters.sql import SqlStore
-from tidings.errors import ConfigurationError
+from tidings.adapters.sql.database import Database, DatabaseSettings
+from tidings.adapters.sql.insight import SqlInsight
+from tidings.adapters.sql.schema import metadata
+from tidings.adapters.sql.store import SqlStore
+from tidings.domain.errors import ConfigurationError
+from tidings.domain.notification import Priority, Status
+from tidings.messaging.topology import queues, work
 from tidings.migrate import migrate
-from tidings.notification import Priority, Status
 from tidings.ports import Outgoing, Selection, Settlement
-from tidings.topology import queues, work
 
 from tests import make
 from tests.clock import TestClock

@@ -8,11 +8,11 @@ from datetime import timedelta
 
 import pytest
 from sqlalchemy import event, select
-from tidings.adapters.database import Database, DatabaseSettings
-from tidings.adapters.schema import notifications, suppressions
-from tidings.adapters.sql import SqlStore
-from tidings.adapters.waking import GRACE, REQUEUE_AFTER
-from tidings.errors import (
+from tidings.adapters.sql.database import Database, DatabaseSettings
+from tidings.adapters.sql.schema import notifications, suppressions
+from tidings.adapters.sql.store import SqlStore
+from tidings.adapters.sql.wake_time import GRACE, REQUEUE_AFTER
+from tidings.domain.errors import (
     LEASE_EXPIRED,
     AmbiguousError,
     DeliveryError,
@@ -20,9 +20,9 @@ from tidings.errors import (
     StoreUnavailable,
     TransientError,
 )
-from tidings.notification import Notification, OnAmbiguous, Priority, Status
+from tidings.domain.notification import Notification, OnAmbiguous, Priority, Status
+from tidings.domain.stopwatch import Took
 from tidings.ports import Backlog, Changed, Claims, Selection, Settlement
-from tidings.took import Took
 
 from tests import make
 from tests.clock import TestClock
@@ -635,7 +635,7 @@ def test_what_was_replayed_waits_since_its_replay(store: SqlStore, clock: TestCl
 def test_a_long_backlog_is_not_counted_to_its_end(
     store: SqlStore, clock: TestClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tidings.adapters.backlog_sql.LOOK_AHEAD", 3)
+    monkeypatch.setattr("tidings.adapters.sql.backlog.LOOK_AHEAD", 3)
     failed(store, clock, 5)
     assert store.backlog().counts == {("email", Status.FAILED): 3}
 

@@ -20,7 +20,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from local.providers.client import Emulator
+from local.emulators.client import Emulator
 from local.stack import direct
 from local.stack.ports import Ports
 from local.stack.stack import Options, Stack, running

@@ -2,7 +2,7 @@
 
 from itertools import count
 
-from local.providers.client import Channel
+from local.emulators.client import Channel
 
 
 class Addresses:

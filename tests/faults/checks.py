@@ -5,7 +5,7 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tidings import topology
+from tidings.messaging import topology
 
 from tests.faults.load import CHANNELS, Load
 from tests.faults.world import World, wait

@@ -8,7 +8,7 @@ import time
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from local.providers.client import Channel, Failure
+from local.emulators.client import Channel, Failure
 from tests.faults.world import World
 from tests.scenarios.caller import Json
 

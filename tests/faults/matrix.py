@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 
-from tidings import topology
+from tidings.messaging import topology
 
 from tests.faults.checks import (
     Counted,

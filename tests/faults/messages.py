@@ -6,8 +6,8 @@ import os
 import signal
 
 import pika
-from tidings import topology
-from tidings.envelope import Message
+from tidings.messaging import topology
+from tidings.messaging.envelope import Message
 
 from tests.faults.checks import Row, rows
 from tests.faults.fault import Fault, Scene

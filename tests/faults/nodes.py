@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tidings import topology
+from tidings.messaging import topology
 
 from local.services.access import accepts
 from local.services.mariadb import MariaDB

@@ -6,9 +6,9 @@ import signal
 import time
 from collections.abc import Callable
 
-from tidings.delivery import RESERVED
-from tidings.settings import load
-from tidings.wiring import DeliverySettings
+from tidings.config.settings import load
+from tidings.pipeline.delivery import RESERVED
+from tidings.runtime.container import DeliverySettings
 
 from tests.faults.checks import rows
 from tests.faults.fault import MESSAGES, Fault, Scene, let_go

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
-from local.providers.client import Failure
+from local.emulators.client import Failure
 from tests.faults.checks import rows
 from tests.faults.fault import MESSAGES, Fault, Scene
 from tests.faults.lags import lags

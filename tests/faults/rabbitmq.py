@@ -5,7 +5,7 @@ import signal
 import time
 from collections.abc import Callable
 
-from tidings import topology
+from tidings.messaging import topology
 
 from local.services.database import connection
 from tests.faults.checks import rows

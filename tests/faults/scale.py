@@ -6,8 +6,8 @@ import threading
 import time
 from collections.abc import Iterator
 
-from tidings.delivery import RESERVED
-from tidings.wiring import DeliverySettings
+from tidings.pipeline.delivery import RESERVED
+from tidings.runtime.container import DeliverySettings
 
 from local.stack.ports import Ports
 from local.stack.processes import Part
@@ -121,9 +121,9 @@ def _add_sender(scene: Scene, number: int) -> None:
     """It has sent some when this returns."""
     processes, port = scene.world.stack.processes, Ports.plan(0, ["email"]).channels["email"]
     url = f"http://127.0.0.1:{port}"
-    function = Part(command=["local.function", "email", "--port", str(port)], health=f"{url}/healthz")
+    function = Part(command=["tidings.runtime.server", "email", "--port", str(port)], health=f"{url}/healthz")
     processes.add(f"email-{number}", function)
-    processes.add(f"trigger-{number}", Part(command=["local.trigger", f"email={url}"]))
+    processes.add(f"trigger-{number}", Part(command=["tidings.runtime.trigger", f"email={url}"]))
     log = processes.log(f"email-{number}")
     wait(f"mails of sender {number}", lambda: '"sent"' in log.read_text(encoding="utf-8"))
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tidings import topology
+from tidings.messaging import topology
 
 from tests.faults.checks import Counted, all_ended, counted, look, replayed_twice_sends_once, violations
 from tests.faults.fault import MESSAGES, Fault, Scene

@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 
 import pika
 import pymysql
-from tidings import failpoints
+from tidings.config import failpoints
 
-from local.providers.client import Emulator
+from local.emulators.client import Emulator
 from local.services.database import connection
 from local.services.mariadb import MariaDB
 from local.services.process import ServiceError

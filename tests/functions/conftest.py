@@ -13,15 +13,15 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from tidings import wiring as wiring_module
-from tidings.adapters.database import DatabaseSettings
-from tidings.content import Attachment, EmailContent
-from tidings.keys import Scope, new_key
+from tidings.adapters.sql.database import DatabaseSettings
+from tidings.api.api_keys import Scope, new_key
+from tidings.api.intake.openapi import document
+from tidings.api.operator.openapi import document as operator_document
+from tidings.domain.channels import Attachment, EmailContent
 from tidings.migrate import migrate
-from tidings.wiring import Wiring
+from tidings.runtime import container as wiring_module
+from tidings.runtime.container import Wiring
 
-from functions.intake.openapi import document
-from functions.replay.openapi import document as operator_document
 from tests.functions.declared import Declared
 from tests.functions.served import ROOT, TRIGGER_TOKEN, Caller, Keys, Lines, intake_of, replay_of, wired_to
 
@@ -42,7 +42,7 @@ def keys() -> Keys:
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """For 127.0.0.1, signed by itself; and its key."""
-    from local.providers.certificate import self_signed
+    from local.emulators.certificate import self_signed
 
     return self_signed(tmp_path_factory.mktemp("certificate"))
 
@@ -179,7 +179,7 @@ def imported(settings: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Itera
     logger = logging.getLogger("tidings")
     before = list(logger.handlers), logger.level, logger.propagate
     # Its handler writes to the standard output of the process; here that is one of pytest's, closed after the test.
-    monkeypatch.setattr("tidings.logging.configure", lambda *_: None)
+    monkeypatch.setattr("tidings.observability.logging.configure", lambda *_: None)
     yield load
     for delivery in deliveries:
         if delivery.cache_info().currsize:

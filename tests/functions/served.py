@@ -17,14 +17,14 @@ from urllib.error import HTTPError
 from urllib.request import Request as UrlRequest
 from urllib.request import urlopen
 
-from tidings.adapters.database import DatabaseSettings
-from tidings.adapters.rabbitmq import BrokerSettings
-from tidings.keys import ApiKey, Keyring
-from tidings.web import Api, Request, Response
-from tidings.wiring import Wiring, utc_now
+from tidings.adapters.rabbitmq.broker import BrokerSettings
+from tidings.adapters.sql.database import DatabaseSettings
+from tidings.api.api_keys import ApiKey, Keyring
+from tidings.api.app import Api, Request, Response
+from tidings.api.intake.routes import IntakeRoutes
+from tidings.api.operator.routes import ReplayRoutes
+from tidings.runtime.container import Wiring, utc_now
 
-from functions.intake.routes import IntakeRoutes
-from functions.replay.routes import ReplayRoutes
 from local.services.access import free_port
 from tests.functions.declared import Declared
 
@@ -213,14 +213,18 @@ def process(
     command: Sequence[str] | None = None,
     script: Path | None = None,
 ) -> Iterator[Process]:
-    """Start it on a free port, wait until it answers, and stop it at the end. `command`: in place of local.function;
-    `script`: in place of the module local.function, with its arguments."""
+    """Start it on a free port, wait until it answers, and stop it at the end. `command`: in place of tidings.runtime.server;
+    `script`: in place of the module tidings.runtime.server, with its arguments."""
     log, port = folder / f"{name}.log", free_port()
     with log.open("wb") as output:
         started = subprocess.Popen(
             [
                 sys.executable,
-                *([str(script), name] if script is not None else ["-m", *(command or ["local.function", name])]),
+                *(
+                    [str(script), name]
+                    if script is not None
+                    else ["-m", *(command or ["tidings.runtime.server", name])]
+                ),
                 "--port",
                 str(port),
             ],

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tidings import topology
-from tidings.cloudevents import LONGEST
-from tidings.envelope import Message
-from tidings.notification import Notification
-from tidings.settling import wake_up
-from tidings.wiring import Wiring
+from tidings.domain.notification import Notification
+from tidings.messaging import topology
+from tidings.messaging.cloudevents import LONGEST
+from tidings.messaging.envelope import Message
+from tidings.pipeline.settlement import wake_up
+from tidings.runtime.container import Wiring
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from tidings.keys import Keyring
-from tidings.web import Api, Request, Response
+from tidings.api.api_keys import Keyring
+from tidings.api.app import Api, Request, Response
+from tidings.api.operator.console_files import FOLDER, TYPES, Console
 
-from functions.replay.static import FOLDER, TYPES, Console
 from tests.functions.conftest import Imported
 
 MOST = 110_000  # bytes of all files together: it is to stay small

@@ -11,12 +11,12 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
-from tidings import explorer
+from tidings.api import docs_page
 
 from tests.browser.chromium import chrome_or_skip
 from tests.functions.served import Answer, Caller, Keys, Process, process
 
-ASSETS = Path(explorer.__file__).parent / "assets"
+ASSETS = Path(docs_page.__file__).parent / "assets"
 PAGES = ("intake", "replay")
 
 
@@ -34,7 +34,7 @@ def test_all_that_the_page_loads_is_served_from_here(caller: Caller) -> None:
     page = caller("GET", "/docs", key=None)
     assert page.headers["content-type"].startswith("text/html")
     files = [name for name in loads(page.body) if not name.startswith("data:")]
-    assert {f"docs/{name}" for name in explorer.ASSETS} | {"openapi.json"} == set(files)
+    assert {f"docs/{name}" for name in docs_page.ASSETS} | {"openapi.json"} == set(files)
     for name in files:
         assert caller("GET", f"/{name}", key=None).status == 200, name
 
@@ -61,7 +61,7 @@ def _is_guarded(answer: Answer) -> bool:
 
 
 def test_the_page_and_its_files_are_guarded(caller: Caller) -> None:
-    for path in ("/docs", *(f"/docs/{name}" for name in explorer.ASSETS)):
+    for path in ("/docs", *(f"/docs/{name}" for name in docs_page.ASSETS)):
         assert _is_guarded(caller("GET", path, key=None)), path
 
 

@@ -21,8 +21,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.auth import _helpers, _regional_access_boundary_utils
 from requests.exceptions import InvalidJSONError
-from tidings.content import PushContent, SmsContent
-from tidings.errors import (
+from tidings.config.settings import load
+from tidings.domain.channels import PushContent, SmsContent
+from tidings.domain.errors import (
     AccountError,
     AmbiguousError,
     ConfigurationError,
@@ -30,13 +31,13 @@ from tidings.errors import (
     PermanentError,
     TransientError,
 )
-from tidings.notification import Priority
+from tidings.domain.notification import Priority
 from tidings.ports import Outbound
 from tidings.providers import http
-from tidings.settings import load
+from tidings.providers.fcm import client as fcm_client
+from tidings.providers.fcm import provider as fcm
+from tidings.providers.fcm.provider import FcmProvider, FcmSettings
 
-from functions.push.providers import fcm, fcm_client
-from functions.push.providers.fcm import FcmProvider, FcmSettings
 from tests.functions.scripted import CLOSE, HANG, RESET, Answer, Request, ScriptedHttp, refusing_port, server_context
 from tests.scenarios.caller import wait_for
 from tests.test_failures import answers_of_fcm

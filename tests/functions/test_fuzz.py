@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
 from schemathesis.core.result import Ok
-from tidings.adapters.database import DatabaseSettings
+from tidings.adapters.sql.database import DatabaseSettings
+from tidings.api.intake import openapi as intake_openapi
+from tidings.api.operator import openapi as replay_openapi
 from tidings.migrate import migrate
 
-from functions.intake import openapi as intake_openapi
-from functions.replay import openapi as replay_openapi
 from tests.functions.served import ROOT, Keys, mail, process
 
 DOCUMENTS = {"intake": intake_openapi.document, "replay": replay_openapi.document}

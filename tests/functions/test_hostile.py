@@ -15,8 +15,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from tidings.runtime import worker
 
-from local import worker
 from tests.functions.served import Keys, Process, mail, process, sms
 from tests.functions.test_security import MIB, SEND, pid_of, resident
 
@@ -136,9 +136,9 @@ HALF = {
 
 
 def test_what_is_only_half_sent_is_closed(settings: dict[str, str], bearer: dict[str, str], tmp_path: Path) -> None:
-    quick = "import local.worker as w; w.HEAD_WITHIN = w.BODY_WITHIN = 2.0; import local.function as f; f.main()"
+    quick = "import tidings.runtime.worker as w; w.HEAD_WITHIN = w.BODY_WITHIN = 2.0; import tidings.runtime.server as f; f.main()"
     launcher = tmp_path / "quick.py"
-    launcher.write_text(f"import sys; sys.path.insert(0, '.'); sys.argv[0] = 'local.function'; {quick}\n")
+    launcher.write_text(f"import sys; sys.path.insert(0, '.'); sys.argv[0] = 'tidings.runtime.server'; {quick}\n")
     key = bearer["authorization"].removeprefix("Bearer ").encode()
     with process("intake", settings, tmp_path, script=launcher) as ask, ExitStack() as stack:
         waiting = []
@@ -160,8 +160,8 @@ def test_half_sent_requests_leave_a_queue_function_its_threads(settings: dict[st
     """gunicorn gives each a thread, of which there are few."""
     launcher = tmp_path / "quick.py"
     launcher.write_text(
-        "import sys; sys.path.insert(0, '.'); sys.argv[0] = 'local.function'\n"
-        "import local.function as f; f.SILENT = 2; f.main()\n"
+        "import sys; sys.path.insert(0, '.'); sys.argv[0] = 'tidings.runtime.server'\n"
+        "import tidings.runtime.server as f; f.SILENT = 2; f.main()\n"
     )
     with process("email", settings, tmp_path, script=launcher) as ask, ExitStack() as stack:
         for _ in range(50):

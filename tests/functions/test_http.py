@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tidings import health as health_module
-from tidings.errors import BrokerUnavailable
-from tidings.health import Health
-from tidings.keys import Keyring
-from tidings.serving import answer_gateway, from_gateway
-from tidings.web import CODES
-from tidings.wiring import Wiring
+from tidings.api import health as health_module
+from tidings.api.api_keys import Keyring
+from tidings.api.app import CODES
+from tidings.api.health import Health
+from tidings.domain.errors import BrokerUnavailable
+from tidings.runtime.container import Wiring
+from tidings.runtime.http_function import answer_gateway, from_gateway
 
 from tests.functions.served import Caller, Keys, Lines, intake_of, mail, replay_of, sms
 
@@ -159,7 +159,7 @@ def test_who_is_refused_is_logged_and_not_without_end(
     callers: dict[str, Caller], keys: Keys, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [1000.0]
-    monkeypatch.setattr("tidings.web.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("tidings.api.app.time.monotonic", lambda: now[0])
     ask = callers["replay"]
     for _ in range(25):
         ask("GET", "/v1/me", key=keys.send)
@@ -239,7 +239,7 @@ def test_readiness_is_asked_again_after_a_second_and_not_before(monkeypatch: pyt
     broker: Any = Counted()
     health = Health(store=database, broker=broker)
     now = [1000.0]
-    monkeypatch.setattr("tidings.health.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("tidings.api.health.time.monotonic", lambda: now[0])
     for _ in range(5):
         assert ready(health, 10)[0].status == 200
     assert database.asked == 1

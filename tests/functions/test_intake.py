@@ -21,13 +21,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from tidings import topology
-from tidings.envelope import Message
-from tidings.errors import StoreUnavailable
-from tidings.gather import Full
-from tidings.handin import idempotency_key
-from tidings.notification import Priority
-from tidings.wiring import Wiring
+from tidings.api.submit import idempotency_key
+from tidings.domain.errors import StoreUnavailable
+from tidings.domain.notification import Priority
+from tidings.messaging import topology
+from tidings.messaging.envelope import Message
+from tidings.pipeline.coalescer import Full
+from tidings.runtime.container import Wiring
 
 from tests.functions.declared import Declared
 from tests.functions.served import Answer, Caller, Keys, Lines, intake_of, later, mail, process, push, sms, wired_to
@@ -495,7 +495,7 @@ def test_a_sender_is_kept_so_that_the_worker_reads_it_again(
     assert answer.status == 202
     stored = wiring.store.get("acme", answer.body["id"])
     assert stored is not None
-    from tidings.content import EmailContent
+    from tidings.domain.channels import EmailContent
 
     assert EmailContent.model_validate_json(stored.content).from_ == kept
 
@@ -688,7 +688,7 @@ def test_what_can_be_no_id_is_not_found(intake: Caller, id: str) -> None:
 
 
 def test_a_lookup_tells_the_whole_way(intake: Caller, wiring: Wiring) -> None:
-    from tidings.errors import TransientError
+    from tidings.domain.errors import TransientError
     from tidings.ports import Receipt
 
     id = intake("POST", SEND, mail()).body["id"]
@@ -948,7 +948,7 @@ def test_too_much_waiting_is_a_503(intake: Caller, monkeypatch: pytest.MonkeyPat
     async def full(*_: object) -> None:
         raise Full
 
-    monkeypatch.setattr("tidings.gather.Gather.submit", full)
+    monkeypatch.setattr("tidings.pipeline.coalescer.Gather.submit", full)
     answer = intake("POST", SEND, sms())
     assert (answer.status, answer.body["title"]) == (503, "Server overloaded")
     assert answer.headers["retry-after"]
@@ -1008,7 +1008,7 @@ def refused_while_sending(url: str, headers: dict[str, str]) -> int:
         None,
         ["functions_framework", "--source", "functions/intake/main.py", "--target", "intake", "--host", "127.0.0.1"],
     ],
-    ids=["local.function", "the framework's own"],
+    ids=["tidings.runtime.server", "the framework's own"],
 )
 def test_a_real_process_takes_a_notification_from_post_to_cancel(
     settings: dict[str, str], keys: Keys, tmp_path: Path, database_file: Path, command: list[str] | None

@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
+from tidings.api.intake.openapi import document
 
-from functions.intake.openapi import document
 from tests.functions.declared import Declared
 from tests.functions.served import Caller, mail, push, sms
 

@@ -11,13 +11,13 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from tidings import topology
-from tidings.adapters.rabbitmq import BrokerSettings, RabbitBroker
-from tidings.bodies import MAX_BODY
-from tidings.errors import BrokerUnavailable, StoreUnavailable, Unreadable
-from tidings.notification import Notification, Priority
-from tidings.settling import to_work, wake_up
-from tidings.wiring import Wiring
+from tidings.adapters.rabbitmq.broker import BrokerSettings, RabbitBroker
+from tidings.api.body_limits import MAX_BODY
+from tidings.domain.errors import BrokerUnavailable, StoreUnavailable, Unreadable
+from tidings.domain.notification import Notification, Priority
+from tidings.messaging import topology
+from tidings.pipeline.settlement import to_work, wake_up
+from tidings.runtime.container import Wiring
 
 from tests.emulator import Running, emulator
 from tests.functions.conftest import Imported
@@ -229,7 +229,7 @@ def without_database(ready: Running, monkeypatch: pytest.MonkeyPatch) -> Running
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long the function would have waited."""
     pauses: list[float] = []
-    monkeypatch.setattr("tidings.runtime.sleep", pauses.append)
+    monkeypatch.setattr("tidings.runtime.queue_function.sleep", pauses.append)
     return pauses
 
 
@@ -324,7 +324,7 @@ def test_what_the_broker_hands_out_is_what_the_function_takes(
     imported: Imported, ready: Running, wiring: Wiring
 ) -> None:
     """From the queue through the trigger's own encoding."""
-    from tidings.envelope import to_event
+    from tidings.messaging.envelope import to_event
 
     row = of_channel("sms")
     wiring.store.insert([row])

@@ -18,18 +18,18 @@ from urllib.parse import urlsplit
 
 import pytest
 from sqlalchemy import create_engine, text
-from tidings import topology
-from tidings.adapters.database import DatabaseSettings
-from tidings.adapters.rabbitmq import BrokerSettings
-from tidings.deadlines import SETTLING
+from tidings.adapters.rabbitmq.broker import BrokerSettings
+from tidings.adapters.sql.database import DatabaseSettings
+from tidings.domain.notification import Notification, OnAmbiguous, Priority
+from tidings.messaging import topology
 from tidings.migrate import migrate
-from tidings.notification import Notification, OnAmbiguous, Priority
+from tidings.pipeline.settlement import to_work
+from tidings.pipeline.timing import SETTLING
 from tidings.ports import Received
-from tidings.settling import to_work
-from tidings.wiring import Wiring
+from tidings.runtime.container import Wiring
 
-from local.aws.environment import Deployed, Ended, Environment, InitFailed
-from local.aws.sources import Mapping as EventSourceMapping
+from local.lambda_emulator.environment import Deployed, Ended, Environment, InitFailed
+from local.lambda_emulator.sources import Mapping as EventSourceMapping
 from local.services.broker import BrokerServer
 from local.services.database import DatabaseServer
 from tests.collector import Collector, collector

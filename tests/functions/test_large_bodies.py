@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tidings.keys import Keyring
-from tidings.serving import asgi
-from tidings.web import Api
-from tidings.wiring import Wiring, utc_now
+from tidings.api.api_keys import Keyring
+from tidings.api.app import Api
+from tidings.api.intake.routes import IntakeRoutes
+from tidings.runtime.container import Wiring, utc_now
+from tidings.runtime.http_function import asgi
 
-from functions.intake.routes import IntakeRoutes
 from tests.functions.served import Keys, mail
 
 MB = 1_000_000
@@ -113,7 +113,7 @@ def test_a_large_body_keeps_nobody_waiting_and_costs_at_most_four_times_its_size
             await asyncio.sleep(0.01)
         return memory("VmHWM") - before
 
-    gc.freeze()  # as in a process that serves: local.function
+    gc.freeze()  # as in a process that serves: tidings.runtime.server
     try:
         used = asyncio.run(run())
     finally:

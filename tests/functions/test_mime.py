@@ -12,10 +12,9 @@ from urllib.parse import unquote
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tidings.content import Attachment, EmailContent
+from tidings.domain.channels import Attachment, EmailContent
 from tidings.ports import Outbound
-
-from functions.email.providers.mime import build_mail
+from tidings.providers.smtp.mime import build_mail
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
+from tidings.api.intake import openapi as intake_openapi
+from tidings.api.operator import openapi as replay_openapi
 
-from functions.intake import openapi as intake_openapi
-from functions.replay import openapi as replay_openapi
 from tests.functions.declared import HTTP, Declared
 from tests.functions.served import Caller
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tidings.envelope import Letter, Message
-from tidings.errors import AmbiguousError, PermanentError, TransientError
-from tidings.keys import Scope, new_key
+from tidings.api.api_keys import Scope, new_key
+from tidings.domain.errors import AmbiguousError, PermanentError, TransientError
+from tidings.messaging.envelope import Letter, Message
 from tidings.ports import Outbound, Receipt
-from tidings.wiring import Wiring
+from tidings.runtime.container import Wiring
 
 from tests.functions.served import ROOT, Caller, Keys, intake_of, mail, process, replay_of, sms, wired_to
 from tests.scenarios.caller import wait_for

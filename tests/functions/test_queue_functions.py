@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tidings.envelope import to_event
-from tidings.errors import BrokerUnavailable, ConfigurationError, StoreUnavailable
-from tidings.notification import Notification, Status
-from tidings.settling import wake_up
-from tidings.wiring import Wiring
+from tidings.domain.errors import BrokerUnavailable, ConfigurationError, StoreUnavailable
+from tidings.domain.notification import Notification, Status
+from tidings.messaging.envelope import to_event
+from tidings.pipeline.settlement import wake_up
+from tidings.runtime.container import Wiring
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request
 

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 from sqlalchemy import update
-from tidings import sweep, topology
-from tidings.adapters.schema import notifications
-from tidings.errors import AmbiguousError, DeliveryError, PermanentError, TransientError
-from tidings.notification import Notification, OnAmbiguous, Priority, Status
-from tidings.settling import wake_up
-from tidings.sweep import Swept
-from tidings.wiring import Wiring
+from tidings.adapters.sql.schema import notifications
+from tidings.domain.errors import AmbiguousError, DeliveryError, PermanentError, TransientError
+from tidings.domain.notification import Notification, OnAmbiguous, Priority, Status
+from tidings.messaging import topology
+from tidings.pipeline import sweep
+from tidings.pipeline.settlement import wake_up
+from tidings.pipeline.sweep import Swept
+from tidings.runtime.container import Wiring
 
 from tests.functions.conftest import Imported
 from tests.functions.served import Answer, Caller, Keys, Lines, intake_of, process, replay_of, wired_to

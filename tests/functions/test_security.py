@@ -21,17 +21,17 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from tidings import keys as keys_module
-from tidings import runtime
-from tidings.bodies import MAX_BODY
-from tidings.errors import PermanentError
-from tidings.keys import Keyring, KeySettings, Scope
-from tidings.settings import load
-from tidings.web import Route
-from tidings.wiring import Wiring
+from tidings.api import api_keys as keys_module
+from tidings.api.api_keys import Keyring, KeySettings, Scope
+from tidings.api.app import Route
+from tidings.api.body_limits import MAX_BODY
+from tidings.api.intake.routes import IntakeRoutes
+from tidings.api.operator.routes import ReplayRoutes
+from tidings.config.settings import load
+from tidings.domain.errors import PermanentError
+from tidings.runtime import queue_function
+from tidings.runtime.container import Wiring
 
-from functions.intake.routes import IntakeRoutes
-from functions.replay.routes import ReplayRoutes
 from tests.functions.served import (
     TRIGGER_TOKEN,
     Answer,
@@ -144,7 +144,7 @@ def test_nothing_that_a_process_keeps_holds_a_key(keys: Keys) -> None:
 
 def test_secrets_are_compared_in_constant_time() -> None:
     """By structure: a comparison of digests, or of the token, is nobody's `==`."""
-    for code in (inspect.getsource(keys_module.Keyring.find), inspect.getsource(runtime._trigger_answer)):
+    for code in (inspect.getsource(keys_module.Keyring.find), inspect.getsource(queue_function._trigger_answer)):
         assert "hmac.compare_digest(" in code
         assert not re.search(r"(digest|presented|token)\s*[!=]=|[!=]=\s*(digest|presented|token)", code)
 
@@ -178,9 +178,9 @@ FIELDS: dict[str, Callable[[str], dict[str, Any]]] = {
 @pytest.mark.parametrize("field", FIELDS)
 def test_no_field_of_a_mail_adds_a_header(field: str, callers: dict[str, Caller], wiring: Wiring) -> None:
     """Refused at the intake; or it is sent, and what was to be a header is a part of that field's value."""
-    from tidings.content import EmailContent
+    from tidings.domain.channels import EmailContent
+    from tidings.providers.smtp.mime import build_mail
 
-    from functions.email.providers.mime import build_mail
     from tests.functions.test_smtp import NOW, outbound
 
     for line_break in BREAKS:
@@ -223,7 +223,7 @@ def _serves(folder: Path, port: int | None) -> bool:
         words = (folder / "cmdline").read_bytes().split(b"\0")
     except OSError:
         return False
-    return b"local.function" in words and str(port).encode() in words
+    return b"tidings.runtime.server" in words and str(port).encode() in words
 
 
 def resident(pid: int, which: str = "VmHWM") -> int:
@@ -446,7 +446,7 @@ def test_no_log_and_no_queue_holds_a_recipient_a_text_or_a_secret(
 
 
 def _event(channel: str, queued: list[tuple[str, str, bytes]]) -> bytes:
-    from tidings.envelope import to_event
+    from tidings.messaging.envelope import to_event
 
     mine = [(headers, body) for _, headers, body in queued if json.loads(body)["channel"] == channel]
     return json.dumps(

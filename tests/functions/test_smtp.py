@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tidings.content import Attachment, EmailContent, SmsContent
-from tidings.delivery import RESERVED
-from tidings.errors import (
+from tidings.config.settings import load
+from tidings.domain.channels import Attachment, EmailContent, SmsContent
+from tidings.domain.errors import (
     AccountError,
     AmbiguousError,
     ConfigurationError,
@@ -26,15 +26,15 @@ from tidings.errors import (
     PermanentError,
     TransientError,
 )
+from tidings.pipeline.delivery import RESERVED
 from tidings.ports import Outbound
-from tidings.settings import load
-from tidings.wiring import DeliverySettings
+from tidings.providers.smtp.mime import build_mail
+from tidings.providers.smtp.provider import SmtpProvider
+from tidings.providers.smtp.replies import masked, refusal
+from tidings.providers.smtp.settings import SmtpSettings
+from tidings.providers.smtp.stages import Parties, Reply, Stage
+from tidings.runtime.container import DeliverySettings
 
-from functions.email.providers.mime import build_mail
-from functions.email.providers.smtp import SmtpProvider
-from functions.email.providers.smtp_replies import masked, refusal
-from functions.email.providers.smtp_settings import SmtpSettings
-from functions.email.providers.smtp_stages import Parties, Reply, Stage
 from tests.functions.scripted import CLOSE, DRIP, HANG, RESET, ScriptedSmtp, refusing_port, server_context
 from tests.scenarios.caller import wait_for
 

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tidings.content import EmailContent
-from tidings.errors import AccountError, AmbiguousError, DeliveryError, PermanentError, TransientError
+from tidings.domain.channels import EmailContent
+from tidings.domain.errors import AccountError, AmbiguousError, DeliveryError, PermanentError, TransientError
 from tidings.ports import Outbound
+from tidings.providers.smtp import provider as smtp_module
+from tidings.providers.smtp.provider import SmtpProvider
+from tidings.providers.smtp.settings import SmtpSettings
+from tidings.providers.smtp.wire import Wire
 
-from functions.email.providers import smtp as smtp_module
-from functions.email.providers.smtp import SmtpProvider
-from functions.email.providers.smtp_settings import SmtpSettings
-from functions.email.providers.smtp_wire import Wire
 from tests.emulator import emulator
 from tests.functions.scripted import CLOSE, RESET, ScriptedSmtp, server_context
 from tests.scenarios.caller import wait_for

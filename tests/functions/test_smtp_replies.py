@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
-from tidings.content import EmailContent
-from tidings.errors import DeliveryError
+from tidings.domain.channels import EmailContent
+from tidings.domain.errors import DeliveryError
 from tidings.ports import Outbound
+from tidings.providers.smtp.provider import SmtpProvider
+from tidings.providers.smtp.settings import SmtpSettings
+from tidings.providers.smtp.stages import Stage
 
-from functions.email.providers.smtp import SmtpProvider
-from functions.email.providers.smtp_settings import SmtpSettings
-from functions.email.providers.smtp_stages import Stage
 from tests.functions.scripted import ScriptedSmtp
 from tests.test_failures import Documented, replies
 

@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tidings.cli.checks import START_WITHIN
-from tidings.content import EmailContent
-from tidings.errors import AmbiguousError, DeliveryError, PermanentError, TransientError
+from tidings.cli.diagnostics import START_WITHIN
+from tidings.config.settings import load
+from tidings.domain.channels import EmailContent
+from tidings.domain.errors import AmbiguousError, DeliveryError, PermanentError, TransientError
 from tidings.ports import Outbound
-from tidings.settings import load
+from tidings.providers.smtp import provider as smtp
+from tidings.providers.smtp import session as smtp_session
+from tidings.providers.smtp.provider import SmtpProvider
+from tidings.providers.smtp.settings import SmtpSettings
+from tidings.providers.smtp.timeouts import Timeouts
 
-from functions.email.providers import smtp, smtp_session
-from functions.email.providers.smtp import SmtpProvider
-from functions.email.providers.smtp_settings import SmtpSettings
-from functions.email.providers.smtp_timeouts import Timeouts
 from tests.functions.scripted import DRIP, HANG, SILENT, ScriptedSmtp, deaf_port, server_context
 from tests.scenarios.caller import wait_for
 

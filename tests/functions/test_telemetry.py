@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from tidings.adapters import otlp
-from tidings.settling import wake_up
-from tidings.wiring import Wiring
+from tidings.observability import tracing
+from tidings.pipeline.settlement import wake_up
+from tidings.runtime.container import Wiring
 
 from tests.collector import collector
 from tests.emulator import Running, emulator
@@ -234,12 +234,12 @@ def test_on_lambda_an_invocation_ends_with_its_spans(
     row = of_channel("email", traceparent=f"00-{trace}-00f067aa0ba902b7-01")
     wiring.store.insert([row])
     readings = count(time.time() - time.monotonic(), -1.0)  # of a wall clock that is being set back
-    monkeypatch.setattr(otlp, "_ahead", lambda: next(readings))
+    monkeypatch.setattr(tracing, "_ahead", lambda: next(readings))
     with collector() as collected:
         for name, value in {**collected.environment, "OTEL_BSP_SCHEDULE_DELAY": "600000"}.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("TIDINGS_SMTP_URL", providers.smtp_url)
-        monkeypatch.setattr(otlp, "FLUSH_WITHIN", 60.0)  # a busy machine may take longer than two
+        monkeypatch.setattr(tracing, "FLUSH_WITHIN", 60.0)  # a busy machine may take longer than two
         main = imported("email")
         main.handler(rmq("email", entry(row)), CONTEXT)
         names = [span.name for span in collected.spans(trace)]

@@ -15,8 +15,9 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
-from tidings.content import EmailContent, SmsContent
-from tidings.errors import (
+from tidings.config.settings import load
+from tidings.domain.channels import EmailContent, SmsContent
+from tidings.domain.errors import (
     AccountError,
     AmbiguousError,
     ConfigurationError,
@@ -26,9 +27,8 @@ from tidings.errors import (
 )
 from tidings.ports import Outbound
 from tidings.providers import http
-from tidings.settings import load
+from tidings.providers.twilio.provider import TwilioProvider, TwilioSettings
 
-from functions.sms.providers.twilio import TwilioProvider, TwilioSettings
 from tests.emulator import emulator
 from tests.functions.scripted import CLOSE, HANG, RESET, Answer, Request, ScriptedHttp, blunt_server, refusing_port
 from tests.scenarios.caller import wait_for
@@ -311,7 +311,7 @@ def test_a_fault_of_ours_before_the_request_is_transient(serve: Serve, monkeypat
     server = serve(CREATED)
     one = provider(server.url)
     one.send(outbound())
-    monkeypatch.setattr("functions.sms.providers.twilio_client.urlencode", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("tidings.providers.twilio.client.urlencode", lambda *_, **__: 1 / 0)
     error = raised_by(one)
     one.close()
     assert (type(error), error.code) == (TransientError, "internal")
@@ -320,7 +320,7 @@ def test_a_fault_of_ours_before_the_request_is_transient(serve: Serve, monkeypat
 
 
 def test_a_client_that_cannot_be_made_is_transient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("functions.sms.providers.twilio.Client", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("tidings.providers.twilio.provider.Client", lambda *_, **__: 1 / 0)
     assert type(raised_by(provider("http://127.0.0.1:1"))) is TransientError
 
 

@@ -9,22 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tidings import topology
-from tidings.adapters.database import DatabaseSettings
-from tidings.adapters.rabbitmq import BrokerSettings
-from tidings.errors import ConfigurationError
-from tidings.logging import LogSettings
-from tidings.notification import Priority
-from tidings.settings import Settings, load
-from tidings.sweep import PURGE_FOR, RUN_FOR
-from tidings.telemetry import TelemetrySettings
-from tidings.topology import CHANNELS
-from tidings.wiring import DeliverySettings, RetentionSettings
+from tidings.adapters.rabbitmq.broker import BrokerSettings
+from tidings.adapters.sql.database import DatabaseSettings
+from tidings.config.settings import Settings, load
+from tidings.domain.errors import ConfigurationError
+from tidings.domain.notification import Priority
+from tidings.messaging import topology
+from tidings.messaging.topology import CHANNELS
+from tidings.observability.logging import LogSettings
+from tidings.pipeline.sweep import PURGE_FOR, RUN_FOR
+from tidings.providers.fcm.provider import FcmSettings
+from tidings.providers.smtp.provider import SmtpProvider
+from tidings.providers.smtp.settings import SmtpSettings
+from tidings.providers.twilio.provider import TwilioProvider, TwilioSettings
+from tidings.runtime.container import DeliverySettings, RetentionSettings
+from tidings.runtime.telemetry import TelemetrySettings
 
-from functions.email.providers.smtp import SmtpProvider
-from functions.email.providers.smtp_settings import SmtpSettings
-from functions.push.providers.fcm import FcmSettings
-from functions.sms.providers.twilio import TwilioProvider, TwilioSettings
 from tests.infra.cloudformation import FOLDER, NAMES, environment, functions, of_type, resources
 from tests.test_readme import _settings_classes
 

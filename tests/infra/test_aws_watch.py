@@ -5,10 +5,11 @@ import re
 from typing import Any
 
 import pytest
-from tidings import metrics, topology
-from tidings.adapters.emf import NAMESPACE, EmfMeter
-from tidings.notification import Status
-from tidings.topology import CHANNELS
+from tidings.domain.notification import Status
+from tidings.messaging import topology
+from tidings.messaging.topology import CHANNELS
+from tidings.observability import metrics
+from tidings.observability.cloudwatch import NAMESPACE, EmfMeter
 
 from tests.infra.cloudformation import of_type
 

@@ -3,10 +3,10 @@
 import re
 
 import pytest
-from tidings.health import ALIVE, READY
-from tidings.settings import load
-from tidings.topology import CHANNELS
-from tidings.wiring import RetentionSettings
+from tidings.api.health import ALIVE, READY
+from tidings.config.settings import load
+from tidings.messaging.topology import CHANNELS
+from tidings.runtime.container import RetentionSettings
 
 from tests.infra.manifests import CLOUD_RUN, Resource, every_container, manifests, named
 
@@ -43,8 +43,8 @@ def test_no_secret_stands_in_a_manifest_and_all_run_one_release() -> None:
 @pytest.mark.parametrize("channel", CHANNELS)
 def test_a_channels_function_is_called_over_the_instances_loopback(channel: str) -> None:
     function, trigger = pool(channel)
-    assert function["args"][2:] == ["local.function", channel, "--host", "127.0.0.1", "--port", "8080"]
-    assert trigger["args"][2:] == ["local.trigger", f"{channel}=http://127.0.0.1:8080"]
+    assert function["args"][2:] == ["tidings.runtime.server", channel, "--host", "127.0.0.1", "--port", "8080"]
+    assert trigger["args"][2:] == ["tidings.runtime.trigger", f"{channel}=http://127.0.0.1:8080"]
     assert "ports" not in function
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tidings.adapters.database import DatabaseSettings
-from tidings.keys import Scope, new_key
+from tidings.adapters.sql.database import DatabaseSettings
+from tidings.api.api_keys import Scope, new_key
+from tidings.messaging.topology import CHANNELS
 from tidings.migrate import migrate
-from tidings.topology import CHANNELS
 
 from tests.functions.served import process
 from tests.infra.manifests import (
@@ -65,7 +65,7 @@ def good(database: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 def imported(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Resource, Mapping[str, str]], None]]:
     """Import a container's function anew, with this environment."""
     made: list[Any] = []
-    monkeypatch.setattr("tidings.logging.configure", lambda *_: None)  # it is this process' logging
+    monkeypatch.setattr("tidings.observability.logging.configure", lambda *_: None)  # it is this process' logging
 
     def anew(container: Resource, environment: Mapping[str, str]) -> None:
         for name, value in environment.items():
@@ -85,7 +85,7 @@ def containers_of(module: str) -> list[object]:
     sorts: dict[object, object] = {}
     for one, container in all_containers():
         if container["args"][:3] == ["python", "-m", module]:
-            what = container["args"][3] if module == "local.function" else ""
+            what = container["args"][3] if module == "tidings.runtime.server" else ""
             sort = (what, *sorted(given(container)), *map(str, container.get("env", [])[:2]))
             sorts.setdefault(sort, pytest.param(one, container, id=f"{one}:{container['name']}"))
     assert sorts
@@ -109,7 +109,7 @@ def command(container: Resource, *changed: str) -> list[str]:
     return [*arguments, *changed]
 
 
-@pytest.mark.parametrize(("one", "container"), containers_of("local.function"))
+@pytest.mark.parametrize(("one", "container"), containers_of("tidings.runtime.server"))
 def test_a_function_has_every_setting_that_it_reads(
     one: Manifest, container: Resource, good: dict[str, str], imported: Callable[[Resource, Mapping[str, str]], None]
 ) -> None:
@@ -126,7 +126,7 @@ def test_a_function_starts(good: dict[str, str], tmp_path: Path) -> None:
         assert function("GET", "/healthz").status == 200
 
 
-@pytest.mark.parametrize(("one", "container"), containers_of("local.trigger"))
+@pytest.mark.parametrize(("one", "container"), containers_of("tidings.runtime.trigger"))
 def test_a_trigger_starts_consumes_and_ends_when_it_is_asked_to(
     one: Manifest, container: Resource, good: dict[str, str], tmp_path: Path
 ) -> None:
@@ -176,7 +176,7 @@ def test_the_migration_runs(one: Manifest, container: Resource, good: dict[str, 
     assert (tmp_path / "fresh.db").exists()
 
 
-@pytest.mark.parametrize(("one", "container"), containers_of("local.schedule"))
+@pytest.mark.parametrize(("one", "container"), containers_of("tidings.runtime.scheduler"))
 def test_the_sweep_starts(one: Manifest, container: Resource, good: dict[str, str]) -> None:
     assert container["args"][3].endswith("/v1/sweep")
     done = ran(container, given(container, good), "--for", "0")

@@ -4,12 +4,12 @@ to its end."""
 import re
 
 import pytest
-from tidings.adapters.database import DatabaseSettings
-from tidings.settings import load
-from tidings.topology import CHANNELS
+from tidings.adapters.sql.database import DatabaseSettings
+from tidings.config.settings import load
+from tidings.messaging.topology import CHANNELS
+from tidings.runtime.server import DRAIN
+from tidings.runtime.trigger.trigger import ANSWER_WITHIN
 
-from local.function import DRAIN
-from local.trigger.trigger import ANSWER_WITHIN
 from tests.infra.manifests import (
     BASE,
     KUBERNETES,
@@ -105,10 +105,10 @@ def test_the_function_is_there_before_its_trigger_and_after_it(channel: str) -> 
     """A native sidecar: it has started before the containers start, and is stopped when they have ended."""
     (function,), (trigger,) = spec_of(channel)["initContainers"], spec_of(channel)["containers"]
     assert function["restartPolicy"] == "Always"
-    assert function["args"][:4] == ["python", "-m", "local.function", channel]
+    assert function["args"][:4] == ["python", "-m", "tidings.runtime.server", channel]
     assert {"startupProbe", "livenessProbe"} <= set(function)
     port = function["args"][-1]
-    assert trigger["args"] == ["python", "-m", "local.trigger", f"{channel}=http://{LOOPBACK}:{port}"]
+    assert trigger["args"] == ["python", "-m", "tidings.runtime.trigger", f"{channel}=http://{LOOPBACK}:{port}"]
 
 
 @every_channel

@@ -133,7 +133,7 @@ def test_the_example_names_every_image_that_is_asked_for_and_no_other() -> None:
 def test_a_function_runs_from_its_own_image(one: Manifest, container: dict[str, Any]) -> None:
     """An image holds one function (local/Dockerfile). tests/local/test_image.py starts the commands in them."""
     assert function_of(container) in FUNCTIONS, container["image"]
-    if container["args"][2] == "local.function":
+    if container["args"][2] == "tidings.runtime.server":
         assert container["args"][3] == function_of(container)
 
 

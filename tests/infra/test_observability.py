@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
-from tidings.metrics import METRICS
-from tidings.topology import CHANNELS
+from tidings.messaging.topology import CHANNELS
+from tidings.observability.metrics import METRICS
 
 from local.services import packages
 

@@ -10,16 +10,16 @@ from urllib.parse import urlsplit
 import jsonpatch
 import pytest
 from ruamel.yaml import YAML
-from tidings import topology
-from tidings.adapters.database import DatabaseSettings
-from tidings.adapters.rabbitmq import BrokerSettings, parameters
-from tidings.bodies import MAX_BODY
-from tidings.settings import load
-from tidings.sweep import RUN_FOR
-from tidings.topology import CHANNELS
-from tidings.wiring import DeliverySettings
+from tidings.adapters.rabbitmq.broker import BrokerSettings, parameters
+from tidings.adapters.sql.database import DatabaseSettings
+from tidings.api.body_limits import MAX_BODY
+from tidings.config.settings import load
+from tidings.messaging import topology
+from tidings.messaging.topology import CHANNELS
+from tidings.pipeline.sweep import RUN_FOR
+from tidings.runtime.container import DeliverySettings
 
-from local.providers.certificate import self_signed
+from local.emulators.certificate import self_signed
 from local.services import packages
 from tests.infra.manifests import (
     BASE,

@@ -9,13 +9,13 @@ from urllib.parse import urlsplit
 
 import pytest
 from sqlalchemy.exc import OperationalError
-from tidings import topology
-from tidings.adapters.database import Database, DatabaseSettings
-from tidings.adapters.rabbitmq import BrokerSettings, RabbitBroker
-from tidings.errors import BrokerUnavailable
+from tidings.adapters.rabbitmq.broker import BrokerSettings, RabbitBroker
+from tidings.adapters.sql.database import Database, DatabaseSettings
+from tidings.domain.errors import BrokerUnavailable
+from tidings.messaging import topology
 from tidings.ports import Outgoing
 
-from local.providers.certificate import self_signed
+from local.emulators.certificate import self_signed
 from local.services.access import free_port
 from local.services.mariadb import MariaDB
 from local.services.rabbitmq import RabbitMQ

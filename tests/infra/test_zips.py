@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tidings.keys import Scope, new_key
-from tidings.topology import CHANNELS
+from tidings.api.api_keys import Scope, new_key
+from tidings.messaging.topology import CHANNELS
 
 from infra.aws import zips
 from infra.aws.artifacts import ROOT

@@ -14,14 +14,14 @@ from typing import Any
 
 from pymysql.connections import Connection
 from pymysql.cursors import Cursor
-from tidings.adapters.database import Database, DatabaseSettings
-from tidings.adapters.insight_sql import SqlInsight
-from tidings.adapters.sql import SqlStore
-from tidings.adapters.summaries_sql import SETTLED_DOWN
+from tidings.adapters.sql.database import Database, DatabaseSettings
+from tidings.adapters.sql.insight import SqlInsight
+from tidings.adapters.sql.rollups import SETTLED_DOWN
+from tidings.adapters.sql.store import SqlStore
+from tidings.domain.notification import Notification, Status, new_id
 from tidings.migrate import migrate
-from tidings.notification import Notification, Status, new_id
+from tidings.pipeline.settlement import wake_up
 from tidings.ports import Claims, Selection, Settlement
-from tidings.settling import wake_up
 
 from local.services.database import connection
 from local.stack.stack import ROOT

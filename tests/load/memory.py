@@ -4,11 +4,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
-from tidings import topology
-from tidings.adapters.rabbitmq import RabbitBroker
-from tidings.envelope import Message
-from tidings.errors import BrokerUnavailable
-from tidings.notification import Priority, new_id
+from tidings.adapters.rabbitmq.broker import RabbitBroker
+from tidings.domain.errors import BrokerUnavailable
+from tidings.domain.notification import Priority, new_id
+from tidings.messaging import topology
+from tidings.messaging.envelope import Message
 from tidings.ports import Outgoing
 
 from tests.load.figures import Figure, Report

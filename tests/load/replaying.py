@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from pymysql.cursors import Cursor
-from tidings import topology
-from tidings.envelope import Message
-from tidings.notification import Priority
+from tidings.domain.notification import Priority
+from tidings.messaging import topology
+from tidings.messaging.envelope import Message
 from tidings.ports import PAGE, Outgoing
 
 from local.services.database import connection

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 
-from tidings.delivery import RESERVED
+from tidings.pipeline.delivery import RESERVED
 
 from tests.load.figures import Figure, Report
 from tests.load.plan import Plan, array

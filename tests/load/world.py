@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pika
-from tidings import topology
-from tidings.adapters.rabbitmq import BrokerSettings, RabbitBroker
-from tidings.notification import Priority
+from tidings.adapters.rabbitmq.broker import BrokerSettings, RabbitBroker
+from tidings.domain.notification import Priority
+from tidings.messaging import topology
 
 from local.services.database import connection
 from local.services.mariadb import MariaDB
@@ -148,8 +148,10 @@ def _add_sender(processes: Processes, number: int) -> tuple[str, str]:
     """The names of the two."""
     port = Ports.plan(0, ["email"]).channels["email"]
     url, function, trigger = f"http://127.0.0.1:{port}", f"email-{number}", f"trigger-{number}"
-    processes.add(function, Part(command=["local.function", "email", "--port", str(port)], health=f"{url}/healthz"))
-    processes.add(trigger, Part(command=["local.trigger", f"email={url}"]))
+    processes.add(
+        function, Part(command=["tidings.runtime.server", "email", "--port", str(port)], health=f"{url}/healthz")
+    )
+    processes.add(trigger, Part(command=["tidings.runtime.trigger", f"email={url}"]))
     return function, trigger
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from local.aws.environment import Ended
-from local.aws.gateway import Gateway
+from local.lambda_emulator.environment import Ended
+from local.lambda_emulator.gateway import Gateway
 from local.stack import direct
 
 FAILED = Ended(payload=b'{"errorType":"Fault","errorMessage":"ada@example.com"}', failed=True)

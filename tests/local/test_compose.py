@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
-from tidings.sweep import RUN_FOR
-from tidings.topology import CHANNELS
+from tidings.messaging.topology import CHANNELS
+from tidings.pipeline.sweep import RUN_FOR
+from tidings.runtime.server import DRAIN
+from tidings.runtime.trigger.trigger import ANSWER_WITHIN
 
-from local.function import DRAIN
 from local.services import docker
-from local.trigger.trigger import ANSWER_WITHIN
 from tests.local.dockerfile import Dockerfile, context
 from tests.test_readme import _settings_classes
 
@@ -190,7 +190,7 @@ def test_every_function_exists(function: str) -> None:
 
 
 def test_every_channel_has_its_trigger(services: dict[str, dict[str, Any]]) -> None:
-    triggers = [command.split()[3:] for command in commands(services) if "local.trigger" in command]
+    triggers = [command.split()[3:] for command in commands(services) if "tidings.runtime.trigger" in command]
     assert sorted(triggers) == sorted([f"{channel}=http://{channel}:8080"] for channel in CHANNELS)
 
 
@@ -205,12 +205,14 @@ def test_nothing_is_killed_while_it_finishes_what_is_under_way(services: dict[st
     assert grace("schedule") > RUN_FOR.total_seconds()
 
 
-@pytest.mark.parametrize("module", ["local.function", "local.providers", "local.schedule", "local.trigger"])
+@pytest.mark.parametrize(
+    "module", ["tidings.runtime.server", "local.emulators", "tidings.runtime.scheduler", "tidings.runtime.trigger"]
+)
 def test_every_command_of_ours_exists_and_has_the_options_given(
     services: dict[str, dict[str, Any]], module: str
 ) -> None:
     known = [command for command in commands(services) if command.split()[2] == module]
-    assert known or module == "local.function"
+    assert known or module == "tidings.runtime.server"
     told = help_of(module)
     for command in known:
         assert [option for option in command.split() if option.startswith("--") and option not in told] == []
@@ -218,7 +220,7 @@ def test_every_command_of_ours_exists_and_has_the_options_given(
 
 def test_no_other_command_is_run(services: dict[str, dict[str, Any]]) -> None:
     named = {tuple(command.split()[:3]) for command in commands(services)}
-    modules = ("local.trigger", "local.schedule", "local.providers", "tidings.migrate")
+    modules = ("tidings.runtime.trigger", "tidings.runtime.scheduler", "local.emulators", "tidings.migrate")
     assert named == {("python", "-m", module) for module in modules}
     assert importlib.util.find_spec("tidings.migrate") is not None
 
@@ -273,7 +275,7 @@ class TestEntrypoint:
         python.write_text('#!/bin/sh\necho "$@"\n')
         python.chmod(0o755)
         told = self.run(FUNCTION="sms", PATH=f"{tmp_path}:/usr/bin:/bin")
-        assert told == "-m local.function sms --host 0.0.0.0 --port 8080"
+        assert told == "-m tidings.runtime.server sms --host 0.0.0.0 --port 8080"
 
     def test_a_command_is_run_as_it_is(self) -> None:
         assert self.run("echo", "a  b", "$HOME", FUNCTION="sms", PATH="/usr/bin:/bin") == "a  b $HOME"

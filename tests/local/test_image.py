@@ -21,7 +21,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from local.providers.oauth import service_account
+from local.emulators.oauth import service_account
 from local.services.access import accepts, free_port
 from tests.infra.manifests import all_containers, function_of
 from tests.local.dockerfile import Dockerfile, context
@@ -139,7 +139,7 @@ def test_its_steps_work_as_they_stand(engine: Engine, monkeypatch: pytest.Monkey
     )
     root = given.build("function")
     assert (root.user, root.folder, root.environment["FUNCTION"]) == ("10001:10001", "/tidings", "email")
-    code = "import tidings.wiring, functions.email.main, local.function, local.worker; print('all there')"
+    code = "import tidings.runtime.container, functions.email.main, tidings.runtime.server, tidings.runtime.worker; print('all there')"
     assert said_by(root, "python", "-c", code).endswith("all there [0]")
 
 
@@ -199,7 +199,7 @@ def test_what_a_function_has_taken_on_it_finishes_after_the_stop_signal(images: 
         assert process.wait(DEADLINE) == 0
 
 
-@pytest.mark.parametrize("module", ["local.trigger", "local.schedule"])
+@pytest.mark.parametrize("module", ["tidings.runtime.trigger", "tidings.runtime.scheduler"])
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_what_calls_a_function_is_in_its_image(function: str, module: str, images: Images) -> None:
     assert re.search(r"usage: .*\[0\]$", said_by(images.of(function), "python", "-m", module, "--help"), re.DOTALL)
@@ -222,7 +222,7 @@ def test_a_manifests_command_starts_in_the_image_that_the_manifest_names(
         assert said_by(root, *command, state=state).endswith("[0]")
         return
     told = said_by(root, *command, state=state, settings={"TIDINGS_DATABASE_URL": SETTINGS["TIDINGS_DATABASE_URL"]})
-    name = command[3] if command[2] == "local.function" else command[2].removeprefix("local.")
+    name = command[3] if command[2] == "tidings.runtime.server" else command[2].removeprefix("local.")
     assert re.search(rf"^tidings: {name}: TIDINGS_\w+.* \[2\]$", told, re.MULTILINE | re.DOTALL), told
 
 

@@ -9,23 +9,23 @@ from pathlib import Path
 
 import pytest
 
-from local.locked import declared, needed
+from local.lock_subset import declared, needed
 
 ROOT = Path(__file__).parents[2]
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
 LAYER = "layers/common/pyproject.toml[aws,cli,metrics,tracing]"
 FUNCTIONS = sorted(path.parent.name for path in (ROOT / "functions").glob("*/main.py"))
 STARTS = "local/requirements.txt"
-EMULATED = "local/providers/requirements.txt"
+EMULATED = "local/emulators/requirements.txt"
 RUNS = {
     **{f"functions/{name}": (f"functions/{name}/requirements.txt", LAYER) for name in FUNCTIONS},
     "layers/common/python/tidings": (LAYER, STARTS),  # which is where functions-framework is imported, and only there
     "infra/migrations": (LAYER,),
-    "local/function.py": (STARTS,),
-    "local/worker.py": (STARTS,),
-    "local/trigger": (LAYER,),
+    "layers/common/python/tidings/runtime/server.py": (STARTS,),
+    "layers/common/python/tidings/runtime/worker.py": (STARTS,),
+    "layers/common/python/tidings/runtime/trigger": (LAYER,),
     "local/schedule": (LAYER,),
-    "local/providers": (EMULATED, STARTS, LAYER),
+    "local/emulators": (EMULATED, STARTS, LAYER),
 }
 """What an image or a zip holds of our code, and what declares what that imports."""
 OURS = {"tidings", "local", "functions"}

@@ -27,7 +27,7 @@ from twilio.base.exceptions import TwilioRestException
 from twilio.http.http_client import TwilioHttpClient
 from twilio.rest import Client
 
-from local.providers.client import EmulatorError
+from local.emulators.client import EmulatorError
 from tests.emulator import Running, emulator
 from tests.scenarios.caller import wait_for
 

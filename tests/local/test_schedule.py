@@ -38,7 +38,7 @@ def replay(answers: list[int]) -> Iterator[tuple[str, list[str | None]]]:
 
 def ran(url: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "local.schedule", url, "--every", "0.05", "--for", "5"],
+        [sys.executable, "-m", "tidings.runtime.scheduler", url, "--every", "0.05", "--for", "5"],
         cwd=ROOT,
         env={**os.environ, "TIDINGS_API_KEY": KEY},
         capture_output=True,

@@ -19,19 +19,19 @@ from urllib.parse import urlsplit
 
 import pika
 import pytest
-from tidings import topology
-from tidings.adapters.database import Database, DatabaseSettings
 from tidings.adapters.embedded import EmbeddedBroker
-from tidings.adapters.rabbitmq import BrokerSettings, RabbitBroker
-from tidings.adapters.sql import SqlStore
-from tidings.envelope import Message, from_event
+from tidings.adapters.rabbitmq.broker import BrokerSettings, RabbitBroker
+from tidings.adapters.sql.database import Database, DatabaseSettings
+from tidings.adapters.sql.store import SqlStore
+from tidings.domain.notification import Priority
+from tidings.messaging import topology
+from tidings.messaging.envelope import Message, from_event
 from tidings.migrate import migrate
-from tidings.notification import Priority
 from tidings.ports import Broker, Outgoing, Received
+from tidings.runtime.trigger import pauses as pauses_module
+from tidings.runtime.trigger.pauses import Pauses
+from tidings.runtime.trigger.trigger import FIRST_PAUSE, LOOK_EVERY, SEEN_OFTEN, Function, Trigger
 
-from local.trigger import pauses as pauses_module
-from local.trigger.pauses import Pauses
-from local.trigger.trigger import FIRST_PAUSE, LOOK_EVERY, SEEN_OFTEN, Function, Trigger
 from tests.scenarios.caller import wait_for
 
 MIGRATIONS = Path(__file__).parents[2] / "infra" / "migrations"
@@ -520,7 +520,7 @@ def _published_again(broker: Broker, number: int) -> None:
 def test_a_trigger_that_fails_ends_the_process_and_says_where_but_not_what(tmp_path: Path) -> None:
     """Also where another channel's still runs, and where a container makes it the first process."""
     program = (
-        "import sys; from local.trigger import __main__ as main, trigger\n"
+        "import sys; from tidings.runtime.trigger import __main__ as main, trigger\n"
         "def run(self):\n"
         "    if self.channel == 'sms': raise ValueError('ada@example.com')\n"
         "    self._stopping.wait()\n"

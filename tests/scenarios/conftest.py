@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from local.providers.client import Emulator
+from local.emulators.client import Emulator
 from local.stack.stack import Stack, running
 from tests.foundations import FOUNDATIONS, founded
 from tests.scenarios.caller import Caller

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pika
-from tidings import topology
-from tidings.adapters.rabbitmq import BrokerSettings, RabbitBroker
+from tidings.adapters.rabbitmq.broker import BrokerSettings, RabbitBroker
+from tidings.messaging import topology
 
 from tests.scenarios.caller import wait_for
 

@@ -21,9 +21,9 @@ MAIN = '''
 from functools import cache
 
 from tidings import runtime
-from tidings.delivery import Delivery
-from tidings.settings import load
-from tidings.wiring import wired
+from tidings.pipeline.delivery import Delivery
+from tidings.config.settings import load
+from tidings.runtime.container import wired
 
 from .providers.webhook import WebhookProvider, WebhookSettings
 
@@ -53,9 +53,9 @@ import urllib.error
 import urllib.request
 from datetime import timedelta
 
-from tidings.errors import AmbiguousError, PermanentError, TransientError
+from tidings.domain.errors import AmbiguousError, PermanentError, TransientError
 from tidings.ports import Outbound, Receipt
-from tidings.settings import Settings
+from tidings.config.settings import Settings
 
 
 class WebhookSettings(Settings):

@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from tidings import topology
+from tidings.messaging import topology
 
-from local.providers.client import Channel
+from local.emulators.client import Channel
 from tests.foundations import FOUNDATIONS, LAMBDA
 from tests.scenarios.caller import Json, wait_for, whole_lines
 from tests.scenarios.conftest import World

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from pymysql.cursors import Cursor
 
-from local.providers.client import Emulator
+from local.emulators.client import Emulator
 from local.services.broker import BrokerServer
 from local.services.database import DatabaseServer, connection
 from local.stack.stack import Options, Stack, running

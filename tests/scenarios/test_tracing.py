@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from local.providers.client import Emulator
+from local.emulators.client import Emulator
 from local.stack.stack import Options, Stack, running
 from tests.collector import Collector, Span, collector
 from tests.foundations import FOUNDATIONS, founded

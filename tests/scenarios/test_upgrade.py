@@ -20,9 +20,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
-from tidings import topology
+from tidings.messaging import topology
 
-from local.providers.client import Emulator
+from local.emulators.client import Emulator
 from local.stack.ports import Ports
 from local.stack.processes import Part, Processes
 from local.stack.stack import Stack, running

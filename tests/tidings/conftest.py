@@ -7,16 +7,16 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from tidings.adapters.database import Database, DatabaseSettings
 from tidings.adapters.embedded import EmbeddedBroker
-from tidings.adapters.sql import SqlStore
-from tidings.delivery import Delivery
-from tidings.errors import BrokerUnavailable
+from tidings.adapters.sql.database import Database, DatabaseSettings
+from tidings.adapters.sql.store import SqlStore
+from tidings.domain.errors import BrokerUnavailable
+from tidings.domain.notification import Notification
 from tidings.migrate import migrate
-from tidings.notification import Notification
+from tidings.pipeline.delivery import Delivery
+from tidings.pipeline.retry import RetrySchedule
+from tidings.pipeline.settlement import Settling, to_work
 from tidings.ports import Broker, Consumer, Depth, Outbound, Outgoing, Receipt
-from tidings.retry import RetrySchedule
-from tidings.settling import Settling, to_work
 
 from tests.clock import TestClock
 

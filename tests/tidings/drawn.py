@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from hypothesis import strategies as st
-from tidings.notification import Notification, OnAmbiguous, Priority, first_id
+from tidings.domain.notification import Notification, OnAmbiguous, Priority, first_id
 
 from tests import make
 from tests.tidings.story import ANSWERS, LISTS

@@ -6,7 +6,7 @@ Each function raises AssertionError with the promise that is broken. test_state_
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 
-from tidings.notification import CLAIMABLE, Event, Notification, OnAmbiguous, Status
+from tidings.domain.notification import CLAIMABLE, Event, Notification, OnAmbiguous, Status
 
 from tests.tidings.story import Call
 

@@ -12,20 +12,21 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import delete, select
-from tidings import failpoints, topology
 from tidings.adapters.embedded import EmbeddedBroker
-from tidings.adapters.schema import connections, events, messages, notifications
-from tidings.adapters.waking import GRACE
-from tidings.delivery import Delivery
-from tidings.envelope import Letter, parse
-from tidings.errors import BrokerUnavailable, StoreUnavailable
-from tidings.intake import Intake
-from tidings.notification import CLAIMABLE, REPLAYABLE, Event, Notification, Status
+from tidings.adapters.sql.schema import connections, events, messages, notifications
+from tidings.adapters.sql.wake_time import GRACE
+from tidings.config import failpoints
+from tidings.domain.errors import BrokerUnavailable, StoreUnavailable
+from tidings.domain.notification import CLAIMABLE, REPLAYABLE, Event, Notification, Status
+from tidings.messaging import topology
+from tidings.messaging.envelope import Letter, parse
+from tidings.pipeline.delivery import Delivery
+from tidings.pipeline.intake import Intake
+from tidings.pipeline.replay import Replay
+from tidings.pipeline.retry import RetrySchedule
+from tidings.pipeline.settlement import Settling
+from tidings.pipeline.sweep import Sweep
 from tidings.ports import Inserted, Received, Selection
-from tidings.replay import Replay
-from tidings.retry import RetrySchedule
-from tidings.settling import Settling
-from tidings.sweep import Sweep
 
 from tests import make
 from tests.clock import TestClock
@@ -84,7 +85,7 @@ class Stage:
         # A worker measures its lease with its own clock, which here is the test's.
         set_worker_clock(ground.monkeypatch, self._monotonic)
         # A group is as large as what is under way, however slow the machine is.
-        ground.monkeypatch.setattr("tidings.recorder.RECORD_WITHIN", timedelta(hours=1))
+        ground.monkeypatch.setattr("tidings.pipeline.recorder.RECORD_WITHIN", timedelta(hours=1))
 
     def _monotonic(self) -> float:
         return (self.clock.now - START).total_seconds()

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from tidings.adapters.sql import SqlStore
-from tidings.errors import (
+from tidings.adapters.sql.store import SqlStore
+from tidings.domain.errors import (
     AccountError,
     AmbiguousError,
     BrokerUnavailable,
@@ -17,9 +17,9 @@ from tidings.errors import (
     StoreUnavailable,
     TransientError,
 )
-from tidings.notification import Notification, OnAmbiguous, Status
+from tidings.domain.notification import Notification, OnAmbiguous, Status
+from tidings.pipeline.settlement import LISTED_AFTER
 from tidings.ports import Consumer, Outbound, Outgoing, Receipt, Settlement
-from tidings.settling import LISTED_AFTER
 
 from tests.clock import TestClock
 from tests.tidings.conftest import FragileBroker

@@ -9,24 +9,24 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tidings import topology
-from tidings.connection import FIRST_PROBE, LONGEST_PROBE
-from tidings.delivery import Delivery
-from tidings.envelope import Letter, from_event
-from tidings.errors import AccountError, DeliveryError, PermanentError, TransientError
-from tidings.notification import Notification, Status
+from tidings.domain.connection import FIRST_PROBE, LONGEST_PROBE
+from tidings.domain.errors import AccountError, DeliveryError, PermanentError, TransientError
+from tidings.domain.notification import Notification, Status
+from tidings.messaging import topology
+from tidings.messaging.envelope import Letter, from_event
+from tidings.pipeline.delivery import Delivery
+from tidings.pipeline.settlement import WAIT_FOR_ACCOUNT, to_work
+from tidings.pipeline.sweep import Sweep
 from tidings.ports import Outbound, Provider, Receipt, Selection
-from tidings.settling import WAIT_FOR_ACCOUNT, to_work
-from tidings.sweep import Sweep
+from tidings.providers.fcm.provider import FcmProvider, FcmSettings
+from tidings.providers.smtp.provider import SmtpProvider
+from tidings.providers.smtp.settings import SmtpSettings
+from tidings.providers.twilio.provider import TwilioProvider, TwilioSettings
+from tidings.runtime.trigger import pauses as pauses_module
+from tidings.runtime.trigger.pauses import Pauses
+from tidings.runtime.trigger.trigger import to_rmq
 
-from functions.email.providers.smtp import SmtpProvider
-from functions.email.providers.smtp_settings import SmtpSettings
-from functions.push.providers.fcm import FcmProvider, FcmSettings
-from functions.sms.providers.twilio import TwilioProvider, TwilioSettings
-from local.providers.client import Failure
-from local.trigger import pauses as pauses_module
-from local.trigger.pauses import Pauses
-from local.trigger.trigger import to_rmq
+from local.emulators.client import Failure
 from tests import make
 from tests.emulator import Running, emulator
 from tests.tidings.conftest import House, set_worker_clock
@@ -151,7 +151,7 @@ def test_several_refused_recipients_close_the_connection_with_one_alarm(
 def test_a_worker_that_sees_several_refused_claims_no_more_before_it_is_written_down(
     house: House, worker: Delivery, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tidings.recorder.RECORD_WITHIN", timedelta(hours=1))
+    monkeypatch.setattr("tidings.pipeline.recorder.RECORD_WITHIN", timedelta(hours=1))
     vendor.says = refuses
     added(house, 100)
     worker.deliver(taken(house))

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import pytest
-from tidings.delivery import Delivery
-from tidings.envelope import Letter
-from tidings.errors import StoreUnavailable
-from tidings.notification import Notification, Priority, Status
+from tidings.domain.errors import StoreUnavailable
+from tidings.domain.notification import Notification, Priority, Status
+from tidings.messaging.envelope import Letter
+from tidings.pipeline.delivery import Delivery
 from tidings.ports import Claims, Outbound, Receipt, Settlement
 
 from tests import make
@@ -136,7 +136,7 @@ def test_a_detached_batch_is_answered_once_all_of_it_is_under_way(
 def test_a_quick_batch_is_settled_though_it_may_be_detached(
     house: House, delivery: Delivery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tidings.delivery.DETACH_AFTER", timedelta(seconds=WAIT))
+    monkeypatch.setattr("tidings.pipeline.delivery.DETACH_AFTER", timedelta(seconds=WAIT))
     rows = [added(house) for _ in range(10)]
     assert delivery.deliver(letters(*rows), detach=True) is True
     assert status(house, *rows) == [Status.SENT] * 10
@@ -164,7 +164,7 @@ def test_what_finds_no_free_sender_in_time_is_put_back_unclaimed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     stuck(house, provider, delivery, callers, 4)
-    monkeypatch.setattr("tidings.deadlines.BEGIN_WITHIN", timedelta(0))
+    monkeypatch.setattr("tidings.pipeline.timing.BEGIN_WITHIN", timedelta(0))
     rows = [added(house) for _ in range(2)]
     before = len(waiting(house, "tidings.email"))
     delivery.deliver(letters(*rows))

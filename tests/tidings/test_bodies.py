@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from tidings.bodies import MAX_BODY, Bodies
-from tidings.web import Problem
+from tidings.api.app import Problem
+from tidings.api.body_limits import MAX_BODY, Bodies
 
 
 async def chunks(*given: bytes) -> AsyncIterator[bytes]:

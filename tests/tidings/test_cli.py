@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tidings.adapters.database import Database, DatabaseSettings
-from tidings.adapters.sql import SqlStore
-from tidings.envelope import Message
-from tidings.errors import AmbiguousError, DeliveryError, PermanentError
-from tidings.keys import Scope, new_key
-from tidings.notification import Notification, Status, new_id
+from tidings.adapters.sql.database import Database, DatabaseSettings
+from tidings.adapters.sql.store import SqlStore
+from tidings.api.api_keys import Scope, new_key
+from tidings.domain.errors import AmbiguousError, DeliveryError, PermanentError
+from tidings.domain.notification import Notification, Status, new_id
+from tidings.messaging.envelope import Message
 from tidings.ports import Settlement
 
 from tests.functions.served import process

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from tidings.keys import ApiKey, Keyring, KeySettings, Scope, new_key
-from tidings.settings import load
+from tidings.api.api_keys import ApiKey, Keyring, KeySettings, Scope, new_key
+from tidings.config.settings import load
 
 from tests.command import Ended, tidings
 

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from tidings.cli.ends import EXIT_CODES
+from tidings.cli.exit_codes import EXIT_CODES
 from tidings.cli.parser import parser
 from tidings.cli.reference import page
 

@@ -15,12 +15,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from tidings.adapters.database import Database, DatabaseSettings
-from tidings.adapters.sql import SqlStore
+from tidings.adapters.sql.database import Database, DatabaseSettings
+from tidings.adapters.sql.store import SqlStore
+from tidings.api.api_keys import Scope, new_key
 from tidings.client import Accepted, Client, Draft, Refused, Unexpected, Unreachable
-from tidings.keys import Scope, new_key
+from tidings.domain.notification import Status
 from tidings.migrate import migrate
-from tidings.notification import Status
 from tidings.ports import Selection
 
 from tests.functions.served import ROOT, process

@@ -6,10 +6,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tidings import failpoints, topology
-from tidings.deadlines import SETTLING
-from tidings.envelope import FAMILY, SCHEMA, Letter, from_event, to_event
-from tidings.errors import (
+from tidings.config import failpoints
+from tidings.domain.errors import (
     AccountError,
     AmbiguousError,
     BrokerUnavailable,
@@ -17,10 +15,13 @@ from tidings.errors import (
     StoreUnavailable,
     TransientError,
 )
-from tidings.notification import Notification, OnAmbiguous, Priority, Status
+from tidings.domain.notification import Notification, OnAmbiguous, Priority, Status
+from tidings.messaging import topology
+from tidings.messaging.envelope import FAMILY, SCHEMA, Letter, from_event, to_event
+from tidings.pipeline.settlement import Settling
+from tidings.pipeline.sweep import Sweep
+from tidings.pipeline.timing import SETTLING
 from tidings.ports import Claims, Received, Settlement
-from tidings.settling import Settling
-from tidings.sweep import Sweep
 
 from tests import make
 from tests.tidings.conftest import House, set_worker_clock

@@ -11,16 +11,16 @@ from typing import Any
 
 import pika
 import pytest
-from tidings import topology
-from tidings.adapters.database import Database, DatabaseSettings
-from tidings.adapters.rabbitmq import BrokerSettings, RabbitBroker
-from tidings.adapters.sql import SqlStore
-from tidings.cli import checks
-from tidings.connection import CallEnd
-from tidings.keys import Scope, new_key
+from tidings.adapters.rabbitmq.broker import BrokerSettings, RabbitBroker
+from tidings.adapters.sql.database import Database, DatabaseSettings
+from tidings.adapters.sql.store import SqlStore
+from tidings.api.api_keys import Scope, new_key
+from tidings.cli import diagnostics
+from tidings.domain.connection import CallEnd
+from tidings.domain.notification import Priority
+from tidings.messaging import topology
 from tidings.migrate import migrate
-from tidings.notification import Priority
-from tidings.wiring import Wiring, utc_now
+from tidings.runtime.container import Wiring, utc_now
 
 from tests.clock import TestClock
 from tests.command import Ended, tidings
@@ -239,7 +239,7 @@ def test_a_channel_that_nobody_takes_from_is_told(
 ) -> None:
     declared(rabbitmq_url)
     # The consumer says nothing while the doctor looks, which on a busy machine is longer than the broker would wait.
-    monkeypatch.setattr("tidings.adapters.rabbitmq.HEARTBEAT", 0)
+    monkeypatch.setattr("tidings.adapters.rabbitmq.broker.HEARTBEAT", 0)
     broker = RabbitBroker(BrokerSettings(broker_url=rabbitmq_url, broker_timeout=60))
     consumer = broker.consume([topology.work_queue("sms", Priority.NORMAL)])
     try:
@@ -260,14 +260,14 @@ def test_clocks_that_are_over_a_second_apart_are_told(
     by: float, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = utc_now()
-    monkeypatch.setattr(checks, "utc_now", lambda: now)  # how long it takes to ask is not to count here
+    monkeypatch.setattr(diagnostics, "utc_now", lambda: now)  # how long it takes to ask is not to count here
 
     class Off(Wiring):
         def database_time(self) -> datetime:
             return now + timedelta(seconds=by)
 
     parts = Off(DatabaseSettings(database_url=f"sqlite:///{tmp_path}/none.db"), BrokerSettings())
-    (clock,) = [found for found in checks._clock(parts) if found.name == "clock"]
+    (clock,) = [found for found in diagnostics._clock(parts) if found.name == "clock"]
     assert clock.state == state
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tidings import topology
-from tidings.adapters.rabbitmq_frames import frames
-from tidings.envelope import LONGEST_REASON, TYPE, Message, as_it_came, from_event, parse, to_event
-from tidings.errors import Unreadable
-from tidings.notification import new_id
+from tidings.adapters.rabbitmq.frames import frames
+from tidings.domain.errors import Unreadable
+from tidings.domain.notification import new_id
+from tidings.messaging import topology
+from tidings.messaging.envelope import LONGEST_REASON, TYPE, Message, as_it_came, from_event, parse, to_event
 from tidings.ports import Outgoing
 
 ID = new_id(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))

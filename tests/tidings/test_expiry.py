@@ -7,11 +7,11 @@ tests/functions/test_twilio.py and test_fcm.py.
 from datetime import timedelta
 
 import pytest
-from tidings.errors import AmbiguousError, PermanentError, TransientError
-from tidings.notification import Notification, OnAmbiguous, Status
+from tidings.domain.errors import AmbiguousError, PermanentError, TransientError
+from tidings.domain.notification import Notification, OnAmbiguous, Status
+from tidings.pipeline.replay import Replay
+from tidings.pipeline.sweep import Sweep, Swept
 from tidings.ports import Selection
-from tidings.replay import Replay
-from tidings.sweep import Sweep, Swept
 
 from tests.tidings.conftest import House
 from tests.tidings.test_delivery import added, letters

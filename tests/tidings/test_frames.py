@@ -2,10 +2,10 @@
 
 import pika
 import pytest
-from tidings import topology
-from tidings.adapters.rabbitmq_frames import frames
-from tidings.envelope import CONTENT_TYPE, Message
-from tidings.notification import Priority
+from tidings.adapters.rabbitmq.frames import frames
+from tidings.domain.notification import Priority
+from tidings.messaging import topology
+from tidings.messaging.envelope import CONTENT_TYPE, Message
 from tidings.ports import Outgoing
 
 LONGEST = 1000

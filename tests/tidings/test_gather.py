@@ -7,7 +7,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
 import pytest
-from tidings.gather import Full, Gather
+from tidings.pipeline.coalescer import Full, Gather
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -84,8 +84,10 @@ def test_what_arrives_during_a_flush_is_the_next_batch(threads: Executor) -> Non
 def test_those_who_were_answered_come_again_as_one_batch_with_those_who_waited(
     threads: Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tidings.gather.PAUSE", WITHIN)  # so that a busy machine is not taken for their staying away
-    monkeypatch.setattr("tidings.gather.LONGEST", WITHIN)
+    monkeypatch.setattr(
+        "tidings.pipeline.coalescer.PAUSE", WITHIN
+    )  # so that a busy machine is not taken for their staying away
+    monkeypatch.setattr("tidings.pipeline.coalescer.LONGEST", WITHIN)
 
     async def run() -> None:
         gate = Gate()
@@ -111,7 +113,7 @@ def test_those_who_were_answered_come_again_as_one_batch_with_those_who_waited(
 @pytest.mark.parametrize("forever", ["PAUSE", "LONGEST"])
 def test_nobody_is_waited_for_who_does_not_come_again(monkeypatch: pytest.MonkeyPatch, forever: str) -> None:
     """Where nobody comes any more, and where somebody comes all the time, but not all who were answered."""
-    monkeypatch.setattr(f"tidings.gather.{forever}", 2 * WITHIN)
+    monkeypatch.setattr(f"tidings.pipeline.coalescer.{forever}", 2 * WITHIN)
 
     async def run() -> None:
         gate = Gate()

@@ -3,10 +3,10 @@
 import hashlib
 
 import pytest
-from tidings.errors import ConfigurationError
-from tidings.keys import ApiKey, Keyring, KeySettings, Scope, digest_of, new_key
-from tidings.settings import load
-from tidings.wiring import wired
+from tidings.api.api_keys import ApiKey, Keyring, KeySettings, Scope, digest_of, new_key
+from tidings.config.settings import load
+from tidings.domain.errors import ConfigurationError
+from tidings.runtime.container import wired
 
 HEX = "ab" * 32
 
@@ -97,7 +97,7 @@ def test_every_key_is_compared_whichever_fits(monkeypatch: pytest.MonkeyPatch) -
         compared.append(one)
         return one == other
 
-    monkeypatch.setattr("tidings.keys.hmac.compare_digest", compare)
+    monkeypatch.setattr("tidings.api.api_keys.hmac.compare_digest", compare)
     assert Keyring(keys=tuple(kept for _, kept in made)).find(made[0][0]) is not None
     assert compared == [kept.digest for _, kept in made]
 

@@ -8,13 +8,13 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from tidings.deadlines import ENDLESS, Deadlines
-from tidings.delivery import Delivery
-from tidings.errors import StoreUnavailable
-from tidings.notification import Status
+from tidings.domain.errors import StoreUnavailable
+from tidings.domain.notification import Status
+from tidings.pipeline.delivery import Delivery
+from tidings.pipeline.settlement import NotSent
+from tidings.pipeline.sweep import Sweep
+from tidings.pipeline.timing import ENDLESS, Deadlines
 from tidings.ports import Outbound, Receipt
-from tidings.settling import NotSent
-from tidings.sweep import Sweep
 
 from tests import make
 from tests.tidings.conftest import House
@@ -125,7 +125,7 @@ def test_what_has_ended_is_renewed_no_more(
     house: House, monkeypatch: pytest.MonkeyPatch, failure: Exception | None
 ) -> None:
     """Also where its end could not be written down: then the sweep is to find it."""
-    monkeypatch.setattr("tidings.delivery.SETTLE_WITHIN", timedelta(0))
+    monkeypatch.setattr("tidings.pipeline.delivery.SETTLE_WITHIN", timedelta(0))
     row = added(house)
     if failure is not None:
         monkeypatch.setattr(house.store, "settle", lambda *_, **__: (_ for _ in ()).throw(failure))

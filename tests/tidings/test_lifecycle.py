@@ -8,19 +8,19 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tidings.catalogue import LIFECYCLE
-from tidings.delivery import Delivery
-from tidings.envelope import Letter
-from tidings.errors import AccountError, AmbiguousError, BrokerUnavailable, PermanentError, TransientError
-from tidings.facts import Accepted, Claimed, Fact, Queued, Settled
-from tidings.intake import Intake
-from tidings.lifecycle import LOG_ONLY, Lifecycle
-from tidings.lines import Lines
-from tidings.notification import Notification, OnAmbiguous, Status
+from tidings.domain.errors import AccountError, AmbiguousError, BrokerUnavailable, PermanentError, TransientError
+from tidings.domain.notification import Notification, OnAmbiguous, Status
+from tidings.messaging.envelope import Letter
+from tidings.observability.events import Accepted, Claimed, Fact, Queued, Settled
+from tidings.observability.log_catalog import LIFECYCLE
+from tidings.observability.log_observer import Lines
+from tidings.observability.observers import LOG_ONLY, Lifecycle
+from tidings.pipeline.delivery import Delivery
+from tidings.pipeline.intake import Intake
+from tidings.pipeline.replay import Replay
+from tidings.pipeline.settlement import wake_up
+from tidings.pipeline.sweep import Sweep
 from tidings.ports import Selection
-from tidings.replay import Replay
-from tidings.settling import wake_up
-from tidings.sweep import Sweep
 
 from tests.make import notification
 from tests.tidings.conftest import House
@@ -215,7 +215,7 @@ def test_where_the_level_is_higher_no_line_is_made(house: House, caplog: pytest.
 
 
 def test_what_is_claimed_and_settled_together_is_told_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tidings.recorder.RECORD_WITHIN", timedelta(hours=1))  # however slow the machine is
+    monkeypatch.setattr("tidings.pipeline.recorder.RECORD_WITHIN", timedelta(hours=1))  # however slow the machine is
     watcher = Watcher()
     lifecycle = Lifecycle(observers=[watcher])
     letters = accepted(house, *[notification(house.clock()) for _ in range(50)], lifecycle=lifecycle)

@@ -12,12 +12,12 @@ import pytest
 
 CODE = """
 import logging
-from tidings.logging import LogSettings, configure
-from tidings.settings import load
+from tidings.observability.logging import LogSettings, configure
+from tidings.config.settings import load
 
 for _ in range({times}):
     configure("sms", load(LogSettings))
-log = logging.getLogger("tidings.delivery")
+log = logging.getLogger("tidings.pipeline.delivery")
 log.debug("quiet")
 log.info("sent", extra={{"notification_id": "0193", "channel": "sms", "attempt": 2, "provider": None}})
 log.error("parked", extra={{"reason": 'a "quoted"\\n line \\u2028'}})
@@ -85,13 +85,13 @@ def test_a_format_that_is_none_is_refused() -> None:
 
 BATCH = """
 import logging
-from tidings.logging import LogSettings, configure
-from tidings.settings import load
+from tidings.observability.logging import LogSettings, configure
+from tidings.config.settings import load
 
 configure("email", load(LogSettings))
 each = [{"notification_id": str(n), "provider": None} for n in range(1000)]
 for _ in range(20):
-    logging.getLogger("tidings.intake").info("accepted", extra={"each": each, "tenant": "acme"})
+    logging.getLogger("tidings.pipeline.intake").info("accepted", extra={"each": each, "tenant": "acme"})
 """
 
 

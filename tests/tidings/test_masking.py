@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tidings.masking import masked
+from tidings.domain.masking import masked
 
 
 @pytest.mark.parametrize(

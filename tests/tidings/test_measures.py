@@ -10,24 +10,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
-from tidings import topology
-from tidings.adapters.emf import EmfMeter
-from tidings.adapters.prometheus import PrometheusMeter
-from tidings.connection import CallEnd
-from tidings.envelope import Letter
-from tidings.errors import AmbiguousError, BrokerUnavailable, PermanentError, StoreUnavailable, TransientError
-from tidings.facts import Answered, Claimed
-from tidings.gauges import SystemGauges
-from tidings.intake import Intake
-from tidings.lifecycle import Lifecycle
-from tidings.measures import Measures
-from tidings.metrics import ACCEPTED, ACCOUNT_REFUSED, METRICS, NOTIFICATIONS, QUEUE_MESSAGES, WAIT_SECONDS, Gauge
-from tidings.notification import Notification, OnAmbiguous
+from tidings.domain.connection import CallEnd
+from tidings.domain.errors import AmbiguousError, BrokerUnavailable, PermanentError, StoreUnavailable, TransientError
+from tidings.domain.notification import Notification, OnAmbiguous
+from tidings.domain.stopwatch import Took
+from tidings.messaging import topology
+from tidings.messaging.envelope import Letter
+from tidings.observability.cloudwatch import EmfMeter
+from tidings.observability.events import Answered, Claimed
+from tidings.observability.gauges import SystemGauges
+from tidings.observability.metrics import (
+    ACCEPTED,
+    ACCOUNT_REFUSED,
+    METRICS,
+    NOTIFICATIONS,
+    QUEUE_MESSAGES,
+    WAIT_SECONDS,
+    Gauge,
+)
+from tidings.observability.metrics_observer import Measures
+from tidings.observability.observers import Lifecycle
+from tidings.observability.prometheus import PrometheusMeter
+from tidings.pipeline.intake import Intake
+from tidings.pipeline.replay import Replay
+from tidings.pipeline.settlement import wake_up
+from tidings.pipeline.sweep import Sweep
 from tidings.ports import Selection
-from tidings.replay import Replay
-from tidings.settling import wake_up
-from tidings.sweep import Sweep
-from tidings.took import Took
 
 from tests.make import notification
 from tests.tidings.conftest import House, set_worker_clock

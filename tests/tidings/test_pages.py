@@ -4,13 +4,13 @@ import re
 from pathlib import Path
 
 import pytest
-from tidings.catalogue import FAULTS, LIFECYCLE
+from tidings.observability.log_catalog import FAULTS, LIFECYCLE
 
 from tests.pages import DOCS, PAGES
 
 ROOT = DOCS.parent
-CODE = ("layers/common/python/tidings", "functions", "local/trigger")
-LINES = Path("layers/common/python/tidings/lines.py")
+CODE = ("layers/common/python/tidings", "functions", "layers/common/python/tidings/runtime/trigger")
+LINES = Path("layers/common/python/tidings/observability/log_observer.py")
 
 
 @pytest.mark.parametrize("name", PAGES)

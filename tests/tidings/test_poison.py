@@ -9,19 +9,19 @@ from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
-from tidings.adapters.database import DatabaseSettings
-from tidings.adapters.rabbitmq import BrokerSettings
-from tidings.cli import checks
-from tidings.errors import RowTooLarge, StoreUnavailable
-from tidings.intake import Intake
-from tidings.keys import Keyring, Scope, new_key
+from tidings.adapters.rabbitmq.broker import BrokerSettings
+from tidings.adapters.sql.database import DatabaseSettings
+from tidings.api.api_keys import Keyring, Scope, new_key
+from tidings.api.app import Api, Request
+from tidings.api.intake.routes import IntakeRoutes
+from tidings.cli import diagnostics
+from tidings.domain.errors import RowTooLarge, StoreUnavailable
+from tidings.domain.notification import Notification, new_id
 from tidings.migrate import migrate
-from tidings.notification import Notification, new_id
+from tidings.pipeline.intake import Intake
 from tidings.ports import Inserted
-from tidings.web import Api, Request
-from tidings.wiring import Wiring, utc_now
+from tidings.runtime.container import Wiring, utc_now
 
-from functions.intake.routes import IntakeRoutes
 from local.services.database import DatabaseServer
 from tests.functions.served import ROOT
 
@@ -149,16 +149,16 @@ def test_the_store_says_so_before_the_server_hangs_up(parts: Wiring) -> None:
 def test_the_doctor_compares_the_setting_with_what_the_intake_takes(
     parts: Wiring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (finding,) = checks._statements(parts)
+    (finding,) = diagnostics._statements(parts)
     assert (finding.state, finding.name) == ("warning", "max_allowed_packet")
     assert str(MIB) in finding.text
     assert str(16 * MIB) in (finding.remedy or "")
     monkeypatch.setattr(type(parts), "largest_statement", lambda _: 16 * MIB)
-    (finding,) = checks._statements(parts)
+    (finding,) = diagnostics._statements(parts)
     assert finding.state == "ok"
 
 
 def test_a_database_without_a_limit_is_not_spoken_of(tmp_path: Path) -> None:
     parts = Wiring(DatabaseSettings(database_url=f"sqlite:///{tmp_path}/t.db"), BrokerSettings(broker_url=None))
-    assert [*checks._statements(parts)] == []
+    assert [*diagnostics._statements(parts)] == []
     parts.close()

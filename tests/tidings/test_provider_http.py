@@ -16,7 +16,7 @@ import requests
 from tidings.providers import http
 from tidings.providers.http import IDLE, SingleAttemptSession
 
-from local.providers.certificate import self_signed
+from local.emulators.certificate import self_signed
 from tests.functions.scripted import CLOSE, HANG, RESET, Answer, Request, ScriptedHttp, blunt_server, refusing_port
 
 Serve = Callable[[ScriptedHttp], ScriptedHttp]

@@ -5,15 +5,15 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import pytest
-from tidings.content import CONTENT
-from tidings.delivery import Delivery
-from tidings.errors import AccountError, AmbiguousError, StoreUnavailable, TransientError
-from tidings.notification import Event, Notification, OnAmbiguous, Status
+from tidings.domain.channels import CONTENT
+from tidings.domain.errors import AccountError, AmbiguousError, StoreUnavailable, TransientError
+from tidings.domain.notification import Event, Notification, OnAmbiguous, Status
+from tidings.pipeline.delivery import Delivery
+from tidings.pipeline.reconciliation import CLOCKS
+from tidings.pipeline.replay import Replay
+from tidings.pipeline.settlement import LISTED_AFTER
+from tidings.pipeline.sweep import Sweep
 from tidings.ports import Clock, Outbound, Receipt, Selection
-from tidings.reconciling import CLOCKS
-from tidings.replay import Replay
-from tidings.settling import LISTED_AFTER
-from tidings.sweep import Sweep
 
 from tests import make
 from tests.clock import TestClock

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tidings.deadlines import ENDLESS, Deadlines
-from tidings.errors import StoreUnavailable
-from tidings.notification import Status
+from tidings.domain.errors import StoreUnavailable
+from tidings.domain.notification import Status
+from tidings.pipeline.recorder import Recorder, Work
+from tidings.pipeline.timing import ENDLESS, Deadlines
 from tidings.ports import Claims, Settlement
-from tidings.recorder import Recorder, Work
 
 from tests import make
 from tests.wait import eventually
@@ -71,7 +71,7 @@ def settlement() -> Settlement:
 def test_a_delivery_whose_calls_have_all_ended_is_recorded_at_once(
     recorder: Recorder, book: Book, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tidings.recorder.RECORD_WITHIN", ENDLESS)
+    monkeypatch.setattr("tidings.pipeline.recorder.RECORD_WITHIN", ENDLESS)
     slow, mine = work(), work()
     recorder.expect(slow, 1)
     recorder.expect(mine, 10)
@@ -86,7 +86,7 @@ def test_a_delivery_whose_calls_have_all_ended_is_recorded_at_once(
 def test_what_has_ended_is_one_group_whatever_its_batch(
     recorder: Recorder, book: Book, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tidings.recorder.RECORD_WITHIN", ENDLESS)
+    monkeypatch.setattr("tidings.pipeline.recorder.RECORD_WITHIN", ENDLESS)
     first, second = work(), work()
     recorder.expect(first, 10)
     recorder.expect(second, 11)
@@ -114,7 +114,7 @@ def test_a_slow_call_holds_up_nobody(recorder: Recorder, book: Book) -> None:
 def test_calls_wait_for_those_that_their_delivery_is_about_to_begin(
     recorder: Recorder, book: Book, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tidings.recorder.RECORD_WITHIN", ENDLESS)
+    monkeypatch.setattr("tidings.pipeline.recorder.RECORD_WITHIN", ENDLESS)
     mine = work()
     with recorder.more_to_come(mine):
         recorder.expect(mine, 1)
@@ -127,8 +127,8 @@ def test_calls_wait_for_those_that_their_delivery_is_about_to_begin(
 
 
 def test_a_group_has_a_largest_size(recorder: Recorder, book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tidings.recorder.RECORD_WITHIN", ENDLESS)
-    monkeypatch.setattr("tidings.recorder.LARGEST_GROUP", 3)
+    monkeypatch.setattr("tidings.pipeline.recorder.RECORD_WITHIN", ENDLESS)
+    monkeypatch.setattr("tidings.pipeline.recorder.LARGEST_GROUP", 3)
     mine = work()
     recorder.expect(mine, 4)
     for _ in range(3):
@@ -176,7 +176,7 @@ def test_a_database_that_is_away_is_told_to_each_batch_of_the_group(recorder: Re
 def test_a_group_is_recorded_within_the_shortest_time_of_its_batches(
     recorder: Recorder, book: Book, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tidings.recorder.RECORD_WITHIN", ENDLESS)
+    monkeypatch.setattr("tidings.pipeline.recorder.RECORD_WITHIN", ENDLESS)
     long, short = work(), work(30)
     for one in (long, short):
         recorder.expect(one, 1)
@@ -188,7 +188,7 @@ def test_a_group_is_recorded_within_the_shortest_time_of_its_batches(
 
 
 def test_closing_records_what_waits(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tidings.recorder.RECORD_WITHIN", ENDLESS)
+    monkeypatch.setattr("tidings.pipeline.recorder.RECORD_WITHIN", ENDLESS)
     recorder, mine = Recorder(book.record), work()
     recorder.expect(mine, 2)
     recorder.add(settlement(), mine)

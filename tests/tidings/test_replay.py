@@ -5,13 +5,13 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from tidings import topology
-from tidings.envelope import FAMILY, SCHEMA, Letter, parse
-from tidings.errors import AmbiguousError, BrokerUnavailable, PermanentError, TransientError
-from tidings.notification import Notification, OnAmbiguous, Priority, Status
+from tidings.domain.errors import AmbiguousError, BrokerUnavailable, PermanentError, TransientError
+from tidings.domain.notification import Notification, OnAmbiguous, Priority, Status
+from tidings.messaging import topology
+from tidings.messaging.envelope import FAMILY, SCHEMA, Letter, parse
+from tidings.pipeline.replay import Replay
+from tidings.pipeline.sweep import Sweep, Swept
 from tidings.ports import Outgoing, Receipt, Selection
-from tidings.replay import Replay
-from tidings.sweep import Sweep, Swept
 
 from tests import make
 from tests.tidings.conftest import House
@@ -136,7 +136,7 @@ def test_what_fails_again_meanwhile_is_not_replayed_twice(
     house: House, replay: Replay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = failed(house, 4)
-    monkeypatch.setattr("tidings.replay.PAGE", 2)
+    monkeypatch.setattr("tidings.pipeline.replay.PAGE", 2)
     publish = house.broker.publish
 
     def delivered_at_once(wave: Sequence[Outgoing]) -> None:
@@ -422,7 +422,9 @@ def test_a_sweep_deletes_what_is_over_for_longer_than_it_is_kept_and_leaves_as_m
     added(house)
     kept = Sweep(store=house.store, broker=house.broker, settling=house.settling)
     assert kept.run() == Swept()  # not told how long, it keeps everything
-    monkeypatch.setattr("tidings.sweep.PURGE_FOR", timedelta(minutes=5))  # a busy machine comes to the last page too
+    monkeypatch.setattr(
+        "tidings.pipeline.sweep.PURGE_FOR", timedelta(minutes=5)
+    )  # a busy machine comes to the last page too
     pauses: list[float] = []
     sweep = replace(kept, keep=timedelta(days=7), sleep=pauses.append)
     assert sweep.run() == Swept(purged=1200)

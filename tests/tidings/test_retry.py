@@ -3,9 +3,9 @@
 from datetime import timedelta
 
 import pytest
-from tidings import topology
-from tidings.notification import Priority
-from tidings.retry import RetrySchedule
+from tidings.domain.notification import Priority
+from tidings.messaging import topology
+from tidings.pipeline.retry import RetrySchedule
 
 CALM = RetrySchedule(jitter=0)
 

@@ -18,14 +18,15 @@ from urllib.parse import urlsplit
 import pytest
 from pymysql.cursors import Cursor
 from sqlalchemy import Connection, text
-from tidings import references, topology
-from tidings.adapters.database import Database, DatabaseSettings, reading
-from tidings.adapters.rabbitmq import BrokerSettings, RabbitBroker
-from tidings.errors import BrokerUnavailable, StoreUnavailable
-from tidings.keys import Scope, new_key
+from tidings.adapters.rabbitmq.broker import BrokerSettings, RabbitBroker
+from tidings.adapters.sql.database import Database, DatabaseSettings, reading
+from tidings.api.api_keys import Scope, new_key
+from tidings.config import secrets
+from tidings.config.rotation import PAUSE, Rotating
+from tidings.config.settings import load
+from tidings.domain.errors import BrokerUnavailable, StoreUnavailable
+from tidings.messaging import topology
 from tidings.ports import Outgoing
-from tidings.rotating import PAUSE, Rotating
-from tidings.settings import load
 
 from local.services.broker import BrokerServer
 from local.services.database import connection as connected
@@ -48,11 +49,11 @@ def aws(server: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
     # It is counted how often AWS is asked: an answer that a busy machine makes late is not to be asked for again.
-    monkeypatch.setattr(references, "CONNECT_WITHIN", 60)
-    monkeypatch.setattr(references, "ANSWER_WITHIN", 60)
-    references.provider.cache_clear()
+    monkeypatch.setattr(secrets, "CONNECT_WITHIN", 60)
+    monkeypatch.setattr(secrets, "ANSWER_WITHIN", 60)
+    secrets.provider.cache_clear()
     yield server
-    references.provider.cache_clear()
+    secrets.provider.cache_clear()
 
 
 def database_settings(url: str) -> DatabaseSettings:
@@ -96,7 +97,7 @@ def test_a_value_is_asked_for_once_and_then_kept(aws: Aws) -> None:
 
 
 def test_and_again_when_it_was_kept_long_enough(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(references, "KEPT", 0)
+    monkeypatch.setattr(secrets, "KEPT", 0)
     aws.put_secret("tidings/kept", "amqp://first/")
     variables = {"TIDINGS_BROKER_URL": "secretsmanager:tidings/kept"}
     assert load(BrokerSettings, variables).broker_url == "amqp://first/"
@@ -157,10 +158,10 @@ def test_settings_that_are_not_in_aws_stay_and_are_tried_once() -> None:
 def test_an_aws_that_is_gone_leaves_what_was_known(
     tmp_path: Path, aws: Aws, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(references, "KEPT", 0)
+    monkeypatch.setattr(secrets, "KEPT", 0)
     with running(tmp_path) as gone:
         monkeypatch.setenv("AWS_ENDPOINT_URL", gone.endpoint)
-        references.provider.cache_clear()
+        secrets.provider.cache_clear()
         gone.put_secret("tidings/url", "amqp://right/")
         rotating = Rotating(load(BrokerSettings, {"TIDINGS_BROKER_URL": "secretsmanager:tidings/url"}))
     logging.getLogger("tidings").propagate = True  # another test may have configured the log
@@ -351,7 +352,7 @@ def test_no_region_stops_the_start(aws: Aws) -> None:
 
 def test_an_aws_that_does_not_answer_stops_the_start_before_lambda_would() -> None:
     """As where a subnet has no way out. Lambda ends a start after ten seconds, and would say nothing but that."""
-    assert references.ATTEMPTS * max(references.CONNECT_WITHIN, references.ANSWER_WITHIN) < 10
+    assert secrets.ATTEMPTS * max(secrets.CONNECT_WITHIN, secrets.ANSWER_WITHIN) < 10
     with socket.create_server(("127.0.0.1", 0)) as silent:
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
         line = the_line(started({**CREDENTIALS, "AWS_ENDPOINT_URL": endpoint, "TIDINGS_API_KEYS": PARAMETER}))

@@ -7,7 +7,7 @@ from datetime import timedelta
 from functools import partial
 
 import pytest
-from tidings.send_pool import FEW_LEFT, MAX_STARTING, STARTUP_WINDOW, SendPool
+from tidings.pipeline.send_pool import FEW_LEFT, MAX_STARTING, STARTUP_WINDOW, SendPool
 
 WAIT = 60.0  # seconds; everything is far quicker, unless the machine is busy
 LONG, NONE = timedelta(seconds=WAIT), timedelta(0)
@@ -116,7 +116,7 @@ def test_few_start_at_once_and_all_threads_run_where_calls_last(
         looks.release()
         return now
 
-    monkeypatch.setattr("tidings.send_pool.time.monotonic", look)
+    monkeypatch.setattr("tidings.pipeline.send_pool.time.monotonic", look)
     pool = SendPool(8)
 
     def call() -> None:

@@ -13,15 +13,15 @@ import pytest
 from moto import mock_aws
 from moto.server import ThreadedMotoServer
 from pydantic import Field
-from tidings import references
-from tidings.adapters.database import DatabaseSettings
-from tidings.adapters.rabbitmq import BrokerSettings
-from tidings.errors import ConfigurationError
-from tidings.keys import Scope, new_key
-from tidings.logging import LogSettings
-from tidings.runtime import TriggerSettings
-from tidings.settings import Settings, load
-from tidings.wiring import DeliverySettings
+from tidings.adapters.rabbitmq.broker import BrokerSettings
+from tidings.adapters.sql.database import DatabaseSettings
+from tidings.api.api_keys import Scope, new_key
+from tidings.config import secrets
+from tidings.config.settings import Settings, load
+from tidings.domain.errors import ConfigurationError
+from tidings.observability.logging import LogSettings
+from tidings.runtime.container import DeliverySettings
+from tidings.runtime.queue_function import TriggerSettings
 
 ROOT = Path(__file__).parents[2]
 SECRET = "hunter2-hunter2-hunter2"
@@ -124,7 +124,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     with mock_aws():
-        references.provider.cache_clear()
+        secrets.provider.cache_clear()
         secrets = boto3.client("secretsmanager")
         secrets.create_secret(Name="prod/tidings", SecretString=json.dumps({"name": SECRET, "n": 7}))
         secrets.create_secret(Name="prod/plain", SecretString=SECRET)
@@ -132,7 +132,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         secrets.create_secret(Name="prod/binary", SecretBinary=SECRET.encode())
         boto3.client("ssm").put_parameter(Name="/prod/tidings/name", Value=SECRET, Type="SecureString")
         yield
-    references.provider.cache_clear()
+    secrets.provider.cache_clear()
 
 
 _CREDENTIALS = {
@@ -194,7 +194,7 @@ def test_an_aws_that_is_not_set_up_is_one_line_too(reference: str, monkeypatch: 
     monkeypatch.delenv("AWS_REGION", raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
     monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
-    references.provider.cache_clear()
+    secrets.provider.cache_clear()
     with pytest.raises(ConfigurationError, match=r"^TIDINGS_OVEN_NAME: the .* cannot be read: .*region"):
         load(Oven, {"TIDINGS_OVEN_NAME": reference})
 
@@ -207,7 +207,7 @@ def started(name: str, tmp_path: Path, **environment: str) -> "subprocess.Comple
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("TIDINGS_", "AWS_"))}
     given = {"TIDINGS_DATABASE_URL": f"sqlite:///{tmp_path}/tidings.db", "TIDINGS_TRIGGER_TOKEN": "0123456789abcdef"}
     return subprocess.run(
-        [sys.executable, "-m", "local.function", name, "--port", "1"],
+        [sys.executable, "-m", "tidings.runtime.server", name, "--port", "1"],
         cwd=ROOT,
         env={**kept, **given, **environment},
         capture_output=True,

@@ -1,10 +1,10 @@
 """What an SMS may say: refused when it is submitted, as Twilio counts; and read as it is where it is stored."""
 
 import pytest
-from tidings.content import CONTENT, SmsContent
-from tidings.sms_text import GSM_7, GSM_7_EXTENDED, is_blank, units
+from tidings.domain.channels import CONTENT, SmsContent
+from tidings.domain.channels.sms_segments import GSM_7, GSM_7_EXTENDED, is_blank, units
 
-from local.providers import twilio_messages
+from local.emulators import twilio_messages
 
 SIZES = [
     ("", 0),

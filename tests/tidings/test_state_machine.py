@@ -31,13 +31,13 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from tidings import topology
-from tidings.adapters.database import Database, DatabaseSettings
 from tidings.adapters.embedded import VISIBILITY, EmbeddedBroker
-from tidings.adapters.waking import GRACE
-from tidings.envelope import Letter, Message
+from tidings.adapters.sql.database import Database, DatabaseSettings
+from tidings.adapters.sql.wake_time import GRACE
+from tidings.domain.notification import REPLAYABLE, Event, Notification, OnAmbiguous, Status, first_id
+from tidings.messaging import topology
+from tidings.messaging.envelope import Letter, Message
 from tidings.migrate import migrate
-from tidings.notification import REPLAYABLE, Event, Notification, OnAmbiguous, Status, first_id
 
 from tests.clock import TestClock
 from tests.tidings import promises

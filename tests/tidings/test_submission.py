@@ -9,16 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import create_model
-from tidings.addresses import _any_email_address, email_address
-from tidings.content import CONTENT, PushContent
-from tidings.mistakes import entry
-from tidings.notification import Notification
+from tidings.api.app import Problem
+from tidings.api.notifications import shown
+from tidings.api.requests import MAX_METADATA_BYTES, SUBMISSIONS, Reader, Submission, check_times
+from tidings.api.validation_problems import entry
+from tidings.domain.addresses import _any_email_address, email_address
+from tidings.domain.channels import CONTENT, PushContent
+from tidings.domain.notification import Notification
 from tidings.ports import Outbound
-from tidings.submission import MAX_METADATA_BYTES, SUBMISSIONS, Reader, Submission, check_times
-from tidings.view import shown
-from tidings.web import Problem
-
-from functions.email.providers.mime import build_mail
+from tidings.providers.smtp.mime import build_mail
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 READER = Reader()

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tidings import topology
+from tidings.messaging import topology
 
 RELEASED = Path(__file__).with_name("topology.json")
 RULE = (

@@ -1,6 +1,6 @@
 """The first schema: notifications, events, suppressions, and the embedded broker's messages.
 
-It repeats what `tidings.adapters.schema` says today, on purpose: that module moves on, this one stays. A test holds the
+It repeats what `tidings.adapters.sql.schema` says today, on purpose: that module moves on, this one stays. A test holds the
 two together.
 """
 

@@ -17,9 +17,9 @@ from pydantic import Field
 from sqlalchemy import Connection, event, make_url, text
 from sqlalchemy.exc import DBAPIError
 
-from tidings.adapters.database import Database, DatabaseSettings
-from tidings.errors import ConfigurationError, StoreUnavailable
-from tidings.settings import Settings, load
+from tidings.adapters.sql.database import Database, DatabaseSettings
+from tidings.config.settings import Settings, load
+from tidings.domain.errors import ConfigurationError, StoreUnavailable
 
 PATIENCE = 24 * 3600.0  # seconds; an index of a large table takes its time
 LOCK_WITHIN, LOCK_AGAIN, LOCK_TRIES = 1, 3.0, 200

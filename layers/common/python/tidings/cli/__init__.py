@@ -4,9 +4,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from tidings.cli.ends import INTERRUPTED, USAGE, Failed, Usage
+from tidings.cli.exit_codes import INTERRUPTED, USAGE, Failed, Usage
 from tidings.cli.parser import parser
-from tidings.errors import ConfigurationError
+from tidings.domain.errors import ConfigurationError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

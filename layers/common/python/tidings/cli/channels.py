@@ -2,10 +2,10 @@
 
 import argparse
 
+from tidings.cli.api_client import operator
 from tidings.cli.options import Commands, Parents
 from tidings.cli.output import plain, show
-from tidings.cli.server import operator
-from tidings.topology import CHANNELS
+from tidings.messaging.topology import CHANNELS
 
 
 def change(options: argparse.Namespace) -> None:

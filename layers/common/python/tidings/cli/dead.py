@@ -6,12 +6,12 @@ import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
-from tidings.cli.ends import Usage
+from tidings.cli.api_client import operator
+from tidings.cli.exit_codes import Usage
 from tidings.cli.follow import end_of, follow_many
 from tidings.cli.options import Commands, Parents, add_filters, filters, instant, positive
 from tidings.cli.output import event, head, note, notifications, plain, progress, show, table
-from tidings.cli.server import operator
-from tidings.notification import REPLAYABLE
+from tidings.domain.notification import REPLAYABLE
 
 PAGE = 200  # the API's largest page
 FILTERS = ("channel", "status", "error_class", "code", "since", "until")

@@ -5,28 +5,24 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from tidings.cli.ends import REFUSED, Failed
+from tidings.cli.api_client import IntakeSettings, OperatorSettings, chosen, intake, operator
+from tidings.cli.exit_codes import REFUSED, Failed
 from tidings.cli.options import Commands, Parents
 from tidings.cli.output import plain, progress, show
-from tidings.cli.server import IntakeSettings, OperatorSettings, chosen, intake, operator
-from tidings.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from tidings.cli import checks
+from tidings.domain.errors import ConfigurationError
 
 
 def doctor(options: argparse.Namespace) -> int:
     # Loaded only here: no other command needs a database's driver.
-    from tidings.cli import checks
+    from tidings.cli import diagnostics
 
     looked = (
-        checks.functions(options.functions, options.parts),
-        checks.keys(),
-        checks.services(),
+        diagnostics.functions(options.functions, options.parts),
+        diagnostics.keys(),
+        diagnostics.services(),
         _addresses(options),
-        checks.proxies(),
+        diagnostics.proxies(),
     )
     found = []
     with progress("looking", None) as advance:
@@ -46,7 +42,7 @@ def _remedy(text: str | None) -> str:
 
 def _addresses(options: argparse.Namespace) -> Iterator["checks.Finding"]:
     """The two HTTP functions and our key, where their addresses are set."""
-    from tidings.cli import checks
+    from tidings.cli import diagnostics
 
     for name, settings, ask in (("intake", IntakeSettings, _intake), ("operator", OperatorSettings, _operator)):
         try:
@@ -54,9 +50,9 @@ def _addresses(options: argparse.Namespace) -> Iterator["checks.Finding"]:
         except ConfigurationError:
             continue
         try:
-            yield checks.ok(f"address: {name}", ask(options))
+            yield diagnostics.ok(f"address: {name}", ask(options))
         except Failed as failed:
-            yield checks.wrong(f"address: {name}", str(failed), "see the line itself")
+            yield diagnostics.wrong(f"address: {name}", str(failed), "see the line itself")
 
 
 def _intake(options: argparse.Namespace) -> str:

@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tidings.cli.ends import UNDELIVERED, Failed
+from tidings.cli.api_client import Operator
+from tidings.cli.exit_codes import UNDELIVERED, Failed
 from tidings.cli.output import event, head, note, plain, progress, show
-from tidings.cli.server import Operator
 from tidings.client import Client
-from tidings.notification import OVER, Status
+from tidings.domain.notification import OVER, Status
 
 FIRST_LOOK, LATEST_LOOK = 0.2, 2.0  # seconds between looks, growing
 ARRIVED = frozenset({Status.SENT, Status.DELIVERED})

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tidings.cli.ends import Usage
+from tidings.api.api_keys import ApiKey, KeySettings, Scope, new_key
+from tidings.cli.exit_codes import Usage
 from tidings.cli.options import Commands, Parents
 from tidings.cli.output import note, show, table
-from tidings.keys import ApiKey, KeySettings, Scope, new_key
-from tidings.settings import load
+from tidings.config.settings import load
 
 VARIABLE = "TIDINGS_API_KEYS"
 SHOWN = 8  # hex digits of a digest, by which an entry is told

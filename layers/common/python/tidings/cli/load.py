@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from tidings.cli.ends import REFUSED, UNREACHABLE, Failed, Usage
+from tidings.cli.api_client import IntakeSettings, OperatorSettings, chosen, operator
+from tidings.cli.exit_codes import REFUSED, UNREACHABLE, Failed, Usage
 from tidings.cli.follow import end_of, tallied
 from tidings.cli.options import Commands, Parents, positive
 from tidings.cli.output import Advance, plain, progress, show
-from tidings.cli.server import IntakeSettings, OperatorSettings, chosen, operator
 from tidings.client import Client, ClientError, Draft, Refused, Unreachable
 
 RECIPIENTS: dict[str, tuple[str | dict[str, str], dict[str, str]]] = {

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from tidings.notification import CLAIMABLE
+from tidings.domain.notification import CLAIMABLE
 
 Advance = Callable[[int, str], None]
 """How many are done, and a word or two beside the bar."""

@@ -5,9 +5,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import NoReturn
 
 from tidings.cli import channels, dead, doctor, keys, load, send, sweep
-from tidings.cli.ends import EXIT_CODES, USAGE
+from tidings.cli.api_client import ENV_FILE
+from tidings.cli.exit_codes import EXIT_CODES, USAGE
 from tidings.cli.options import Commands, Parents
-from tidings.cli.server import ENV_FILE
 
 
 def _epilog() -> str:

@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 
-from tidings.cli.ends import EXIT_CODES
+from tidings.cli.exit_codes import EXIT_CODES
 from tidings.cli.parser import parser
 
 HEAD = """# The command `tidings`

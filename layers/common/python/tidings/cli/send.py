@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
-from tidings.cli.ends import Usage
+from tidings.cli.api_client import intake
+from tidings.cli.exit_codes import Usage
 from tidings.cli.follow import follow
 from tidings.cli.options import TIME, Commands, Parents, add_filters, filters, instant, pair, positive
 from tidings.cli.output import event, head, note, notifications, plain, show
-from tidings.cli.server import intake
 from tidings.client import Draft
-from tidings.notification import OnAmbiguous, Status
-from tidings.topology import CHANNELS
+from tidings.domain.notification import OnAmbiguous, Status
+from tidings.messaging.topology import CHANNELS
 
 PARTS = {
     "text": "of a mail or an SMS",

@@ -2,9 +2,9 @@
 
 import argparse
 
+from tidings.cli.api_client import operator
 from tidings.cli.options import Commands, Parents
 from tidings.cli.output import progress, show, table
-from tidings.cli.server import operator
 
 
 def sweep(options: argparse.Namespace) -> None:

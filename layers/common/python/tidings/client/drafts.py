@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
-from tidings.view import AcceptedView
+from tidings.api.notifications import AcceptedView
 
 
 def _new_key() -> str:

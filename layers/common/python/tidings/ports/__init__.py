@@ -5,7 +5,7 @@ from typing import Protocol
 
 from tidings.ports.broker import Broker, Consumer, Depth, Outgoing, Received
 from tidings.ports.provider import Checkable, Outbound, Provider, Receipt, Reconciler
-from tidings.ports.rows import (
+from tidings.ports.records import (
     LOOK_AHEAD,
     PAGE,
     Backlog,

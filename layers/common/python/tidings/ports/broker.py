@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
 
-from tidings.envelope import Message
-from tidings.topology import Destination
+from tidings.messaging.envelope import Message
+from tidings.messaging.topology import Destination
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

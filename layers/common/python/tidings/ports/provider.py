@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol, runtime_checkable
 
-from tidings.content import Content
-from tidings.notification import Priority
+from tidings.domain.channels import Content
+from tidings.domain.notification import Priority
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

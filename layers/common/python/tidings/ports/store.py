@@ -4,10 +4,10 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from tidings.connection import CallEnd, Connection
-from tidings.envelope import Message
-from tidings.notification import Event, Notification, Priority
-from tidings.ports.rows import Backlog, Changed, Claims, Inserted, Overdue, Purged, Selection, Settlement
+from tidings.domain.connection import CallEnd, Connection
+from tidings.domain.notification import Event, Notification, Priority
+from tidings.messaging.envelope import Message
+from tidings.ports.records import Backlog, Changed, Claims, Inserted, Overdue, Purged, Selection, Settlement
 
 
 class Store(Protocol):

@@ -1,0 +1,246 @@
+"""The database connection: one engine a process, short transactions, retried where the work may run twice."""
+
+import functools
+import random
+import re
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from pydantic import Field, field_validator
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from tidings.config.rotation import Rotating
+from tidings.config.settings import Settings
+from tidings.domain.errors import StoreUnavailable
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+_DEADLOCKS = {1205, 1213}  # lock wait timeout, deadlock: the server has rolled back, nothing happened
+_LOST = {
+    0,
+    1927,
+    2003,
+    2006,
+    2013,
+    2014,
+    2055,
+    4031,
+}  # the connection is gone; the transaction too, unless COMMIT had arrived
+_OLD_SCHEMA = {1054, 1146}  # no such column, no such table
+_OLD_SQLITE = re.compile(r"no such (table|column)|table \S+ has no column")
+_DENIED = {1045, 1698}  # the user or the password is wrong, or no more right
+_ATTEMPTS = 5
+_SOON = 3.0  # seconds: a cut, and no time-out, even on a busy machine
+_SILENT, _RECYCLED = 20, 15
+"""Seconds. The server ends, and rolls back, a connection that has been silent for so long: where the network ate our
+end of it, nothing else would free its locks for hours. A connection is replaced before it can be as old as that, so
+none in use is ended. Between two statements of a transaction we are silent for milliseconds."""
+_ESCAPED_AT_ONCE = 64 * 1024  # characters
+_READ_ONLY = {"tidings_read_only": True}
+
+
+class DatabaseSettings(Settings):
+    """Where the rows are. Prefix TIDINGS_."""
+
+    database_url: str = Field(
+        default="sqlite:///.tidings/tidings.db",
+        description="mysql+pymysql://user:password@host:3306/tidings, or sqlite:///path for the embedded default",
+    )
+    database_pool: int = Field(default=8, ge=1, le=200, description="connections a process, at most")
+    database_timeout: float = Field(default=10.0, gt=0, le=300, description="seconds to wait for an answer or a lock")
+
+    @field_validator("database_url")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        try:
+            url = make_url(value)
+        except Exception:
+            raise ValueError("not a database URL") from None
+        if url.drivername == "mysql":
+            url = url.set(drivername="mysql+pymysql")
+        if url.drivername not in ("mysql+pymysql", "mariadb+pymysql", "sqlite"):
+            raise ValueError(f"{url.drivername} is not supported; use mysql+pymysql or sqlite")
+        return url.render_as_string(hide_password=False)
+
+
+def _in_pieces(escape: Callable[..., str]) -> Callable[..., str]:
+    """PyMySQL escapes a text in one call, in which no other thread has its turn: half a second for a large mail. Most
+    pieces of one need no escape, and are quicker, too."""
+
+    def escaped(value: object, mapping: object = None) -> str:
+        if not isinstance(value, str) or len(value) <= _ESCAPED_AT_ONCE:
+            return escape(value, mapping)
+        starts = range(0, len(value), _ESCAPED_AT_ONCE)
+        pieces = [escape(value[start : start + _ESCAPED_AT_ONCE], mapping)[1:-1] for start in starts]
+        return "".join(["'", *pieces, "'"])
+
+    return escaped
+
+
+class Database:
+    """Transactions on one engine. Opened at the first use, so it may be made before a fork."""
+
+    def __init__(
+        self, settings: DatabaseSettings, *, clock: Callable[[], datetime] | None = None, patience: float | None = None
+    ) -> None:
+        """`clock` takes the place of the database's own time; tests of leases and delays give one. `patience`: seconds
+        to wait for an answer or a lock, in place of the setting: a migration of a large table takes its time."""
+        self._settings = settings
+        self._rotating = Rotating(settings)
+        self._clock = clock
+        self._patience = patience or settings.database_timeout
+        self._sqlite = settings.database_url.startswith("sqlite")
+
+    @functools.cached_property
+    def engine(self) -> Engine:
+        settings = self._settings
+        if self._sqlite:
+            engine = create_engine(
+                settings.database_url, hide_parameters=True, connect_args={"timeout": self._patience}
+            )
+            event.listen(engine, "connect", _prepare_sqlite)
+            event.listen(engine, "begin", _begin_sqlite)
+            return engine
+        engine = create_engine(
+            settings.database_url,
+            # Lock only the rows that match: under REPEATABLE READ two batches block each other's gaps.
+            isolation_level="READ COMMITTED",
+            hide_parameters=True,  # an error's text would hold recipients
+            pool_size=settings.database_pool,
+            max_overflow=0,
+            pool_timeout=settings.database_timeout,
+            pool_recycle=_RECYCLED,
+            paramstyle="format",  # values by their place, as on SQLite: what is written column by column needs no names
+            pool_reset_on_return=None,  # every use is a transaction that ends itself: no ROLLBACK after its COMMIT
+            connect_args={
+                "charset": "utf8mb4",
+                "connect_timeout": settings.database_timeout,
+                "read_timeout": self._patience,
+                "write_timeout": self._patience,
+                "init_command": f"SET time_zone = '+00:00', wait_timeout = {_SILENT}",
+            },
+        )
+        event.listen(engine, "do_connect", self._connect)
+        return engine
+
+    def _connect(self, dialect: Any, _record: object, _arguments: object, options: dict[str, Any]) -> Any:
+        def connect(settings: DatabaseSettings) -> Any:
+            url = make_url(settings.database_url)
+            opened = dialect.connect(**options | url.translate_connect_args(username="user"))
+            opened.escape = _in_pieces(opened.escape)
+            return opened
+
+        return self._rotating.connect(connect, is_refusal=lambda error: error.args[:1] in {(code,) for code in _DENIED})
+
+    def now(self, connection: Connection) -> datetime:
+        """The database's time: the one clock that all processes share."""
+        if self._clock is not None:
+            return self._clock()
+        if self._sqlite:  # in the process, so its clock is ours
+            return datetime.now(UTC)
+        value: datetime = connection.scalar(text("SELECT UTC_TIMESTAMP(6)"))
+        return value.replace(tzinfo=UTC)
+
+    def close(self) -> None:
+        if "engine" in self.__dict__:
+            self.engine.dispose()
+            del self.__dict__["engine"]
+
+
+def transaction(
+    work: Callable[Concatenate[Any, Connection, P], T],
+) -> Callable[Concatenate[Any, P], T]:
+    """Run the method in a transaction of `self.database`, again after a deadlock or a lost connection.
+
+    The method must therefore be safe to run twice, also where the first COMMIT had arrived and only its answer was
+    lost. Raise StoreUnavailable when the database does not answer.
+    """
+
+    @functools.wraps(work)
+    def run(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        database: Database = self.database
+        return _run(database.engine, lambda connection: work(self, connection, *args, **kwargs))
+
+    return run
+
+
+def reading(work: Callable[Concatenate[Any, Connection, P], T]) -> Callable[Concatenate[Any, P], T]:
+    """As `transaction`, for a method that changes nothing: on SQLite it waits for no writer."""
+
+    @functools.wraps(work)
+    def run(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        database: Database = self.database
+        reader = database.engine.execution_options(**_READ_ONLY)
+        return _run(reader, lambda connection: work(self, connection, *args, **kwargs))
+
+    return run
+
+
+def see_one_moment(connection: Connection) -> None:
+    """To be called first: all that the transaction reads is as of its first look. On SQLite it always is."""
+    if connection.dialect.name != "sqlite":
+        connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+
+
+def _run(engine: Engine, work: Callable[[Connection], T]) -> T:
+    begun = time.monotonic()
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            with engine.begin() as connection:
+                return work(connection)
+        except DBAPIError as error:
+            was_quick = time.monotonic() - begun < _SOON
+            if attempt == _ATTEMPTS or not _may_retry(error, attempt, was_quick):
+                raise _translated(error) from error
+            time.sleep(random.uniform(0, 0.02 * 2**attempt))  # noqa: S311
+        except PoolTimeout as error:
+            raise StoreUnavailable(f"no free connection: {error}") from error
+    raise AssertionError("unreachable")
+
+
+def _code(error: DBAPIError) -> int | None:
+    arguments = getattr(error.orig, "args", ())
+    return arguments[0] if arguments and isinstance(arguments[0], int) else None
+
+
+def _may_retry(error: DBAPIError, attempt: int, was_quick: bool) -> bool:
+    code = _code(error)
+    # A lost connection gets one new one, and more where they are lost at once: a claim that is given up after its
+    # COMMIT keeps its rows for a lease, and then nobody knows that none was sent. A database that is gone is for the
+    # caller to wait for.
+    return code in _DEADLOCKS or (code in _LOST - {2003} and (attempt == 1 or was_quick))
+
+
+def _translated(error: DBAPIError) -> Exception:
+    code = _code(error)
+    if code in _OLD_SCHEMA or _OLD_SQLITE.match(str(error.orig)):  # not a fault: it is there in a moment
+        return StoreUnavailable("the schema is missing or older than this release: run `python -m tidings.migrate`")
+    # Exactly a DatabaseError is SQLite's word for a file that is none of its own.
+    if (
+        isinstance(error, OperationalError)
+        or type(error) is DatabaseError
+        or code in _LOST | _DEADLOCKS
+        or error.connection_invalidated
+    ):
+        # Never the statement or its parameters: they hold recipients.
+        return StoreUnavailable(
+            f"the database does not answer ({type(error.orig).__name__} {code or ''})".rstrip(" )") + ")"
+        )
+    return error
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # SQLAlchemy's begin event below says BEGIN, not the driver
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A transaction that reads first and then writes could not upgrade its lock under WAL: take it at once.
+    read_only = connection.get_execution_options().get("tidings_read_only")
+    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")

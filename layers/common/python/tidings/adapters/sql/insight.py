@@ -1,0 +1,155 @@
+"""The Insight on SQLite, MySQL and MariaDB."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from tidings.adapters.sql import backlog as backlog_sql
+from tidings.adapters.sql import rollups as summaries_sql
+from tidings.adapters.sql.database import Database, reading, transaction
+from tidings.adapters.sql.reads import narrowed
+from tidings.adapters.sql.rollups import BEYOND, WITHIN, Key
+from tidings.adapters.sql.schema import notifications, statistics, watermark
+from tidings.domain.notification import REPLAYABLE, Status, first_id, read
+from tidings.ports import Selection
+from tidings.ports.insight import COUNTED_UP_TO, Activity, Capped, Counted, DeadGroup, DeadGroups, Latency, Waiting
+
+LIVE = 20_000
+"""Rows, and changes, that are counted as they are asked for. Where the sweep stands still the charts lag."""
+
+SHOWN = (Status.PENDING, Status.SENDING, Status.RETRYING, Status.FAILED, Status.UNKNOWN)
+
+n, s = notifications.c, statistics.c
+
+
+class SqlInsight:
+    """Insight."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    @transaction
+    def summarize(self, connection: Connection, limit: int) -> int:
+        return summaries_sql.summarize(connection, self.database.now(connection), limit)
+
+    @reading
+    def activity(self, connection: Connection, tenant: str, since: datetime) -> Activity:
+        since = since.replace(second=0, microsecond=0)
+        while True:
+            mark = connection.execute(select(watermark)).one()
+            kept = self._kept(connection, tenant, since)
+            now = self.database.now(connection)
+            live = self._live(connection, mark, now)
+            if connection.execute(select(watermark)).one() == mark:  # else something would be counted twice or not
+                break
+        kept.update({key: count for key, count in live.items() if key[0] == tenant and key[1] >= since})
+        return Activity(at=now, counts=list(_counts(kept)), latencies=list(_latencies(kept)))
+
+    def _kept(self, connection: Connection, tenant: str, since: datetime) -> Counter[Key]:
+        rows = connection.execute(select(statistics).where(s.tenant == tenant, s.minute >= since))
+        return Counter({(row.tenant, row.minute, row.channel, row.what): row._mapping["count"] for row in rows})
+
+    def _live(self, connection: Connection, mark: Any, now: datetime) -> Counter[Key]:
+        ahead = now + timedelta(days=1)  # whatever there is: an intake's clock may be ahead of the database's
+        row = summaries_sql.last_row(connection, mark.notification_id, LIVE, first_id(ahead))
+        seq = summaries_sql.last_change(connection, mark.seq, LIVE, ahead)
+        rows = summaries_sql.new_rows(mark.notification_id, row)
+        return summaries_sql.counted(connection, rows, summaries_sql.changes(mark.seq, seq))
+
+    @reading
+    def waiting(self, connection: Connection, tenant: str) -> Waiting:
+        now = self.database.now(connection)
+        at, id = backlog_sql.oldest(connection, tenant, now) or (None, None)
+        return Waiting(
+            counts={status: self._counted(connection, tenant, status) for status in SHOWN},
+            scheduled=self._scheduled(connection, tenant, now),
+            oldest=at,
+            oldest_id=id,
+        )
+
+    def _counted(self, connection: Connection, tenant: str, status: Status) -> Capped:
+        selection = Selection(tenant=tenant, statuses=[status])
+        some = narrowed(select(n.id), selection).limit(COUNTED_UP_TO + 1).subquery()
+        count = connection.scalar(select(func.count()).select_from(some)) or 0
+        return Capped(min(count, COUNTED_UP_TO), more=count > COUNTED_UP_TO)
+
+    def _scheduled(self, connection: Connection, tenant: str, now: datetime) -> int:
+        due = backlog_sql.DUE_AT.label("due")
+        some = (
+            narrowed(select(due), Selection(tenant=tenant, statuses=[Status.PENDING])).limit(COUNTED_UP_TO).subquery().c
+        )
+        return connection.scalar(select(func.count()).where(some.due > now)) or 0
+
+    @reading
+    def dead_groups(self, connection: Connection, selection: Selection) -> DeadGroups:
+        looked_at, more = 0, False
+        groups: list[DeadGroup] = []
+        for status in sorted(REPLAYABLE & set(selection.statuses or REPLAYABLE)):
+            count = self._counted(connection, selection.tenant, status)
+            looked_at, more = looked_at + count.count, more or count.more
+            groups += self._groups(connection, replace(selection, statuses=[status]))
+        groups.sort(key=lambda group: (-group.count, group.channel, group.code or ""))
+        return DeadGroups(groups=groups, looked_at=looked_at, more=more)
+
+    def _groups(self, connection: Connection, selection: Selection) -> Sequence[DeadGroup]:
+        """The bound comes before what narrows: where nearly nothing matches, no more is read either."""
+        columns = n.id, n.status, n.channel, n.error_class, n.error_code, n.updated_at
+        newest = narrowed(select(*columns), Selection(tenant=selection.tenant, statuses=selection.statuses))
+        some = newest.order_by(n.id.desc()).limit(COUNTED_UP_TO).subquery().c
+        key = some.status, some.channel, some.error_class, some.error_code
+        ends = func.min(some.updated_at).label("oldest"), func.max(some.updated_at).label("newest")
+        statement = select(*key, func.count().label("number"), *ends, func.max(some.id).label("example"))
+        wanted = {
+            some.channel: selection.channel,
+            some.error_class: selection.error_class,
+            some.error_code: selection.error_code,
+        }
+        statement = statement.where(*[column == value for column, value in wanted.items() if value is not None])
+        if selection.since is not None:
+            statement = statement.where(some.id >= first_id(selection.since))
+        if selection.until is not None:
+            statement = statement.where(some.id < first_id(selection.until))
+        rows = connection.execute(statement.group_by(*key)).all()
+        texts = select(n.id, n.error_message).where(n.id.in_(sorted(row.example for row in rows)))
+        said = {row.id: row.error_message for row in connection.execute(texts)} if rows else {}
+        return [
+            DeadGroup(
+                status=Status(row.status),
+                channel=row.channel,
+                error_class=row.error_class,
+                code=row.error_code,
+                message=said.get(row.example),
+                count=row.number,
+                newest=row.newest,
+                oldest=row.oldest,
+                example=row.example,
+            )
+            for row in rows
+        ]
+
+    @reading
+    def tally(self, connection: Connection, tenant: str, ids: Sequence[str]) -> Mapping[Status, int]:
+        if not ids:
+            return {}
+        statement = select(n.status, func.count().label("number")).where(n.id.in_(sorted(set(ids))), n.tenant == tenant)
+        return {read(Status, row.status): row.number for row in connection.execute(statement.group_by(n.status))}
+
+
+def _counts(found: Counter[Key]) -> Iterator[Counted]:
+    for (_, minute, channel, what), count in sorted(found.items()):
+        if not what.startswith(WITHIN):
+            yield Counted(channel, minute, what, count)
+
+
+def _latencies(found: Counter[Key]) -> Iterator[Latency]:
+    """Over the whole time."""
+    together: Counter[tuple[str, int]] = Counter()
+    for (_, _, channel, what), count in found.items():
+        if what.startswith(WITHIN):
+            together[channel, int(what.removeprefix(WITHIN))] += count
+    for (channel, bound), count in sorted(together.items()):
+        yield Latency(channel, None if bound == BEYOND else timedelta(milliseconds=bound), count)

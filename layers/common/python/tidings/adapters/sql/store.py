@@ -1,0 +1,131 @@
+"""The Store on SQLite, MySQL and MariaDB.
+
+Each method is one transaction, which asks the time once and passes it on, so that one clock, the database's, decides.
+Rows are locked in the order of their ids, so that two batches cannot wait for each other.
+"""
+
+import uuid
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+
+from tidings.adapters.sql import backlog as backlog_sql
+from tidings.adapters.sql import claim as claims_sql
+from tidings.adapters.sql import connections as connections_sql
+from tidings.adapters.sql import insert as intake_sql
+from tidings.adapters.sql import maintenance as upkeep_sql
+from tidings.adapters.sql.database import reading, transaction
+from tidings.adapters.sql.reads import Reads
+from tidings.domain.connection import CallEnd
+from tidings.domain.connection import Connection as ProviderConnection
+from tidings.domain.notification import Notification
+from tidings.messaging.envelope import Message
+from tidings.ports import Backlog, Changed, Claims, Inserted, Overdue, Purged, Selection, Settlement
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+class SqlStore(Reads):
+    """Store."""
+
+    def insert(self, batch: Sequence[Notification]) -> Sequence[Inserted]:
+        try:
+            self._write(intake_sql.insert_new, batch)
+        except IntegrityError:
+            return self._write(intake_sql.insert_unless_taken, batch)
+        return [Inserted(notification) for notification in batch]
+
+    def mark_unqueued(self, rows: Sequence[Notification]) -> None:
+        if rows:
+            self._write(intake_sql.mark_unqueued, rows)
+
+    def claim(self, messages: Sequence[Message], lease: timedelta, *, isolated: bool = False) -> Claims:
+        # The token is made before the transaction: run twice, it finds the rows that its first COMMIT took.
+        return self._write(claims_sql.claim, messages, lease, uuid.uuid4().hex, isolated=isolated)
+
+    def renew(self, tokens: Mapping[str, str], lease: timedelta) -> Collection[str]:
+        return self._write(claims_sql.renew, tokens, lease) if tokens else ()
+
+    def settle(self, settlements: Sequence[Settlement], *, letters_owed: bool = False) -> Sequence[Settlement]:
+        return self._write(claims_sql.settle, settlements, letters_owed) if settlements else []
+
+    def overdue(self, limit: int, lease: timedelta) -> Overdue:
+        return self._write(upkeep_sql.overdue, limit, lease, uuid.uuid4().hex)
+
+    def give_up(self, waiting: Sequence[Notification], connection: ProviderConnection) -> Sequence[Notification]:
+        return self._write(upkeep_sql.give_up, waiting, connection) if waiting else []
+
+    def mark_queued(self, rows: Sequence[Notification]) -> None:
+        if rows:
+            self._write(upkeep_sql.mark_queued, rows)
+
+    def mark_waiting(self, rows: Sequence[Notification], pause: timedelta) -> None:
+        if rows:
+            self._write(upkeep_sql.mark_waiting, rows, pause)
+
+    def mark_lettered(self, rows: Sequence[Notification]) -> None:
+        if rows:
+            self._write(upkeep_sql.mark_lettered, rows)
+
+    def revive(
+        self,
+        selection: Selection,
+        limit: int,
+        due_in: timedelta,
+        *,
+        after: str = "",
+        expires_at: datetime | None = None,
+    ) -> Sequence[Notification]:
+        return self._write(upkeep_sql.revive, selection, limit, due_in, after=after, expires_at=expires_at)
+
+    def resolve(self, tenant: str, id: str) -> Changed | None:
+        return self._write(upkeep_sql.resolve, tenant, id)
+
+    def cancel(self, tenant: str, id: str) -> Changed | None:
+        return self._write(upkeep_sql.cancel, tenant, id)
+
+    def pause(self, channel: str) -> None:
+        self._write(upkeep_sql.pause, channel)
+
+    def resume(self, channel: str) -> None:
+        self._write(upkeep_sql.resume, channel)
+
+    def purge(self, keep: timedelta, limit: int, *, after: str = "") -> Purged:
+        return self._write(upkeep_sql.purge, keep, limit, after)
+
+    def purge_suppressions(self, keep: timedelta, limit: int) -> int:
+        return self._write(upkeep_sql.purge_suppressions, keep, limit)
+
+    def report(
+        self, name: str, channel: str, calls: Sequence[CallEnd]
+    ) -> tuple[ProviderConnection, ProviderConnection]:
+        return self._write(connections_sql.report, name, channel, calls)
+
+    def take_probe(self, name: str, notification_id: str, lease: timedelta) -> bool:
+        return self._write(connections_sql.take_probe, name, notification_id, lease)
+
+    def release_probe(self, name: str, notification_id: str) -> None:
+        self._write(connections_sql.release_probe, name, notification_id)
+
+    @reading
+    def connections(self, connection: Connection) -> Sequence[ProviderConnection]:
+        return connections_sql.look(connection, self.database.now(connection))
+
+    @reading
+    def backlog(self, connection: Connection) -> Backlog:
+        return backlog_sql.backlog(connection, self.database.now(connection))
+
+    @transaction
+    def _write(
+        self,
+        connection: Connection,
+        /,
+        work: Callable[Concatenate[Connection, datetime, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        return work(connection, self.database.now(connection), *args, **kwargs)

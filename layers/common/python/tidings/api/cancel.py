@@ -1,0 +1,38 @@
+"""Cancel a notification that waits: the route shared by the intake and operator APIs."""
+
+import asyncio
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from tidings.api.api_keys import Scope
+from tidings.api.app import Call, Problem, Response, Route
+from tidings.api.lookup import encoded, id_of, not_found
+from tidings.api.notifications import shown
+from tidings.domain.notification import CLAIMABLE, Status
+from tidings.pipeline.intake import Intake
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cancel:
+    """`POST /v1/notifications/{id}/cancel`. Canceling twice is harmless."""
+
+    intake: Intake
+    threads: Executor
+
+    def route(self, scope: Scope) -> Route:
+        return Route(method="POST", path="/v1/notifications/{id}/cancel", scope=scope, handle=self.cancel)
+
+    async def cancel(self, call: Call) -> Response:
+        return await asyncio.get_running_loop().run_in_executor(self.threads, self._canceled, call.tenant, id_of(call))
+
+    def _canceled(self, tenant: str, id: str) -> Response:
+        row = self.intake.cancel(tenant, id)
+        if row is None:
+            raise not_found()
+        if row.status is not Status.CANCELED:
+            raise Problem(
+                409,
+                "Too late to cancel",
+                f"Its status is {row.status}; only {' and '.join(sorted(CLAIMABLE))} can be canceled.",
+            )
+        return encoded(shown(row, doubtful=self.intake.store.may_have_been_sent([id])))

@@ -1,0 +1,61 @@
+"""Look notifications up: the routes that who sends and who operates have in common."""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from tidings.api.api_keys import Scope
+from tidings.api.app import Call, Problem, Response, Route
+from tidings.api.notifications import Page, View, page_of, shown
+from tidings.api.queries import DeadQuery, ListQuery, query_of
+from tidings.messaging.envelope import ID
+from tidings.ports import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lookup:
+    """`GET /v1/notifications` lists, `GET /v1/notifications/{id}` shows one with its timeline."""
+
+    store: Store
+    threads: Executor
+
+    def routes(self, scope: Scope) -> Sequence[Route]:
+        return (
+            Route(method="GET", path="/v1/notifications", scope=scope, handle=self.find),
+            Route(method="GET", path="/v1/notifications/{id}", scope=scope, handle=self.get),
+        )
+
+    async def find(self, call: Call) -> Response:
+        query = query_of(ListQuery, call.request.query)
+        loop = asyncio.get_running_loop()
+        return encoded(await loop.run_in_executor(self.threads, page, self.store, query, call.tenant))
+
+    async def get(self, call: Call) -> Response:
+        loop = asyncio.get_running_loop()
+        story = await loop.run_in_executor(self.threads, self.store.story, call.tenant, id_of(call))
+        if story is None:
+            raise not_found()
+        return encoded(shown(*story))
+
+
+def page(store: Store, query: ListQuery | DeadQuery, tenant: str) -> Page:
+    found = store.find(query.selection(tenant), query.limit + 1)
+    doubtful = store.may_have_been_sent([item.id for item in found]) if found else ()
+    return page_of(found, query.limit, doubtful=doubtful)
+
+
+def encoded(view: View, *, status: int = 200) -> Response:
+    return Response(status=status, body=view.encoded(), headers={"content-type": "application/json"})
+
+
+def id_of(call: Call) -> str:
+    """The path's, in small letters, which the database is only asked for if it can be one. Raise Problem 404."""
+    id = call.path["id"].lower()
+    if not ID.fullmatch(id):
+        raise not_found()
+    return id
+
+
+def not_found() -> Problem:
+    return Problem(404, "No such notification", "None with this id belongs to your tenant.")

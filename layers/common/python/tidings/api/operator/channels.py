@@ -1,0 +1,51 @@
+"""Pause a channel and resume it. It is for all tenants, so it takes a key of its own scope."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from tidings.api.api_keys import Scope
+from tidings.api.app import Call, Problem, Response, Route
+from tidings.api.lookup import encoded
+from tidings.api.operator.responses import ChannelView
+from tidings.messaging.topology import CHANNELS
+from tidings.ports import Store
+
+log = logging.getLogger("tidings.channels")
+"""Not by the module's name: only what is below `tidings` is written as lines."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChannelRoutes:
+    """Handlers. A paused channel accepts, and its messages wait in their queues: nothing is tried, nothing is lost."""
+
+    store: Store
+    threads: Executor
+
+    def all(self) -> Sequence[Route]:
+        return (
+            Route(method="POST", path="/v1/channels/{channel}/pause", scope=Scope.ADMIN, handle=self.pause),
+            Route(method="POST", path="/v1/channels/{channel}/resume", scope=Scope.ADMIN, handle=self.resume),
+        )
+
+    async def pause(self, call: Call) -> Response:
+        return await self._changed(call, paused=True)
+
+    async def resume(self, call: Call) -> Response:
+        return await self._changed(call, paused=False)
+
+    async def _changed(self, call: Call, *, paused: bool) -> Response:
+        channel, loop = call.path["channel"], asyncio.get_running_loop()
+        if channel not in CHANNELS:
+            raise Problem(404, "No such channel", f"There are {', '.join(CHANNELS)}.")
+        said = {"channel": channel, "by": call.tenant}
+        if paused:
+            await loop.run_in_executor(self.threads, self.store.pause, channel)
+            log.warning("channel_paused", extra=said)
+        else:
+            await loop.run_in_executor(self.threads, self.store.resume, channel)
+            log.warning("channel_resumed", extra=said)
+        at = (await loop.run_in_executor(self.threads, self.store.paused)).get(channel)
+        return encoded(ChannelView(channel=channel, paused=at is not None, paused_at=at))

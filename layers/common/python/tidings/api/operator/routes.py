@@ -1,0 +1,153 @@
+"""The operator's routes."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from tidings.api import docs_page
+from tidings.api.api_keys import Scope
+from tidings.api.app import Call, Problem, Response, Route
+from tidings.api.cancel import Cancel
+from tidings.api.health import Health
+from tidings.api.lookup import Lookup, encoded, id_of, not_found, page
+from tidings.api.notifications import NotificationView, shown
+from tidings.api.operator.channels import ChannelRoutes
+from tidings.api.operator.openapi import document
+from tidings.api.operator.overview import OverviewRoutes
+from tidings.api.operator.responses import DryRunView, MeView, ReplayedView, ReplayRequest, ResolveRequest, SweptView
+from tidings.api.queries import DeadQuery, query_of
+from tidings.api.submit import HandIn
+from tidings.api.validation_problems import entry, problem_of
+from tidings.domain.notification import Notification, Status
+from tidings.pipeline.intake import Intake
+from tidings.pipeline.replay import Replay
+from tidings.pipeline.sweep import Sweep
+from tidings.ports import Broker, Clock, Store, Taken
+from tidings.ports.insight import Insight
+
+T = TypeVar("T")
+
+WRONG_REPLAY, WRONG_DECISION = "The replay is not valid", "The decision is not valid"
+
+
+class ReplayRoutes:
+    """Handlers."""
+
+    def __init__(
+        self,
+        *,
+        replay: Replay,
+        sweep: Sweep,
+        store: Store,
+        broker: Broker,
+        insight: Insight,
+        intake: Intake,
+        now: Clock,
+    ) -> None:
+        self._replay = replay
+        self._sweep = sweep
+        self._store = store
+        self._threads = ThreadPoolExecutor(8, thread_name_prefix="tidings-replay")
+        self._overview = OverviewRoutes(insight=insight, store=store, broker=broker, now=now, threads=self._threads)
+        self._channels = ChannelRoutes(store=store, threads=self._threads)
+        self._intake = intake
+        self._hand_in = HandIn(accept=self._accept, now=now)
+        self._lookup = Lookup(store=store, threads=self._threads)
+        self._cancel = Cancel(intake=intake, threads=self._threads)
+        self._now = now
+        self._health = Health(store=store, broker=broker)
+
+    def all(self) -> Sequence[Route]:
+        return (
+            Route(method="GET", path="/v1/dead-letters", scope=Scope.OPERATE, handle=self.find),
+            Route(method="POST", path="/v1/dead-letters/replay", scope=Scope.OPERATE, handle=self.replay),
+            Route(method="POST", path="/v1/notifications/{id}/resolve", scope=Scope.OPERATE, handle=self.resolve),
+            Route(method="POST", path="/v1/sweep", scope=Scope.OPERATE, handle=self.sweep),
+            Route(method="GET", path="/v1/me", scope=Scope.OPERATE, handle=self.me),
+            *self._overview.all(),
+            *self._channels.all(),
+            self._hand_in.route(),
+            *self._lookup.routes(Scope.OPERATE),
+            self._cancel.route(Scope.OPERATE),
+            *docs_page.routes(document),
+            *self._health.routes(),
+        )
+
+    async def find(self, call: Call) -> Response:
+        query = query_of(DeadQuery, call.request.query)
+        return encoded(await self._run(page, self._store, query, call.tenant))
+
+    async def replay(self, call: Call) -> Response:
+        if not call.body.strip():
+            raise Problem(422, WRONG_REPLAY, "Say which, at least with {}: that is all that failed.")
+        try:
+            wanted = ReplayRequest.model_validate_json(call.body)
+        except ValidationError as invalid:
+            raise problem_of(invalid, title=WRONG_REPLAY) from None
+        self._check_expiry(wanted.expires_at, WRONG_REPLAY)
+        return encoded(await self._run(self._dry_run if wanted.dry_run else self._replayed, wanted, call.tenant))
+
+    def _dry_run(self, wanted: ReplayRequest, tenant: str) -> DryRunView:
+        dry = self._replay.dry_run(wanted.selection(tenant), expires_at=wanted.expires_at)
+        doubtful = self._store.may_have_been_sent([item.id for item in dry.sample])
+        return DryRunView(
+            count=dry.count,
+            may_double=dry.may_double,
+            expired=dry.expired,
+            unknown=dry.unknown,
+            sample=[shown(item, doubtful=doubtful) for item in dry.sample],
+            newest=dry.newest,
+        )
+
+    def _replayed(self, wanted: ReplayRequest, tenant: str) -> ReplayedView:
+        done = self._replay.replay(
+            wanted.selection(tenant), limit=wanted.limit, rate=wanted.rate, expires_at=wanted.expires_at
+        )
+        return ReplayedView(
+            count=len(done.ids), queued=done.queued, expired=done.expired, unknown=done.unknown, ids=list(done.ids)
+        )
+
+    async def resolve(self, call: Call) -> Response:
+        try:
+            wanted = ResolveRequest.model_validate_json(call.body)
+        except ValidationError as invalid:
+            raise problem_of(invalid, title=WRONG_DECISION) from None
+        self._check_expiry(wanted.expires_at, WRONG_DECISION)
+        return encoded(await self._run(self._resolved, wanted, call.tenant, id_of(call)))
+
+    def _resolved(self, wanted: ResolveRequest, tenant: str, id: str) -> NotificationView:
+        if wanted.outcome == "sent":
+            found = self._replay.mark_sent(tenant, id)
+        else:
+            found = self._replay.again(tenant, id, expires_at=wanted.expires_at)
+        if found is None:
+            raise not_found()
+        row = found.notification
+        if not found.by_this_call and row.status is Status.UNKNOWN:
+            raise Problem(409, "It has expired", "To send it again, give it a new expires_at.")
+        if not found.by_this_call:
+            raise Problem(409, "Nothing to decide", f"Its status is {row.status}; only unknown can be resolved.")
+        return shown(row, doubtful=self._store.may_have_been_sent([id]))
+
+    def _check_expiry(self, expires_at: datetime | None, title: str) -> None:
+        if expires_at is not None and expires_at <= self._now():
+            raise Problem(422, title, errors=[entry(("expires_at",), "lies in the past")])
+
+    async def sweep(self, _call: Call) -> Response:
+        """The rows of all tenants: it finds what is stuck and changes nothing else."""
+        swept = await self._run(self._sweep.run)
+        return encoded(SweptView(**swept.counts))
+
+    async def me(self, call: Call) -> Response:
+        return encoded(MeView(tenant=call.tenant, scopes=sorted(call.key.scopes) if call.key is not None else []))
+
+    async def _accept(self, drafts: Sequence[Notification]) -> Sequence[Taken]:
+        """A test that an operator sends. Applications use the intake, which gathers what waits together."""
+        return await self._run(self._intake.accept, drafts)
+
+    async def _run(self, work: Callable[..., T], *args: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)

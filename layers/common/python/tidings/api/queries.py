@@ -1,0 +1,122 @@
+"""What a caller may ask for: the filters of lists and of replays, as models."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+
+from tidings.api.requests import Instant
+from tidings.api.validation_problems import problem_of
+from tidings.domain.channels import CONTENT
+from tidings.domain.notification import REPLAYABLE, Status
+from tidings.messaging.envelope import ID
+from tidings.ports import Selection
+
+Id = Annotated[str, StringConstraints(pattern=f"^{ID.pattern}$")]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+Code = Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]{1,64}$")]
+Q = TypeVar("Q", bound=BaseModel)
+
+
+def _statuses(value: object) -> object:
+    """One word, or several."""
+    words = [value] if isinstance(value, str) else value
+    if isinstance(words, Sequence) and not set(map(str, words)) <= set(Status):
+        raise ValueError(f"must be one of {', '.join(Status)}; it may be repeated")
+    return words
+
+
+def _replayable(value: tuple[Status, ...]) -> tuple[Status, ...]:
+    if not set(value) <= REPLAYABLE:
+        raise ValueError(f"a dead letter is {' or '.join(sorted(REPLAYABLE))}")
+    return value
+
+
+DeadStatuses = Annotated[tuple[Status, ...], BeforeValidator(_statuses), AfterValidator(_replayable)]
+
+
+def _as_stored(recipient: str, channel: str | None) -> str:
+    """What is no recipient of any channel is looked for as it is."""
+    kinds = [CONTENT[channel]] if channel in CONTENT else CONTENT.values()
+    return next((stored for kind in kinds if (stored := kind.sought(recipient)) is not None), recipient)
+
+
+class Filter(BaseModel):
+    """Every field that is given narrows."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    status: Annotated[tuple[Status, ...], BeforeValidator(_statuses)] | None = Field(
+        None, description="one, or several: `?status=failed&status=unknown`"
+    )
+    channel: Name | None = None
+    recipient: Annotated[str, StringConstraints(max_length=512)] | None = Field(
+        None, description="an address, a number with its country code, token:... or topic:..."
+    )
+    since: Instant | None = Field(None, description="created at or after")
+    until: Instant | None = Field(None, description="created before")
+
+    def selection(self, tenant: str) -> Selection:
+        return Selection(
+            tenant=tenant,
+            statuses=sorted(set(self.status)) if self.status else None,
+            channel=self.channel,
+            recipient=_as_stored(self.recipient, self.channel) if self.recipient is not None else None,
+            since=self.since,
+            until=self.until,
+        )
+
+
+class ListQuery(Filter):
+    """A page of a list, newest first."""
+
+    cursor: Id | None = Field(None, description="next_cursor of the page before")
+    limit: int = Field(50, ge=1, le=200)
+
+    def selection(self, tenant: str) -> Selection:
+        return replace(super().selection(tenant), before_id=self.cursor)
+
+
+class DeadFilter(BaseModel):
+    """Which dead letters."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    ids: Annotated[Sequence[Id], Field(min_length=1, max_length=1000)] | None = None
+    status: DeadStatuses | None = Field(None, description="failed or unknown; both if not given")
+    channel: Name | None = None
+    error_class: Literal["transient", "permanent", "ambiguous", "account"] | None = None
+    code: Code | None = Field(None, description="of the last error")
+    since: Instant | None = None
+    until: Instant | None = None
+
+    def selection(self, tenant: str) -> Selection:
+        return Selection(
+            tenant=tenant,
+            ids=self.ids,
+            statuses=sorted(self.status or REPLAYABLE),
+            channel=self.channel,
+            error_class=self.error_class,
+            error_code=self.code,
+            since=self.since,
+            until=self.until,
+        )
+
+
+class DeadQuery(DeadFilter):
+    """A page of dead letters, newest first."""
+
+    cursor: Id | None = None
+    limit: int = Field(50, ge=1, le=200)
+
+    def selection(self, tenant: str) -> Selection:
+        return replace(super().selection(tenant), before_id=self.cursor)
+
+
+def query_of(model: type[Q], parameters: Mapping[str, str | Sequence[str]]) -> Q:
+    """Raise Problem 422, one entry a parameter."""
+    try:
+        return model.model_validate(parameters)
+    except ValidationError as invalid:
+        raise problem_of(invalid, title="The query is not valid") from None

@@ -1,0 +1,208 @@
+"""What a caller hands in: one model a channel, made from its content class."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal, Union
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BeforeValidator,
+    Field,
+    Strict,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    create_model,
+    field_validator,
+)
+
+from tidings.api.json_shape import Body, check, items
+from tidings.api.responses import Problem
+from tidings.api.validation_problems import MAX_ERRORS, entry, problem_of
+from tidings.domain.channels import CONTENT, Content, Part
+from tidings.domain.notification import Notification, OnAmbiguous, Priority, new_id
+
+MAX_ITEMS = 1000
+LONGEST_WAIT = timedelta(days=366)  # how far ahead send_at and expires_at may lie
+MAX_METADATA_BYTES = 60_000  # as JSON; MySQL's TEXT holds 65,535
+MAX_ERRORS_TOGETHER = 10 * MAX_ITEMS  # entries of an array's problems
+
+
+def _utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("out of range") from None
+
+
+def _written(value: object) -> str:
+    """pydantic takes digits, in a string too, for seconds since 1970, which no caller of ours means."""
+    if not isinstance(value, str) or value.lstrip("+-").replace(".", "", 1).isdigit():
+        raise ValueError("must be an RFC 3339 timestamp, like 2026-05-01T12:00:00Z")
+    return value
+
+
+def _on_ambiguous(value: str) -> OnAmbiguous:
+    """Not the class itself: from Python 3.12 on, pydantic takes its signature for a validator's with more arguments."""
+    return OnAmbiguous(value)
+
+
+Instant = Annotated[AwareDatetime, Strict(False), BeforeValidator(_written), AfterValidator(_utc)]
+IdempotencyKey = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?$")]
+
+
+class Submission(Part):
+    """One notification, as it is handed in."""
+
+    channel: str
+    recipient: Any
+    content: Content
+    send_at: Annotated[Instant | None, Field(description="Not before this; at once if not given")] = None
+    expires_at: Annotated[Instant | None, Field(description="Not after this; then the status is expired")] = None
+    priority: Annotated[Priority, Field(description="`high` passes everything that is `normal`")] = Priority.NORMAL
+    on_ambiguous: Annotated[
+        OnAmbiguous,
+        Field(
+            description="When a provider may have accepted: `resend` (at least once), `hold` (at most once), or for SMS"
+            " `reconcile` (ask the provider first)"
+        ),
+    ] = OnAmbiguous.RESEND
+    max_attempts: Annotated[
+        int, Field(ge=1, le=20, description="Then it is a dead letter; ten attempts take a good four hours")
+    ] = 10
+    metadata: Annotated[
+        dict[Annotated[str, StringConstraints(max_length=64)], Annotated[str, StringConstraints(max_length=1024)]],
+        Field(default_factory=dict, max_length=32, description="Yours; given back as it came, never sent"),
+    ]
+    idempotency_key: Annotated[IdempotencyKey | None, Field(description="In an array, in place of the header")] = None
+
+    @field_validator("content")
+    @classmethod
+    def _vendor_takes_it(cls, value: Content, info: ValidationInfo) -> Content:
+        if (recipient := info.data.get("recipient")) is not None:  # None: it is wrong itself
+            value.check(recipient)
+        return value
+
+    @field_validator("metadata")
+    @classmethod
+    def _fits(cls, value: dict[str, str]) -> dict[str, str]:
+        if len(_json(value).encode()) > MAX_METADATA_BYTES:
+            raise ValueError(f"is over {MAX_METADATA_BYTES} bytes together")
+        return value
+
+    def notification(self, *, tenant: str, now: datetime, traceparent: str | None) -> Notification:
+        """The row that it becomes."""
+        content_class = type(self.content)
+        return Notification(
+            id=new_id(now),
+            tenant=tenant,
+            channel=self.channel,
+            recipient=content_class.stored(self.recipient),
+            content=self.content.model_dump_json(by_alias=True, exclude_defaults=True),
+            priority=self.priority,
+            on_ambiguous=self.on_ambiguous,
+            max_attempts=self.max_attempts,
+            metadata=_json(self.metadata) if self.metadata else None,
+            send_at=self.send_at,
+            expires_at=self.expires_at,
+            next_attempt_at=self.send_at,  # whether that is now, the database's clock says at the claim
+            traceparent=traceparent,
+            idempotency_hash=_hash(f"{tenant}\0{self.idempotency_key}") if self.idempotency_key is not None else None,
+            fingerprint=self._fingerprint() if self.idempotency_key is not None else None,
+            created_at=now,
+            updated_at=now,
+        )
+
+    def _fingerprint(self) -> str:
+        """The same for the same payload, whatever the order of its keys; and by a release that knows one field more, or
+        the repeated request would be refused in the middle of an update."""
+        payload = self.model_dump_json(exclude={"idempotency_key"}, exclude_defaults=True)
+        if any(isinstance(value, dict) and len(value) > 1 for value in (self.metadata, *vars(self.content).values())):
+            payload = json.dumps(json.loads(payload), sort_keys=True)  # only these keep the caller's order
+        return _hash(payload)
+
+
+def _json(metadata: dict[str, str]) -> str:
+    return json.dumps(metadata, ensure_ascii=False)
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _for_channel(content: type[Content]) -> type[Submission]:
+    fields: dict[str, Any] = {
+        "channel": (Literal[content.channel], ...),
+        "recipient": (content.Recipient, ...),
+        "content": (content, ...),
+    }
+    if not content.reconcilable:
+        words: Any = Annotated[Literal["resend", "hold"], AfterValidator(_on_ambiguous)]
+        fields["on_ambiguous"] = (words, Submission.model_fields["on_ambiguous"])
+    name = f"{content.channel.capitalize()}Notification"
+    return create_model(name, __base__=Submission, __doc__=content.__doc__, **fields)
+
+
+SUBMISSIONS: dict[str, type[Submission]] = {name: _for_channel(content) for name, content in CONTENT.items()}
+
+
+class Reader:
+    """Reads a request's body. Made once: building the validators costs more than a thousand uses."""
+
+    def __init__(self) -> None:
+        one: Any = Annotated[Union[tuple(SUBMISSIONS.values())], Field(discriminator="channel")]  # noqa: UP007
+        self._one: TypeAdapter[Submission] = TypeAdapter(one)
+
+    def one(self, body: Body) -> Submission:
+        """Raise Problem: 400 for what is no JSON, 422 with an entry a field."""
+        check(body)
+        try:
+            return self._one.validate_json(body, by_alias=True, by_name=False)
+        except ValidationError as invalid:
+            raise problem_of(invalid) from None
+
+    def many(self, body: Body) -> Sequence[Submission | Problem]:
+        """Each item or what is wrong with it, in order. Raise Problem if the array as a whole cannot be read."""
+        left = MAX_ERRORS_TOGETHER
+        read: list[Submission | Problem] = []
+        for index, item in enumerate(items(body)):
+            if index == MAX_ITEMS:
+                raise _wrong_number(f"more than {MAX_ITEMS}")
+            read.append(outcome := self._item(item, index, min(left, MAX_ERRORS)))
+            left -= len(outcome.document.get("errors", ())) if isinstance(outcome, Problem) else 0
+        if not read:
+            raise _wrong_number("none")
+        return read
+
+    def _item(self, item: Body | Problem, index: int, most: int) -> Submission | Problem:
+        """A bad item becomes its errors, so that it never spoils the good ones. Raise Problem for what is no JSON."""
+        if isinstance(item, Problem):
+            return item
+        try:
+            return self._one.validate_json(item, by_alias=True, by_name=False)
+        except ValidationError as invalid:
+            problem = problem_of(invalid, index=index, most=most)
+        if problem.status == 400:
+            raise problem
+        return problem
+
+
+def _wrong_number(what: str) -> Problem:
+    return Problem(422, "Wrong number of items", f"An array holds 1 to {MAX_ITEMS} notifications, not {what}.")
+
+
+def check_times(submission: Submission, now: datetime, *, index: int | None = None) -> Problem | None:
+    """What no field tells alone: the order of the times, and how far ahead they lie. One in the past has come: send_at
+    means at once then, and expires_at that it expires, when the database's clock says so."""
+    wrong = []
+    send_at, expires_at = submission.send_at, submission.expires_at
+    if expires_at is not None and send_at is not None and expires_at <= send_at:
+        wrong.append(entry(("expires_at",), "must be after send_at", index))
+    for name, at in (("send_at", send_at), ("expires_at", expires_at)):
+        if at is not None and at > now + LONGEST_WAIT:
+            wrong.append(entry((name,), f"lies more than {LONGEST_WAIT.days} days ahead", index))
+    return Problem(422, "The notification is not valid", errors=wrong) if wrong else None

@@ -1,0 +1,103 @@
+"""What is wrong with a body, in clear words: a field each."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from tidings.api.responses import Problem
+from tidings.domain.channels import CONTENT
+
+MAX_ERRORS = 100  # entries of one problem: an answer is not to be larger than what caused it
+LONGEST_NAME = 100  # characters of a field's name in an entry; the caller may have made it as long as a body
+
+_A_TIME = "must be an RFC 3339 timestamp, like 2026-11-22T10:00:00Z"
+_WORDS = {
+    "missing": "is required",
+    "extra_forbidden": "unknown field",
+    "timezone_aware": "needs a time zone, like 2026-11-22T10:00:00Z",
+    "datetime_type": _A_TIME,
+    "datetime_parsing": _A_TIME,
+    "datetime_from_date_parsing": _A_TIME,
+    "datetime_object_invalid": _A_TIME,
+    "union_tag_not_found": f"is required: one of {', '.join(CONTENT)}",
+    "union_tag_invalid": f"must be one of {', '.join(CONTENT)}",
+    "dict_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "model_type": "must be an object",
+    "string_type": "must be a string",
+    "string_unicode": "must be a string of Unicode characters",
+    "string_sub_type": "must be a string",
+    "string_too_long": "length must be at most {max_length}",
+    "string_too_short": "length must be at least {min_length}",
+    "string_pattern_mismatch": "must match {pattern}",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_parsing_size": "must be a smaller number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "list_type": "must be an array",
+    "tuple_type": "must be an array",
+    "set_type": "must be an array",
+    "too_long": "number of entries must be at most {max_length}",
+    "too_short": "number of entries must be at least {min_length}",
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "enum": "must be {expected}",
+    "literal_error": "must be {expected}",
+}
+"""By the validator's word for it: an answer's text is ours, and does not change with a library's."""
+
+
+def problem_of(
+    invalid: ValidationError,
+    *,
+    index: int | None = None,
+    title: str = "The notification is not valid",
+    most: int = MAX_ERRORS,
+) -> Problem:
+    """The caller's mistakes, one entry a field, the first `most` of them. Never the value: it may be personal."""
+    errors = invalid.errors(include_url=False, include_input=False)
+    if errors[0]["type"] == "json_invalid":
+        item = f" (item {index})" if index is not None else ""
+        return Problem(400, "The body is not JSON", f"{errors[0]['msg']}{item}", code="invalid_json")
+    shown = errors[:most]
+    detail = f"{len(errors)} fields are wrong." if len(errors) > len(shown) else None
+    return Problem(422, title, detail, errors=[entry(_place(error), _words(error), index) for error in shown])
+
+
+def entry(place: Sequence[int | str], detail: str, index: int | None = None) -> dict[str, Any]:
+    """One field's mistake: `pointer` (RFC 6901) into the body, the field, and in an array the index."""
+    place = [part if isinstance(part, int) else part[:LONGEST_NAME] for part in place]
+    path = [*([index] if index is not None else []), *place]
+    escaped = (str(part).replace("~", "~0").replace("/", "~1") for part in path)
+    found: dict[str, Any] = {
+        "pointer": "".join(["#", *(f"/{part}" for part in escaped)]),
+        "field": ".".join(map(str, place)),
+        "detail": detail,
+    }
+    if index is not None:
+        found["index"] = index
+    return found
+
+
+def _place(error: Any) -> tuple[int | str, ...]:
+    """pydantic's location, without the tag of the union and its marks for a mapping's keys."""
+    location = error["loc"]
+    if error["type"].startswith("union_tag_"):
+        return (*location, "channel")
+    place = location[1:] if len(location) > 1 and location[0] in CONTENT else location
+    return tuple(part for part in place if part != "[key]")
+
+
+def _words(error: Any) -> str:
+    if error["type"] == "value_error":  # from a validator of ours
+        return str(error["msg"]).removeprefix("Value error, ")
+    context: dict[str, Any] = error.get("ctx", {})
+    return _WORDS.get(error["type"], "is not valid").format_map(context)

@@ -1,0 +1,35 @@
+"""One function, loaded as its runtime loads it, and its provider asked: `python -m tidings.cli.load_function FOLDER NAME`.
+
+The doctor runs it as a process for each function, with the function's own environment. A wrong setting ends it as it
+ends the function: with 2 and one line on standard error. Else one JSON line tells what the provider said.
+"""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+from tidings.domain.errors import AccountError, DeliveryError
+from tidings.ports import Checkable
+
+
+def main(folder: Path, name: str) -> int:
+    sys.path.insert(0, str(folder.resolve().parent))
+    module = importlib.import_module(f"{folder.name}.{name}.main")
+    if not hasattr(module, "delivery"):  # it sends nothing itself
+        print(json.dumps({"provider": None, "said": None}))
+        return 0
+    provider = module.delivery().provider
+    try:
+        said = provider.check() if isinstance(provider, Checkable) else None
+        print(json.dumps({"provider": provider.name, "said": said}))
+    except DeliveryError as error:
+        is_ours = isinstance(error, AccountError)
+        print(json.dumps({"provider": provider.name, "error": f"{error.code}: {error.message}", "account": is_ours}))
+    finally:
+        provider.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2]))

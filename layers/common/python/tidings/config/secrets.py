@@ -1,0 +1,79 @@
+"""Values that lie in AWS: read by Powertools, kept for a while, and read anew where a server takes them for wrong."""
+
+import json
+import os
+import re
+from functools import cache
+from typing import Any
+from urllib.parse import quote
+
+from tidings.domain.errors import ConfigurationError
+
+KEPT = 300
+"""Seconds for which a value is used before AWS is asked again."""
+
+CONNECT_WITHIN, ANSWER_WITHIN, ATTEMPTS = 2, 3, 2
+"""Seconds, twice. Lambda gives a start ten: where AWS cannot be reached, what is wrong is to be said before that."""
+
+_KINDS = {"secretsmanager": "secret", "ssm": "parameter"}
+_WHOLE = re.compile(r"(secretsmanager|ssm):(.*)", re.DOTALL)
+_INSIDE = re.compile(r"\{(secretsmanager|ssm):([^{}]+)\}")
+
+
+def is_reference(text: str) -> bool:
+    return _WHOLE.fullmatch(text) is not None or _INSIDE.search(text) is not None
+
+
+def resolved(name: str, text: str) -> str:
+    """The variable's value. Raise ConfigurationError, which names the variable.
+
+    What stands inside a longer value, in braces, is a part of a URL, and is escaped for it.
+    """
+    if whole := _WHOLE.fullmatch(text):
+        return _read(name, whole[1], whole[2])
+    return _INSIDE.sub(lambda inside: quote(_read(name, inside[1], inside[2]), safe=""), text)
+
+
+def forget() -> None:
+    """What is kept: AWS is asked for all of it anew."""
+    for scheme in _KINDS:
+        provider(scheme, os.getpid()).clear_cache()
+
+
+def _read(name: str, scheme: str, reference: str) -> str:
+    path, _, key = reference.partition("#")
+    kind = _KINDS[scheme]
+    options = {"decrypt": True} if scheme == "ssm" else {}
+    try:
+        value: Any = provider(scheme, os.getpid()).get(path, max_age=KEPT, **options)
+    except Exception as error:  # AWS says no, or boto3 finds no region, no credentials; or is not there itself
+        raise ConfigurationError(f"{name}: the {kind} {path} cannot be read: {_cause(error)}") from None
+    try:
+        text = value.decode() if isinstance(value, bytes) else str(value)
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{name}: the {kind} {path} is not text") from None
+    try:
+        found = json.loads(text)[key] if key else text
+    except (ValueError, KeyError, TypeError):
+        found = None
+    if not isinstance(found, str | int):
+        raise ConfigurationError(f"{name}: the {kind} {path} is not a JSON object with the key {key} and a text for it")
+    return str(found)
+
+
+@cache
+def provider(scheme: str, _process: int) -> Any:
+    """Powertools' provider, which keeps what it has read. One a process: its connections must not pass a fork."""
+    from aws_lambda_powertools.utilities import parameters  # needs boto3: only where a value points to AWS
+    from botocore.config import Config
+
+    config = Config(
+        connect_timeout=CONNECT_WITHIN, read_timeout=ANSWER_WITHIN, retries={"total_max_attempts": ATTEMPTS}
+    )
+    if scheme == "secretsmanager":
+        return parameters.SecretsProvider(boto_config=config)
+    return parameters.SSMProvider(boto_config=config)
+
+
+def _cause(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

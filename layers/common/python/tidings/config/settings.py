@@ -1,0 +1,75 @@
+"""Settings: each is declared once, beside its owner, with its unit and default; a wrong one stops the start.
+
+A value comes from the environment variable named after the class's prefix and the field. It may point to a secret
+instead of being one::
+
+    TIDINGS_DATABASE_URL=secretsmanager:prod/tidings#database_url     one key of a JSON secret
+    TIDINGS_SMTP_URL=secretsmanager:prod/tidings-smtp                 the whole secret
+    TIDINGS_TWILIO_AUTH_TOKEN=ssm:/prod/tidings/twilio                a parameter, decrypted
+    TIDINGS_BROKER_URL=amqps://{secretsmanager:mq#username}:{secretsmanager:mq#password}@host:5671/     parts of a URL
+"""
+
+import os
+from collections.abc import Mapping
+from typing import ClassVar, TypeVar
+
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
+
+from tidings.config import secrets
+from tidings.domain.errors import ConfigurationError
+
+
+class Settings(BaseModel):
+    """The base of every owner's settings: frozen, and made by `load`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    prefix: ClassVar[str] = "TIDINGS_"
+    _variables: dict[str, str] = PrivateAttr(default_factory=dict)  # what `load` found, as it stands there
+
+    @property
+    def are_in_aws(self) -> bool:
+        """In part at least: they may be others by and by, see `Rotating`."""
+        return any(map(secrets.is_reference, self._variables.values()))
+
+    def __eq__(self, other: object) -> bool:
+        """Where a value was found makes no difference."""
+        return type(self) is type(other) and self.__dict__ == other.__dict__
+
+    def __hash__(self) -> int:
+        return hash((type(self), tuple(self.__dict__.values())))
+
+    @classmethod
+    def variable(cls, field: str) -> str:
+        return f"{cls.prefix}{field}".upper()
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def load(cls: type[S], environment: Mapping[str, str] | None = None) -> S:
+    """Read the class's settings. Raise ConfigurationError, naming the variable, never its value.
+
+    An empty variable counts as not set: container files cannot leave one out.
+    """
+    source = os.environ if environment is None else environment
+    fields = {cls.variable(field): field for field in cls.model_fields}
+    variables = {name: text for name in fields if (text := source.get(name))}
+    values = {fields[name]: secrets.resolved(name, text) for name, text in variables.items()}
+    try:
+        loaded = cls.model_validate(values)
+    except ValidationError as invalid:
+        first = invalid.errors(include_input=False, include_url=False)[0]
+        name = cls.variable(str(first["loc"][0])) if first["loc"] else cls.__name__
+        problem = "is not set" if first["type"] == "missing" else first["msg"].removeprefix("Value error, ")
+        described = cls.model_fields[str(first["loc"][0])].description if first["loc"] else None
+        hint = f" ({described})" if described else ""
+        raise ConfigurationError(f"{name}: {problem}{hint}") from None
+    loaded._variables.update(variables)
+    return loaded
+
+
+def load_again(settings: S, *, anew: bool = False) -> S:
+    """The same ones, as they are now. `anew`: however fresh what is kept of AWS. Raise ConfigurationError."""
+    if anew:
+        secrets.forget()
+    return load(type(settings), settings._variables)

@@ -1,0 +1,163 @@
+"""The queues and the retry ladder: the single source of every name.
+
+A new channel is one more line in CHANNELS. A changed LADDER adds queues: the step is in the queue's name, so no
+declaration ever meets a queue of the same name with other arguments (a 406).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from tidings.domain.notification import Priority
+
+CHANNELS = (
+    "email",
+    "sms",
+    "push",
+)
+
+LADDER = (
+    timedelta(seconds=1),
+    timedelta(seconds=5),
+    timedelta(seconds=30),
+    timedelta(minutes=2),
+    timedelta(minutes=10),
+    timedelta(hours=1),
+)
+
+PUT_OFF = timedelta(seconds=30)
+"""How long what others are to take stays away: of a paused channel, or of a later version beside us."""
+
+EXCHANGE = "tidings"
+PARKING = "tidings.parking"
+
+DELIVERY_LIMIT = 20
+"""How often a quorum queue gives a message out before it goes to parking. The trigger delivers a message alone from its
+third time on, so only the one that crashes its worker gets here, not its neighbours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a publisher sends: an exchange and a routing key."""
+
+    exchange: str
+    routing_key: str
+
+
+def routing_key(channel: str, priority: Priority) -> str:
+    return channel if priority is Priority.NORMAL else f"{channel}.{priority}"
+
+
+def work(channel: str, priority: Priority) -> Destination:
+    """The channel's function takes it from here."""
+    return Destination(EXCHANGE, routing_key(channel, priority))
+
+
+def retry(delay: timedelta, channel: str, priority: Priority) -> Destination:
+    """It comes back to its channel, with its routing key, after the longest step that is not longer than `delay`.
+
+    Early is right: the claim finds it not due and sends it down a shorter step, so it is never late by more than the
+    shortest one.
+    """
+    step = max((step for step in LADDER if step <= delay), default=LADDER[0])
+    return Destination(retry_queue(step), routing_key(channel, priority))
+
+
+def dead(channel: str) -> Destination:
+    return Destination(EXCHANGE, f"{channel}.dead")
+
+
+def parking() -> Destination:
+    return Destination(EXCHANGE, "parking")
+
+
+def work_queue(channel: str, priority: Priority) -> str:
+    return f"{EXCHANGE}.{routing_key(channel, priority)}"
+
+
+def priority_of(queue: str) -> Priority:
+    """Of the messages in a work queue."""
+    return Priority.HIGH if queue.endswith(f".{Priority.HIGH}") else Priority.NORMAL
+
+
+def work_queues(channel: str) -> tuple[str, str]:
+    """In the order in which they are drained."""
+    return work_queue(channel, Priority.HIGH), work_queue(channel, Priority.NORMAL)
+
+
+def dead_queue(channel: str) -> str:
+    return f"{EXCHANGE}.{channel}.dead"
+
+
+def retry_queue(step: timedelta) -> str:
+    return f"{EXCHANGE}.retry.{int(step.total_seconds())}s"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exchange:
+    name: str
+    type: str  # direct, fanout
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Queue:
+    """A durable queue, bound to one exchange by one key."""
+
+    name: str
+    exchange: str
+    routing_key: str
+    delay: timedelta | None = None  # a retry step: back to EXCHANGE, with its own routing key, after this long
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+_KEPT = {
+    "x-queue-type": "quorum",
+    # Where an operator's policy limits its length, the newest is refused, and stays with its publisher. By default the
+    # oldest would be dropped.
+    "x-overflow": "reject-publish",
+}
+_AT_LEAST_ONCE = {
+    # Plain dead-lettering publishes without confirms and can lose the message; this, with that overflow, does not.
+    **_KEPT,
+    "x-dead-letter-strategy": "at-least-once",
+}
+
+
+def exchanges() -> Iterator[Exchange]:
+    # No alternate exchange: it would confirm what no queue took, and the publisher, which redeclares and publishes
+    # again when a mandatory message is returned, would never know. What the ladder cannot route, it keeps.
+    yield Exchange(name=EXCHANGE, type="direct")
+    for step in LADDER:
+        yield Exchange(name=retry_queue(step), type="fanout")
+
+
+def queues() -> Iterator[Queue]:
+    yield Queue(name=PARKING, exchange=EXCHANGE, routing_key="parking", arguments=_KEPT)
+    for channel in CHANNELS:
+        yield Queue(name=dead_queue(channel), exchange=EXCHANGE, routing_key=f"{channel}.dead", arguments=_KEPT)
+        for priority in Priority:
+            key = routing_key(channel, priority)
+            yield Queue(
+                name=work_queue(channel, priority),
+                exchange=EXCHANGE,
+                routing_key=key,
+                arguments={
+                    **_AT_LEAST_ONCE,
+                    "x-delivery-limit": DELIVERY_LIMIT,
+                    "x-dead-letter-exchange": EXCHANGE,
+                    "x-dead-letter-routing-key": "parking",
+                },
+            )
+    for step in LADDER:
+        yield Queue(
+            name=retry_queue(step),
+            exchange=retry_queue(step),
+            routing_key="",
+            delay=step,
+            arguments={
+                **_AT_LEAST_ONCE,
+                "x-dead-letter-exchange": EXCHANGE,
+                "x-message-ttl": int(step.total_seconds() * 1000),
+            },
+        )

@@ -1,0 +1,75 @@
+"""How the whole system stands, asked when somebody wants to know: queues, what waits, what needs a person."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from tidings.domain.errors import BrokerUnavailable, StoreUnavailable
+from tidings.domain.notification import REPLAYABLE, Priority
+from tidings.messaging import topology
+from tidings.observability.metrics import (
+    ACCOUNT_REFUSED,
+    NOTIFICATIONS,
+    OLDEST_SECONDS,
+    PAUSED,
+    QUEUE_MESSAGES,
+    UP,
+    Gauge,
+)
+from tidings.ports import Broker, Store
+
+Gauges = Callable[[], Sequence[Gauge]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SystemGauges:
+    """One look at the database and one at the broker. A part that does not answer has no figures but `part_up`: 0."""
+
+    store: Store
+    broker: Broker
+
+    def __call__(self) -> Sequence[Gauge]:
+        return [*self._of("database", self._backlog), *self._of("broker", self._queues)]
+
+    def _of(self, part: str, ask: Callable[[], Sequence[Gauge]]) -> Sequence[Gauge]:
+        try:
+            gauges = ask()
+        except (StoreUnavailable, BrokerUnavailable):
+            return [Gauge(metric=UP, labels=(part,), value=0)]
+        return [Gauge(metric=UP, labels=(part,), value=1), *gauges]
+
+    def _queues(self) -> Sequence[Gauge]:
+        labels = [*_labels()]
+        depths = self.broker.depths([queue for queue, *_ in labels])
+        return [Gauge(metric=QUEUE_MESSAGES, labels=one, value=depths[one[0]].ready) for one in labels]
+
+    def _backlog(self) -> Sequence[Gauge]:
+        backlog = self.store.backlog()
+        oldest = [
+            Gauge(metric=OLDEST_SECONDS, labels=(channel,), value=backlog.oldest.get(channel, 0.0))
+            for channel in topology.CHANNELS
+        ]
+        waiting = [
+            Gauge(metric=NOTIFICATIONS, labels=(channel, status), value=backlog.counts.get((channel, status), 0))
+            for channel in topology.CHANNELS
+            for status in sorted(REPLAYABLE)
+        ]
+        stopped = self.store.paused()
+        paused = [
+            Gauge(metric=PAUSED, labels=(channel,), value=int(channel in stopped)) for channel in topology.CHANNELS
+        ]
+        refused = [
+            Gauge(metric=ACCOUNT_REFUSED, labels=(one.channel, one.name), value=int(one.is_refusing))
+            for one in self.store.connections()
+        ]
+        return [*oldest, *waiting, *paused, *refused]
+
+
+def _labels() -> Iterator[tuple[str, str, str]]:
+    """Every queue, its kind, and whose it is: the ladder and parking are everybody's."""
+    for channel in topology.CHANNELS:
+        for priority in Priority:
+            yield topology.work_queue(channel, priority), "work", channel
+        yield topology.dead_queue(channel), "dead", channel
+    for step in topology.LADDER:
+        yield topology.retry_queue(step), "retry", ""
+    yield topology.PARKING, "parking", ""

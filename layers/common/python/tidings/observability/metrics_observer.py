@@ -1,0 +1,112 @@
+"""Facts as metrics: counters and histograms, a few calls a batch."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from tidings.domain.errors import AccountError, AmbiguousError, PermanentError, TransientError
+from tidings.domain.notification import Notification, Status
+from tidings.observability import metrics
+from tidings.observability.events import (
+    Accepted,
+    Answered,
+    Canceled,
+    Claimed,
+    Fact,
+    Queued,
+    Replayed,
+    Resolved,
+    Settled,
+    Swept,
+    end_to_end,
+    waited,
+)
+from tidings.observability.metrics import Meter, Metric
+
+Labels = tuple[str, ...]
+Seconds = dict[Labels, list[float]]
+
+CLASSES = ("accepted", *(error.kind for error in (TransientError, PermanentError, AmbiguousError, AccountError)))
+STATUSES = (Status.SENT, Status.RETRYING, Status.FAILED, Status.UNKNOWN, Status.EXPIRED)
+
+NOBODY = "none"
+"""The provider's label where none was asked: the sweep settled it."""
+
+
+@dataclass(frozen=True)
+class Measures:
+    """Observer."""
+
+    meter: Meter
+
+    def observe(self, fact: Fact) -> None:
+        match fact:
+            case Answered(status=status, took=took):
+                self.meter.record(metrics.ACCEPT_SECONDS, (str(status),), [took.seconds])
+            case Accepted(notifications=rows):
+                self._by_channel(metrics.ACCEPTED, rows)
+            case Queued(notifications=rows):
+                self._by_channel(metrics.QUEUED, rows)
+            case Claimed(claims=claims):
+                waits: Seconds = defaultdict(list)
+                for row in claims.acquired:
+                    if (seconds := waited(row, claims.at)) is not None:
+                        waits[(row.channel,)].append(seconds)
+                self._recorded(metrics.WAIT_SECONDS, waits)
+                # A series that begins at its first late one would hide that: see `_ends`.
+                self._added(metrics.LATE, {(row.channel,): 0 for row in claims.acquired})
+                self._counted(metrics.DUPLICATES, ((message.channel,) for message in claims.finished))
+            case Settled():
+                self._ends(fact)
+            case Canceled(notification=row):
+                self._by_channel(metrics.CANCELED, [row])
+            case Replayed(notifications=rows):
+                self._by_channel(metrics.REPLAYED, rows)
+            case Resolved(notification=row, outcome=outcome):
+                self.meter.add(metrics.RESOLVED, (row.channel, outcome), 1)
+            case Swept(counts=counts, lost=lost):
+                self.meter.add(metrics.SWEEPS, (), 1)
+                for found, count in {**counts, "lost": lost}.items():
+                    self.meter.add(metrics.SWEEP_FOUND, (found,), count)
+
+    def flush(self) -> None:
+        self.meter.flush()
+
+    def _ends(self, fact: Settled) -> None:
+        late = {settlement.notification.id for settlement in fact.lost}
+        whose = {(s.notification.channel, s.provider or NOBODY) for s in fact.settlements}
+        # A series that begins at what it counted first hides that from whoever asks by how much it has grown.
+        attempts: Counter[Labels] = Counter({(*one, kind): 0 for one in whose for kind in CLASSES})
+        outcomes: Counter[Labels] = Counter({(*one, status): 0 for one in whose for status in STATUSES})
+        calls: Seconds = defaultdict(list)
+        ends: Seconds = defaultdict(list)
+        for settlement in fact.settlements:
+            channel, provider = settlement.notification.channel, settlement.provider or NOBODY
+            if settlement.took is not None:
+                calls[channel, provider].append(settlement.took.seconds)
+            if settlement.took is not None or settlement.error is not None:
+                attempts[channel, provider, settlement.error.kind if settlement.error is not None else "accepted"] += 1
+            if settlement.notification.id in late:
+                continue
+            outcomes[channel, provider, settlement.status] += 1
+            if (seconds := end_to_end(settlement)) is not None:
+                ends[(channel,)].append(seconds)
+        self._added(metrics.ATTEMPTS, attempts)
+        self._added(metrics.OUTCOMES, outcomes)
+        self._recorded(metrics.PROVIDER_SECONDS, calls)
+        self._recorded(metrics.END_TO_END_SECONDS, ends)
+        self._counted(metrics.LATE, ((settlement.notification.channel,) for settlement in fact.lost))
+
+    def _by_channel(self, metric: Metric, rows: Iterable[Notification]) -> None:
+        self._counted(metric, ((row.channel,) for row in rows))
+
+    def _counted(self, metric: Metric, labels: Iterable[Labels]) -> None:
+        self._added(metric, Counter(labels))
+
+    def _added(self, metric: Metric, counts: Mapping[Labels, int]) -> None:
+        for labels, count in counts.items():
+            self.meter.add(metric, labels, count)
+
+    def _recorded(self, metric: Metric, seconds: Seconds) -> None:
+        for labels, values in seconds.items():
+            self.meter.record(metric, labels, values)

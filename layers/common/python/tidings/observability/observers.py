@@ -1,0 +1,51 @@
+"""The pipeline tells what happened to notifications; whoever watches makes log lines, metrics or spans of it."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tidings.api.app import where
+from tidings.observability.events import Fact
+from tidings.observability.log_observer import Lines
+from tidings.observability.metrics import Gauge
+
+log = logging.getLogger(__name__)
+
+
+class Observer(Protocol):
+    """Thread-safe, and quick: the pipeline waits for it. What it has to send anywhere, it sends later."""
+
+    def observe(self, fact: Fact) -> None: ...
+
+    def flush(self) -> None:
+        """Give away what is kept, within seconds: the process is about to be frozen or to end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lifecycle:
+    """What watches this process. By itself, the log."""
+
+    observers: Sequence[Observer] = (Lines(),)
+    exposition: Callable[[Sequence[Gauge]], bytes] | None = None  # the metrics as Prometheus reads them, if it is to
+
+    def tell(self, fact: Fact) -> None:
+        """Never raise: what was sent stays sent, whoever fails to hear of it."""
+        for observer in self.observers:
+            self._safely(observer, lambda observer=observer: observer.observe(fact))  # type: ignore[misc]
+
+    def flush(self) -> None:
+        """At the end of an invocation. Never raise."""
+        for observer in self.observers:
+            self._safely(observer, observer.flush)
+
+    def _safely(self, observer: Observer, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:
+            said = {"observer": type(observer).__name__, "error": type(error).__name__, "where": where(error)}
+            log.error("telemetry_fault", extra=said)
+
+
+LOG_ONLY = Lifecycle()
+"""What a part is told to that nobody wired."""

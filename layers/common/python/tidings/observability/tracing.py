@@ -1,0 +1,221 @@
+"""Facts as spans, by OpenTelemetry: one trace from the POST to the provider, across the queue and the retries.
+
+The row keeps the context of its POST as `traceparent`, and every attempt is a child of it. The pipeline works in
+batches, so a span is made when the work is over, with the times that the fact has, and only where the trace is sampled.
+Names are those of the semantic conventions (https://opentelemetry.io/docs/specs/semconv/). No attribute holds a
+recipient, a content or a vendor's words. The library is imported at the first span of the process, after any fork.
+"""
+
+import atexit
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from tidings.domain.notification import Notification, Status
+from tidings.domain.stopwatch import Took
+from tidings.messaging import topology
+from tidings.observability.events import Accepted, Fact, Queued, Settled
+from tidings.ports import Settlement
+
+FLUSH_WITHIN = 2.0
+"""Seconds that an invocation's or a process's end waits for the collector."""
+
+
+@dataclass
+class Served:
+    """A request under way: its own context, which the rows keep, and what it was answered with."""
+
+    traceparent: str
+    status: int = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spans:
+    """Observer, and who makes a request's span."""
+
+    service: str  # OTEL_SERVICE_NAME goes first
+    database: str  # db.system.name
+    broker: str  # messaging.system
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @contextmanager
+    def served(self, method: str, route: str, traceparent: str | None) -> Iterator[Served]:
+        """A server span, a child of the caller's if that is valid."""
+        otel, attributes = self._otel, {"http.request.method": method, "http.route": route, "url.scheme": "http"}
+        parent = otel.parent(traceparent) if traceparent is not None else None
+        span = otel.tracer.start_span(f"{method} {route}", parent, otel.SERVER, attributes)
+        context = span.get_span_context()
+        served = Served(f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}")
+        try:
+            yield served
+        finally:
+            span.set_attribute("http.response.status_code", served.status)
+            if served.status >= 500:
+                span.set_status(otel.ERROR)
+            span.end()
+
+    def observe(self, fact: Fact) -> None:
+        ahead = _ahead()  # one for a whole fact: two would differ, and move a span out of its parent
+        match fact:
+            case Accepted(notifications=rows, took=took):
+                for traceparent in {row.traceparent for row in rows if _sampled(row)}:
+                    self._database("insert", traceparent, took, ahead, size=len(rows))
+            case Queued(notifications=rows, took=took):
+                for traceparent, queue in {(row.traceparent, _queue(row)) for row in rows if _sampled(row)}:
+                    self._published(queue, traceparent, took, ahead)
+            case Settled(settlements=settlements):
+                for settlement in settlements:
+                    if _sampled(settlement.notification):
+                        self._attempt(settlement, fact, ahead)
+            case _:
+                pass
+
+    def flush(self) -> None:
+        if "_loaded" in self.__dict__:
+            _at_most(FLUSH_WITHIN, self._loaded.provider.force_flush)
+
+    def _attempt(self, settlement: Settlement, fact: Settled, ahead: float) -> None:
+        row, status, provider = settlement.notification, settlement.status, settlement.provider
+        is_ours = settlement not in fact.lost
+        retried = fact.retries if settlement.delay is not None and is_ours else None
+        lettered = fact.letters if status is Status.FAILED else None
+        claimed = settlement.claims.took
+        parts = [took for took in (claimed, fact.settling, retried) if took is not None]
+        attempt = self._span(
+            f"deliver {_queue(row)}",
+            row.traceparent,
+            Took(parts[0].began, parts[-1].ended - parts[0].began),
+            ahead,
+            kind="CONSUMER",
+            attributes={
+                "messaging.system": self.broker,
+                "messaging.operation.name": "deliver",
+                "messaging.operation.type": "process",
+                "messaging.destination.name": _queue(row),
+                "messaging.batch.message_count": settlement.claims.size,
+                "tidings.notification.id": row.id,
+                "tidings.tenant": row.tenant,
+                "tidings.channel": row.channel,
+                "tidings.attempt": row.attempt,
+                "tidings.generation": row.generation,
+                "tidings.status": status if is_ours else "settled_late",
+                **_error(settlement),
+            },
+        )
+        if claimed is not None:
+            self._database("claim", attempt, claimed, ahead, size=settlement.claims.size)
+        if settlement.took is not None:
+            outcome = settlement.error.kind if settlement.error is not None else "accepted"
+            given = {"tidings.provider": provider or "", "tidings.outcome": outcome, **_error(settlement)}
+            self._span(f"send {provider}", attempt, settlement.took, ahead, kind="CLIENT", attributes=given)
+        if lettered is not None:
+            self._published(topology.dead_queue(row.channel), attempt, lettered, ahead)
+        self._database("settle", attempt, fact.settling, ahead, size=len(fact.settlements))
+        if retried is not None and settlement.delay is not None:
+            step = topology.retry(settlement.delay, row.channel, row.priority).exchange
+            self._published(step, attempt, retried, ahead)
+
+    def _database(self, operation: str, parent: str | None, took: Took, ahead: float, *, size: int) -> None:
+        given = {
+            "db.system.name": self.database,
+            "db.collection.name": "notifications",
+            "db.operation.name": operation,
+            "db.operation.batch.size": size,
+        }
+        self._span(f"{operation} notifications", parent, took, ahead, kind="CLIENT", attributes=given)
+
+    def _published(self, queue: str, parent: str | None, took: Took, ahead: float) -> None:
+        given = {
+            "messaging.system": self.broker,
+            "messaging.operation.name": "send",
+            "messaging.operation.type": "send",
+            "messaging.destination.name": queue,
+        }
+        self._span(f"send {queue}", parent, took, ahead, kind="PRODUCER", attributes=given)
+
+    def _span(
+        self, name: str, parent: str | None, took: Took, ahead: float, *, kind: str, attributes: Mapping[str, Any]
+    ) -> str:
+        """One that is over. Answer its context, as a traceparent."""
+        otel = self._otel
+        begun, ended = (round((at + ahead) * 1e9) for at in (took.began, took.ended))
+        span = otel.tracer.start_span(
+            name, otel.parent(parent or ""), getattr(otel, kind), attributes, start_time=begun
+        )
+        if "error.type" in attributes:
+            span.set_status(otel.ERROR)
+        span.end(ended)
+        context = span.get_span_context()
+        return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
+
+    @property
+    def _otel(self) -> "_OpenTelemetry":
+        with self._lock:
+            return self._loaded
+
+    @cached_property
+    def _loaded(self) -> "_OpenTelemetry":
+        return _OpenTelemetry(self.service)
+
+
+class _OpenTelemetry:
+    """The library, loaded and started: a thread that exports what has gathered, by OTEL_EXPORTER_OTLP_...; what there
+    is no room for is dropped."""
+
+    def __init__(self, service: str) -> None:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        from opentelemetry.trace import SpanKind, Status, StatusCode
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+        named = {} if os.environ.get("OTEL_SERVICE_NAME") else {"service.name": service}
+        self.provider = TracerProvider(resource=Resource.create(named), shutdown_on_exit=False)
+        self.provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        atexit.register(_at_most, FLUSH_WITHIN, self.provider.shutdown)  # no collector keeps a process from ending
+        self.tracer = self.provider.get_tracer("tidings")
+        self.SERVER, self.CLIENT = SpanKind.SERVER, SpanKind.CLIENT
+        self.PRODUCER, self.CONSUMER = SpanKind.PRODUCER, SpanKind.CONSUMER
+        self.ERROR = Status(StatusCode.ERROR)
+        self._propagator = TraceContextTextMapPropagator()
+
+    def parent(self, traceparent: str) -> Any:
+        """The context of a W3C traceparent; one that is not valid begins a trace."""
+        return self._propagator.extract({"traceparent": traceparent})
+
+
+def _ahead() -> float:
+    """Seconds that the wall clock is ahead of the monotonic one. A busy machine may stop us between the two: of three
+    looks, the shortest."""
+
+    def look() -> tuple[float, float]:
+        before, wall = time.monotonic(), time.time()
+        return time.monotonic() - before, wall - before
+
+    return min(look() for _ in range(3))[1]
+
+
+def _at_most(seconds: float, work: Any) -> None:
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(seconds)
+
+
+def _sampled(row: Notification) -> bool:
+    """By whoever began the trace: its last flag."""
+    return row.traceparent is not None and row.traceparent[-1:] in "13579bdf"
+
+
+def _queue(row: Notification) -> str:
+    return topology.work_queue(row.channel, row.priority)
+
+
+def _error(settlement: Settlement) -> dict[str, str]:
+    error = settlement.error
+    return {"error.type": error.code, "tidings.error.class": error.kind} if error is not None else {}

@@ -1,0 +1,263 @@
+"""Claim, send, settle: the heart, the same for every channel."""
+
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from functools import partial
+from itertools import groupby
+
+from tidings.config import failpoints
+from tidings.domain.notification import Notification, Priority
+from tidings.domain.stopwatch import Watch
+from tidings.messaging import topology
+from tidings.messaging.envelope import Letter, Message
+from tidings.observability.events import Claimed
+from tidings.observability.observers import LOG_ONLY, Lifecycle
+from tidings.pipeline.account import Account
+from tidings.pipeline.attempts import Attempts
+from tidings.pipeline.leases import Leases
+from tidings.pipeline.recorder import Recorder, Work
+from tidings.pipeline.send_pool import SendPool
+from tidings.pipeline.settlement import SETTLE_WITHIN, Settling
+from tidings.pipeline.timing import ENDLESS, Deadlines
+from tidings.ports import Broker, Claims, Held, Outgoing, Provider, Settlement, Store
+
+log = logging.getLogger(__name__)
+
+RESERVED = 2
+"""Provider calls at once, beyond the configured, that only `priority: high` makes: one-time passwords do not wait for a
+newsletter, also where each call of that takes long."""
+
+DETACH_AFTER = timedelta(milliseconds=50)
+"""How long a batch that need not be waited for is waited for, once its last call has begun. Quick ones end within it,
+so that batches grow under load: one of a hundred costs hardly more than one of ten."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """Claim, send, settle.
+
+    The queue hands us each message at least once and takes the batch as done when `deliver` returns. So we return only
+    after everything is settled, put back, or under a lease that the sweep watches; and the claim makes a repeated copy
+    harmless.
+
+    A batch is no barrier. As many rows are claimed as there are free senders, whatever the number of batches; each
+    outcome is written down within RECORD_WITHIN of its call's end; and the leases of what takes longer are renewed.
+    """
+
+    provider: Provider
+    store: Store
+    broker: Broker
+    settling: Settling
+    lease: timedelta
+    concurrency: int
+    reserved: int = RESERVED
+    lifecycle: Lifecycle = LOG_ONLY
+    _pool: SendPool = field(init=False, repr=False)
+    _leases: Leases = field(init=False, repr=False)
+    _recorder: Recorder = field(init=False, repr=False)
+    _attempts: Attempts = field(init=False, repr=False)
+    _account: Account = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """No thread is started yet: gunicorn may still fork."""
+        leases = Leases(self.store, self.lease)
+        made = {
+            "_pool": SendPool(self.concurrency, reserved=self.reserved),
+            "_leases": leases,
+            "_recorder": Recorder(self._record),
+            "_account": Account(self.store, self.provider.name, lease=self.lease, lifecycle=self.lifecycle),
+            "_attempts": Attempts(provider=self.provider, store=self.store, leases=leases),
+        }
+        for name, part in made.items():
+            object.__setattr__(self, name, part)
+
+    def deliver(self, batch: Sequence[Letter], *, within: timedelta = ENDLESS, detach: bool = False) -> bool:
+        """Whether all of it is settled, which it always is without `detach`.
+
+        `within`: after which whoever invoked us ends this process. What there is no time for comes again, unsent.
+        `detach`: return DETACH_AFTER all calls are under way, and let slow ones end later: not for a process that is
+        frozen then. Raise only if our own store or broker fails; the whole batch then comes again."""
+        work = Work(Deadlines.of(time.monotonic(), within=within, call=self.provider.timeout))
+        self._set_aside(batch)
+        alone: list[Held] = []
+        try:
+            with self._recorder.more_to_come(work):
+                for urgent, letters in groupby(sorted(batch, key=_is_ordinary), _is_urgent):
+                    alone += self._begin([one.message for one in letters if one.message], work, urgent=urgent)
+            self._one_by_one(alone, work)
+        finally:
+            if detach:
+                work.wait_until_begun(work.deadlines.left_to_begin(time.monotonic()))
+            settled = work.wait(DETACH_AFTER if detach else None)
+        failpoints.step("delivery.before_return")
+        return settled
+
+    def put_off(self, batch: Sequence[Letter]) -> None:
+        """The channel is paused, and who invoked us could not know: all of it comes again in a while, unclaimed."""
+        self._set_aside(batch)
+        self.settling.put_back(
+            [
+                Held(message=letter.message, priority=topology.priority_of(letter.queue), remaining=topology.PUT_OFF)
+                for letter in batch
+                if letter.message is not None
+            ]
+        )
+
+    def close(self) -> None:
+        """Let what is being sent come to its end and be settled, then give up connections."""
+        self._pool.close()
+        self._recorder.close()
+        self._leases.close()
+        self.provider.close()
+
+    # --- claim --------------------------------------------------------------------------------------------------------
+
+    def _begin(
+        self, messages: Sequence[Message], work: Work, *, urgent: bool, isolated: bool = False
+    ) -> Sequence[Held]:
+        """Claim and begin all of these, as senders become free. Answer those that must be claimed `isolated`."""
+        held: list[Held] = []
+        alone: list[Held] = []
+        while messages:
+            if not self._account.is_open():
+                held += self._probe(messages, work, urgent=urgent)
+                break
+            within = work.deadlines.left_to_begin(time.monotonic())
+            if not (places := self._pool.reserve(len(messages), urgent=urgent, within=within)):
+                held += [_unclaimed(message, urgent) for message in messages]
+                break
+            claims = self._claim(messages[:places], places, urgent=urgent, isolated=isolated)
+            messages = messages[places:]
+            self._send(claims, work, urgent=urgent)
+            held += claims.held
+            alone += claims.alone
+        self.settling.put_back(held)
+        return alone
+
+    def _probe(self, messages: Sequence[Message], work: Work, *, urgent: bool) -> Sequence[Held]:
+        """The provider refuses our account: begin at most one of these. Answer the others, which come again unclaimed:
+        one that may be the probe, but is not due or is over, leaves its place to the next. In any order: the refused
+        recipients of one caller, in front, must not be the only ones that are tried."""
+        held: list[Held] = []
+        rest = deque(random.sample(messages, len(messages)))
+        while rest and self._account.take_probe(rest[0].id):
+            within = work.deadlines.left_to_begin(time.monotonic())
+            if not self._pool.reserve(1, urgent=urgent, within=within):
+                self._account.release_probe(rest[0].id)
+                break
+            message = rest.popleft()
+            claims = self._claim([message], 1, urgent=urgent, isolated=True)
+            self._send(claims, work, urgent=urgent)
+            if claims.acquired:
+                break
+            self._account.release_probe(message.id)
+            held += claims.held
+        pause = min(max(self._account.look().probe_in, topology.LADDER[0]), topology.PUT_OFF)
+        return [*held, *(_unclaimed(message, urgent, pause) for message in rest)]
+
+    def _claim(self, messages: Sequence[Message], places: int, *, urgent: bool, isolated: bool) -> Claims:
+        """Give back the places that nothing was claimed for."""
+        claimed = 0
+        try:
+            watch = Watch()
+            claims = self.store.claim(messages, self.lease, isolated=isolated)
+            claims = replace(claims, took=(took := watch.took()))
+            claimed = len(claims.acquired)
+            self._leases.keep(claims, asked_at=took.began)
+        finally:
+            self._pool.release(places - claimed, urgent=urgent)
+        failpoints.step("delivery.after_claim")
+        self.lifecycle.tell(Claimed(claims=claims, took=took))
+        return claims
+
+    def _one_by_one(self, alone: Sequence[Held], work: Work) -> None:
+        """Whose last worker was lost comes last and by itself: if it was the cause, it takes no neighbours along."""
+        deadlines = work.deadlines
+        for place, held in enumerate(alone):
+            ended = work.wait(deadlines.left_to_begin(time.monotonic())) if deadlines.is_enough else work.wait()
+            if not ended or (deadlines.is_enough and not deadlines.allow_call(time.monotonic())):
+                self.settling.put_back(alone[place:])
+                return
+            self._begin([held.message], work, urgent=held.priority is Priority.HIGH, isolated=True)
+
+    def _set_aside(self, batch: Sequence[Letter]) -> None:
+        """What we cannot read: a later version's goes back as it came, for its own workers; the rest is parked."""
+        later = [letter for letter in batch if letter.later is not None]
+        unreadable = [letter for letter in batch if letter.message is None and letter.later is None]
+        if later:
+            log.warning("newer_put_back", extra={"messages": len(later), "reason": later[0].unreadable})
+        for letter in unreadable:
+            log.error("parked", extra={"queue": letter.queue, "reason": letter.unreadable, "bytes": len(letter.body)})
+        self.broker.publish([*map(_back, later), *map(_parked, unreadable)])
+
+    # --- send, and settle ---------------------------------------------------------------------------------------------
+
+    def _send(self, claims: Claims, work: Work, *, urgent: bool) -> None:
+        """Each call ends by itself, and one failure stays one failure."""
+        fence = claims.without_rows
+        calls: list[Callable[[], None]] = [
+            partial(self._attempt, notification, fence, work) for notification in claims.acquired
+        ]
+        if calls:
+            self._recorder.expect(work, len(calls))
+            self._pool.submit(calls, urgent=urgent)
+
+    def _attempt(self, notification: Notification, claims: Claims, work: Work) -> None:
+        """In a thread of the pool. What ends a process is raised where it was to be waited for."""
+        work.begin()
+        try:
+            watch = Watch()
+            outcome = self._attempts.make(notification, claims, work.deadlines)
+            self._account.note(notification, outcome)
+            settlement = self.settling.decide(
+                claims,
+                notification,
+                outcome,
+                provider=self.provider.name,
+                took=watch.took(),
+                connection=self._account.known,
+            )
+        except BaseException as error:
+            self._leases.drop([notification.id])
+            self._recorder.fail(work, error)
+            return
+        self._recorder.add(settlement, work)
+
+    def _record(self, settlements: Sequence[Settlement], deadlines: Deadlines) -> None:
+        """Whatever comes of it, they are ours no more: what could not be written down is the sweep's to find."""
+        failpoints.step("delivery.after_send")
+        try:
+            within = min(SETTLE_WITHIN, deadlines.left_to_settle(time.monotonic()))
+            self.settling.commit(settlements, within=within)
+        finally:
+            self._leases.drop(settlement.notification.id for settlement in settlements)
+            self._account.report(settlements)
+
+
+def _is_urgent(letter: Letter) -> bool:
+    return topology.priority_of(letter.queue) is Priority.HIGH
+
+
+def _is_ordinary(letter: Letter) -> bool:
+    return not _is_urgent(letter)
+
+
+def _unclaimed(message: Message, urgent: bool, pause: timedelta = topology.LADDER[0]) -> Held:
+    """It found no free sender, or waits for our account, and comes again."""
+    priority = Priority.HIGH if urgent else Priority.NORMAL
+    return Held(message=message, priority=priority, remaining=pause)
+
+
+def _back(later: Letter) -> Outgoing:
+    to = topology.retry(topology.PUT_OFF, later.channel, topology.priority_of(later.queue))
+    return Outgoing(to=to, raw=later.body, headers=dict(later.later or {}))
+
+
+def _parked(letter: Letter) -> Outgoing:
+    reason = {"tidings-queue": letter.queue, "tidings-reason": letter.unreadable or ""}
+    return Outgoing(to=topology.parking(), raw=letter.body, headers=reason)

@@ -1,0 +1,66 @@
+"""Accept a batch: store, publish, mark queued."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tidings.config import failpoints
+from tidings.domain.errors import StoreUnavailable
+from tidings.domain.notification import Notification
+from tidings.domain.stopwatch import Watch
+from tidings.observability.events import Accepted, Canceled
+from tidings.observability.observers import LOG_ONLY, Lifecycle
+from tidings.pipeline.queueing import queue
+from tidings.ports import Broker, Inserted, Store, Taken
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intake:
+    """202 means: the row is committed. A broker that is down refuses nobody: the sweep publishes what it missed."""
+
+    store: Store
+    broker: Broker
+    lifecycle: Lifecycle = LOG_ONLY
+
+    def accept(self, batch: Sequence[Notification]) -> Sequence[Taken]:
+        """In the order of the batch. Raise StoreUnavailable; nothing of it is then promised, and it may be tried again
+        as it is, with the same ids. One that cannot be stored fails alone: its place has the error."""
+        watch = Watch()
+        taken = self._insert(batch)
+        took = watch.took()
+        failpoints.step("intake.after_commit")
+        new = [item.notification for item in taken if isinstance(item, Inserted) and item.existing is None]
+        if new:
+            self.lifecycle.tell(Accepted(notifications=new, took=took))
+        # The rest is the sweep's to queue, when it is due.
+        due = [notification for notification in new if notification.is_for_now]
+        queue(due, store=self.store, broker=self.broker, lifecycle=self.lifecycle)
+        failpoints.step("intake.before_answer")
+        return taken
+
+    def _insert(self, batch: Sequence[Notification]) -> Sequence[Taken]:
+        """Halve the batch until what breaks it is found. Raise StoreUnavailable."""
+        try:
+            return self.store.insert(batch)
+        except StoreUnavailable:
+            raise
+        except Exception as error:
+            if len(batch) == 1:
+                return [error]
+        middle = len(batch) // 2
+        return [one for half in (batch[:middle], batch[middle:]) for one in self._insert_half(half)]
+
+    def _insert_half(self, half: Sequence[Notification]) -> Sequence[Taken]:
+        """The other half may be committed: where the database goes away now, only this one is told so."""
+        try:
+            return self._insert(half)
+        except StoreUnavailable as error:
+            return [error] * len(half)
+
+    def cancel(self, tenant: str, id: str) -> Notification | None:
+        """As `Store.cancel`: the row as it then stands, or None if there is none."""
+        found = self.store.cancel(tenant, id)
+        if found is None:
+            return None
+        if found.by_this_call:
+            self.lifecycle.tell(Canceled(notification=found.notification))
+        return found.notification

@@ -1,0 +1,176 @@
+"""Replay dead letters: from the database, which is the truth."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from tidings.config import failpoints
+from tidings.domain.errors import BrokerUnavailable, StoreUnavailable, Unreadable
+from tidings.domain.notification import REPLAYABLE, Notification, Status
+from tidings.messaging import topology
+from tidings.messaging.envelope import Message, as_it_came, is_newer, parse
+from tidings.observability import events as facts
+from tidings.observability.observers import LOG_ONLY, Lifecycle
+from tidings.pipeline.queueing import queue
+from tidings.ports import PAGE, Broker, Changed, Outgoing, Received, Selection, Store
+
+log = logging.getLogger(__name__)
+
+DRAIN_WAIT = timedelta(seconds=5)
+"""How long a drain waits for the next letter, of which the queue said that it is there, before it gives up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DryRun:
+    """What a replay would do."""
+
+    count: int
+    may_double: int  # of these, how many may have been sent: an attempt ended in an ambiguous answer
+    expired: int  # left out, for want of a new expiry
+    unknown: int  # left out, since `unknown` was not asked for by name
+    sample: Sequence[Notification]  # those that go first, without content
+    newest: str | None  # the id of the one that goes last
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replayed:
+    """What a replay did."""
+
+    ids: Sequence[str]  # back to pending, oldest first
+    queued: int  # of these, how many messages are confirmed; the sweep publishes the rest when they are due
+    expired: int  # left out, as in a dry run
+    unknown: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """Set dead letters back to pending, one generation later. Replaying twice is harmless: the second finds nothing.
+
+    A selection without statuses is that of the failed ones. What is unknown may have arrived: it is replayed only where
+    it is asked for by name. What has expired is replayed only with a new expiry."""
+
+    store: Store
+    broker: Broker
+    lifecycle: Lifecycle = LOG_ONLY
+
+    def dry_run(self, selection: Selection, *, sample: int = 10, expires_at: datetime | None = None) -> DryRun:
+        dead = _dead(selection)
+        ready = dead if expires_at is not None else replace(dead, lasts=timedelta(0))
+        newest = self.store.find(ready, 1)
+        return DryRun(
+            count=self.store.count(ready),
+            may_double=self.store.count(replace(ready, may_have_been_sent=True)),
+            expired=self._expired(dead, timedelta(0)) if expires_at is None else 0,
+            unknown=self._unknown(selection),
+            sample=self.store.find(ready, sample, oldest_first=True),
+            newest=newest[0].id if newest else None,
+        )
+
+    def replay(
+        self, selection: Selection, *, limit: int, rate: int | None = None, expires_at: datetime | None = None
+    ) -> Replayed:
+        """Oldest first, at most `limit`. `rate`: notifications a second; each second's share becomes due in its second,
+        so nothing waits here and a crash of this process loses nothing. `expires_at`: of those that have expired."""
+        dead = _dead(selection)
+        ids: list[str] = []
+        channels: set[str] = set()
+        queued = second = 0
+        while len(ids) < limit:
+            page = min(limit - len(ids), PAGE if rate is None else rate)
+            # Past the last one: what has failed again meanwhile is not revived a second time for one word.
+            after = ids[-1] if ids else ""
+            revived = self.store.revive(dead, page, timedelta(seconds=second), after=after, expires_at=expires_at)
+            failpoints.step("replay.after_revive")
+            ids += [notification.id for notification in revived]
+            if revived:
+                self.lifecycle.tell(facts.Replayed(notifications=revived))
+            if second == 0:
+                queued += self._queue(revived)
+            if rate is not None:
+                second += 1
+            channels.update(notification.channel for notification in revived)
+            if len(revived) < page:
+                break
+        for channel in sorted(channels):
+            self.drain(channel, at_most=2 * len(ids) + PAGE)
+        expired = self._expired(dead, timedelta(seconds=second)) if expires_at is None else 0
+        return Replayed(ids=ids, queued=queued, expired=expired, unknown=self._unknown(selection))
+
+    def mark_sent(self, tenant: str, id: str) -> Changed | None:
+        """An operator's word that an unknown one was sent. None: there is none."""
+        found = self.store.resolve(tenant, id)
+        if found is not None and found.by_this_call:
+            self.lifecycle.tell(facts.Resolved(notification=found.notification, outcome="sent"))
+        return found
+
+    def again(self, tenant: str, id: str, *, expires_at: datetime | None = None) -> Changed | None:
+        """An operator's word that an unknown one is to be sent again. None: there is none."""
+        unknown = Selection(tenant=tenant, ids=[id], statuses=[Status.UNKNOWN])
+        revived = self.store.revive(unknown, 1, timedelta(0), expires_at=expires_at)
+        if not revived:
+            row = self.store.get(tenant, id)
+            return None if row is None else Changed(notification=row, by_this_call=False)
+        self.lifecycle.tell(facts.Resolved(notification=revived[0], outcome="replay"))
+        self._queue(revived)
+        return Changed(notification=revived[0], by_this_call=True)
+
+    def _expired(self, dead: Selection, within: timedelta) -> int:
+        return self.store.count(replace(dead, expires_within=within))
+
+    def _unknown(self, selection: Selection) -> int:
+        if selection.statuses is not None:
+            return 0
+        return self.store.count(replace(selection, statuses=[Status.UNKNOWN]))
+
+    def drain(self, channel: str, *, at_most: int) -> int:
+        """Drop the letters whose row was replayed or is gone, so that the dead-letter queue's depth tells the truth.
+
+        Looks at the oldest; a letter that still stands is published again before it is acknowledged, so none is lost.
+        Answers how many it dropped. Where the broker or the database fails, stale letters stay, which do no harm.
+        """
+        dropped = looked_at = 0
+        try:
+            dead = topology.dead_queue(channel)
+            at_most = min(at_most, self.broker.depth(dead))
+            consumer = self.broker.consume([dead])
+            try:
+                while looked_at < at_most and (batch := consumer.receive(PAGE, DRAIN_WAIT)):
+                    looked_at += len(batch)
+                    letters = {_letter(item, channel).message_id: item for item in batch}
+                    standing = self.store.still_dead([_letter(item, channel) for item in batch])
+                    again = [letters[message.message_id] for message in standing]
+                    again += [item for item in batch if is_newer(item.headers)]  # its own version looks after it
+                    self.broker.publish([_republished(item, channel) for item in again])
+                    consumer.acknowledge(batch)
+                    dropped += len(batch) - len(again)
+            finally:
+                consumer.close()
+        except (BrokerUnavailable, StoreUnavailable) as error:
+            log.warning("drain_stopped", extra={"channel": channel, "error": str(error)})
+        return dropped
+
+    def _queue(self, notifications: Sequence[Notification]) -> int:
+        """How many messages are confirmed: all, or none."""
+        if not notifications or not queue(
+            notifications, store=self.store, broker=self.broker, lifecycle=self.lifecycle
+        ):
+            return 0
+        failpoints.step("replay.after_publish")
+        return len(notifications)
+
+
+def _letter(item: Received, channel: str) -> Message:
+    try:
+        return parse(item.body, item.headers, channel)
+    except Unreadable:
+        return Message(id="", channel=channel, generation=0)  # no row has it: dropped
+
+
+def _republished(item: Received, channel: str) -> Outgoing:
+    return Outgoing(to=topology.dead(channel), raw=item.body, headers=as_it_came(item.headers))
+
+
+def _dead(selection: Selection) -> Selection:
+    wanted = {Status.FAILED} if selection.statuses is None else REPLAYABLE & set(selection.statuses)
+    return replace(selection, statuses=sorted(wanted))

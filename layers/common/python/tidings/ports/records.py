@@ -1,0 +1,134 @@
+"""What goes into the database and comes out of it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from tidings.domain.errors import DeliveryError
+from tidings.domain.notification import Notification, Priority, Status
+from tidings.domain.stopwatch import Took
+from tidings.messaging.envelope import Message
+
+LOOK_AHEAD = 5000
+"""Rows that a look ahead reads, whatever the length of the backlog."""
+
+PAGE = 500
+"""Rows a transaction: enough to be fast, few enough that nobody waits for its locks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inserted:
+    """The row is committed: `existing` is None, or the earlier row that holds the same idempotency key."""
+
+    notification: Notification
+    existing: Notification | None = None
+
+
+Taken = Inserted | Exception
+"""What became of one of a batch: its row, or why it has none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Held:
+    """Not now: another has the lease, or the next attempt is not due. Come again at `until`."""
+
+    message: Message
+    priority: Priority
+    remaining: timedelta  # until then, on the database's clock
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claims:
+    """The answer to a claim. `token` fences everything that is settled under it."""
+
+    token: str
+    at: datetime  # the database's time at the claim
+    took: Took | None = None  # the claim, on the worker's clock; None: the sweep's
+    size: int = 0  # of `acquired`, also where that is held no more
+    acquired: Sequence[Notification] = ()
+    held: Sequence[Held] = ()
+    finished: Sequence[Message] = ()  # settled, stale generation, or unknown row: drop them
+    alone: Sequence[Held] = ()  # due, but their last worker was lost: claim each `isolated`, after the others
+
+    @property
+    def without_rows(self) -> "Claims":
+        """For a call that may last: it must not hold what its neighbours send, which may be megabytes each."""
+        return Claims(token=self.token, at=self.at, took=self.took, size=self.size)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settlement:
+    """The end of one attempt, decided."""
+
+    claims: Claims = field(compare=False, repr=False)  # that it ends
+    notification: Notification  # as it was claimed
+    status: Status
+    provider: str | None = None
+    provider_message_id: str | None = None
+    provider_response: str | None = None
+    error: DeliveryError | None = None
+    delay: timedelta | None = None  # retrying: until the next attempt
+    spared: bool = False  # the attempt does not count
+    took: Took | None = None  # the provider's part of it; None: it was not called
+
+    @property
+    def answered_at(self) -> datetime | None:
+        """When the provider's call ended: the database's time at the claim, and the worker's clock from there."""
+        if self.took is None or self.claims.took is None:
+            return None
+        return self.claims.at + timedelta(seconds=max(self.took.ended - self.claims.took.ended, 0))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Overdue:
+    """What a sweep found, already moved out of the next sweep's way."""
+
+    wake: Sequence[Notification] = ()  # publish these again
+    abandoned: Claims | None = None  # their lease ran out; now leased to the sweep, which settles them as ambiguous
+    unlettered: Sequence[Notification] = ()  # failed, and their dead letter is still owed
+    expired: int = 0  # past expires_at, and now `expired`
+    at: datetime  # the database's time
+    more: bool = False  # the limit was reached
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Changed:
+    """What a person asked to be changed."""
+
+    notification: Notification  # as it then stands
+    by_this_call: bool  # False: it was in no state for that, or it was done before
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Purged:
+    """What a page of the retention deleted."""
+
+    rows: int
+    last: str | None  # its highest id; None: there is no more
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Backlog:
+    """What waits, of every tenant, as far as a bounded look shows: the oldest LOOK_AHEAD a tenant and status."""
+
+    oldest: Mapping[str, float]  # seconds since the longest waiting of the channel was due; a channel may be missing
+    counts: Mapping[tuple[str, Status], int]  # failed and unknown by channel
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Selection:
+    """Which rows. Every field that is not None narrows; `tenant` always does."""
+
+    tenant: str
+    ids: Sequence[str] | None = None
+    statuses: Sequence[Status] | None = None
+    channel: str | None = None
+    recipient: str | None = None
+    error_class: str | None = None  # of the last attempt
+    may_have_been_sent: bool = False  # True: only those of which an attempt, in any generation, was ambiguous
+    lasts: timedelta | None = None  # only those that have not expired so long from now, on the database's clock
+    expires_within: timedelta | None = None  # only the others
+    error_code: str | None = None
+    since: datetime | None = None  # created at or after
+    until: datetime | None = None  # created before
+    before_id: str | None = None  # cursor: ids below this one

@@ -1,0 +1,69 @@
+"""The message as FCM takes it, with what each transport behind FCM must be told in its own words.
+
+https://firebase.google.com/docs/reference/fcm/rest/v1/projects.messages
+"""
+
+from datetime import datetime, timedelta
+
+from firebase_admin import messaging
+
+from tidings.domain.channels import PushContent
+from tidings.domain.notification import Priority
+from tidings.ports import Outbound
+
+LONGEST = timedelta(seconds=2_419_200)
+"""Four weeks: https://firebase.google.com/docs/cloud-messaging/concept-options#ttl"""
+
+
+def build(kind: str, target: str, content: PushContent, outbound: Outbound, now: datetime) -> messaging.Message:
+    """`kind` is "token" or "topic".
+
+    The notification's id is what a second copy of it replaces the first by. It is no `collapse_key` of Android's: FCM
+    keeps four of these for a device that is offline and drops the others, so that notifications would be lost; and of
+    messages that are shown it ignores the key.
+    https://firebase.google.com/docs/cloud-messaging/customize-messages/collapsible-message-types
+    """
+    shown = content.title is not None or content.body is not None or content.image is not None
+    high = outbound.priority == Priority.HIGH
+    ttl = None if outbound.time_to_live is None else min(max(outbound.time_to_live, timedelta()), LONGEST)
+    message = messaging.Message(
+        notification=messaging.Notification(content.title, content.body, content.image) if shown else None,
+        data=dict(content.data) or None,
+        android=messaging.AndroidConfig(
+            priority="high" if high else "normal",
+            ttl=ttl,
+            notification=messaging.AndroidNotification(tag=outbound.id) if shown else None,
+        ),
+        apns=_apns(outbound.id, shown=shown, high=high, ttl=ttl, now=now),
+        webpush=_webpush(outbound.id, shown=shown, high=high, ttl=ttl),
+    )
+    # Set, not given: the constructor warns that tokens will give way to installation IDs, but a token is none.
+    setattr(message, kind, target)
+    return message
+
+
+def _apns(id: str, *, shown: bool, high: bool, ttl: timedelta | None, now: datetime) -> messaging.APNSConfig:
+    """https://developer.apple.com/documentation/usernotifications/sending-notification-requests-to-apns"""
+    headers = {
+        "apns-push-type": "alert" if shown else "background",
+        "apns-priority": "10" if shown and high else "5",  # of what runs in the background, FCM refuses 10
+        "apns-collapse-id": id,  # at most 64 bytes
+    }
+    if ttl is not None:
+        headers["apns-expiration"] = str(int((now + ttl).timestamp())) if ttl else "0"  # 0: now or never
+    # Without content-available, iOS wakes no app for what shows nothing:
+    # https://developer.apple.com/documentation/usernotifications/pushing-background-updates-to-your-app
+    payload = None if shown else messaging.APNSPayload(aps=messaging.Aps(content_available=True))
+    return messaging.APNSConfig(headers=headers, payload=payload)
+
+
+def _webpush(id: str, *, shown: bool, high: bool, ttl: timedelta | None) -> messaging.WebpushConfig:
+    """https://www.rfc-editor.org/rfc/rfc8030#section-5: `Topic` replaces what has not arrived, `tag` what is shown."""
+    headers = {
+        "Urgency": "high" if high else "normal",
+        "Topic": id.replace("-", ""),  # at most 32 characters of base64url, which a UUID has without its hyphens
+    }
+    if ttl is not None:
+        headers["TTL"] = str(int(ttl.total_seconds()))
+    notification = messaging.WebpushNotification(tag=id) if shown else None
+    return messaging.WebpushConfig(headers=headers, notification=notification)

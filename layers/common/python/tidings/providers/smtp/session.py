@@ -1,0 +1,217 @@
+"""One connection to an SMTP server, and the conversation that hands over one mail.
+
+smtplib says the words. What is added: a time-out for each stage and for the whole conversation, not for each read;
+pipelining (RFC 2920) where the server offers it, so that a mail on a kept connection costs two round trips; and knowing
+at every moment whether the server may have taken the mail already.
+"""
+
+import ssl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from tidings.domain.errors import DeliveryError, PermanentError
+from tidings.providers.smtp.mime import Mail
+from tidings.providers.smtp.replies import refusal, smtp_errors
+from tidings.providers.smtp.stages import NOBODY, Parties, Reply, Stage
+from tidings.providers.smtp.timeouts import Countdown
+from tidings.providers.smtp.wire import Server, Wire
+
+RECOVERY = 5.0
+"""Seconds for all that is said after a refusal, to keep the connection: the outcome is known, and the sender waits."""
+
+GOODBYE = 1.0  # seconds to write QUIT
+
+
+class Stale(Exception):
+    """A kept connection turned out to be closed before it had answered anything: the mail may go by another."""
+
+
+class Session:
+    """One connection. For one thread at a time."""
+
+    def __init__(self, server: Server, context: ssl.SSLContext | None, countdown: Countdown) -> None:
+        """Connect, secure, log in. Raise DeliveryError; nothing stays open then."""
+        self._wire = Wire(server, context, countdown)
+        self._kept = False
+        self.idle_since = 0.0
+        self.may_have_taken = False  # the last mail: its final dot was written
+        try:
+            self._open(server)
+            if server.user is not None:
+                with self._stage(Stage.AUTH, Parties(recipients=(server.user,))):
+                    self._wire.login(server.user, server.password)
+        except BaseException:
+            self.abandon()
+            raise
+
+    def _open(self, server: Server) -> None:
+        with self._stage(Stage.CONNECT):
+            self._wire.open()
+        if server.tls:
+            self._secure()
+        with self._stage(Stage.GREETING):
+            self._wire.await_greeting()
+        self._say_ehlo()
+        if server.starttls:
+            with self._stage(Stage.STARTTLS):
+                self._wire.request_tls()
+            self._secure()
+            self._say_ehlo()
+
+    def _secure(self) -> None:
+        with self._stage(Stage.TLS):
+            self._wire.secure()
+
+    def _say_ehlo(self) -> None:
+        with self._stage(Stage.EHLO):
+            self._wire.introduce()
+
+    @contextmanager
+    def _stage(self, stage: Stage, parties: Parties = NOBODY) -> Iterator[None]:
+        """A step of the conversation, with its time-out; what goes wrong in it is a DeliveryError."""
+        countdown = self._wire.countdown
+        countdown.start(stage)
+        with smtp_errors(stage, lambda: countdown.limit, parties):
+            yield
+
+    @property
+    def is_open(self) -> bool:
+        return self._wire.sock is not None
+
+    def keep(self) -> None:
+        """It goes back to the pool: from now on it may die unnoticed."""
+        self._kept = True
+        self.idle_since = time.monotonic()
+
+    def deliver(self, mail: Mail, countdown: Countdown) -> str:
+        """Return the server's words when it has taken the mail for all its recipients; else raise DeliveryError, or
+        Stale. Afterwards the session is either fit for the next mail, or not open."""
+        self._wire.countdown = countdown
+        self.may_have_taken = False
+        try:
+            self._announce(mail)
+            return self._hand_over(mail)
+        except DeliveryError as error:
+            self._recover(error)
+            raise
+        except BaseException:
+            self.abandon()
+            raise
+
+    def _announce(self, mail: Mail) -> None:
+        """MAIL, RCPT and DATA, up to "go on". All or nothing: if one recipient is refused, nobody gets the mail,
+        because the next attempt would double it for the others. The first refusal is the one raised."""
+        refused: list[DeliveryError] = []
+        try:
+            self._converse(mail, refused)
+        except DeliveryError:
+            if not refused:
+                raise
+            self.abandon()  # it refused and hung up: what it said counts, not that it said no more
+        if refused:
+            raise refused[0]
+
+    def _converse(self, mail: Mail, refused: list[DeliveryError]) -> None:
+        """What goes wrong after a refusal is only ever seen where the commands were said ahead."""
+        size = f" SIZE={self._size(mail)}" if self._wire.has_extn("size") else ""
+        recipients = [f"RCPT TO:<{recipient}>" for recipient in mail.parties.recipients]
+        pipelining = self._wire.has_extn("pipelining")
+        # DATA goes ahead for a single recipient only: with several, a server that took some of them would say "go on".
+        data_ahead = pipelining and len(recipients) == 1
+        ahead = [*recipients, *(["DATA"] if data_ahead else [])] if pipelining else []
+
+        reply = self._begin([f"MAIL FROM:<{mail.parties.sender}>{size}", *ahead])
+        if not reply.accepted:
+            self._refused(refused, refusal(Stage.MAIL, reply, mail.parties))
+        for number, command in enumerate(recipients):
+            if refused and not pipelining:
+                return
+            reply = self._ask(Stage.RCPT, None if pipelining else command)
+            if not reply.accepted:
+                self._refused(refused, refusal(Stage.RCPT, reply, mail.parties, suppress=number == 0))
+        if refused and not data_ahead:
+            return
+        reply = self._ask(Stage.DATA, None if data_ahead else "DATA")
+        if refused and reply.code == 354:
+            self.abandon()  # it waits for a mail that nobody shall get, and a lone dot would send an empty one
+        elif reply.code != 354:
+            self._refused(refused, refusal(Stage.DATA, reply, mail.parties))
+
+    def _size(self, mail: Mail) -> int:
+        """Bytes as RFC 1870 counts them. Raise PermanentError if the server has said that it takes no such mail."""
+        limit = self._wire.size_limit
+        if limit is not None and mail.size > limit:
+            raise PermanentError("too_large", f"the mail has {mail.size} bytes; the server takes {limit}")
+        return mail.size
+
+    def _refused(self, refused: list[DeliveryError], error: DeliveryError) -> None:
+        refused.append(error)
+        self._wire.countdown.shorten(RECOVERY)
+
+    def _begin(self, commands: list[str]) -> Reply:
+        """One write; the answer to the first command. Raise Stale if a kept connection has come to its end: whatever
+        waits to be read before we write is no answer of ours, and what ends it now had been on its way."""
+        if self._kept and self._wire.has_spoken():
+            raise Stale
+        try:
+            reply = self._ask(Stage.MAIL, "\r\n".join(commands))
+        except DeliveryError as error:
+            if self._kept and error.code == "connection_lost":
+                raise Stale from None
+            raise
+        if self._kept and (reply.ends_an_idle_connection or not self.is_open):
+            raise Stale
+        return reply
+
+    def _ask(self, stage: Stage, command: str | None) -> Reply:
+        """The answer to this command, or to the next of those said ahead. A server that hangs up while we write may
+        have said why."""
+        try:
+            with self._stage(stage):
+                if command is not None:
+                    self._wire.send(f"{command}\r\n")
+                return Reply(*self._wire.getreply())
+        except DeliveryError:
+            if command is None or (said := self._wire.last_words()) is None:
+                raise
+            return Reply(*said)
+
+    def _hand_over(self, mail: Mail) -> str:
+        # A write that fails has not handed over its last byte, and so no complete mail.
+        try:
+            with self._stage(Stage.BODY):
+                self._wire.send_body(mail.data + b".\r\n")
+        except DeliveryError:
+            if (said := self._wire.last_words()) is None:
+                raise
+            raise refusal(Stage.BODY, Reply(*said), mail.parties) from None
+        self.may_have_taken = True
+        with self._stage(Stage.DOT):
+            reply = Reply(*self._wire.getreply())
+        if not reply.accepted:
+            self.may_have_taken = False
+            raise refusal(Stage.DOT, reply, mail.parties, suppress=len(mail.parties.recipients) == 1)
+        return reply.words
+
+    def _recover(self, error: DeliveryError) -> None:
+        """Back to the state between two mails, or away with the connection: what does not answer soon is not kept."""
+        self._wire.countdown.shorten(RECOVERY)
+        if error.code in ("protocol", "timeout", "connection_lost"):
+            self.abandon()
+        if self.is_open:
+            try:
+                if self._wire.rset()[0] != 250:
+                    self.abandon()
+            except OSError:
+                self.abandon()
+
+    def quit(self) -> None:
+        """Say goodbye and do not wait for the answer."""
+        with suppress(OSError):
+            self._wire.countdown = Countdown(self._wire.countdown.timeouts, total=GOODBYE)
+            self._wire.send("QUIT\r\n")
+        self.abandon()
+
+    def abandon(self) -> None:
+        self._wire.close()

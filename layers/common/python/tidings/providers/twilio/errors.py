@@ -1,0 +1,102 @@
+"""What Twilio's answers mean: the only place that knows, with its table of codes (twilio_codes)."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import requests
+from twilio.base.exceptions import TwilioException, TwilioRestException, TwilioServiceException
+from twilio.http.response import Response
+
+from tidings.domain.errors import AmbiguousError, DeliveryError, PermanentError, TransientError
+from tidings.providers.http import never_connected, retry_after
+from tidings.providers.twilio.codes import OPTED_OUT, verdict
+
+NOT_SENT = frozenset(["failed", "undelivered", "canceled"])
+"""https://www.twilio.com/docs/messaging/api/message-resource#message-status-values"""
+
+_NUMBER = re.compile(r"\+?\d(?:[\s().-]*\d){5,}")
+_CODE = re.compile(r"\d{1,6}", re.ASCII)
+
+
+@contextmanager
+def twilio_errors(recipient: str, sender: str, answer: Callable[[], Response | None]) -> Iterator[None]:
+    """Turn what the SDK raises into a DeliveryError. Its text carries no number.
+
+    `answer` gives the answer that an exception is about, if there was one: the SDK's exceptions carry no headers.
+    """
+    try:
+        yield
+    except DeliveryError:
+        raise
+    except Exception as error:
+        if (given := answer()) is not None:
+            raise _answered(error, given, recipient, sender) from None
+        if never_connected(error) or not hasattr(error, "request_began"):
+            raise unsent(error) from None
+        if not isinstance(error, requests.RequestException):
+            raise
+        raise _unanswered(error) from None
+
+
+def not_sent(status: str, code: object, text: object, recipient: str, sender: str) -> DeliveryError:
+    """Of a message that was created, and whose status says already that it will not arrive."""
+    message = f"the message is {status}: {text or 'no reason given'}"
+    return _judged(code, None, _masked(message, recipient), sender)
+
+
+def _answered(error: Exception, answer: Response, recipient: str, sender: str) -> DeliveryError:
+    if isinstance(error, TwilioRestException):
+        return _refusal(answer, error.code, _masked(str(error.msg), recipient), sender)
+    if isinstance(error, TwilioServiceException):  # the newer form of the same (RFC 9457)
+        return _refusal(answer, error.code, _masked(f"{error.title} {error.detail or ''}", recipient), sender)
+    if isinstance(error, TwilioException) or not answer.ok:  # a list that was refused: the SDK does not look into it
+        return _refusal(answer, _code_in(answer), "the list was refused", sender)
+    return AmbiguousError("unreadable", "Twilio's answer is not a message")  # 2xx, but not the JSON of one
+
+
+def _refusal(answer: Response, code: object, text: str, sender: str) -> DeliveryError:
+    """The code decides; where it says nothing, the HTTP status."""
+    status = int(answer.status_code)
+    wait = retry_after(answer.headers.get("Retry-After"))
+    return _judged(code, status, f"HTTP {status}: {text}", sender, wait)
+
+
+def _judged(code: object, status: int | None, text: str, sender: str, wait: timedelta | None = None) -> DeliveryError:
+    number = int(str(code)) if _CODE.fullmatch(str(code)) else None
+    found = verdict(number, status, text=text, sender=sender)
+    kind, shown = found.kind, str(number if number is not None else status or "failed")
+    if issubclass(kind, PermanentError):
+        return kind(shown, text, suppress="opted_out" if number == OPTED_OUT else None)
+    if issubclass(kind, TransientError):
+        return kind(shown, text, retry_after=wait, may_be_account=found.may_be_account)
+    return kind(shown, text, retry_after=wait)
+
+
+def unsent(error: Exception) -> DeliveryError:
+    """Nothing of the request was written. The type says whether it was TLS, a proxy or a fault of ours; the text may
+    hold an address."""
+    if isinstance(error, requests.ConnectionError | requests.Timeout):
+        return TransientError("connect", f"no connection to Twilio ({type(error).__name__})")
+    return TransientError("internal", f"unexpected {type(error).__name__}, before anything was sent")
+
+
+def _unanswered(error: requests.RequestException) -> DeliveryError:
+    if isinstance(error, requests.Timeout):
+        return AmbiguousError("timeout", "Twilio did not answer in time")
+    return AmbiguousError("connection_lost", "the connection to Twilio broke before the answer")
+
+
+def _code_in(answer: Response) -> object:
+    try:
+        body = json.loads(answer.text)
+    except ValueError:
+        return None
+    return body.get("code") if isinstance(body, dict) else None
+
+
+def _masked(text: str, recipient: str) -> str:
+    text = _NUMBER.sub("<number>", text.replace(recipient, "<number>"))
+    return " ".join(text.split())[:200]

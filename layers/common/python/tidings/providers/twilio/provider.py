@@ -1,0 +1,162 @@
+"""SMS through Twilio's Programmable Messaging, with Twilio's own SDK."""
+
+import re
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AfterValidator, Field
+from twilio.rest import Client
+
+from tidings.config.settings import Settings
+from tidings.domain.channels import SmsContent
+from tidings.domain.errors import AccountError, AmbiguousError, TransientError
+from tidings.ports import Outbound, Receipt
+from tidings.providers.twilio.client import OneCall
+from tidings.providers.twilio.codes import NUMBER, SERVICE
+from tidings.providers.twilio.errors import NOT_SENT, not_sent, twilio_errors, unsent
+
+VALIDITY = (timedelta(seconds=1), timedelta(seconds=36_000))
+"""https://www.twilio.com/docs/messaging/api/message-resource#create-a-message-resource"""
+
+LISTED = 200
+"""Messages of the list, newest first, that are looked at."""
+
+_SID = re.compile(r"[!-~]{1,64}")
+_SENDER = re.compile(rf"{NUMBER}|[0-9]{{3,8}}|{SERVICE}")
+_NAME = re.compile(r"(?=.*[A-Za-z])(?! )[A-Za-z0-9 &_+-]{1,11}(?<! )")
+
+
+def _sender(value: str) -> str:
+    """https://www.twilio.com/docs/glossary/what-alphanumeric-sender-id"""
+    if not _SENDER.fullmatch(value) and not _NAME.fullmatch(value):
+        raise ValueError(
+            "is neither a number like +15005550006, nor a short code of 3 to 8 digits, nor a messaging service (MG and"
+            " 32 hexadecimal digits), nor a name: at most 11 letters, digits, blanks inside, & _ + -, with a letter"
+        )
+    return value
+
+
+class TwilioSettings(Settings):
+    """TIDINGS_TWILIO_ACCOUNT_SID and its neighbours."""
+
+    prefix: ClassVar[str] = "TIDINGS_TWILIO_"
+
+    account_sid: Annotated[str, Field(pattern=r"^AC[0-9a-zA-Z]{1,64}$", description="the account, AC...")]
+    auth_token: Annotated[str, Field(pattern=r"^[!-~]+$", repr=False, description="the account's secret")]
+    sender: Annotated[
+        str,
+        AfterValidator(_sender),
+        Field(description="a number, short code or name to send from, or a messaging service, MG..."),
+    ]
+    url: Annotated[str, Field(pattern=r"^https?://[^/?#@\s]+/?$", description="http(s)://host[:port]")] = (
+        "https://api.twilio.com"
+    )
+    timeout: Annotated[float, Field(gt=0, le=600, description="seconds to wait for an answer, connecting included")] = (
+        15
+    )
+    connections: Annotated[int, Field(ge=1, le=1000, description="connections kept open")] = 50
+    status_callback: Annotated[
+        str | None, Field(pattern=r"^https?://\S+$", description="where Twilio reports what became of a message")
+    ] = None
+
+
+class TwilioProvider:
+    """One POST a message, never repeated here."""
+
+    name = "twilio"
+
+    def __init__(self, settings: TwilioSettings) -> None:
+        self.timeout = timedelta(seconds=settings.timeout)
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._opened: tuple[Client, OneCall] | None = None
+        service = re.fullmatch(SERVICE, settings.sender)  # a name may begin with MG, too
+        self._options = {
+            "messaging_service_sid" if service else "from_": settings.sender,
+            **({"status_callback": settings.status_callback} if settings.status_callback is not None else {}),
+        }
+
+    def send(self, outbound: Outbound) -> Receipt:
+        """Create the message; its SID is the receipt. Raise DeliveryError."""
+        if not isinstance(outbound.content, SmsContent):
+            raise TypeError(f"an SMS is made of SmsContent, not of {type(outbound.content).__name__}")
+        options: dict[str, Any] = dict(self._options)
+        if outbound.time_to_live is not None:
+            options["validity_period"] = _validity_period(outbound.time_to_live)
+        with self._call(outbound.recipient) as client:
+            message = client.messages.create(to=outbound.recipient, body=outbound.content.text, **options)
+            if message.status in NOT_SENT:
+                raise not_sent(
+                    message.status, message.error_code, message.error_message, outbound.recipient, self._settings.sender
+                )
+            if not _SID.fullmatch(message.sid):
+                raise AmbiguousError("unreadable", "Twilio answered without a message SID")
+        return Receipt(provider_message_id=message.sid)
+
+    def accepted(self, outbound: Outbound, since: datetime) -> Sequence[Receipt]:
+        """Reconciler, by Twilio's message list: same number, same sender, exactly this body.
+
+        Not by DateSent: a message that still waits at Twilio has none. The list may lag behind an acceptance by some
+        seconds; the pause before the next attempt is longer (settling.LISTED_AFTER). What Twilio changes or hides
+        (smart encoding, redacted bodies, a trial account's prefix) is not found. What failed is listed and has not
+        arrived; since 2024 the list also has what was refused with HTTP 400.
+        """
+        if not isinstance(outbound.content, SmsContent):
+            raise TypeError(f"an SMS is made of SmsContent, not of {type(outbound.content).__name__}")
+        sender = self._settings.sender
+        with self._call(outbound.recipient) as client:
+            listed = list(client.messages.page(to=outbound.recipient, page_size=LISTED))
+            recent = [message for message in listed if message.date_created >= since]
+            found = [
+                Receipt(provider_message_id=message.sid)
+                for message in recent
+                if sender in (message.from_, message.messaging_service_sid)
+                and message.body == outbound.content.text
+                and message.status not in NOT_SENT
+            ]
+        if not found and len(recent) == LISTED:
+            raise TransientError("list", f"more than {LISTED} messages to this number since then")
+        return found
+
+    def check(self) -> str:
+        """Fetch the account: one GET. Raise DeliveryError."""
+        with self._call(self._settings.account_sid) as client:  # no number is in it; the account is masked
+            status = str(client.api.v2010.accounts(self._settings.account_sid).fetch().status)
+        if status != "active":
+            raise AccountError("status", f"the account is {status}")
+        return "the account is active"
+
+    def close(self) -> None:
+        with self._lock:
+            opened, self._opened = self._opened, None
+        if opened is not None:
+            opened[1].close()
+
+    @contextmanager
+    def _call(self, recipient: str) -> Iterator[Client]:
+        """The SDK, for one call. Whatever it raises becomes a DeliveryError."""
+        try:
+            client, http = self._client()
+        except Exception as error:
+            raise unsent(error) from None
+        http.forget()
+        with twilio_errors(recipient, self._settings.sender, http.answer):
+            yield client
+
+    def _client(self) -> "tuple[Client, OneCall]":
+        with self._lock:
+            if self._opened is None:
+                given = self._settings
+                http = OneCall(url=given.url, timeout=given.timeout, connections=given.connections)
+                # The name and the secret are both given: else the SDK takes them from the environment.
+                self._opened = Client(given.account_sid, given.auth_token, http_client=http), http
+            return self._opened
+
+
+def _validity_period(time_to_live: timedelta) -> int:
+    """In seconds. An expired message was not claimed; one that has less than a second left gets that second."""
+    shortest, longest = VALIDITY
+    return int(min(max(time_to_live, shortest), longest).total_seconds())

@@ -1,0 +1,189 @@
+"""Which adapters a process uses: the only module that knows them. Nothing is opened before its first use."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+
+from pydantic import Field
+from sqlalchemy import make_url
+
+from tidings.adapters import topology_check
+from tidings.adapters.embedded import EmbeddedBroker
+from tidings.adapters.rabbitmq.broker import BrokerSettings, RabbitBroker
+from tidings.adapters.sql.database import Database, DatabaseSettings
+from tidings.adapters.sql.insight import SqlInsight
+from tidings.adapters.sql.store import SqlStore
+from tidings.api.api_keys import Keyring, KeySettings
+from tidings.api.app import Route
+from tidings.config.settings import Settings, load
+from tidings.observability.gauges import Gauges, SystemGauges
+from tidings.observability.observers import Lifecycle
+from tidings.pipeline.delivery import Delivery
+from tidings.pipeline.intake import Intake
+from tidings.pipeline.replay import Replay
+from tidings.pipeline.retry import RetrySchedule
+from tidings.pipeline.settlement import Settling
+from tidings.pipeline.sweep import Sweep
+from tidings.ports import Broker, Provider, Store
+from tidings.ports.insight import Insight
+from tidings.runtime.telemetry import Telemetry, TelemetrySettings, Watched, watching
+
+log = logging.getLogger(__name__)
+
+
+class DeliverySettings(Settings):
+    """How a function delivers. Prefix TIDINGS_."""
+
+    lease: float = Field(
+        default=15.0,
+        ge=1,
+        le=3600,
+        description="seconds after which a worker that is silent counts as dead; it renews what it is sending",
+    )
+    concurrency: int = Field(
+        default=48, ge=1, le=500, description="provider calls at once, a process; two more for high"
+    )
+
+
+class RefusalSettings(Settings):
+    """How long notifications wait for a provider that refuses our account. Prefix TIDINGS_."""
+
+    account_refused_hours: float = Field(
+        default=24,
+        gt=0,
+        le=720,
+        description="hours that a notification waits while its provider refuses our account; then it is a dead letter",
+    )
+
+    @property
+    def wait_for_account(self) -> timedelta:
+        return timedelta(hours=self.account_refused_hours)
+
+
+class RetentionSettings(Settings):
+    """How long rows are kept. Prefix TIDINGS_."""
+
+    keep_days: float | None = Field(
+        default=None,
+        ge=1,
+        description="days after which the sweep deletes what is over (sent, failed, canceled, expired), its timeline"
+        " and its idempotency key, and old suppressions; not set: never",
+    )
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """The parts of one process, each made when first asked for."""
+
+    database: DatabaseSettings
+    broker_settings: BrokerSettings
+
+    @cached_property
+    def _opened(self) -> Database:
+        return Database(self.database)
+
+    @cached_property
+    def store(self) -> Store:
+        return SqlStore(self._opened)
+
+    @cached_property
+    def broker(self) -> Broker:
+        if self.broker_settings.broker_url is None:
+            return EmbeddedBroker(Database(self.database))
+        return RabbitBroker(self.broker_settings)
+
+    @cached_property
+    def insight(self) -> Insight:
+        return SqlInsight(self._opened)
+
+    @cached_property
+    def telemetry(self) -> Telemetry:
+        database = make_url(self.database.database_url).get_backend_name()
+        broker = "rabbitmq" if self.broker_settings.broker_url is not None else "tidings"
+        return watching(load(TelemetrySettings), database=database, broker=broker)
+
+    @cached_property
+    def lifecycle(self) -> Lifecycle:
+        return self.telemetry.lifecycle
+
+    @cached_property
+    def settling(self) -> Settling:
+        return Settling(
+            store=self.store,
+            broker=self.broker,
+            retry=RetrySchedule(),
+            wait_for_account=load(RefusalSettings).wait_for_account,
+            lifecycle=self.lifecycle,
+        )
+
+    def database_time(self) -> datetime:
+        """Raise StoreUnavailable."""
+        return topology_check.database_time(self._opened)
+
+    def largest_statement(self) -> int | None:
+        """Bytes that the database takes at once; None: no limit that matters. Raise StoreUnavailable."""
+        return topology_check.largest_statement(self._opened)
+
+    def topology_differences(self) -> Sequence[str]:
+        """A line for whatever the broker has otherwise than it should. Raise BrokerUnavailable."""
+        return topology_check.differences(self.broker_settings)
+
+    def intake(self) -> Intake:
+        return Intake(store=self.store, broker=self.broker, lifecycle=self.lifecycle)
+
+    def delivery(self, provider: Provider) -> Delivery:
+        settings = load(DeliverySettings)
+        return Delivery(
+            provider=provider,
+            store=self.store,
+            broker=self.broker,
+            settling=self.settling,
+            lease=timedelta(seconds=settings.lease),
+            concurrency=settings.concurrency,
+            lifecycle=self.lifecycle,
+        )
+
+    def replay(self) -> Replay:
+        return Replay(store=self.store, broker=self.broker, lifecycle=self.lifecycle)
+
+    def sweep(self) -> Sweep:
+        days = load(RetentionSettings).keep_days
+        keep = timedelta(days=days) if days is not None else None
+        return Sweep(
+            store=self.store,
+            broker=self.broker,
+            settling=self.settling,
+            lifecycle=self.lifecycle,
+            insight=self.insight,
+            keep=keep,
+        )
+
+    def gauges(self) -> Gauges:
+        return SystemGauges(store=self.store, broker=self.broker)
+
+    def watched(self, routes: Sequence[Route], *, gauges: Gauges | None = None) -> Sequence[Route]:
+        """An HTTP function's, with whoever watches, and `GET /metrics`, with these gauges if there are any."""
+        return Watched(telemetry=self.telemetry, lifecycle=self.lifecycle).routes(routes, gauges=gauges)
+
+    def keyring(self) -> Keyring:
+        keys = load(KeySettings).api_keys
+        for key in keys:
+            if key.unknown:
+                log.warning("unknown_scope", extra={"tenant": key.tenant, "scopes": key.unknown})
+        return Keyring(keys=keys)
+
+    def close(self) -> None:
+        for part in ("broker", "store"):
+            if part in self.__dict__:
+                getattr(self, part).close()
+
+
+def wired() -> Wiring:
+    """From the environment. Raise ConfigurationError with the one line that says what to change."""
+    return Wiring(load(DatabaseSettings), load(BrokerSettings))

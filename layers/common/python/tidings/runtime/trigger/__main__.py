@@ -1,0 +1,84 @@
+"""The trigger adapter: `python -m tidings.runtime.trigger CHANNEL=FUNCTION_URL...`, one thread a channel."""
+
+import argparse
+import os
+import signal
+import sys
+import threading
+
+from pydantic import Field
+
+from tidings.api.app import where
+from tidings.config.settings import Settings, load
+from tidings.domain.errors import ConfigurationError
+from tidings.messaging import topology
+from tidings.observability import logging as tidings_logging
+from tidings.runtime.container import wired
+from tidings.runtime.queue_function import TriggerSettings
+from tidings.runtime.trigger.pauses import Pauses
+from tidings.runtime.trigger.trigger import Function, Trigger
+
+
+class BatchSettings(Settings):
+    """How the queues are read. Prefix TIDINGS_."""
+
+    batch: int = Field(default=100, ge=1, le=1000, description="messages a batch, at most")
+    batches: int = Field(
+        default=2, ge=1, le=50, description="batches of a channel at its function at once; one more of high"
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("functions", nargs="+", metavar="CHANNEL=URL", help="email=http://127.0.0.1:8091")
+    options = parser.parse_args()
+    urls = dict(pair.split("=", 1) if "=" in pair else (pair, "") for pair in options.functions)
+    for channel, url in urls.items():
+        if channel not in topology.CHANNELS or not url.startswith("http://"):
+            parser.error(f"{channel}={url}: give a channel ({', '.join(topology.CHANNELS)}) and an http:// URL")
+    tidings_logging.configure("trigger", load(tidings_logging.LogSettings))
+    try:
+        triggers = [_trigger(channel, url) for channel, url in urls.items()]
+    except ConfigurationError as error:
+        print(f"tidings: trigger: {error}", file=sys.stderr)
+        return 2
+
+    def stop(*_: object) -> None:
+        for trigger in triggers:
+            trigger.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    threads = [threading.Thread(target=_run, args=[trigger], name=trigger.channel) for trigger in triggers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return 0
+
+
+def _trigger(channel: str, url: str) -> Trigger:
+    settings = load(BatchSettings)
+    wiring = wired()
+    return Trigger(
+        channel=channel,
+        consume=lambda: wiring.broker.consume(topology.work_queues(channel)),
+        function=Function(url=url, token=load(TriggerSettings).trigger_token),
+        paused=Pauses(wiring.store, channel),
+        batch=settings.batch,
+        concurrency=settings.batches,
+    )
+
+
+def _run(trigger: Trigger) -> None:
+    try:
+        trigger.run()
+    except BaseException as error:
+        # A trigger that no longer consumes has failed: the process ends, loudly, and whoever runs it starts it again.
+        # Not by a signal: a container's first process gets none that it does not handle.
+        print(f"tidings: trigger: {type(error).__name__} at {where(error)}", file=sys.stderr, flush=True)
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""What invokes a function besides requests: the event source mapping of a queue, and a schedule."""
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from pydantic_core import to_json
+from tidings.domain.errors import BrokerUnavailable
+from tidings.ports import Consumer
+from tidings.runtime.trigger.trigger import to_rmq
+
+from local.lambda_emulator.environment import Ended
+
+log = logging.getLogger("tidings.aws")
+
+BATCH = 100  # messages, Lambda's default for RabbitMQ
+PAUSE = 1.0  # seconds after a failure
+
+
+@dataclass(kw_only=True)
+class Mapping:
+    """Of one queue: a batch at a time. All of it is acknowledged, or all of it given back."""
+
+    channel: str
+    consume: Callable[[], Consumer]
+    invoke: Callable[[bytes], Ended]
+    _stopping: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        """Until `stop`; what is under way comes to its end."""
+        with ThreadPoolExecutor(1, thread_name_prefix=f"mapping-{self.channel}") as thread:
+            while not self._stopping.is_set():
+                try:
+                    consumer = self.consume()
+                    try:
+                        self._serve(consumer, thread)
+                    finally:
+                        consumer.close()
+                except BrokerUnavailable as error:
+                    log.warning("broker_unavailable", extra={"channel": self.channel, "error": str(error)})
+                    self._stopping.wait(PAUSE)
+
+    def _serve(self, consumer: Consumer, thread: ThreadPoolExecutor) -> None:
+        while not self._stopping.is_set():
+            batch = consumer.receive(BATCH, timedelta(seconds=0.2))
+            if not batch:
+                continue
+            invocation = thread.submit(self.invoke, to_json(to_rmq(batch)))
+            invocation.add_done_callback(lambda _: consumer.wake())
+            while not invocation.done():  # in which the connection is kept alive
+                consumer.receive(0, timedelta(seconds=1), first=0)
+            if (ended := invocation.result()).failed:
+                error = ended.error.get("errorType", "")
+                log.error("batch_failed", extra={"channel": self.channel, "error": error, "messages": len(batch)})
+                consumer.give_back(batch)
+                self._stopping.wait(PAUSE)
+            else:
+                consumer.acknowledge(batch)
+
+    def stop(self) -> None:
+        """From any thread, or a signal's handler."""
+        self._stopping.set()
+
+
+@dataclass(kw_only=True)
+class Schedule:
+    """An event every so often."""
+
+    every: timedelta
+    invoke: Callable[[bytes], Ended]
+    _stopping: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        event = to_json({"version": "0", "source": "aws.scheduler", "detail-type": "Scheduled Event", "detail": {}})
+        while not self._stopping.wait(self.every.total_seconds()):
+            self.invoke(event)
+
+    def stop(self) -> None:
+        self._stopping.set()

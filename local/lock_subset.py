@@ -1,0 +1,82 @@
+"""The part of requirements.lock that some declarations need, with its hashes: for an image or a zip that holds no more.
+
+    python -m local.lock_subset functions/sms/requirements.txt 'layers/common/pyproject.toml[metrics,tracing]'
+
+A declaration is a requirements.txt, or a project with the extras wanted of it. The lock says of each package who wants
+it ("# via"), so what is needed is whatever leads up to a name declared. `pip install --require-hashes` of it fails if
+anything were missing. It uses the standard library alone: it runs before anything is installed.
+"""
+
+import argparse
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+LOCK = Path("requirements.lock")
+
+
+def needed(lock: str, names: Iterable[str]) -> dict[str, str]:
+    """The lock's entries of these packages and of all that they need, by name. Raise KeyError for one not locked."""
+    entries = _entries(lock)
+    wants: dict[str, set[str]] = {}
+    for name, entry in entries.items():
+        for wanting in _via(entry):
+            wants.setdefault(wanting, set()).add(name)
+    found: set[str] = set()
+    left = [_normal(name) for name in names]
+    while left:
+        name = left.pop()
+        if name not in found:
+            found.add(name)
+            left.extend(wants.get(name, ()))
+    return {name: entries[name] for name in sorted(found)}
+
+
+def declared(declaration: str, root: Path = Path()) -> list[str]:
+    """The names in a requirements.txt, or of a pyproject.toml with the extras in brackets behind it."""
+    path, _, extras = declaration.rstrip("]").partition("[")
+    text = (root / path).read_text(encoding="utf-8")
+    if not path.endswith(".toml"):
+        return _names(text.splitlines())
+    project = tomllib.loads(text)["project"]
+    optional: Mapping[str, list[str]] = project.get("optional-dependencies", {})
+    wanted = [extra.strip() for extra in extras.split(",") if extra.strip()]
+    return _names([*project["dependencies"], *(line for extra in wanted for line in optional[extra])])
+
+
+def _entries(lock: str) -> dict[str, str]:
+    """A package has several entries where Python's version decides which."""
+    entries: dict[str, str] = {}
+    for entry in re.split(r"^(?=[A-Za-z0-9])", lock, flags=re.MULTILINE)[1:]:
+        name = _normal(entry.partition("==")[0])
+        entries[name] = entries.get(name, "") + entry
+    return entries
+
+
+def _via(entry: str) -> set[str]:
+    """Who wants it: packages, and the files that name it, which no package is called like."""
+    told = re.findall(r"^    #   (.+)$|^    # via (.+)$", entry, flags=re.MULTILINE)
+    return {(one or other).strip() for one, other in told}
+
+
+def _names(lines: Iterable[str]) -> list[str]:
+    found = (re.match(r"\s*([A-Za-z0-9][\w.-]*)", line) for line in lines)
+    return [match[1] for match in found if match]
+
+
+def _normal(name: str) -> str:
+    """As PEP 503 has it, and the lock."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("declarations", nargs="+", metavar="FILE[EXTRA,EXTRA]")
+    options = parser.parse_args()
+    names = [name for declaration in options.declarations for name in declared(declaration)]
+    print("".join(needed(LOCK.read_text(encoding="utf-8"), names).values()), end="")
+
+
+if __name__ == "__main__":
+    main()
