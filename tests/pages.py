@@ -25,7 +25,8 @@ Every line of the log is one event: JSON on standard output, or text for people 
 No line has a whole recipient, a content, a key or a vendor's words. Where a person may want to know whom it concerns,
 `recipient` is masked: `a***@example.com`, `+1***10`, `token:***3f9c`.
 
-`python -m tests.pages` makes this page from [catalogue.py](../layers/common/python/tidings/observability/log_catalog.py).
+`python -m tests.pages` makes this page from
+[log_catalog.py](../layers/common/python/tidings/observability/log_catalog.py).
 
 ## What happens to notifications
 

@@ -1,27 +1,15 @@
-"""Push: takes an `aws:rmq` event and delivers it by Firebase Cloud Messaging."""
+"""Push: takes an `aws:rmq` event and delivers its notifications, by default through Firebase Cloud Messaging."""
 
-from functools import cache
+from tidings.runtime.queue_function import FlaskAnswer, FlaskRequest, LambdaContext, QueueFunction
 
-from tidings.config.settings import load
-from tidings.pipeline.delivery import Delivery
-from tidings.providers.fcm.provider import FcmProvider, FcmSettings
-from tidings.runtime import queue_function
-from tidings.runtime.container import wired
+function = QueueFunction("push")
 
 
-@cache
-def delivery() -> Delivery:
-    return wired().delivery(FcmProvider(load(FcmSettings)))
+def push(request: FlaskRequest) -> FlaskAnswer:
+    """Entry point under functions-framework (signature: http)."""
+    return function.answer(request)
 
 
-queue_function.start("push", delivery)
-
-
-def push(request: queue_function.FlaskRequest) -> queue_function.FlaskAnswer:
-    """Under functions-framework (http signature)."""
-    return queue_function.answer_trigger(request, "push", delivery)
-
-
-def handler(event: object, context: queue_function.LambdaContext) -> None:
-    """On Lambda, behind an Amazon MQ event source."""
-    queue_function.deliver_event(event, context, "push", delivery)
+def handler(event: object, context: LambdaContext) -> None:
+    """Entry point on Lambda, behind an Amazon MQ event source."""
+    function.handle(event, context)

@@ -1,27 +1,15 @@
-"""SMS: takes an `aws:rmq` event and delivers it by Twilio."""
+"""SMS: takes an `aws:rmq` event and delivers its notifications, by default through Twilio."""
 
-from functools import cache
+from tidings.runtime.queue_function import FlaskAnswer, FlaskRequest, LambdaContext, QueueFunction
 
-from tidings.config.settings import load
-from tidings.pipeline.delivery import Delivery
-from tidings.providers.twilio.provider import TwilioProvider, TwilioSettings
-from tidings.runtime import queue_function
-from tidings.runtime.container import wired
+function = QueueFunction("sms")
 
 
-@cache
-def delivery() -> Delivery:
-    return wired().delivery(TwilioProvider(load(TwilioSettings)))
+def sms(request: FlaskRequest) -> FlaskAnswer:
+    """Entry point under functions-framework (signature: http)."""
+    return function.answer(request)
 
 
-queue_function.start("sms", delivery)
-
-
-def sms(request: queue_function.FlaskRequest) -> queue_function.FlaskAnswer:
-    """Under functions-framework (http signature)."""
-    return queue_function.answer_trigger(request, "sms", delivery)
-
-
-def handler(event: object, context: queue_function.LambdaContext) -> None:
-    """On Lambda, behind an Amazon MQ event source."""
-    queue_function.deliver_event(event, context, "sms", delivery)
+def handler(event: object, context: LambdaContext) -> None:
+    """Entry point on Lambda, behind an Amazon MQ event source."""
+    function.handle(event, context)

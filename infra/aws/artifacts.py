@@ -10,8 +10,8 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
-    """`declares`: which packages it needs, see local.lock_subset; they lie at `packages_in`. `trees`: files and folders of
-    ours, by where they lie in the zip."""
+    """`declares`: which packages it needs, see local.lock_subset; they lie at `packages_in`. `trees`: files and folders
+    of ours, by where they lie in the zip."""
 
     name: str
     declares: str | None

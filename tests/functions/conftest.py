@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 from tidings.adapters.sql.database import DatabaseSettings
@@ -19,8 +18,9 @@ from tidings.api.intake.openapi import document
 from tidings.api.operator.openapi import document as operator_document
 from tidings.domain.channels import Attachment, EmailContent
 from tidings.migrate import migrate
-from tidings.runtime import container as wiring_module
 from tidings.runtime.container import Wiring
+from tidings.runtime.http_function import HttpFunction
+from tidings.runtime.queue_function import QueueFunction
 
 from tests.functions.declared import Declared
 from tests.functions.served import ROOT, TRIGGER_TOKEN, Caller, Keys, Lines, intake_of, replay_of, wired_to
@@ -159,31 +159,22 @@ def settings(database_url: str, keys: Keys, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def imported(settings: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Imported]:
     """Import a function's main.py anew, with the settings as they are now; close what it opened at the end."""
-    opened: list[Wiring] = []
-    deliveries: list[Any] = []
-
-    def recorded() -> Wiring:
-        opened.append(wired())
-        return opened[-1]
+    functions: list[QueueFunction | HttpFunction] = []
 
     def load(name: str) -> ModuleType:
         module = f"functions.{name}.main"
         sys.modules.pop(module, None)
         main = importlib.import_module(module)
-        if hasattr(main, "delivery"):
-            deliveries.append(main.delivery)
+        functions.append(main.function)
         return main
 
-    wired = wiring_module.wired
-    monkeypatch.setattr(wiring_module, "wired", recorded)
     logger = logging.getLogger("tidings")
     before = list(logger.handlers), logger.level, logger.propagate
     # Its handler writes to the standard output of the process; here that is one of pytest's, closed after the test.
     monkeypatch.setattr("tidings.observability.logging.configure", lambda *_: None)
     yield load
-    for delivery in deliveries:
-        if delivery.cache_info().currsize:
-            delivery().close()
-    for parts in opened:
-        parts.close()
+    for function in functions:
+        if isinstance(function, QueueFunction):
+            function.delivery.close()
+        function.container.close()
     logger.handlers, logger.level, logger.propagate = before

@@ -213,8 +213,8 @@ def process(
     command: Sequence[str] | None = None,
     script: Path | None = None,
 ) -> Iterator[Process]:
-    """Start it on a free port, wait until it answers, and stop it at the end. `command`: in place of tidings.runtime.server;
-    `script`: in place of the module tidings.runtime.server, with its arguments."""
+    """Start it on a free port, wait until it answers, and stop it at the end. `command`: in place of
+    tidings.runtime.server; `script`: in place of that module, with its arguments."""
     log, port = folder / f"{name}.log", free_port()
     with log.open("wb") as output:
         started = subprocess.Popen(

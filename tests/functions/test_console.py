@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from tidings.api.api_keys import Keyring
 from tidings.api.app import Api, Request, Response
-from tidings.api.operator.console_files import FOLDER, TYPES, Console
+from tidings.api.operator.console_files import TYPES, Console
 
 from tests.functions.conftest import Imported
 
+FOLDER = Path(__file__).parents[2] / "functions/replay/console"
 MOST = 110_000  # bytes of all files together: it is to stay small
 NAMESPACE = "http://www.w3.org/2000/svg"
 

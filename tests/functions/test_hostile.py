@@ -136,7 +136,10 @@ HALF = {
 
 
 def test_what_is_only_half_sent_is_closed(settings: dict[str, str], bearer: dict[str, str], tmp_path: Path) -> None:
-    quick = "import tidings.runtime.worker as w; w.HEAD_WITHIN = w.BODY_WITHIN = 2.0; import tidings.runtime.server as f; f.main()"
+    quick = (
+        "import tidings.runtime.worker as w; w.HEAD_WITHIN = w.BODY_WITHIN = 2.0; "
+        "import tidings.runtime.server as f; f.main()"
+    )
     launcher = tmp_path / "quick.py"
     launcher.write_text(f"import sys; sys.path.insert(0, '.'); sys.argv[0] = 'tidings.runtime.server'; {quick}\n")
     key = bearer["authorization"].removeprefix("Bearer ").encode()

@@ -16,7 +16,7 @@ from tidings.api.app import CODES
 from tidings.api.health import Health
 from tidings.domain.errors import BrokerUnavailable
 from tidings.runtime.container import Wiring
-from tidings.runtime.http_function import answer_gateway, from_gateway
+from tidings.runtime.gateway import answer_gateway, from_gateway
 
 from tests.functions.served import Caller, Keys, Lines, intake_of, mail, replay_of, sms
 

@@ -262,7 +262,7 @@ def test_a_database_lost_in_the_middle_parks_no_unreadable_message_twice(
     imported: Imported, ready: Running, queues: RabbitBroker, database_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     main = imported("sms")
-    store = main.delivery().store
+    store = main.function.delivery.store
 
     def lost(*_: object, **__: object) -> Any:
         raise StoreUnavailable("the connection is lost")

@@ -17,8 +17,8 @@ import pytest
 from tidings.api.api_keys import Keyring
 from tidings.api.app import Api
 from tidings.api.intake.routes import IntakeRoutes
+from tidings.runtime.asgi import asgi
 from tidings.runtime.container import Wiring, utc_now
-from tidings.runtime.http_function import asgi
 
 from tests.functions.served import Keys, mail
 

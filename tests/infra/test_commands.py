@@ -73,11 +73,11 @@ def imported(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Resource, Ma
         module = f"functions.{container['args'][3]}.main"
         sys.modules.pop(module, None)
         main = importlib.import_module(module)
-        made.append(main.delivery if hasattr(main, "delivery") else main.wiring)
+        made.append(getattr(main.function, "delivery", None) or main.function.container)
 
     yield anew
     for parts in made:
-        parts().close()
+        parts.close()
 
 
 def containers_of(module: str) -> list[object]:

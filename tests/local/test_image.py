@@ -139,7 +139,7 @@ def test_its_steps_work_as_they_stand(engine: Engine, monkeypatch: pytest.Monkey
     )
     root = given.build("function")
     assert (root.user, root.folder, root.environment["FUNCTION"]) == ("10001:10001", "/tidings", "email")
-    code = "import tidings.runtime.container, functions.email.main, tidings.runtime.server, tidings.runtime.worker; print('all there')"
+    code = "import functions.email.main, tidings.runtime.server, tidings.runtime.worker; print('all there')"
     assert said_by(root, "python", "-c", code).endswith("all there [0]")
 
 

@@ -16,7 +16,7 @@ from pydantic import Field
 from tidings.adapters.rabbitmq.broker import BrokerSettings
 from tidings.adapters.sql.database import DatabaseSettings
 from tidings.api.api_keys import Scope, new_key
-from tidings.config import secrets
+from tidings.config.secrets import provider as secrets_provider
 from tidings.config.settings import Settings, load
 from tidings.domain.errors import ConfigurationError
 from tidings.observability.logging import LogSettings
@@ -124,7 +124,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     with mock_aws():
-        secrets.provider.cache_clear()
+        secrets_provider.cache_clear()
         secrets = boto3.client("secretsmanager")
         secrets.create_secret(Name="prod/tidings", SecretString=json.dumps({"name": SECRET, "n": 7}))
         secrets.create_secret(Name="prod/plain", SecretString=SECRET)
@@ -132,7 +132,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         secrets.create_secret(Name="prod/binary", SecretBinary=SECRET.encode())
         boto3.client("ssm").put_parameter(Name="/prod/tidings/name", Value=SECRET, Type="SecureString")
         yield
-    secrets.provider.cache_clear()
+    secrets_provider.cache_clear()
 
 
 _CREDENTIALS = {
@@ -194,7 +194,7 @@ def test_an_aws_that_is_not_set_up_is_one_line_too(reference: str, monkeypatch: 
     monkeypatch.delenv("AWS_REGION", raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
     monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
-    secrets.provider.cache_clear()
+    secrets_provider.cache_clear()
     with pytest.raises(ConfigurationError, match=r"^TIDINGS_OVEN_NAME: the .* cannot be read: .*region"):
         load(Oven, {"TIDINGS_OVEN_NAME": reference})
 
@@ -252,7 +252,7 @@ def test_a_function_starts_with_its_settings_in_aws(tmp_path: Path, monkeypatch:
         client: Any = boto3.client("secretsmanager", endpoint_url=endpoint)
         client.create_secret(Name="prod/tidings", SecretString=secret)
         client.close()
-        code = "import functions.intake.main as main; print(len(main.api()._keyring.keys))"
+        code = "import functions.intake.main as main; print(len(main.function.api._keyring.keys))"
         ended = subprocess.run(
             [sys.executable, "-c", code],
             cwd=ROOT,

@@ -1,7 +1,7 @@
 """The first schema: notifications, events, suppressions, and the embedded broker's messages.
 
-It repeats what `tidings.adapters.sql.schema` says today, on purpose: that module moves on, this one stays. A test holds the
-two together.
+It repeats what `tidings.adapters.sql.schema` says today, on purpose: that module moves on, this one stays. A test
+holds the two together.
 """
 
 from typing import Any

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from tidings.api.api_keys import ApiKey, Keyring, Scope
 from tidings.api.json_shape import Body, check
 from tidings.api.responses import CODES, RETRY_AFTER, Problem, Response, as_json, internal_error, unavailable, without
-from tidings.domain.errors import BrokerUnavailable, StoreUnavailable
+from tidings.domain.errors import BrokerUnavailable, StoreUnavailable, fault_location
 
 __all__ = [
     "CODES",
@@ -104,7 +104,7 @@ class Api:
             log.error("unavailable", extra={"error": str(error), "request_id": id})
             response = unavailable(error).response()
         except Exception as error:
-            log.error("fault", extra={"error": type(error).__name__, "where": where(error), "request_id": id})
+            log.error("fault", extra={"error": type(error).__name__, "where": fault_location(error), "request_id": id})
             response = internal_error().response()
         return replace(response, headers={**response.headers, REQUEST_ID: id})
 
@@ -202,11 +202,3 @@ def _pattern(path: str) -> re.Pattern[str]:
     """Of `/v1/notifications/{id}`; all but the parameters is taken literally."""
     parts = re.split(r"{(\w+)}", path)
     return re.compile("".join(f"(?P<{part}>[^/]+)" if n % 2 else re.escape(part) for n, part in enumerate(parts)))
-
-
-def where(error: BaseException) -> str:
-    """File and line of a fault, for the log in place of its message, which may hold what a user sent."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else "?"

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from tidings.api.api_keys import Scope
-from tidings.api.app import Call, Problem, Response, Route, internal_error, unavailable, where
+from tidings.api.app import Call, Problem, Response, Route, internal_error, unavailable
 from tidings.api.body_limits import MAX_BODY
 from tidings.api.json_shape import Body, is_array
 from tidings.api.notifications import accepted
 from tidings.api.requests import Reader, Submission, check_times
 from tidings.api.validation_problems import entry
-from tidings.domain.errors import BrokerUnavailable, RowTooLarge, StoreUnavailable
+from tidings.domain.errors import BrokerUnavailable, RowTooLarge, StoreUnavailable, fault_location
 from tidings.domain.notification import Notification
 from tidings.ports import Clock, Taken
 
@@ -177,7 +177,7 @@ def _failure(error: Exception) -> Problem:
             " raise to 16 MiB. Trying again before that cannot help.",
             code="too_large_for_database",
         )
-    log.error("fault", extra={"error": type(error).__name__, "where": where(error)})
+    log.error("fault", extra={"error": type(error).__name__, "where": fault_location(error)})
     return internal_error()
 
 

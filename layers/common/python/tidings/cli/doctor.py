@@ -5,12 +5,16 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tidings.cli.api_client import IntakeSettings, OperatorSettings, chosen, intake, operator
 from tidings.cli.exit_codes import REFUSED, Failed
 from tidings.cli.options import Commands, Parents
 from tidings.cli.output import plain, progress, show
 from tidings.domain.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from tidings.cli import diagnostics
 
 
 def doctor(options: argparse.Namespace) -> int:
@@ -40,7 +44,7 @@ def _remedy(text: str | None) -> str:
     return f"\n         -> {plain(text)}" if text is not None else ""
 
 
-def _addresses(options: argparse.Namespace) -> Iterator["checks.Finding"]:
+def _addresses(options: argparse.Namespace) -> Iterator["diagnostics.Finding"]:
     """The two HTTP functions and our key, where their addresses are set."""
     from tidings.cli import diagnostics
 

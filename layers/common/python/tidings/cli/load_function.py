@@ -1,4 +1,4 @@
-"""One function, loaded as its runtime loads it, and its provider asked: `python -m tidings.cli.load_function FOLDER NAME`.
+"""Load one function as its runtime does, and ask its provider: `python -m tidings.cli.load_function FOLDER NAME`.
 
 The doctor runs it as a process for each function, with the function's own environment. A wrong setting ends it as it
 ends the function: with 2 and one line on standard error. Else one JSON line tells what the provider said.
@@ -11,15 +11,16 @@ from pathlib import Path
 
 from tidings.domain.errors import AccountError, DeliveryError
 from tidings.ports import Checkable
+from tidings.runtime.queue_function import QueueFunction
 
 
 def main(folder: Path, name: str) -> int:
     sys.path.insert(0, str(folder.resolve().parent))
     module = importlib.import_module(f"{folder.name}.{name}.main")
-    if not hasattr(module, "delivery"):  # it sends nothing itself
+    if not isinstance(module.function, QueueFunction):  # it sends nothing itself
         print(json.dumps({"provider": None, "said": None}))
         return 0
-    provider = module.delivery().provider
+    provider = module.function.delivery.provider
     try:
         said = provider.check() if isinstance(provider, Checkable) else None
         print(json.dumps({"provider": provider.name, "said": said}))

@@ -115,3 +115,11 @@ class Newer(Unreadable):
 
 class ConfigurationError(Exception):
     """A setting is missing or wrong; the text is the one line that says what to change."""
+
+
+def fault_location(error: BaseException) -> str:
+    """File and line of a fault, for the log in place of its message, which may hold what a user sent."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else "?"

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from tidings.api.app import where
+from tidings.domain.errors import fault_location
 from tidings.observability.events import Fact
 from tidings.observability.log_observer import Lines
 from tidings.observability.metrics import Gauge
@@ -43,7 +43,7 @@ class Lifecycle:
         try:
             work()
         except Exception as error:
-            said = {"observer": type(observer).__name__, "error": type(error).__name__, "where": where(error)}
+            said = {"observer": type(observer).__name__, "error": type(error).__name__, "where": fault_location(error)}
             log.error("telemetry_fault", extra=said)
 
 

@@ -1,1 +1,41 @@
-"""What providers of several channels share. Nothing but they imports it, so that no other function loads it."""
+"""Providers: a folder for each vendor, and the registry that says which vendors serve which channel.
+
+A vendor's modules are imported when it is chosen, never before: a cold start pays for the SDK of one vendor.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from pydantic import Field, create_model
+
+from tidings.config.settings import Settings, load
+from tidings.ports import Provider
+
+PROVIDERS: Mapping[str, tuple[str, ...]] = {
+    "email": ("smtp",),
+    "sms": ("twilio",),
+    "push": ("fcm",),
+}
+"""For each channel its vendors, the default first. Each name is a folder here, with `from_settings() -> Provider`."""
+
+
+def _choices() -> dict[str, Any]:
+    return {
+        f"{channel}_provider": (
+            str,
+            Field(default=vendors[0], pattern=f"^({'|'.join(vendors)})$", description=f"one of: {', '.join(vendors)}"),
+        )
+        for channel, vendors in PROVIDERS.items()
+    }
+
+
+ProviderSettings = create_model("ProviderSettings", __base__=Settings, **_choices())
+"""Which vendor delivers each channel: TIDINGS_EMAIL_PROVIDER and its like."""
+
+
+def provider_for(channel: str) -> Provider:
+    """The channel's provider, with its settings. Raise ConfigurationError."""
+    vendor = getattr(load(ProviderSettings), f"{channel}_provider")
+    provider: Provider = import_module(f"{__name__}.{vendor}").from_settings()
+    return provider

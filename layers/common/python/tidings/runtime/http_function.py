@@ -1,50 +1,31 @@
-"""An HTTP function where it runs: as an ASGI application, and on Lambda behind an HTTP API. It translates, and decides
-nothing."""
+"""An HTTP function: an API under functions-framework, on any ASGI server, and on Lambda behind an HTTP API."""
 
-import asyncio
-import base64
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl, unquote
 
-from tidings.api.app import Api, Problem, Request, Response
-from tidings.api.body_limits import Bodies, decoded
-
-# --- as an ASGI application -------------------------------------------------------------------------------------------
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Asgi = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+from tidings.api.app import Api
+from tidings.runtime.asgi import Asgi, asgi
+from tidings.runtime.container import Wiring, wired
+from tidings.runtime.gateway import answer_gateway
+from tidings.runtime.start import start
 
 
-def asgi(api: Callable[[], Api], *, flush: Callable[[], None] = lambda: None) -> Asgi:
-    """The routes as an ASGI application, for a server or, as the answer to any request, for a framework. `flush`: at
-    the server's end, see `Lifecycle`.
+class HttpFunction:
+    """Made while the function's module is imported; a wrong setting ends the process, see `start`."""
 
-    The body is read once the caller is known: nobody without a key makes us hold one.
-    """
-    bodies = Bodies()
+    def __init__(self, service: str, build: Callable[[Wiring], Api]) -> None:
+        self._build = build
+        self.container, self.api = start(service, self._built)
+        self.asgi: Asgi = asgi(lambda: self.api, flush=self.container.lifecycle.flush)
 
-    async def application(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await _lifespan(receive, send, flush)
-            return
-        head = Request(
-            method=scope["method"],
-            path=scope["path"],
-            query=_query(scope["query_string"].decode("latin-1")),
-            headers={name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
-        )
-        answer = await api().answer(head, lambda most: bodies.read(_chunks(receive), head.headers, most=most))
-        headers = {**answer.headers, "content-length": str(len(answer.body))}
-        encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-        await send({"type": "http.response.start", "status": answer.status, "headers": encoded})
-        await send({"type": "http.response.body", "body": answer.body})
+    def _built(self) -> tuple[Wiring, Api]:
+        container = wired()
+        return container, self._build(container)
 
-    return application
+    def handle(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """On Lambda, an HTTP API event (payload format 2.0)."""
+        return answer_gateway(event, self.api, flush=self.container.lifecycle.flush)
 
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -59,83 +40,3 @@ def framework_function(function: F) -> F:
 
     declared: Any = functions_framework.aio.http(function)
     return declared  # type: ignore[no-any-return]
-
-
-async def _lifespan(receive: Receive, send: Send, flush: Callable[[], None]) -> None:
-    """The server's start, and its end, after which it is ended by a signal: nothing that waits for an exit runs."""
-    while True:
-        message = await receive()
-        if message["type"] == "lifespan.shutdown":
-            await asyncio.to_thread(flush)
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return
-
-
-async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Problem(400, "The body is incomplete")  # which nobody reads any more
-        yield message.get("body", b"")
-        more = message.get("more_body", False)
-
-
-def _query(text: str) -> Mapping[str, str | Sequence[str]]:
-    found: dict[str, list[str]] = {}
-    for name, value in parse_qsl(text, keep_blank_values=True):
-        found.setdefault(name, []).append(value)
-    return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
-
-
-# --- on Lambda --------------------------------------------------------------------------------------------------------
-
-
-def from_gateway(event: Mapping[str, Any]) -> Request:
-    """An HTTP API event, payload format 2.0."""
-    http = event["requestContext"]["http"]
-    raw = event.get("body") or ""
-    body = base64.b64decode(raw) if event.get("isBase64Encoded") else raw.encode(errors="surrogatepass")
-    headers = {str(name).lower(): str(value) for name, value in (event.get("headers") or {}).items()}
-    return Request(
-        method=http["method"],
-        path=_path(event),
-        query=_query(event.get("rawQueryString") or ""),
-        headers=headers,
-        body=decoded(body, headers) if body else b"",
-    )
-
-
-def _path(event: Mapping[str, Any]) -> str:
-    """Without the stage, which is in front of it unless it is the $default one."""
-    context = event["requestContext"]
-    path, stage = str(event.get("rawPath") or context["http"]["path"]), f"/{context.get('stage') or '$default'}"
-    return unquote(path.removeprefix(stage) if path.startswith(f"{stage}/") else path)
-
-
-def to_gateway(response: Response) -> dict[str, Any]:
-    return {
-        "statusCode": response.status,
-        "headers": dict(response.headers),
-        "body": base64.b64encode(response.body).decode(),
-        "isBase64Encoded": True,
-    }
-
-
-def answer_gateway(event: Mapping[str, Any], api: Api, *, flush: Callable[[], None] = lambda: None) -> dict[str, Any]:
-    """One event at a time, as Lambda gives them. `flush`: before it freezes the process, see `Lifecycle`."""
-
-    async def answered() -> Response:
-        try:
-            return await api.answer(from_gateway(event))
-        except Problem as problem:
-            return problem.response()
-
-    try:
-        response = asyncio.run(answered())
-        if event["requestContext"]["http"]["method"] == "HEAD":  # a server leaves the body out, and here we are one
-            response = replace(response, body=b"")
-        return to_gateway(response)
-    finally:
-        flush()

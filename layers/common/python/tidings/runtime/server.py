@@ -19,7 +19,9 @@ from functions_framework._http import create_server
 
 DRAIN = 30  # seconds that requests under way get after SIGTERM
 KEEP_ALIVE = 75  # seconds that an idle connection is kept: longer than by the proxy in front, which else meets its end
-SILENT = 20  # seconds without a byte, after which a queue function's caller is cut off; an HTTP function: tidings.runtime.worker
+SILENT = (
+    20  # seconds without a byte, after which a queue function's caller is cut off; an HTTP function: runtime.worker
+)
 REQUEST_LINE = 8190  # bytes; gunicorn's own default, which the framework lifts
 BACKLOG = 16_384  # connections that wait to be taken; the system's net.core.somaxconn may allow fewer
 

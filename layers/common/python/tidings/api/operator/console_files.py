@@ -12,7 +12,6 @@ from pathlib import Path
 
 from tidings.api.app import Call, Problem, Response, Route
 
-FOLDER = Path(__file__).with_name("console")
 INDEX = "index.html"
 
 TYPES = {
@@ -52,7 +51,7 @@ class File:
 class Console:
     """The routes. The folder is read at the first request: nothing is opened at import."""
 
-    def __init__(self, folder: Path = FOLDER) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def routes(self) -> Sequence[Route]:

@@ -1,0 +1,10 @@
+"""Email through an SMTP server."""
+
+from tidings.config.settings import load
+from tidings.providers.smtp.provider import SmtpProvider
+from tidings.providers.smtp.settings import SmtpSettings
+
+
+def from_settings() -> SmtpProvider:
+    """Raise ConfigurationError."""
+    return SmtpProvider(load(SmtpSettings))

@@ -8,9 +8,8 @@ import threading
 
 from pydantic import Field
 
-from tidings.api.app import where
 from tidings.config.settings import Settings, load
-from tidings.domain.errors import ConfigurationError
+from tidings.domain.errors import ConfigurationError, fault_location
 from tidings.messaging import topology
 from tidings.observability import logging as tidings_logging
 from tidings.runtime.container import wired
@@ -76,7 +75,7 @@ def _run(trigger: Trigger) -> None:
     except BaseException as error:
         # A trigger that no longer consumes has failed: the process ends, loudly, and whoever runs it starts it again.
         # Not by a signal: a container's first process gets none that it does not handle.
-        print(f"tidings: trigger: {type(error).__name__} at {where(error)}", file=sys.stderr, flush=True)
+        print(f"tidings: trigger: {type(error).__name__} at {fault_location(error)}", file=sys.stderr, flush=True)
         os._exit(1)
 
 

@@ -1,0 +1,41 @@
+"""Unforeseen errors: logged with their place and type only, since their text may hold what a user sent."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tidings.domain.errors import BrokerUnavailable, ConfigurationError, StoreUnavailable, fault_location
+
+log = logging.getLogger(__name__)
+
+
+class Fault(Exception):
+    """An error that we did not foresee. Its text is safe to show: it names a type and a line."""
+
+
+@contextmanager
+def faults() -> Iterator[None]:
+    """Log any unforeseen error of the block and raise it as a Fault, so that neither the web framework nor Lambda logs
+    its text. StoreUnavailable and BrokerUnavailable pass."""
+    try:
+        yield
+    except (StoreUnavailable, BrokerUnavailable):
+        raise
+    except ConfigurationError as error:
+        log.error("configuration", extra={"error": str(error)})
+        raise Fault(str(error)) from None
+    except Exception as error:
+        log.error("fault", extra={"error": type(error).__name__, "where": fault_location(error)})
+        raise Fault(f"{type(error).__name__} at {fault_location(error)}") from None
+
+
+@contextmanager
+def batch_faults() -> Iterator[None]:
+    """The same for a batch, which is redelivered if anything is raised. Raise StoreUnavailable, BrokerUnavailable or
+    Fault."""
+    with faults():
+        try:
+            yield
+        except (StoreUnavailable, BrokerUnavailable) as error:
+            log.error("batch_comes_again", extra={"error": str(error)})
+            raise
