@@ -25,7 +25,8 @@ MIGRATIONS = Path(__file__).parents[2] / "infra" / "migrations"
 
 def set_worker_clock(monkeypatch: pytest.MonkeyPatch, monotonic: Callable[[], float]) -> None:
     """By which a worker measures leases, deadlines and durations."""
-    for module in ("account", "attempts", "delivery", "leases", "settling", "sweep", "took"):
+    measuring = ("account", "attempts", "delivery", "leases", "settlement", "sweep")
+    for module in ("domain.stopwatch", *(f"pipeline.{name}" for name in measuring)):
         monkeypatch.setattr(f"tidings.{module}.time", SimpleNamespace(monotonic=monotonic))
 
 

@@ -28,7 +28,6 @@ __all__ = [
     "as_json",
     "internal_error",
     "unavailable",
-    "where",
     "without",
 ]
 
