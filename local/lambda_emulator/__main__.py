@@ -12,6 +12,7 @@ import threading
 from datetime import timedelta
 
 from tidings.config.settings import load
+from tidings.domain.channels import CHANNELS
 from tidings.domain.errors import ConfigurationError
 from tidings.messaging import topology
 from tidings.observability import logging as tidings_logging
@@ -38,7 +39,7 @@ def main() -> int:
     environments = Environments(
         Deployed(name=options.name, variables=os.environ, timeout=timedelta(seconds=options.timeout)), at_most=AT_ONCE
     )
-    queues = topology.work_queues(options.name) if options.name in topology.CHANNELS else ()
+    queues = topology.work_queues(options.name) if options.name in CHANNELS else ()
     sources: list[Mapping | Schedule] = [
         Mapping(
             channel=options.name,

@@ -6,22 +6,12 @@ import urllib.request
 from datetime import datetime
 from typing import Any
 
+from tidings.domain.channels import CHANNELS
+
 from local.stack import direct
 from local.stack.stack import Stack
 
-FIRST = (
-    {
-        "channel": "email",
-        "recipient": "ada@example.com",
-        "content": {"subject": "Shipped", "text": "Your order 4711 has left our house."},
-    },
-    {"channel": "sms", "recipient": "+15005550010", "content": {"text": "Your order 4711 has left our house."}},
-    {
-        "channel": "push",
-        "recipient": {"token": "a-device-of-ada"},
-        "content": {"title": "Shipped", "body": "Your order 4711 has left our house.", "data": {"order": "4711"}},
-    },
-)
+FIRST = [{"channel": channel, **content.example} for channel, content in CHANNELS.items()]
 WITHIN = 30.0  # seconds
 ENDS = ("sent", "failed", "unknown", "canceled", "expired")
 

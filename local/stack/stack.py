@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from tidings.messaging.topology import CHANNELS
+from tidings.domain.channels import CHANNELS
 
 from local.services.process import ServiceError, locked, tail
 from local.services.provision import services
@@ -105,7 +105,7 @@ def running(options: Options) -> Iterator[Stack]:
         for file in (state.env_file, state.functions_file):
             stack.callback(file.unlink, missing_ok=True)
             file.unlink(missing_ok=True)  # of a stack that was killed
-        ports = Ports.plan(options.first_port, CHANNELS)
+        ports = Ports.plan(options.first_port, list(CHANNELS))
         if options.use_services:
             given = stack.enter_context(services(state.folder, options.database_url, options.broker_url))
             database_url, broker_url, described = given.database_url, given.broker_url, given.described

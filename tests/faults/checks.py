@@ -15,7 +15,7 @@ ENDS = ("sent", "failed", "unknown", "canceled", "expired")
 PART = 5000  # rows asked for at once
 UNENDED = ("pending", "sending", "retrying")
 TOOK = ("accepted", "dropped_after_accept")
-WORK = tuple(queue for channel in topology.CHANNELS for queue in topology.work_queues(channel))
+WORK = tuple(queue for channel in CHANNELS for queue in topology.work_queues(channel))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tidings.messaging.topology import CHANNELS
+from tidings.domain.channels import CHANNELS
 
 from tests.infra.cloudformation import environment, functions, of_type, resources
 

@@ -12,10 +12,10 @@ import pytest
 from tidings.adapters.rabbitmq.broker import BrokerSettings
 from tidings.adapters.sql.database import DatabaseSettings
 from tidings.config.settings import Settings, load
+from tidings.domain.channels import CHANNELS
 from tidings.domain.errors import ConfigurationError
 from tidings.domain.notification import Priority
 from tidings.messaging import topology
-from tidings.messaging.topology import CHANNELS
 from tidings.observability.logging import LogSettings
 from tidings.pipeline.sweep import PURGE_FOR, RUN_FOR
 from tidings.providers.fcm.provider import FcmSettings

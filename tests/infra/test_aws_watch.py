@@ -5,9 +5,9 @@ import re
 from typing import Any
 
 import pytest
+from tidings.domain.channels import CHANNELS
 from tidings.domain.notification import Status
 from tidings.messaging import topology
-from tidings.messaging.topology import CHANNELS
 from tidings.observability import metrics
 from tidings.observability.cloudwatch import NAMESPACE, EmfMeter
 

@@ -5,7 +5,7 @@ import re
 import pytest
 from tidings.api.health import ALIVE, READY
 from tidings.config.settings import load
-from tidings.messaging.topology import CHANNELS
+from tidings.domain.channels import CHANNELS
 from tidings.runtime.container import RetentionSettings
 
 from tests.infra.manifests import CLOUD_RUN, Resource, every_container, manifests, named

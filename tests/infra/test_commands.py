@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tidings.adapters.sql.database import DatabaseSettings
 from tidings.api.api_keys import Scope, new_key
-from tidings.messaging.topology import CHANNELS
+from tidings.domain.channels import CHANNELS
 from tidings.migrate import migrate
 
 from tests.functions.served import process

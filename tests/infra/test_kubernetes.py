@@ -6,7 +6,7 @@ import re
 import pytest
 from tidings.adapters.sql.database import DatabaseSettings
 from tidings.config.settings import load
-from tidings.messaging.topology import CHANNELS
+from tidings.domain.channels import CHANNELS
 from tidings.runtime.server import DRAIN
 from tidings.runtime.trigger.trigger import ANSWER_WITHIN
 

@@ -1,8 +1,8 @@
 """Who reaches whom on Kubernetes: nobody whom no policy names."""
 
 import pytest
+from tidings.domain.channels import CHANNELS
 from tidings.messaging import topology
-from tidings.messaging.topology import CHANNELS
 
 from tests.infra.manifests import (
     BASE,

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
-from tidings.messaging.topology import CHANNELS
+from tidings.domain.channels import CHANNELS
 from tidings.observability.metrics import METRICS
 
 from local.services import packages

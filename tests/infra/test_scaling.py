@@ -14,8 +14,8 @@ from tidings.adapters.rabbitmq.broker import BrokerSettings, parameters
 from tidings.adapters.sql.database import DatabaseSettings
 from tidings.api.body_limits import MAX_BODY
 from tidings.config.settings import load
+from tidings.domain.channels import CHANNELS
 from tidings.messaging import topology
-from tidings.messaging.topology import CHANNELS
 from tidings.pipeline.sweep import RUN_FOR
 from tidings.runtime.container import DeliverySettings
 

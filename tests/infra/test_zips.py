@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from tidings.api.api_keys import Scope, new_key
-from tidings.messaging.topology import CHANNELS
+from tidings.domain.channels import CHANNELS
 
 from infra.aws import zips
 from infra.aws.artifacts import ROOT

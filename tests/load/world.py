@@ -14,6 +14,7 @@ from typing import Any
 
 import pika
 from tidings.adapters.rabbitmq.broker import BrokerSettings, RabbitBroker
+from tidings.domain.channels import CHANNELS
 from tidings.domain.notification import Priority
 from tidings.messaging import topology
 
@@ -107,7 +108,7 @@ class World:
     def _consumed(self) -> bool:
         """Whether somebody reads every channel's queue."""
         with self._channel() as channel:
-            names = [topology.work_queue(name, Priority.NORMAL) for name in topology.CHANNELS]
+            names = [topology.work_queue(name, Priority.NORMAL) for name in CHANNELS]
             return all(channel.queue_declare(name, passive=True).method.consumer_count for name in names)
 
     @contextlib.contextmanager

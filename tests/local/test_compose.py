@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
-from tidings.messaging.topology import CHANNELS
+from tidings.domain.channels import CHANNELS
 from tidings.pipeline.sweep import RUN_FOR
 from tidings.runtime.server import DRAIN
 from tidings.runtime.trigger.trigger import ANSWER_WITHIN

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tidings.messaging.topology import CHANNELS
+from tidings.domain.channels import CHANNELS
 
 from tests.command import Ended, tidings
 from tests.foundations import on_embedded

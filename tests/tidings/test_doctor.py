@@ -16,6 +16,7 @@ from tidings.adapters.sql.database import Database, DatabaseSettings
 from tidings.adapters.sql.store import SqlStore
 from tidings.api.api_keys import Scope, new_key
 from tidings.cli import diagnostics
+from tidings.domain.channels import CHANNELS
 from tidings.domain.connection import CallEnd
 from tidings.domain.notification import Priority
 from tidings.messaging import topology
@@ -69,7 +70,7 @@ def doctor(settings: Settings, *arguments: str, code: int = 1, folder: Path = RO
 def test_where_all_is_well_it_says_so_of_every_part_and_sends_nothing(settings: Settings, vendors: Running) -> None:
     found = doctor(settings, code=0)
     assert {name for name in found if found[name]["state"] != "ok"} == set()
-    parts = {f"{name}: settings" for name in ("intake", "replay", *topology.CHANNELS)}
+    parts = {f"{name}: settings" for name in ("intake", "replay", *CHANNELS)}
     assert parts | {"email: smtp", "sms: twilio", "push: fcm", "database", "schema", "clock", "broker"} == set(found)
     assert set(vendors.client.totals().values()) == {0}
 
@@ -248,7 +249,7 @@ def test_a_channel_that_nobody_takes_from_is_told(
         consumer.close()
         broker.close()
     assert found["topology"]["state"] == "ok"
-    states = {channel: found[f"trigger: {channel}"]["state"] for channel in topology.CHANNELS}
+    states = {channel: found[f"trigger: {channel}"]["state"] for channel in CHANNELS}
     assert states == {"email": "warning", "sms": "ok", "push": "warning"}
 
 

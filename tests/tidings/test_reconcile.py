@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import pytest
-from tidings.domain.channels import CONTENT
+from tidings.domain.channels import CHANNELS
 from tidings.domain.errors import AccountError, AmbiguousError, StoreUnavailable, TransientError
 from tidings.domain.notification import Event, Notification, OnAmbiguous, Status
 from tidings.pipeline.delivery import Delivery
@@ -78,7 +78,7 @@ def added(house: House, **changes: object) -> Notification:
 
 def outbound(row: Notification) -> Outbound:
     """As a worker makes it that has claimed this row."""
-    content = CONTENT[row.channel].model_validate_json(row.content)
+    content = CHANNELS[row.channel].model_validate_json(row.content)
     return Outbound(id=row.id, attempt=row.attempt, recipient=row.recipient, content=content)
 
 

@@ -1,7 +1,7 @@
 """What an SMS may say: refused when it is submitted, as Twilio counts; and read as it is where it is stored."""
 
 import pytest
-from tidings.domain.channels import CONTENT, SmsContent
+from tidings.domain.channels import CHANNELS, SmsContent
 from tidings.domain.channels.sms_segments import GSM_7, GSM_7_EXTENDED, is_blank, units
 
 from local.emulators import twilio_messages
@@ -54,4 +54,4 @@ def test_what_does_not_is_refused_but_read_where_it_is_stored(text: str) -> None
     content = SmsContent(text=text)
     with pytest.raises(ValueError, match="the text"):
         content.check("+15005550010")
-    assert CONTENT["sms"].model_validate_json(content.model_dump_json()) == content
+    assert CHANNELS["sms"].model_validate_json(content.model_dump_json()) == content

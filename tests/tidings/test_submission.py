@@ -14,7 +14,7 @@ from tidings.api.notifications import shown
 from tidings.api.requests import MAX_METADATA_BYTES, SUBMISSIONS, Reader, Submission, check_times
 from tidings.api.validation_problems import entry
 from tidings.domain.addresses import _any_email_address, email_address
-from tidings.domain.channels import CONTENT, PushContent
+from tidings.domain.channels import CHANNELS, PushContent
 from tidings.domain.notification import Notification
 from tidings.ports import Outbound
 from tidings.providers.smtp.mime import build_mail
@@ -148,7 +148,7 @@ def test_what_was_accepted_a_worker_can_read(body: dict[str, Any]) -> None:
     """The stored content is read by the rules of the door, so whatever passed must pass again, unchanged."""
     given = READER.one(json.dumps(body).encode())
     made = given.notification(tenant="acme", now=NOW, traceparent=None)
-    assert CONTENT[body["channel"]].model_validate_json(made.content) == given.content
+    assert CHANNELS[body["channel"]].model_validate_json(made.content) == given.content
 
 
 def test_a_mail_goes_to_a_hundred_recipients() -> None:
@@ -168,7 +168,7 @@ def test_a_mail_that_the_release_before_accepted_can_be_read_and_sent(headers: d
     body = {"channel": "email", "recipient": "a@example.com", "content": content}
     with pytest.raises(Problem):
         READER.one(json.dumps(body).encode())
-    stored = CONTENT["email"].model_validate_json(json.dumps(content))
+    stored = CHANNELS["email"].model_validate_json(json.dumps(content))
     outbound = Outbound(id="0193-a", attempt=1, recipient="a@example.com", content=stored)
     mail = build_mail(outbound, sender="shop@example.org", domain="example.org", date=NOW)
     assert max(map(len, mail.data.split(b"\r\n"))) <= 998
@@ -192,7 +192,7 @@ def test_any_sender_that_is_accepted_can_be_read_again(name: str) -> None:
     except Problem:
         return
     stored = given.notification(tenant="acme", now=NOW, traceparent=None).content
-    assert CONTENT["email"].model_validate_json(stored) == given.content
+    assert CHANNELS["email"].model_validate_json(stored) == given.content
 
 
 _local = st.one_of(
@@ -270,7 +270,7 @@ def test_what_an_earlier_release_took_is_read_though_it_would_be_refused_now() -
     for data in ({"notification": "x"}, {"googleplus": "x"}, {"gcmx": "x"}, {"k": "x" * 4060}):
         with pytest.raises(Problem):
             pushed({"topic": "a"}, data=data)
-        CONTENT["push"].model_validate_json(json.dumps({"data": data}))
+        CHANNELS["push"].model_validate_json(json.dumps({"data": data}))
 
 
 def test_a_time_is_judged_by_the_clock_that_is_given() -> None:

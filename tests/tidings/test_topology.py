@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tidings.domain.channels import CHANNELS
 from tidings.messaging import topology
 
 RELEASED = Path(__file__).with_name("topology.json")
@@ -17,7 +18,7 @@ def declared() -> dict[str, dict[str, Any]]:
     """Each name with what is declared under it; the channels' are alike."""
     made: dict[str, dict[str, Any]] = {f"exchange {one.name}": {"type": one.type} for one in topology.exchanges()}
     for queue in topology.queues():
-        for channel in topology.CHANNELS:
+        for channel in CHANNELS:
             name = queue.name.replace(f"{topology.EXCHANGE}.{channel}", f"{topology.EXCHANGE}.<channel>")
             if name != queue.name:
                 break

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tidings.domain.channels import CONTENT, Content
+from tidings.domain.channels import CHANNELS, Content
 from tidings.domain.errors import AmbiguousError
 from tidings.domain.notification import PROVEN, Event, Notification, OnAmbiguous, Priority, Status
 
@@ -117,7 +117,7 @@ def shown(
         id=notification.id,
         status=notification.status,
         channel=notification.channel,
-        recipient=CONTENT.get(notification.channel, Content).shown(notification.recipient),
+        recipient=CHANNELS.get(notification.channel, Content).shown(notification.recipient),
         content=json.loads(notification.content) if notification.content else None,
         priority=notification.priority,
         on_ambiguous=notification.on_ambiguous,

@@ -1,6 +1,6 @@
 """The operations that more than one function has, declared: hand in, list, look up; and their examples."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -11,6 +11,7 @@ from tidings.api.notifications import AcceptedView, NotificationView, Page
 from tidings.api.openapi import BY_ID, PROBLEM, Answer, Content, Operation, ProblemDocument
 from tidings.api.queries import ListQuery
 from tidings.api.requests import MAX_ITEMS, SUBMISSIONS
+from tidings.domain.channels import CHANNELS
 
 TAG = "notifications"
 TAGS = {TAG: "Accept notifications, look them up with their timeline, list and cancel them."}
@@ -32,19 +33,10 @@ class Results(BaseModel):
 
 ID = "01930b6c-4a5e-7c3b-9d2e-6f1a2b3c4d5e"
 CREATED = "2026-11-22T21:03:22.595661Z"
-SMS = {"channel": "sms", "recipient": "+15005550010", "content": {"text": "Order 4711 is on its way."}}
-EMAIL = {
-    "channel": "email",
-    "recipient": "ada@example.com",
-    "content": {"subject": "Shipped", "text": "It is on its way.", "html": "<p>It is on its way.</p>"},
-    "metadata": {"order": "4711"},
+SUBMITTED: Mapping[str, Mapping[str, Any]] = {
+    channel: {"channel": channel, **content.example} for channel, content in CHANNELS.items()
 }
-PUSH = {
-    "channel": "push",
-    "recipient": {"token": "device-1"},
-    "content": {"title": "Shipped", "body": "It is on its way.", "data": {"order": "4711"}},
-    "priority": "high",
-}
+SMS = SUBMITTED["sms"]
 ACCEPTED = {"id": ID, "status": "pending", "channel": "sms", "created_at": CREATED}
 LISTED = {
     "id": ID,
@@ -106,7 +98,10 @@ def send() -> Operation:
         "discriminator": {"propertyName": "channel", "mapping": dict(SUBMISSIONS)},
     }
     many = {"type": "array", "items": one, "minItems": 1, "maxItems": MAX_ITEMS}
-    keyed = [{**SMS, "idempotency_key": "order-4711-shipped"}, {**EMAIL, "idempotency_key": "order-4712-shipped"}]
+    keyed = [
+        {**SMS, "idempotency_key": "order-4711-shipped"},
+        {**SUBMITTED["email"], "metadata": {"order": "4712"}, "idempotency_key": "order-4712-shipped"},
+    ]
     item = {"error": {**INVALID.document, "errors": [{**INVALID.document["errors"][0], "index": 1}]}}
     return Operation(
         method="POST",
@@ -125,7 +120,7 @@ def send() -> Operation:
         ],
         body=Content(
             schema={"anyOf": [one, many]},
-            examples={"an sms": SMS, "an email": EMAIL, "a push message": PUSH, "an array": keyed},
+            examples={**SUBMITTED, "an array": keyed},
         ),
         answers={
             202: Answer(

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from tidings.api.requests import Instant
 from tidings.api.validation_problems import problem_of
-from tidings.domain.channels import CONTENT
+from tidings.domain.channels import CHANNELS
 from tidings.domain.notification import REPLAYABLE, Status
 from tidings.messaging.envelope import ID
 from tidings.ports import Selection
@@ -38,7 +38,7 @@ DeadStatuses = Annotated[tuple[Status, ...], BeforeValidator(_statuses), AfterVa
 
 def _as_stored(recipient: str, channel: str | None) -> str:
     """What is no recipient of any channel is looked for as it is."""
-    kinds = [CONTENT[channel]] if channel in CONTENT else CONTENT.values()
+    kinds = [CHANNELS[channel]] if channel is not None and channel in CHANNELS else CHANNELS.values()
     return next((stored for kind in kinds if (stored := kind.sought(recipient)) is not None), recipient)
 
 

@@ -23,7 +23,7 @@ from pydantic import (
 from tidings.api.json_shape import Body, check, items
 from tidings.api.responses import Problem
 from tidings.api.validation_problems import MAX_ERRORS, entry, problem_of
-from tidings.domain.channels import CONTENT, Content, Part
+from tidings.domain.channels import CHANNELS, Content, Part
 from tidings.domain.notification import Notification, OnAmbiguous, Priority, new_id
 
 MAX_ITEMS = 1000
@@ -147,7 +147,7 @@ def _for_channel(content: type[Content]) -> type[Submission]:
     return create_model(name, __base__=Submission, __doc__=content.__doc__, **fields)
 
 
-SUBMISSIONS: dict[str, type[Submission]] = {name: _for_channel(content) for name, content in CONTENT.items()}
+SUBMISSIONS: dict[str, type[Submission]] = {name: _for_channel(content) for name, content in CHANNELS.items()}
 
 
 class Reader:

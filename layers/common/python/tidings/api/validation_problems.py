@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tidings.api.responses import Problem
-from tidings.domain.channels import CONTENT
+from tidings.domain.channels import CHANNELS
 
 MAX_ERRORS = 100  # entries of one problem: an answer is not to be larger than what caused it
 LONGEST_NAME = 100  # characters of a field's name in an entry; the caller may have made it as long as a body
@@ -20,8 +20,8 @@ _WORDS = {
     "datetime_parsing": _A_TIME,
     "datetime_from_date_parsing": _A_TIME,
     "datetime_object_invalid": _A_TIME,
-    "union_tag_not_found": f"is required: one of {', '.join(CONTENT)}",
-    "union_tag_invalid": f"must be one of {', '.join(CONTENT)}",
+    "union_tag_not_found": f"is required: one of {', '.join(CHANNELS)}",
+    "union_tag_invalid": f"must be one of {', '.join(CHANNELS)}",
     "dict_type": "must be an object",
     "model_attributes_type": "must be an object",
     "model_type": "must be an object",
@@ -92,7 +92,7 @@ def _place(error: Any) -> tuple[int | str, ...]:
     location = error["loc"]
     if error["type"].startswith("union_tag_"):
         return (*location, "channel")
-    place = location[1:] if len(location) > 1 and location[0] in CONTENT else location
+    place = location[1:] if len(location) > 1 and location[0] in CHANNELS else location
     return tuple(part for part in place if part != "[key]")
 
 

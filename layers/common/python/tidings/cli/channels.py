@@ -5,7 +5,7 @@ import argparse
 from tidings.cli.api_client import operator
 from tidings.cli.options import Commands, Parents
 from tidings.cli.output import plain, show
-from tidings.messaging.topology import CHANNELS
+from tidings.domain.channels import CHANNELS
 
 
 def change(options: argparse.Namespace) -> None:

@@ -14,6 +14,7 @@ from typing import Literal
 from tidings.api.api_keys import KeySettings
 from tidings.api.submit import MAX_CONTENT
 from tidings.config.settings import load
+from tidings.domain.channels import CHANNELS
 from tidings.domain.errors import BrokerUnavailable, ConfigurationError, StoreUnavailable
 from tidings.messaging import topology
 from tidings.migrate import MigrationSettings, is_later, versions
@@ -238,7 +239,7 @@ def _topology(parts: Wiring) -> Iterator[Finding]:
     if differences:
         return
     yield ok("topology", "every exchange and queue is there, as it should be")
-    for channel in topology.CHANNELS:
+    for channel in CHANNELS:
         queues = topology.work_queues(channel)
         depths = parts.broker.depths(queues)
         waiting = sum(depths[queue].ready for queue in queues)

@@ -16,13 +16,8 @@ from tidings.cli.follow import end_of, tallied
 from tidings.cli.options import Commands, Parents, positive
 from tidings.cli.output import Advance, plain, progress, show
 from tidings.client import Client, ClientError, Draft, Refused, Unreachable
+from tidings.domain.channels import CHANNELS
 
-RECIPIENTS: dict[str, tuple[str | dict[str, str], dict[str, str]]] = {
-    # example.com takes no mail (RFC 2606), the number is one of Twilio's for tests, and no device has this token.
-    "email": ("load-test@example.com", {"subject": "A load test", "text": "One of many."}),
-    "sms": ("+15005550010", {"text": "One of many of a load test."}),
-    "push": ({"token": "load-test"}, {"title": "A load test", "body": "One of many."}),
-}
 TALLIED = 10_000  # ids of one question, at most: the API's limit
 LOOKS = 0.2  # seconds between two looks at how far it is
 
@@ -71,8 +66,8 @@ def load_test(options: argparse.Namespace) -> None:
 
 def _sent(client: Client, options: argparse.Namespace) -> Run:
     run, numbers = Run(), iter(range(options.count))
-    recipient, content = RECIPIENTS[options.channel]
-    drafts = (Draft(channel=options.channel, recipient=recipient, content=content) for _ in numbers)
+    example = CHANNELS[options.channel].example  # no provider delivers it
+    drafts = (Draft(channel=options.channel, **example) for _ in numbers)
     threads = [
         threading.Thread(target=_work, args=(client, drafts, run), daemon=True)
         for _ in range(min(options.concurrency, options.count))
@@ -172,7 +167,7 @@ def add(commands: Commands, parents: Parents) -> None:
     shared = [parents.output, parents.intake, parents.within]
     one = commands.add_parser("load-test", parents=shared, help="hand in many, and tell how fast that went")
     one.add_argument("--ops-url", metavar="URL", help="in place of TIDINGS_OPS_URL, with --follow")
-    one.add_argument("--channel", choices=tuple(RECIPIENTS), default="email", help="default: email")
+    one.add_argument("--channel", choices=tuple(CHANNELS), default="email", help="default: email")
     one.add_argument("--count", type=positive, default=1000, metavar="N", help="default: 1000")
     one.add_argument("--concurrency", type=positive, default=16, metavar="N", help="callers at once (default: 16)")
     one.add_argument("--follow", action="store_true", help="wait until all are sent, and tell how long that took")

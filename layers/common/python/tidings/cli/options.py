@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
 
-from tidings.messaging.topology import CHANNELS
+from tidings.domain.channels import CHANNELS
 
 Commands: TypeAlias = Any  # argparse's own class for it is private
 

@@ -13,8 +13,8 @@ from tidings.cli.follow import follow
 from tidings.cli.options import TIME, Commands, Parents, add_filters, filters, instant, pair, positive
 from tidings.cli.output import event, head, note, notifications, plain, show
 from tidings.client import Draft
+from tidings.domain.channels import CHANNELS
 from tidings.domain.notification import OnAmbiguous, Status
-from tidings.messaging.topology import CHANNELS
 
 PARTS = {
     "text": "of a mail or an SMS",

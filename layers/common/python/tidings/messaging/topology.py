@@ -1,6 +1,6 @@
 """The queues and the retry ladder: the single source of every name.
 
-A new channel is one more line in CHANNELS. A changed LADDER adds queues: the step is in the queue's name, so no
+Each channel has its queues. A changed LADDER adds queues: the step is in the queue's name, so no
 declaration ever meets a queue of the same name with other arguments (a 406).
 """
 
@@ -9,13 +9,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from tidings.domain.channels import CHANNELS
 from tidings.domain.notification import Priority
-
-CHANNELS = (
-    "email",
-    "sms",
-    "push",
-)
 
 LADDER = (
     timedelta(seconds=1),

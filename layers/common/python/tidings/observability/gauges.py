@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from tidings.domain.channels import CHANNELS
 from tidings.domain.errors import BrokerUnavailable, StoreUnavailable
 from tidings.domain.notification import REPLAYABLE, Priority
 from tidings.messaging import topology
@@ -46,17 +47,15 @@ class SystemGauges:
         backlog = self.store.backlog()
         oldest = [
             Gauge(metric=OLDEST_SECONDS, labels=(channel,), value=backlog.oldest.get(channel, 0.0))
-            for channel in topology.CHANNELS
+            for channel in CHANNELS
         ]
         waiting = [
             Gauge(metric=NOTIFICATIONS, labels=(channel, status), value=backlog.counts.get((channel, status), 0))
-            for channel in topology.CHANNELS
+            for channel in CHANNELS
             for status in sorted(REPLAYABLE)
         ]
         stopped = self.store.paused()
-        paused = [
-            Gauge(metric=PAUSED, labels=(channel,), value=int(channel in stopped)) for channel in topology.CHANNELS
-        ]
+        paused = [Gauge(metric=PAUSED, labels=(channel,), value=int(channel in stopped)) for channel in CHANNELS]
         refused = [
             Gauge(metric=ACCOUNT_REFUSED, labels=(one.channel, one.name), value=int(one.is_refusing))
             for one in self.store.connections()
@@ -66,7 +65,7 @@ class SystemGauges:
 
 def _labels() -> Iterator[tuple[str, str, str]]:
     """Every queue, its kind, and whose it is: the ladder and parking are everybody's."""
-    for channel in topology.CHANNELS:
+    for channel in CHANNELS:
         for priority in Priority:
             yield topology.work_queue(channel, priority), "work", channel
         yield topology.dead_queue(channel), "dead", channel

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from tidings.domain.channels import masked
 from tidings.domain.connection import Connection
 from tidings.domain.errors import NotReady
-from tidings.domain.masking import masked
 from tidings.domain.notification import Notification, Status
 from tidings.messaging.envelope import Message
 from tidings.observability.events import (
@@ -47,7 +47,7 @@ class Lines:
     def observe(self, fact: Fact) -> None:
         match fact:
             case Accepted(notifications=rows):
-                _tell("accepted", ({**_one(row), "recipient": masked(row.recipient)} for row in rows))
+                _tell("accepted", ({**_one(row), "recipient": masked(row.channel, row.recipient)} for row in rows))
             case Queued(notifications=rows):
                 _tell("queued", map(_attempt, rows))
             case Claimed(claims=claims):
@@ -103,7 +103,7 @@ def _tell_ends(fact: Settled) -> None:
         elif settlement.status is Status.SENT:
             said["end_to_end_seconds"] = _rounded(end_to_end(settlement))
         elif settlement.status in _NEEDS_A_PERSON:
-            said["recipient"] = masked(settlement.notification.recipient)
+            said["recipient"] = masked(settlement.notification.channel, settlement.notification.recipient)
         if settlement.delay is not None:
             said["retry_in_seconds"] = round(settlement.delay.total_seconds(), 1)
         alike.setdefault((level, name), []).append(said)

@@ -8,7 +8,7 @@ from datetime import timedelta
 from pydantic import ValidationError
 
 from tidings.config import failpoints
-from tidings.domain.channels import CONTENT
+from tidings.domain.channels import CHANNELS
 from tidings.domain.errors import INTERNAL, AmbiguousError, DeliveryError, NotReady
 from tidings.domain.notification import Notification, OnAmbiguous
 from tidings.pipeline import reconciliation
@@ -61,7 +61,7 @@ class Attempts:
         if expires_at is not None and expires_at <= now:
             raise Expired
         try:
-            content = CONTENT[notification.channel].model_validate_json(notification.content)
+            content = CHANNELS[notification.channel].model_validate_json(notification.content)
         except (ValidationError, KeyError):
             raise NotReady("content_version", "another release wrote content that this one does not read") from None
         return Outbound(

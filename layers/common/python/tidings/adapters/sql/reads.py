@@ -9,10 +9,10 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, liter
 
 from tidings.adapters.sql.database import Database, reading, see_one_moment
 from tidings.adapters.sql.schema import events, metadata, notifications, pauses
+from tidings.domain.channels import CHANNELS
 from tidings.domain.errors import AmbiguousError
 from tidings.domain.notification import Event, Notification, OnAmbiguous, Priority, Status, first_id, read
 from tidings.messaging.envelope import Message
-from tidings.messaging.topology import CHANNELS
 from tidings.ports import LOOK_AHEAD, Selection
 
 FIELDS = tuple(field.name for field in fields(Notification))

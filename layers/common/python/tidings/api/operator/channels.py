@@ -10,7 +10,7 @@ from tidings.api.api_keys import Scope
 from tidings.api.app import Call, Problem, Response, Route
 from tidings.api.lookup import encoded
 from tidings.api.operator.responses import ChannelView
-from tidings.messaging.topology import CHANNELS
+from tidings.domain.channels import CHANNELS
 from tidings.ports import Store
 
 log = logging.getLogger("tidings.channels")

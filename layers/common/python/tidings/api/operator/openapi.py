@@ -29,9 +29,10 @@ from tidings.api.operator.responses import (
     TallyView,
 )
 from tidings.api.queries import DeadFilter, DeadQuery
-from tidings.messaging import topology
+from tidings.domain.channels import CHANNELS
 
 DEAD, WORK = "dead letters", "the work"
+CHANNEL = next(iter(CHANNELS))  # of the examples
 DESCRIPTIONS = {
     DEAD: "What failed or is unknown: list it, group it by its error, replay it, resolve it.",
     WORK: "What happens and what waits; the sweep; pause and resume a channel.",
@@ -167,11 +168,11 @@ def _channels() -> Sequence[Operation]:
         "in": "path",
         "required": True,
         "schema": {"type": "string"},
-        "example": topology.CHANNELS[0],
+        "example": CHANNEL,
     }
-    unknown = Problem(404, "No such channel", f"There are {', '.join(topology.CHANNELS)}.")
-    paused = {"channel": topology.CHANNELS[0], "paused": True, "paused_at": CREATED}
-    resumed = {"channel": topology.CHANNELS[0], "paused": False}
+    unknown = Problem(404, "No such channel", f"There are {', '.join(CHANNELS)}.")
+    paused = {"channel": CHANNEL, "paused": True, "paused_at": CREATED}
+    resumed = {"channel": CHANNEL, "paused": False}
     return tuple(
         replace(
             _posted(

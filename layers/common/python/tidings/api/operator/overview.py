@@ -28,6 +28,7 @@ from tidings.api.operator.responses import (
 )
 from tidings.api.queries import DeadFilter, query_of
 from tidings.api.validation_problems import problem_of
+from tidings.domain.channels import CHANNELS
 from tidings.domain.connection import Connection
 from tidings.domain.errors import BrokerUnavailable
 from tidings.domain.notification import Priority, Status
@@ -135,14 +136,14 @@ def _channels(
     activity: Activity, starts: Sequence[datetime], paused: Mapping[str, datetime], connections: Sequence[Connection]
 ) -> Iterator[ChannelActivity]:
     place = {start: index for index, start in enumerate(starts)}
-    counts = {channel: {what: [0] * len(starts) for what in SHOWN} for channel in topology.CHANNELS}
+    counts = {channel: {what: [0] * len(starts) for what in SHOWN} for channel in CHANNELS}
     for item in activity.counts:
         if item.minute in place and item.what in counts.get(item.channel, ()):
             counts[item.channel][item.what][place[item.minute]] += item.count
     latencies: dict[str, list[Latency]] = defaultdict(list)
     for latency in activity.latencies:
         latencies[latency.channel].append(latency)
-    for channel in topology.CHANNELS:
+    for channel in CHANNELS:
         yield ChannelActivity(
             channel=channel,
             paused=channel in paused,
@@ -195,11 +196,11 @@ def _queues(depths: Mapping[str, Depth]) -> Iterator[QueueView]:
     def view(name: str, kind: Literal["work", "retry", "dead", "parking"], **more: Any) -> QueueView:
         return QueueView(queue=name, kind=kind, ready=depths[name].ready, consumers=depths[name].consumers, **more)
 
-    for channel in topology.CHANNELS:
+    for channel in CHANNELS:
         for priority in Priority:
             yield view(topology.work_queue(channel, priority), "work", channel=channel, priority=priority)
     for step in topology.LADDER:
         yield view(topology.retry_queue(step), "retry", delay_seconds=step.total_seconds())
-    for channel in topology.CHANNELS:
+    for channel in CHANNELS:
         yield view(topology.dead_queue(channel), "dead", channel=channel)
     yield view(topology.PARKING, "parking")

@@ -9,6 +9,7 @@ import threading
 from pydantic import Field
 
 from tidings.config.settings import Settings, load
+from tidings.domain.channels import CHANNELS
 from tidings.domain.errors import ConfigurationError, fault_location
 from tidings.messaging import topology
 from tidings.observability import logging as tidings_logging
@@ -33,8 +34,8 @@ def main() -> int:
     options = parser.parse_args()
     urls = dict(pair.split("=", 1) if "=" in pair else (pair, "") for pair in options.functions)
     for channel, url in urls.items():
-        if channel not in topology.CHANNELS or not url.startswith("http://"):
-            parser.error(f"{channel}={url}: give a channel ({', '.join(topology.CHANNELS)}) and an http:// URL")
+        if channel not in CHANNELS or not url.startswith("http://"):
+            parser.error(f"{channel}={url}: give a channel ({', '.join(CHANNELS)}) and an http:// URL")
     tidings_logging.configure("trigger", load(tidings_logging.LogSettings))
     try:
         triggers = [_trigger(channel, url) for channel, url in urls.items()]

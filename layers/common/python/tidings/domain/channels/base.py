@@ -1,0 +1,56 @@
+"""What every channel has: the model of its content, and how its recipient is read, stored and shown."""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+
+class Part(BaseModel):
+    """Strict: no coercion, no unknown field, no change afterwards."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Content(Part):
+    """The base of every channel's content. `Recipient` is the type of the request's `recipient`."""
+
+    channel: ClassVar[str]
+    label: ClassVar[str]  # what people call the channel
+    Recipient: ClassVar[Any]
+    example: ClassVar[Mapping[str, Any]]  # a recipient that no provider delivers to, and a content
+    reconcilable: ClassVar[bool] = False  # its vendors can tell what they have accepted: `on_ambiguous: reconcile`
+
+    def check(self, recipient: Any) -> None:
+        """Raise ValueError for what the vendor is known to refuse. Asked only when a notification is submitted: what an
+        earlier release has stored is read without it. `recipient` is of the type `Recipient`."""
+
+    @classmethod
+    def stored(cls, recipient: Any) -> str:
+        """The recipient as one string, as the database holds it and the list filters by it."""
+        return str(recipient)
+
+    @classmethod
+    def shown(cls, stored: str) -> Any:
+        """The recipient as the API shows it: the reverse of `stored`."""
+        return stored
+
+    @classmethod
+    def sought(cls, text: str) -> str | None:
+        """A search text as it would be stored, or None if it is no recipient of this channel. A text that is in the
+        stored form already is found anyway."""
+        try:
+            return cls.stored(_adapter(cls.Recipient).validate_python(text.strip()))
+        except ValidationError:
+            return None
+
+    @classmethod
+    def masked(cls, stored: str) -> str:  # noqa: ARG003
+        """The recipient as a log may show it: enough to recognize one's own, too little to reach or to name anybody."""
+        return "***"
+
+
+@cache
+def _adapter(recipient: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(recipient)
