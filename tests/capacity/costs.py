@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tidings.messaging.topology import LADDER
+from tidings.domain.timing import RETRY_STEPS
 
 from tests.capacity.agenda import SECOND
 from tests.capacity.inputs import Inputs
@@ -12,7 +12,7 @@ from tests.capacity.setup import Costs, Linear, Provider, Step
 
 SIZES = (1, 10, 100, 500)
 TYPICAL = 64  # rows a batch of the run whose totals are taken apart: one of each connection
-LADDER_MICROSECONDS = tuple(round(step.total_seconds() * SECOND) for step in LADDER)
+LADDER_MICROSECONDS = tuple(round(step.total_seconds() * SECOND) for step in RETRY_STEPS)
 
 
 def fitted(points: Sequence[tuple[int, float]]) -> Linear:

@@ -13,6 +13,7 @@ import pytest
 from tidings.adapters.rabbitmq import publisher as rabbitmq_link
 from tidings.adapters.rabbitmq.broker import HEARTBEAT, BrokerSettings, RabbitBroker
 from tidings.adapters.rabbitmq.consumer import RabbitConsumer
+from tidings.domain import timing
 from tidings.domain.errors import BrokerUnavailable
 from tidings.domain.notification import Priority
 from tidings.messaging import topology
@@ -400,7 +401,7 @@ def test_two_releases_with_different_ladders_share_a_broker(
 ) -> None:
     """Each declares its own, in any order, and what waits on a step that the other has given up comes back."""
     brokers = [rabbit(rabbitmq_url) for _ in range(2)]
-    ladders = (topology.LADDER, (timedelta(seconds=2), *topology.LADDER[1:]))  # the second has no step of 1 s
+    ladders = (timing.RETRY_STEPS, (timedelta(seconds=2), *timing.RETRY_STEPS[1:]))  # the second has no step of 1 s
     for _ in range(2):
         for number, (broker, ladder) in enumerate(zip(brokers, ladders, strict=True)):
             monkeypatch.setattr(topology, "LADDER", ladder)
@@ -422,9 +423,9 @@ def test_two_releases_with_different_ladders_share_a_broker(
 def test_the_depths_of_all_queues_are_seen_in_one_look(broker: Broker) -> None:
     broker.publish([to_work(number) for number in range(3)])
     broker.publish([Outgoing(message=message(4), to=topology.dead("email"))])
-    broker.publish([Outgoing(message=message(5), to=topology.retry(topology.LADDER[-1], "email", Priority.NORMAL))])
+    broker.publish([Outgoing(message=message(5), to=topology.retry(timing.RETRY_STEPS[-1], "email", Priority.NORMAL))])
     names = [queue.name for queue in topology.queues()]
-    expected = {"tidings.email": 3, "tidings.email.dead": 1, topology.retry_queue(topology.LADDER[-1]): 1}
+    expected = {"tidings.email": 3, "tidings.email.dead": 1, topology.retry_queue(timing.RETRY_STEPS[-1]): 1}
     deadline = time.monotonic() + WAIT.total_seconds()
     while (found := broker.depths(names)) and time.monotonic() < deadline:
         if {name: depth.ready for name, depth in found.items() if depth.ready} == expected:

@@ -6,17 +6,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 from tidings.adapters.sql.store import SqlStore
-from tidings.domain.connection import (
-    FIRST_PROBE,
-    LONGEST_PROBE,
-    LONGEST_WISH,
-    SEVERAL,
-    SUSPECT_FOR,
-    CallEnd,
-    Connection,
-)
+from tidings.domain.connection import SEVERAL, CallEnd, Connection
 from tidings.domain.errors import AccountError, TransientError
 from tidings.domain.notification import Notification, Status
+from tidings.domain.timing import FIRST_PROBE, LONGEST_PROBE, LONGEST_PROBE_RETRY_AFTER, SUSPECT_FOR
 from tidings.ports import Selection, Settlement
 
 from tests import make
@@ -111,7 +104,7 @@ def test_probes_are_ever_further_apart_and_a_wish_makes_them_later(store: SqlSto
     clock.advance(minutes=11)
     assert store.take_probe("twilio", "last", LEASE)
     wish = refused("c@example.com", notification_id="last", retry_after=timedelta(hours=24))
-    assert report(store, wish).probe_in == LONGEST_WISH
+    assert report(store, wish).probe_in == LONGEST_PROBE_RETRY_AFTER
 
 
 def test_a_refusal_that_was_no_probe_moves_no_probe(store: SqlStore, clock: TestClock) -> None:

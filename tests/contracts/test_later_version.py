@@ -11,7 +11,7 @@ from tidings.adapters.sql.insight import SqlInsight
 from tidings.adapters.sql.store import SqlStore
 from tidings.api.notifications import page_of, shown
 from tidings.domain.notification import Notification, Priority, Status
-from tidings.messaging.topology import PUT_OFF
+from tidings.domain.timing import DEFER_DELAY
 from tidings.ports import Selection, Settlement
 
 from tests import make
@@ -53,7 +53,7 @@ def test_a_row_with_a_word_of_a_later_version_is_put_off_and_its_neighbours_are_
     for batch in ([*theirs, ours], *([row] for row in theirs)):  # together, and each alone
         claims = store.claim([make.message(row) for row in batch], LEASE)
         assert [row.id for row in claims.acquired] == ([ours.id] if ours in batch else [])
-        put_off = [(row.id, PUT_OFF) for row in batch if row is not ours]
+        put_off = [(row.id, DEFER_DELAY) for row in batch if row is not ours]
         assert [(held.message.id, held.remaining) for held in claims.held] == put_off
         assert not claims.alone
         assert not claims.finished

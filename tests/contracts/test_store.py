@@ -11,7 +11,6 @@ from sqlalchemy import event, select
 from tidings.adapters.sql.database import Database, DatabaseSettings
 from tidings.adapters.sql.schema import notifications, suppressions
 from tidings.adapters.sql.store import SqlStore
-from tidings.adapters.sql.wake_time import GRACE, REQUEUE_AFTER
 from tidings.domain.errors import (
     LEASE_EXPIRED,
     AmbiguousError,
@@ -22,6 +21,7 @@ from tidings.domain.errors import (
 )
 from tidings.domain.notification import Notification, OnAmbiguous, Priority, Status
 from tidings.domain.stopwatch import Took
+from tidings.domain.timing import REQUEUE_AFTER, SWEEP_GRACE
 from tidings.ports import Backlog, Changed, Claims, Selection, Settlement
 
 from tests import make
@@ -242,7 +242,7 @@ def abandoned(store: SqlStore, clock: TestClock, *, after: float = 300) -> Claim
     """Whose lease was seen to be over after so many seconds, and still was after the grace."""
     clock.advance(seconds=after)
     assert store.overdue(10, LEASE).abandoned is None
-    clock.advance(seconds=GRACE.total_seconds())
+    clock.advance(seconds=SWEEP_GRACE.total_seconds())
     found = store.overdue(10, LEASE).abandoned
     assert found is not None
     return found
@@ -253,7 +253,7 @@ def test_a_lease_that_is_over_is_taken_over_after_the_grace_and_not_before(store
     clock.advance(minutes=30)
     assert store.overdue(10, LEASE).abandoned is None
     assert not store.settle([sent(worker.acquired[0], worker)])
-    clock.advance(seconds=GRACE.total_seconds() - 1)
+    clock.advance(seconds=SWEEP_GRACE.total_seconds() - 1)
     assert store.overdue(10, LEASE).abandoned is None
     clock.advance(seconds=1)
     found = store.overdue(10, LEASE).abandoned
@@ -297,7 +297,7 @@ def test_a_lease_that_was_seen_to_run_out_can_be_renewed_in_the_grace(store: Sql
     clock.advance(seconds=LEASE.total_seconds() + 1)
     assert store.overdue(10, LEASE).abandoned is None  # the first look
     assert store.renew({row.id: claims.token for row in claims.acquired}, LEASE)
-    clock.advance(seconds=GRACE.total_seconds() + 1)
+    clock.advance(seconds=SWEEP_GRACE.total_seconds() + 1)
     assert store.overdue(10, LEASE).abandoned is None
 
 
@@ -433,7 +433,7 @@ def test_what_could_not_be_queued_is_overdue_within_seconds(store: SqlStore, clo
     rows = inserted(store, clock)
     store.mark_unqueued(rows)
     assert not store.overdue(10, LEASE).wake
-    clock.advance(seconds=GRACE.total_seconds())
+    clock.advance(seconds=SWEEP_GRACE.total_seconds())
     assert [row.id for row in store.overdue(10, LEASE).wake] == [rows[0].id]
 
 
@@ -441,7 +441,7 @@ def test_what_is_new_counts_as_queued_and_is_looked_at_after_some_seconds(store:
     inserted(store, clock)
     clock.advance(seconds=REQUEUE_AFTER.total_seconds())
     assert not store.overdue(10, LEASE).wake
-    clock.advance(seconds=GRACE.total_seconds())
+    clock.advance(seconds=SWEEP_GRACE.total_seconds())
     assert len(store.overdue(10, LEASE).wake) == 1
 
 
@@ -452,7 +452,7 @@ def test_what_waits_in_its_queue_is_looked_at_after_the_pause(store: SqlStore, c
     store.mark_waiting(rows, timedelta(minutes=2))
     clock.advance(minutes=2)
     assert not store.overdue(10, LEASE).wake
-    clock.advance(seconds=GRACE.total_seconds())
+    clock.advance(seconds=SWEEP_GRACE.total_seconds())
     assert len(store.overdue(10, LEASE).wake) == 1
 
 
@@ -467,7 +467,7 @@ def test_what_a_worker_has_had_meanwhile_is_not_marked(store: SqlStore, clock: T
     )
     claimed(store, [sending])
     store.mark_unqueued(rows)
-    clock.advance(seconds=GRACE.total_seconds())
+    clock.advance(seconds=SWEEP_GRACE.total_seconds())
     assert not store.overdue(10, LEASE).wake
 
 
@@ -539,7 +539,7 @@ def test_a_retry_whose_message_was_lost_is_found(store: SqlStore, clock: TestClo
     )
     clock.advance(seconds=30)
     assert not store.overdue(10, LEASE).wake
-    clock.advance(seconds=GRACE.total_seconds())
+    clock.advance(seconds=SWEEP_GRACE.total_seconds())
     assert len(store.overdue(10, LEASE).wake) == 1
 
 
@@ -565,7 +565,7 @@ def test_a_dead_letter_that_is_owed_is_found_until_it_is_confirmed(store: SqlSto
     error = PermanentError("550", "no")
     failed = [Settlement(claims=claims, notification=row, status=Status.FAILED, error=error) for row in claims.acquired]
     store.settle(failed, letters_owed=True)
-    clock.advance(seconds=GRACE.total_seconds())
+    clock.advance(seconds=SWEEP_GRACE.total_seconds())
     (owed,) = store.overdue(10, LEASE).unlettered
     store.mark_lettered([owed])
     clock.advance(minutes=10)
@@ -582,12 +582,12 @@ def test_a_dead_letter_of_a_later_generation_is_still_owed(store: SqlStore, cloc
 
     (row,) = inserted(store, clock)
     fail(row)
-    clock.advance(seconds=GRACE.total_seconds())
+    clock.advance(seconds=SWEEP_GRACE.total_seconds())
     (owed,) = store.overdue(10, LEASE).unlettered
     (revived,) = store.revive(EVERYTHING, 10, timedelta(0))
     fail(revived)
     store.mark_lettered([owed])
-    clock.advance(seconds=GRACE.total_seconds())
+    clock.advance(seconds=SWEEP_GRACE.total_seconds())
     assert [again.generation for again in store.overdue(10, LEASE).unlettered] == [2]
 
 

@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Callable
 
+from tidings.domain import timing
 from tidings.messaging import topology
 
 from local.services.database import connection
@@ -114,7 +115,7 @@ def queue_deleted(scene: Scene) -> None:
 
 def bindings_deleted(scene: Scene) -> None:
     """A work queue's and a retry step's, three times."""
-    step = topology.retry_queue(topology.LADDER[0])
+    step = topology.retry_queue(timing.RETRY_STEPS[0])
     scene.world.emulator.fail("email", status=451, enhanced="4.3.0", next=40)
     let_go(scene)
     for _ in range(3):

@@ -21,10 +21,10 @@ from sqlalchemy import create_engine, text
 from tidings.adapters.rabbitmq.broker import BrokerSettings
 from tidings.adapters.sql.database import DatabaseSettings
 from tidings.domain.notification import Notification, OnAmbiguous, Priority
+from tidings.domain.timing import SETTLE_RESERVE
 from tidings.messaging import topology
 from tidings.migrate import migrate
 from tidings.pipeline.settlement import to_work
-from tidings.pipeline.timing import SETTLING
 from tidings.ports import Received
 from tidings.runtime.container import Wiring
 
@@ -44,7 +44,7 @@ TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 EMAIL = topology.work_queue("email", Priority.NORMAL)
 
 CALL = 5.0  # seconds that a call to the mail server may take
-ROOM = SETTLING.total_seconds() + CALL  # what one call takes of an invocation
+ROOM = SETTLE_RESERVE.total_seconds() + CALL  # what one call takes of an invocation
 BEGIN = 5.0  # seconds more, in which an invocation may begin calls: on a busy machine the first begins late
 
 

@@ -15,9 +15,9 @@ from tidings.config.settings import Settings, load
 from tidings.domain.channels import CHANNELS
 from tidings.domain.errors import ConfigurationError
 from tidings.domain.notification import Priority
+from tidings.domain.timing import PURGE_FOR, SWEEP_FOR
 from tidings.messaging import topology
 from tidings.observability.logging import LogSettings
-from tidings.pipeline.sweep import PURGE_FOR, RUN_FOR
 from tidings.providers.fcm.provider import FcmSettings
 from tidings.providers.smtp.provider import SmtpProvider
 from tidings.providers.smtp.settings import SmtpSettings
@@ -188,7 +188,7 @@ def test_the_sweep_goes_on_for_most_of_each_minute_and_is_not_tried_again() -> N
     assert function["EventInvokeConfig"]["MaximumRetryAttempts"] == 0
     event = json.loads(sweep["Properties"]["Input"])
     assert event == {"for": 55}
-    last = RUN_FOR + PURGE_FOR  # may begin in the last second, and goes on with its last page
+    last = SWEEP_FOR + PURGE_FOR  # may begin in the last second, and goes on with its last page
     assert event["for"] + last.total_seconds() + 10 < function["Timeout"]
 
 

@@ -7,8 +7,8 @@ import pytest
 from tidings.adapters.sql.database import DatabaseSettings
 from tidings.config.settings import load
 from tidings.domain.channels import CHANNELS
+from tidings.domain.timing import ANSWER_WITHIN
 from tidings.runtime.server import DRAIN
-from tidings.runtime.trigger.trigger import ANSWER_WITHIN
 
 from tests.infra.manifests import (
     BASE,

@@ -15,8 +15,8 @@ from tidings.adapters.sql.database import DatabaseSettings
 from tidings.api.body_limits import MAX_BODY
 from tidings.config.settings import load
 from tidings.domain.channels import CHANNELS
+from tidings.domain.timing import SWEEP_FOR
 from tidings.messaging import topology
-from tidings.pipeline.sweep import RUN_FOR
 from tidings.runtime.container import DeliverySettings
 
 from local.emulators.certificate import self_signed
@@ -93,7 +93,7 @@ def test_one_pod_sweeps_every_second_and_never_ends_by_itself() -> None:
     assert container["args"][-2:] == ["--every", "1"]
     assert "--for" not in container["args"]
     assert deployment("sweep")["spec"]["replicas"] == 1
-    assert spec_of("sweep")["terminationGracePeriodSeconds"] > RUN_FOR.total_seconds()
+    assert spec_of("sweep")["terminationGracePeriodSeconds"] > SWEEP_FOR.total_seconds()
     assert not [one for one in manifests(BASE) if one.kind == "CronJob"]
 
 

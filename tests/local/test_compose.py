@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 from tidings.domain.channels import CHANNELS
-from tidings.pipeline.sweep import RUN_FOR
+from tidings.domain.timing import ANSWER_WITHIN, SWEEP_FOR
 from tidings.runtime.server import DRAIN
-from tidings.runtime.trigger.trigger import ANSWER_WITHIN
 
 from local.services import docker
 from tests.local.dockerfile import Dockerfile, context
@@ -202,7 +201,7 @@ def test_nothing_is_killed_while_it_finishes_what_is_under_way(services: dict[st
 
     assert all(grace(function) > DRAIN for function in FUNCTIONS)
     assert all(grace(f"trigger-{channel}") > ANSWER_WITHIN.total_seconds() for channel in CHANNELS)
-    assert grace("schedule") > RUN_FOR.total_seconds()
+    assert grace("schedule") > SWEEP_FOR.total_seconds()
 
 
 @pytest.mark.parametrize(

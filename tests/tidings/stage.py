@@ -14,10 +14,10 @@ import pytest
 from sqlalchemy import delete, select
 from tidings.adapters.embedded import EmbeddedBroker
 from tidings.adapters.sql.schema import connections, events, messages, notifications
-from tidings.adapters.sql.wake_time import GRACE
 from tidings.config import failpoints
 from tidings.domain.errors import BrokerUnavailable, StoreUnavailable
 from tidings.domain.notification import CLAIMABLE, REPLAYABLE, Event, Notification, Status
+from tidings.domain.timing import SWEEP_GRACE
 from tidings.messaging import topology
 from tidings.messaging.envelope import Letter, parse
 from tidings.pipeline.delivery import Delivery
@@ -141,7 +141,7 @@ class Stage:
 
     def _leases_run_out(self) -> None:
         """The sweep takes what was leased at its second look, after a grace."""
-        for wait in (LEASE, GRACE):
+        for wait in (LEASE, SWEEP_GRACE):
             self.clock.now += wait + timedelta(seconds=1)
             self._swept()
 

@@ -18,7 +18,7 @@ from tidings.domain.errors import (
     TransientError,
 )
 from tidings.domain.notification import Notification, OnAmbiguous, Status
-from tidings.pipeline.settlement import LISTED_AFTER
+from tidings.domain.timing import LISTED_AFTER
 from tidings.ports import Consumer, Outbound, Outgoing, Receipt, Settlement
 
 from tests.clock import TestClock

@@ -9,13 +9,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tidings.domain.connection import FIRST_PROBE, LONGEST_PROBE
 from tidings.domain.errors import AccountError, DeliveryError, PermanentError, TransientError
 from tidings.domain.notification import Notification, Status
+from tidings.domain.timing import FIRST_PROBE, LONGEST_PROBE, WAIT_FOR_ACCOUNT
 from tidings.messaging import topology
 from tidings.messaging.envelope import Letter, from_event
 from tidings.pipeline.delivery import Delivery
-from tidings.pipeline.settlement import WAIT_FOR_ACCOUNT, to_work
+from tidings.pipeline.settlement import to_work
 from tidings.pipeline.sweep import Sweep
 from tidings.ports import Outbound, Provider, Receipt, Selection
 from tidings.providers.fcm.provider import FcmProvider, FcmSettings

@@ -164,7 +164,7 @@ def test_what_finds_no_free_sender_in_time_is_put_back_unclaimed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     stuck(house, provider, delivery, callers, 4)
-    monkeypatch.setattr("tidings.pipeline.timing.BEGIN_WITHIN", timedelta(0))
+    monkeypatch.setattr("tidings.pipeline.deadlines.BEGIN_WITHIN", timedelta(0))
     rows = [added(house) for _ in range(2)]
     before = len(waiting(house, "tidings.email"))
     delivery.deliver(letters(*rows))

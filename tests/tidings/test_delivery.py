@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from tidings.config import failpoints
+from tidings.domain import timing
 from tidings.domain.errors import (
     AccountError,
     AmbiguousError,
@@ -16,11 +17,11 @@ from tidings.domain.errors import (
     TransientError,
 )
 from tidings.domain.notification import Notification, OnAmbiguous, Priority, Status
+from tidings.domain.timing import SETTLE_RESERVE
 from tidings.messaging import topology
 from tidings.messaging.envelope import FAMILY, SCHEMA, Letter, from_event, to_event
 from tidings.pipeline.settlement import Settling
 from tidings.pipeline.sweep import Sweep
-from tidings.pipeline.timing import SETTLING
 from tidings.ports import Claims, Received, Settlement
 
 from tests import make
@@ -82,7 +83,7 @@ def test_a_transient_error_climbs_the_ladder_until_the_attempts_are_used_up(hous
         if after.next_attempt_at is not None and after.status is Status.RETRYING:
             delays.append(after.next_attempt_at - house.clock())
             house.clock.now = after.next_attempt_at
-    assert delays == list(topology.LADDER[:2])
+    assert delays == list(timing.RETRY_STEPS[:2])
     assert house.row(row).status is Status.FAILED
     assert len(house.provider.calls) == 3
     (letter,) = waiting(house, "tidings.email.dead")
@@ -271,7 +272,7 @@ def spent(house: House, monkeypatch: pytest.MonkeyPatch, *, at_step: str, second
 
 def test_nothing_is_begun_that_could_outlast_its_process(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     row = added(house)
-    within = house.provider.timeout + SETTLING + timedelta(seconds=2)
+    within = house.provider.timeout + SETTLE_RESERVE + timedelta(seconds=2)
     spent(house, monkeypatch, at_step="delivery.after_claim", seconds=2)
     house.delivery.deliver(letters(row), within=within)
     after = house.row(row)
@@ -287,7 +288,7 @@ def test_what_comes_alone_and_finds_no_time_left_in_its_process_is_put_back_uncl
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = suspects(house, 2)
-    within = house.provider.timeout + SETTLING + timedelta(seconds=2)
+    within = house.provider.timeout + SETTLE_RESERVE + timedelta(seconds=2)
     spent(house, monkeypatch, at_step="delivery.after_claim", seconds=2)
     before = len(waiting(house, "tidings.email"))
     house.delivery.deliver(letters(*rows), within=within)
@@ -302,7 +303,7 @@ def test_without_time_for_one_call_it_waits_and_the_log_says_what_to_raise(
 ) -> None:
     rows = [added(house), *suspects(house, 1)]
     for _ in range(3):
-        house.delivery.deliver(letters(*rows), within=house.provider.timeout + SETTLING)
+        house.delivery.deliver(letters(*rows), within=house.provider.timeout + SETTLE_RESERVE)
         house.clock.advance(minutes=3)
     assert not house.provider.calls
     for row in rows:
@@ -313,7 +314,7 @@ def test_without_time_for_one_call_it_waits_and_the_log_says_what_to_raise(
     alarms = [record for record in caplog.records if record.msg == "retry_scheduled" and record.levelname == "ERROR"]
     assert {entry["code"] for record in alarms for entry in record.each} == {"no_time"}  # type: ignore[attr-defined]
     spent(house, monkeypatch, at_step="delivery.after_claim", seconds=0)
-    house.delivery.deliver(letters(*rows), within=house.provider.timeout + SETTLING * 2)
+    house.delivery.deliver(letters(*rows), within=house.provider.timeout + SETTLE_RESERVE * 2)
     assert [house.row(row).status for row in rows] == [Status.SENT, Status.SENT]
 
 

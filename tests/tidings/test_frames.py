@@ -3,6 +3,7 @@
 import pika
 import pytest
 from tidings.adapters.rabbitmq.frames import frames
+from tidings.domain import timing
 from tidings.domain.notification import Priority
 from tidings.messaging import topology
 from tidings.messaging.envelope import CONTENT_TYPE, Message
@@ -37,7 +38,7 @@ def by_pika(channel: int, item: Outgoing) -> bytes:
         Outgoing(message=MESSAGE, to=topology.work("email", Priority.NORMAL)),
         Outgoing(message=TRACED, to=topology.work("sms", Priority.HIGH)),
         Outgoing(message=TRACED, to=topology.dead("sms"), headers={"tidings-class": "permanent", "tidings-code": ""}),
-        Outgoing(message=TRACED, to=topology.retry(topology.LADDER[2], "sms", Priority.NORMAL)),
+        Outgoing(message=TRACED, to=topology.retry(timing.RETRY_STEPS[2], "sms", Priority.NORMAL)),
         Outgoing(raw=b"", to=topology.parking()),
         Outgoing(raw=b"later", to=topology.parking(), headers={"ce-id": "a later version's"}),
         Outgoing(raw=b"later", to=topology.parking(), headers={"ce-id": "too long for a property " + "x" * 255}),

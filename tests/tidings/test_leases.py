@@ -10,10 +10,11 @@ from datetime import timedelta
 import pytest
 from tidings.domain.errors import StoreUnavailable
 from tidings.domain.notification import Status
+from tidings.domain.timing import NO_DEADLINE
+from tidings.pipeline.deadlines import Deadlines
 from tidings.pipeline.delivery import Delivery
 from tidings.pipeline.settlement import NotSent
 from tidings.pipeline.sweep import Sweep
-from tidings.pipeline.timing import ENDLESS, Deadlines
 from tidings.ports import Outbound, Receipt
 
 from tests import make
@@ -138,6 +139,6 @@ def test_no_call_begins_under_a_lease_that_is_over(house: House) -> None:
     row = added(house)
     claims = house.store.claim([make.message(row)], LEASE)
     house.delivery._leases.keep(claims, asked_at=time.monotonic() - house.delivery.lease.total_seconds())
-    deadlines = Deadlines.of(time.monotonic(), within=ENDLESS, call=house.provider.timeout)
+    deadlines = Deadlines.of(time.monotonic(), within=NO_DEADLINE, call=house.provider.timeout)
     assert isinstance(house.delivery._attempts.make(claims.acquired[0], claims, deadlines), NotSent)
     assert not house.provider.calls

@@ -8,10 +8,9 @@ import pytest
 from tidings.domain.channels import CHANNELS
 from tidings.domain.errors import AccountError, AmbiguousError, StoreUnavailable, TransientError
 from tidings.domain.notification import Event, Notification, OnAmbiguous, Status
+from tidings.domain.timing import CLOCK_SKEW, LISTED_AFTER
 from tidings.pipeline.delivery import Delivery
-from tidings.pipeline.reconciliation import CLOCKS
 from tidings.pipeline.replay import Replay
-from tidings.pipeline.settlement import LISTED_AFTER
 from tidings.pipeline.sweep import Sweep
 from tidings.ports import Clock, Outbound, Receipt, Selection
 
@@ -99,7 +98,7 @@ def test_what_had_arrived_is_sent_without_a_second_send(
     delivery.deliver(letters(due(house, row)))
     after = house.row(row)
     assert (after.status, after.provider_message_id, len(listing.calls)) == (Status.SENT, "SM0", 1)
-    assert listing.asked == [begun - CLOCKS]
+    assert listing.asked == [begun - CLOCK_SKEW]
 
 
 def test_what_had_not_arrived_is_sent(house: House, delivery: Delivery, listing: ListingProvider) -> None:

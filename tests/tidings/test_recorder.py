@@ -9,8 +9,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tidings.domain.errors import StoreUnavailable
 from tidings.domain.notification import Status
+from tidings.domain.timing import NO_DEADLINE
+from tidings.pipeline.deadlines import Deadlines
 from tidings.pipeline.recorder import Recorder, Work
-from tidings.pipeline.timing import ENDLESS, Deadlines
 from tidings.ports import Claims, Settlement
 
 from tests import make
@@ -59,7 +60,7 @@ def recorder(book: Book) -> Iterator[Recorder]:
     made.close()
 
 
-def work(seconds: float = ENDLESS.total_seconds()) -> Work:
+def work(seconds: float = NO_DEADLINE.total_seconds()) -> Work:
     return Work(Deadlines.of(time.monotonic(), within=timedelta(seconds=seconds), call=timedelta(seconds=1)))
 
 
@@ -71,7 +72,7 @@ def settlement() -> Settlement:
 def test_a_delivery_whose_calls_have_all_ended_is_recorded_at_once(
     recorder: Recorder, book: Book, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tidings.pipeline.recorder.RECORD_WITHIN", ENDLESS)
+    monkeypatch.setattr("tidings.pipeline.recorder.RECORD_WITHIN", NO_DEADLINE)
     slow, mine = work(), work()
     recorder.expect(slow, 1)
     recorder.expect(mine, 10)
@@ -86,7 +87,7 @@ def test_a_delivery_whose_calls_have_all_ended_is_recorded_at_once(
 def test_what_has_ended_is_one_group_whatever_its_batch(
     recorder: Recorder, book: Book, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tidings.pipeline.recorder.RECORD_WITHIN", ENDLESS)
+    monkeypatch.setattr("tidings.pipeline.recorder.RECORD_WITHIN", NO_DEADLINE)
     first, second = work(), work()
     recorder.expect(first, 10)
     recorder.expect(second, 11)
@@ -114,7 +115,7 @@ def test_a_slow_call_holds_up_nobody(recorder: Recorder, book: Book) -> None:
 def test_calls_wait_for_those_that_their_delivery_is_about_to_begin(
     recorder: Recorder, book: Book, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tidings.pipeline.recorder.RECORD_WITHIN", ENDLESS)
+    monkeypatch.setattr("tidings.pipeline.recorder.RECORD_WITHIN", NO_DEADLINE)
     mine = work()
     with recorder.more_to_come(mine):
         recorder.expect(mine, 1)
@@ -127,7 +128,7 @@ def test_calls_wait_for_those_that_their_delivery_is_about_to_begin(
 
 
 def test_a_group_has_a_largest_size(recorder: Recorder, book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tidings.pipeline.recorder.RECORD_WITHIN", ENDLESS)
+    monkeypatch.setattr("tidings.pipeline.recorder.RECORD_WITHIN", NO_DEADLINE)
     monkeypatch.setattr("tidings.pipeline.recorder.LARGEST_GROUP", 3)
     mine = work()
     recorder.expect(mine, 4)
@@ -176,7 +177,7 @@ def test_a_database_that_is_away_is_told_to_each_batch_of_the_group(recorder: Re
 def test_a_group_is_recorded_within_the_shortest_time_of_its_batches(
     recorder: Recorder, book: Book, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tidings.pipeline.recorder.RECORD_WITHIN", ENDLESS)
+    monkeypatch.setattr("tidings.pipeline.recorder.RECORD_WITHIN", NO_DEADLINE)
     long, short = work(), work(30)
     for one in (long, short):
         recorder.expect(one, 1)
@@ -188,7 +189,7 @@ def test_a_group_is_recorded_within_the_shortest_time_of_its_batches(
 
 
 def test_closing_records_what_waits(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tidings.pipeline.recorder.RECORD_WITHIN", ENDLESS)
+    monkeypatch.setattr("tidings.pipeline.recorder.RECORD_WITHIN", NO_DEADLINE)
     recorder, mine = Recorder(book.record), work()
     recorder.expect(mine, 2)
     recorder.add(settlement(), mine)

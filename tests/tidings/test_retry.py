@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from tidings.domain import timing
 from tidings.domain.notification import Priority
 from tidings.messaging import topology
 from tidings.pipeline.retry import RetrySchedule
@@ -11,7 +12,7 @@ CALM = RetrySchedule(jitter=0)
 
 
 def test_each_attempt_waits_a_step_longer_and_the_last_step_repeats() -> None:
-    assert [CALM.delay_after(attempt) for attempt in range(1, 9)] == [*topology.LADDER, *topology.LADDER[-1:] * 2]
+    assert [CALM.delay_after(attempt) for attempt in range(1, 9)] == [*timing.RETRY_STEPS, *timing.RETRY_STEPS[-1:] * 2]
 
 
 def test_jitter_only_adds() -> None:

@@ -31,10 +31,10 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from tidings.adapters.embedded import VISIBILITY, EmbeddedBroker
+from tidings.adapters.embedded import EmbeddedBroker
 from tidings.adapters.sql.database import Database, DatabaseSettings
-from tidings.adapters.sql.wake_time import GRACE
 from tidings.domain.notification import REPLAYABLE, Event, Notification, OnAmbiguous, Status, first_id
+from tidings.domain.timing import SWEEP_GRACE, VISIBILITY
 from tidings.messaging import topology
 from tidings.messaging.envelope import Letter, Message
 from tidings.migrate import migrate
@@ -227,7 +227,7 @@ class Notifications(Stage, RuleBasedStateMachine):
         raise AssertionError(f"A: not ended: {[row for row in self._rows().values() if row.status in MOVING]}")
 
     def _every_failed_row_has_its_letter(self) -> None:
-        self.clock.now += VISIBILITY + GRACE
+        self.clock.now += VISIBILITY + SWEEP_GRACE
         self._swept()
         consumer = self.broker.consume([topology.dead_queue("email")])
         received = consumer.receive(1000, timedelta(0))

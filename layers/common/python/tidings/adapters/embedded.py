@@ -18,13 +18,12 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from tidings.adapters.sql.database import Database, reading, transaction
 from tidings.adapters.sql.schema import messages
 from tidings.domain.errors import BrokerUnavailable, StoreUnavailable
+from tidings.domain.timing import VISIBILITY
 from tidings.messaging import topology
 from tidings.messaging.topology import DELIVERY_LIMIT, EXCHANGE, PARKING, Destination
 from tidings.ports import Depth, Outgoing, Received
 
 FIRST_POLL, LONGEST_POLL = 0.02, 0.25  # seconds between looks at an empty table, growing while it stays empty
-VISIBILITY = timedelta(seconds=90)  # longer than a trigger waits for its function's answer
-
 m = messages.c
 
 

@@ -18,19 +18,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from tidings.domain.notification import Notification
+from tidings.domain.timing import FIRST_PROBE, LONGEST_PROBE, LONGEST_PROBE_RETRY_AFTER, SUSPECT_FOR
 
 SEVERAL = 3
 """Recipients. One stranger's address in a sign-up form, or two, must not stop a channel."""
-
-SUSPECT_FOR = timedelta(seconds=2)
-"""How long nothing may be accepted, after the first refusal, before the connection counts as refusing. Each worker
-writes down at least every second that something is accepted, so by then every worker's acceptances are known."""
-
-FIRST_PROBE, LONGEST_PROBE = timedelta(seconds=0.5), timedelta(minutes=1)
-"""Between two probes: doubling."""
-
-LONGEST_WISH = timedelta(minutes=10)
-"""A Retry-After makes the pause until the next probe no longer than this: the account may be mended before."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,7 +111,7 @@ class Connection:
         probes = self.probes + 1
         pause = min(FIRST_PROBE * 2 ** min(probes, 20), LONGEST_PROBE)
         if probe.retry_after is not None:
-            pause = max(pause, min(probe.retry_after, LONGEST_WISH))
+            pause = max(pause, min(probe.retry_after, LONGEST_PROBE_RETRY_AFTER))
         return replace(self, probes=probes, probe_at=now + pause)
 
 

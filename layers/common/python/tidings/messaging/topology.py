@@ -1,6 +1,6 @@
 """The queues and the retry ladder: the single source of every name.
 
-Each channel has its queues. A changed LADDER adds queues: the step is in the queue's name, so no
+Each channel has its queues. A changed RETRY_STEPS adds queues: the step is in the queue's name, so no
 declaration ever meets a queue of the same name with other arguments (a 406).
 """
 
@@ -11,18 +11,7 @@ from typing import Any
 
 from tidings.domain.channels import CHANNELS
 from tidings.domain.notification import Priority
-
-LADDER = (
-    timedelta(seconds=1),
-    timedelta(seconds=5),
-    timedelta(seconds=30),
-    timedelta(minutes=2),
-    timedelta(minutes=10),
-    timedelta(hours=1),
-)
-
-PUT_OFF = timedelta(seconds=30)
-"""How long what others are to take stays away: of a paused channel, or of a later version beside us."""
+from tidings.domain.timing import RETRY_STEPS
 
 EXCHANGE = "tidings"
 PARKING = "tidings.parking"
@@ -55,7 +44,7 @@ def retry(delay: timedelta, channel: str, priority: Priority) -> Destination:
     Early is right: the claim finds it not due and sends it down a shorter step, so it is never late by more than the
     shortest one.
     """
-    step = max((step for step in LADDER if step <= delay), default=LADDER[0])
+    step = max((step for step in RETRY_STEPS if step <= delay), default=RETRY_STEPS[0])
     return Destination(retry_queue(step), routing_key(channel, priority))
 
 
@@ -123,7 +112,7 @@ def exchanges() -> Iterator[Exchange]:
     # No alternate exchange: it would confirm what no queue took, and the publisher, which redeclares and publishes
     # again when a mandatory message is returned, would never know. What the ladder cannot route, it keeps.
     yield Exchange(name=EXCHANGE, type="direct")
-    for step in LADDER:
+    for step in RETRY_STEPS:
         yield Exchange(name=retry_queue(step), type="fanout")
 
 
@@ -144,7 +133,7 @@ def queues() -> Iterator[Queue]:
                     "x-dead-letter-routing-key": "parking",
                 },
             )
-    for step in LADDER:
+    for step in RETRY_STEPS:
         yield Queue(
             name=retry_queue(step),
             exchange=retry_queue(step),

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from tidings.domain import timing
 from tidings.domain.channels import CHANNELS
 from tidings.domain.errors import BrokerUnavailable, StoreUnavailable
 from tidings.domain.notification import REPLAYABLE, Priority
@@ -69,6 +70,6 @@ def _labels() -> Iterator[tuple[str, str, str]]:
         for priority in Priority:
             yield topology.work_queue(channel, priority), "work", channel
         yield topology.dead_queue(channel), "dead", channel
-    for step in topology.LADDER:
+    for step in timing.RETRY_STEPS:
         yield topology.retry_queue(step), "retry", ""
     yield topology.PARKING, "parking", ""

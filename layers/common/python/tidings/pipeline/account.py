@@ -8,18 +8,18 @@ from datetime import timedelta
 from tidings.domain.connection import SEVERAL, CallEnd, Connection, others_accepted_since
 from tidings.domain.errors import AccountError, NotReady, PermanentError, StoreUnavailable, TransientError
 from tidings.domain.notification import Notification, Status
+from tidings.domain.timing import ACCOUNT_LOOK_EVERY
 from tidings.observability.events import AccountRefused, AccountRestored
 from tidings.observability.observers import Lifecycle
 from tidings.pipeline.settlement import Outcome
 from tidings.ports import Receipt, Settlement, Store
 
-LOOK_EVERY = 1.0  # seconds; how old what a worker knows may be, and how often it writes down that all is well
-
 
 class Account:
     """Of one worker's provider. For any number of threads.
 
-    A worker that sees several recipients refused claims no more at once; the others learn of it within LOOK_EVERY.
+    A worker that sees several recipients refused claims no more at once; the others learn of it within
+    ACCOUNT_LOOK_EVERY.
     """
 
     def __init__(self, store: Store, name: str, *, lease: timedelta, lifecycle: Lifecycle) -> None:
@@ -39,7 +39,7 @@ class Account:
     def look(self) -> Connection:
         """Raise StoreUnavailable."""
         now = time.monotonic()
-        if now - self._looked_at >= LOOK_EVERY:
+        if now - self._looked_at >= ACCOUNT_LOOK_EVERY.total_seconds():
             found = {connection.name: connection for connection in self._store.connections()}
             self._keep(found.get(self._name, Connection(name=self._name)), now)
         return self._known
@@ -83,7 +83,9 @@ class Account:
         ends = [end for s in settlements if (end := _call_end(s, self._known)) is not None]
         if not any(end.refused or end.notification_id == self._probe for end in ends):
             ends = [end for end in ends if end.accepted][:1]
-            if not ends or (self._known.is_clean and time.monotonic() - self._wrote_at < LOOK_EVERY):
+            if not ends or (
+                self._known.is_clean and time.monotonic() - self._wrote_at < ACCOUNT_LOOK_EVERY.total_seconds()
+            ):
                 return
         try:
             before, after = self._store.report(self._name, settlements[0].notification.channel, ends)

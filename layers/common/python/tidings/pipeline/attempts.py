@@ -12,9 +12,9 @@ from tidings.domain.channels import CHANNELS
 from tidings.domain.errors import INTERNAL, AmbiguousError, DeliveryError, NotReady
 from tidings.domain.notification import Notification, OnAmbiguous
 from tidings.pipeline import reconciliation
+from tidings.pipeline.deadlines import Deadlines
 from tidings.pipeline.leases import Leases
 from tidings.pipeline.settlement import Expired, NotSent, Outcome
-from tidings.pipeline.timing import Deadlines
 from tidings.ports import Claims, Outbound, Provider, Store
 
 log = logging.getLogger(__name__)

@@ -11,19 +11,21 @@ from functools import partial
 from itertools import groupby
 
 from tidings.config import failpoints
+from tidings.domain import timing
 from tidings.domain.notification import Notification, Priority
 from tidings.domain.stopwatch import Watch
+from tidings.domain.timing import DETACH_AFTER, NO_DEADLINE, SETTLE_WITHIN
 from tidings.messaging import topology
 from tidings.messaging.envelope import Letter, Message
 from tidings.observability.events import Claimed
 from tidings.observability.observers import LOG_ONLY, Lifecycle
 from tidings.pipeline.account import Account
 from tidings.pipeline.attempts import Attempts
+from tidings.pipeline.deadlines import Deadlines
 from tidings.pipeline.leases import Leases
 from tidings.pipeline.recorder import Recorder, Work
 from tidings.pipeline.send_pool import SendPool
-from tidings.pipeline.settlement import SETTLE_WITHIN, Settling
-from tidings.pipeline.timing import ENDLESS, Deadlines
+from tidings.pipeline.settlement import Settling
 from tidings.ports import Broker, Claims, Held, Outgoing, Provider, Settlement, Store
 
 log = logging.getLogger(__name__)
@@ -31,10 +33,6 @@ log = logging.getLogger(__name__)
 RESERVED = 2
 """Provider calls at once, beyond the configured, that only `priority: high` makes: one-time passwords do not wait for a
 newsletter, also where each call of that takes long."""
-
-DETACH_AFTER = timedelta(milliseconds=50)
-"""How long a batch that need not be waited for is waited for, once its last call has begun. Quick ones end within it,
-so that batches grow under load: one of a hundred costs hardly more than one of ten."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +74,7 @@ class Delivery:
         for name, part in made.items():
             object.__setattr__(self, name, part)
 
-    def deliver(self, batch: Sequence[Letter], *, within: timedelta = ENDLESS, detach: bool = False) -> bool:
+    def deliver(self, batch: Sequence[Letter], *, within: timedelta = NO_DEADLINE, detach: bool = False) -> bool:
         """Whether all of it is settled, which it always is without `detach`.
 
         `within`: after which whoever invoked us ends this process. What there is no time for comes again, unsent.
@@ -102,7 +100,7 @@ class Delivery:
         self._set_aside(batch)
         self.settling.put_back(
             [
-                Held(message=letter.message, priority=topology.priority_of(letter.queue), remaining=topology.PUT_OFF)
+                Held(message=letter.message, priority=topology.priority_of(letter.queue), remaining=timing.DEFER_DELAY)
                 for letter in batch
                 if letter.message is not None
             ]
@@ -157,7 +155,7 @@ class Delivery:
                 break
             self._account.release_probe(message.id)
             held += claims.held
-        pause = min(max(self._account.look().probe_in, topology.LADDER[0]), topology.PUT_OFF)
+        pause = min(max(self._account.look().probe_in, timing.RETRY_STEPS[0]), timing.DEFER_DELAY)
         return [*held, *(_unclaimed(message, urgent, pause) for message in rest)]
 
     def _claim(self, messages: Sequence[Message], places: int, *, urgent: bool, isolated: bool) -> Claims:
@@ -247,14 +245,14 @@ def _is_ordinary(letter: Letter) -> bool:
     return not _is_urgent(letter)
 
 
-def _unclaimed(message: Message, urgent: bool, pause: timedelta = topology.LADDER[0]) -> Held:
+def _unclaimed(message: Message, urgent: bool, pause: timedelta = timing.RETRY_STEPS[0]) -> Held:
     """It found no free sender, or waits for our account, and comes again."""
     priority = Priority.HIGH if urgent else Priority.NORMAL
     return Held(message=message, priority=priority, remaining=pause)
 
 
 def _back(later: Letter) -> Outgoing:
-    to = topology.retry(topology.PUT_OFF, later.channel, topology.priority_of(later.queue))
+    to = topology.retry(timing.DEFER_DELAY, later.channel, topology.priority_of(later.queue))
     return Outgoing(to=to, raw=later.body, headers=dict(later.later or {}))
 
 

@@ -12,15 +12,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from tidings.domain.errors import StoreUnavailable
+from tidings.domain.timing import LEASE_RESERVE, RENEW_AFTER
 from tidings.ports import Claims, Store
 
 log = logging.getLogger(__name__)
-
-RENEW_AFTER = 1 / 3
-"""Of a lease. Two renewals may fail before it is over."""
-
-KEPT_FREE = 1 / 3
-"""Of a lease: no call begins under one that has less left. Its renewals have failed, and another may soon take over."""
 
 
 @dataclass(slots=True)
@@ -61,7 +56,7 @@ class Leases:
     def allow_call(self, id: str, now: float) -> bool:
         """Whether a call may begin: the lease is ours, and will be for some time."""
         lease = self._kept.get(id)
-        return lease is not None and now + self._seconds * KEPT_FREE < lease.until
+        return lease is not None and now + self._seconds * LEASE_RESERVE < lease.until
 
     def close(self) -> None:
         with self._lock:

@@ -1,17 +1,15 @@
 """`on_ambiguous: reconcile`: before sending again, ask the provider whether it had arrived after all."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from tidings.domain.errors import AccountError, AmbiguousError, DeliveryError, StoreUnavailable
 from tidings.domain.notification import Event, Notification, Status
+from tidings.domain.timing import CLOCK_SKEW
 from tidings.ports import Outbound, Provider, Receipt, Reconciler, Selection, Store
 
 RIVALS = 1000
 """Notifications to one recipient, the newest, among which reconciling looks for the owner of a message."""
-
-CLOCKS = timedelta(minutes=1)
-"""How far a vendor's clock, which may tell whole seconds only, and the database's may be apart."""
 
 
 def earlier(notification: Notification, outbound: Outbound, provider: Provider, store: Store) -> Receipt | None:
@@ -31,7 +29,7 @@ def earlier(notification: Notification, outbound: Outbound, provider: Provider, 
             return None
         if not isinstance(provider, Reconciler):
             raise AmbiguousError("reconcile", f"{provider.name} cannot tell what it has accepted")
-        since = min(event.started_at or event.at for event in open_ends) - CLOCKS
+        since = min(event.started_at or event.at for event in open_ends) - CLOCK_SKEW
         arrived = provider.accepted(outbound, since)
         if not arrived:
             return None
@@ -68,7 +66,7 @@ def _disputed(
     others = [row for row in store.find(selection, RIVALS) if row.id != notification.id]
     taken = {row.provider_message_id for row in others}
     unclaimed = [receipt for receipt in arrived if receipt.provider_message_id not in taken]
-    begun = since - CLOCKS  # the list's `since` is on the vendor's clock
+    begun = since - CLOCK_SKEW  # the list's `since` is on the vendor's clock
     lately = [row for row in others if row.status is Status.SENDING or row.updated_at >= begun] if unclaimed else []
     return unclaimed, any(_rivals(row, notification, store) for row in lately)
 

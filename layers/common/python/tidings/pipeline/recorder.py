@@ -7,11 +7,9 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 from tidings.domain.errors import BrokerUnavailable, StoreUnavailable
-from tidings.pipeline.timing import Deadlines
+from tidings.domain.timing import RECORD_WITHIN
+from tidings.pipeline.deadlines import Deadlines
 from tidings.ports import Settlement
-
-RECORD_WITHIN = timedelta(milliseconds=100)
-"""How long an outcome may wait for others. A transaction of a hundred costs little more than one of ten."""
 
 LARGEST_GROUP = 500
 """Settlements a transaction."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from tidings.messaging.topology import LADDER
+from tidings.domain.timing import LONGEST_ACCOUNT_RETRY, LONGEST_RETRY_AFTER, RETRY_STEPS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,10 +16,10 @@ class RetrySchedule:
     wasted its time. It spreads a herd whose provider failed it at one moment.
     """
 
-    steps: tuple[timedelta, ...] = LADDER
+    steps: tuple[timedelta, ...] = RETRY_STEPS
     jitter: float = 0.1  # of the delay, added at most
-    longest: timedelta = timedelta(hours=6)  # a Retry-After beyond this is cut
-    account: timedelta = timedelta(minutes=2)  # at most, between attempts while the provider refuses our account
+    longest: timedelta = LONGEST_RETRY_AFTER
+    longest_account: timedelta = LONGEST_ACCOUNT_RETRY
     fraction: Callable[[], float] = random.random
 
     def delay_after(self, attempt: int, *, retry_after: timedelta | None = None) -> timedelta:
@@ -32,7 +32,7 @@ class RetrySchedule:
     def delay_for_account(self, uncounted: int, *, retry_after: timedelta | None = None) -> timedelta:
         """After so many attempts that did not count, and this one. The first come soon: where little is sent, they are
         what shows that others are refused as well."""
-        step = min(self.steps[min(uncounted, len(self.steps) - 1)], self.account)
+        step = min(self.steps[min(uncounted, len(self.steps) - 1)], self.longest_account)
         if retry_after is not None:
             step = max(step, min(retry_after, self.longest))
         return self._jittered(step)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from tidings.config import failpoints
+from tidings.domain import timing
 from tidings.domain.connection import Connection, others_accepted_since, waited_for_account
 from tidings.domain.errors import (
     AccountError,
@@ -20,6 +21,7 @@ from tidings.domain.errors import (
 )
 from tidings.domain.notification import Notification, OnAmbiguous, Status
 from tidings.domain.stopwatch import Took, Watch
+from tidings.domain.timing import LISTED_AFTER, WAIT_FOR_ACCOUNT
 from tidings.messaging import topology
 from tidings.messaging.envelope import Message
 from tidings.observability.events import Settled
@@ -28,19 +30,6 @@ from tidings.pipeline.retry import RetrySchedule
 from tidings.ports import Broker, Claims, Held, Outgoing, Receipt, Settlement, Store
 
 log = logging.getLogger(__name__)
-
-LISTED_AFTER = timedelta(seconds=5)
-"""How long what a provider has accepted may be missing from its list: `reconcile` does not ask earlier."""
-
-
-SETTLE_WITHIN = timedelta(minutes=10)
-"""How long a worker tries to write down what it has sent while the database is down. It may outlast the lease: the
-sweep, which takes over what was leased, needs that database as well, and gives it GRACE."""
-
-
-WAIT_FOR_ACCOUNT = timedelta(days=1)
-"""How long a notification waits while the provider refuses our account. Then it is a dead letter, for an operator to
-replay: what nobody has looked at for a day may be of no more use to whom it is for."""
 
 
 class Expired(Exception):
@@ -104,7 +93,7 @@ class Settling:
             case Expired():
                 return end(Status.EXPIRED, spared=True)
             case NotSent():
-                return end(Status.RETRYING, delay=topology.LADDER[0], spared=True)
+                return end(Status.RETRYING, delay=timing.RETRY_STEPS[0], spared=True)
             case PermanentError():
                 return end(Status.FAILED)
             case AccountError() | TransientError() if _waits_for_account(outcome, notification, connection):

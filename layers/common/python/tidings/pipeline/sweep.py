@@ -12,6 +12,7 @@ from tidings.domain.connection import Connection, waited_for_account
 from tidings.domain.errors import LEASE_EXPIRED, AmbiguousError, BrokerUnavailable
 from tidings.domain.notification import Notification, Priority, Status
 from tidings.domain.stopwatch import Watch
+from tidings.domain.timing import FIRST_LOOK, LONGEST_LOOK, OUT_OF_ORDER, PURGE_FOR, SWEEP_EVERY, SWEEP_FOR
 from tidings.messaging import topology
 from tidings.observability import events as facts
 from tidings.observability.observers import LOG_ONLY, Lifecycle
@@ -20,9 +21,6 @@ from tidings.ports import PAGE, Broker, Claims, Outgoing, Store
 from tidings.ports.insight import Insight
 
 log = logging.getLogger(__name__)
-
-OUT_OF_ORDER = timedelta(seconds=10)
-"""How far messages of one queue may pass each other: by a slow confirm, or at a trigger that keeps some back."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,20 +44,8 @@ class Swept:
         return asdict(self)
 
 
-SOONEST_LOOK, LATEST_LOOK = timedelta(seconds=10), timedelta(minutes=10)
-"""How soon the sweep asks again for what waits in its queue."""
-
 SUMMARIZED = 5000
 """Rows, and changes, that are counted in one transaction: some 30 ms, and nobody waits for its locks."""
-
-EVERY = timedelta(seconds=1)
-"""Between two sweeps, where one call makes several."""
-
-RUN_FOR = timedelta(seconds=20)
-"""After which a sweep begins no other page."""
-
-PURGE_FOR = timedelta(seconds=2)
-"""How long a sweep goes on deleting: the next is due."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,14 +66,14 @@ class Sweep:
         """Run, and again for as long, where the schedule is too slow for those who wait. Raise StoreUnavailable."""
         deadline = time.monotonic() + duration.total_seconds()
         total = self.run()
-        while time.monotonic() + EVERY.total_seconds() < deadline:
-            self.sleep(EVERY.total_seconds())
+        while time.monotonic() + SWEEP_EVERY.total_seconds() < deadline:
+            self.sleep(SWEEP_EVERY.total_seconds())
             total += self.run()
         return total
 
     def run(self) -> Swept:
         """Page by page until nothing is left, the broker takes nothing, or the time is up. Raise StoreUnavailable."""
-        deadline = time.monotonic() + RUN_FOR.total_seconds()
+        deadline = time.monotonic() + SWEEP_FOR.total_seconds()
         total, lost, more = Swept(), 0, True
         while more and time.monotonic() < deadline:
             swept, missing, more = self._page()
@@ -167,7 +153,7 @@ class Sweep:
         not all the time."""
         if waiting:
             newest = max(_in_its_queue_since(item) or now for item in waiting)
-            pause = min(max(now - newest, SOONEST_LOOK), LATEST_LOOK)
+            pause = min(max(now - newest, FIRST_LOOK), LONGEST_LOOK)
             self.store.mark_waiting(waiting, pause)
 
     def _published(

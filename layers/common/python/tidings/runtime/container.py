@@ -18,6 +18,8 @@ from tidings.adapters.sql.store import SqlStore
 from tidings.api.api_keys import Keyring, KeySettings
 from tidings.api.app import Route
 from tidings.config.settings import Settings, load
+from tidings.domain import timing
+from tidings.domain.timing import LEASE, WAIT_FOR_ACCOUNT
 from tidings.observability.gauges import Gauges, SystemGauges
 from tidings.observability.observers import Lifecycle
 from tidings.pipeline.delivery import Delivery
@@ -37,7 +39,7 @@ class DeliverySettings(Settings):
     """How a function delivers. Prefix TIDINGS_."""
 
     lease: float = Field(
-        default=15.0,
+        default=LEASE.total_seconds(),
         ge=1,
         le=3600,
         description="seconds after which a worker that is silent counts as dead; it renews what it is sending",
@@ -51,7 +53,7 @@ class RefusalSettings(Settings):
     """How long notifications wait for a provider that refuses our account. Prefix TIDINGS_."""
 
     account_refused_hours: float = Field(
-        default=24,
+        default=WAIT_FOR_ACCOUNT / timedelta(hours=1),
         gt=0,
         le=720,
         description="hours that a notification waits while its provider refuses our account; then it is a dead letter",
@@ -139,12 +141,14 @@ class Wiring:
 
     def delivery(self, provider: Provider) -> Delivery:
         settings = load(DeliverySettings)
+        lease = timedelta(seconds=settings.lease)
+        timing.check(lease=lease)
         return Delivery(
             provider=provider,
             store=self.store,
             broker=self.broker,
             settling=self.settling,
-            lease=timedelta(seconds=settings.lease),
+            lease=lease,
             concurrency=settings.concurrency,
             lifecycle=self.lifecycle,
         )

@@ -9,7 +9,7 @@ import threading
 import time
 import urllib.request
 
-TIMEOUT = 60  # seconds; a sweep bounds itself at 20
+from tidings.domain.timing import SWEEP_TIMEOUT
 
 
 def main() -> int:
@@ -41,7 +41,7 @@ def _sweep(url: str, key: str) -> str | None:
     """What went wrong, or None."""
     request = urllib.request.Request(url, data=b"{}", method="POST", headers={"authorization": f"Bearer {key}"})
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+        with urllib.request.urlopen(request, timeout=SWEEP_TIMEOUT.total_seconds()) as answer:
             answer.read()
     except (OSError, http.client.HTTPException) as error:  # URLError, or the replay died while it answered
         return f"{type(error).__name__}: {error}"

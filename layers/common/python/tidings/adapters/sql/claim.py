@@ -14,8 +14,8 @@ from tidings.adapters.sql.schema import events, notifications, suppressions
 from tidings.adapters.sql.wake_time import not_after_expiry
 from tidings.domain.errors import LEASE_EXPIRED, AccountError
 from tidings.domain.notification import CLAIMABLE, OVER, Priority, Status, read
+from tidings.domain.timing import DEFER_DELAY
 from tidings.messaging.envelope import Message
-from tidings.messaging.topology import PUT_OFF
 from tidings.ports import Claims, Held, Settlement
 
 n = notifications.c
@@ -164,7 +164,7 @@ def _held_until(row: Any, message: Message, now: datetime) -> datetime | None:
     if message.generation < row.generation:
         return None
     if not row.ours and row.status not in OVER:
-        return now + PUT_OFF
+        return now + DEFER_DELAY
     if row.status == Status.SENDING:
         until: datetime = row.lease_until
         return max(until, now)

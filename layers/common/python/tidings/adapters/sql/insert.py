@@ -12,9 +12,10 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from tidings.adapters.sql.bulk_insert import insert_many
 from tidings.adapters.sql.reads import FIELDS, as_seen, notification_of
 from tidings.adapters.sql.schema import notifications
-from tidings.adapters.sql.wake_time import GRACE, REQUEUE_AFTER, not_after_expiry
+from tidings.adapters.sql.wake_time import not_after_expiry
 from tidings.domain.errors import RowTooLarge
 from tidings.domain.notification import Notification, Status
+from tidings.domain.timing import REQUEUE_AFTER, SWEEP_GRACE
 from tidings.ports import Inserted
 
 n = notifications.c
@@ -92,7 +93,7 @@ def _queued_and_wake(notification: Notification, now: datetime) -> tuple[datetim
     if notification.is_for_now or notification.send_at is None:
         queued_at, wake_at = now, now + REQUEUE_AFTER
     else:  # not queued yet: the sweep finds it when it is due, and not some seconds after
-        queued_at, wake_at = None, notification.send_at - GRACE
+        queued_at, wake_at = None, notification.send_at - SWEEP_GRACE
     if notification.expires_at is not None:
         wake_at = min(wake_at, notification.expires_at)
     return queued_at, wake_at

@@ -11,10 +11,11 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from tidings.adapters.sql.reads import OURS, WITHOUT_CONTENT, as_seen, narrowed, notification_of
 from tidings.adapters.sql.schema import events, notifications, pauses, suppressions
-from tidings.adapters.sql.wake_time import GRACE, REQUEUE_AFTER, not_after_expiry
+from tidings.adapters.sql.wake_time import not_after_expiry
 from tidings.domain.connection import Connection as ProviderConnection
 from tidings.domain.errors import AccountError
 from tidings.domain.notification import CLAIMABLE, OPERATOR, OVER, REPLAYABLE, Notification, Status, first_id
+from tidings.domain.timing import REQUEUE_AFTER, SWEEP_GRACE
 from tidings.ports import Changed, Claims, Overdue, Purged, Selection
 
 n = notifications.c
@@ -29,7 +30,7 @@ def overdue(connection: Connection, now: datetime, limit: int, lease: timedelta,
     columns: list[Any] = [*WITHOUT_CONTENT, first_look.label("first_look")]
     found = connection.execute(
         select(*columns)
-        .where(n.wake_at <= now, OURS, or_(n.wake_at <= now - GRACE, has_expired, first_look))
+        .where(n.wake_at <= now, OURS, or_(n.wake_at <= now - SWEEP_GRACE, has_expired, first_look))
         .order_by(n.wake_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -147,7 +148,7 @@ def revive(
         refused_at=None,
         next_attempt_at=due if due_in else None,
         queued_at=None if due_in else now,
-        wake_at=not_after_expiry(due - GRACE if due_in else now + REQUEUE_AFTER),
+        wake_at=not_after_expiry(due - SWEEP_GRACE if due_in else now + REQUEUE_AFTER),
         updated_at=now,
         **new_end,
     )

@@ -28,6 +28,7 @@ from tidings.api.operator.responses import (
 )
 from tidings.api.queries import DeadFilter, query_of
 from tidings.api.validation_problems import problem_of
+from tidings.domain import timing
 from tidings.domain.channels import CHANNELS
 from tidings.domain.connection import Connection
 from tidings.domain.errors import BrokerUnavailable
@@ -199,7 +200,7 @@ def _queues(depths: Mapping[str, Depth]) -> Iterator[QueueView]:
     for channel in CHANNELS:
         for priority in Priority:
             yield view(topology.work_queue(channel, priority), "work", channel=channel, priority=priority)
-    for step in topology.LADDER:
+    for step in timing.RETRY_STEPS:
         yield view(topology.retry_queue(step), "retry", delay_seconds=step.total_seconds())
     for channel in CHANNELS:
         yield view(topology.dead_queue(channel), "dead", channel=channel)

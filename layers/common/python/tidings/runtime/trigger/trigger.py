@@ -20,8 +20,8 @@ from pydantic_core import to_json
 
 from tidings.config import failpoints
 from tidings.domain.errors import BrokerUnavailable
+from tidings.domain.timing import ANSWER_WITHIN
 from tidings.messaging.envelope import to_event
-from tidings.pipeline.timing import BEGIN_WITHIN
 from tidings.ports import Consumer, Received
 from tidings.runtime.queue_function import PREFER_ASYNC
 
@@ -33,10 +33,6 @@ SEEN_OFTEN = 3
 LOOK_EVERY = 1.0  # seconds between looks at whether the channel is paused
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0  # seconds, doubling: between two calls, and before a message is given back
-
-
-ANSWER_WITHIN = BEGIN_WITHIN + timedelta(seconds=30)
-"""A function waits as long as BEGIN_WITHIN for free senders, and besides for its database and its broker."""
 
 
 class FunctionDown(Exception):

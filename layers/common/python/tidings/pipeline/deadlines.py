@@ -3,17 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-SETTLING = timedelta(seconds=5)
-"""What is kept free at the end of an invocation's time: what was sent is written down, what was not is given back."""
-
-RETURNING = timedelta(seconds=1)
-"""What is kept of that to say that nothing can be written down, and to return."""
-
-ENDLESS = timedelta(days=1)
-"""Used when nobody ends this process: longer than any call, and than anybody tries to write down what was sent."""
-
-BEGIN_WITHIN = timedelta(seconds=30)
-"""How long a delivery waits for free senders. What could not begin by then is put back, unclaimed."""
+from tidings.domain.timing import BEGIN_WITHIN, RETURN_RESERVE, SETTLE_RESERVE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +20,12 @@ class Deadlines:
     @classmethod
     def of(cls, now: float, *, within: timedelta, call: timedelta) -> "Deadlines":
         """From now on, for a process that is ended `within` this time."""
-        sending = within - SETTLING
+        sending = within - SETTLE_RESERVE
         return cls(
             call=call,
             begun=now + min(BEGIN_WITHIN, max(sending - call, timedelta(0)) or sending).total_seconds(),
             sent=now + sending.total_seconds(),
-            settled=now + (within - RETURNING).total_seconds(),
+            settled=now + (within - RETURN_RESERVE).total_seconds(),
             is_enough=call < sending,
         )
 
@@ -53,5 +43,5 @@ class Deadlines:
         """Why not one call is made, and what to change."""
         return (
             f"the function's time-out leaves no room for one call, which may take {self.call.total_seconds():g} s, and "
-            f"for {SETTLING.total_seconds():g} s to write down what was sent; raise it, or lower the provider's"
+            f"for {SETTLE_RESERVE.total_seconds():g} s to write down what was sent; raise it, or lower the provider's"
         )
