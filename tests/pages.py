@@ -6,6 +6,8 @@ from pathlib import Path
 from tidings.observability.log_catalog import FAULTS, LIFECYCLE, Event
 from tidings.observability.metrics import METRICS, Metric
 
+from tests.rooms import picture
+
 DOCS = Path(__file__).parents[1] / "docs"
 
 
@@ -91,7 +93,7 @@ def _metric(metric: Metric) -> str:
     return f"| `{metric.name}` | {metric.kind} | {labels} | {metric.help} |"
 
 
-PAGES = {"events.md": events_page, "metrics.md": metrics_page}
+PAGES = {"events.md": events_page, "metrics.md": metrics_page, "rooms.svg": picture}
 
 
 if __name__ == "__main__":

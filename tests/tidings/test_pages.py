@@ -9,11 +9,11 @@ from tidings.observability.log_catalog import FAULTS, LIFECYCLE
 from tests.pages import DOCS, PAGES
 
 ROOT = DOCS.parent
-CODE = ("layers/common/python/tidings", "functions", "layers/common/python/tidings/runtime/trigger")
+CODE = ("layers/common/python/tidings", "functions")
 LINES = Path("layers/common/python/tidings/observability/log_observer.py")
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", [name for name in PAGES if name.endswith(".md")])
 def test_a_page_is_what_the_code_says(name: str) -> None:
     assert (DOCS / name).read_text(encoding="utf-8") == PAGES[name](), "run `python -m tests.pages`"
 

@@ -1,0 +1,1 @@
+"""The ports on SQL databases, on RabbitMQ, and embedded in the database."""

@@ -1,0 +1,1 @@
+"""Settings, secrets that lie in AWS, and their rotation."""

@@ -1,0 +1,1 @@
+"""What goes over the broker: the queues, the messages, and CloudEvents."""

@@ -1,0 +1,1 @@
+"""What happens to a notification: intake, delivery, settlement, retry, replay, the sweep."""

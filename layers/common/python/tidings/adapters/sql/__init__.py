@@ -1,0 +1,1 @@
+"""The Store and the Insight on SQLite, MySQL and MariaDB: a module a verb."""

@@ -1,0 +1,1 @@
+"""The operator's endpoints, and the console's files."""
