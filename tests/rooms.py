@@ -46,8 +46,8 @@ def picture() -> str:
     return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" aria-labelledby="t d" \
 font-family="system-ui, sans-serif" font-size="14">
   <title id="t">The rooms of the package</title>
-  <desc id="d">From top to bottom: {", ".join(rooms)}. Each imports only rooms below it. A line leads from a room to one \
-that it imports, the stronger the more imports there are.</desc>
+  <desc id="d">From top to bottom: {", ".join(rooms)}. Each imports only rooms below it. A line leads from a room to \
+one that it imports, the stronger the more imports there are.</desc>
   <rect width="100%" height="100%" fill="#fff"/>
 {arrows}
 {boxes}
@@ -63,11 +63,12 @@ def _box(room: str, y: int) -> str:
     folder = PACKAGE / room
     files = sorted(folder.rglob("*.py")) if folder.is_dir() else [folder.with_suffix(".py")]
     modules = [file for file in files if file.name != "__init__.py"]
+    count = f"{len(modules)} module{'s' if len(modules) > 1 else ''}"
     first = folder / "__init__.py" if folder.is_dir() else files[0]
     told = (ast.get_docstring(ast.parse(first.read_text(encoding="utf-8"))) or "").split("\n")[0]
     return f"""  <rect x="{LEFT}" y="{y}" width="{BOX}" height="{ROW}" rx="6" fill="#f3f6fa" stroke="#8aa0b8"/>
   <text x="{LEFT + 12}" y="{y + 18}" font-weight="bold">{room}</text>
-  <text x="{LEFT + BOX - 12}" y="{y + 18}" text-anchor="end" fill="#556">{len(modules)} {"modules" if len(modules) > 1 else "module"}</text>
+  <text x="{LEFT + BOX - 12}" y="{y + 18}" text-anchor="end" fill="#556">{count}</text>
   <text x="{LEFT + 12}" y="{y + 36}" font-size="12" fill="#333">{escape(told.replace("`", ""))}</text>"""
 
 
