@@ -7,6 +7,7 @@ from tidings.observability.log_catalog import FAULTS, LIFECYCLE, Event
 from tidings.observability.metrics import METRICS, Metric
 
 from tests.rooms import picture
+from tests.settings_page import settings_page
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -93,7 +94,7 @@ def _metric(metric: Metric) -> str:
     return f"| `{metric.name}` | {metric.kind} | {labels} | {metric.help} |"
 
 
-PAGES = {"events.md": events_page, "metrics.md": metrics_page, "rooms.svg": picture}
+PAGES = {"events.md": events_page, "metrics.md": metrics_page, "rooms.svg": picture, "settings.md": settings_page}
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ A limit is what one stack, which is one database with one broker, cannot pass by
 
 def days() -> str:
     return """\
-Most of the money at 10,000/s is memory of databases whose cores have nothing to do. `TIDINGS_KEEP_DAYS` is the
+Most of the money at 10,000/s is memory of databases whose cores have nothing to do. `TIDINGS_RETENTION_DAYS` is the
 lever: an idempotency key is kept as long as its row, so the question is how late a caller may repeat a POST.
 Copy what you want to keep for longer to where it costs less, by `GET /v1/notifications` before it is deleted;
 there is no archive.

@@ -26,7 +26,7 @@ from tidings.runtime.container import DeliverySettings, RetentionSettings
 from tidings.runtime.telemetry import TelemetrySettings
 
 from tests.infra.cloudformation import FOLDER, NAMES, environment, functions, of_type, resources
-from tests.test_readme import _settings_classes
+from tests.settings_page import settings_classes
 
 FUNCTIONS = ("intake", "replay", "sweep", *CHANNELS)
 CODE = {"sweep": "replay"}
@@ -117,7 +117,7 @@ def test_each_is_in_the_network_and_keeps_its_log_for_so_long() -> None:
 
 
 def test_every_setting_is_one_of_the_code_and_of_its_kind() -> None:
-    known = {cls.variable(field): cls for cls in _settings_classes() for field in cls.model_fields}
+    known = {cls.variable(field): cls for cls in settings_classes() for field in cls.model_fields}
     for name in functions():
         assert set(environment(name)) <= set(known), name
         plain = {key: value for key, value in environment(name).items() if "secretsmanager:" not in value}

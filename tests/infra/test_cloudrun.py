@@ -53,7 +53,7 @@ def test_a_call_to_a_provider_ends_before_an_instance_is_killed(channel: str) ->
     function, trigger = pool(channel)
     (timeout,) = [float(value) for name, value in plain(function).items() if name.endswith("_TIMEOUT")]
     assert timeout < KILLED_AFTER
-    assert int(plain(trigger)["TIDINGS_BATCH"]) <= 20
+    assert int(plain(trigger)["TIDINGS_BATCH_SIZE"]) <= 20
 
 
 @pytest.mark.parametrize("name", ["intake", "replay"])
@@ -68,8 +68,11 @@ def test_no_probe_asks_a_path_that_cloud_run_keeps_for_itself(name: str) -> None
 def test_the_sweep_deletes_what_is_over() -> None:
     (container,) = named(CLOUD_RUN, "Service", "replay")["spec"]["template"]["spec"]["containers"]
     retention = {RetentionSettings.variable(field) for field in RetentionSettings.model_fields} & set(plain(container))
-    assert retention == {"TIDINGS_KEEP_DAYS"}
-    assert load(RetentionSettings, {"TIDINGS_KEEP_DAYS": plain(container)["TIDINGS_KEEP_DAYS"]}).keep_days == 90
+    assert retention == {"TIDINGS_RETENTION_DAYS"}
+    assert (
+        load(RetentionSettings, {"TIDINGS_RETENTION_DAYS": plain(container)["TIDINGS_RETENTION_DAYS"]}).retention_days
+        == 90
+    )
 
 
 def test_each_part_has_an_account_of_its_own_which_can_read_its_secrets_alone() -> None:

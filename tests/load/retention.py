@@ -21,7 +21,7 @@ def retention(world: World, sizes: Sizes) -> Report:
     warmed(world)
     before = _loaded(world, sizes)
     begun = time.monotonic()
-    world.stack.processes.again("replay", TIDINGS_KEEP_DAYS=str(KEPT))
+    world.stack.processes.again("replay", TIDINGS_RETENTION_DAYS=str(KEPT))
     during = _loaded(world, sizes)
     old = f"updated_at < UTC_TIMESTAMP() - INTERVAL {KEPT} DAY"
     left = world.rows(old)
@@ -33,8 +33,8 @@ def retention(world: World, sizes: Sizes) -> Report:
     return Report(
         title=f"Retention: {count:,} old rows",
         how=f"""Rows that came to their end {OLD} days ago, each with its event. {PACE} mails a second are handed in and
-sent at an even pace, first with nothing to delete, then with `TIDINGS_KEEP_DAYS={KEPT}`: every sweep deletes pages of
-500 rows for two seconds, and rests after each as long as it took. From before the POST to the mail server:""",
+sent at an even pace, first with nothing to delete, then with `TIDINGS_RETENTION_DAYS={KEPT}`: every sweep deletes pages
+of 500 rows for two seconds, and rests after each as long as it took. From before the POST to the mail server:""",
         figures=[
             *_figures("nothing to delete", before),
             *_figures("while rows are deleted", during, than=before),

@@ -18,7 +18,7 @@ from tidings.runtime.server import DRAIN
 
 from local.services import docker
 from tests.local.dockerfile import Dockerfile, context
-from tests.test_readme import _settings_classes
+from tests.settings_page import settings_classes
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "local" / "compose.yaml"
@@ -153,7 +153,7 @@ def test_what_calls_a_function_runs_from_its_image(services: dict[str, dict[str,
 
 
 def test_every_setting_given_is_one(services: dict[str, dict[str, Any]]) -> None:
-    settings = {cls.variable(name) for cls in _settings_classes() for name in cls.model_fields}
+    settings = {cls.variable(name) for cls in settings_classes() for name in cls.model_fields}
     given = {name for service in ours(services) for name in service.get("environment", {})}
     assert given - settings == NO_SETTINGS
 

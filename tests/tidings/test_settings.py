@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -49,6 +49,32 @@ def test_an_empty_variable_counts_as_not_set() -> None:
     assert load(Oven, empty) == load(Oven, {"TIDINGS_OVEN_NAME": "left"})
     with pytest.raises(ConfigurationError, match=r"^TIDINGS_OVEN_NAME: is not set \(what it is called\)$"):
         load(Oven, {"TIDINGS_OVEN_NAME": ""})
+
+
+class Stove(Settings):
+    formerly: ClassVar[Mapping[str, str]] = {"gas": "TIDINGS_FLAME"}
+
+    gas: int = 1
+
+
+def test_a_renamed_setting_is_read_under_its_old_name_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    assert load(Stove, {"TIDINGS_FLAME": "2"}).gas == 2
+    (warned,) = caplog.records
+    assert (warned.message, vars(warned)["setting"], vars(warned)["renamed_to"]) == (
+        "setting_renamed",
+        "TIDINGS_FLAME",
+        "TIDINGS_GAS",
+    )
+
+
+def test_the_new_name_wins_and_needs_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    assert load(Stove, {"TIDINGS_FLAME": "2", "TIDINGS_GAS": "3"}).gas == 3
+    assert not caplog.records
+
+
+def test_a_wrong_value_under_the_old_name_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"^TIDINGS_GAS: "):
+        load(Stove, {"TIDINGS_FLAME": "blue"})
 
 
 def test_what_belongs_to_another_is_left_alone() -> None:

@@ -9,6 +9,7 @@ instead of being one::
     TIDINGS_BROKER_URL=amqps://{secretsmanager:mq#username}:{secretsmanager:mq#password}@host:5671/     parts of a URL
 """
 
+import logging
 import os
 from collections.abc import Mapping
 from typing import ClassVar, TypeVar
@@ -18,12 +19,15 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 from tidings.config import secrets
 from tidings.domain.errors import ConfigurationError
 
+log = logging.getLogger(__name__)
+
 
 class Settings(BaseModel):
     """The base of every owner's settings: frozen, and made by `load`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
     prefix: ClassVar[str] = "TIDINGS_"
+    formerly: ClassVar[Mapping[str, str]] = {}  # field -> the variable's old name, which is read for one release more
     _variables: dict[str, str] = PrivateAttr(default_factory=dict)  # what `load` found, as it stands there
 
     @property
@@ -49,11 +53,12 @@ S = TypeVar("S", bound=Settings)
 def load(cls: type[S], environment: Mapping[str, str] | None = None) -> S:
     """Read the class's settings. Raise ConfigurationError, naming the variable, never its value.
 
-    An empty variable counts as not set: container files cannot leave one out.
+    An empty variable counts as not set: container files cannot leave one out. A renamed variable is also read under its
+    old name, with a warning.
     """
     source = os.environ if environment is None else environment
     fields = {cls.variable(field): field for field in cls.model_fields}
-    variables = {name: text for name in fields if (text := source.get(name))}
+    variables = {name: text for name in fields if (text := source.get(name) or _formerly(cls, fields[name], source))}
     values = {fields[name]: secrets.resolved(name, text) for name, text in variables.items()}
     try:
         loaded = cls.model_validate(values)
@@ -66,6 +71,15 @@ def load(cls: type[S], environment: Mapping[str, str] | None = None) -> S:
         raise ConfigurationError(f"{name}: {problem}{hint}") from None
     loaded._variables.update(variables)
     return loaded
+
+
+def _formerly(cls: type[Settings], field: str, source: Mapping[str, str]) -> str | None:
+    """The value that still has the variable's old name."""
+    old = cls.formerly.get(field)
+    if old is None or not (text := source.get(old)):
+        return None
+    log.warning("setting_renamed", extra={"setting": old, "renamed_to": cls.variable(field)})
+    return text
 
 
 def load_again(settings: S, *, anew: bool = False) -> S:

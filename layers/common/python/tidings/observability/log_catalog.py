@@ -86,6 +86,12 @@ LIFECYCLE = (
 
 FAULTS = (
     Event(
+        name="setting_renamed",
+        meaning="a setting is given under its old name, which the next release no longer reads: rename it",
+        fields=("setting", "renamed_to"),
+        level="WARNING",
+    ),
+    Event(
         name="left_to_the_sweep",
         meaning="committed, and the broker took no message: the sweep will queue them",
         fields=("error", "notifications"),

@@ -30,7 +30,7 @@ def _choices() -> dict[str, Any]:
     }
 
 
-ProviderSettings = create_model("ProviderSettings", __base__=Settings, **_choices())
+ProviderSettings = create_model("ProviderSettings", __base__=Settings, __module__=__name__, **_choices())
 """Which vendor delivers each channel: TIDINGS_EMAIL_PROVIDER and its like."""
 
 

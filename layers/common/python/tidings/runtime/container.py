@@ -1,10 +1,11 @@
 """Which adapters a process uses: the only module that knows them. Nothing is opened before its first use."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from typing import ClassVar
 
 from pydantic import Field
 from sqlalchemy import make_url
@@ -67,7 +68,9 @@ class RefusalSettings(Settings):
 class RetentionSettings(Settings):
     """How long rows are kept. Prefix TIDINGS_."""
 
-    keep_days: float | None = Field(
+    formerly: ClassVar[Mapping[str, str]] = {"retention_days": "TIDINGS_KEEP_DAYS"}
+
+    retention_days: float | None = Field(
         default=None,
         ge=1,
         description="days after which the sweep deletes what is over (sent, failed, canceled, expired), its timeline"
@@ -157,7 +160,7 @@ class Wiring:
         return Replay(store=self.store, broker=self.broker, lifecycle=self.lifecycle)
 
     def sweep(self) -> Sweep:
-        days = load(RetentionSettings).keep_days
+        days = load(RetentionSettings).retention_days
         keep = timedelta(days=days) if days is not None else None
         return Sweep(
             store=self.store,

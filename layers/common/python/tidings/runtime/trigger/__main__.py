@@ -5,6 +5,8 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Mapping
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -22,9 +24,14 @@ from tidings.runtime.trigger.trigger import Function, Trigger
 class BatchSettings(Settings):
     """How the queues are read. Prefix TIDINGS_."""
 
-    batch: int = Field(default=100, ge=1, le=1000, description="messages a batch, at most")
-    batches: int = Field(
-        default=2, ge=1, le=50, description="batches of a channel at its function at once; one more of high"
+    formerly: ClassVar[Mapping[str, str]] = {"batch_size": "TIDINGS_BATCH", "concurrent_batches": "TIDINGS_BATCHES"}
+
+    batch_size: int = Field(default=100, ge=1, le=1000, description="maximum number of messages in a batch")
+    concurrent_batches: int = Field(
+        default=2,
+        ge=1,
+        le=50,
+        description="maximum concurrent batches per channel, plus one reserved for high priority",
     )
 
 
@@ -65,8 +72,8 @@ def _trigger(channel: str, url: str) -> Trigger:
         consume=lambda: wiring.broker.consume(topology.work_queues(channel)),
         function=Function(url=url, token=load(TriggerSettings).trigger_token),
         paused=Pauses(wiring.store, channel),
-        batch=settings.batch,
-        concurrency=settings.batches,
+        batch=settings.batch_size,
+        concurrency=settings.concurrent_batches,
     )
 
 
