@@ -378,7 +378,7 @@ def test_the_secret_appears_in_no_error(serve: Serve) -> None:
 
 def test_the_request_says_what_was_meant(serve: Serve) -> None:
     server = serve(CREATED)
-    one = provider(server.url, status_callback="https://example.org/twilio")
+    one = provider(server.url)
     receipt = one.send(outbound(time_to_live=timedelta(minutes=5)))
     one.close()
     assert receipt.provider_message_id == "SM42"
@@ -389,7 +389,6 @@ def test_the_request_says_what_was_meant(serve: Serve) -> None:
         "To": ["+15005550123"],
         "From": ["+15005550006"],
         "Body": ["Hello"],
-        "StatusCallback": ["https://example.org/twilio"],
         "ValidityPeriod": ["300"],
     }
 
@@ -573,7 +572,6 @@ def environment(**changed: str) -> dict[str, str]:
         ("URL", "ftp://host"),
         ("URL", "https://host/path"),
         ("TIMEOUT", "0"),
-        ("STATUS_CALLBACK", "example.org"),
     ],
 )
 def test_a_wrong_setting_stops_the_start_with_one_line_that_names_it(name: str, value: str) -> None:

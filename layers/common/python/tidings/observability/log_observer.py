@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from typing import Any
 
 from tidings.domain.channels import masked
@@ -132,10 +131,6 @@ def _dropped(message: Message) -> dict[str, Any]:
 
 def _attempt(row: Notification) -> dict[str, Any]:
     return {**_one(row), "attempt": row.attempt}
-
-
-def _claimed(row: Notification, at: datetime) -> dict[str, Any]:
-    return {**_attempt(row), "waited_seconds": _rounded(waited(row, at))}
 
 
 def _end(settlement: Settlement) -> dict[str, Any]:

@@ -22,7 +22,7 @@ KINDS: dict[int, type[DeliveryError]] = {
     # The sender, a number or a name: not valid, not ours, cannot send, not registered.
     **dict.fromkeys((21212, 21264, 21267, 21601, 21603, 21606, 21607, 21616, 21659, 21660, 21661), AccountError),
     **dict.fromkeys((21910, 30032, 30033, 30034, 30035, 63007), AccountError),
-    # The sender, a messaging service; and a setting of ours that goes with every message (StatusCallback).
+    # The sender, a messaging service; and its status callback, which goes with every message.
     **dict.fromkeys((21609, 21626, 21701, 21702, 21704, 21705), AccountError),
     # The recipient: no number, none that takes SMS, opted out, in a country that is not enabled, no route to it.
     **dict.fromkeys((21211, 21214, 21217, 21265, 21266, 21268, 21408, 21604, OPTED_OUT), PermanentError),

@@ -58,9 +58,6 @@ class TwilioSettings(Settings):
         15
     )
     connections: Annotated[int, Field(ge=1, le=1000, description="connections kept open")] = 50
-    status_callback: Annotated[
-        str | None, Field(pattern=r"^https?://\S+$", description="where Twilio reports what became of a message")
-    ] = None
 
 
 class TwilioProvider:
@@ -74,10 +71,7 @@ class TwilioProvider:
         self._lock = threading.Lock()
         self._opened: tuple[Client, OneCall] | None = None
         service = re.fullmatch(SERVICE, settings.sender)  # a name may begin with MG, too
-        self._options = {
-            "messaging_service_sid" if service else "from_": settings.sender,
-            **({"status_callback": settings.status_callback} if settings.status_callback is not None else {}),
-        }
+        self._options = {"messaging_service_sid" if service else "from_": settings.sender}
 
     def send(self, outbound: Outbound) -> Receipt:
         """Create the message; its SID is the receipt. Raise DeliveryError."""
