@@ -7,6 +7,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
+HTTP_FUNCTIONS = ("intake", "replay")
+DOCS_PAGE = {"tidings_swagger": ROOT / "layers/common/python/tidings_swagger"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
@@ -35,7 +38,7 @@ def functions() -> Sequence[Artifact]:
         Artifact(
             name=name,
             declares=f"functions/{name}/requirements.txt",
-            trees={f"functions/{name}": ROOT / "functions" / name},
+            trees={f"functions/{name}": ROOT / "functions" / name, **(DOCS_PAGE if name in HTTP_FUNCTIONS else {})},
         )
         for name in names
     ]

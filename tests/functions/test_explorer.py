@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tidings_swagger
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
@@ -16,7 +17,7 @@ from tidings.api import docs_page
 from tests.browser.chromium import chrome_or_skip
 from tests.functions.served import Answer, Caller, Keys, Process, process
 
-ASSETS = Path(docs_page.__file__).parent / "assets"
+ASSETS = Path(tidings_swagger.__file__).parent
 PAGES = ("intake", "replay")
 
 

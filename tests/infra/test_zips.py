@@ -16,7 +16,7 @@ from tidings.api.api_keys import Scope, new_key
 from tidings.domain.channels import CHANNELS
 
 from infra.aws import zips
-from infra.aws.artifacts import ROOT
+from infra.aws.artifacts import HTTP_FUNCTIONS, ROOT
 from infra.aws.packages import BuildError, Installed, Locked, Target
 from infra.aws.zips import Made, build
 
@@ -142,7 +142,9 @@ def test_a_zip_runs_with_nothing_but_the_layer(
 def test_each_has_its_own_sdk_and_no_others(built: Unpacked, name: str) -> None:
     there = {path.split("/")[0] for path in built.names(name)}
     assert {"twilio", "firebase_admin"} & there == {"sms": {"twilio"}, "push": {"firebase_admin"}}.get(name, set())
-    assert name in ("sms", "push") or there == {"functions"}
+    served = {"tidings_swagger"} if name in HTTP_FUNCTIONS else set()
+    assert name in ("sms", "push") or there == {"functions", *served}
+    assert there & {"tidings_swagger"} == served
     other = {path.split("/")[1] for path in built.names(name) if path.startswith("functions/")}
     assert other == {name}
 
@@ -150,6 +152,7 @@ def test_each_has_its_own_sdk_and_no_others(built: Unpacked, name: str) -> None:
 def test_the_layer_has_what_all_need_and_not_what_lambda_has(built: Unpacked) -> None:
     names = built.names("layer")
     there = {path.split("/")[1] for path in names if path.startswith("python/")}
+    assert "tidings_swagger" not in there  # two megabytes that only HTTP functions serve: they are in their zips
     assert {"tidings", "pika", "sqlalchemy", "pydantic", "alembic", "aws_lambda_powertools"} <= there
     assert not {"boto3", "botocore", "twilio", "firebase_admin", "flask", "rich", "pytest", "opentelemetry"} & there
     assert "rds-ca.pem" in names

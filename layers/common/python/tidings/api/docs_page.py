@@ -6,7 +6,7 @@ forbids it. What a reader types as a key stays in the page's memory and goes to 
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
-from pathlib import Path
+from importlib.resources import files
 from typing import Any
 
 from tidings.api.app import Call, Problem, Response, Route, as_json
@@ -71,7 +71,7 @@ async def _asset(call: Call) -> Response:
 
 @cache
 def _read(name: str) -> bytes:
-    return (Path(__file__).with_name("assets") / name).read_bytes()
+    return (files("tidings_swagger") / name).read_bytes()
 
 
 def index_operation() -> Operation:
