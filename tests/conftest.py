@@ -20,8 +20,15 @@ from local.services.mariadb import program_version as mariadb_version
 from local.services.rabbitmq import program_version as rabbitmq_version
 from tests.servers import BROKER, DATABASE, OwnServers, Servers, ServersOverSocket, SharedServers, installed
 
+STUDY = "a study: local/test --all"
 SERVERS = pytest.StashKey[Servers]()
 SOCKET = pytest.StashKey[ServersOverSocket]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--all", action="store_true", help="also run the studies (marked nightly), with all their examples"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -51,9 +58,21 @@ def pytest_configure_node(node: Any) -> None:
     node.workerinput["servers"] = config.stash[SOCKET].path
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Folders whose tests start whole stacks go first: of several workers none is left with the longest at the end."""
-    stacks = ("faults", "scenarios", "local", "browser")
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    from tests import spread  # imports pytest-xdist, which a run without workers does not need
+
+    return spread.scheduler(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Studies are skipped without --all, and said to be. Folders whose tests start whole stacks go first: of several
+    workers none is left with the longest at the end."""
+    if not config.getoption("--all"):
+        for item in items:
+            if item.get_closest_marker("nightly") is not None:
+                item.add_marker(pytest.mark.skip(reason=STUDY))
+    stacks = ("browser", "faults", "scenarios", "local")
 
     def rank(item: pytest.Item) -> int:
         folder = item.path.parent.name
@@ -62,7 +81,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=rank)
 
 
-def pytest_report_header() -> list[str]:
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    skipped = terminalreporter.stats.get("skipped", [])
+    if left := sum(STUDY in str(report.longrepr) for report in skipped):
+        terminalreporter.write_line(f"{left} studies were left to local/test --all")
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
     missing = packages.missing()
 
     def described(variable: str, package: str, version: str) -> str:
@@ -79,8 +104,17 @@ def pytest_report_header() -> list[str]:
     return [
         f"database: {described(DATABASE, 'mariadb-server', known_mariadb)}",
         f"broker: {described(BROKER, 'rabbitmq-server', known_rabbitmq)}",
+        "studies: run, with all their examples"
+        if config.getoption("--all")
+        else "studies: left to local/test --all, and fewer examples of random input",
         "containers: no engine is asked; tests/local/engine.py runs the Dockerfile's steps",
     ]
+
+
+@pytest.fixture(scope="session")
+def nightly(pytestconfig: pytest.Config) -> bool:
+    """Whether studies run, and random input has all of its examples."""
+    return bool(pytestconfig.getoption("--all"))
 
 
 @pytest.fixture(scope="session")
