@@ -1,38 +1,45 @@
-"""What suites share: a real MariaDB and a real RabbitMQ, started when the first test asks for one.
+"""What suites share: a real MariaDB and a real RabbitMQ, one of each for the whole run (tests/servers.py).
 
 `TIDINGS_TEST_DATABASE_URL` and `TIDINGS_TEST_BROKER_URL` name running servers instead. Each test gets a database or a
 virtual host of its own there, which is gone afterwards. Virtual hosts are made by the broker's management API, at port
 15672 or where `TIDINGS_TEST_MANAGEMENT_URL` says. What hurts a server starts its own, whatever is given.
 """
 
-import contextlib
 import os
 import secrets
-import shutil
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 
-from local.services import docker, packages
+from local.services import packages
 from local.services.broker import BrokerServer, ManagedBroker
 from local.services.database import DatabaseServer, GivenDatabase
-from local.services.mariadb import MariaDB
 from local.services.mariadb import program_version as mariadb_version
-from local.services.process import ServiceError
-from local.services.rabbitmq import RabbitMQ
 from local.services.rabbitmq import program_version as rabbitmq_version
+from tests.servers import BROKER, DATABASE, OwnServers, Servers, ServersOverSocket, SharedServers, installed
 
-DATABASE = "TIDINGS_TEST_DATABASE_URL"
-BROKER = "TIDINGS_TEST_BROKER_URL"
-MANAGEMENT = "TIDINGS_TEST_MANAGEMENT_URL"
+STUDY = "a study: local/test --all"
+SERVERS = pytest.StashKey[Servers]()
+SOCKET = pytest.StashKey[ServersOverSocket]()
 
 
-def pytest_configure() -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--all", action="store_true", help="also run the studies (marked nightly), with all their examples"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """What a test asks runs on this machine: whatever the environment says of a proxy, none is asked. And no example of
     Hypothesis's is measured: on a busy machine any takes long now and then."""
+    given = getattr(config, "workerinput", None)
+    if given is not None:
+        config.stash[SERVERS] = SharedServers(given["servers"])
+    else:
+        own = config.stash[SERVERS] = OwnServers()
+        config.add_cleanup(own.end)
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         del os.environ[name]
     hypothesis.settings.register_profile(
@@ -41,9 +48,31 @@ def pytest_configure() -> None:
     hypothesis.settings.load_profile("unhurried")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Folders whose tests start whole stacks go first: of several workers none is left with the longest at the end."""
-    stacks = ("faults", "scenarios", "local", "browser")
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker of pytest-xdist where it can ask for the servers."""
+    config, servers = node.config, node.config.stash[SERVERS]
+    if SOCKET not in config.stash:
+        config.stash[SOCKET] = over_socket = ServersOverSocket(servers)
+        config.add_cleanup(over_socket.end)
+    node.workerinput["servers"] = config.stash[SOCKET].path
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    from tests import spread  # imports pytest-xdist, which a run without workers does not need
+
+    return spread.scheduler(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Studies are skipped without --all, and said to be. Folders whose tests start whole stacks go first: of several
+    workers none is left with the longest at the end."""
+    if not config.getoption("--all"):
+        for item in items:
+            if item.get_closest_marker("nightly") is not None:
+                item.add_marker(pytest.mark.skip(reason=STUDY))
+    stacks = ("browser", "faults", "scenarios", "local")
 
     def rank(item: pytest.Item) -> int:
         folder = item.path.parent.name
@@ -52,65 +81,65 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=rank)
 
 
-def pytest_report_header() -> list[str]:
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    skipped = terminalreporter.stats.get("skipped", [])
+    if left := sum(STUDY in str(report.longrepr) for report in skipped):
+        terminalreporter.write_line(f"{left} studies were left to local/test --all")
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
     missing = packages.missing()
 
     def described(variable: str, package: str, version: str) -> str:
         if os.environ.get(variable):
             return f"given by {variable}"
-        return f"{package}, to be installed" if package in missing else f"{version}, private, started on demand"
+        return (
+            f"{package}, to be installed"
+            if package in missing
+            else f"{version}, private, one for all workers, started on demand"
+        )
 
     known_mariadb = "" if "mariadb-server" in missing else mariadb_version()
     known_rabbitmq = "" if "rabbitmq-server" in missing else rabbitmq_version()
     return [
         f"database: {described(DATABASE, 'mariadb-server', known_mariadb)}",
         f"broker: {described(BROKER, 'rabbitmq-server', known_rabbitmq)}",
+        "studies: run, with all their examples"
+        if config.getoption("--all")
+        else "studies: left to local/test --all, and fewer examples of random input",
         "containers: no engine is asked; tests/local/engine.py runs the Dockerfile's steps",
     ]
+
+
+@pytest.fixture(scope="session")
+def nightly(pytestconfig: pytest.Config) -> bool:
+    """Whether studies run, and random input has all of its examples."""
+    return bool(pytestconfig.getoption("--all"))
 
 
 @pytest.fixture(scope="session")
 def private_servers() -> None:
     """The packages of both servers, installed if they are missing; skips, saying why, where only Docker can serve."""
     for package in ("mariadb-server", "rabbitmq-server"):
-        if not _installed(package):
+        if not installed(package):
             pytest.skip(f"{package} cannot be installed here; a Docker engine serves instead")
 
 
 @pytest.fixture(scope="session")
-def mariadb() -> Iterator[DatabaseServer]:
-    """The session's database server. A test that wants to hurt one starts its own `MariaDB`."""
-    if url := os.environ.get(DATABASE):
-        yield GivenDatabase(url)
-        return
-    with _short_folder() as folder:
-        if not _installed("mariadb-server"):
-            with _composed(folder, "mysql") as compose:
-                yield GivenDatabase(compose.database_admin_url)
-            return
-        server = MariaDB(folder)
-        try:
-            yield server.start()
-        finally:
-            server.kill()  # its data go with it, so there is nothing to end in order
+def servers(pytestconfig: pytest.Config) -> Servers:
+    return pytestconfig.stash[SERVERS]
 
 
 @pytest.fixture(scope="session")
-def rabbitmq() -> Iterator[BrokerServer]:
-    """The session's broker. A test that wants to hurt one starts its own `RabbitMQ`."""
-    if url := os.environ.get(BROKER):
-        yield ManagedBroker.given(url, os.environ.get(MANAGEMENT))
-        return
-    with _short_folder() as folder:
-        if not _installed("rabbitmq-server"):
-            with _composed(folder, "rabbitmq") as compose:
-                yield ManagedBroker(compose.broker_url, compose.management_url)
-            return
-        server = RabbitMQ(folder)
-        try:
-            yield server.start()
-        finally:
-            server.kill()
+def mariadb(servers: Servers) -> DatabaseServer:
+    """The run's database server. A test that wants to hurt one starts its own `MariaDB`."""
+    return GivenDatabase(*servers.database())
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(servers: Servers) -> BrokerServer:
+    """The run's broker. A test that wants to hurt one starts its own `RabbitMQ`."""
+    return ManagedBroker.given(*servers.broker())
 
 
 @pytest.fixture
@@ -127,36 +156,3 @@ def rabbitmq_url(rabbitmq: BrokerServer) -> Iterator[str]:
     name = f"test-{secrets.token_hex(6)}"
     yield rabbitmq.create_vhost(name)
     rabbitmq.delete_vhost(name)
-
-
-def _installed(package: str) -> bool:
-    """Have the package, from apt where we may. False where it cannot be had and a Docker engine answers."""
-    if package not in packages.missing():
-        return True
-    try:
-        packages.install([package])
-    except ServiceError:
-        if docker.engine_answers():
-            return False
-        raise
-    return True
-
-
-@contextlib.contextmanager
-def _composed(folder: Path, service: str) -> Iterator[docker.Compose]:
-    compose = docker.Compose(folder / "docker")
-    compose.start([service])
-    try:
-        yield compose
-    finally:
-        compose.stop()
-
-
-@contextlib.contextmanager
-def _short_folder() -> Iterator[Path]:
-    """Not pytest's own, which lies too deep, and is kept."""
-    folder = Path(tempfile.mkdtemp(prefix="tidings-"))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -17,7 +17,7 @@ QUICK = [fault for fault in FAULTS if fault.quick]
 @pytest.fixture(scope="module")
 def hurt(private_servers: None) -> Iterator[World]:
     # None of these faults is about a time-out: a machine that is only slow must reach neither.
-    with world(lease=15, provider_timeout=8) as started:
+    with world(lease=10, provider_timeout=8) as started:
         yield started
 
 

@@ -18,8 +18,8 @@ from tidings.migrate import migrate
 from tests.functions.served import ROOT, Keys, mail, process
 
 DOCUMENTS = {"intake": intake_openapi.document, "replay": replay_openapi.document}
-EXAMPLES = 60  # an operation, a kind of data
-KEYLESS_EXAMPLES = 10  # what is sent does not matter, where nobody looks at it
+EXAMPLES, NIGHTLY = 8, 60  # an operation, a kind of data
+KEYLESS, KEYLESS_NIGHTLY = 3, 10  # what is sent does not matter, where nobody looks at it
 load_all_checks()
 TRUE = [
     CHECKS.get_one(name)
@@ -77,9 +77,7 @@ def send(urls: dict[str, str]) -> Iterator[Send]:
         yield sent
 
 
-def for_each_case(
-    operation: Operation, mode: GenerationMode, check: Callable[[Any], None], *, examples: int = EXAMPLES
-) -> None:
+def for_each_case(operation: Operation, mode: GenerationMode, check: Callable[[Any], None], *, examples: int) -> None:
     @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(case=OPERATIONS[operation].as_strategy(generation_mode=mode))
     def run(case: Any) -> None:
@@ -93,16 +91,18 @@ def named(value: object) -> str:
 
 
 @pytest.mark.parametrize(("operation", "mode"), MODES, ids=named)
-def test_every_answer_is_declared_and_fits(operation: Operation, mode: GenerationMode, send: Send, keys: Keys) -> None:
+def test_every_answer_is_declared_and_fits(
+    operation: Operation, mode: GenerationMode, send: Send, keys: Keys, nightly: bool
+) -> None:
     def check(case: Any) -> None:
         case.validate_response(send(operation[0], case, keys.both), checks=TRUE)
 
-    for_each_case(operation, mode, check)
+    for_each_case(operation, mode, check, examples=NIGHTLY if nightly else EXAMPLES)
 
 
 @pytest.mark.parametrize("operation", [operation for operation in GUARDED if "{id}" in operation[1]], ids=named)
 def test_an_answer_about_a_row_that_is_there_is_declared_and_fits(
-    operation: Operation, urls: dict[str, str], send: Send, keys: Keys
+    operation: Operation, urls: dict[str, str], send: Send, keys: Keys, nightly: bool
 ) -> None:
     answer = requests.post(
         f"{urls['intake']}/v1/notifications", json=mail(), headers={"authorization": f"Bearer {keys.both}"}, timeout=60
@@ -115,15 +115,17 @@ def test_an_answer_about_a_row_that_is_there_is_declared_and_fits(
         assert found.status_code in ANSWERS.get(operation[1], {200})
         case.validate_response(found, checks=TRUE)
 
-    for_each_case(operation, GenerationMode.POSITIVE, check)
+    for_each_case(operation, GenerationMode.POSITIVE, check, examples=NIGHTLY if nightly else EXAMPLES)
 
 
 @pytest.mark.parametrize(("operation", "mode"), [one for one in MODES if one[0] in GUARDED], ids=named)
-def test_without_a_key_nothing_is_answered_but_401(operation: Operation, mode: GenerationMode, send: Send) -> None:
+def test_without_a_key_nothing_is_answered_but_401(
+    operation: Operation, mode: GenerationMode, send: Send, nightly: bool
+) -> None:
     def check(case: Any) -> None:
         case.headers = {name: value for name, value in case.headers.items() if name.lower() != "authorization"}
         answer = send(operation[0], case, None)
         case.validate_response(answer, checks=TRUE)
         assert answer.status_code == 401
 
-    for_each_case(operation, mode, check, examples=KEYLESS_EXAMPLES)
+    for_each_case(operation, mode, check, examples=KEYLESS_NIGHTLY if nightly else KEYLESS)

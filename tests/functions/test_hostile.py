@@ -34,6 +34,17 @@ def ask(settings: dict[str, str], tmp_path: Path) -> Iterator[Process]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def one_process(tmp_path_factory: pytest.TempPathFactory, migrated: Path, keys: Keys) -> Iterator[Process]:
+    """For what leaves no trace in a process: nothing of it is held."""
+    folder = tmp_path_factory.mktemp("odd")
+    database = folder / "tidings.db"
+    database.write_bytes(migrated.read_bytes())
+    given = {"TIDINGS_DATABASE_URL": f"sqlite:///{database}", "TIDINGS_API_KEYS": keys.setting}
+    with process("intake", given, folder) as running:
+        yield running
+
+
 def opened(ask: Process) -> socket.socket:
     address = urlsplit(ask.url)
     return socket.create_connection((address.hostname or "", address.port or 0), timeout=30)
@@ -67,12 +78,14 @@ def status(answer: bytes) -> int:
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/openapi.json", "/docs", "/nowhere", SEND])
-def test_a_body_without_a_key_takes_no_room_from_anybody(ask: Process, bearer: dict[str, str], path: str) -> None:
+def test_a_body_without_a_key_takes_no_room_from_anybody(
+    one_process: Process, bearer: dict[str, str], path: str
+) -> None:
     """Nine bodies of 16 MB would be more than all the room that there is; each hangs before its last byte."""
     with ExitStack() as stack, ThreadPoolExecutor(9) as threads:
 
         def send(_: int) -> int:
-            one = stack.enter_context(opened(ask))
+            one = stack.enter_context(opened(one_process))
             method = b"POST" if path == SEND else b"GET"
             one.sendall(b"%s %s HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % (method, path.encode(), BIG))
             try:
@@ -82,16 +95,16 @@ def test_a_body_without_a_key_takes_no_room_from_anybody(ask: Process, bearer: d
                 pass  # it is closed to whoever goes on after his answer
             return status(one.recv(65536))
 
-        before = resident(pid_of(ask))
+        before = resident(pid_of(one_process))
         statuses = set(threads.map(send, range(9)))
         assert statuses <= {200, 401, 404}, statuses
         for _ in range(3):
-            assert ask("POST", SEND, json.dumps(mail()).encode(), bearer).status == 202
-        assert resident(pid_of(ask)) - before < 16 * MIB
+            assert one_process("POST", SEND, json.dumps(mail()).encode(), bearer).status == 202
+        assert resident(pid_of(one_process)) - before < 16 * MIB
 
 
-def test_whoever_is_answered_and_goes_on_sending_is_cut_off(ask: Process) -> None:
-    with opened(ask) as one:
+def test_whoever_is_answered_and_goes_on_sending_is_cut_off(one_process: Process) -> None:
+    with opened(one_process) as one:
         one.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % (400 * MIB))
         part = bytes(400 * MIB)
         with pytest.raises(ConnectionError):
@@ -111,16 +124,16 @@ def test_whoever_is_answered_and_goes_on_sending_is_cut_off(ask: Process) -> Non
     ],
     ids=["one header", "many headers", "a path", "just over", "empty lines", "trailers"],
 )
-def test_headers_without_end_are_not_held(ask: Process, head: bytes) -> None:
-    ask("GET", "/healthz")
-    before = resident(pid_of(ask))
-    assert status(told(ask, head)) in (431, 401, 0)  # 0: it was closed while it was sending
-    assert resident(pid_of(ask)) - before < 4 * MIB
-    assert ask("GET", "/healthz").status == 200
+def test_headers_without_end_are_not_held(one_process: Process, head: bytes) -> None:
+    one_process("GET", "/healthz")
+    before = resident(pid_of(one_process))
+    assert status(told(one_process, head)) in (431, 401, 0)  # 0: it was closed while it was sending
+    assert resident(pid_of(one_process)) - before < 4 * MIB
+    assert one_process("GET", "/healthz").status == 200
 
 
-def test_requests_that_come_all_at_once_are_not_all_begun(ask: Process) -> None:
-    answer = told(ask, b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n" * 5000)
+def test_requests_that_come_all_at_once_are_not_all_begun(one_process: Process) -> None:
+    answer = told(one_process, b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n" * 5000)
     assert answer.count(b"HTTP/1.1 200") <= 5000
     assert b"too_many_pipelined" in answer or answer.count(b"HTTP/1.1") < 100
 
@@ -206,16 +219,6 @@ ODD = {
     "a request's id": b"GET /healthz HTTP/1.1\r\nhost: x\r\nrequest-id: \xff\x01\r\n\r\n",
     "to be continued": b"POST /v1/notifications HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 9\r\n\r\n",
 }
-
-
-@pytest.fixture(scope="module")
-def one_process(tmp_path_factory: pytest.TempPathFactory, migrated: Path, keys: Keys) -> Iterator[Process]:
-    folder = tmp_path_factory.mktemp("odd")
-    database = folder / "tidings.db"
-    database.write_bytes(migrated.read_bytes())
-    given = {"TIDINGS_DATABASE_URL": f"sqlite:///{database}", "TIDINGS_API_KEYS": keys.setting}
-    with process("intake", given, folder) as running:
-        yield running
 
 
 @pytest.mark.parametrize("name", ODD)

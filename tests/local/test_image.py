@@ -127,6 +127,7 @@ def running(
             pass
 
 
+@pytest.mark.nightly
 def test_its_steps_work_as_they_stand(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the packages from an index, by their hashes: what the other tests leave out."""
     monkeypatch.setenv("PIP_NO_COMPILE", "1")  # a fifth of the time

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, text
 from tidings.adapters.rabbitmq.broker import BrokerSettings
 from tidings.adapters.sql.database import DatabaseSettings
 from tidings.api.api_keys import Keyring, Scope, new_key
@@ -22,7 +21,7 @@ from tidings.pipeline.intake import Intake
 from tidings.ports import Inserted
 from tidings.runtime.container import Wiring, utc_now
 
-from local.services.database import DatabaseServer
+from local.services.mariadb import MariaDB
 from tests.functions.served import ROOT
 
 MIB = 1024 * 1024
@@ -87,18 +86,11 @@ def test_what_is_stored_stays_accepted_where_the_database_goes_away_in_the_middl
 # --- MariaDB with a small max_allowed_packet --------------------------------------------------------------------------
 
 
-@pytest.fixture
-def small_packets(mariadb: DatabaseServer, mariadb_url: str) -> Iterator[str]:
-    """The database's URL. Connections that are opened from now on have the limit."""
-    engine = create_engine(mariadb_url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        before = connection.scalar(text("SELECT @@global.max_allowed_packet"))
-        connection.execute(text(f"SET GLOBAL max_allowed_packet = {MIB}"))
-        try:
-            yield mariadb_url
-        finally:
-            connection.execute(text(f"SET GLOBAL max_allowed_packet = {before}"))
-    engine.dispose()
+@pytest.fixture(scope="module")
+def small_packets(private_servers: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a server of its own: the setting is the whole server's."""
+    with MariaDB(tmp_path_factory.mktemp("mariadb"), options=[f"--max-allowed-packet={MIB}"]) as server:
+        yield server.url
 
 
 @pytest.fixture

@@ -251,14 +251,14 @@ def ground(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     store.close()
 
 
-EXAMPLES = {"sqlite": 50, "mariadb": 12}
+EXAMPLES, NIGHTLY = {"sqlite": 12, "mariadb": 4}, {"sqlite": 50, "mariadb": 12}
 
 
-def test_whatever_happens_the_promises_hold(ground: Ground, request: pytest.FixtureRequest) -> None:
+def test_whatever_happens_the_promises_hold(ground: Ground, request: pytest.FixtureRequest, nightly: bool) -> None:
     run_state_machine_as_test(
         lambda: Notifications(ground),  # type: ignore[arg-type]  # any factory will do
         settings=settings(
-            max_examples=EXAMPLES[request.node.callspec.params["ground"]],
+            max_examples=(NIGHTLY if nightly else EXAMPLES)[request.node.callspec.params["ground"]],
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -1,0 +1,54 @@
+"""What shares a stack runs in one worker; all else may run in any. And studies are left out by name, and counted."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.spread import APART, TOGETHER, scope_of
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_a_files_tests_on_one_foundation_stay_together_and_another_foundation_may_run_elsewhere() -> None:
+    one, two, other = (
+        f"tests/scenarios/test_main_job.py::TestTimes::{name}"
+        for name in ("test_a[embedded]", "test_b[sms-embedded]", "test_a[services]")
+    )
+    assert scope_of(one) == scope_of(two) != scope_of(other)
+    assert scope_of("tests/test_docs.py::test_a") == scope_of("tests/test_docs.py::test_b[README.md]")
+    assert scope_of("tests/test_docs.py::test_a") != scope_of("tests/test_readme.py::test_a")
+
+
+def test_the_browsers_files_share_one_stack() -> None:
+    one, other = (f"tests/browser/test_{name}.py::test_a[embedded]" for name in ("story", "truth"))
+    assert scope_of(one) == scope_of(other)
+    assert scope_of(one) != scope_of("tests/browser/test_story.py::test_a[services]")
+
+
+def test_what_shares_nothing_is_spread_test_by_test() -> None:
+    first, second = (f"{APART[0]}::test_{name}" for name in ("a", "b"))
+    assert scope_of(first) != scope_of(second)
+    assert all((ROOT / path).exists() for path in (*APART, *TOGETHER))
+
+
+@pytest.mark.parametrize("options", [[], ["--all"]], ids=["default", "all"])
+def test_a_study_is_left_to_all_and_counted(options: list[str], tmp_path: Path) -> None:
+    (tmp_path / "test_study.py").write_text(
+        "import pytest\n@pytest.mark.nightly\ndef test_study(): pass\ndef test_promise(): pass\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-c", "pyproject.toml", *options, str(tmp_path)],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    left = "1 studies were left to local/test --all" in done.stdout
+    assert (left, "1 passed, 1 skipped" in done.stdout, "2 passed" in done.stdout) == (
+        (False, False, True) if options else (True, True, False)
+    )
