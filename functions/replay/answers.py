@@ -184,7 +184,7 @@ class DryRunView(View):
 
     dry_run: Literal[True] = True
     count: int
-    may_double: int = Field(description="of these, how many the provider may have accepted")
+    may_double: int = Field(description="of those that go, at most `limit`: how many may have been sent before")
     expired: int = Field(description="left out, because they have expired and no new expires_at was given")
     unknown: int = Field(description="left out, because the status unknown was not asked for")
     sample: list[NotificationView] = Field(description="those that go first")

@@ -86,7 +86,7 @@ def _dead_letters() -> Sequence[Operation]:
             "/v1/dead-letters",
             "dead_letters",
             DEAD,
-            "Dead letters, newest first",
+            "Dead letters, newest or oldest first",
             Content(schema=Page, examples=page),
             query=DeadQuery,
         ),
@@ -115,7 +115,7 @@ def _resolve() -> Operation:
         method="POST",
         path="/v1/notifications/{id}/resolve",
         id="resolve",
-        summary="Decide about one that is unknown",
+        summary="Decide about one that is unknown; deciding the same twice is harmless",
         answer=("As it is now", LISTED),
         scope=Scope.OPERATE,
         problems=(

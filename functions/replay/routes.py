@@ -79,7 +79,7 @@ class ReplayRoutes:
 
     async def find(self, call: Call) -> Response:
         query = query_of(DeadQuery, call.request.query)
-        return encoded(await self._run(page, self._store, query, call.tenant))
+        return encoded(await self._run(page, self._store, query, call.tenant, query.order == "oldest"))
 
     async def replay(self, call: Call) -> Response:
         if not call.body.strip():
@@ -92,7 +92,7 @@ class ReplayRoutes:
         return encoded(await self._run(self._dry_run if wanted.dry_run else self._replayed, wanted, call.tenant))
 
     def _dry_run(self, wanted: ReplayRequest, tenant: str) -> DryRunView:
-        dry = self._replay.dry_run(wanted.selection(tenant), expires_at=wanted.expires_at)
+        dry = self._replay.dry_run(wanted.selection(tenant), limit=wanted.limit, expires_at=wanted.expires_at)
         doubtful = self._store.may_have_been_sent([item.id for item in dry.sample])
         return DryRunView(
             count=dry.count,
@@ -127,9 +127,9 @@ class ReplayRoutes:
         if found is None:
             raise not_found()
         row = found.notification
-        if not found.by_this_call and row.status is Status.UNKNOWN:
+        if not found.stands and row.status is Status.UNKNOWN:
             raise Problem(409, "It has expired", "To send it again, give it a new expires_at.")
-        if not found.by_this_call:
+        if not found.stands:
             raise Problem(409, "Nothing to decide", f"Its status is {row.status}; only unknown can be resolved.")
         return shown(row, doubtful=self._store.may_have_been_sent([id]))
 
