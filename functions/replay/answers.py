@@ -169,6 +169,9 @@ class TallyView(View):
 
     total: int
     statuses: dict[str, int]
+    may_have_been_sent: int = Field(
+        description="of those that are neither sent nor unknown, as far as is known: how many may have been sent"
+    )
 
 
 class ChannelView(View):

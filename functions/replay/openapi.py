@@ -131,7 +131,7 @@ def _resolve() -> Operation:
 
 def _work() -> Sequence[Operation]:
     me = {"example": {"tenant": "acme", "scopes": ["operate", "send"]}}
-    tally = {"example": {"total": 500, "statuses": {"sent": 480, "pending": 20}}}
+    tally = {"example": {"total": 500, "statuses": {"sent": 480, "pending": 20}, "may_have_been_sent": 2}}
     return (
         _got("/v1/me", "me", WORK, "Whose key this is, and what it may do", Content(schema=MeView, examples=me)),
         _got(

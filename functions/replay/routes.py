@@ -21,7 +21,7 @@ from tidings.ports import Broker, Clock, Store, Taken
 from tidings.queries import DeadQuery, query_of
 from tidings.replay import Replay
 from tidings.sweep import Sweep
-from tidings.view import NotificationView, shown
+from tidings.view import NotificationView, shown, state
 from tidings.web import Call, Problem, Response, Route
 
 from .answers import DryRunView, MeView, ReplayedView, ReplayRequest, ResolveRequest, SweptView
@@ -129,9 +129,11 @@ class ReplayRoutes:
         row = found.notification
         if not found.stands and row.status is Status.UNKNOWN:
             raise Problem(409, "It has expired", "To send it again, give it a new expires_at.")
+        answer = shown(row, doubtful=self._store.may_have_been_sent([id]))
         if not found.stands:
-            raise Problem(409, "Nothing to decide", f"Its status is {row.status}; only unknown can be resolved.")
-        return shown(row, doubtful=self._store.may_have_been_sent([id]))
+            stands = state(row.status, answer.may_have_been_sent)
+            raise Problem(409, "Nothing to decide", f"Its status is {stands}; only unknown can be resolved.")
+        return answer
 
     def _check_expiry(self, expires_at: datetime | None, title: str) -> None:
         if expires_at is not None and expires_at <= self._now():

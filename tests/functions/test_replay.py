@@ -74,6 +74,11 @@ def stored(wiring: Wiring, ids: Sequence[str], tenant: str = "acme") -> list[Not
     return [row for row in found if row is not None]
 
 
+def timeline(replay: Caller, id: str) -> list[dict[str, Any]]:
+    events: list[dict[str, Any]] = replay("GET", f"/v1/notifications/{id}").body["events"]
+    return events
+
+
 def listed(answer: Answer) -> list[str]:
     assert answer.status == 200, answer.body
     return [item["id"] for item in answer.body["notifications"]]
@@ -346,7 +351,8 @@ def test_an_unknown_one_is_replayed_alone_and_once(replay: Caller, wiring: Wirin
     (claimed,) = wiring.store.claim([wake_up(stored(wiring, [id])[0])], timedelta(minutes=1)).acquired
     assert claimed.id == id
     late = replay("POST", resolve(id), {"outcome": "replay"})
-    assert (late.status, late.body["detail"]) == (409, "Its status is sending; only unknown can be resolved.")
+    said = "Its status is sending (may have been sent); only unknown can be resolved."
+    assert (late.status, late.body["detail"]) == (409, said)
 
 
 def test_a_replay_of_what_failed_is_no_decision(replay: Caller, fail: Fail) -> None:
@@ -443,6 +449,10 @@ def test_what_may_have_been_sent_is_told_wherever_it_is_canceled(replay: Caller,
         claims = wiring.store.claim([wake_up(row)], timedelta(seconds=60))
         wiring.settling.commit([wiring.settling.decide(claims, one, error, provider="test") for one in claims.acquired])
         until(lambda: wiring.store.get("acme", row.id).next_attempt_at < datetime.now(UTC))  # type: ignore[union-attr, operator]
+    begun = [(event["status"], event.get("may_have_been_sent")) for event in timeline(replay, row.id)]
+    assert begun == [
+        ("pending", None), ("sending", None), ("retrying", True), ("sending", True), ("retrying", True)
+    ]  # fmt: skip
     answer = replay("POST", cancel(row.id))
     assert (answer.body["status"], answer.body["may_have_been_sent"]) == ("canceled", True)
     one = replay("GET", f"/v1/notifications/{row.id}").body
@@ -453,6 +463,27 @@ def test_what_may_have_been_sent_is_told_wherever_it_is_canceled(replay: Caller,
         assert {item["id"]: item.get("may_have_been_sent") for item in found} == {row.id: True, plain.id: None}
     expired = intake_of(wiring, keys)("POST", cancel(plain.id)).body
     assert "may_have_been_sent" not in expired
+
+
+def test_what_a_worker_has_is_not_canceled_and_its_doubt_is_told(replay: Caller, wiring: Wiring) -> None:
+    row = notification(datetime.now(UTC))
+    wiring.store.insert([row])
+    claims = wiring.store.claim([wake_up(row)], timedelta(seconds=60))
+    answer = replay("POST", cancel(row.id))
+    assert (answer.status, answer.body["detail"]) == (
+        409,
+        "Its status is sending: a worker has it, and how that ends is not known yet; "
+        "only pending and retrying can be canceled.",
+    )
+    error = AmbiguousError("timeout", "no answer")
+    wiring.settling.commit([wiring.settling.decide(claims, one, error, provider="test") for one in claims.acquired])
+    until(lambda: wiring.store.get("acme", row.id).next_attempt_at < datetime.now(UTC))  # type: ignore[union-attr, operator]
+    wiring.store.claim([wake_up(row)], timedelta(seconds=60))
+    again = replay("POST", cancel(row.id)).body["detail"]
+    assert again.startswith("Its status is sending (may have been sent): a worker has it")
+    assert timeline(replay, row.id)[-1] | {"at": ""} == {
+        "status": "sending", "at": "", "generation": 1, "attempt": 2, "may_have_been_sent": True
+    }  # fmt: skip
 
 
 def test_what_is_replayed_is_not_then_marked_sent(replay: Caller, wiring: Wiring, fail: Fail) -> None:

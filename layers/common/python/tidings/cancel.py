@@ -8,7 +8,7 @@ from tidings.intake import Intake
 from tidings.keys import Scope
 from tidings.lookup import encoded, id_of, not_found
 from tidings.notification import CLAIMABLE, Status
-from tidings.view import shown
+from tidings.view import shown, state
 from tidings.web import Call, Problem, Response, Route
 
 
@@ -29,10 +29,12 @@ class Cancel:
         row = self.intake.cancel(tenant, id)
         if row is None:
             raise not_found()
+        found = shown(row, doubtful=self.intake.store.may_have_been_sent([id]))
         if row.status is not Status.CANCELED:
+            stands = f"Its status is {state(row.status, found.may_have_been_sent)}"
+            if row.status is Status.SENDING:
+                stands = f"{stands}: a worker has it, and how that ends is not known yet"
             raise Problem(
-                409,
-                "Too late to cancel",
-                f"Its status is {row.status}; only {' and '.join(sorted(CLAIMABLE))} can be canceled.",
+                409, "Too late to cancel", f"{stands}; only {' and '.join(sorted(CLAIMABLE))} can be canceled."
             )
-        return encoded(shown(row, doubtful=self.intake.store.may_have_been_sent([id])))
+        return encoded(found)

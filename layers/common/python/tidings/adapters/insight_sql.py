@@ -1,7 +1,7 @@
 """The Insight on SQLite, MySQL and MariaDB."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,11 +10,11 @@ from sqlalchemy import Connection, func, select
 
 from tidings.adapters import backlog_sql, summaries_sql
 from tidings.adapters.database import Database, reading, transaction
-from tidings.adapters.rows import narrowed
+from tidings.adapters.rows import is_doubtful, narrowed
 from tidings.adapters.schema import notifications, statistics, watermark
 from tidings.adapters.summaries_sql import BEYOND, WITHIN, Key
-from tidings.insight import COUNTED_UP_TO, Activity, Capped, Counted, DeadGroup, DeadGroups, Latency, Waiting
-from tidings.notification import REPLAYABLE, Status, first_id, read
+from tidings.insight import COUNTED_UP_TO, Activity, Capped, Counted, DeadGroup, DeadGroups, Latency, Tally, Waiting
+from tidings.notification import PROVEN, REPLAYABLE, Status, first_id, read
 from tidings.ports import Selection
 
 LIVE = 20_000
@@ -131,11 +131,18 @@ class SqlInsight:
         ]
 
     @reading
-    def tally(self, connection: Connection, tenant: str, ids: Sequence[str]) -> Mapping[Status, int]:
+    def tally(self, connection: Connection, tenant: str, ids: Sequence[str]) -> Tally:
         if not ids:
-            return {}
-        statement = select(n.status, func.count().label("number")).where(n.id.in_(sorted(set(ids))), n.tenant == tenant)
-        return {read(Status, row.status): row.number for row in connection.execute(statement.group_by(n.status))}
+            return Tally(statuses={}, doubtful=0)
+        those = n.id.in_(sorted(set(ids))), n.tenant == tenant
+        counted = select(n.status, func.count().label("number")).where(*those).group_by(n.status)
+        doubtful = select(func.count()).where(
+            *those, n.status.not_in(sorted({*PROVEN, Status.UNKNOWN})), is_doubtful(n)
+        )
+        return Tally(
+            statuses={read(Status, row.status): row.number for row in connection.execute(counted)},
+            doubtful=connection.scalar(doubtful) or 0,
+        )
 
 
 def _counts(found: Counter[Key]) -> Iterator[Counted]:

@@ -114,7 +114,7 @@ class Reads:
         now = self._now_for(connection, selection)
         columns = [n.id, n.error_class, n.generation, n.attempt]
         oldest = narrowed(select(*columns), selection, now).order_by(n.id).limit(limit).subquery()
-        counted = select(func.count()).select_from(oldest).where(_may_have_been_sent(oldest.c))
+        counted = select(func.count()).select_from(oldest).where(is_doubtful(oldest.c))
         return connection.scalar(counted) or 0
 
     def _now_for(self, connection: Connection, selection: Selection) -> datetime | None:
@@ -124,7 +124,7 @@ class Reads:
 
     @reading
     def may_have_been_sent(self, connection: Connection, ids: Sequence[str]) -> Collection[str]:
-        return set(connection.scalars(select(n.id).where(n.id.in_(sorted(ids)), _may_have_been_sent(n))))
+        return set(connection.scalars(select(n.id).where(n.id.in_(sorted(ids)), is_doubtful(n))))
 
     @reading
     def frontier(self, connection: Connection, channel: str, priority: Priority, since: datetime) -> datetime | None:
@@ -161,7 +161,7 @@ def as_seen(rows: Sequence[Notification]) -> ColumnElement[bool]:
     return and_(n.id.in_([id for id, *_ in seen]), tuple_(n.id, n.generation, n.attempt).in_(seen))
 
 
-def _may_have_been_sent(row: Any) -> ColumnElement[bool]:
+def is_doubtful(row: Any) -> ColumnElement[bool]:
     """`row`: the columns. Its own error tells the most: an earlier attempt is looked for only where there was one. A
     subquery with a limit is asked row by row: without it, MariaDB reads all events first."""
     earlier = (
