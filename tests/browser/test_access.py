@@ -105,7 +105,7 @@ def test_a_change_is_said_once_and_politely(world: World, console: Browser) -> N
     console.go(f"#/notifications/{id}")
     console.see("It is due in ")
     assert world.caller.cancel(id).status == 200
-    console.see("Nothing: canceled before a worker had it")
+    console.see("Nothing: canceled while it waited")
     wait_for(lambda: console.js("return window.said"), lambda said: "It is canceled now." in said, within=WITHIN)
     for _ in range(2):  # the page has been brought up to date since
         seen = console.text

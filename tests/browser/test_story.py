@@ -118,13 +118,13 @@ def test_a_dry_run_says_how_many_may_double(world: World, console: Browser) -> N
         world.caller.ended(id)
     console.go("#/dead/group?status=unknown&channel=push")
     console.press("Dry run")
-    console.see("2 notifications would be replayed.", "2 may double")
+    console.see("2 notifications would be replayed.", "2 of them may double")
     console.type("At most", "1")
     console.type("A second", "1")
     console.press("Dry run")
-    console.see("1 notification of 2 would be replayed, 1 a second: within 1 s.", "Of all these, 2 may double")
+    console.see("1 notification of 2 would be replayed, 1 a second: within 1 s.", "1 of them may double")
     console.press("Replay 1 now")
-    console.see("2 of 2 may double:", "the recipient then gets it twice")
+    console.see("1 of them may double:", "the recipient then gets it twice")
     console.press("Cancel")
     assert [world.caller.get(id)["status"] for id in ids] == ["unknown", "unknown"]
     console.press("Replay 1 now")
@@ -143,7 +143,7 @@ def test_what_is_unknown_is_decided_as_arrived_all_at_once(world: World, console
         assert world.caller.ended(id)["status"] == "unknown"
     console.go("#/dead/group?status=unknown&channel=push")
     console.press("Dry run")
-    console.see("6 notifications would be replayed.", "6 may double")
+    console.see("6 notifications would be replayed.", "6 of them may double")
     console.press("Mark 6 as arrived")
     console.see("They will not be sent again.")
     console.press("Cancel")
@@ -173,7 +173,7 @@ def test_all_dead_letters_together_replay_only_what_has_failed(world: World, con
     assert [body["status"] for body in sent] == ["failed"]
     console.follow("Decide what is unknown")
     console.press("Dry run")
-    console.see("1 notification would be replayed.", "1 may double")
+    console.see("1 notification would be replayed.", "1 of them may double")
     assert world.caller.replay(ids=[id], status="unknown")["ids"] == [id]
     world.caller.ended(id)
 

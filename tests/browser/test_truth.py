@@ -69,7 +69,7 @@ def test_the_alarm_and_the_tile_say_the_same_also_after_a_replay(world: World, c
     wait_for(lambda: world.caller.get(again), lambda found: found["generation"] == 2 and found["status"] == "failed")
     wait_for(lambda: console.tried(lambda: event_count(console, "email", "failures")), lambda n: n >= 3, within=WITHIN)
     failed = failed_now(world)
-    assert tile(console, "failed") == failed
+    wait_for(lambda: console.tried(lambda: tile(console, "failed")), lambda shown: shown == failed, within=WITHIN)
     assert re.findall(r"(\d+) failed\b", console.text) == [str(failed)]
     console.see("Counted are events")
 

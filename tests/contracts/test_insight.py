@@ -15,7 +15,7 @@ from tidings.adapters.sql.store import SqlStore
 from tidings.domain.errors import AmbiguousError, DeliveryError, PermanentError
 from tidings.domain.notification import Notification, Status
 from tidings.ports import Selection, Settlement
-from tidings.ports.insight import ACCEPTED, KEPT_FOR, Activity, Capped
+from tidings.ports.insight import ACCEPTED, KEPT_FOR, Activity, Capped, Tally
 
 from tests import make
 from tests.clock import TestClock
@@ -40,7 +40,13 @@ def settled(
     store: SqlStore, rows: Sequence[Notification], status: Status = Status.SENT, error: DeliveryError | None = None
 ) -> None:
     claims = store.claim([make.message(row) for row in rows], LEASE)
-    store.settle([Settlement(claims=claims, notification=row, status=status, error=error) for row in claims.acquired])
+    delay = timedelta(0) if status is Status.RETRYING else None
+    store.settle(
+        [
+            Settlement(claims=claims, notification=row, status=status, error=error, delay=delay)
+            for row in claims.acquired
+        ]
+    )
 
 
 def totals(activity: Activity) -> dict[str, int]:
@@ -281,8 +287,24 @@ def test_a_tally_says_how_many_are_where(store: SqlStore, insight: SqlInsight, c
     other = inserted(store, clock, 1, tenant="globex")
     settled(store, rows[:3])
     ids = [row.id for row in (*rows, *other)]
-    assert insight.tally("acme", ids) == {Status.SENT: 3, Status.PENDING: 2}
-    assert insight.tally("acme", []) == {}
+    assert insight.tally("acme", ids) == Tally(statuses={Status.SENT: 3, Status.PENDING: 2}, doubtful=0)
+    assert insight.tally("acme", []) == Tally(statuses={}, doubtful=0)
+
+
+def test_a_tally_says_how_many_may_have_been_sent_all_the_same(
+    store: SqlStore, insight: SqlInsight, clock: TestClock
+) -> None:
+    sent, canceled, plain, unknown, other = rows = inserted(store, clock, 5)
+    doubt = AmbiguousError("timeout", "no answer")
+    settled(store, [sent, canceled], Status.RETRYING, doubt)
+    settled(store, [sent])
+    settled(store, [unknown], Status.UNKNOWN, doubt)
+    settled(store, [other], Status.FAILED, PermanentError("550", "no"))
+    for row in (canceled, plain):
+        store.cancel("acme", row.id)
+    found = insight.tally("acme", [row.id for row in rows])
+    assert found.statuses == {Status.SENT: 1, Status.CANCELED: 2, Status.UNKNOWN: 1, Status.FAILED: 1}
+    assert found.doubtful == 1
 
 
 # --- what it costs ----------------------------------------------------------------------------------------------------

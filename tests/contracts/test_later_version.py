@@ -121,7 +121,7 @@ def test_who_looks_sees_a_later_versions_words_as_they_are(store: SqlStore, cloc
     assert b'"status":"quarantined"' in shown(rows["on_ambiguous"], store.events(rows["status"].id)).encoded()
     assert b'"recipient":"ada' in page.encoded()
     tally = SqlInsight(store.database).tally("acme", [row.id for row in rows.values()])
-    assert {str(status): count for status, count in tally.items()} == {"pending": 3, "quarantined": 1}
+    assert {str(status): count for status, count in tally.statuses.items()} == {"pending": 3, "quarantined": 1}
 
 
 def test_pauses_and_counts_with_a_later_versions_words_disturb_nobody(store: SqlStore, clock: TestClock) -> None:

@@ -83,11 +83,15 @@ def _exercise(store: SqlStore, broker: EmbeddedBroker, clock: TestClock) -> None
         replace(everything, ids=[rows[0].id, rows[1].id]),
         replace(everything, since=clock(), until=clock()),
         replace(everything, before_id=rows[5].id),
-        replace(everything, statuses=[Status.FAILED], may_have_been_sent=True, lasts=timedelta(0)),
+        replace(everything, after_id=rows[5].id),
+        replace(everything, statuses=[Status.FAILED], lasts=timedelta(0)),
         replace(everything, statuses=[Status.FAILED], expires_within=timedelta(0)),
     ):
         store.find(selection, 50)
         store.count(selection)
+        if selection.statuses is not None:
+            store.count_by_expiry(selection)
+            store.count_doubtful(selection, 5)
     store.find(everything, 50, oldest_first=True)
     store.may_have_been_sent([row.id for row in rows])
     store.count(replace(everything, statuses=[Status.FAILED]))

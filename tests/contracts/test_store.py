@@ -26,6 +26,7 @@ from tidings.ports import Backlog, Changed, Claims, Selection, Settlement
 
 from tests import make
 from tests.clock import TestClock
+from tests.lost_answers import commits_unanswered
 
 LEASE = timedelta(seconds=60)
 HOUR = timedelta(hours=1)
@@ -670,6 +671,26 @@ def test_reviving_twice_finds_nothing_the_second_time(store: SqlStore, clock: Te
     assert not store.revive(EVERYTHING, 10, timedelta(0))
 
 
+def test_a_replay_whose_commit_was_not_answered_answers_its_rows_and_takes_no_others(
+    store: SqlStore, clock: TestClock
+) -> None:
+    rows = failed(store, clock, 4)
+    with commits_unanswered(store.database, times=1):
+        revived = store.revive(EVERYTHING, 2, timedelta(0))
+    assert [(row.id, row.generation) for row in revived] == [(row.id, 2) for row in rows[:2]]
+    assert store.count(replace(EVERYTHING, statuses=[Status.FAILED])) == 2
+    assert [item.status for item in store.events(rows[0].id)] == [Status.FAILED, Status.PENDING]
+
+
+def test_a_replay_answers_the_rows_as_they_then_are(store: SqlStore, clock: TestClock) -> None:
+    (row,) = failed(store, clock)
+    clock.advance(hours=1)
+    (revived,) = store.revive(EVERYTHING, 10, timedelta(0))
+    after = store.get("acme", row.id)
+    assert after is not None
+    assert revived.updated_at == after.updated_at == clock()
+
+
 def test_only_what_is_selected_is_revived(store: SqlStore, clock: TestClock) -> None:
     failed(store, clock, code="550", tenant="acme")
     failed(store, clock, code="21211", tenant="acme", channel="sms")
@@ -777,6 +798,8 @@ def test_what_has_expired_is_revived_only_with_a_new_expiry(store: SqlStore, clo
     (lasting,) = failed(store, clock, expires_at=clock() + HOUR)
     clock.advance(minutes=1)
     assert store.count(replace(EVERYTHING, lasts=timedelta(0))) == 1
+    assert store.count_by_expiry(EVERYTHING) == (1, 1)
+    assert store.count_by_expiry(replace(EVERYTHING, tenant="nobody")) == (0, 0)
     assert [row.id for row in store.find(replace(EVERYTHING, expires_within=timedelta(0)), 10)] == [expired.id]
     assert [row.id for row in store.revive(EVERYTHING, 10, timedelta(0))] == [lasting.id]
     assert not store.revive(EVERYTHING, 10, timedelta(0), expires_at=clock())
@@ -803,7 +826,9 @@ def test_what_would_expire_before_its_turn_is_not_revived(store: SqlStore, clock
 
 
 def test_an_ambiguous_attempt_is_remembered_through_later_ones_and_replays(store: SqlStore, clock: TestClock) -> None:
-    plain, doubtful = inserted(store, clock, 2)
+    (plain,) = inserted(store, clock)
+    clock.advance(milliseconds=1)
+    (doubtful,) = inserted(store, clock)
 
     def end(row: Notification, error: DeliveryError, status: Status) -> None:
         claims = claimed(store, [row])
@@ -824,7 +849,9 @@ def test_an_ambiguous_attempt_is_remembered_through_later_ones_and_replays(store
     for row in store.revive(EVERYTHING, 10, timedelta(0)):
         end(row, PermanentError("550", "no"), Status.FAILED)
     assert set(store.may_have_been_sent(ids)) == {doubtful.id}
-    assert store.count(replace(EVERYTHING, may_have_been_sent=True)) == 1
+    assert store.count_doubtful(EVERYTHING, 10) == 1
+    assert store.count_doubtful(EVERYTHING, 1) == 0, "of the oldest so many"
+    assert store.count_doubtful(replace(EVERYTHING, ids=[doubtful.id]), 10) == 1
 
 
 @pytest.mark.parametrize("end", [Status.CANCELED, Status.EXPIRED])
@@ -864,6 +891,7 @@ def test_a_list_is_newest_first_and_pages_without_gaps(store: SqlStore, clock: T
         rows += inserted(store, clock)
     first = store.find(EVERYTHING, 4)
     rest = store.find(replace(EVERYTHING, before_id=first[-1].id), 4)
+    assert store.find(replace(EVERYTHING, after_id=rest[0].id), 1, oldest_first=True) == first[-1:]
     assert [row.id for row in [*first, *rest]] == [row.id for row in reversed(rows)]
 
 

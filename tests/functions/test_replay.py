@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from tidings.runtime.container import Wiring
 
 from tests.functions.conftest import Imported
 from tests.functions.served import Answer, Caller, Keys, Lines, intake_of, process, replay_of, wired_to
+from tests.lost_answers import commits_unanswered
 from tests.make import notification
 from tests.wait import eventually
 
@@ -63,9 +64,20 @@ def expire(wiring: Wiring, id: str) -> None:
         connection.execute(update(notifications).where(notifications.c.id == id).values(expires_at=over))
 
 
+def unanswered(wiring: Wiring) -> AbstractContextManager[None]:
+    """Every COMMIT arrives, and no answer does: whoever asked gets a 503."""
+    store: Any = wiring.store
+    return commits_unanswered(store.database, times=1000)
+
+
 def stored(wiring: Wiring, ids: Sequence[str], tenant: str = "acme") -> list[Notification]:
     found = [wiring.store.get(tenant, id) for id in ids]
     return [row for row in found if row is not None]
+
+
+def timeline(replay: Caller, id: str) -> list[dict[str, Any]]:
+    events: list[dict[str, Any]] = replay("GET", f"/v1/notifications/{id}").body["events"]
+    return events
 
 
 def listed(answer: Answer) -> list[str]:
@@ -115,6 +127,9 @@ def test_dead_letters_are_filtered_and_paged(replay: Caller, fail: Fail) -> None
     second = replay("GET", DEAD, query={"limit": "4", "cursor": first.body["next_cursor"]})
     assert sorted([*listed(first), *listed(second)]) == sorted([*old, *texts, held])
     assert "next_cursor" not in second.body
+    ahead = replay("GET", DEAD, query={"limit": "4", "order": "oldest"})
+    rest = replay("GET", DEAD, query={"limit": "4", "order": "oldest", "cursor": ahead.body["next_cursor"]})
+    assert [*listed(ahead), *listed(rest)] == [*listed(first), *listed(second)][::-1]
 
 
 @pytest.mark.parametrize(
@@ -161,6 +176,13 @@ def test_a_dry_run_counts_and_changes_nothing(replay: Caller, database_file: Pat
     assert (only.body["count"], only.body["may_double"], only.body["unknown"]) == (2, 2, 0)
     assert [item["may_have_been_sent"] for item in only.body["sample"]] == [True, True]
     assert [item["id"] for item in only.body["sample"]] == held
+
+
+def test_a_dry_run_counts_the_doubles_among_those_that_it_would_take(replay: Caller, fail: Fail) -> None:
+    fail(1, AmbiguousError("timeout", "no answer"), age=timedelta(hours=1))
+    fail(2, AmbiguousError("timeout", "no answer"))
+    dry = replay("POST", REPLAY, {"dry_run": True, "status": "unknown", "limit": 2}).body
+    assert (dry["count"], dry["may_double"]) == (3, 2)
 
 
 def test_a_replay_sets_back_to_pending_one_generation_later(replay: Caller, wiring: Wiring, fail: Fail) -> None:
@@ -299,14 +321,17 @@ def resolve(id: str) -> str:
 
 
 def test_an_unknown_one_is_marked_sent_once_and_the_timeline_says_by_whom(
-    replay: Caller, wiring: Wiring, keys: Keys, fail: Fail
+    replay: Caller, wiring: Wiring, keys: Keys, fail: Fail, lines: Lines
 ) -> None:
     (id,) = fail(error=AmbiguousError("timeout", "no answer"))
     answer = replay("POST", resolve(id), {"outcome": "sent"})
     assert (answer.status, answer.body["status"], answer.body["provider"]) == (200, "sent", "operator")
     assert "may_have_been_sent" not in answer.body
     again = replay("POST", resolve(id), {"outcome": "sent"})
-    assert (again.status, again.body["detail"]) == (409, "Its status is sent; only unknown can be resolved.")
+    assert (again.status, again.body) == (200, answer.body), "an answer that was lost is asked for again"
+    other = replay("POST", resolve(id), {"outcome": "replay"})
+    assert (other.status, other.body["detail"]) == (409, "Its status is sent; only unknown can be resolved.")
+    assert [line["outcome"] for line in lines.named("resolved")] == ["sent"]
     shown = intake_of(wiring, keys)("GET", f"/v1/notifications/{id}").body
     ends = [(event["status"], event.get("provider")) for event in shown["events"][1:]]
     assert ends == [("sending", None), ("unknown", "test"), ("sent", "operator")]
@@ -318,9 +343,24 @@ def test_an_unknown_one_is_replayed_alone_and_once(replay: Caller, wiring: Wirin
     answer = replay("POST", resolve(id), {"outcome": "replay"})
     assert (answer.status, answer.body["status"], answer.body["generation"]) == (200, "pending", 2)
     again = replay("POST", resolve(id), {"outcome": "replay"})
-    assert (again.status, again.body["detail"]) == (409, "Its status is pending; only unknown can be resolved.")
+    assert (again.status, again.body["status"], again.body["generation"]) == (200, "pending", 2)
+    assert replay("POST", resolve(id), {"outcome": "sent"}).status == 409, "another decision"
     assert [row.status for row in stored(wiring, [id, other])] == ["pending", "unknown"]
     assert wiring.broker.depth(topology.work_queue("email", Priority.NORMAL)) == 1
+    events = replay("GET", f"/v1/notifications/{id}").body["events"]
+    assert [event["status"] for event in events] == ["pending", "sending", "unknown", "pending"]
+    (claimed,) = wiring.store.claim([wake_up(stored(wiring, [id])[0])], timedelta(minutes=1)).acquired
+    assert claimed.id == id
+    late = replay("POST", resolve(id), {"outcome": "replay"})
+    said = "Its status is sending (may have been sent); only unknown can be resolved."
+    assert (late.status, late.body["detail"]) == (409, said)
+
+
+def test_a_replay_of_what_failed_is_no_decision(replay: Caller, fail: Fail) -> None:
+    """It looks like one that was decided, but for its timeline."""
+    (id,) = fail()
+    assert replay("POST", REPLAY, {"ids": [id]}).body["count"] == 1
+    assert replay("POST", resolve(id), {"outcome": "replay"}).status == 409
 
 
 @pytest.mark.parametrize("outcome", ["sent", "replay"])
@@ -355,7 +395,34 @@ def test_an_unknown_one_that_has_expired_is_sent_again_with_a_new_expiry(
     assert (answer.status, answer.body["title"]) == (409, "It has expired")
     assert stored(wiring, [id])[0].status == "unknown"
     later = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
-    assert replay("POST", resolve(id), {"outcome": "replay", "expires_at": later}).status == 200
+    for _ in range(2):
+        assert replay("POST", resolve(id), {"outcome": "replay", "expires_at": later}).status == 200
+    much_later = (datetime.now(UTC) + timedelta(hours=2)).isoformat()
+    assert replay("POST", resolve(id), {"outcome": "replay", "expires_at": much_later}).status == 409
+
+
+@pytest.mark.parametrize("outcome", ["sent", "replay"])
+def test_a_decision_whose_commit_was_not_answered_is_done(
+    replay: Caller, wiring: Wiring, fail: Fail, outcome: str
+) -> None:
+    """The database's answer is lost as often as it is asked: the caller gets a 503, and asks again."""
+    (id,) = fail(error=AmbiguousError("timeout", "no answer"))
+    with unanswered(wiring):
+        assert replay("POST", resolve(id), {"outcome": outcome}).status == 503
+    assert replay("POST", resolve(id), {"outcome": outcome}).status == 200
+    events = replay("GET", f"/v1/notifications/{id}").body["events"]
+    assert [event["status"] for event in events[2:]] == ["unknown", "sent" if outcome == "sent" else "pending"]
+
+
+def test_dead_letters_replayed_without_an_answer_are_not_replayed_twice(
+    replay: Caller, wiring: Wiring, fail: Fail
+) -> None:
+    ids = fail(3, AmbiguousError("timeout", "no answer"))
+    with unanswered(wiring):
+        assert replay("POST", REPLAY, {"ids": ids, "status": "unknown"}).status == 503
+    again = replay("POST", REPLAY, {"ids": ids, "status": "unknown"})
+    assert (again.status, again.body["count"]) == (200, 0)
+    assert {(row.status, row.generation) for row in stored(wiring, ids)} == {("pending", 2)}
 
 
 # --- cancel -----------------------------------------------------------------------------------------------------------
@@ -383,6 +450,10 @@ def test_what_may_have_been_sent_is_told_wherever_it_is_canceled(replay: Caller,
         claims = wiring.store.claim([wake_up(row)], timedelta(seconds=60))
         wiring.settling.commit([wiring.settling.decide(claims, one, error, provider="test") for one in claims.acquired])
         until(lambda: wiring.store.get("acme", row.id).next_attempt_at < datetime.now(UTC))  # type: ignore[union-attr, operator]
+    begun = [(event["status"], event.get("may_have_been_sent")) for event in timeline(replay, row.id)]
+    assert begun == [
+        ("pending", None), ("sending", None), ("retrying", True), ("sending", True), ("retrying", True)
+    ]  # fmt: skip
     answer = replay("POST", cancel(row.id))
     assert (answer.body["status"], answer.body["may_have_been_sent"]) == ("canceled", True)
     one = replay("GET", f"/v1/notifications/{row.id}").body
@@ -393,6 +464,27 @@ def test_what_may_have_been_sent_is_told_wherever_it_is_canceled(replay: Caller,
         assert {item["id"]: item.get("may_have_been_sent") for item in found} == {row.id: True, plain.id: None}
     expired = intake_of(wiring, keys)("POST", cancel(plain.id)).body
     assert "may_have_been_sent" not in expired
+
+
+def test_what_a_worker_has_is_not_canceled_and_its_doubt_is_told(replay: Caller, wiring: Wiring) -> None:
+    row = notification(datetime.now(UTC))
+    wiring.store.insert([row])
+    claims = wiring.store.claim([wake_up(row)], timedelta(seconds=60))
+    answer = replay("POST", cancel(row.id))
+    assert (answer.status, answer.body["detail"]) == (
+        409,
+        "Its status is sending: a worker has it, and how that ends is not known yet; "
+        "only pending and retrying can be canceled.",
+    )
+    error = AmbiguousError("timeout", "no answer")
+    wiring.settling.commit([wiring.settling.decide(claims, one, error, provider="test") for one in claims.acquired])
+    until(lambda: wiring.store.get("acme", row.id).next_attempt_at < datetime.now(UTC))  # type: ignore[union-attr, operator]
+    wiring.store.claim([wake_up(row)], timedelta(seconds=60))
+    again = replay("POST", cancel(row.id)).body["detail"]
+    assert again.startswith("Its status is sending (may have been sent): a worker has it")
+    assert timeline(replay, row.id)[-1] | {"at": ""} == {
+        "status": "sending", "at": "", "generation": 1, "attempt": 2, "may_have_been_sent": True
+    }  # fmt: skip
 
 
 def test_what_is_replayed_is_not_then_marked_sent(replay: Caller, wiring: Wiring, fail: Fail) -> None:

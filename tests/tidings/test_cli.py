@@ -117,6 +117,24 @@ class Operator:
         )
         return [row.id for row in rows]
 
+    def in_doubt(self) -> Notification:
+        """One that waits, since its attempt ended without an answer."""
+        row = self._row("+15005550009")
+        self.store.insert([row])
+        self.end(row, Status.RETRYING, TIMED_OUT)
+        return row
+
+    def end(self, row: Notification, status: Status, error: DeliveryError) -> None:
+        """Its next attempt."""
+        claims = self.store.claim([Message(id=row.id, channel="sms", generation=1)], timedelta(minutes=1))
+        delay = timedelta(0) if status is Status.RETRYING else None
+        ends = [
+            Settlement(claims=claims, notification=one, status=status, provider="twilio", error=error, delay=delay)
+            for one in claims.acquired
+        ]
+        assert ends
+        self.store.settle(ends)
+
     def never_queued(self) -> str:
         """A row that was committed a minute ago, just before its intake died."""
         earlier = SqlStore(
@@ -330,6 +348,46 @@ def test_cancel_works_at_the_operators_address_too(operator: Operator) -> None:
     assert (answer.code, answer.out, answer.err) == (0, f"{failed} is canceled.\n", "")
 
 
+def test_a_doubt_is_told_wherever_a_state_is_shown(operator: Operator) -> None:
+    (plain,) = operator.dead(NO_MOBILE)
+    canceled, failed = operator.in_doubt(), operator.in_doubt()
+    operator.end(failed, Status.FAILED, NO_MOBILE)
+    at = ("--url", operator.settings["TIDINGS_OPS_URL"])
+    said = "canceled (may have been sent)"
+    assert operator.run("cancel", canceled.id, *at).out == f"{canceled.id} is {said}.\n"
+    assert operator.run("status", canceled.id, *at).out.splitlines()[-1].endswith(said)
+    followed = operator.run("status", canceled.id, "--follow", *at)
+    assert (followed.code, f"{canceled.id} is {said}: timeout" in followed.err) == (4, True)
+    late = operator.run("cancel", failed.id, *at)
+    assert "Its status is failed (may have been sent);" in late.err
+    found = {line.split()[0]: line for line in operator.run("list", *at).out.splitlines()}
+    assert said in found[canceled.id]
+    assert "failed (may have been sent)" in found[failed.id]
+    assert "may have been sent" not in found[plain]
+    dead = {line.split()[0]: line for line in operator.run("dead", "list").out.splitlines()}
+    assert "failed (may have been sent)" in dead[failed.id]
+    assert "may have been sent" not in dead[plain]
+    shown = operator.run("dead", "show", failed.id).out
+    assert re.search(r"^status +failed \(may have been sent\)$", shown, re.MULTILINE)
+    assert shown.splitlines()[-1].count("may have been sent") == 1
+
+
+def test_what_was_replayed_is_followed_to_its_end_with_its_doubt(operator: Operator) -> None:
+    row = operator.in_doubt()
+    operator.end(row, Status.FAILED, NO_MOBILE)
+    answer = operator.run("dead", "replay", row.id, "--yes", "--follow", "--within", "0.1")
+    assert answer.code == 4
+    assert "Of 1: 1 pending.\n1 of those that are not sent may have been" in answer.err
+
+
+def test_where_a_dry_run_finds_nothing_nothing_is_replayed(operator: Operator) -> None:
+    """What fails meanwhile was not asked about."""
+    answer = operator.on_a_terminal("dead", "replay", typed="")
+    assert "0 would be replayed." in answer.out
+    assert "Nothing was replayed." in answer.out
+    assert "0 replayed." not in answer.out
+
+
 def test_replay_sets_back_what_was_named_and_nothing_else(operator: Operator) -> None:
     first, second, third = operator.dead(NO_MOBILE, count=3)
     answer = operator.run("dead", "replay", first, second, "--yes")
@@ -386,8 +444,10 @@ def test_on_a_terminal_replay_shows_the_count_and_asks(operator: Operator, typed
 @pytest.mark.parametrize(("flag", "status"), [("--sent", Status.SENT), ("--replay", Status.PENDING)])
 def test_an_operator_decides_about_one_that_is_unknown(operator: Operator, flag: str, status: Status) -> None:
     (unknown,) = operator.dead(TIMED_OUT)
-    answer = operator.run("dead", "resolve", unknown, flag)
-    assert (answer.code, answer.out, answer.err) == (0, f"{unknown} is {status}.\n", "")
+    doubt = " (may have been sent)" if status is Status.PENDING else ""
+    for _ in range(2):
+        answer = operator.run("dead", "resolve", unknown, flag)
+        assert (answer.code, answer.out, answer.err) == (0, f"{unknown} is {status}{doubt}.\n", "")
     assert operator.now(unknown).status is status
 
 

@@ -59,7 +59,7 @@ def drained(house: House) -> None:
 
 def test_a_dry_run_counts_and_changes_nothing(house: House, replay: Replay) -> None:
     rows = failed(house, 3)
-    dry = replay.dry_run(ACME, sample=2)
+    dry = replay.dry_run(ACME, limit=1000, sample=2)
     assert (dry.count, dry.may_double, len(dry.sample)) == (3, 0, 2)
     assert {house.row(row).status for row in rows} == {Status.FAILED}
     assert not waiting(house, "tidings.email")
@@ -70,9 +70,9 @@ def test_a_dry_run_tells_how_many_may_double(house: House, replay: Replay) -> No
     row = added(house, on_ambiguous=OnAmbiguous.HOLD)
     house.provider.script[row.recipient] = [AmbiguousError("timeout", "no answer")]
     house.delivery.deliver(letters(row))
-    dry = replay.dry_run(ACME)
+    dry = replay.dry_run(ACME, limit=1000)
     assert (dry.count, dry.may_double, dry.unknown) == (1, 0, 1)
-    named = replay.dry_run(replace(ACME, statuses=[Status.FAILED, Status.UNKNOWN]))
+    named = replay.dry_run(replace(ACME, statuses=[Status.FAILED, Status.UNKNOWN]), limit=1000)
     assert (named.count, named.may_double, named.unknown) == (2, 1, 0)
 
 
@@ -82,7 +82,7 @@ def test_what_failed_after_an_ambiguous_attempt_may_double(house: House, replay:
     house.delivery.deliver(letters(row))
     house.clock.advance(minutes=1)
     house.delivery.deliver(letters(house.row(row)))
-    dry = replay.dry_run(ACME)
+    dry = replay.dry_run(ACME, limit=1000)
     assert (dry.count, dry.may_double) == (1, 1)
 
 
@@ -103,7 +103,7 @@ def test_a_dry_run_shows_what_goes_first(house: House, replay: Replay) -> None:
     for _ in range(4):
         house.clock.advance(milliseconds=1)
         rows += failed(house)
-    dry = replay.dry_run(ACME, sample=2)
+    dry = replay.dry_run(ACME, limit=1000, sample=2)
     assert [row.id for row in dry.sample] == replay.replay(ACME, limit=2).ids
     assert dry.newest == rows[3].id
 

@@ -42,6 +42,9 @@ export class Refused extends Error {
 /** No answer, or none that comes from the API. */
 export class Unreachable extends Error {}
 
+/** Nobody knows what was done: the answer is missing, or the server could not say. */
+export const isOpen = error => error instanceof Unreachable || error.status >= 500;
+
 let refused = () => {};
 /** What to do when the key is not valid any more. */
 export const onKeyRefused = handler => {

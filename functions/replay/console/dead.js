@@ -43,7 +43,10 @@ export function deadLetters({root, query, title, again, signal}) {
 }
 
 function groups({groups: list, more, looked_at: looked}, filters) {
-  if (!list.length) return h("p", {class: "nothing"}, "No dead letters match. Good.");
+  if (!list.length) {
+    const narrowed = Object.values(filters).some(Boolean);
+    return h("p", {class: "nothing"}, narrowed ? "No dead letters match." : "There are no dead letters. Good.");
+  }
   const all = list.reduce((sum, one) => sum + one.count, 0);
   return [
     h(

@@ -92,19 +92,27 @@ export function say(text) {
   }, 50);
 }
 
-/** Ask in a dialog; true if the answer is `action`. Escape is no. */
-export const confirmed = (title, action, ...body) =>
-  dialogue(title, body, [
-    [action, "yes"],
-    ["Cancel", ""],
-  ]);
+/** Ask in a dialog; true if the answer is `action`, which is only taken where `check` finds nothing wrong. Escape is
+ * no. */
+export const asked = ({title, action, otherwise = "Cancel", check = () => true}, ...body) =>
+  dialogue(
+    title,
+    body,
+    [
+      [action, "yes"],
+      [otherwise, ""],
+    ],
+    check,
+  );
+
+export const confirmed = (title, action, ...body) => asked({title, action}, ...body);
 
 /** Tell in a dialog. */
 export const told = (title, text) => dialogue(title, h("p", {}, text), [["Close", ""]]);
 
 let dialogues = 0;
 
-function dialogue(title, body, answers) {
+function dialogue(title, body, answers, check = () => true) {
   return new Promise(resolve => {
     const id = `dialogue-${++dialogues}`;
     const dialog = h(
@@ -116,7 +124,11 @@ function dialogue(title, body, answers) {
         "div",
         {class: "buttons"},
         answers.map(([text, value]) =>
-          h("button", {type: "button", class: value && "primary", onclick: () => dialog.close(value)}, text),
+          h(
+            "button",
+            {type: "button", class: value && "primary", onclick: () => (!value || check()) && dialog.close(value)},
+            text,
+          ),
         ),
       ),
     );
@@ -142,6 +154,18 @@ export function field(label, control, hint) {
     hint && h("p", {class: "hint", id: `${id}-hint`}, hint),
     h("p", {class: "wrong", id: `${id}-wrong`, hidden: true}),
   );
+}
+
+/** A control for a time to expire, in the reader's own time, and whether what it holds is one that is still to come. */
+export function expiryField(id, {required = false} = {}) {
+  const control = h("input", {id, type: "datetime-local", required});
+  const isValid = () => {
+    const fine = control.validity.valid && (!control.value || Date.parse(control.value) > Date.now());
+    wrong(control, fine ? "" : "A time that is still to come.");
+    if (!fine) control.focus();
+    return fine;
+  };
+  return {control, isValid};
 }
 
 /** Say below a control what is wrong with it; "" takes it back. */

@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import {h, say} from "./dom.js";
-import {chip, name, recipient, sinceNow, when} from "./words.js";
+import {name, recipient, sinceNow, standing, when} from "./words.js";
 
 const PAGE = 50;
 
@@ -96,7 +96,7 @@ function row(item) {
   return h(
     "tr",
     {key: item.id, role: "row"},
-    cell("Status", chip(item.status)),
+    cell("Status", standing(item)),
     cell("Channel", name(item.channel)),
     cell(
       "Recipient",

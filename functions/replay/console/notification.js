@@ -5,7 +5,21 @@ import {content} from "./content.js";
 import {actions} from "./decisions.js";
 import {h, say, show} from "./dom.js";
 import {timeline, why} from "./timeline.js";
-import {STATUSES, chip, clock, many, name, recipient, refusal, relative, sinceNow, when} from "./words.js";
+import {
+  DOUBT,
+  STATUSES,
+  clock,
+  isDoubtful,
+  many,
+  name,
+  recipient,
+  refusal,
+  relative,
+  sinceNow,
+  standing,
+  state,
+  when,
+} from "./words.js";
 
 const WAITS = ["pending", "retrying"];
 
@@ -26,6 +40,7 @@ export function notification({root, argument: id, title, again, signal}) {
       found = await api.get(`notifications/${encodeURIComponent(id)}`, {}, signal);
     } catch (error) {
       if (error.status !== 404) throw error;
+      for (const part of [parts.next, parts.timeline, parts.content, parts.facts]) show(part); // it may have been there
       return show(
         parts.head,
         h("h1", {}, "A notification"),
@@ -39,9 +54,9 @@ export function notification({root, argument: id, title, again, signal}) {
       );
     }
     const channel = WAITS.includes(found.status) ? await channelNow(found.channel, signal) : {};
-    title(`${name(found.channel)}, ${found.status}`);
-    if (known && known !== found.status) say(`It is ${found.status} now.`);
-    known = found.status;
+    title(`${name(found.channel)}, ${state(found)}`);
+    if (known && known !== state(found)) say(`It is ${state(found)} now.`);
+    known = state(found);
     show(parts.head, head(found));
     show(parts.next, next(found, channel, again));
     show(parts.timeline, timeline(found));
@@ -61,7 +76,7 @@ function head(found) {
       "div",
       {class: "heading"},
       h("h1", {}, `${name(found.channel)} to `, h("bdi", {}, recipient(found.recipient))),
-      chip(found.status),
+      standing(found),
     ),
     h("p", {class: "hint id"}, h("code", {}, found.id)),
   ];
@@ -75,6 +90,7 @@ function next(found, channel, again) {
     {class: `card status-${found.status}`, "aria-labelledby": "what-next"},
     h("h2", {id: "what-next"}, "What happens next"),
     h("p", {class: "big"}, sentence(found, channel)),
+    isDoubtful(found) && h("p", {class: "doubt"}, DOUBT),
     found.last_error && !["sent", "delivered"].includes(found.status) && why(found.last_error),
     actions(found, again),
   );
@@ -102,7 +118,7 @@ function sentence(found, channel) {
       if (found.provider === "operator") return `Nothing: an operator said that it was sent, ${relative(found.updated_at)}.`;
       return `Nothing: ${found.provider || "the provider"} accepted it ${relative(found.updated_at)}.`;
     default:
-      return `Nothing: ${STATUSES[found.status] || found.status}.${found.may_have_been_sent ? " It may have been sent: the provider may have accepted an attempt." : ""}`;
+      return `Nothing: ${STATUSES[found.status] || found.status}.`;
   }
 }
 

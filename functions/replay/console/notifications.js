@@ -4,7 +4,7 @@ import {search} from "./api.js";
 import {field, h, say, select, show} from "./dom.js";
 import {Listing} from "./listing.js";
 import {readdress} from "./places.js";
-import {NAMES, STATUSES, zone} from "./words.js";
+import {NAMES, STATUSES, utc, zone} from "./words.js";
 
 const ID = /^\s*([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\s*$/i;
 
@@ -76,8 +76,6 @@ export function notifications({root, query, place, title, again, signal}) {
     toTell = false;
   };
 }
-
-const utc = value => (value ? new Date(value).toISOString() : "");
 
 /** As a datetime-local control wants it: the reader's own time, to the minute. */
 function local(at) {

@@ -76,7 +76,7 @@ const happened = window => [
   h(
     "p",
     {class: "hint"},
-    "Counted are events: one notification may be retried often, and what failed may have been replayed since. The numbers above count notifications, as they are now.",
+    "Counted are events: one notification may be retried often, and what failed may have been replayed since. What was canceled or has expired may have been sent all the same, where an attempt was ambiguous: the lists say of which. The numbers above count notifications, as they are now.",
   ),
 ];
 

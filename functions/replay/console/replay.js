@@ -1,10 +1,10 @@
 // Replay: first what it would do, then a person's word, then how it goes. What is unknown may be decided as arrived, too.
 
 import * as api from "./api.js";
-import {confirmed, field, h, say, show, wrong} from "./dom.js";
+import {confirmed, expiryField, field, h, say, show, wrong} from "./dom.js";
 import {rows} from "./listing.js";
 import {Arrivals, MOST, Run} from "./replaying.js";
-import {chip, count, many} from "./words.js";
+import {chip, count, many, utc, zone} from "./words.js";
 
 const SAMPLE = 5; // shown
 
@@ -21,12 +21,14 @@ export function replayPanel({filters: chosen, signal, again}) {
     required: true,
   });
   const rate = h("input", {id: "rate", type: "number", min: "1", max: `${MOST}`, inputmode: "numeric"});
+  const until = expiryField("expires");
   const outcome = h("div", {class: "outcome"});
   const form = h(
     "form",
     {novalidate: true},
     field("At most", limit, "notifications, the oldest first"),
     field("A second", rate, "empty: as fast as can be"),
+    field("Expires at", until.control, `of what has expired, in ${zone()}; empty: that is left out`),
     h("div", {class: "buttons"}, h("button", {class: "primary"}, "Dry run")),
   );
   const panel = h(
@@ -48,16 +50,18 @@ export function replayPanel({filters: chosen, signal, again}) {
   const ask = async event => {
     event.preventDefault();
     if (state.run && state.run.phase !== "over") return;
-    if (![limit, rate].map(valid).every(Boolean)) return;
+    if (![...[limit, rate].map(valid), until.isValid()].every(Boolean)) return;
     Object.assign(state, {
       limit: Number(limit.value),
       rate: rate.value ? Number(rate.value) : undefined,
+      expires: utc(until.control.value) || undefined,
       dry: null,
       run: null,
       fault: "",
     });
     await tried(state, async () => {
-      state.dry = await api.post("dead-letters/replay", {...filters, dry_run: true}, {signal});
+      const {limit: most, expires: expires_at} = state;
+      state.dry = await api.post("dead-letters/replay", {...filters, dry_run: true, limit: most, expires_at}, {signal});
     });
     if (state.dry) say(told(state).filter(Boolean).join(" "));
   };
@@ -101,14 +105,14 @@ function told(state) {
   return [
     `${many(number, "notification")}${rest} would be replayed${rate ? `, ${count(rate)} a second: within ${count(Math.ceil(number / rate))} s` : ""}.`,
     dry.may_double
-      ? `${rest ? "Of all these, " : ""}${count(dry.may_double)} may double: the last attempt may have been accepted.`
+      ? `${count(dry.may_double)} of them may double: an attempt may have been accepted.`
       : "None of them can double: each was proven not accepted.",
     ...leftOut(dry),
   ];
 }
 
 const leftOut = ({expired, unknown}) => [
-  ...(expired ? [`${count(expired)} more have expired and are left out.`] : []),
+  ...(expired ? [`${count(expired)} more have expired and are left out: they need a new time to expire.`] : []),
   ...(unknown ? [`${count(unknown)} more are unknown and left out: they may have arrived.`] : []),
 ];
 
@@ -170,6 +174,9 @@ function progress({run}) {
         h("span", {key: status}, chip(status), ` ${count(number)} `),
       ),
     ),
+    run.doubtful > 0 &&
+      h("p", {class: "doubt"}, `${count(run.doubtful)} of those that are not sent may have been: an attempt may have been accepted.`),
+    notes(run).map(text => h("p", {key: text, class: "hint"}, text)),
     late > 0 && h("p", {class: "hint"}, `${count(late)} are not queued yet: the sweep does that when they are due.`),
     ["revive", "decide"].includes(run.phase) && h("div", {class: "buttons"}, stopping(run)),
   );
@@ -182,7 +189,15 @@ function stopping(run) {
   return h("button", {type: "button", onclick: stop}, run.phase === "decide" ? "Stop" : "Stop after this page");
 }
 
-function ending({ids, statuses}) {
+/** What else came of it, and would be missed in the counts. */
+const notes = ({expired, lost}) => [
+  ...(expired ? [`${many(expired, "has", "have")} expired: left out.`] : []),
+  ...(lost ? ["No answer came to a call: what it did is not known here. A dry run says what is left."] : []),
+];
+
+function ending({ids, statuses, lost, expired}) {
+  if (!ids.length && lost) return "Nobody knows what was changed.";
+  if (!ids.length && expired) return "Nothing was changed.";
   if (!ids.length) return "Nothing was changed: they were not dead letters any more.";
   return `Settled: ${largestFirst(statuses)
     .map(([status, number]) => `${count(number)} ${status}`)
@@ -204,8 +219,8 @@ async function replay(state) {
       h(
         "p",
         {},
-        h("strong", {}, `${count(dry.may_double)}${dry.count > planned(state) ? ` of ${count(dry.count)}` : ""} may double: `),
-        "the last attempt may have been accepted, and the recipient then gets it twice.",
+        h("strong", {}, `${count(dry.may_double)} of them may double: `),
+        "an attempt may have been accepted, and the recipient then gets it twice.",
       ),
     ));
   if (sure) await begin(state, Run);
@@ -222,13 +237,13 @@ async function arrived(state) {
 }
 
 async function begin(state, Kind) {
-  const {filters, rate, dry} = state;
+  const {filters, rate, expires, dry} = state;
   if (state.run) return;
-  const run = new Kind({filters, rate, total: planned(state), seen: dry.count, newest: dry.newest});
+  const run = new Kind({filters, rate, expires, total: planned(state), newest: dry.newest});
   state.run = run;
   state.paint();
   await tried(state, () => run.begin(state.paint));
-  say(Kind === Run ? `${many(run.ids.length, "notification")} on the way.` : `${count(run.ids.length)} decided.`);
+  if (!state.fault) say(Kind === Run ? `${many(run.ids.length, "notification")} on the way.` : `${count(run.ids.length)} decided.`);
   state.again();
 }
 

@@ -14,9 +14,10 @@ const AT_ONCE = 4; // decisions
 /** `phase` is "collect", "revive" (of Arrivals: "decide"), "follow" or "over". */
 export class Run {
   /** `newest` is the id of the newest that the dry run saw: what has died since is not taken. */
-  constructor({filters, total, rate, seen, newest}) {
-    Object.assign(this, {filters, total, rate, seen, newest});
-    Object.assign(this, {ids: [], queued: 0, open: 0, statuses: {}, phase: "collect", stopped: false});
+  constructor({filters, total, rate, expires, newest}) {
+    Object.assign(this, {filters, total, rate, expires, newest});
+    Object.assign(this, {ids: [], queued: 0, open: 0, expired: 0, doubtful: 0, lost: false});
+    Object.assign(this, {statuses: {}, phase: "collect", stopped: false});
   }
 
   /** What a replay takes unless it is told: what is unknown is replayed only by its name. */
@@ -56,33 +57,56 @@ export class Run {
     return null;
   }
 
-  call(which) {
-    return api.post("dead-letters/replay", {...this.filters, rate: this.rate, ...which});
+  /** Where no answer comes, it may have been done: then what was named is followed, and says itself where it is. */
+  async call(which) {
+    try {
+      return await api.post("dead-letters/replay", {
+        ...this.filters,
+        rate: this.rate,
+        expires_at: this.expires,
+        ...which,
+      });
+    } catch (error) {
+      if (api.isOpen(error)) {
+        this.lost = true;
+        this.ids.push(...(which.ids || []));
+      }
+      throw error;
+    }
   }
 
   took(answer) {
     this.ids = [...new Set([...this.ids, ...answer.ids])];
     this.queued += answer.queued;
+    this.expired += answer.expired;
     this.open = this.ids.length; // none is settled yet
   }
 
-  /** The list has the newest first. */
+  /** As many as are to go, in the order in which a replay takes them. */
   async oldest() {
     const ids = [];
     let cursor;
     do {
-      const page = await api.get("dead-letters", {...this.filters, status: this.status, limit: PAGE, cursor});
+      const query = {...this.filters, status: this.status, order: "oldest", limit: PAGE, cursor};
+      const page = await api.get("dead-letters", query);
       const some = page.notifications.filter(one => one.id <= this.newest);
-      ids.push(...some.filter(one => !one.expires_at || sinceNow(one.expires_at) < 0).map(one => one.id));
-      cursor = page.next_cursor;
-    } while (cursor && ids.length < this.seen);
-    return ids.reverse().slice(0, this.total);
+      ids.push(...some.filter(one => this.takes(one)).map(one => one.id));
+      cursor = some.length && page.next_cursor;
+    } while (cursor && ids.length < this.total);
+    return ids.slice(0, this.total);
+  }
+
+  takes({expires_at: at}) {
+    return Boolean(this.expires) || !at || sinceNow(at) < 0;
   }
 
   /** Look what has become of them. */
   async follow(signal) {
     if (this.phase !== "follow") return;
-    if (this.ids.length) this.statuses = (await api.post("notifications/tally", {ids: this.ids}, {signal})).statuses;
+    if (this.ids.length) {
+      const found = await api.post("notifications/tally", {ids: this.ids}, {signal});
+      Object.assign(this, {statuses: found.statuses, doubtful: found.may_have_been_sent});
+    }
     this.open = OPEN.reduce((sum, status) => sum + (this.statuses[status] || 0), 0);
     if (!this.open) this.phase = "over";
   }
@@ -101,12 +125,19 @@ export class Arrivals extends Run {
     }
   }
 
+  /** Saying it twice is harmless, so an answer that is lost is asked for once more. */
   async decide(id) {
+    const say = () => api.post(`notifications/${encodeURIComponent(id)}/resolve`, {outcome: "sent"});
     try {
-      await api.post(`notifications/${encodeURIComponent(id)}/resolve`, {outcome: "sent"});
+      await say().catch(error => (api.isOpen(error) ? say() : Promise.reject(error)));
       this.ids.push(id);
     } catch (error) {
-      if (error.status !== 409 && error.status !== 404) throw error;
+      if (error.status === 409 || error.status === 404) return;
+      if (api.isOpen(error)) {
+        this.lost = true;
+        this.ids.push(id);
+      }
+      throw error;
     }
   }
 }

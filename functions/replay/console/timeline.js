@@ -1,7 +1,9 @@
 // How one notification went: each change of its state, and why.
 
 import {h} from "./dom.js";
-import {CLASSES, chip, clock, span, when} from "./words.js";
+import {CLASSES, clock, span, standing, when} from "./words.js";
+
+const WITHOUT_CALL = ["canceled", "expired"]; // it became that between two attempts
 
 export function timeline(found) {
   const events = found.events || [];
@@ -27,7 +29,7 @@ function step(event, before, n) {
         ? `replayed: generation ${event.generation}`
         : event.provider === "operator"
           ? "by an operator's word"
-          : event.attempt
+          : event.attempt && !WITHOUT_CALL.includes(event.status)
             ? `attempt ${event.attempt}`
             : "";
   const by = [event.provider !== "operator" && event.provider, event.provider_message_id].filter(Boolean).join(" ");
@@ -43,7 +45,7 @@ function step(event, before, n) {
     h(
       "div",
       {},
-      chip(event.status),
+      standing(event),
       " ",
       h("span", {class: "label"}, label),
       by && h("p", {class: "hint id"}, "by ", h("bdi", {}, by)),

@@ -8,19 +8,19 @@ export const name = channel => NAMES[channel] || channel;
 export const STATUSES = {
   pending: "stored; waits for its turn or its time",
   sending: "a worker has it",
-  retrying: "the last attempt did not succeed; the next has its time",
+  retrying: "the last attempt is not known to have succeeded; the next has its time",
   sent: "the provider accepted it",
   delivered: "the provider reported that it arrived",
   undelivered: "the provider reported that it did not arrive",
   failed: "refused for good, or out of attempts; it can be replayed",
   unknown: "the provider may have accepted it; a person decides",
-  canceled: "canceled before a worker had it",
-  expired: "its time was over before it could be sent",
+  canceled: "canceled while it waited",
+  expired: "its time was over while it waited",
 };
 
 export const CLASSES = {
-  transient: "Proven not accepted; trying again may help.",
-  permanent: "Proven not accepted; the same again would be refused again, unless its cause is gone.",
+  transient: "This attempt was proven not accepted; trying again may help.",
+  permanent: "This attempt was proven not accepted; the same again would be refused again, unless its cause is gone.",
   ambiguous: "It may have been accepted: the answer is missing or says nothing. Sending it again may double it.",
   account:
     "The provider refuses our account, not this notification. Someone has to mend that. Until then it waits, for a day at most, and no attempt counts.",
@@ -29,8 +29,6 @@ export const CLASSES = {
 /** Why a whole channel waits. */
 export const refusal = ({provider, since, code, message}) =>
   `${provider} has refused our account since ${clock(since)} (${code}: ${message.replace(/\.$/, "")}).`;
-
-export const MAY_DOUBLE = "ambiguous";
 
 const MARKS = {
   pending: "○",
@@ -45,6 +43,15 @@ const MARKS = {
   expired: "–",
 };
 
+export const DOUBT = "It may have been sent: the provider may have accepted an attempt.";
+const BRIEFLY = "may have been sent";
+
+/** Whether a status leaves something to say: `unknown` says it by its name. */
+export const isDoubtful = ({status, may_have_been_sent: may}) => Boolean(may) && status !== "unknown";
+
+/** A state as one reads it, of a notification or of an entry of its timeline. `view.state` words it alike. */
+export const state = item => (isDoubtful(item) ? `${item.status} (${BRIEFLY})` : item.status);
+
 /** A status as a chip: a mark, a word and a colour, so that none of them is needed alone. */
 export function chip(status) {
   return h(
@@ -54,6 +61,18 @@ export function chip(status) {
     ` ${status}`,
   );
 }
+
+/** The same as a chip, with its doubt. */
+export const standing = item =>
+  h(
+    "span",
+    {class: "standing"},
+    chip(item.status),
+    isDoubtful(item) && [" ", h("span", {class: "doubt", title: DOUBT}, BRIEFLY)],
+  );
+
+/** What a datetime-local control holds, the reader's own time, as the API takes it. */
+export const utc = value => (value ? new Date(value).toISOString() : "");
 
 export const count = number => number.toLocaleString("en");
 export const counted = ({count: number, more}) => count(number) + (more ? "+" : "");

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tidings.api.api_keys import Scope
 from tidings.api.app import Call, Problem, Response, Route
 from tidings.api.lookup import encoded, id_of, not_found
-from tidings.api.notifications import shown
+from tidings.api.notifications import shown, state
 from tidings.domain.notification import CLAIMABLE, Status
 from tidings.pipeline.intake import Intake
 
@@ -29,10 +29,12 @@ class Cancel:
         row = self.intake.cancel(tenant, id)
         if row is None:
             raise not_found()
+        found = shown(row, doubtful=self.intake.store.may_have_been_sent([id]))
         if row.status is not Status.CANCELED:
+            stands = f"Its status is {state(row.status, found.may_have_been_sent)}"
+            if row.status is Status.SENDING:
+                stands = f"{stands}: a worker has it, and how that ends is not known yet"
             raise Problem(
-                409,
-                "Too late to cancel",
-                f"Its status is {row.status}; only {' and '.join(sorted(CLAIMABLE))} can be canceled.",
+                409, "Too late to cancel", f"{stands}; only {' and '.join(sorted(CLAIMABLE))} can be canceled."
             )
-        return encoded(shown(row, doubtful=self.intake.store.may_have_been_sent([id])))
+        return encoded(found)

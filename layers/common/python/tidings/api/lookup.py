@@ -39,8 +39,8 @@ class Lookup:
         return encoded(shown(*story))
 
 
-def page(store: Store, query: ListQuery | DeadQuery, tenant: str) -> Page:
-    found = store.find(query.selection(tenant), query.limit + 1)
+def page(store: Store, query: ListQuery | DeadQuery, tenant: str, oldest_first: bool = False) -> Page:
+    found = store.find(query.selection(tenant), query.limit + 1, oldest_first=oldest_first)
     doubtful = store.may_have_been_sent([item.id for item in found]) if found else ()
     return page_of(found, query.limit, doubtful=doubtful)
 

@@ -95,6 +95,11 @@ class Page(View):
     next_cursor: str | None = None
 
 
+def state(status: str, doubtful: bool | None = None) -> str:
+    """A status as people read it, wherever one is shown: with its doubt, which `unknown` has by its name."""
+    return f"{status} (may have been sent)" if doubtful and status != Status.UNKNOWN else str(status)
+
+
 def accepted(notification: Notification, *, replayed: bool | None = None) -> AcceptedView:
     """The first answer; a repeated request gets the same, whatever has become of the notification since."""
     return AcceptedView(
@@ -158,9 +163,9 @@ def _timeline(notification: Notification, events: Sequence[Event]) -> Iterator[E
     yield EventView(status=Status.PENDING, at=notification.created_at, generation=1, attempt=0)
     is_doubtful = False
     for event in events:
-        is_doubtful = is_doubtful or _is_ambiguous(event)
         if event.started_at is not None:
-            yield _sending(event, event.started_at)
+            yield _sending(event, event.started_at, is_doubtful)
+        is_doubtful = is_doubtful or _is_ambiguous(event)
         yield EventView(
             status=event.status,
             at=event.at,
@@ -174,12 +179,18 @@ def _timeline(notification: Notification, events: Sequence[Event]) -> Iterator[E
             next_attempt_at=event.next_attempt_at,
         )
     if notification.status is Status.SENDING and notification.claimed_at is not None:
-        yield _sending(notification, notification.claimed_at)
+        yield _sending(notification, notification.claimed_at, is_doubtful)
 
 
 def _is_ambiguous(event: Event) -> bool:
     return event.error_class == AmbiguousError.kind
 
 
-def _sending(source: Notification | Event, at: datetime) -> EventView:
-    return EventView(status=Status.SENDING, at=at, generation=source.generation, attempt=source.attempt)
+def _sending(source: Notification | Event, at: datetime, is_doubtful: bool) -> EventView:
+    return EventView(
+        status=Status.SENDING,
+        at=at,
+        generation=source.generation,
+        attempt=source.attempt,
+        may_have_been_sent=is_doubtful or None,
+    )

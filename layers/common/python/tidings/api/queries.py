@@ -105,13 +105,17 @@ class DeadFilter(BaseModel):
 
 
 class DeadQuery(DeadFilter):
-    """A page of dead letters, newest first."""
+    """A page of dead letters."""
 
+    order: Literal["newest", "oldest"] = Field("newest", description="which comes first; a replay takes the oldest")
     cursor: Id | None = None
     limit: int = Field(50, ge=1, le=200)
 
     def selection(self, tenant: str) -> Selection:
-        return replace(super().selection(tenant), before_id=self.cursor)
+        chosen = super().selection(tenant)
+        if self.order == "oldest":
+            return replace(chosen, after_id=self.cursor)
+        return replace(chosen, before_id=self.cursor)
 
 
 def query_of(model: type[Q], parameters: Mapping[str, str | Sequence[str]]) -> Q:

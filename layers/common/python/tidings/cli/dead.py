@@ -10,7 +10,7 @@ from tidings.cli.api_client import operator
 from tidings.cli.exit_codes import Usage
 from tidings.cli.follow import end_of, follow_many
 from tidings.cli.options import Commands, Parents, add_filters, filters, instant, positive
-from tidings.cli.output import event, head, note, notifications, plain, progress, show, table
+from tidings.cli.output import event, head, note, notifications, plain, progress, show, state_of, table
 from tidings.domain.notification import REPLAYABLE
 
 PAGE = 200  # the API's largest page
@@ -57,8 +57,8 @@ def dead_groups(options: argparse.Namespace) -> None:
 def dead_show(options: argparse.Namespace) -> None:
     with operator(options) as server:
         item = server.get(_path(options.id))
-    named = ("status", "attempts", "generation", "provider", "on_ambiguous", "created_at", "updated_at")
-    facts = [[name, item[name]] for name in named if name in item]
+    named = ("attempts", "generation", "provider", "on_ambiguous", "created_at", "updated_at")
+    facts = [["status", state_of(item)], *([name, item[name]] for name in named if name in item)]
     if error := item.get("last_error"):
         facts += [["error", f"{error['error_class']}, {error['code']}: {error['message']}"]]
     show(options, item, "\n".join([*head(item), table(facts, fits=False), "", *map(event, item.get("events", []))]))
@@ -77,7 +77,7 @@ def dead_replay(options: argparse.Namespace) -> None:
                 show(options, dry, _dry_run(dry, options.limit))
                 return
             note(_dry_run(dry, options.limit))
-            if dry["count"] > 0 and not _agreed():
+            if dry["count"] == 0 or not _agreed():  # what fails meanwhile was not asked about
                 note("Nothing was replayed.")
                 return
         # In one request: by pages, what fails again at once would be replayed again with the next.
@@ -133,7 +133,7 @@ def _replayed(done: Mapping[str, Any], options: argparse.Namespace) -> str:
 def dead_resolve(options: argparse.Namespace) -> None:
     with operator(options) as server:
         row = server.post(f"{_path(options.id)}/resolve", {"outcome": options.outcome, **_expiry(options)})
-    show(options, row, plain(f"{row['id']} is {row['status']}."))
+    show(options, row, plain(f"{row['id']} is {state_of(row)}."))
 
 
 def _expiry(options: argparse.Namespace) -> dict[str, str]:

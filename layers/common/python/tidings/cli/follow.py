@@ -3,11 +3,11 @@
 import argparse
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, field
 
 from tidings.cli.api_client import Operator
 from tidings.cli.exit_codes import UNDELIVERED, Failed
-from tidings.cli.output import event, head, note, plain, progress, show
+from tidings.cli.output import event, head, note, plain, progress, show, state_of
 from tidings.client import Client
 from tidings.domain.notification import OVER, Status
 
@@ -52,32 +52,49 @@ def follow(client: Client, id: str, options: argparse.Namespace) -> None:
         error = found.last_error
         why = f": {error.code}: {error.message}" if error is not None else ""
         still = "" if found.status in ENDED else "still "
-        raise Failed(UNDELIVERED, plain(f"{id} is {still}{found.status}{why}"))
+        raise Failed(UNDELIVERED, plain(f"{id} is {still}{state_of(item)}{why}"))
 
 
-def follow_many(server: Operator, ids: Sequence[str], within: float | None) -> dict[str, int]:
-    """Until all have ended, or the time is up: how many there are of each status."""
-    return tallied(lambda: server.post("/v1/notifications/tally", {"ids": list(ids)})["statuses"], len(ids), within)
+@dataclass(frozen=True)
+class Tally:
+    """How many there are of each status, and how many of those that were not sent may have been all the same."""
+
+    statuses: Mapping[str, int] = field(default_factory=dict)
+    doubtful: int = 0
 
 
-def tallied(ask: Callable[[], Mapping[str, Any]], total: int, within: float | None) -> dict[str, int]:
+def follow_many(server: Operator, ids: Sequence[str], within: float | None) -> Tally:
+    """Until all have ended, or the time is up."""
+    return tallied(lambda: tally(server, ids), len(ids), within)
+
+
+def tally(server: Operator, ids: Sequence[str]) -> Tally:
+    found = server.post("/v1/notifications/tally", {"ids": list(ids)})
+    return Tally(
+        {str(status): int(count) for status, count in found["statuses"].items()}, found.get("may_have_been_sent", 0)
+    )
+
+
+def tallied(ask: Callable[[], Tally], total: int, within: float | None) -> Tally:
     look = Look(within)
     with progress("delivering", total) as advance:
         while True:
-            statuses = {str(status): int(count) for status, count in ask().items()}
-            ended = sum(count for status, count in statuses.items() if status in ENDED)
-            advance(ended, words_of(statuses))
+            found = ask()
+            ended = sum(count for status, count in found.statuses.items() if status in ENDED)
+            advance(ended, words_of(found.statuses))
             # Of those that are still there: a retention may have deleted some meanwhile.
-            if ended >= sum(statuses.values()) or not look.again():
-                return statuses
+            if ended >= sum(found.statuses.values()) or not look.again():
+                return found
 
 
 def words_of(statuses: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
 
 
-def end_of(statuses: Mapping[str, int], total: int) -> None:
+def end_of(found: Tally, total: int) -> None:
     """Tell it, and raise Failed unless all were sent."""
-    note(f"Of {total}: {words_of(statuses) or 'none found'}.")
-    if sum(statuses.get(status, 0) for status in ARRIVED) < total:
+    note(f"Of {total}: {words_of(found.statuses) or 'none found'}.")
+    if found.doubtful:
+        note(f"{found.doubtful} of those that are not sent may have been: the provider may have accepted an attempt.")
+    if sum(found.statuses.get(status, 0) for status in ARRIVED) < total:
         raise Failed(UNDELIVERED, "not all were sent")

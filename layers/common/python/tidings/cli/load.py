@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from tidings.cli.api_client import IntakeSettings, OperatorSettings, chosen, operator
 from tidings.cli.exit_codes import REFUSED, UNREACHABLE, Failed, Usage
-from tidings.cli.follow import end_of, tallied
+from tidings.cli.follow import Tally, end_of, tallied, tally
 from tidings.cli.options import Commands, Parents, positive
 from tidings.cli.output import Advance, plain, progress, show
 from tidings.client import Client, ClientError, Draft, Refused, Unreachable
@@ -51,17 +51,17 @@ def load_test(options: argparse.Namespace) -> None:
         run = _sent(client, options)
         seconds = time.monotonic() - begun
     report = _report(run, seconds)
-    statuses: dict[str, int] = {}
+    found = Tally()
     if options.follow and run.ids:
-        statuses = _followed(run.ids, options)
-        report["settled"] = {"seconds": round(time.monotonic() - begun, 3), "statuses": statuses}
+        found = _followed(run.ids, options)
+        report["settled"] = {"seconds": round(time.monotonic() - begun, 3), "statuses": found.statuses}
     show(options, report, _text(report))
     if run.errors:
         raise Failed(
             UNREACHABLE if run.unreachable == options.count else REFUSED, f"{run.errors.total()} were not accepted"
         )
     if options.follow:
-        end_of(statuses, len(run.ids))
+        end_of(found, len(run.ids))
 
 
 def _sent(client: Client, options: argparse.Namespace) -> Run:
@@ -112,15 +112,17 @@ def _kind(error: ClientError) -> str:
     return f"{error.status} {error.title}" if isinstance(error, Refused) else str(error)
 
 
-def _followed(ids: Sequence[str], options: argparse.Namespace) -> dict[str, int]:
+def _followed(ids: Sequence[str], options: argparse.Namespace) -> Tally:
     parts = [ids[start : start + TALLIED] for start in range(0, len(ids), TALLIED)]
     with operator(options) as server:
 
-        def ask() -> dict[str, int]:
+        def ask() -> Tally:
             found: Counter[str] = Counter()
-            for part in parts:
-                found.update(server.post("/v1/notifications/tally", {"ids": list(part)})["statuses"])
-            return dict(found)
+            doubtful = 0
+            for one in (tally(server, part) for part in parts):
+                found.update(one.statuses)
+                doubtful += one.doubtful
+            return Tally(dict(found), doubtful)
 
         return tallied(ask, len(ids), options.within)
 

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from tidings.domain.notification import CLAIMABLE
+from tidings.api.notifications import state
+from tidings.domain.notification import CLAIMABLE, OPERATOR, Status
 
 Advance = Callable[[int, str], None]
 """How many are done, and a word or two beside the bar."""
@@ -78,21 +79,30 @@ def recipient_of(item: Mapping[str, Any]) -> str:
     return str(recipient)
 
 
+def state_of(item: Mapping[str, Any]) -> str:
+    """Of a notification, or of an entry of its timeline."""
+    return state(item["status"], item.get("may_have_been_sent"))
+
+
 def notifications(items: Sequence[Mapping[str, Any]], *, dead: bool = False) -> str:
     """A line each; of dead letters with when and why they ended."""
     rows = [["ID", "STATUS", "CHANNEL", "RECIPIENT", "ENDED" if dead else "CREATED", "ATTEMPTS", "CODE", "REASON"]]
     for item in items:
         error = item.get("last_error") or {}
         at = f"{item['updated_at' if dead else 'created_at'][:19]}Z"
-        cells = [item["id"], item["status"], item["channel"], recipient_of(item), at, item["attempts"]]
+        cells = [item["id"], state_of(item), item["channel"], recipient_of(item), at, item["attempts"]]
         rows.append([*cells, error.get("code", ""), error.get("message", "")])
     return table(rows)
 
 
+WITHOUT_CALL = frozenset({Status.CANCELED, Status.EXPIRED})
+"""What becomes of a notification between two attempts: no provider was called for it."""
+
+
 def event(entry: Mapping[str, Any]) -> str:
     """A line of a timeline."""
-    words = [f"{entry['at'][:23].rstrip('Z'):<23}Z", f"{entry['status']:<9}"]
-    if entry["attempt"]:
+    words = [f"{entry['at'][:23].rstrip('Z'):<23}Z", f"{state_of(entry):<9}"]
+    if entry["attempt"] and entry["status"] not in WITHOUT_CALL and entry.get("provider") != OPERATOR:
         words.append(f"attempt {entry['attempt']}")
     if entry["generation"] > 1:
         words.append(f"(replay {entry['generation'] - 1})")

@@ -21,8 +21,11 @@ of its own, asks its provider without sending anything, and names the remedy of 
 `tidings --version` prints the version. Every command takes `--json`. What is said beside the answer goes to standard
 error, as does a progress bar, which is only shown on a terminal. There, a list is made as wide as the terminal; through
 a pipe it is whole. What goes to the intake is tried again for 20 s where it is lost on the way, which cannot
-double: `send` makes an idempotency key. What goes to the operator's side is asked once. No proxy is asked, and no
-redirect is followed.
+double: `send` makes an idempotency key. What goes to the operator's side is asked once; a replay or a decision whose
+answer was lost may be given again, which is harmless. No proxy is asked, and no redirect is followed.
+
+A status has its doubt beside it, wherever it is shown: `canceled (may have been sent)` had an attempt that the provider
+may have accepted. In JSON that is `may_have_been_sent`.
 """
 
 

@@ -11,7 +11,7 @@ from tidings.cli.api_client import intake
 from tidings.cli.exit_codes import Usage
 from tidings.cli.follow import follow
 from tidings.cli.options import TIME, Commands, Parents, add_filters, filters, instant, pair, positive
-from tidings.cli.output import event, head, note, notifications, plain, show
+from tidings.cli.output import event, head, note, notifications, plain, show, state_of
 from tidings.client import Draft
 from tidings.domain.channels import CHANNELS
 from tidings.domain.notification import OnAmbiguous, Status
@@ -113,9 +113,8 @@ def listed(options: argparse.Namespace) -> None:
 
 def cancel(options: argparse.Namespace) -> None:
     with intake(options) as client:
-        item = client.cancel(options.id)
-    doubt = " It may have been sent: the provider may have accepted an attempt." if item.may_have_been_sent else ""
-    show(options, item.model_dump(mode="json", exclude_none=True), plain(f"{item.id} is {item.status}.{doubt}"))
+        item = client.cancel(options.id).model_dump(mode="json", exclude_none=True)
+    show(options, item, plain(f"{item['id']} is {state_of(item)}."))
 
 
 def add(commands: Commands, parents: Parents) -> None:

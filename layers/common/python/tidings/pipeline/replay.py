@@ -7,13 +7,13 @@ from datetime import datetime, timedelta
 
 from tidings.config import failpoints
 from tidings.domain.errors import BrokerUnavailable, StoreUnavailable, Unreadable
-from tidings.domain.notification import REPLAYABLE, Notification, Status
+from tidings.domain.notification import OPERATOR, REPLAYABLE, Event, Notification, Status
 from tidings.messaging import topology
 from tidings.messaging.envelope import Message, as_it_came, is_newer, parse
 from tidings.observability import events as facts
 from tidings.observability.observers import LOG_ONLY, Lifecycle
 from tidings.pipeline.queueing import queue
-from tidings.ports import PAGE, Broker, Changed, Outgoing, Received, Selection, Store
+from tidings.ports import PAGE, Broker, Outgoing, Received, Selection, Store
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ class DryRun:
     """What a replay would do."""
 
     count: int
-    may_double: int  # of these, how many may have been sent: an attempt ended in an ambiguous answer
+    may_double: int  # of the `limit` oldest of these, how many may have been sent: an attempt was ambiguous
     expired: int  # left out, for want of a new expiry
     unknown: int  # left out, since `unknown` was not asked for by name
     sample: Sequence[Notification]  # those that go first, without content
@@ -44,6 +44,16 @@ class Replayed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What came of an operator's word on one that was unknown."""
+
+    notification: Notification  # as it then stands
+    stands: (
+        bool  # it is as this decision leaves it: by this call, or by an earlier one, whose answer may have been lost
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Replay:
     """Set dead letters back to pending, one generation later. Replaying twice is harmless: the second finds nothing.
 
@@ -54,14 +64,18 @@ class Replay:
     broker: Broker
     lifecycle: Lifecycle = LOG_ONLY
 
-    def dry_run(self, selection: Selection, *, sample: int = 10, expires_at: datetime | None = None) -> DryRun:
+    def dry_run(
+        self, selection: Selection, *, limit: int, sample: int = 10, expires_at: datetime | None = None
+    ) -> DryRun:
         dead = _dead(selection)
         ready = dead if expires_at is not None else replace(dead, lasts=timedelta(0))
         newest = self.store.find(ready, 1)
+        # One look at each row, however many there are. A look at their events is for those that go.
+        count, expired = (self.store.count(dead), 0) if expires_at is not None else self.store.count_by_expiry(dead)
         return DryRun(
-            count=self.store.count(ready),
-            may_double=self.store.count(replace(ready, may_have_been_sent=True)),
-            expired=self._expired(dead, timedelta(0)) if expires_at is None else 0,
+            count=count,
+            may_double=self.store.count_doubtful(ready, limit),
+            expired=expired,
             unknown=self._unknown(selection),
             sample=self.store.find(ready, sample, oldest_first=True),
             newest=newest[0].id if newest else None,
@@ -97,23 +111,27 @@ class Replay:
         expired = self._expired(dead, timedelta(seconds=second)) if expires_at is None else 0
         return Replayed(ids=ids, queued=queued, expired=expired, unknown=self._unknown(selection))
 
-    def mark_sent(self, tenant: str, id: str) -> Changed | None:
-        """An operator's word that an unknown one was sent. None: there is none."""
+    def mark_sent(self, tenant: str, id: str) -> Decision | None:
+        """An operator's word that an unknown one was sent. Saying it twice is harmless. None: there is none."""
         found = self.store.resolve(tenant, id)
-        if found is not None and found.by_this_call:
-            self.lifecycle.tell(facts.Resolved(notification=found.notification, outcome="sent"))
-        return found
+        if found is None:
+            return None
+        row = found.notification
+        if found.by_this_call:
+            self.lifecycle.tell(facts.Resolved(notification=row, outcome="sent"))
+        return Decision(notification=row, stands=row.status is Status.SENT and row.provider == OPERATOR)
 
-    def again(self, tenant: str, id: str, *, expires_at: datetime | None = None) -> Changed | None:
-        """An operator's word that an unknown one is to be sent again. None: there is none."""
+    def again(self, tenant: str, id: str, *, expires_at: datetime | None = None) -> Decision | None:
+        """An operator's word that an unknown one is to be sent again. Saying it twice is harmless, and until a worker
+        has it the second is told so. None: there is none."""
         unknown = Selection(tenant=tenant, ids=[id], statuses=[Status.UNKNOWN])
         revived = self.store.revive(unknown, 1, timedelta(0), expires_at=expires_at)
         if not revived:
-            row = self.store.get(tenant, id)
-            return None if row is None else Changed(notification=row, by_this_call=False)
+            found = self.store.story(tenant, id)
+            return None if found is None else Decision(notification=found[0], stands=_stands(*found, expires_at))
         self.lifecycle.tell(facts.Resolved(notification=revived[0], outcome="replay"))
         self._queue(revived)
-        return Changed(notification=revived[0], by_this_call=True)
+        return Decision(notification=revived[0], stands=True)
 
     def _expired(self, dead: Selection, within: timedelta) -> int:
         return self.store.count(replace(dead, expires_within=within))
@@ -169,6 +187,15 @@ def _letter(item: Received, channel: str) -> Message:
 
 def _republished(item: Received, channel: str) -> Outgoing:
     return Outgoing(to=topology.dead(channel), raw=item.body, headers=as_it_came(item.headers))
+
+
+def _stands(row: Notification, timeline: Sequence[Event], expires_at: datetime | None) -> bool:
+    """True if the row is as the decision to send it again, with this new expiry, has left it: after that, no worker has
+    had it. An expiry that was not over when it was decided was kept; that one has another is another decision."""
+    last = [(event.status, event.generation) for event in timeline[-2:]]
+    decided = [(Status.UNKNOWN, row.generation - 1), (Status.PENDING, row.generation)]
+    is_waiting = row.status is Status.PENDING and row.attempt == 0
+    return is_waiting and last == decided and (expires_at is None or row.expires_at in (None, expires_at))
 
 
 def _dead(selection: Selection) -> Selection:

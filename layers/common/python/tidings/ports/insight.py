@@ -100,6 +100,14 @@ class DeadGroups:
     more: bool
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tally:
+    """How many of some notifications are where."""
+
+    statuses: Mapping[Status, int]
+    doubtful: int  # of those neither accepted nor unknown: how many may have been sent
+
+
 class Insight(Protocol):
     """Reads of the database for people, and the counting that keeps them cheap. Raises StoreUnavailable."""
 
@@ -116,5 +124,4 @@ class Insight(Protocol):
     def dead_groups(self, selection: Selection) -> DeadGroups:
         """The selection's statuses, channel, error and times narrow."""
 
-    def tally(self, tenant: str, ids: Sequence[str]) -> Mapping[Status, int]:
-        """How many of these are where."""
+    def tally(self, tenant: str, ids: Sequence[str]) -> Tally: ...

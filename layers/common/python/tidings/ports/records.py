@@ -125,10 +125,10 @@ class Selection:
     channel: str | None = None
     recipient: str | None = None
     error_class: str | None = None  # of the last attempt
-    may_have_been_sent: bool = False  # True: only those of which an attempt, in any generation, was ambiguous
     lasts: timedelta | None = None  # only those that have not expired so long from now, on the database's clock
     expires_within: timedelta | None = None  # only the others
     error_code: str | None = None
     since: datetime | None = None  # created at or after
     until: datetime | None = None  # created before
     before_id: str | None = None  # cursor: ids below this one
+    after_id: str | None = None  # cursor of a list that has the oldest first: ids above this one

@@ -127,6 +127,12 @@ class Store(Protocol):
 
     def count(self, selection: Selection) -> int: ...
 
+    def count_by_expiry(self, selection: Selection) -> tuple[int, int]:
+        """How many of these have not expired, and how many have, on the database's clock."""
+
+    def count_doubtful(self, selection: Selection, limit: int) -> int:
+        """Of the oldest of these, at most so many: how many may have been sent. As `may_have_been_sent` says."""
+
     def backlog(self) -> Backlog:
         """For a gauge: it takes milliseconds, whatever the number of rows."""
 

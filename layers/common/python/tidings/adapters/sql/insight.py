@@ -1,7 +1,7 @@
 """The Insight on SQLite, MySQL and MariaDB."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,14 +9,24 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from tidings.adapters.sql import backlog as backlog_sql
-from tidings.adapters.sql import rollups as summaries_sql
+from tidings.adapters.sql import rollups
 from tidings.adapters.sql.database import Database, reading, transaction
-from tidings.adapters.sql.reads import narrowed
+from tidings.adapters.sql.reads import is_doubtful, narrowed
 from tidings.adapters.sql.rollups import BEYOND, WITHIN, Key
 from tidings.adapters.sql.schema import notifications, statistics, watermark
-from tidings.domain.notification import REPLAYABLE, Status, first_id, read
+from tidings.domain.notification import PROVEN, REPLAYABLE, Status, first_id, read
 from tidings.ports import Selection
-from tidings.ports.insight import COUNTED_UP_TO, Activity, Capped, Counted, DeadGroup, DeadGroups, Latency, Waiting
+from tidings.ports.insight import (
+    COUNTED_UP_TO,
+    Activity,
+    Capped,
+    Counted,
+    DeadGroup,
+    DeadGroups,
+    Latency,
+    Tally,
+    Waiting,
+)
 
 LIVE = 20_000
 """Rows, and changes, that are counted as they are asked for. Where the sweep stands still the charts lag."""
@@ -34,7 +44,7 @@ class SqlInsight:
 
     @transaction
     def summarize(self, connection: Connection, limit: int) -> int:
-        return summaries_sql.summarize(connection, self.database.now(connection), limit)
+        return rollups.summarize(connection, self.database.now(connection), limit)
 
     @reading
     def activity(self, connection: Connection, tenant: str, since: datetime) -> Activity:
@@ -55,10 +65,10 @@ class SqlInsight:
 
     def _live(self, connection: Connection, mark: Any, now: datetime) -> Counter[Key]:
         ahead = now + timedelta(days=1)  # whatever there is: an intake's clock may be ahead of the database's
-        row = summaries_sql.last_row(connection, mark.notification_id, LIVE, first_id(ahead))
-        seq = summaries_sql.last_change(connection, mark.seq, LIVE, ahead)
-        rows = summaries_sql.new_rows(mark.notification_id, row)
-        return summaries_sql.counted(connection, rows, summaries_sql.changes(mark.seq, seq))
+        row = rollups.last_row(connection, mark.notification_id, LIVE, first_id(ahead))
+        seq = rollups.last_change(connection, mark.seq, LIVE, ahead)
+        rows = rollups.new_rows(mark.notification_id, row)
+        return rollups.counted(connection, rows, rollups.changes(mark.seq, seq))
 
     @reading
     def waiting(self, connection: Connection, tenant: str) -> Waiting:
@@ -132,11 +142,18 @@ class SqlInsight:
         ]
 
     @reading
-    def tally(self, connection: Connection, tenant: str, ids: Sequence[str]) -> Mapping[Status, int]:
+    def tally(self, connection: Connection, tenant: str, ids: Sequence[str]) -> Tally:
         if not ids:
-            return {}
-        statement = select(n.status, func.count().label("number")).where(n.id.in_(sorted(set(ids))), n.tenant == tenant)
-        return {read(Status, row.status): row.number for row in connection.execute(statement.group_by(n.status))}
+            return Tally(statuses={}, doubtful=0)
+        those = n.id.in_(sorted(set(ids))), n.tenant == tenant
+        counted = select(n.status, func.count().label("number")).where(*those).group_by(n.status)
+        doubtful = select(func.count()).where(
+            *those, n.status.not_in(sorted({*PROVEN, Status.UNKNOWN})), is_doubtful(n)
+        )
+        return Tally(
+            statuses={read(Status, row.status): row.number for row in connection.execute(counted)},
+            doubtful=connection.scalar(doubtful) or 0,
+        )
 
 
 def _counts(found: Counter[Key]) -> Iterator[Counted]:

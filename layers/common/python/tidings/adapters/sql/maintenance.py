@@ -18,7 +18,7 @@ from tidings.domain.notification import CLAIMABLE, OPERATOR, OVER, REPLAYABLE, N
 from tidings.domain.timing import REQUEUE_AFTER, SWEEP_GRACE
 from tidings.ports import Changed, Claims, Overdue, Purged, Selection
 
-n = notifications.c
+n, e = notifications.c, events.c
 
 
 def overdue(connection: Connection, now: datetime, limit: int, lease: timedelta, token: str) -> Overdue:
@@ -111,7 +111,11 @@ def revive(
     *,
     after: str,
     expires_at: datetime | None,
+    earlier: list[Notification],
 ) -> Sequence[Notification]:
+    """`earlier`: empty; a second run of the same call finds there what the first has chosen."""
+    if earlier and _is_written(connection, earlier[0]):
+        return earlier
     due = now + due_in
     lasting = selection if expires_at is not None and expires_at > due else replace(selection, lasts=due_in)
     statement = narrowed(select(*WITHOUT_CONTENT), lasting, now).where(n.status.in_(REPLAYABLE), n.id > after)
@@ -130,6 +134,7 @@ def revive(
             spared=0,
             refused_at=None,
             next_attempt_at=due,
+            updated_at=now,
             expires_at=expires_at if row.expires_at is not None and row.expires_at <= due else row.expires_at,
         )
         for row in rows
@@ -152,7 +157,15 @@ def revive(
         updated_at=now,
         **new_end,
     )
+    earlier[:] = revived
     return revived
+
+
+def _is_written(connection: Connection, revived: Notification) -> bool:
+    """Its line of the timeline stays, whatever a worker has made of the row since."""
+    line = select(e.seq).where(e.notification_id == revived.id, e.generation == revived.generation, e.attempt == 0)
+    mine = line.where(e.status == Status.PENDING, e.at == revived.updated_at)
+    return connection.execute(mine).first() is not None
 
 
 def cancel(connection: Connection, now: datetime, tenant: str, id: str) -> Changed | None:

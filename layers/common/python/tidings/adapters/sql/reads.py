@@ -5,7 +5,7 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, literal, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, func, literal, or_, select, tuple_
 
 from tidings.adapters.sql.database import Database, reading, see_one_moment
 from tidings.adapters.sql.schema import events, metadata, notifications, pauses
@@ -101,6 +101,22 @@ class Reads:
         now = self._now_for(connection, selection)
         return connection.scalar(narrowed(select(func.count()).select_from(notifications), selection, now)) or 0
 
+    @reading
+    def count_by_expiry(self, connection: Connection, selection: Selection) -> tuple[int, int]:
+        now = self.database.now(connection)
+        expired = func.coalesce(func.sum(case((n.expires_at <= now, 1), else_=0)), 0)
+        found = select(func.count(), expired).select_from(notifications)
+        all_of_them, over = connection.execute(narrowed(found, selection)).one()
+        return all_of_them - int(over), int(over)
+
+    @reading
+    def count_doubtful(self, connection: Connection, selection: Selection, limit: int) -> int:
+        now = self._now_for(connection, selection)
+        columns = [n.id, n.error_class, n.generation, n.attempt]
+        oldest = narrowed(select(*columns), selection, now).order_by(n.id).limit(limit).subquery()
+        counted = select(func.count()).select_from(oldest).where(is_doubtful(oldest.c))
+        return connection.scalar(counted) or 0
+
     def _now_for(self, connection: Connection, selection: Selection) -> datetime | None:
         """A statement is saved where no time of the database's is needed."""
         timed = selection.lasts is not None or selection.expires_within is not None
@@ -108,7 +124,7 @@ class Reads:
 
     @reading
     def may_have_been_sent(self, connection: Connection, ids: Sequence[str]) -> Collection[str]:
-        return set(connection.scalars(select(n.id).where(n.id.in_(sorted(ids)), _MAY_HAVE_BEEN_SENT)))
+        return set(connection.scalars(select(n.id).where(n.id.in_(sorted(ids)), is_doubtful(n))))
 
     @reading
     def frontier(self, connection: Connection, channel: str, priority: Priority, since: datetime) -> datetime | None:
@@ -145,17 +161,16 @@ def as_seen(rows: Sequence[Notification]) -> ColumnElement[bool]:
     return and_(n.id.in_([id for id, *_ in seen]), tuple_(n.id, n.generation, n.attempt).in_(seen))
 
 
-# A subquery with a limit is asked row by row: without it, MariaDB reads all events first. The row's own error tells the
-# most: an earlier attempt is looked for only where there was one.
-_AMBIGUOUS_BEFORE = (
-    select(literal(1))
-    .where(events.c.notification_id == n.id, events.c.error_class == AmbiguousError.kind)
-    .limit(1)
-    .scalar_subquery()
-)
-_MAY_HAVE_BEEN_SENT = or_(
-    n.error_class == AmbiguousError.kind, and_(or_(n.attempt > 1, n.generation > 1), _AMBIGUOUS_BEFORE == 1)
-)
+def is_doubtful(row: Any) -> ColumnElement[bool]:
+    """`row`: the columns. Its own error tells the most: an earlier attempt is looked for only where there was one. A
+    subquery with a limit is asked row by row: without it, MariaDB reads all events first."""
+    earlier = (
+        select(literal(1))
+        .where(events.c.notification_id == row.id, events.c.error_class == AmbiguousError.kind)
+        .limit(1)
+        .scalar_subquery()
+    )
+    return or_(row.error_class == AmbiguousError.kind, and_(or_(row.attempt > 1, row.generation > 1), earlier == 1))
 
 
 def narrowed(statement: Select[Any], selection: Selection, now: datetime | None = None) -> Select[Any]:
@@ -173,7 +188,7 @@ def narrowed(statement: Select[Any], selection: Selection, now: datetime | None 
         n.id >= first_id(selection.since) if selection.since is not None else None,
         n.id < first_id(selection.until) if selection.until is not None else None,
         n.id < selection.before_id if selection.before_id is not None else None,
-        _MAY_HAVE_BEEN_SENT if selection.may_have_been_sent else None,
+        n.id > selection.after_id if selection.after_id is not None else None,
     ]
     if now is not None and selection.lasts is not None:
         conditions.append(or_(n.expires_at.is_(None), n.expires_at > now + selection.lasts))

@@ -88,7 +88,7 @@ def _dead_letters() -> Sequence[Operation]:
             "/v1/dead-letters",
             "dead_letters",
             DEAD,
-            "Dead letters, newest first",
+            "Dead letters, newest or oldest first",
             Content(schema=Page, examples=page),
             query=DeadQuery,
         ),
@@ -117,7 +117,7 @@ def _resolve() -> Operation:
         method="POST",
         path="/v1/notifications/{id}/resolve",
         id="resolve",
-        summary="Decide about one that is unknown",
+        summary="Decide about one that is unknown; deciding the same twice is harmless",
         answer=("As it is now", LISTED),
         scope=Scope.OPERATE,
         problems=(
@@ -133,7 +133,7 @@ def _resolve() -> Operation:
 
 def _work() -> Sequence[Operation]:
     me = {"example": {"tenant": "acme", "scopes": ["operate", "send"]}}
-    tally = {"example": {"total": 500, "statuses": {"sent": 480, "pending": 20}}}
+    tally = {"example": {"total": 500, "statuses": {"sent": 480, "pending": 20}, "may_have_been_sent": 2}}
     return (
         _got("/v1/me", "me", WORK, "Whose key this is, and what it may do", Content(schema=MeView, examples=me)),
         _got(

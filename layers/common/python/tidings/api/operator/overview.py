@@ -118,7 +118,8 @@ class OverviewRoutes:
         except ValidationError as invalid:
             raise problem_of(invalid, title="The ids are not valid") from None
         found = await self._run(self._insight.tally, call.tenant, wanted.ids)
-        return encoded(TallyView(total=sum(found.values()), statuses={str(name): n for name, n in found.items()}))
+        statuses = {str(name): count for name, count in found.statuses.items()}
+        return encoded(TallyView(total=sum(statuses.values()), statuses=statuses, may_have_been_sent=found.doubtful))
 
     async def _depths(self) -> Mapping[str, Depth] | None:
         """One look at a time, whoever asks, and nobody waits long for it. None: the broker does not answer."""

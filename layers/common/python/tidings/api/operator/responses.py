@@ -170,6 +170,9 @@ class TallyView(View):
 
     total: int
     statuses: dict[str, int]
+    may_have_been_sent: int = Field(
+        description="of those that are neither sent nor unknown, as far as is known: how many may have been sent"
+    )
 
 
 class ChannelView(View):
@@ -185,7 +188,7 @@ class DryRunView(View):
 
     dry_run: Literal[True] = True
     count: int
-    may_double: int = Field(description="of these, how many the provider may have accepted")
+    may_double: int = Field(description="of those that go, at most `limit`: how many may have been sent before")
     expired: int = Field(description="left out, because they have expired and no new expires_at was given")
     unknown: int = Field(description="left out, because the status unknown was not asked for")
     sample: list[NotificationView] = Field(description="those that go first")

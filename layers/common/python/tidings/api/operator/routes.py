@@ -14,7 +14,7 @@ from tidings.api.app import Call, Problem, Response, Route
 from tidings.api.cancel import Cancel
 from tidings.api.health import Health
 from tidings.api.lookup import Lookup, encoded, id_of, not_found, page
-from tidings.api.notifications import NotificationView, shown
+from tidings.api.notifications import NotificationView, shown, state
 from tidings.api.operator.channels import ChannelRoutes
 from tidings.api.operator.openapi import document
 from tidings.api.operator.overview import OverviewRoutes
@@ -79,7 +79,7 @@ class ReplayRoutes:
 
     async def find(self, call: Call) -> Response:
         query = query_of(DeadQuery, call.request.query)
-        return encoded(await self._run(page, self._store, query, call.tenant))
+        return encoded(await self._run(page, self._store, query, call.tenant, query.order == "oldest"))
 
     async def replay(self, call: Call) -> Response:
         if not call.body.strip():
@@ -92,7 +92,7 @@ class ReplayRoutes:
         return encoded(await self._run(self._dry_run if wanted.dry_run else self._replayed, wanted, call.tenant))
 
     def _dry_run(self, wanted: ReplayRequest, tenant: str) -> DryRunView:
-        dry = self._replay.dry_run(wanted.selection(tenant), expires_at=wanted.expires_at)
+        dry = self._replay.dry_run(wanted.selection(tenant), limit=wanted.limit, expires_at=wanted.expires_at)
         doubtful = self._store.may_have_been_sent([item.id for item in dry.sample])
         return DryRunView(
             count=dry.count,
@@ -127,11 +127,13 @@ class ReplayRoutes:
         if found is None:
             raise not_found()
         row = found.notification
-        if not found.by_this_call and row.status is Status.UNKNOWN:
+        if not found.stands and row.status is Status.UNKNOWN:
             raise Problem(409, "It has expired", "To send it again, give it a new expires_at.")
-        if not found.by_this_call:
-            raise Problem(409, "Nothing to decide", f"Its status is {row.status}; only unknown can be resolved.")
-        return shown(row, doubtful=self._store.may_have_been_sent([id]))
+        answer = shown(row, doubtful=self._store.may_have_been_sent([id]))
+        if not found.stands:
+            stands = state(row.status, answer.may_have_been_sent)
+            raise Problem(409, "Nothing to decide", f"Its status is {stands}; only unknown can be resolved.")
+        return answer
 
     def _check_expiry(self, expires_at: datetime | None, title: str) -> None:
         if expires_at is not None and expires_at <= self._now():
