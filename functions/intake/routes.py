@@ -13,9 +13,13 @@ from tidings.keys import Scope
 from tidings.lookup import Lookup
 from tidings.notification import Notification
 from tidings.ports import Broker, Clock, Store, Taken
+from tidings.request_ids import request_id, serving
 from tidings.web import RETRY_AFTER, Problem, Route
 
 from .openapi import document
+
+Draft = tuple[Notification, str | None]
+"""A notification that is to be stored, and the Request-Id that it came with."""
 
 
 class IntakeRoutes:
@@ -27,7 +31,8 @@ class IntakeRoutes:
         self._cancel = Cancel(intake=intake, threads=self._threads)
         self._health = Health(store=store, broker=broker)
         self._hand_in = HandIn(accept=self._accept, now=now)
-        self._gather: Gather[Notification, Taken] = Gather(intake.accept, self._threads, weigh=_weight)
+        self._intake = intake
+        self._gather: Gather[Draft, Taken] = Gather(self._accept_together, self._threads, weigh=_weight)
 
     def all(self) -> Sequence[Route]:
         return (
@@ -41,7 +46,8 @@ class IntakeRoutes:
 
     async def _accept(self, drafts: Sequence[Notification]) -> Sequence[Taken]:
         try:
-            return await self._gather.submit(drafts)
+            id = request_id()
+            return await self._gather.submit([(draft, id) for draft in drafts])
         except Full:
             raise Problem(
                 503,
@@ -51,7 +57,13 @@ class IntakeRoutes:
                 headers={"retry-after": RETRY_AFTER},
             ) from None
 
+    def _accept_together(self, batch: Sequence[Draft]) -> Sequence[Taken]:
+        """In a thread. Each notification's lines have the id of the request that it came with."""
+        with serving({draft.id: id for draft, id in batch if id is not None}):
+            return self._intake.accept([draft for draft, _ in batch])
 
-def _weight(draft: Notification) -> int:
+
+def _weight(submitted: Draft) -> int:
     """1 up to 4 KiB of content, and 1 more for each further: 500 in a batch are 2 MiB, 20,000 that wait are 80."""
+    draft, _ = submitted
     return 1 + len(draft.content) // 4096

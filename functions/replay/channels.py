@@ -1,6 +1,5 @@
 """Pause a channel and resume it. It is for all tenants, so it takes a key of its own scope."""
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from concurrent.futures import Executor
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 from tidings.keys import Scope
 from tidings.lookup import encoded
 from tidings.ports import Store
+from tidings.request_ids import in_thread
 from tidings.topology import CHANNELS
 from tidings.web import Call, Problem, Response, Route
 
@@ -38,15 +38,15 @@ class ChannelRoutes:
         return await self._changed(call, paused=False)
 
     async def _changed(self, call: Call, *, paused: bool) -> Response:
-        channel, loop = call.path["channel"], asyncio.get_running_loop()
+        channel = call.path["channel"]
         if channel not in CHANNELS:
             raise Problem(404, "No such channel", f"There are {', '.join(CHANNELS)}.")
         said = {"channel": channel, "by": call.tenant}
         if paused:
-            await loop.run_in_executor(self.threads, self.store.pause, channel)
+            await in_thread(self.threads, self.store.pause, channel)
             log.warning("channel_paused", extra=said)
         else:
-            await loop.run_in_executor(self.threads, self.store.resume, channel)
+            await in_thread(self.threads, self.store.resume, channel)
             log.warning("channel_resumed", extra=said)
-        at = (await loop.run_in_executor(self.threads, self.store.paused)).get(channel)
+        at = (await in_thread(self.threads, self.store.paused)).get(channel)
         return encoded(ChannelView(channel=channel, paused=at is not None, paused_at=at))

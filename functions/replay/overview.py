@@ -19,6 +19,7 @@ from tidings.mistakes import problem_of
 from tidings.notification import Priority, Status
 from tidings.ports import Broker, Clock, Depth, Store
 from tidings.queries import DeadFilter, query_of
+from tidings.request_ids import in_thread
 from tidings.web import Call, Response, Route
 
 from .answers import (
@@ -128,7 +129,7 @@ class OverviewRoutes:
             return None
 
     async def _run(self, work: Callable[..., T], *args: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
+        return await in_thread(self._threads, work, *args)
 
 
 def _channels(

@@ -1,6 +1,5 @@
 """The operator's routes."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -20,6 +19,7 @@ from tidings.notification import Notification, Status
 from tidings.ports import Broker, Clock, Store, Taken
 from tidings.queries import DeadQuery, query_of
 from tidings.replay import Replay
+from tidings.request_ids import in_thread
 from tidings.sweep import Sweep
 from tidings.view import NotificationView, shown
 from tidings.web import Call, Problem, Response, Route
@@ -150,4 +150,4 @@ class ReplayRoutes:
         return await self._run(self._intake.accept, drafts)
 
     async def _run(self, work: Callable[..., T], *args: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
+        return await in_thread(self._threads, work, *args)

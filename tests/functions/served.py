@@ -20,6 +20,7 @@ from urllib.request import urlopen
 from tidings.adapters.database import DatabaseSettings
 from tidings.adapters.rabbitmq import BrokerSettings
 from tidings.keys import ApiKey, Keyring
+from tidings.logging import OfRequest
 from tidings.web import Api, Request, Response
 from tidings.wiring import Wiring, utc_now
 
@@ -166,6 +167,7 @@ class Lines(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
+        self.addFilter(OfRequest())
         self.records: list[logging.LogRecord] = []
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -1,6 +1,5 @@
 """Hand notifications in: `POST /v1/notifications`, one object or an array of them."""
 
-import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -15,6 +14,7 @@ from tidings.keys import Scope
 from tidings.mistakes import entry
 from tidings.notification import Notification
 from tidings.ports import Clock, Taken
+from tidings.request_ids import in_thread
 from tidings.submission import Reader, Submission, check_times
 from tidings.view import accepted
 from tidings.web import Call, Problem, Response, Route, internal_error, unavailable, where
@@ -75,7 +75,7 @@ class HandIn:
         once."""
         if not is_large:
             return work()
-        return await asyncio.get_running_loop().run_in_executor(self.large, work)
+        return await in_thread(self.large, work)
 
     def _read_one(self, call: Call, key: str | None) -> Notification:
         submission = self.reader.one(call.body)

@@ -28,6 +28,7 @@ from tidings.facts import (
 from tidings.masking import masked
 from tidings.notification import Notification, Status
 from tidings.ports import Settlement
+from tidings.request_ids import request_id_of
 
 log = logging.getLogger(__name__)
 
@@ -118,6 +119,7 @@ def _one(row: Notification) -> dict[str, Any]:
         "channel": row.channel,
         "generation": row.generation,
         "trace_id": trace_id(row.traceparent),
+        "request_id": request_id_of(row.id),
     }
 
 
