@@ -14,7 +14,7 @@ from tidings.insight import Insight
 from tidings.intake import Intake
 from tidings.keys import Scope
 from tidings.lookup import Lookup, encoded, id_of, not_found, page
-from tidings.mistakes import entry, problem_of
+from tidings.mistakes import has_passed, problem_of
 from tidings.notification import Notification, Status
 from tidings.ports import Broker, Clock, Store, Taken
 from tidings.queries import DeadQuery, query_of
@@ -134,8 +134,8 @@ class ReplayRoutes:
         return shown(row, doubtful=self._store.may_have_been_sent([id]))
 
     def _check_expiry(self, expires_at: datetime | None, title: str) -> None:
-        if expires_at is not None and expires_at <= self._now():
-            raise Problem(422, title, errors=[entry(("expires_at",), "lies in the past")])
+        if expires_at is not None and expires_at <= (now := self._now()):
+            raise Problem(422, title, errors=[has_passed(now)])
 
     async def sweep(self, _call: Call) -> Response:
         """The rows of all tenants: it finds what is stuck and changes nothing else."""

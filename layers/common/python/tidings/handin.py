@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from tidings.bodies import MAX_BODY
-from tidings.errors import BrokerUnavailable, RowTooLarge, StoreUnavailable
+from tidings.errors import AlreadyExpired, BrokerUnavailable, RowTooLarge, StoreUnavailable
 from tidings.json_shape import Body, is_array
 from tidings.keys import Scope
-from tidings.mistakes import entry
+from tidings.mistakes import NOT_VALID, entry, has_passed
 from tidings.notification import Notification
 from tidings.ports import Clock, Taken
 from tidings.request_ids import in_thread
@@ -100,7 +100,10 @@ class HandIn:
         results = await self._aside(is_large, lambda: self._read_many(call))
         drafts = [result for result in results if isinstance(result, Notification)]
         taken = iter(await self.accept(drafts) if drafts else [])
-        ends = [_outcome(next(taken)) if isinstance(result, Notification) else (result, False) for result in results]
+        ends = [
+            _outcome(next(taken), index=index) if isinstance(result, Notification) else (result, False)
+            for index, result in enumerate(results)
+        ]
         if drafts and all(isinstance(end, Problem) and end.status == 503 for end, _ in ends):
             raise ends[0][0]  # type: ignore[misc]  # as for a single one, so that whoever tries again does so
         any_good = any(isinstance(end, Notification) for end, _ in ends)
@@ -125,7 +128,7 @@ class HandIn:
             tenant=call.tenant, now=now, traceparent=trace if _TRACEPARENT.fullmatch(trace) else None
         )
         if len(draft.content) > MAX_CONTENT // 4 and _in_a_statement(draft.content) > MAX_CONTENT:
-            return Problem(422, "The notification is not valid", errors=[entry(("content",), "is too large", index)])
+            return Problem(422, NOT_VALID, errors=[entry(("content",), "is too large", index)])
         return draft
 
 
@@ -147,10 +150,10 @@ def idempotency_key(headers: Mapping[str, str]) -> str | None:
     return key
 
 
-def _outcome(taken: Taken) -> tuple[Notification | Problem, bool]:
+def _outcome(taken: Taken, *, index: int | None = None) -> tuple[Notification | Problem, bool]:
     """What its caller is told; and whether he was told so before."""
     if isinstance(taken, Exception):
-        return _failure(taken), False
+        return _failure(taken, index), False
     existing = taken.existing
     if existing is None:
         return taken.notification, False
@@ -164,10 +167,12 @@ def _outcome(taken: Taken) -> tuple[Notification | Problem, bool]:
     return existing, True
 
 
-def _failure(error: Exception) -> Problem:
+def _failure(error: Exception, index: int | None) -> Problem:
     """Of one notification that could not be stored while others were."""
     if isinstance(error, StoreUnavailable | BrokerUnavailable):
         return unavailable(error)
+    if isinstance(error, AlreadyExpired):
+        return Problem(422, NOT_VALID, errors=[has_passed(error.now, index)])
     if isinstance(error, RowTooLarge):
         # Not a 503: it would be tried again for ever, and would fail until an operator changes the setting.
         return Problem(

@@ -1,10 +1,10 @@
 """Accept a batch: store, publish, mark queued."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tidings import failpoints
-from tidings.errors import StoreUnavailable
+from tidings.errors import AlreadyExpired, StoreUnavailable
 from tidings.facts import Accepted, Canceled
 from tidings.lifecycle import LOG_ONLY, Lifecycle
 from tidings.notification import Notification
@@ -25,7 +25,7 @@ class Intake:
         """In the order of the batch. Raise StoreUnavailable; nothing of it is then promised, and it may be tried again
         as it is, with the same ids. One that cannot be stored fails alone: its place has the error."""
         watch = Watch()
-        taken = self._insert(batch)
+        taken = self._insert(batch) if not any(row.came_expired for row in batch) else self._insert_unexpired(batch)
         took = watch.took()
         failpoints.step("intake.after_commit")
         new = [item.notification for item in taken if isinstance(item, Inserted) and item.existing is None]
@@ -36,6 +36,16 @@ class Intake:
         queue(due, store=self.store, broker=self.broker, lifecycle=self.lifecycle)
         failpoints.step("intake.before_answer")
         return taken
+
+    def _insert_unexpired(self, batch: Sequence[Notification]) -> Sequence[Taken]:
+        """What has expired already is refused, unless its idempotency key is known: whoever repeats a request because
+        its answer was lost may do so for longer than that, and is answered as at first."""
+        late = [row for row in batch if row.came_expired]
+        hashes = {row.idempotency_hash for row in late if row.idempotency_hash is not None}
+        holders = self.store.holders(hashes) if hashes else {}
+        unexpired = [row for row in batch if not row.came_expired]
+        stored = iter(self._insert(unexpired) if unexpired else ())
+        return [next(stored) if not row.came_expired else _known(row, holders) for row in batch]
 
     def _insert(self, batch: Sequence[Notification]) -> Sequence[Taken]:
         """Halve the batch until what breaks it is found. Raise StoreUnavailable."""
@@ -64,3 +74,8 @@ class Intake:
         if found.by_this_call:
             self.lifecycle.tell(Canceled(notification=found.notification))
         return found.notification
+
+
+def _known(row: Notification, holders: Mapping[str, Notification]) -> Taken:
+    holder = holders.get(row.idempotency_hash or "")
+    return Inserted(row, holder) if holder is not None else AlreadyExpired(row.created_at)

@@ -1,6 +1,7 @@
 """What is wrong with a body, in clear words: a field each."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
@@ -11,6 +12,7 @@ from tidings.responses import Problem
 MAX_ERRORS = 100  # entries of one problem: an answer is not to be larger than what caused it
 LONGEST_NAME = 100  # characters of a field's name in an entry; the caller may have made it as long as a body
 
+NOT_VALID = "The notification is not valid"
 _A_TIME = "must be an RFC 3339 timestamp, like 2026-11-22T10:00:00Z"
 _WORDS = {
     "missing": "is required",
@@ -59,7 +61,7 @@ def problem_of(
     invalid: ValidationError,
     *,
     index: int | None = None,
-    title: str = "The notification is not valid",
+    title: str = NOT_VALID,
     most: int = MAX_ERRORS,
 ) -> Problem:
     """The caller's mistakes, one entry a field, the first `most` of them. Never the value: it may be personal."""
@@ -85,6 +87,11 @@ def entry(place: Sequence[int | str], detail: str, index: int | None = None) -> 
     if index is not None:
         found["index"] = index
     return found
+
+
+def has_passed(now: datetime, index: int | None = None) -> dict[str, Any]:
+    """An entry for `expires_at`. With our time, so that a caller whose clock is wrong sees it."""
+    return entry(("expires_at",), f"has passed: here it is {now.isoformat(timespec='seconds')}", index)
 
 
 def _place(error: Any) -> tuple[int | str, ...]:

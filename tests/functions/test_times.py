@@ -1,0 +1,52 @@
+"""Times in the past: a `send_at` means at once, an `expires_at` is refused."""
+
+from pathlib import Path
+
+from tidings.keys import Keyring
+from tidings.web import Api
+from tidings.wiring import Wiring
+
+from functions.intake.routes import IntakeRoutes
+from tests.clock import TestClock
+from tests.functions.served import Caller, Keys, later, mail, sms
+from tests.functions.test_intake import SEND, rows
+
+PASSED = "has passed: here it is 20"
+
+
+def test_an_expires_at_in_the_past_is_refused(intake: Caller, database_file: Path) -> None:
+    answer = intake("POST", SEND, sms(expires_at=later(seconds=-1)))
+    assert (answer.status, answer.body["title"]) == (422, "The notification is not valid")
+    assert answer.errors["#/expires_at"].startswith(PASSED)
+    with_key = {"idempotency-key": "new"}
+    assert intake("POST", SEND, sms(expires_at=later(seconds=-1)), headers=with_key).status == 422
+    assert rows(database_file) == []
+
+
+def test_of_an_array_only_what_has_expired_is_refused(intake: Caller, database_file: Path) -> None:
+    items = [sms(), sms(expires_at=later(seconds=-1)), sms(expires_at=later(hours=1)), sms(recipient="0800"), mail()]
+    results = intake("POST", SEND, items).body["results"]
+    assert [result.get("status", "error") for result in results] == ["pending", "error", "pending", "error", "pending"]
+    (error,) = results[1]["error"]["errors"]
+    assert (error["pointer"], error["index"]) == ("#/1/expires_at", 1)
+    assert [row["id"] for row in rows(database_file)] == [results[n]["id"] for n in (0, 2, 4)]
+
+
+def test_a_request_repeated_after_its_expiry_is_answered_as_at_first(
+    wiring: Wiring, keys: Keys, database_file: Path
+) -> None:
+    """Its caller lost the answer, and cannot know whether it was stored."""
+    clock = TestClock()
+    routes = IntakeRoutes(intake=wiring.intake(), store=wiring.store, broker=wiring.broker, now=clock)
+    ask = Caller(Api(routes.all(), Keyring(keys=keys.kept)), keys.send)
+    body, key = sms(expires_at=later(hours=1)), {"idempotency-key": "one"}
+    first = ask("POST", SEND, body, headers=key)
+    clock.advance(hours=2)
+    again = ask("POST", SEND, body, headers=key)
+    assert (again.status, again.body, again.headers["idempotency-replayed"]) == (202, first.body, "true")
+    other = ask("POST", SEND, {**body, "priority": "high"}, headers=key)
+    assert (other.status, other.body["code"]) == (422, "idempotency_key_reused")
+    assert ask("POST", SEND, body, headers={"idempotency-key": "two"}).errors["#/expires_at"].startswith(PASSED)
+    (alone,) = ask("POST", SEND, [{**body, "idempotency_key": "one"}]).body["results"]
+    assert alone == {**first.body, "replayed": True}
+    assert len(rows(database_file)) == 1
