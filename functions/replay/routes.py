@@ -58,7 +58,6 @@ class ReplayRoutes:
         self._hand_in = HandIn(accept=self._accept, now=now)
         self._lookup = Lookup(store=store, threads=self._threads)
         self._cancel = Cancel(intake=intake, threads=self._threads)
-        self._now = now
         self._health = Health(store=store, broker=broker)
 
     def all(self) -> Sequence[Route]:
@@ -88,7 +87,7 @@ class ReplayRoutes:
             wanted = ReplayRequest.model_validate_json(call.body)
         except ValidationError as invalid:
             raise problem_of(invalid, title=WRONG_REPLAY) from None
-        self._check_expiry(wanted.expires_at, WRONG_REPLAY)
+        await self._check_expiry(wanted.expires_at, WRONG_REPLAY)
         return encoded(await self._run(self._dry_run if wanted.dry_run else self._replayed, wanted, call.tenant))
 
     def _dry_run(self, wanted: ReplayRequest, tenant: str) -> DryRunView:
@@ -116,7 +115,7 @@ class ReplayRoutes:
             wanted = ResolveRequest.model_validate_json(call.body)
         except ValidationError as invalid:
             raise problem_of(invalid, title=WRONG_DECISION) from None
-        self._check_expiry(wanted.expires_at, WRONG_DECISION)
+        await self._check_expiry(wanted.expires_at, WRONG_DECISION)
         return encoded(await self._run(self._resolved, wanted, call.tenant, id_of(call)))
 
     def _resolved(self, wanted: ResolveRequest, tenant: str, id: str) -> NotificationView:
@@ -133,8 +132,8 @@ class ReplayRoutes:
             raise Problem(409, "Nothing to decide", f"Its status is {row.status}; only unknown can be resolved.")
         return shown(row, doubtful=self._store.may_have_been_sent([id]))
 
-    def _check_expiry(self, expires_at: datetime | None, title: str) -> None:
-        if expires_at is not None and expires_at <= (now := self._now()):
+    async def _check_expiry(self, expires_at: datetime | None, title: str) -> None:
+        if expires_at is not None and expires_at <= (now := await self._run(self._store.now)):
             raise Problem(422, title, errors=[has_passed(now)])
 
     async def sweep(self, _call: Call) -> Response:

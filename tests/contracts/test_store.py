@@ -82,6 +82,11 @@ def test_a_key_that_is_taken_answers_the_earlier_row_and_writes_nothing(store: S
     assert store.count(EVERYTHING) == 2
 
 
+def test_it_tells_the_time_of_the_database(store: SqlStore, clock: TestClock) -> None:
+    clock.advance(hours=5)
+    assert store.now() == clock()
+
+
 def test_the_holders_of_keys_are_found(store: SqlStore, clock: TestClock) -> None:
     first, second, _ = (inserted(store, clock, idempotency_hash=key)[0] for key in ("h1", "h2", "h3"))
     found = store.holders({"h1", "h2", "h9"})

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+from tidings.adapters.database import Database
+from tidings.adapters.sql import SqlStore
+from tidings.intake import Intake
 from tidings.keys import Keyring
 from tidings.web import Api
 from tidings.wiring import Wiring
@@ -32,13 +35,20 @@ def test_of_an_array_only_what_has_expired_is_refused(intake: Caller, database_f
     assert [row["id"] for row in rows(database_file)] == [results[n]["id"] for n in (0, 2, 4)]
 
 
+def asked(wiring: Wiring, keys: Keys, *, store: TestClock, intake: TestClock) -> Caller:
+    """An intake whose clock is not the database's."""
+    database = SqlStore(Database(wiring.database, clock=store))
+    accept = Intake(store=database, broker=wiring.broker)
+    routes = IntakeRoutes(intake=accept, store=database, broker=wiring.broker, now=intake)
+    return Caller(Api(routes.all(), Keyring(keys=keys.kept)), keys.send)
+
+
 def test_a_request_repeated_after_its_expiry_is_answered_as_at_first(
     wiring: Wiring, keys: Keys, database_file: Path
 ) -> None:
     """Its caller lost the answer, and cannot know whether it was stored."""
     clock = TestClock()
-    routes = IntakeRoutes(intake=wiring.intake(), store=wiring.store, broker=wiring.broker, now=clock)
-    ask = Caller(Api(routes.all(), Keyring(keys=keys.kept)), keys.send)
+    ask = asked(wiring, keys, store=clock, intake=clock)
     body, key = sms(expires_at=later(hours=1)), {"idempotency-key": "one"}
     first = ask("POST", SEND, body, headers=key)
     clock.advance(hours=2)
@@ -50,3 +60,16 @@ def test_a_request_repeated_after_its_expiry_is_answered_as_at_first(
     (alone,) = ask("POST", SEND, [{**body, "idempotency_key": "one"}]).body["results"]
     assert alone == {**first.body, "replayed": True}
     assert len(rows(database_file)) == 1
+
+
+def test_the_database_clock_decides_what_has_expired(wiring: Wiring, keys: Keys, database_file: Path) -> None:
+    """An intake whose clock is fast refuses nothing that lasts; one whose clock is slow stores what will expire."""
+    true, fast, slow = TestClock(), TestClock(), TestClock()
+    fast.advance(hours=1)
+    slow.advance(hours=-1)
+    soon, past = sms(expires_at=later(minutes=30)), sms(expires_at=later(minutes=-30))
+    assert asked(wiring, keys, store=true, intake=fast)("POST", SEND, soon).status == 202
+    refused = asked(wiring, keys, store=true, intake=fast)("POST", SEND, past)
+    assert refused.errors == {"#/expires_at": f"has passed: here it is {true().isoformat(timespec='seconds')}"}
+    assert asked(wiring, keys, store=true, intake=slow)("POST", SEND, past).status == 202
+    assert len(rows(database_file)) == 2

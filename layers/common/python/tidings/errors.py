@@ -105,7 +105,7 @@ class AlreadyExpired(Exception):
     """Its `expires_at` had passed when it was submitted. Nothing is stored: it could never be sent."""
 
     def __init__(self, now: datetime) -> None:
-        super().__init__(f"it is {now}")
+        super().__init__(f"the database's clock says {now}")
         self.now = now
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from tidings import failpoints
 from tidings.errors import AlreadyExpired, StoreUnavailable
@@ -25,7 +26,8 @@ class Intake:
         """In the order of the batch. Raise StoreUnavailable; nothing of it is then promised, and it may be tried again
         as it is, with the same ids. One that cannot be stored fails alone: its place has the error."""
         watch = Watch()
-        taken = self._insert(batch) if not any(row.came_expired for row in batch) else self._insert_unexpired(batch)
+        # The database's clock decides, which is asked only for what has expired by ours.
+        taken = self._insert_unexpired(batch) if any(row.came_expired for row in batch) else self._insert(batch)
         took = watch.took()
         failpoints.step("intake.after_commit")
         new = [item.notification for item in taken if isinstance(item, Inserted) and item.existing is None]
@@ -40,12 +42,14 @@ class Intake:
     def _insert_unexpired(self, batch: Sequence[Notification]) -> Sequence[Taken]:
         """What has expired already is refused, unless its idempotency key is known: whoever repeats a request because
         its answer was lost may do so for longer than that, and is answered as at first."""
-        late = [row for row in batch if row.came_expired]
+        now = self.store.now()
+        late = [row for row in batch if row.expires_at is not None and row.expires_at <= now]
         hashes = {row.idempotency_hash for row in late if row.idempotency_hash is not None}
         holders = self.store.holders(hashes) if hashes else {}
-        unexpired = [row for row in batch if not row.came_expired]
+        refused: dict[str, Taken] = {row.id: _known(row, holders, now) for row in late}
+        unexpired = [row for row in batch if row.id not in refused]
         stored = iter(self._insert(unexpired) if unexpired else ())
-        return [next(stored) if not row.came_expired else _known(row, holders) for row in batch]
+        return [refused[row.id] if row.id in refused else next(stored) for row in batch]
 
     def _insert(self, batch: Sequence[Notification]) -> Sequence[Taken]:
         """Halve the batch until what breaks it is found. Raise StoreUnavailable."""
@@ -76,6 +80,6 @@ class Intake:
         return found.notification
 
 
-def _known(row: Notification, holders: Mapping[str, Notification]) -> Taken:
+def _known(row: Notification, holders: Mapping[str, Notification], now: datetime) -> Taken:
     holder = holders.get(row.idempotency_hash or "")
-    return Inserted(row, holder) if holder is not None else AlreadyExpired(row.created_at)
+    return Inserted(row, holder) if holder is not None else AlreadyExpired(now)

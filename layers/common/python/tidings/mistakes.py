@@ -90,7 +90,7 @@ def entry(place: Sequence[int | str], detail: str, index: int | None = None) -> 
 
 
 def has_passed(now: datetime, index: int | None = None) -> dict[str, Any]:
-    """An entry for `expires_at`. With our time, so that a caller whose clock is wrong sees it."""
+    """An entry for `expires_at`. With the time here, so that a caller whose clock is wrong sees it."""
     return entry(("expires_at",), f"has passed: here it is {now.isoformat(timespec='seconds')}", index)
 
 

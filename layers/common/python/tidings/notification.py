@@ -123,7 +123,8 @@ class Notification:
 
     @property
     def came_expired(self) -> bool:
-        """True if its `expires_at` had passed when it was handed in, by the intake's clock."""
+        """True if its `expires_at` had passed when it was handed in, by the intake's clock. That it has expired, the
+        database's decides."""
         return self.expires_at is not None and self.expires_at <= self.created_at
 
     @property
