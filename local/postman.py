@@ -140,8 +140,16 @@ def _text(value: object) -> str:
 
 
 def text() -> str:
-    """As it is written to the file."""
-    return f"{_text(collection())}\n"
+    """As it is written to the file: a line a request, so that a change of one is a change of one line."""
+    return f"{_lines(collection())}\n"
+
+
+def _lines(node: Json) -> str:
+    head = json.dumps({name: value for name, value in node.items() if name != "item"}, ensure_ascii=False)
+    if "item" not in node:
+        return head
+    inside = ",\n".join(map(_lines, node["item"]))
+    return f'{head[:-1]}, "item": [\n{inside}\n]}}'
 
 
 if __name__ == "__main__":

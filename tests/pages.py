@@ -37,6 +37,11 @@ One line a notification and event. `duration_seconds` is the provider's call, `w
 its claim, `end_to_end_seconds` from the POST (or `send_at`) to the provider's acceptance. `trace_id` is that of the
 POST's `traceparent`, if it had one or [tracing](traces.md) is on.
 
+A line that is written while a request is served has its `request_id` too, as the answer's header `Request-Id`: those
+of a request that was refused or failed, and `accepted`, `queued`, `canceled`, `replayed`. Requests that come at the
+same moment are stored together: each notification's line has the id of its own request, and a line about all of them,
+like `left_to_the_sweep`, has `request_ids`, the first 20.
+
 {_table(LIFECYCLE)}
 
 A notification that was sent at the first attempt has four lines, at about 3 µs of CPU each: `accepted` and `queued` of
@@ -46,6 +51,9 @@ worker died between two of them.
 ## What goes wrong with us, and what is stopped and started
 
 {_table(FAULTS)}
+
+`TIDINGS_LOG_LEVEL=DEBUG` adds a line for each request, `answered`. At the usual level there is none: what is accepted,
+refused or failed has a line of its own, and what stands in front (a load balancer, an ingress) logs each request.
 """
 
 

@@ -83,6 +83,18 @@ def test_a_key_that_is_taken_answers_the_earlier_row_and_writes_nothing(store: S
     assert store.count(EVERYTHING) == 2
 
 
+def test_it_tells_the_time_of_the_database(store: SqlStore, clock: TestClock) -> None:
+    clock.advance(hours=5)
+    assert store.now() == clock()
+
+
+def test_the_holders_of_keys_are_found(store: SqlStore, clock: TestClock) -> None:
+    first, second, _ = (inserted(store, clock, idempotency_hash=key)[0] for key in ("h1", "h2", "h3"))
+    found = store.holders({"h1", "h2", "h9"})
+    assert {key: row.id for key, row in found.items()} == {"h1": first.id, "h2": second.id}
+    assert store.holders(set()) == {}
+
+
 def test_two_equal_keys_in_one_batch_give_one_row(store: SqlStore, clock: TestClock) -> None:
     rows = [make.notification(clock(), idempotency_hash="h1") for _ in range(2)]
     answers = store.insert(rows)

@@ -23,6 +23,7 @@ from tidings.api.api_keys import ApiKey, Keyring
 from tidings.api.app import Api, Request, Response
 from tidings.api.intake.routes import IntakeRoutes
 from tidings.api.operator.routes import ReplayRoutes
+from tidings.observability.logging import OfRequest
 from tidings.runtime.container import Wiring, utc_now
 
 from local.services.access import free_port
@@ -166,6 +167,7 @@ class Lines(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
+        self.addFilter(OfRequest())
         self.records: list[logging.LogRecord] = []
 
     def emit(self, record: logging.LogRecord) -> None:

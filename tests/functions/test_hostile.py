@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 from tidings.runtime import worker
 
-from tests.functions.served import Keys, Process, mail, process, sms
+from tests.functions.served import Answer, Keys, Process, mail, process, sms
 from tests.functions.test_security import MIB, SEND, pid_of, resident
 
 BIG = 16 * MIB
@@ -272,3 +272,122 @@ def test_a_compressed_body_is_taken_and_a_bomb_is_not(ask: Process, bearer: dict
         assert (answer.status, answer.body["code"]) == (400, "invalid_encoding")
     answer = ask("POST", SEND, b"{}", {**bearer, "content-encoding": "br"})
     assert (answer.status, answer.headers["accept-encoding"]) == (415, "gzip")
+
+
+def posted(ask: Process, bearer: dict[str, str], body: bytes) -> Answer:
+    return ask("POST", SEND, body, bearer)
+
+
+SMS = b'{"channel":"sms","recipient":"+15005550010","content":{"text":"%s"}%s}'
+NO_JSON = {
+    "nothing": (b"", "it ends too soon"),
+    "half": (SMS[:40], "it ends too soon"),
+    "a byte order mark": (b"\xef\xbb\xbf" + SMS % (b"a", b""), "UTF-8 without a byte order mark"),
+    "UTF-16": ((SMS % (b"a", b"")).decode().encode("utf-16"), "UTF-8 without a byte order mark"),
+    "NUL": (b"\0", "UTF-8 without a byte order mark"),
+    "a form": (b"channel=sms", "it begins with no value"),
+    "invalid UTF-8": (SMS % (b"\xff", b""), "it is not UTF-8"),
+    "an overlong form": (SMS % (b"\xc0\xaf", b""), "it is not UTF-8"),
+    "a surrogate in UTF-8": (SMS % (b"\xed\xa0\x80", b""), "it is not UTF-8"),
+    "half a pair": (SMS % (rb"\ud83d", b""), "half of a surrogate pair"),
+    "the other half": (SMS % (rb"\ude00", b""), "half of a surrogate pair"),
+    "half a pair in a name": (SMS % (b"a", rb',"\ud83d":1'), "half of a surrogate pair"),
+    "an unknown escape": (SMS % (rb"\x41", b""), "a backslash begins no escape"),
+    "a line break in a string": (SMS % (b"a\nb", b""), "control character"),
+    "two objects": (SMS % (b"a", b"") * 2, "there is more after its end"),
+    "a comma at the end": (SMS % (b"a", b","), "no comma may stand before a closing bracket"),
+    "no comma": (SMS % (b"a", b' "priority":"high"'), "a comma or a closing bracket is missing"),
+    "no colon": (b'{"channel" "sms"}', "a colon is missing"),
+    "single quotes": (b"{'channel':'sms'}", "a name must be in double quotes"),
+    "a zero in front": (SMS % (b"a", b',"max_attempts":05'), "a number is not written"),
+    "Python's None": (SMS % (b"a", b',"max_attempts":None'), "a word is not true, false or null"),
+    "no value": (SMS % (b"a", b',"max_attempts":'), "there is no value"),
+    "a word": (SMS % (b"a", b',"max_attempts":nil'), "a word is not true, false or null"),
+    "an item that is none": (b"[" + SMS % (b"a", b"") + b",]", "of item 1"),
+}
+
+
+@pytest.mark.parametrize("name", NO_JSON)
+def test_what_is_no_json_is_told_so_in_words_of_ours(one_process: Process, bearer: dict[str, str], name: str) -> None:
+    body, words = NO_JSON[name]
+    answer = posted(one_process, bearer, body)
+    assert (answer.status, answer.body["code"]) == (400, "invalid_json")
+    assert words in answer.body["detail"]
+    assert not re.search("EOF|expected|ident|code point|hex", answer.body["detail"])
+
+
+ODD_VALUES = {
+    "NaN": (b',"max_attempts":NaN', "#/max_attempts", "must be a whole number"),
+    "minus infinity": (b',"max_attempts":-Infinity', "#/max_attempts", "must be a whole number"),
+    "1e999": (b',"max_attempts":1e999', "#/max_attempts", "must be a whole number"),
+    "a fraction of none": (b',"max_attempts":5.0', "#/max_attempts", "must be a whole number"),
+    "900 digits": (b',"max_attempts":' + b"9" * 900, "#/max_attempts", "must be at most 20"),
+    "before the first year": (b',"send_at":"0001-01-01T00:00:00+23:59"', "#/send_at", "out of range"),
+    "after the last": (b',"expires_at":"9999-12-31T23:59:59-23:59"', "#/expires_at", "out of range"),
+    "__proto__": (b',"__proto__":{"a":1}', "#/__proto__", "unknown field"),
+}
+
+
+@pytest.mark.parametrize("name", ODD_VALUES)
+def test_an_odd_value_is_a_mistake_of_its_field(one_process: Process, bearer: dict[str, str], name: str) -> None:
+    more, pointer, words = ODD_VALUES[name]
+    answer = posted(one_process, bearer, SMS % (b"a", more))
+    assert (answer.status, answer.errors) == (422, {pointer: words})
+
+
+def test_of_a_name_that_is_given_twice_the_last_counts(one_process: Process, bearer: dict[str, str]) -> None:
+    """As most parsers of JSON do, so that whoever looks at it before us sees the same."""
+    more = b',"recipient":"0800"'
+    assert posted(one_process, bearer, SMS % (b"a", more)).errors.keys() == {"#/recipient"}
+    assert posted(one_process, bearer, (b'{"recipient":"0800",' + SMS[1:]) % (b"a", b"")).status == 202
+
+
+@pytest.mark.parametrize(
+    ("twice", "expected"),
+    [
+        (b"authorization: Bearer %(key)s\r\nauthorization: Bearer tdg_x\r\n", 401),
+        (b"authorization: Bearer tdg_x\r\nauthorization: Bearer %(key)s\r\n", 401),
+        (b"authorization: Bearer %(key)s\r\ncontent-encoding: gzip\r\ncontent-encoding: gzip\r\n", 415),
+        (b"authorization: Bearer %(key)s\r\ntransfer-encoding: chunked\r\n", 400),
+        (b"authorization: Bearer %(key)s\r\ntransfer-encoding : chunked\r\n", 400),
+    ],
+    ids=["two keys", "the right one last", "two encodings", "a length and chunks", "a blank before the colon"],
+)
+def test_nothing_that_is_said_in_two_ways_is_read_in_one(
+    one_process: Process, keys: Keys, twice: bytes, expected: int
+) -> None:
+    head = b"POST /v1/notifications HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n" + twice % {b"key": keys.send.encode()}
+    assert status(told(one_process, head + b"\r\n{}")) == expected
+
+
+def test_two_idempotency_keys_are_one_of_both(one_process: Process, bearer: dict[str, str]) -> None:
+    def sent(*values: str) -> bytes:
+        lines = "".join(f"idempotency-key: {value}\r\n" for value in values)
+        body = SMS % (b"a", b"")
+        head = f"POST {SEND} HTTP/1.1\r\nauthorization: {bearer['authorization']}\r\ncontent-length: {len(body)}\r\n"
+        answer = told(one_process, f"{head}{lines}\r\n".encode() + body)
+        assert status(answer) == 202
+        return answer.partition(b'"id":')[2][:38]
+
+    assert sent("one", "two") == sent("one, two")
+    assert len({sent("one", "two"), sent("one"), sent("two")}) == 3
+
+
+def test_chunks_without_end_are_cut_off(ask: Process, bearer: dict[str, str]) -> None:
+    head = b"POST /v1/notifications HTTP/1.1\r\ntransfer-encoding: chunked\r\nauthorization: %s\r\n\r\n"
+    before = resident(pid_of(ask))
+    chunk = b"10000;an=extension\r\n" + b" " * 65536 + b"\r\n"
+    answer = told(ask, head % bearer["authorization"].encode(), *[chunk] * 400)
+    assert status(answer) in (413, 0)  # 0: it was closed while it was sending
+    assert resident(pid_of(ask)) - before < 2 * BIG
+
+
+def test_a_body_is_asked_for_only_where_it_is_read(one_process: Process, keys: Keys) -> None:
+    """`Expect: 100-continue`: who is refused sends it not at all."""
+    head = b"POST /v1/notifications HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: %d\r\n%s\r\n"
+    key = b"authorization: Bearer %s\r\n" % keys.send.encode()
+    assert status(told(one_process, head % (2, b""))) == 401
+    assert status(told(one_process, head % (99_999_999, key))) == 413
+    answer = told(one_process, head % (2, key), b"{}")
+    assert status(answer) == 100
+    assert answer.count(b"HTTP/1.1 422") == 1

@@ -1,115 +1,21 @@
-"""The Postman collection is in step with the documents, has the format's shape, and its requests work."""
+"""The Postman collection is in step with the documents, and newman, Postman's own runner, runs it."""
 
 import json
 import re
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from local.postman import VARIABLES, text
-from tests.functions.served import ROOT, Answer, Caller, Keys
+from tests.functions.served import ROOT, Caller, Keys, process
+from tests.newman.installed import NotInstalled, newman
 
 FILE = ROOT / "docs/postman.json"
 WRITTEN = json.loads(FILE.read_text(encoding="utf-8"))
-
-PAIR = {
-    "type": "object",
-    "required": ["key", "value"],
-    "properties": {"key": {"type": "string"}, "value": {"type": "string"}, "disabled": {"type": "boolean"}},
-}
-PAIRS = {"type": "array", "items": PAIR}
-AUTH = {"type": "object", "required": ["type"], "properties": {"type": {"enum": ["bearer", "noauth"]}, "bearer": PAIRS}}
-REQUEST = {
-    "type": "object",
-    "required": ["method", "header", "url"],
-    "properties": {
-        "method": {"enum": ["GET", "POST"]},
-        "header": PAIRS,
-        "auth": AUTH,
-        "url": {
-            "type": "object",
-            "required": ["raw", "host", "path"],
-            "properties": {
-                "raw": {"type": "string"},
-                "host": {"type": "array", "items": {"type": "string"}},
-                "path": {"type": "array", "items": {"type": "string"}},
-                "query": PAIRS,
-                "variable": PAIRS,
-            },
-        },
-        "body": {
-            "type": "object",
-            "required": ["mode", "raw"],
-            "properties": {"mode": {"const": "raw"}, "raw": {"type": "string"}},
-        },
-    },
-    "additionalProperties": {"type": "string"},
-}
-RESPONSE = {
-    "type": "object",
-    "required": ["name", "originalRequest", "code", "status", "header", "body"],
-    "properties": {
-        "originalRequest": {"$ref": "#/$defs/request"},
-        "code": {"type": "integer", "minimum": 200, "maximum": 599},
-        "status": {"type": "string"},
-        "header": PAIRS,
-        "body": {"type": "string"},
-    },
-}
-EVENT = {
-    "type": "object",
-    "required": ["listen", "script"],
-    "properties": {
-        "listen": {"const": "test"},
-        "script": {
-            "type": "object",
-            "required": ["type", "exec"],
-            "properties": {
-                "type": {"const": "text/javascript"},
-                "exec": {"type": "array", "items": {"type": "string"}},
-            },
-        },
-    },
-}
-SHAPE = {
-    # What this collection uses of https://schema.getpostman.com/json/collection/v2.1.0/collection.json
-    "type": "object",
-    "required": ["info", "item"],
-    "properties": {
-        "info": {
-            "type": "object",
-            "required": ["name", "schema"],
-            "properties": {"schema": {"const": "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"}},
-        },
-        "auth": AUTH,
-        "variable": PAIRS,
-        "item": {"$ref": "#/$defs/items"},
-    },
-    "additionalProperties": False,
-    "$defs": {
-        "request": REQUEST,
-        "items": {
-            "type": "array",
-            "minItems": 1,
-            "items": {
-                "type": "object",
-                "required": ["name"],
-                "oneOf": [{"required": ["item"]}, {"required": ["request", "response"]}],
-                "properties": {
-                    "name": {"type": "string", "minLength": 1},
-                    "description": {"type": "string"},
-                    "item": {"$ref": "#/$defs/items"},
-                    "request": {"$ref": "#/$defs/request"},
-                    "event": {"type": "array", "items": EVENT},
-                    "response": {"type": "array", "minItems": 1, "items": RESPONSE},
-                },
-                "additionalProperties": False,
-            },
-        },
-    },
-}
 
 
 def requests(items: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -121,11 +27,6 @@ def test_it_is_in_step_with_the_documents() -> None:
     assert FILE.read_text(encoding="utf-8") == text(), "run: python -m local.postman > docs/postman.json"
 
 
-def test_it_has_the_shape_of_the_format() -> None:
-    Draft202012Validator.check_schema(SHAPE)
-    Draft202012Validator(SHAPE).validate(WRITTEN)
-
-
 def test_it_has_its_variables_and_uses_no_other() -> None:
     assert {one["key"]: one["value"] for one in WRITTEN["variable"]} == VARIABLES
     used = set(re.findall(r"{{([^}]+)}}", FILE.read_text(encoding="utf-8")))
@@ -133,61 +34,79 @@ def test_it_has_its_variables_and_uses_no_other() -> None:
     assert "tdg_" not in json.dumps([item["request"] for item in requests(WRITTEN["item"])]), "no key is written down"
 
 
-class Runner:
-    """Runs requests in the collection's order as Postman does: it fills in variables and keeps what a script sets.
+@pytest.mark.parametrize("place", [0, 1], ids=["intake", "replay"])
+def test_every_route_is_in_it(place: int, intake: Caller, replay: Caller) -> None:
+    routes = (intake, replay)[place].api.routes
+    seen = {
+        (item["request"]["method"], "/".join(["", *item["request"]["url"]["path"]]))
+        for item in requests([WRITTEN["item"][place]])
+    }
+    pages = {"/docs", "/docs/{asset}"}
+    assert seen == {
+        (route.method, re.sub(r"{(\w+)}", r":\1", route.path)) for route in routes if route.path not in pages
+    }
 
-    Postman's own runner, newman, needs Node and npm's registry, which a run of the tests is not to depend on. What the
-    collection uses of the scripts' language is one sentence, which this reads; any other fails.
-    """
 
-    def __init__(self, key: str) -> None:
-        self.variables = {**VARIABLES, "api_key": key, "$guid": "a"}
+# --- a run ------------------------------------------------------------------------------------------------------------
 
-    def run(self, caller: Caller, item: dict[str, Any]) -> Answer:
-        request = item["request"]
-        path = "/".join(["", *request["url"]["path"]])
-        for variable in request["url"].get("variable", ()):
-            path = path.replace(f":{variable['key']}", self._filled(variable["value"]))
-        headers = {header["key"].lower(): self._filled(header["value"]) for header in request["header"]}
-        body = self._filled(request["body"]["raw"]).encode() if "body" in request else None
-        key = None if request.get("auth") == {"type": "noauth"} else self.variables["api_key"]
-        answer = caller(request["method"], path, body, key=key, headers=headers)
-        for event in item.get("event", ()):
-            self._obey("\n".join(event["script"]["exec"]), answer)
-        return answer
 
-    def _filled(self, text: str) -> str:
-        self.variables["$guid"] += "a"  # a new one each time
-        return re.sub(r"{{([^}]+)}}", lambda found: self.variables[found[1]], text)
+@dataclass(frozen=True)
+class Ran:
+    """One request of a run, and its answer."""
 
-    def _obey(self, script: str, answer: Answer) -> None:
-        said = re.fullmatch(
-            r"const answer = pm\.response\.json\(\);\n"
-            r'if \(answer\.(\w+)\) pm\.collectionVariables\.set\("(\w+)", answer\.\1\);',
-            script,
-        )
-        assert said is not None, script
-        self.variables[said[2]] = answer.body[said[1]]
+    name: str
+    status: int
+    body: Any
+    sent: Mapping[str, str]
+
+
+def run(folder: str, variables: Mapping[str, str], report: Path) -> list[Ran]:
+    given = [word for name, value in variables.items() for word in ("--env-var", f"{name}={value}")]
+    command = [*newman(), "run", str(FILE), "--folder", folder, *given, "--reporters", "json"]
+    options = ["--reporter-json-export", str(report), "--timeout-request", "30000"]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(report.read_text(encoding="utf-8"))["run"]
+    assert found["failures"] == []
+    return [_ran(one) for one in found["executions"]]
+
+
+def _ran(one: dict[str, Any]) -> Ran:
+    headers = {header["key"].lower(): header["value"] for header in one["request"]["header"]}
+    body = bytes(one["response"]["stream"]["data"])
+    return Ran(one["item"]["name"], one["response"]["code"], json.loads(body) if body else None, headers)
 
 
 @pytest.mark.parametrize("place", [0, 1], ids=["intake", "replay"])
-def test_every_route_is_in_it_and_a_run_from_the_top_finds_what_it_has_sent(
-    place: int, intake: Caller, replay: Caller, keys: Keys
+def test_newman_runs_each_folder_and_finds_what_it_has_sent(
+    place: int, settings: dict[str, str], keys: Keys, tmp_path: Path
 ) -> None:
-    """Each folder alone: none of its requests is a 404."""
-    caller, runner, seen = (intake, replay)[place], Runner(keys.both), set()
-    for item in requests([WRITTEN["item"][place]]):
-        seen.add((item["request"]["method"], "/".join(["", *item["request"]["url"]["path"]])))
-        answer = runner.run(caller, item)
+    """Each alone, from the top: none of its requests is a 404, and each answer is of one that the collection shows."""
+    function, variable, folder = ("intake", "replay")[place], ("url", "ops_url")[place], WRITTEN["item"][place]
+    with process(function, settings, tmp_path) as ask:
+        ran = run(folder["name"], {variable: ask.url, "api_key": keys.both}, tmp_path / "report.json")
+    items = [*requests([folder])]
+    assert [one.name for one in ran] == [item["name"] for item in items]
+    sent = ""
+    for one, item in zip(ran, items, strict=True):
         # 409: it is too late to cancel it, or there is nothing to decide about it.
-        assert answer.status in (200, 202, 409), f"{item['name']}: {answer}"
-        assert answer.status in {response["code"] for response in item["response"]}, item["name"]
-        if item["name"].startswith("Look one up"):
-            assert answer.body["id"] == runner.variables["id"]
-        if item["name"].startswith("Count these"):
-            assert answer.body["total"] == 1
-    pages = {"/docs", "/docs/{asset}"}
-    routes = {
-        (route.method, re.sub(r"{(\w+)}", r":\1", route.path)) for route in caller.api.routes if route.path not in pages
-    }
-    assert seen == routes
+        assert one.status in (200, 202, 409), f"{one.name}: {one}"
+        assert one.status in {answer["code"] for answer in item["response"]}, one.name
+        assert "{{" not in json.dumps(dict(one.sent)), one.name
+        if one.status == 202:
+            sent = sent or one.body["id"]
+        if one.name.startswith("Look one up"):
+            assert one.body["id"] == sent
+        if one.name.startswith("Count these"):
+            assert one.body["total"] == 1
+
+
+def test_what_cannot_be_installed_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
+    with pytest.raises(NotInstalled, match=r"`pip install` failed: .* registry\.npmjs\.org .* must be reachable"):
+        newman(tmp_path / "newman")

@@ -220,7 +220,8 @@ def test_what_has_expired_is_counted_and_needs_a_new_expiry(replay: Caller, wiri
     left = replay("POST", REPLAY, {}).body
     assert (left["ids"], left["expired"]) == ([], 1)
     past = replay("POST", REPLAY, {"expires_at": "2026-01-01T00:00:00Z"})
-    assert (past.status, past.errors["#/expires_at"]) == (422, "lies in the past")
+    assert past.status == 422
+    assert past.errors["#/expires_at"].startswith("has passed: here it is 20")
     later = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
     dry = replay("POST", REPLAY, {"dry_run": True, "expires_at": later}).body
     assert (dry["count"], dry["expired"]) == (1, 0)

@@ -282,8 +282,8 @@ def test_a_time_is_judged_by_the_clock_that_is_given() -> None:
     assert problem.document["errors"][0]["index"] == 3
 
 
-def test_a_time_in_the_past_has_come_whichever_it_is() -> None:
-    """No caller is refused for being late; what has expired, the database's clock says."""
+def test_a_time_in_the_past_is_the_intakes_to_judge() -> None:
+    """The request may be repeated for longer than its notification lasts."""
     submission = read(send_at=NOW.isoformat(), expires_at=(NOW + timedelta(hours=1)).isoformat())
     assert check_times(submission, NOW + timedelta(days=400)) is None
 

@@ -15,6 +15,8 @@ from tidings.api.api_keys import ApiKey, Keyring, Scope
 from tidings.api.json_shape import Body, check
 from tidings.api.responses import CODES, RETRY_AFTER, Problem, Response, as_json, internal_error, unavailable, without
 from tidings.domain.errors import BrokerUnavailable, StoreUnavailable, fault_location
+from tidings.domain.stopwatch import Watch
+from tidings.observability.request_ids import serving
 
 __all__ = [
     "CODES",
@@ -93,19 +95,28 @@ class Api:
 
     async def answer(self, request: Request, read: Read | None = None) -> Response:
         """`read` gives the body where the request has it not yet, once the caller is known."""
-        id = _request_id(request)
-        try:
-            response = await self._answer(request, read)
-        except Problem as problem:
-            self._tell(problem, request, id)
-            response = problem.response()
-        except (StoreUnavailable, BrokerUnavailable) as error:
-            log.error("unavailable", extra={"error": str(error), "request_id": id})
-            response = unavailable(error).response()
-        except Exception as error:
-            log.error("fault", extra={"error": type(error).__name__, "where": fault_location(error), "request_id": id})
-            response = internal_error().response()
+        id, watch = _request_id(request), Watch()
+        with serving(id):
+            try:
+                response = await self._answer(request, read)
+            except Problem as problem:
+                self._tell(problem, request)
+                response = problem.response()
+            except (StoreUnavailable, BrokerUnavailable) as error:
+                log.error("unavailable", extra={"error": str(error)})
+                response = unavailable(error).response()
+            except Exception as error:
+                log.error("fault", extra={"error": type(error).__name__, "where": fault_location(error)})
+                response = internal_error().response()
+            if log.isEnabledFor(logging.DEBUG):
+                self._tell_answered(request, response, watch)
         return replace(response, headers={**response.headers, REQUEST_ID: id})
+
+    def _tell_answered(self, request: Request, response: Response, watch: Watch) -> None:
+        """Without what a caller chose: the route, and not the path."""
+        route = next((route.path for pattern, route in self._patterns if pattern.fullmatch(request.path)), None)
+        said = {"method": request.method[:16], "route": route, "status": response.status}
+        log.debug("answered", extra={**said, "duration_seconds": round(watch.took().seconds, 4)})
 
     async def _answer(self, request: Request, read: Read | None) -> Response:
         route, parameters = self._route(request)
@@ -164,10 +175,10 @@ class Api:
             raise without(scope)
         return key
 
-    def _tell(self, problem: Problem, request: Request, id: str) -> None:
+    def _tell(self, problem: Problem, request: Request) -> None:
         """Who was refused, without anything that he sent: a path may hold what is personal."""
         if problem.status in (401, 403) and (left_out := self._refusals.take()) is not None:
-            said = {"status": problem.status, "code": problem.code, "method": request.method[:16], "request_id": id}
+            said = {"status": problem.status, "code": problem.code, "method": request.method[:16]}
             log.warning("request_refused", extra={**said, "left_out": left_out or None})
 
 

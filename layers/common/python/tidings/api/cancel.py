@@ -1,6 +1,5 @@
 """Cancel a notification that waits: the route shared by the intake and operator APIs."""
 
-import asyncio
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -9,6 +8,7 @@ from tidings.api.app import Call, Problem, Response, Route
 from tidings.api.lookup import encoded, id_of, not_found
 from tidings.api.notifications import shown, state
 from tidings.domain.notification import CLAIMABLE, Status
+from tidings.observability.request_ids import in_thread
 from tidings.pipeline.intake import Intake
 
 
@@ -23,7 +23,7 @@ class Cancel:
         return Route(method="POST", path="/v1/notifications/{id}/cancel", scope=scope, handle=self.cancel)
 
     async def cancel(self, call: Call) -> Response:
-        return await asyncio.get_running_loop().run_in_executor(self.threads, self._canceled, call.tenant, id_of(call))
+        return await in_thread(self.threads, self._canceled, call.tenant, id_of(call))
 
     def _canceled(self, tenant: str, id: str) -> Response:
         row = self.intake.cancel(tenant, id)

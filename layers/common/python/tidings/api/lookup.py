@@ -1,6 +1,5 @@
 """Look notifications up: the routes that who sends and who operates have in common."""
 
-import asyncio
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from tidings.api.app import Call, Problem, Response, Route
 from tidings.api.notifications import Page, View, page_of, shown
 from tidings.api.queries import DeadQuery, ListQuery, query_of
 from tidings.messaging.envelope import ID
+from tidings.observability.request_ids import in_thread
 from tidings.ports import Store
 
 
@@ -28,12 +28,10 @@ class Lookup:
 
     async def find(self, call: Call) -> Response:
         query = query_of(ListQuery, call.request.query)
-        loop = asyncio.get_running_loop()
-        return encoded(await loop.run_in_executor(self.threads, page, self.store, query, call.tenant))
+        return encoded(await in_thread(self.threads, page, self.store, query, call.tenant))
 
     async def get(self, call: Call) -> Response:
-        loop = asyncio.get_running_loop()
-        story = await loop.run_in_executor(self.threads, self.store.story, call.tenant, id_of(call))
+        story = await in_thread(self.threads, self.store.story, call.tenant, id_of(call))
         if story is None:
             raise not_found()
         return encoded(shown(*story))

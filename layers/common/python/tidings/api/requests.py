@@ -22,7 +22,7 @@ from pydantic import (
 
 from tidings.api.json_shape import Body, check, items
 from tidings.api.responses import Problem
-from tidings.api.validation_problems import MAX_ERRORS, entry, problem_of
+from tidings.api.validation_problems import MAX_ERRORS, NOT_VALID, entry, problem_of
 from tidings.domain.channels import CHANNELS, Content, Part
 from tidings.domain.notification import Notification, OnAmbiguous, Priority, new_id
 
@@ -61,8 +61,10 @@ class Submission(Part):
     channel: str
     recipient: Any
     content: Content
-    send_at: Annotated[Instant | None, Field(description="Not before this; at once if not given")] = None
-    expires_at: Annotated[Instant | None, Field(description="Not after this; then the status is expired")] = None
+    send_at: Annotated[Instant | None, Field(description="Not before this; at once if not given or in the past")] = None
+    expires_at: Annotated[
+        Instant | None, Field(description="Not after this: then the status is expired. One that has passed is refused")
+    ] = None
     priority: Annotated[Priority, Field(description="`high` passes everything that is `normal`")] = Priority.NORMAL
     on_ambiguous: Annotated[
         OnAmbiguous,
@@ -196,8 +198,8 @@ def _wrong_number(what: str) -> Problem:
 
 
 def check_times(submission: Submission, now: datetime, *, index: int | None = None) -> Problem | None:
-    """What no field tells alone: the order of the times, and how far ahead they lie. One in the past has come: send_at
-    means at once then, and expires_at that it expires, when the database's clock says so."""
+    """What no field tells alone: the order of the times, and how far ahead they lie. A send_at in the past means at
+    once. An expires_at in the past is refused, but not here: a request may be repeated for longer, see `Intake`."""
     wrong = []
     send_at, expires_at = submission.send_at, submission.expires_at
     if expires_at is not None and send_at is not None and expires_at <= send_at:
@@ -205,4 +207,4 @@ def check_times(submission: Submission, now: datetime, *, index: int | None = No
     for name, at in (("send_at", send_at), ("expires_at", expires_at)):
         if at is not None and at > now + LONGEST_WAIT:
             wrong.append(entry((name,), f"lies more than {LONGEST_WAIT.days} days ahead", index))
-    return Problem(422, "The notification is not valid", errors=wrong) if wrong else None
+    return Problem(422, NOT_VALID, errors=wrong) if wrong else None

@@ -1,6 +1,5 @@
 """Hand notifications in: `POST /v1/notifications`, one object or an array of them."""
 
-import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -14,9 +13,10 @@ from tidings.api.body_limits import MAX_BODY
 from tidings.api.json_shape import Body, is_array
 from tidings.api.notifications import accepted
 from tidings.api.requests import Reader, Submission, check_times
-from tidings.api.validation_problems import entry
-from tidings.domain.errors import BrokerUnavailable, RowTooLarge, StoreUnavailable, fault_location
+from tidings.api.validation_problems import NOT_VALID, entry, has_passed
+from tidings.domain.errors import AlreadyExpired, BrokerUnavailable, RowTooLarge, StoreUnavailable, fault_location
 from tidings.domain.notification import Notification
+from tidings.observability.request_ids import in_thread
 from tidings.ports import Clock, Taken
 
 log = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class HandIn:
         once."""
         if not is_large:
             return work()
-        return await asyncio.get_running_loop().run_in_executor(self.large, work)
+        return await in_thread(self.large, work)
 
     def _read_one(self, call: Call, key: str | None) -> Notification:
         submission = self.reader.one(call.body)
@@ -100,7 +100,10 @@ class HandIn:
         results = await self._aside(is_large, lambda: self._read_many(call))
         drafts = [result for result in results if isinstance(result, Notification)]
         taken = iter(await self.accept(drafts) if drafts else [])
-        ends = [_outcome(next(taken)) if isinstance(result, Notification) else (result, False) for result in results]
+        ends = [
+            _outcome(next(taken), index=index) if isinstance(result, Notification) else (result, False)
+            for index, result in enumerate(results)
+        ]
         if drafts and all(isinstance(end, Problem) and end.status == 503 for end, _ in ends):
             raise ends[0][0]  # type: ignore[misc]  # as for a single one, so that whoever tries again does so
         any_good = any(isinstance(end, Notification) for end, _ in ends)
@@ -125,7 +128,7 @@ class HandIn:
             tenant=call.tenant, now=now, traceparent=trace if _TRACEPARENT.fullmatch(trace) else None
         )
         if len(draft.content) > MAX_CONTENT // 4 and _in_a_statement(draft.content) > MAX_CONTENT:
-            return Problem(422, "The notification is not valid", errors=[entry(("content",), "is too large", index)])
+            return Problem(422, NOT_VALID, errors=[entry(("content",), "is too large", index)])
         return draft
 
 
@@ -147,10 +150,10 @@ def idempotency_key(headers: Mapping[str, str]) -> str | None:
     return key
 
 
-def _outcome(taken: Taken) -> tuple[Notification | Problem, bool]:
+def _outcome(taken: Taken, *, index: int | None = None) -> tuple[Notification | Problem, bool]:
     """What its caller is told; and whether he was told so before."""
     if isinstance(taken, Exception):
-        return _failure(taken), False
+        return _failure(taken, index), False
     existing = taken.existing
     if existing is None:
         return taken.notification, False
@@ -164,10 +167,12 @@ def _outcome(taken: Taken) -> tuple[Notification | Problem, bool]:
     return existing, True
 
 
-def _failure(error: Exception) -> Problem:
+def _failure(error: Exception, index: int | None) -> Problem:
     """Of one notification that could not be stored while others were."""
     if isinstance(error, StoreUnavailable | BrokerUnavailable):
         return unavailable(error)
+    if isinstance(error, AlreadyExpired):
+        return Problem(422, NOT_VALID, errors=[has_passed(error.now, index)])
     if isinstance(error, RowTooLarge):
         # Not a 503: it would be tried again for ever, and would fail until an operator changes the setting.
         return Problem(

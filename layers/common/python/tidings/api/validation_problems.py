@@ -1,16 +1,19 @@
 """What is wrong with a body, in clear words: a field each."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
 
+from tidings.api.json_shape import not_json
 from tidings.api.responses import Problem
 from tidings.domain.channels import CHANNELS
 
 MAX_ERRORS = 100  # entries of one problem: an answer is not to be larger than what caused it
 LONGEST_NAME = 100  # characters of a field's name in an entry; the caller may have made it as long as a body
 
+NOT_VALID = "The notification is not valid"
 _A_TIME = "must be an RFC 3339 timestamp, like 2026-11-22T10:00:00Z"
 _WORDS = {
     "missing": "is required",
@@ -54,19 +57,38 @@ _WORDS = {
 }
 """By the validator's word for it: an answer's text is ours, and does not change with a library's."""
 
+_JSON_WORDS = {
+    "EOF while parsing": "it ends too soon",
+    "expected value": "there is no value",
+    "expected ident": "a word is not true, false or null",
+    "expected `:`": "a colon is missing",
+    "expected `,`": "a comma or a closing bracket is missing",
+    "trailing comma": "no comma may stand before a closing bracket",
+    "trailing characters": "there is more after its end",
+    "key must be a string": "a name must be in double quotes",
+    "control character": "a string holds a control character that is not escaped",
+    "invalid escape": "a backslash begins no escape that JSON knows",
+    "lone leading surrogate": "an escape is half of a surrogate pair",
+    "unexpected end of hex escape": "an escape is half of a surrogate pair",
+    "invalid unicode code point": "it is not UTF-8",
+    "invalid number": "a number is not written as JSON writes it",
+    "number out of range": "a number is too large",
+}
+"""By how the parser's message begins, which says where as well."""
+
 
 def problem_of(
     invalid: ValidationError,
     *,
     index: int | None = None,
-    title: str = "The notification is not valid",
+    title: str = NOT_VALID,
     most: int = MAX_ERRORS,
 ) -> Problem:
     """The caller's mistakes, one entry a field, the first `most` of them. Never the value: it may be personal."""
     errors = invalid.errors(include_url=False, include_input=False)
     if errors[0]["type"] == "json_invalid":
-        item = f" (item {index})" if index is not None else ""
-        return Problem(400, "The body is not JSON", f"{errors[0]['msg']}{item}", code="invalid_json")
+        item = f" of item {index}" if index is not None else ""
+        return not_json(f"{_json_words(errors[0]['msg'])}{item}")
     shown = errors[:most]
     detail = f"{len(errors)} fields are wrong." if len(errors) > len(shown) else None
     return Problem(422, title, detail, errors=[entry(_place(error), _words(error), index) for error in shown])
@@ -87,6 +109,11 @@ def entry(place: Sequence[int | str], detail: str, index: int | None = None) -> 
     return found
 
 
+def has_passed(now: datetime, index: int | None = None) -> dict[str, Any]:
+    """An entry for `expires_at`. With the time here, so that a caller whose clock is wrong sees it."""
+    return entry(("expires_at",), f"has passed: here it is {now.isoformat(timespec='seconds')}", index)
+
+
 def _place(error: Any) -> tuple[int | str, ...]:
     """pydantic's location, without the tag of the union and its marks for a mapping's keys."""
     location = error["loc"]
@@ -94,6 +121,14 @@ def _place(error: Any) -> tuple[int | str, ...]:
         return (*location, "channel")
     place = location[1:] if len(location) > 1 and location[0] in CHANNELS else location
     return tuple(part for part in place if part != "[key]")
+
+
+def _json_words(message: str) -> str:
+    what, _, place = message.removeprefix("Invalid JSON: ").rpartition(" at line ")
+    known = next((words for beginning, words in _JSON_WORDS.items() if what.startswith(beginning)), "it cannot be read")
+    if what == "expected value" and place == "1 column 1":
+        known = "it begins with no value; it must be UTF-8 without a byte order mark"
+    return f"{known}, at line {place}"
 
 
 def _words(error: Any) -> str:

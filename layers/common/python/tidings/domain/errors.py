@@ -17,7 +17,7 @@
     └── ConfigurationError       a setting is missing or wrong
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 
 class DeliveryError(Exception):
@@ -99,6 +99,14 @@ class RowTooLarge(Exception):
     def __init__(self, limit: int) -> None:
         super().__init__(f"max_allowed_packet is {limit} bytes")
         self.limit = limit
+
+
+class AlreadyExpired(Exception):
+    """Its `expires_at` had passed when it was submitted. Nothing is stored: it could never be sent."""
+
+    def __init__(self, now: datetime) -> None:
+        super().__init__(f"the database's clock says {now}")
+        self.now = now
 
 
 class BrokerUnavailable(Exception):

@@ -122,6 +122,12 @@ class Notification:
         return self.send_at is None or self.send_at <= self.created_at
 
     @property
+    def came_expired(self) -> bool:
+        """True if its `expires_at` had passed when it was handed in, by the intake's clock. That it has expired, the
+        database's decides."""
+        return self.expires_at is not None and self.expires_at <= self.created_at
+
+    @property
     def due_at(self) -> datetime:
         """Since when it is due, or when it will be. Of what was replayed to be sent at once and is claimed, the row
         only tells when it was claimed. `backlog_sql.DUE_AT` is the same in SQL."""

@@ -131,13 +131,19 @@ FAULTS = (
     Event(
         name="request_refused",
         meaning="a request was answered with 401 or 403; at most ten lines a second, which say how many were left out",
-        fields=("status", "code", "method", "left_out", "request_id"),
+        fields=("status", "code", "method", "left_out"),
         level="WARNING",
+    ),
+    Event(
+        name="answered",
+        meaning="a request was answered; `route` is its path without what the caller chose",
+        fields=("method", "route", "status", "duration_seconds"),
+        level="DEBUG",
     ),
     Event(
         name="unavailable",
         meaning="a request was answered with 503",
-        fields=("error", "request_id"),
+        fields=("error",),
         level="ERROR",
     ),
     Event(
@@ -170,7 +176,7 @@ FAULTS = (
         fields=("notification_id", "error"),
         level="ERROR",
     ),
-    Event(name="fault", meaning="an error that nobody foresaw", fields=("error", "where", "request_id"), level="ERROR"),
+    Event(name="fault", meaning="an error that nobody foresaw", fields=("error", "where"), level="ERROR"),
     Event(name="configuration", meaning="a setting, read late, is wrong", fields=("error",), level="ERROR"),
     Event(
         name="settings_unread",

@@ -26,6 +26,7 @@ from tidings.observability.events import (
     trace_id,
     waited,
 )
+from tidings.observability.request_ids import request_id_of
 from tidings.ports import Settlement
 
 log = logging.getLogger(__name__)
@@ -117,6 +118,7 @@ def _one(row: Notification) -> dict[str, Any]:
         "channel": row.channel,
         "generation": row.generation,
         "trace_id": trace_id(row.traceparent),
+        "request_id": request_id_of(row.id),
     }
 
 

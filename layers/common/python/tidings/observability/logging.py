@@ -15,6 +15,7 @@ from pydantic import Field
 from pydantic_core import to_json
 
 from tidings.config.settings import Settings
+from tidings.observability import request_ids
 
 
 class LogSettings(Settings):
@@ -24,6 +25,16 @@ class LogSettings(Settings):
     log_format: str = Field(
         default="json", pattern="^(json|text)$", description="json, a line an event; or text, for people"
     )
+
+
+class OfRequest(logging.Filter):
+    """Gives each line the id of the request that is served. Lines of notifications have their own, see `lines`."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        said = request_ids.fields()
+        if "each" not in record.__dict__ or "request_ids" not in said:
+            record.__dict__.update(said)
+        return True
 
 
 class LineFormatter(LambdaPowertoolsFormatter):
@@ -120,6 +131,8 @@ def configure(service: str, settings: LogSettings) -> None:
         )
     root = logging.getLogger("tidings")
     root.handlers = list(powertools.handlers)
+    for handler in root.handlers:
+        handler.filters = [OfRequest()]
     if settings.log_format == "text":
         for handler in root.handlers:
             handler.setFormatter(TextFormatter(service))

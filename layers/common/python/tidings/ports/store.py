@@ -22,6 +22,12 @@ class Store(Protocol):
         What is for now is written as queued, which is one statement fewer: who cannot publish it then says so, and the
         sweep looks after some seconds, should nobody have lived to say it."""
 
+    def now(self) -> datetime:
+        """By the database's clock, which decides what has expired."""
+
+    def holders(self, hashes: Collection[str]) -> Mapping[str, Notification]:
+        """The rows that have these idempotency hashes, by hash."""
+
     def mark_unqueued(self, rows: Sequence[Notification]) -> None:
         """Their messages were not confirmed: the sweep is to publish them, and soon. As every mark, it leaves alone the
         rows that a worker or a replay has had since they were read."""

@@ -30,7 +30,7 @@ def asgi(api: Callable[[], Api], *, flush: Callable[[], None] = lambda: None) ->
             method=scope["method"],
             path=scope["path"],
             query=query(scope["query_string"].decode("latin-1")),
-            headers={name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
+            headers=_headers(scope["headers"]),
         )
         answer = await api().answer(head, lambda most: bodies.read(_chunks(receive), head.headers, most=most))
         headers = {**answer.headers, "content-length": str(len(answer.body))}
@@ -60,6 +60,18 @@ async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
             raise Problem(400, "The body is incomplete")  # which nobody reads any more
         yield message.get("body", b"")
         more = message.get("more_body", False)
+
+
+def _headers(given: Sequence[tuple[bytes, bytes]]) -> Mapping[str, str]:
+    """One that comes twice has both of its values, as RFC 9110 (5.3) and Lambda's gateway read it: two keys are then no
+    key, and whoever is in front of us cannot have checked another one than we."""
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in given}
+    if len(headers) == len(given):
+        return headers
+    values: dict[str, list[str]] = {}
+    for name, value in given:
+        values.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
+    return {name: ", ".join(several) for name, several in values.items()}
 
 
 def query(text: str) -> Mapping[str, str | Sequence[str]]:

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from tidings.adapters.sql.mysql_cursor import FrugalCursor
 from tidings.config.rotation import Rotating
 from tidings.config.settings import Settings
 from tidings.domain.errors import StoreUnavailable
@@ -40,7 +41,6 @@ _SILENT, _RECYCLED = 20, 15
 """Seconds. The server ends, and rolls back, a connection that has been silent for so long: where the network ate our
 end of it, nothing else would free its locks for hours. A connection is replaced before it can be as old as that, so
 none in use is ended. Between two statements of a transaction we are silent for milliseconds."""
-_ESCAPED_AT_ONCE = 64 * 1024  # characters
 _READ_ONLY = {"tidings_read_only": True}
 
 
@@ -66,20 +66,6 @@ class DatabaseSettings(Settings):
         if url.drivername not in ("mysql+pymysql", "mariadb+pymysql", "sqlite"):
             raise ValueError(f"{url.drivername} is not supported; use mysql+pymysql or sqlite")
         return url.render_as_string(hide_password=False)
-
-
-def _in_pieces(escape: Callable[..., str]) -> Callable[..., str]:
-    """PyMySQL escapes a text in one call, in which no other thread has its turn: half a second for a large mail. Most
-    pieces of one need no escape, and are quicker, too."""
-
-    def escaped(value: object, mapping: object = None) -> str:
-        if not isinstance(value, str) or len(value) <= _ESCAPED_AT_ONCE:
-            return escape(value, mapping)
-        starts = range(0, len(value), _ESCAPED_AT_ONCE)
-        pieces = [escape(value[start : start + _ESCAPED_AT_ONCE], mapping)[1:-1] for start in starts]
-        return "".join(["'", *pieces, "'"])
-
-    return escaped
 
 
 class Database:
@@ -119,6 +105,7 @@ class Database:
             pool_reset_on_return=None,  # every use is a transaction that ends itself: no ROLLBACK after its COMMIT
             connect_args={
                 "charset": "utf8mb4",
+                "cursorclass": FrugalCursor,
                 "connect_timeout": settings.database_timeout,
                 "read_timeout": self._patience,
                 "write_timeout": self._patience,
@@ -131,9 +118,7 @@ class Database:
     def _connect(self, dialect: Any, _record: object, _arguments: object, options: dict[str, Any]) -> Any:
         def connect(settings: DatabaseSettings) -> Any:
             url = make_url(settings.database_url)
-            opened = dialect.connect(**options | url.translate_connect_args(username="user"))
-            opened.escape = _in_pieces(opened.escape)
-            return opened
+            return dialect.connect(**options | url.translate_connect_args(username="user"))
 
         return self._rotating.connect(connect, is_refusal=lambda error: error.args[:1] in {(code,) for code in _DENIED})
 

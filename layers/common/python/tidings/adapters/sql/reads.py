@@ -89,6 +89,15 @@ class Reads:
         return None if found is None else (found, _events(connection, id))
 
     @reading
+    def now(self, connection: Connection) -> datetime:
+        return self.database.now(connection)
+
+    @reading
+    def holders(self, connection: Connection, hashes: Collection[str]) -> Mapping[str, Notification]:
+        rows = connection.execute(select(*WITHOUT_CONTENT).where(n.idempotency_hash.in_(sorted(hashes))))
+        return {row.idempotency_hash: notification_of(row) for row in rows}
+
+    @reading
     def find(
         self, connection: Connection, selection: Selection, limit: int, *, oldest_first: bool = False
     ) -> Sequence[Notification]:

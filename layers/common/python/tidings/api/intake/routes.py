@@ -12,9 +12,13 @@ from tidings.api.intake.openapi import document
 from tidings.api.lookup import Lookup
 from tidings.api.submit import HandIn
 from tidings.domain.notification import Notification
+from tidings.observability.request_ids import request_id, serving
 from tidings.pipeline.coalescer import Full, Gather
 from tidings.pipeline.intake import Intake
 from tidings.ports import Broker, Clock, Store, Taken
+
+Draft = tuple[Notification, str | None]
+"""A notification that is to be stored, and the Request-Id that it came with."""
 
 
 class IntakeRoutes:
@@ -26,7 +30,8 @@ class IntakeRoutes:
         self._cancel = Cancel(intake=intake, threads=self._threads)
         self._health = Health(store=store, broker=broker)
         self._hand_in = HandIn(accept=self._accept, now=now)
-        self._gather: Gather[Notification, Taken] = Gather(intake.accept, self._threads, weigh=_weight)
+        self._intake = intake
+        self._gather: Gather[Draft, Taken] = Gather(self._accept_together, self._threads, weigh=_weight)
 
     def all(self) -> Sequence[Route]:
         return (
@@ -40,7 +45,8 @@ class IntakeRoutes:
 
     async def _accept(self, drafts: Sequence[Notification]) -> Sequence[Taken]:
         try:
-            return await self._gather.submit(drafts)
+            id = request_id()
+            return await self._gather.submit([(draft, id) for draft in drafts])
         except Full:
             raise Problem(
                 503,
@@ -50,7 +56,13 @@ class IntakeRoutes:
                 headers={"retry-after": RETRY_AFTER},
             ) from None
 
+    def _accept_together(self, batch: Sequence[Draft]) -> Sequence[Taken]:
+        """In a thread. Each notification's lines have the id of the request that it came with."""
+        with serving({draft.id: id for draft, id in batch if id is not None}):
+            return self._intake.accept([draft for draft, _ in batch])
 
-def _weight(draft: Notification) -> int:
+
+def _weight(submitted: Draft) -> int:
     """1 up to 4 KiB of content, and 1 more for each further: 500 in a batch are 2 MiB, 20,000 that wait are 80."""
+    draft, _ = submitted
     return 1 + len(draft.content) // 4096

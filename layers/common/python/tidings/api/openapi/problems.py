@@ -9,7 +9,9 @@ PROBLEMS = {
     for description, problem in (
         (
             "The body is not JSON",
-            Problem(400, "The body is not JSON", "Invalid JSON: EOF while parsing a value", code="invalid_json"),
+            Problem(
+                400, "The body is not JSON", "Invalid JSON: it ends too soon, at line 1 column 0.", code="invalid_json"
+            ),
         ),
         ("No key, or none that is valid", Problem(401, "The API key is not valid", code="invalid_key")),
         ("The key has not the scope", without(Scope.OPERATE)),

@@ -1,6 +1,5 @@
 """Pause a channel and resume it. It is for all tenants, so it takes a key of its own scope."""
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from concurrent.futures import Executor
@@ -11,6 +10,7 @@ from tidings.api.app import Call, Problem, Response, Route
 from tidings.api.lookup import encoded
 from tidings.api.operator.responses import ChannelView
 from tidings.domain.channels import CHANNELS
+from tidings.observability.request_ids import in_thread
 from tidings.ports import Store
 
 log = logging.getLogger("tidings.channels")
@@ -37,15 +37,15 @@ class ChannelRoutes:
         return await self._changed(call, paused=False)
 
     async def _changed(self, call: Call, *, paused: bool) -> Response:
-        channel, loop = call.path["channel"], asyncio.get_running_loop()
+        channel = call.path["channel"]
         if channel not in CHANNELS:
             raise Problem(404, "No such channel", f"There are {', '.join(CHANNELS)}.")
         said = {"channel": channel, "by": call.tenant}
         if paused:
-            await loop.run_in_executor(self.threads, self.store.pause, channel)
+            await in_thread(self.threads, self.store.pause, channel)
             log.warning("channel_paused", extra=said)
         else:
-            await loop.run_in_executor(self.threads, self.store.resume, channel)
+            await in_thread(self.threads, self.store.resume, channel)
             log.warning("channel_resumed", extra=said)
-        at = (await loop.run_in_executor(self.threads, self.store.paused)).get(channel)
+        at = (await in_thread(self.threads, self.store.paused)).get(channel)
         return encoded(ChannelView(channel=channel, paused=at is not None, paused_at=at))

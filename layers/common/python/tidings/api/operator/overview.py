@@ -34,6 +34,7 @@ from tidings.domain.connection import Connection
 from tidings.domain.errors import BrokerUnavailable
 from tidings.domain.notification import Priority, Status
 from tidings.messaging import topology
+from tidings.observability.request_ids import in_thread
 from tidings.ports import Broker, Clock, Depth, Store
 from tidings.ports.insight import ACCEPTED, Activity, Insight, Latency
 
@@ -131,7 +132,7 @@ class OverviewRoutes:
             return None
 
     async def _run(self, work: Callable[..., T], *args: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
+        return await in_thread(self._threads, work, *args)
 
 
 def _channels(

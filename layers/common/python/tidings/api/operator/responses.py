@@ -32,7 +32,8 @@ class ReplayRequest(DeadFilter):
         StrictInt | None, Field(ge=1, le=10_000, description="notifications a second; as fast as can be if not given")
     ] = None
     expires_at: Annotated[
-        Instant | None, Field(description="of those that have expired; without it they are left out")
+        Instant | None,
+        Field(description="of those that have expired; without it they are left out. One that has passed is refused"),
     ] = None
 
     def selection(self, tenant: str) -> Selection:
@@ -48,7 +49,9 @@ class ResolveRequest(BaseModel):
     outcome: Annotated[
         Literal["sent", "replay"], Field(description="sent: it had arrived; replay: send it again, it may double")
     ]
-    expires_at: Annotated[Instant | None, Field(description="of a replay, where it has expired")] = None
+    expires_at: Annotated[
+        Instant | None, Field(description="of a replay, where it has expired. One that has passed is refused")
+    ] = None
 
 
 class TallyRequest(BaseModel):

@@ -1,6 +1,5 @@
 """The operator's routes."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -21,8 +20,9 @@ from tidings.api.operator.overview import OverviewRoutes
 from tidings.api.operator.responses import DryRunView, MeView, ReplayedView, ReplayRequest, ResolveRequest, SweptView
 from tidings.api.queries import DeadQuery, query_of
 from tidings.api.submit import HandIn
-from tidings.api.validation_problems import entry, problem_of
+from tidings.api.validation_problems import has_passed, problem_of
 from tidings.domain.notification import Notification, Status
+from tidings.observability.request_ids import in_thread
 from tidings.pipeline.intake import Intake
 from tidings.pipeline.replay import Replay
 from tidings.pipeline.sweep import Sweep
@@ -58,7 +58,6 @@ class ReplayRoutes:
         self._hand_in = HandIn(accept=self._accept, now=now)
         self._lookup = Lookup(store=store, threads=self._threads)
         self._cancel = Cancel(intake=intake, threads=self._threads)
-        self._now = now
         self._health = Health(store=store, broker=broker)
 
     def all(self) -> Sequence[Route]:
@@ -88,7 +87,7 @@ class ReplayRoutes:
             wanted = ReplayRequest.model_validate_json(call.body)
         except ValidationError as invalid:
             raise problem_of(invalid, title=WRONG_REPLAY) from None
-        self._check_expiry(wanted.expires_at, WRONG_REPLAY)
+        await self._check_expiry(wanted.expires_at, WRONG_REPLAY)
         return encoded(await self._run(self._dry_run if wanted.dry_run else self._replayed, wanted, call.tenant))
 
     def _dry_run(self, wanted: ReplayRequest, tenant: str) -> DryRunView:
@@ -116,7 +115,7 @@ class ReplayRoutes:
             wanted = ResolveRequest.model_validate_json(call.body)
         except ValidationError as invalid:
             raise problem_of(invalid, title=WRONG_DECISION) from None
-        self._check_expiry(wanted.expires_at, WRONG_DECISION)
+        await self._check_expiry(wanted.expires_at, WRONG_DECISION)
         return encoded(await self._run(self._resolved, wanted, call.tenant, id_of(call)))
 
     def _resolved(self, wanted: ResolveRequest, tenant: str, id: str) -> NotificationView:
@@ -135,9 +134,9 @@ class ReplayRoutes:
             raise Problem(409, "Nothing to decide", f"Its status is {stands}; only unknown can be resolved.")
         return answer
 
-    def _check_expiry(self, expires_at: datetime | None, title: str) -> None:
-        if expires_at is not None and expires_at <= self._now():
-            raise Problem(422, title, errors=[entry(("expires_at",), "lies in the past")])
+    async def _check_expiry(self, expires_at: datetime | None, title: str) -> None:
+        if expires_at is not None and expires_at <= (now := await self._run(self._store.now)):
+            raise Problem(422, title, errors=[has_passed(now)])
 
     async def sweep(self, _call: Call) -> Response:
         """The rows of all tenants: it finds what is stuck and changes nothing else."""
@@ -152,4 +151,4 @@ class ReplayRoutes:
         return await self._run(self._intake.accept, drafts)
 
     async def _run(self, work: Callable[..., T], *args: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
+        return await in_thread(self._threads, work, *args)
