@@ -7,7 +7,6 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tidings.content import CONTENT, Content
 from tidings.errors import AmbiguousError
 from tidings.notification import PROVEN, Event, Notification, OnAmbiguous, Priority, Status
 
@@ -112,6 +111,9 @@ def shown(
     notification: Notification, events: Sequence[Event] | None = None, *, doubtful: Collection[str] = ()
 ) -> NotificationView:
     """`doubtful`: ids of which an attempt was ambiguous, where the timeline is not at hand."""
+    # Here, because the client has only the models, and installs nothing that checks mail addresses.
+    from tidings.content import CONTENT, Content
+
     is_doubtful = notification.id in doubtful or any(map(_is_ambiguous, events or ()))
     return NotificationView(
         id=notification.id,
