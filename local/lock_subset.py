@@ -1,6 +1,6 @@
 """The part of requirements.lock that some declarations need, with its hashes: for an image or a zip that holds no more.
 
-    python -m local.lock_subset functions/sms/requirements.txt 'layers/common/pyproject.toml[metrics,tracing]'
+    python -m local.lock_subset functions/sms/requirements.txt 'layers/common/pyproject.toml[metrics,server,tracing]'
 
 A declaration is a requirements.txt, or a project with the extras wanted of it. The lock says of each package who wants
 it ("# via"), so what is needed is whatever leads up to a name declared. `pip install --require-hashes` of it fails if

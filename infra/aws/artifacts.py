@@ -28,7 +28,7 @@ def layer(authorities: Path | None) -> Artifact:
     trees = {"python/tidings": ROOT / "layers/common/python/tidings"}
     if authorities is not None:
         trees["rds-ca.pem"] = authorities
-    return Artifact(name="layer", declares="layers/common/pyproject.toml", trees=trees, packages_in="python")
+    return Artifact(name="layer", declares="layers/common/pyproject.toml[server]", trees=trees, packages_in="python")
 
 
 def functions() -> Sequence[Artifact]:

@@ -38,17 +38,20 @@ class Processes:
 
     @contextlib.contextmanager
     def group(self, parts: Mapping[str, Part]) -> Iterator[None]:
-        """These run, ready, for the length of the block. Raise ServiceError if one does not start."""
+        """These run for the length of the block. They are ready after `wait_until_ready`."""
         try:
             # In threads, also because a signal interrupts this one only: none is lost between start and entry.
             with ThreadPoolExecutor(len(parts)) as threads:
                 list(threads.map(self._start, parts, parts.values()))
-            self._wait_until_ready(parts)
             yield
         finally:
             ours = [self.running[name] for name in parts if name in self.running]
             with ThreadPoolExecutor(len(parts)) as threads:
                 list(threads.map(Guarded.stop, ours))
+
+    def wait_until_ready(self) -> None:
+        """All that run. Raise ServiceError if one does not start."""
+        self._wait_until_ready(self.parts)
 
     def ended(self) -> str | None:
         """The name of one that ended by itself, or None."""

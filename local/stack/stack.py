@@ -13,7 +13,6 @@ from pathlib import Path
 from tidings.domain.channels import CHANNELS
 
 from local.services.process import ServiceError, locked, tail
-from local.services.provision import services
 from local.stack import direct
 from local.stack.ports import Ports
 from local.stack.processes import STOP_WITHIN, Part, Processes
@@ -107,6 +106,8 @@ def running(options: Options) -> Iterator[Stack]:
             file.unlink(missing_ok=True)  # of a stack that was killed
         ports = Ports.plan(options.first_port, list(CHANNELS))
         if options.use_services:
+            from local.services.provision import services  # with the drivers of both
+
             given = stack.enter_context(services(state.folder, options.database_url, options.broker_url))
             database_url, broker_url, described = given.database_url, given.broker_url, given.described
         else:
@@ -127,9 +128,14 @@ def running(options: Options) -> Iterator[Stack]:
         }
         processes = Processes(environment=environment, folder=ROOT, logs=state.logs, lock=lock)
         stack.enter_context(processes.group(_providers(state, ports)))
+        if not options.on_lambda:  # they ask nothing of the database before they are asked, and take as long to start
+            stack.enter_context(processes.group(_functions(ports)))
         _migrate(environment, state.logs / "migrate.log", lock)
-        for group in _groups(ports, options):
-            stack.enter_context(processes.group(group))
+        processes.wait_until_ready()
+        stack.enter_context(
+            processes.group(_on_lambda(ports, options) if options.on_lambda else _feeders(ports, options))
+        )
+        processes.wait_until_ready()
         yield Stack(
             state=state,
             ports=ports,
@@ -166,13 +172,6 @@ def _providers(state: State, ports: Ports) -> dict[str, Part]:
             health=f"http://127.0.0.1:{ports.inbox}/healthz",
         )
     }
-
-
-def _groups(ports: Ports, options: Options) -> list[dict[str, Part]]:
-    """In the order in which they start."""
-    if options.on_lambda:
-        return [_on_lambda(ports, options)]
-    return [_functions(ports), _feeders(ports, options)]
 
 
 def _functions(ports: Ports) -> dict[str, Part]:

@@ -10,29 +10,25 @@ from pathlib import Path
 import pytest
 
 from local.lock_subset import declared, needed
+from tests.installed import BASE, LOCK, ROOT, normal, of_local_up, packages
 
-ROOT = Path(__file__).parents[2]
-LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
-LAYER = "layers/common/pyproject.toml[aws,cli,metrics,tracing]"
+LAYER = "layers/common/pyproject.toml[aws,cli,metrics,server,tracing]"
 FUNCTIONS = sorted(path.parent.name for path in (ROOT / "functions").glob("*/main.py"))
 STARTS = "local/requirements.txt"
 EMULATED = "local/emulators/requirements.txt"
+STACK = "local/stack/requirements.txt"
 RUNS = {
     **{f"functions/{name}": (f"functions/{name}/requirements.txt", LAYER) for name in FUNCTIONS},
-    "layers/common/python/tidings": (LAYER, STARTS),  # which is where functions-framework is imported, and only there
+    # functions-framework is imported in runtime alone, and a vendor's SDK in its provider.
+    "layers/common/python/tidings": (LAYER, STARTS, "functions/sms/requirements.txt", "functions/push/requirements.txt"),
     "infra/migrations": (LAYER,),
-    "layers/common/python/tidings/runtime/server.py": (STARTS,),
-    "layers/common/python/tidings/runtime/worker.py": (STARTS,),
-    "layers/common/python/tidings/runtime/trigger": (LAYER,),
-    "local/schedule": (LAYER,),
-    "local/emulators": (EMULATED, STARTS, LAYER),
+    "local/emulators": (EMULATED, STARTS, BASE),
+    "local/stack": (LAYER,),
+    "local/services": (LAYER,),
+    "local/lambda_emulator": (LAYER,),
 }
 """What an image or a zip holds of our code, and what declares what that imports."""
 OURS = {"tidings", "local", "functions"}
-
-
-def packages(*declarations: str) -> set[str]:
-    return set(needed(LOCK, [name for one in declarations for name in declared(one, ROOT)]))
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -45,16 +41,28 @@ def imported(path: Path) -> Iterator[str]:
                 yield node.module.partition(".")[0]
 
 
+def foreign(code: str) -> set[str]:
+    return set(imported(ROOT / code)) - sys.stdlib_module_names - OURS
+
+
+def missing(code: str, there: set[str]) -> set[str]:
+    """The modules that it imports, and that come with none of these packages."""
+    of = packages_distributions()
+    return {module for module in foreign(code) if not {normal(name) for name in of[module]} & there}
+
+
 @pytest.mark.parametrize("code", sorted(RUNS))
 def test_what_is_imported_is_declared(code: str) -> None:
     there = packages(*RUNS[code])
-    of = packages_distributions()
-    foreign = set(imported(ROOT / code)) - sys.stdlib_module_names - OURS
-    missing = {
-        module for module in foreign if not {re.sub(r"[-_.]+", "-", name).lower() for name in of[module]} & there
-    }
-    assert not missing
-    assert foreign or code in ("local/schedule", "functions/intake")
+    assert not missing(code, there)
+    assert foreign(code) or code in ("local/lambda_emulator", "local/stack") or code.startswith("functions/")
+
+
+def test_local_up_gets_what_it_runs_and_nothing_of_the_tests() -> None:
+    there = of_local_up()
+    assert set().union(*(missing(code, there) for code in RUNS)) == {"botocore"}  # for a secret that is in AWS
+    assert "awslambdaric" in there  # of local/up --lambda
+    assert not there & {"cfn-lint", "kubernetes-validate", "moto", "mypy", "pytest", "selenium", "sympy"}
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -70,6 +78,7 @@ def test_a_function_gets_no_sdk_of_another_and_nothing_of_the_tests(function: st
         *((f"functions/{name}/requirements.txt", f"-r functions/{name}/requirements.txt") for name in FUNCTIONS),
         (STARTS, f"-r {STARTS}"),
         (EMULATED, f"-r {EMULATED}"),
+        (STACK, f"-r {STACK}"),
         (LAYER, "tidings (layers/common/pyproject.toml)"),
         ("pyproject.toml", "tidings-workspace (pyproject.toml)"),
     ],
@@ -79,7 +88,7 @@ def test_the_lock_is_of_what_is_declared(declaration: str, told: str) -> None:
     entries = re.split(r"^(?=[a-z0-9])", LOCK, flags=re.MULTILINE)[1:]
     wanted = re.compile(rf"^    # (?:via|  ) *{re.escape(told)}$", re.MULTILINE)
     locked = {entry.partition("==")[0] for entry in entries if wanted.search(entry)}
-    assert locked == {re.sub(r"[-_.]+", "-", name).lower() for name in declared(declaration, ROOT)}
+    assert locked == {normal(name) for name in declared(declaration, ROOT)}
 
 
 class TestNeeded:

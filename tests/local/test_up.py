@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from local.stack.stack import Options, running
+from tests.installed import of_local_up, only
 from tests.scenarios.caller import Caller, wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -123,7 +124,15 @@ def state() -> Iterator[Path]:
 def test_it_delivers_on_every_channel_and_the_second_start_finds_the_data(state: Path) -> None:
     # A proxy for the way out is nothing to talk to one's own processes by.
     proxy = "http://127.0.0.1:9"
-    with up(state, http_proxy=proxy, https_proxy=proxy, HTTP_PROXY=proxy) as first:
+    hidden = only(of_local_up())  # as where nobody has run the tests yet
+    with up(
+        state,
+        http_proxy=proxy,
+        https_proxy=proxy,
+        HTTP_PROXY=proxy,
+        PYTHONPATH=hidden["PYTHONPATH"],
+        HIDDEN_MODULES=hidden["HIDDEN_MODULES"],
+    ) as first:
         env = first.ready()
         assert tuple(env) == NAMES
         assert first.env_file.stat().st_mode & 0o777 == 0o600

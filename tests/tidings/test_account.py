@@ -132,6 +132,7 @@ def refused(house: House, worker: Delivery, vendor: Vendor, count: int = 20) -> 
 # --- entering ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_several_refused_recipients_close_the_connection_with_one_alarm(
     house: House, worker: Delivery, vendor: Vendor, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -206,6 +207,7 @@ def test_a_burst_of_refused_recipients_does_not_keep_others_from_being_tried(
     assert set(statuses(house, others)) == {Status.SENT}
 
 
+@pytest.mark.slow
 def test_a_refusal_that_can_mean_either_counts_until_others_are_refused_as_well(
     house: House, worker: Delivery, vendor: Vendor
 ) -> None:
@@ -237,6 +239,7 @@ def test_where_little_is_sent_the_first_few_show_it_within_seconds(
 # --- while it lasts ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_one_probe_at_a_time_whatever_the_number_of_workers(house: House, worker: Delivery, vendor: Vendor) -> None:
     refused(house, worker, vendor)
     workers = [another(house, vendor) for _ in range(3)]
@@ -310,6 +313,7 @@ def test_a_probe_that_is_refused_for_its_own_sake_lets_the_next_be_tried_at_once
 # --- the end ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_first_acceptance_opens_it_and_all_that_waited_is_sent(
     house: House, worker: Delivery, vendor: Vendor, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -355,6 +359,7 @@ def test_after_a_day_what_waits_is_a_dead_letter_that_can_be_replayed(
     assert set(statuses(house, rows)) == {Status.SENT}
 
 
+@pytest.mark.slow
 def test_one_that_is_tried_again_and_again_is_given_up_after_a_day_as_well(
     house: House, worker: Delivery, vendor: Vendor, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -403,6 +408,7 @@ ALL = Selection(tenant="acme")
 SENT = Selection(tenant="acme", statuses=[Status.SENT])
 
 
+@pytest.mark.slow
 def test_an_hour_of_refusals_with_thousands_waiting(
     house: House, hour: Hour, vendor: Vendor, caplog: pytest.LogCaptureFixture, nightly: bool
 ) -> None:

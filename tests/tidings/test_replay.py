@@ -412,6 +412,7 @@ def test_a_sweep_that_is_to_go_on_for_no_time_runs_once(house: House, sweep: Swe
     assert pauses == []
 
 
+@pytest.mark.slow
 def test_a_sweep_deletes_what_is_over_for_longer_than_it_is_kept_and_leaves_as_much_time_to_others(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -254,6 +254,7 @@ def ground(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 EXAMPLES, NIGHTLY = {"sqlite": 12, "mariadb": 4}, {"sqlite": 50, "mariadb": 12}
 
 
+@pytest.mark.slow
 def test_whatever_happens_the_promises_hold(ground: Ground, request: pytest.FixtureRequest, nightly: bool) -> None:
     run_state_machine_as_test(
         lambda: Notifications(ground),  # type: ignore[arg-type]  # any factory will do

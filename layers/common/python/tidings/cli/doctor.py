@@ -18,8 +18,13 @@ if TYPE_CHECKING:
 
 
 def doctor(options: argparse.Namespace) -> int:
-    # Loaded only here: no other command needs a database's driver.
-    from tidings.cli import diagnostics
+    try:
+        # Loaded only here: no other command needs a database's driver.
+        from tidings.cli import diagnostics
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"doctor is run where the functions run: {error.name} is not installed here; install tidings[server]"
+        ) from None
 
     looked = (
         diagnostics.functions(options.functions, options.parts),

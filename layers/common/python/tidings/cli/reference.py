@@ -10,7 +10,8 @@ from tidings.cli.parser import parser
 HEAD = """# The command `tidings`
 
 It comes with the layer: `pip install 'layers/common[cli]'`. The extra `cli` is for the progress bars; without it, all
-else is the same. This page is made from the command itself: `python -m tidings.cli.reference > docs/cli.md`.
+else is the same. `doctor` also needs what the functions need: the extra `server`. This page is made from the command
+itself: `python -m tidings.cli.reference > docs/cli.md`.
 
 What it needs comes from the environment, or from `.tidings/env` in the working folder (KEY=value lines, as `local/up`
 writes them): `TIDINGS_URL` for the intake, `TIDINGS_OPS_URL` for the operator's side, and `TIDINGS_API_KEY`. `doctor`

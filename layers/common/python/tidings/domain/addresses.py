@@ -1,11 +1,9 @@
 """How an address is written: of a mail, of a phone, and what may stand on one line."""
 
 import re
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Annotated
 
-from email_validator import EmailNotValidError, validate_email
-from email_validator.rfc_constants import CASE_INSENSITIVE_MAILBOX_NAMES
 from pydantic import AfterValidator, StringConstraints
 
 # Also what only some readers take for the end of a line: VT, FF, the separators, NEL.
@@ -22,10 +20,23 @@ _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _PLAIN = re.compile(rf"({_ATOM}(?:\.{_ATOM})*)@([^@]+)")
 
 
+# email_validator is imported when an address is checked: the client has the models, and does not install it.
+
+
+@cache
+def _case_insensitive() -> frozenset[str]:
+    """Names of mailboxes that it writes in small letters."""
+    from email_validator.rfc_constants import CASE_INSENSITIVE_MAILBOX_NAMES
+
+    return frozenset(CASE_INSENSITIVE_MAILBOX_NAMES)
+
+
 @lru_cache(maxsize=10_000)
 def _domain(name: str) -> str | None:
     """As it is written, or None if it cannot be one. The same few are seen again and again, and checking one costs half
     of what accepting a mail does."""
+    from email_validator import EmailNotValidError, validate_email
+
     try:
         return validate_email(f"a@{name}", check_deliverability=False, allow_smtputf8=False).ascii_domain
     except EmailNotValidError:
@@ -34,13 +45,15 @@ def _domain(name: str) -> str | None:
 
 def email_address(value: str) -> str:
     plain = _PLAIN.fullmatch(value) if len(value) <= 254 else None
-    if plain is None or len(plain[1]) > 64 or plain[1].lower() in CASE_INSENSITIVE_MAILBOX_NAMES:
+    if plain is None or len(plain[1]) > 64 or plain[1].lower() in _case_insensitive():
         return _any_email_address(value)
     domain = _domain(plain[2])
     return f"{plain[1]}@{domain}" if domain is not None else _any_email_address(value)
 
 
 def _any_email_address(value: str) -> str:
+    from email_validator import EmailNotValidError, validate_email
+
     one_line(value)
     try:
         valid = validate_email(value, check_deliverability=False, allow_smtputf8=False)

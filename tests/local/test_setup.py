@@ -1,0 +1,111 @@
+"""`local/setup` in a tree of its own, with a Python and a uv that write down what they are told."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.installed import ROOT, of_local_up
+
+PYTHON = f"""#!/bin/sh
+case "$*" in
+    "-m venv --without-pip .venv") mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
+    "-m pip config list") echo "global.index-url='https://index.example.com/simple'"; exit 0 ;;
+    "-m "*) ;;
+    "-c import sys; print"*) echo "$0"; exit 0 ;;
+    *) exec {sys.executable} "$@" ;;
+esac
+echo "python $*" >> told
+case "$*" in *"-r local/uv.txt") [ -z "$NO_UV" ] && mkdir -p .venv/setup/bin && cp uv .venv/setup/bin ;; esac
+"""
+UV = """#!/bin/sh
+echo "uv $* from $UV_DEFAULT_INDEX" >> told
+while [ $# -gt 1 ]; do [ "$1" != -r ] || cp "$2" installed.txt; shift; done
+[ -z "$UV_FAILS" ]
+"""
+
+
+@dataclass(frozen=True)
+class Tree:
+    folder: Path
+
+    def setup(self, *options: str, **environment: str) -> list[str]:
+        """What was told, step by step."""
+        told = self.folder / "told"
+        told.unlink(missing_ok=True)
+        kept = {name: os.environ[name] for name in ("HOME",) if name in os.environ}
+        path = f"{self.folder / 'bin'}:/usr/bin:/bin"
+        subprocess.run(
+            ["local/setup", *options],
+            cwd=self.folder,
+            env={"PATH": path, "PYTHON": str(self.folder / "python"), **kept, **environment},
+            check=True,
+        )
+        return told.read_text().splitlines() if told.exists() else []
+
+    def has_uv(self) -> None:
+        (self.folder / "bin").mkdir()
+        shutil.copy(self.folder / "uv", self.folder / "bin")
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    declarations = ["layers/common/pyproject.toml", *(str(f.relative_to(ROOT)) for f in ROOT.glob("functions/*/*.txt"))]
+    declarations += [str(file.relative_to(ROOT)) for file in ROOT.glob("local/**/*.txt")]
+    for file in ("requirements.lock", "local/setup", "local/lock_subset.py", *declarations):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / file, tmp_path / file)
+    for name, text in (("python", PYTHON), ("uv", UV)):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    return Tree(tmp_path)
+
+
+def test_local_up_gets_what_it_runs_by_hash_and_by_the_index_of_pip(tree: Tree) -> None:
+    tree.has_uv()
+    made, packages, layer = tree.setup("--running")
+    assert made == "python -m venv --without-pip .venv"
+    assert "--require-hashes" in packages
+    assert packages.endswith(" from https://index.example.com/simple")
+    assert "--no-deps" in layer
+    lines = (tree.folder / "installed.txt").read_text().splitlines()
+    assert {line.partition("==")[0] for line in lines if line[0].isalnum()} == of_local_up()
+
+
+def test_the_tests_packages_are_added_to_it_and_neither_stage_makes_it_anew(tree: Tree) -> None:
+    tree.has_uv()
+    assert len(tree.setup("--running")) == 3
+    assert tree.setup("--running") == []
+    assert [line for line in tree.setup() if "venv --" in line] == []
+    assert (tree.folder / "installed.txt").read_text() == (ROOT / "requirements.lock").read_text()
+    assert tree.setup() == []
+    assert tree.setup("--running") == []
+
+
+def test_another_lock_or_declaration_makes_it_anew(tree: Tree) -> None:
+    tree.has_uv()
+    for file in ("requirements.lock", "layers/common/pyproject.toml", "functions/sms/requirements.txt"):
+        tree.setup()
+        with (tree.folder / file).open("a") as text:
+            text.write("# another\n")
+        assert tree.setup()[0] == "python -m venv --without-pip .venv"
+
+
+def test_without_uv_pip_gets_it_by_hash(tree: Tree) -> None:
+    told = tree.setup("--running")
+    assert told[1].endswith("--require-hashes --only-binary :all: -r local/uv.txt")
+    assert [line.partition(" ")[0] for line in told[2:]] == ["uv", "uv"]
+    assert not (tree.folder / ".venv/setup").exists()
+
+
+@pytest.mark.parametrize("hindrance", ["NO_UV", "UV_FAILS"])
+def test_where_uv_cannot_pip_installs(tree: Tree, hindrance: str) -> None:
+    told = tree.setup("--running", **{hindrance: "1"})
+    packages, layer = (line for line in told if line.startswith("python -m pip") and "--no-compile" in line)
+    assert "--require-hashes" in packages
+    assert layer.endswith("-e layers/common")
+    assert tree.setup("--running") == []

@@ -1,0 +1,34 @@
+"""A plugin for `local/test --quick`: a test that is about to start a process is skipped there, before it is started."""
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+STARTS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"})
+"""Of https://docs.python.org/3/library/audit_events.html"""
+
+
+class Quick:
+    """Between tests, a server's version may be asked."""
+
+    def __init__(self) -> None:
+        self.in_test = False
+
+    def audit(self, event: str, _arguments: object) -> None:
+        if self.in_test and event in STARTS:
+            pytest.skip("starts a process")
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self) -> Iterator[None]:
+        self.in_test = True
+        try:
+            return (yield)
+        finally:
+            self.in_test = False
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    quick = Quick()
+    sys.addaudithook(quick.audit)
+    config.pluginmanager.register(quick)
