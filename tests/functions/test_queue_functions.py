@@ -118,7 +118,7 @@ def test_what_fails_makes_the_batch_come_again_and_says_nothing_of_it(
     imported: Imported, monkeypatch: pytest.MonkeyPatch, lines: Lines, error: Exception, told: tuple[int, str]
 ) -> None:
     main = imported("email")
-    monkeypatch.setattr(main, "delivery", lambda: Broken(error))
+    monkeypatch.setattr(main.function, "delivery", Broken(error))
     answer = ask(main, "email")
     assert answer.status == told[0]
     assert len(lines.named(told[1])) == 1

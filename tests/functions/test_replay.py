@@ -565,7 +565,7 @@ def test_the_schedules_event_runs_the_sweep(
 
 def test_the_schedules_event_may_say_how_long_to_go_on(imported: Imported, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = Swept(published=1)
-    monkeypatch.setattr(sweep, "EVERY", timedelta(milliseconds=1))
+    monkeypatch.setattr(sweep, "SWEEP_EVERY", timedelta(milliseconds=1))
     monkeypatch.setattr(sweep.Sweep, "run", lambda _: runs)
     main = imported("replay")
     assert main.handler({"for": 1}, None)["published"] > 1

@@ -20,7 +20,12 @@ STACK = "local/stack/requirements.txt"
 RUNS = {
     **{f"functions/{name}": (f"functions/{name}/requirements.txt", LAYER) for name in FUNCTIONS},
     # functions-framework is imported in runtime alone, and a vendor's SDK in its provider.
-    "layers/common/python/tidings": (LAYER, STARTS, "functions/sms/requirements.txt", "functions/push/requirements.txt"),
+    "layers/common/python/tidings": (
+        LAYER,
+        STARTS,
+        "functions/sms/requirements.txt",
+        "functions/push/requirements.txt",
+    ),
     "infra/migrations": (LAYER,),
     "local/emulators": (EMULATED, STARTS, BASE),
     "local/stack": (LAYER,),

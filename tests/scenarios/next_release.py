@@ -40,8 +40,8 @@ def next_release(folder: Path) -> Path:
     tidings = layer(tree) / "tidings"
     _schema(tree, tidings)
     _messages(tidings)
-    replaced(tidings / "notification.py", '    HOLD = "hold"', f'    ASK = "{NEW_WORD}"\n    HOLD = "hold"')
-    replaced(tidings / "topology.py", "    timedelta(seconds=5),\n", "    timedelta(seconds=4),\n")
+    replaced(tidings / "domain" / "notification.py", '    HOLD = "hold"', f'    ASK = "{NEW_WORD}"\n    HOLD = "hold"')
+    replaced(tidings / "domain" / "timing.py", "    timedelta(seconds=5),\n", "    timedelta(seconds=4),\n")
     return tree
 
 
@@ -51,17 +51,17 @@ def _schema(tree: Path, tidings: Path) -> None:
     head = str(ScriptDirectory(str(migrations)).get_current_head())
     number = f"{int(head) + 1:04}"
     (migrations / "versions" / f"{number}_next.py").write_text(MIGRATION.format(next=number, head=head))
-    schema, rows = tidings / "adapters" / "schema.py", tidings / "adapters" / "rows.py"
+    schema, rows = tidings / "adapters" / "sql" / "schema.py", tidings / "adapters" / "sql" / "reads.py"
     replaced(schema, "    # NULLs are distinct", '    Column("shard", Integer),\n    # NULLs are distinct')
     replaced(schema, "\nmessages = Table(\n", TABLE)
     replaced(rows, '"generation", "attempt", "spared", ', '"generation", "attempt", "spared", "shard", ')
     last = "    error_message: str | None = None\n\n    @property"
-    replaced(tidings / "notification.py", last, last.replace("\n\n", "\n    shard: int | None = 7\n\n"))
+    replaced(tidings / "domain" / "notification.py", last, last.replace("\n\n", "\n    shard: int | None = 7\n\n"))
 
 
 def _messages(tidings: Path) -> None:
     """They name their shard. Those of the release before do not, and are read all the same."""
-    envelope = tidings / "envelope.py"
+    envelope = tidings / "messaging" / "envelope.py"
     replaced(envelope, "SCHEMA = 1\n", "SCHEMA = 2\n")
     last = "    traceparent: str | None = None\n"
     replaced(envelope, last, f"{last}    shard: int = 0\n")
@@ -74,7 +74,7 @@ def _messages(tidings: Path) -> None:
         '            shard=int(str(headers["ce-shard"])) if version > 1 else 0,\n',
     )
     replaced(
-        tidings / "settling.py",
+        tidings / "pipeline" / "settlement.py",
         "        traceparent=notification.traceparent,\n",
         "        traceparent=notification.traceparent,\n        shard=notification.shard or 0,\n",
     )

@@ -211,7 +211,7 @@ def test_without_a_collector_everything_is_delivered_and_ends_in_time(folder: Pa
 
 def test_what_was_not_exported_yet_is_at_the_end_of_the_process(folder: Path) -> None:
     code = layer(copied(folder / "tree"))  # the same, but with time to export on a busy machine
-    replaced(code / "tidings" / "adapters" / "otlp.py", "FLUSH_WITHIN = 2.0\n", "FLUSH_WITHIN = 20.0\n")
+    replaced(code / "tidings" / "observability" / "tracing.py", "FLUSH_WITHIN = 2.0\n", "FLUSH_WITHIN = 20.0\n")
     with collector() as collected:
         later = {**collected.environment, "OTEL_BSP_SCHEDULE_DELAY": "600000", "PYTHONPATH": str(code)}
         trace, traceparent = begun()

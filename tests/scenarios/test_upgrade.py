@@ -191,7 +191,11 @@ def _next_fleet(stack: Stack, tree: Path) -> Fleet:
 def world(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """The old release runs. Its 30 s, for which it puts a message off, are one here."""
     old, new = copied(tmp_path / "old"), next_release(tmp_path / "new")
-    replaced(layer(old) / "tidings" / "topology.py", "PUT_OFF = timedelta(seconds=30)", "PUT_OFF = LADDER[0]")
+    replaced(
+        layer(old) / "tidings" / "domain" / "timing.py",
+        "DEFER_DELAY = timedelta(seconds=30)",
+        "DEFER_DELAY = RETRY_STEPS[0]",
+    )
     monkeypatch.setattr("local.stack.stack.ROOT", old)
     monkeypatch.setattr("local.stack.stack.CHANNELS", CHANNELS)
     with contextlib.ExitStack() as ends:

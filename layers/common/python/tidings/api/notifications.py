@@ -118,7 +118,6 @@ def shown(
 ) -> NotificationView:
     """`doubtful`: ids of which an attempt was ambiguous, where the timeline is not at hand."""
     # Here, because the client has only the models, and installs nothing that checks mail addresses.
-    from tidings.domain.channels import CONTENT, Content
 
     is_doubtful = notification.id in doubtful or any(map(_is_ambiguous, events or ()))
     return NotificationView(

@@ -97,7 +97,7 @@ class QueueFunction:
         """At the process's end: what is under way ends and is settled, though no request waits for it. The server that
         stops us gives it the time."""
         self.delivery.close()
-        self.delivery.lifecycle.flush()
+        self.container.lifecycle.flush()
 
     # --- over HTTP, under functions-framework -------------------------------------------------------------------------
 
@@ -113,7 +113,7 @@ class QueueFunction:
         if request.method == "GET" and request.path == "/healthz":
             return as_json({"status": "ok", "channel": self.channel})
         exposition = (
-            self.delivery.lifecycle.exposition if (request.method, request.path) == ("GET", "/metrics") else None
+            self.container.lifecycle.exposition if (request.method, request.path) == ("GET", "/metrics") else None
         )
         if request.method != "POST" and exposition is None:
             raise Problem(405, "Method not allowed", headers={"allow": "POST"})
@@ -184,7 +184,7 @@ class QueueFunction:
                 sleep(max(0.0, min(BACK_OFF, remaining(context) - SPARE).total_seconds()))
                 raise
             finally:
-                self.delivery.lifecycle.flush()
+                self.container.lifecycle.flush()
 
     def _deliver_or_defer(self, letters: list[Letter], *, within: timedelta) -> None:
         unclaimed = letters

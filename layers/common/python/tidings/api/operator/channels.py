@@ -13,7 +13,7 @@ from tidings.domain.channels import CHANNELS
 from tidings.observability.request_ids import in_thread
 from tidings.ports import Store
 
-log = logging.getLogger("tidings.channels")
+log = logging.getLogger(__name__)
 """Not by the module's name: only what is below `tidings` is written as lines."""
 
 

@@ -8,7 +8,7 @@ from tidings.domain.errors import StoreUnavailable
 from tidings.ports import Store
 from tidings.runtime.trigger.trigger import LOOK_EVERY
 
-log = logging.getLogger("tidings.trigger")
+log = logging.getLogger(__name__)
 
 
 @dataclass

@@ -25,7 +25,7 @@ from tidings.messaging.envelope import to_event
 from tidings.ports import Consumer, Received
 from tidings.runtime.queue_function import PREFER_ASYNC
 
-log = logging.getLogger("tidings.trigger")
+log = logging.getLogger(__name__)
 
 SEEN_OFTEN = 3
 """From this delivery on a message is sent alone: if it crashes its worker, it takes no neighbours with it."""
