@@ -6,7 +6,7 @@ from typing import Any
 
 from tidings.domain.notification import Notification, new_id
 from tidings.messaging.envelope import Message
-from tidings.pipeline.settlement import wake_up
+from tidings.pipeline.settlement import message_for
 
 _numbers = itertools.count()
 
@@ -26,6 +26,6 @@ def notification(now: datetime, **changes: Any) -> Notification:
 
 
 def message(of: Notification, **changes: Any) -> Message:
-    made = wake_up(of)
+    made = message_for(of)
     values = {"id": made.id, "channel": made.channel, "generation": made.generation, "attempt": made.attempt}
     return Message(**{**values, **changes})

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from tidings.observability.log_catalog import FAULTS, LIFECYCLE, Event
+from tidings.observability.log_catalog import FAULTS, LIFECYCLE, LogEvent
 from tidings.observability.metrics import METRICS, Metric
 
 from tests.rooms import picture
@@ -57,12 +57,12 @@ refused or failed has a line of its own, and what stands in front (a load balanc
 """
 
 
-def _table(events: Iterable[Event]) -> str:
+def _table(events: Iterable[LogEvent]) -> str:
     head = "| Event | Level | When | Fields |\n|---|---|---|---|"
     return "\n".join([head, *map(_event, events)])
 
 
-def _event(event: Event) -> str:
+def _event(event: LogEvent) -> str:
     fields = ", ".join(f"`{name}`" for name in event.fields)
     return f"| `{event.name}` | {event.level} | {event.meaning} | {fields} |"
 

@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from tidings.api.app import Api
-from tidings.api.intake.routes import IntakeRoutes
-from tidings.runtime.container import Wiring, utc_now
+from tidings.api.app import App
+from tidings.api.intake.routes import IntakeEndpoints
+from tidings.runtime.container import Container, utc_now
 from tidings.runtime.http_function import HttpFunction, framework_function
 
 
-def build(parts: Wiring) -> Api:
-    routes = IntakeRoutes(intake=parts.intake(), store=parts.store, broker=parts.broker, now=utc_now)
-    return Api(parts.watched(routes.all()), parts.keyring())
+def build(parts: Container) -> App:
+    routes = IntakeEndpoints(intake=parts.intake(), store=parts.store, broker=parts.broker, now=utc_now)
+    return App(parts.watched(routes.all()), parts.api_keys())
 
 
 function = HttpFunction("intake", build)

@@ -4,18 +4,18 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from tidings.api.app import Api
+from tidings.api.app import App
 from tidings.api.operator.console_files import Console
-from tidings.api.operator.routes import ReplayRoutes
-from tidings.runtime.container import Wiring, utc_now
+from tidings.api.operator.routes import OperatorEndpoints
+from tidings.runtime.container import Container, utc_now
 from tidings.runtime.faults import faults
 from tidings.runtime.http_function import HttpFunction, framework_function
 
 CONSOLE = Path(__file__).with_name("console")
 
 
-def build(parts: Wiring) -> Api:
-    routes = ReplayRoutes(
+def build(parts: Container) -> App:
+    routes = OperatorEndpoints(
         replay=parts.replay(),
         sweep=parts.sweep(),
         store=parts.store,
@@ -25,7 +25,7 @@ def build(parts: Wiring) -> Api:
         now=utc_now,
     )
     watched = parts.watched(routes.all(), gauges=parts.gauges())
-    return Api([*watched, *Console(CONSOLE).routes()], parts.keyring())
+    return App([*watched, *Console(CONSOLE).routes()], parts.api_keys())
 
 
 function = HttpFunction("replay", build)
@@ -46,7 +46,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     parts = function.container
     try:
         with faults():
-            return parts.sweep().go_on(timedelta(seconds=event.get("for", 0))).counts
+            return parts.sweep().run_for(timedelta(seconds=event.get("for", 0))).counts
     finally:
         parts.telemetry.show(parts.gauges())
-        parts.lifecycle.flush()
+        parts.observers.flush()

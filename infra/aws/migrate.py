@@ -9,13 +9,13 @@ mappings, which need their queues. To run it again changes nothing; two that run
 from tidings.config.settings import load
 from tidings.domain.errors import ConfigurationError
 from tidings.migrate import MigrationSettings, migrate, versions
-from tidings.runtime.container import wired
+from tidings.runtime.container import build_container
 
 
 def handler(_event: object, _context: object) -> dict[str, str | None]:
     """The schema's revision before, and now. Raise ConfigurationError, StoreUnavailable or BrokerUnavailable, and what
     the database says of a migration that it refuses."""
-    parts, migrations = wired(), load(MigrationSettings).migrations
+    parts, migrations = build_container(), load(MigrationSettings).migrations
     try:
         before, _ = versions(parts.database, migrations)
         migrate(parts.database, migrations)

@@ -16,7 +16,7 @@ from tidings.domain.channels import CHANNELS
 from tidings.domain.errors import ConfigurationError
 from tidings.messaging import topology
 from tidings.observability import logging as tidings_logging
-from tidings.runtime.container import wired
+from tidings.runtime.container import build_container
 
 from local.lambda_emulator.environment import Deployed, Environments, InitFailed
 from local.lambda_emulator.gateway import Gateway
@@ -29,7 +29,7 @@ def main() -> int:
     options = _options()
     try:
         tidings_logging.configure(options.name, load(tidings_logging.LogSettings))
-        wiring = wired()
+        wiring = build_container()
     except ConfigurationError as error:
         print(f"tidings: {options.name}: {error}", file=sys.stderr)
         return 2

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pika
 import pytest
-from tidings.adapters.rabbitmq import publisher as rabbitmq_link
+from tidings.adapters.rabbitmq import publisher
 from tidings.adapters.rabbitmq.broker import HEARTBEAT, BrokerSettings, RabbitBroker
 from tidings.adapters.rabbitmq.consumer import RabbitConsumer
 from tidings.domain import timing
@@ -369,13 +369,13 @@ def test_a_connection_from_before_a_long_freeze_is_not_used_again(
 ) -> None:
     """The broker gave it up meanwhile, and the network does not say so."""
     broker, way = hurt
-    monkeypatch.setattr(rabbitmq_link, "LOOK_EVERY", 0.05)
+    monkeypatch.setattr(publisher, "LOOK_EVERY", 0.05)
     broker.close()
     broker.publish([to_work(1)])
     with way.half_open():
         pass  # that one stays dead; those that are made now live
     frozen = SimpleNamespace(time=lambda: time.time() + 2 * HEARTBEAT + 1)
-    monkeypatch.setattr(rabbitmq_link, "time", frozen)
+    monkeypatch.setattr(publisher, "time", frozen)
     broker.publish([to_work(2)])
 
 

@@ -228,7 +228,7 @@ def test_what_is_given_up_is_a_dead_letter_that_is_owed(store: SqlStore, clock: 
     last = store.events(dead.id)[-1]
     assert (last.status, last.error_message, last.attempt) == (Status.FAILED, "wrong token", 0)
     clock.advance(seconds=10)
-    assert {row.id for row in store.overdue(10, LEASE).unlettered} == {row.id for row in rows[2:]}
+    assert {row.id for row in store.overdue(10, LEASE).dead_letters_owed} == {row.id for row in rows[2:]}
     assert not store.give_up(rows, connection), "once"
 
 
@@ -239,6 +239,6 @@ def test_a_replay_begins_to_wait_anew(store: SqlStore, clock: TestClock) -> None
     assert refused_at(store, row) is not None
     clock.advance(days=2)
     assert store.give_up(store.find(Selection(tenant="acme"), 1), refusing(store, clock))
-    (revived,) = store.revive(Selection(tenant="acme"), 10, timedelta(0))
+    (revived,) = store.reset_for_replay(Selection(tenant="acme"), 10, timedelta(0))
     assert revived.refused_at is None
     assert refused_at(store, row) is None

@@ -188,7 +188,7 @@ def sent_at(store: SqlStore, clock: TestClock, delay: timedelta) -> None:
 def replayed(store: SqlStore, clock: TestClock, due_in: timedelta) -> None:
     settled(store, inserted(store, clock), Status.FAILED, PermanentError("550", "no"))
     clock.advance(days=3)
-    store.revive(Selection(tenant="acme"), 10, due_in)
+    store.reset_for_replay(Selection(tenant="acme"), 10, due_in)
 
 
 def retried(store: SqlStore, clock: TestClock) -> None:
@@ -287,8 +287,8 @@ def test_a_tally_says_how_many_are_where(store: SqlStore, insight: SqlInsight, c
     other = inserted(store, clock, 1, tenant="globex")
     settled(store, rows[:3])
     ids = [row.id for row in (*rows, *other)]
-    assert insight.tally("acme", ids) == Tally(statuses={Status.SENT: 3, Status.PENDING: 2}, doubtful=0)
-    assert insight.tally("acme", []) == Tally(statuses={}, doubtful=0)
+    assert insight.count_by_status("acme", ids) == Tally(statuses={Status.SENT: 3, Status.PENDING: 2}, doubtful=0)
+    assert insight.count_by_status("acme", []) == Tally(statuses={}, doubtful=0)
 
 
 def test_a_tally_says_how_many_may_have_been_sent_all_the_same(
@@ -302,7 +302,7 @@ def test_a_tally_says_how_many_may_have_been_sent_all_the_same(
     settled(store, [other], Status.FAILED, PermanentError("550", "no"))
     for row in (canceled, plain):
         store.cancel("acme", row.id)
-    found = insight.tally("acme", [row.id for row in rows])
+    found = insight.count_by_status("acme", [row.id for row in rows])
     assert found.statuses == {Status.SENT: 1, Status.CANCELED: 2, Status.UNKNOWN: 1, Status.FAILED: 1}
     assert found.doubtful == 1
 

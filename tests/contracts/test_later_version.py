@@ -53,10 +53,10 @@ def test_a_row_with_a_word_of_a_later_version_is_put_off_and_its_neighbours_are_
     for batch in ([*theirs, ours], *([row] for row in theirs)):  # together, and each alone
         claims = store.claim([make.message(row) for row in batch], LEASE)
         assert [row.id for row in claims.acquired] == ([ours.id] if ours in batch else [])
-        put_off = [(row.id, DEFER_DELAY) for row in batch if row is not ours]
-        assert [(held.message.id, held.remaining) for held in claims.held] == put_off
-        assert not claims.alone
-        assert not claims.finished
+        defer = [(row.id, DEFER_DELAY) for row in batch if row is not ours]
+        assert [(deferred.message.id, deferred.remaining) for deferred in claims.deferred] == defer
+        assert not claims.isolate
+        assert not claims.stale
     assert [standing(store, row.id) for row in theirs] == before
 
 
@@ -90,7 +90,7 @@ def test_what_a_later_version_left_behind_is_not_settled_by_our_rules(store: Sql
 def test_what_is_over_is_over_whatever_its_other_words_are(store: SqlStore, clock: TestClock) -> None:
     row = added(store, clock, "on_ambiguous")
     execute(store, "UPDATE notifications SET status = 'sent' WHERE id = :id", id=row.id)
-    assert [message.id for message in store.claim([make.message(row)], LEASE).finished] == [row.id]
+    assert [message.id for message in store.claim([make.message(row)], LEASE).stale] == [row.id]
 
 
 def test_another_priority_decides_nothing_so_it_is_sent(store: SqlStore, clock: TestClock) -> None:
@@ -120,8 +120,11 @@ def test_who_looks_sees_a_later_versions_words_as_they_are(store: SqlStore, cloc
         assert f'"{column}":"{MINE[column]}"'.encode() in document
     assert b'"status":"quarantined"' in shown(rows["on_ambiguous"], store.events(rows["status"].id)).encoded()
     assert b'"recipient":"ada' in page.encoded()
-    tally = SqlInsight(store.database).tally("acme", [row.id for row in rows.values()])
-    assert {str(status): count for status, count in tally.statuses.items()} == {"pending": 3, "quarantined": 1}
+    count_by_status = SqlInsight(store.database).count_by_status("acme", [row.id for row in rows.values()])
+    assert {str(status): count for status, count in count_by_status.statuses.items()} == {
+        "pending": 3,
+        "quarantined": 1,
+    }
 
 
 def test_pauses_and_counts_with_a_later_versions_words_disturb_nobody(store: SqlStore, clock: TestClock) -> None:

@@ -14,7 +14,7 @@ import pytest
 from tidings.domain.channels import Content, EmailContent, PushContent, SmsContent
 from tidings.domain.errors import AccountError, AmbiguousError, DeliveryError, PermanentError, TransientError
 from tidings.domain.notification import Priority
-from tidings.ports import Checkable, Outbound, Provider, Receipt
+from tidings.ports import Acceptance, Checkable, Provider, SendRequest
 from tidings.providers.fcm.provider import FcmProvider, FcmSettings
 from tidings.providers.smtp.provider import SmtpProvider
 from tidings.providers.smtp.settings import SmtpSettings
@@ -41,8 +41,8 @@ class Subject:
     failures: dict[type[DeliveryError], Failure]
     statuses: tuple[Failure, ...]  # what may tempt an SDK to try again
 
-    def outbound(self, id: str = "0193-a") -> Outbound:
-        return Outbound(id=id, attempt=1, recipient=self.recipient, content=self.content)
+    def outbound(self, id: str = "0193-a") -> SendRequest:
+        return SendRequest(id=id, attempt=1, recipient=self.recipient, content=self.content)
 
 
 def twilio(url: str, timeout: float) -> Provider:
@@ -166,7 +166,7 @@ def failed(provider: Provider, subject: Subject) -> DeliveryError:
 
 def test_an_accepted_message_arrives_and_leaves_the_vendors_id(subject: Subject, make: Make, running: Running) -> None:
     receipt = make().send(subject.outbound())
-    assert isinstance(receipt, Receipt)
+    assert isinstance(receipt, Acceptance)
     assert receipt.provider_message_id
     [arrived] = running.client.inbox(subject.channel)
     assert arrived["recipient"] in subject.recipient
@@ -310,7 +310,7 @@ def test_a_push_is_as_urgent_as_its_notification_and_a_second_copy_replaces_the_
     subject = next(subject for subject in SUBJECTS if subject.channel == "push")
     provider = subject.make(running, PATIENCE)
     for recipient in ("token:device-1", "topic:news"):
-        provider.send(Outbound(id="0193-a", attempt=1, recipient=recipient, content=content, priority=priority))
+        provider.send(SendRequest(id="0193-a", attempt=1, recipient=recipient, content=content, priority=priority))
     provider.close()
     shown = [(arrived["priority"], arrived["collapse_id"]) for arrived in running.client.inbox("push")]
     assert shown == [(priority.value, "0193-a")] * 2

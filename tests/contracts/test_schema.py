@@ -71,7 +71,7 @@ def _exercise(store: SqlStore, broker: EmbeddedBroker, clock: TestClock) -> None
     store.mark_queued(rows)
     claims = store.claim([make.message(row) for row in rows[:10]], LEASE)
     store.settle([Settlement(claims=claims, notification=row, status=Status.FAILED) for row in claims.acquired])
-    store.mark_lettered([rows[0]])
+    store.mark_dead_letter_published([rows[0]])
     clock.advance(hours=1)
     store.overdue(500, LEASE)
     for selection in (
@@ -95,11 +95,11 @@ def _exercise(store: SqlStore, broker: EmbeddedBroker, clock: TestClock) -> None
     store.find(everything, 50, oldest_first=True)
     store.may_have_been_sent([row.id for row in rows])
     store.count(replace(everything, statuses=[Status.FAILED]))
-    store.revive(everything, 5, timedelta(0), expires_at=clock() + timedelta(hours=1))
+    store.reset_for_replay(everything, 5, timedelta(0), expires_at=clock() + timedelta(hours=1))
     store.cancel("acme", rows[15].id)
     store.get("acme", rows[0].id)
-    store.story("acme", rows[0].id)
-    store.still_dead([make.message(row) for row in rows])
+    store.get_with_timeline("acme", rows[0].id)
+    store.filter_failed([make.message(row) for row in rows])
     store.purge(timedelta(0), 10)
     store.purge_suppressions(timedelta(0), 10)
     store.check()
@@ -117,7 +117,7 @@ def _exercise(store: SqlStore, broker: EmbeddedBroker, clock: TestClock) -> None
     insight.summarize(10)
     insight.waiting("acme")
     insight.dead_groups(everything)
-    insight.tally("acme", [row.id for row in rows])
+    insight.count_by_status("acme", [row.id for row in rows])
 
 
 def _recorded(database: Database, run: Callable[[], None]) -> list[tuple[str, Any]]:

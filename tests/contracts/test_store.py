@@ -20,7 +20,7 @@ from tidings.domain.errors import (
     TransientError,
 )
 from tidings.domain.notification import Notification, OnAmbiguous, Priority, Status
-from tidings.domain.stopwatch import Took
+from tidings.domain.stopwatch import Elapsed
 from tidings.domain.timing import REQUEUE_AFTER, SWEEP_GRACE
 from tidings.ports import Backlog, Changed, Claims, Selection, Settlement
 
@@ -136,7 +136,7 @@ def test_only_one_of_two_workers_acquires(store: SqlStore, clock: TestClock) -> 
     first, second = claimed(store, rows), claimed(store, rows)
     assert {row.id for row in first.acquired} == {row.id for row in rows}
     assert not second.acquired
-    assert [held.remaining for held in second.held] == [LEASE] * 5
+    assert [deferred.remaining for deferred in second.deferred] == [LEASE] * 5
 
 
 def test_many_workers_at_once_share_the_rows_without_overlap(database: DatabaseSettings, clock: TestClock) -> None:
@@ -164,13 +164,13 @@ def test_the_same_message_twice_in_a_batch_acquires_once(store: SqlStore, clock:
     (row,) = inserted(store, clock)
     claims = claimed(store, [row, row])
     assert len(claims.acquired) == 1
-    assert not claims.held
+    assert not claims.deferred
 
 
 def test_a_row_that_is_not_due_is_held_until_it_is(store: SqlStore, clock: TestClock) -> None:
     (row,) = inserted(store, clock, next_attempt_at=clock() + timedelta(seconds=30))
-    (held,) = claimed(store, [row]).held
-    assert held.remaining == timedelta(seconds=30)
+    (deferred,) = claimed(store, [row]).deferred
+    assert deferred.remaining == timedelta(seconds=30)
     clock.advance(seconds=30)
     assert len(claimed(store, [row]).acquired) == 1
 
@@ -179,15 +179,15 @@ def test_a_row_that_is_not_due_is_held_until_it_is(store: SqlStore, clock: TestC
 def test_what_is_over_is_finished(store: SqlStore, clock: TestClock, end: Status) -> None:
     (row,) = inserted(store, clock, status=end)
     claims = claimed(store, [row])
-    assert [message.id for message in claims.finished] == [row.id]
+    assert [message.id for message in claims.stale] == [row.id]
     assert not claims.acquired
-    assert not claims.held
+    assert not claims.deferred
 
 
 def test_an_unknown_row_and_an_older_generation_are_finished(store: SqlStore, clock: TestClock) -> None:
     (waiting,) = inserted(store, clock, generation=2, next_attempt_at=clock() + LEASE)
     stale, unknown = make.message(waiting, generation=1), make.message(make.notification(clock()))
-    assert store.claim([stale, unknown], LEASE).finished == [stale, unknown]
+    assert store.claim([stale, unknown], LEASE).stale == [stale, unknown]
 
 
 def test_past_its_expiry_a_row_is_not_claimed(store: SqlStore, clock: TestClock) -> None:
@@ -203,7 +203,7 @@ def test_a_lease_that_ran_out_is_not_for_the_claim_to_take(store: SqlStore, cloc
     clock.advance(minutes=5)
     claims = claimed(store, rows)
     assert not claims.acquired
-    assert len(claims.held) == 1
+    assert len(claims.deferred) == 1
 
 
 # --- settle -----------------------------------------------------------------------------------------------------------
@@ -233,11 +233,11 @@ def test_a_story_is_told_as_of_one_moment(store: SqlStore, database: DatabaseSet
             worker.settle([sent(row, claims)])
 
     event.listen(store.database.engine, "after_cursor_execute", meanwhile)
-    told = [store.story("acme", row.id) for _ in range(2)]
+    told = [store.get_with_timeline("acme", row.id) for _ in range(2)]
     worker.close()
     seen = [(found.status, [item.status for item in events]) for found, events in filter(None, told)]
     assert seen == [(Status.SENDING, []), (Status.SENT, [Status.SENT])]
-    assert store.story("other", row.id) is None
+    assert store.get_with_timeline("other", row.id) is None
 
 
 def test_a_retry_is_due_after_its_delay_on_the_databases_clock(store: SqlStore, clock: TestClock) -> None:
@@ -295,13 +295,13 @@ def test_a_lease_that_is_renewed_is_not_taken_over(store: SqlStore, clock: TestC
 def test_only_what_is_still_held_is_renewed(store: SqlStore, clock: TestClock) -> None:
     rows = inserted(store, clock, 3)
     claims, others = claimed(store, rows[:2]), claimed(store, rows[2:])
-    ended, held = claims.acquired
+    ended, deferred = claims.acquired
     store.settle([sent(ended, claims)])
     clock.advance(seconds=1)
-    tokens = {ended.id: claims.token, held.id: claims.token, rows[2].id: "not its own"}
-    assert list(store.renew(tokens, LEASE)) == [held.id]
-    remaining = {item.message.id: item.remaining for item in claimed(store, rows).held}
-    assert remaining == {held.id: LEASE, rows[2].id: LEASE - timedelta(seconds=1)}
+    tokens = {ended.id: claims.token, deferred.id: claims.token, rows[2].id: "not its own"}
+    assert list(store.renew(tokens, LEASE)) == [deferred.id]
+    remaining = {item.message.id: item.remaining for item in claimed(store, rows).deferred}
+    assert remaining == {deferred.id: LEASE, rows[2].id: LEASE - timedelta(seconds=1)}
     assert store.settle([sent(row, others) for row in others.acquired]) == []
 
 
@@ -336,10 +336,10 @@ def test_an_end_has_the_time_of_the_providers_answer_and_none_that_is_to_come(
     store: SqlStore, clock: TestClock
 ) -> None:
     rows, begun = inserted(store, clock, 2), clock()
-    claims = replace(claimed(store, rows), took=Took(began=100.0, seconds=0.5))
+    claims = replace(claimed(store, rows), elapsed=Elapsed(began=100.0, seconds=0.5))
     clock.advance(seconds=30)
     early, fast = (
-        replace(sent(row, claims), took=Took(began=101.0, seconds=seconds))
+        replace(sent(row, claims), elapsed=Elapsed(began=101.0, seconds=seconds))
         for row, seconds in zip(claims.acquired, (2.5, 3600), strict=True)
     )
     store.settle([early, fast])
@@ -357,33 +357,35 @@ def test_what_lost_its_worker_is_claimed_alone(store: SqlStore, clock: TestClock
     )
     both = claimed(store, [suspect, other])
     assert [row.id for row in both.acquired] == [other.id]
-    assert [(item.message.id, item.remaining) for item in both.alone] == [(suspect.id, timedelta(0))]
-    assert not both.held
-    assert not both.finished
+    assert [(item.message.id, item.remaining) for item in both.isolate] == [(suspect.id, timedelta(0))]
+    assert not both.deferred
+    assert not both.stale
     assert not claimed(store, [suspect]).acquired
-    alone = claimed(store, [suspect], isolated=True)
-    assert [row.id for row in alone.acquired] == [suspect.id]
-    store.settle([sent(row, alone) for row in alone.acquired])
-    assert claimed(store, [suspect, other]).alone == []
+    isolate = claimed(store, [suspect], isolated=True)
+    assert [row.id for row in isolate.acquired] == [suspect.id]
+    store.settle([sent(row, isolate) for row in isolate.acquired])
+    assert claimed(store, [suspect, other]).isolate == []
 
 
-# --- the frontier -----------------------------------------------------------------------------------------------------
+# --- how far a queue has got ------------------------------------------------------------------------------------------
 
 
-def test_the_frontier_is_when_the_newest_was_queued_that_has_had_its_turn(store: SqlStore, clock: TestClock) -> None:
+def test_the_queue_progress_is_when_the_newest_was_queued_that_has_had_its_turn(
+    store: SqlStore, clock: TestClock
+) -> None:
     begun = clock()
     rows = []
     for channel in ("email", "email", "sms", "email"):
         clock.advance(seconds=1)
         (row,) = inserted(store, clock, channel=channel)
         rows.append((clock(), row))
-    assert store.frontier("email", Priority.NORMAL, begun) is None
+    assert store.queue_progress("email", Priority.NORMAL, begun) is None
     claims = claimed(store, [rows[1][1], rows[2][1]])
     store.settle([sent(row, claims) for row in claims.acquired])
-    assert store.frontier("email", Priority.NORMAL, begun) == rows[1][0]
-    assert store.frontier("sms", Priority.NORMAL, begun) == rows[2][0]
-    assert store.frontier("email", Priority.HIGH, begun) is None
-    assert store.frontier("email", Priority.NORMAL, rows[1][0] + timedelta(milliseconds=1)) is None
+    assert store.queue_progress("email", Priority.NORMAL, begun) == rows[1][0]
+    assert store.queue_progress("sms", Priority.NORMAL, begun) == rows[2][0]
+    assert store.queue_progress("email", Priority.HIGH, begun) is None
+    assert store.queue_progress("email", Priority.NORMAL, rows[1][0] + timedelta(milliseconds=1)) is None
 
 
 def test_a_late_worker_cannot_overwrite(store: SqlStore, clock: TestClock) -> None:
@@ -520,7 +522,7 @@ def test_a_mark_leaves_alone_what_was_replayed_meanwhile(store: SqlStore, clock:
     seen = inserted(store, clock)
     claims = claimed(store, seen)
     store.settle([Settlement(claims=claims, notification=row, status=Status.FAILED) for row in claims.acquired])
-    store.revive(EVERYTHING, 10, HOUR)
+    store.reset_for_replay(EVERYTHING, 10, HOUR)
     mark(store, seen)
     clock.advance(minutes=59)
     assert not store.overdue(10, LEASE).wake
@@ -579,10 +581,10 @@ def test_a_dead_letter_that_is_owed_is_found_until_it_is_confirmed(store: SqlSto
     failed = [Settlement(claims=claims, notification=row, status=Status.FAILED, error=error) for row in claims.acquired]
     store.settle(failed, letters_owed=True)
     clock.advance(seconds=SWEEP_GRACE.total_seconds())
-    (owed,) = store.overdue(10, LEASE).unlettered
-    store.mark_lettered([owed])
+    (owed,) = store.overdue(10, LEASE).dead_letters_owed
+    store.mark_dead_letter_published([owed])
     clock.advance(minutes=10)
-    assert not store.overdue(10, LEASE).unlettered
+    assert not store.overdue(10, LEASE).dead_letters_owed
 
 
 def test_a_dead_letter_of_a_later_generation_is_still_owed(store: SqlStore, clock: TestClock) -> None:
@@ -596,12 +598,12 @@ def test_a_dead_letter_of_a_later_generation_is_still_owed(store: SqlStore, cloc
     (row,) = inserted(store, clock)
     fail(row)
     clock.advance(seconds=SWEEP_GRACE.total_seconds())
-    (owed,) = store.overdue(10, LEASE).unlettered
-    (revived,) = store.revive(EVERYTHING, 10, timedelta(0))
+    (owed,) = store.overdue(10, LEASE).dead_letters_owed
+    (revived,) = store.reset_for_replay(EVERYTHING, 10, timedelta(0))
     fail(revived)
-    store.mark_lettered([owed])
+    store.mark_dead_letter_published([owed])
     clock.advance(seconds=SWEEP_GRACE.total_seconds())
-    assert [again.generation for again in store.overdue(10, LEASE).unlettered] == [2]
+    assert [again.generation for again in store.overdue(10, LEASE).dead_letters_owed] == [2]
 
 
 # --- what waits -------------------------------------------------------------------------------------------------------
@@ -640,7 +642,7 @@ def test_the_backlog_tells_how_long_the_longest_waiting_has_waited_and_what_need
 def test_what_was_replayed_waits_since_its_replay(store: SqlStore, clock: TestClock) -> None:
     failed(store, clock)
     clock.advance(hours=9)
-    store.revive(EVERYTHING, 10, timedelta(0))
+    store.reset_for_replay(EVERYTHING, 10, timedelta(0))
     clock.advance(seconds=2)
     assert store.backlog().oldest == {"email": 2.0}
 
@@ -669,7 +671,7 @@ def failed(
 
 def test_a_revived_row_is_pending_one_generation_later(store: SqlStore, clock: TestClock) -> None:
     (row,) = failed(store, clock)
-    (revived,) = store.revive(EVERYTHING, 10, timedelta(0))
+    (revived,) = store.reset_for_replay(EVERYTHING, 10, timedelta(0))
     after = store.get("acme", row.id)
     assert after is not None
     assert (after.status, after.generation, after.attempt) == (Status.PENDING, 2, 0)
@@ -679,8 +681,8 @@ def test_a_revived_row_is_pending_one_generation_later(store: SqlStore, clock: T
 
 def test_reviving_twice_finds_nothing_the_second_time(store: SqlStore, clock: TestClock) -> None:
     failed(store, clock, 3)
-    assert len(store.revive(EVERYTHING, 10, timedelta(0))) == 3
-    assert not store.revive(EVERYTHING, 10, timedelta(0))
+    assert len(store.reset_for_replay(EVERYTHING, 10, timedelta(0))) == 3
+    assert not store.reset_for_replay(EVERYTHING, 10, timedelta(0))
 
 
 def test_a_replay_whose_commit_was_not_answered_answers_its_rows_and_takes_no_others(
@@ -688,7 +690,7 @@ def test_a_replay_whose_commit_was_not_answered_answers_its_rows_and_takes_no_ot
 ) -> None:
     rows = failed(store, clock, 4)
     with commits_unanswered(store.database, times=1):
-        revived = store.revive(EVERYTHING, 2, timedelta(0))
+        revived = store.reset_for_replay(EVERYTHING, 2, timedelta(0))
     assert [(row.id, row.generation) for row in revived] == [(row.id, 2) for row in rows[:2]]
     assert store.count(replace(EVERYTHING, statuses=[Status.FAILED])) == 2
     assert [item.status for item in store.events(rows[0].id)] == [Status.FAILED, Status.PENDING]
@@ -697,7 +699,7 @@ def test_a_replay_whose_commit_was_not_answered_answers_its_rows_and_takes_no_ot
 def test_a_replay_answers_the_rows_as_they_then_are(store: SqlStore, clock: TestClock) -> None:
     (row,) = failed(store, clock)
     clock.advance(hours=1)
-    (revived,) = store.revive(EVERYTHING, 10, timedelta(0))
+    (revived,) = store.reset_for_replay(EVERYTHING, 10, timedelta(0))
     after = store.get("acme", row.id)
     assert after is not None
     assert revived.updated_at == after.updated_at == clock()
@@ -708,14 +710,16 @@ def test_only_what_is_selected_is_revived(store: SqlStore, clock: TestClock) -> 
     failed(store, clock, code="21211", tenant="acme", channel="sms")
     failed(store, clock, code="550", tenant="other")
     inserted(store, clock)
-    assert [row.channel for row in store.revive(replace(EVERYTHING, error_code="21211"), 10, timedelta(0))] == ["sms"]
-    assert [row.tenant for row in store.revive(EVERYTHING, 10, timedelta(0))] == ["acme"]
+    assert [
+        row.channel for row in store.reset_for_replay(replace(EVERYTHING, error_code="21211"), 10, timedelta(0))
+    ] == ["sms"]
+    assert [row.tenant for row in store.reset_for_replay(EVERYTHING, 10, timedelta(0))] == ["acme"]
     assert store.count(Selection(tenant="other", statuses=[Status.FAILED])) == 1
 
 
 def test_a_row_revived_for_later_is_due_then(store: SqlStore, clock: TestClock) -> None:
     (row,) = failed(store, clock)
-    store.revive(EVERYTHING, 10, timedelta(seconds=7))
+    store.reset_for_replay(EVERYTHING, 10, timedelta(seconds=7))
     assert not claimed(store, [replace(row, generation=2)]).acquired
     clock.advance(seconds=7)
     assert len(store.overdue(10, LEASE).wake) == 1
@@ -793,9 +797,9 @@ def test_only_an_unknown_row_is_resolved(store: SqlStore, clock: TestClock, end:
 def test_a_resolve_and_a_replay_have_one_winner(store: SqlStore, clock: TestClock) -> None:
     row = unknown(store, clock)
     store.resolve("acme", row.id)
-    assert not store.revive(EVERYTHING, 10, timedelta(0))
+    assert not store.reset_for_replay(EVERYTHING, 10, timedelta(0))
     other = unknown(store, clock)
-    store.revive(EVERYTHING, 10, timedelta(0))
+    store.reset_for_replay(EVERYTHING, 10, timedelta(0))
     late = store.resolve("acme", other.id)
     assert late is not None
     assert (late.notification.status, late.by_this_call) == (Status.PENDING, False)
@@ -813,9 +817,9 @@ def test_what_has_expired_is_revived_only_with_a_new_expiry(store: SqlStore, clo
     assert store.count_by_expiry(EVERYTHING) == (1, 1)
     assert store.count_by_expiry(replace(EVERYTHING, tenant="nobody")) == (0, 0)
     assert [row.id for row in store.find(replace(EVERYTHING, expires_within=timedelta(0)), 10)] == [expired.id]
-    assert [row.id for row in store.revive(EVERYTHING, 10, timedelta(0))] == [lasting.id]
-    assert not store.revive(EVERYTHING, 10, timedelta(0), expires_at=clock())
-    (revived,) = store.revive(EVERYTHING, 10, timedelta(0), expires_at=clock() + HOUR)
+    assert [row.id for row in store.reset_for_replay(EVERYTHING, 10, timedelta(0))] == [lasting.id]
+    assert not store.reset_for_replay(EVERYTHING, 10, timedelta(0), expires_at=clock())
+    (revived,) = store.reset_for_replay(EVERYTHING, 10, timedelta(0), expires_at=clock() + HOUR)
     after = store.get("acme", expired.id)
     assert after is not None
     assert (after.status, after.expires_at) == (Status.PENDING, clock() + HOUR)
@@ -826,15 +830,15 @@ def test_a_new_expiry_takes_the_place_of_those_alone_that_are_over(store: SqlSto
     ends = [clock() + HOUR, clock() + 3 * HOUR, None]
     rows = [row for end in ends for row in failed(store, clock, expires_at=end)]
     clock.advance(hours=2)
-    store.revive(EVERYTHING, 10, timedelta(0), expires_at=clock() + HOUR)
+    store.reset_for_replay(EVERYTHING, 10, timedelta(0), expires_at=clock() + HOUR)
     found = [store.get("acme", row.id) for row in rows]
     assert [row and row.expires_at for row in found] == [clock() + HOUR, clock() + HOUR, None]
 
 
 def test_what_would_expire_before_its_turn_is_not_revived(store: SqlStore, clock: TestClock) -> None:
     failed(store, clock, expires_at=clock() + timedelta(seconds=30))
-    assert not store.revive(EVERYTHING, 10, timedelta(seconds=30))
-    assert len(store.revive(EVERYTHING, 10, timedelta(seconds=29))) == 1
+    assert not store.reset_for_replay(EVERYTHING, 10, timedelta(seconds=30))
+    assert len(store.reset_for_replay(EVERYTHING, 10, timedelta(seconds=29))) == 1
 
 
 def test_an_ambiguous_attempt_is_remembered_through_later_ones_and_replays(store: SqlStore, clock: TestClock) -> None:
@@ -858,7 +862,7 @@ def test_an_ambiguous_attempt_is_remembered_through_later_ones_and_replays(store
     for row in (plain, doubtful):
         end(row, PermanentError("550", "no"), Status.FAILED)
     assert set(store.may_have_been_sent(ids)) == {doubtful.id}
-    for row in store.revive(EVERYTHING, 10, timedelta(0)):
+    for row in store.reset_for_replay(EVERYTHING, 10, timedelta(0)):
         end(row, PermanentError("550", "no"), Status.FAILED)
     assert set(store.may_have_been_sent(ids)) == {doubtful.id}
     assert store.count_doubtful(EVERYTHING, 10) == 1
@@ -926,7 +930,7 @@ def test_a_list_leaves_the_content_out(store: SqlStore, clock: TestClock) -> Non
 def test_a_sweep_and_a_replay_leave_the_contents_out(store: SqlStore, clock: TestClock) -> None:
     """500 mails with attachments would be gigabytes."""
     failed(store, clock)
-    assert [row.content for row in store.revive(EVERYTHING, 10, timedelta(0))] == [""]
+    assert [row.content for row in store.reset_for_replay(EVERYTHING, 10, timedelta(0))] == [""]
     clock.advance(minutes=1)
     assert [row.content for row in store.overdue(10, LEASE).wake] == [""]
     assert "Shipped" in claimed(store, store.find(EVERYTHING, 1)).acquired[0].content
@@ -1027,7 +1031,7 @@ def test_what_still_moves_or_waits_for_a_person_is_never_deleted(store: SqlStore
 def test_an_old_row_that_came_to_its_end_lately_is_kept(store: SqlStore, clock: TestClock) -> None:
     row = ended(store, clock, Status.FAILED)
     clock.advance(days=40)
-    store.revive(EVERYTHING, 10, timedelta(0))
+    store.reset_for_replay(EVERYTHING, 10, timedelta(0))
     (revived,) = store.find(EVERYTHING, 10)
     claims = claimed(store, [revived])
     store.settle([sent(item, claims) for item in claims.acquired])

@@ -78,13 +78,13 @@ class Load:
         """Singles and small arrays, for the length of the block and until each was answered."""
         stopping = threading.Event()
 
-        def go_on(seed: int) -> None:
+        def run_for(seed: int) -> None:
             choice = random.Random(seed)
             while not stopping.is_set():
                 self._hand_in(self._made(choice.choice((1, 1, 1, 5))), give_up=choice.random() < 0.2)
                 stopping.wait(0.1)
 
-        threads = [threading.Thread(target=go_on, args=[self.random.random()]) for _ in range(callers)]
+        threads = [threading.Thread(target=run_for, args=[self.random.random()]) for _ in range(callers)]
         for thread in threads:
             thread.start()
         try:

@@ -18,7 +18,7 @@ from tidings.api.intake.openapi import document
 from tidings.api.operator.openapi import document as operator_document
 from tidings.domain.channels import Attachment, EmailContent
 from tidings.migrate import migrate
-from tidings.runtime.container import Wiring
+from tidings.runtime.container import Container
 from tidings.runtime.http_function import HttpFunction
 from tidings.runtime.queue_function import QueueFunction
 
@@ -76,7 +76,7 @@ def database_url(database_file: Path) -> str:
 
 
 @pytest.fixture
-def wiring(database_url: str) -> Iterator[Wiring]:
+def wiring(database_url: str) -> Iterator[Container]:
     """The parts, on SQLite and the embedded broker."""
     with wired_to(database_url) as parts:
         yield parts
@@ -91,7 +91,7 @@ def declared() -> Declared:
 
 
 @pytest.fixture
-def intake(wiring: Wiring, keys: Keys, declared: Declared) -> Caller:
+def intake(wiring: Container, keys: Keys, declared: Declared) -> Caller:
     return intake_of(wiring, keys, declared)
 
 
@@ -101,7 +101,7 @@ def operator_declared() -> Declared:
 
 
 @pytest.fixture
-def replay(wiring: Wiring, keys: Keys, operator_declared: Declared) -> Caller:
+def replay(wiring: Container, keys: Keys, operator_declared: Declared) -> Caller:
     return replay_of(wiring, keys, operator_declared)
 
 

@@ -19,12 +19,12 @@ from urllib.request import urlopen
 
 from tidings.adapters.rabbitmq.broker import BrokerSettings
 from tidings.adapters.sql.database import DatabaseSettings
-from tidings.api.api_keys import ApiKey, Keyring
-from tidings.api.app import Api, Request, Response
-from tidings.api.intake.routes import IntakeRoutes
-from tidings.api.operator.routes import ReplayRoutes
+from tidings.api.api_keys import ApiKey, ApiKeys
+from tidings.api.app import App, Request, Response
+from tidings.api.intake.routes import IntakeEndpoints
+from tidings.api.operator.routes import OperatorEndpoints
 from tidings.observability.logging import OfRequest
-from tidings.runtime.container import Wiring, utc_now
+from tidings.runtime.container import Container, utc_now
 
 from local.services.access import free_port
 from tests.functions.declared import Declared
@@ -50,8 +50,8 @@ class Keys:
 
 
 @contextmanager
-def wired_to(database_url: str, broker_url: str | None = None) -> Iterator[Wiring]:
-    parts = Wiring(
+def wired_to(database_url: str, broker_url: str | None = None) -> Iterator[Container]:
+    parts = Container(
         DatabaseSettings(database_url=database_url, database_timeout=20),
         BrokerSettings(broker_url=broker_url, broker_timeout=20),
     )
@@ -82,7 +82,7 @@ class Answer:
 class Caller:
     """Asks an Api, and holds each answer against the document, if there is one."""
 
-    api: Api
+    api: App
     key: str | None
     declared: Declared | None = None
     asked: list[tuple[str, str, int]] = field(default_factory=list)
@@ -120,13 +120,13 @@ def _content(headers: Mapping[str, str], body: bytes) -> Any:
     return json.loads(body) if headers["content-type"].endswith("json") else body.decode()
 
 
-def intake_of(parts: Wiring, keys: Keys, declared: Declared | None = None) -> Caller:
-    routes = IntakeRoutes(intake=parts.intake(), store=parts.store, broker=parts.broker, now=utc_now)
-    return Caller(Api(routes.all(), Keyring(keys=keys.kept)), keys.send, declared)
+def intake_of(parts: Container, keys: Keys, declared: Declared | None = None) -> Caller:
+    routes = IntakeEndpoints(intake=parts.intake(), store=parts.store, broker=parts.broker, now=utc_now)
+    return Caller(App(routes.all(), ApiKeys(keys=keys.kept)), keys.send, declared)
 
 
-def replay_of(parts: Wiring, keys: Keys, declared: Declared | None = None) -> Caller:
-    routes = ReplayRoutes(
+def replay_of(parts: Container, keys: Keys, declared: Declared | None = None) -> Caller:
+    routes = OperatorEndpoints(
         replay=parts.replay(),
         sweep=parts.sweep(),
         store=parts.store,
@@ -135,7 +135,7 @@ def replay_of(parts: Wiring, keys: Keys, declared: Declared | None = None) -> Ca
         intake=parts.intake(),
         now=utc_now,
     )
-    return Caller(Api(routes.all(), Keyring(keys=keys.kept)), keys.operate, declared)
+    return Caller(App(routes.all(), ApiKeys(keys=keys.kept)), keys.operate, declared)
 
 
 # --- what is sent -----------------------------------------------------------------------------------------------------

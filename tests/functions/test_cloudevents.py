@@ -12,8 +12,8 @@ from tidings.domain.notification import Notification
 from tidings.messaging import topology
 from tidings.messaging.cloudevents import LONGEST
 from tidings.messaging.envelope import Message
-from tidings.pipeline.settlement import wake_up
-from tidings.runtime.container import Wiring
+from tidings.pipeline.settlement import message_for
+from tidings.runtime.container import Container
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request
@@ -51,19 +51,19 @@ def main(imported: Imported) -> Any:
     return imported("email")
 
 
-def stored(wiring: Wiring, **changes: Any) -> tuple[Notification, Message]:
+def stored(wiring: Container, **changes: Any) -> tuple[Notification, Message]:
     row = notification(datetime.now(UTC), recipient="ada@example.com", **changes)
     wiring.store.insert([row])
-    return row, wake_up(row)
+    return row, message_for(row)
 
 
-def status(wiring: Wiring, row: Notification) -> str:
+def status(wiring: Container, row: Notification) -> str:
     found = wiring.store.get(row.tenant, row.id)
     assert found is not None
     return str(found.status)
 
 
-def test_a_real_process_delivers_one_in_each_mode(settings: dict[str, str], wiring: Wiring, tmp_path: Path) -> None:
+def test_a_real_process_delivers_one_in_each_mode(settings: dict[str, str], wiring: Container, tmp_path: Path) -> None:
     (one, first), (two, second), (three, third), (four, fourth) = (stored(wiring) for _ in range(4))
     batch = [structured(third), structured(fourth, encoded=True)]
     sent = [
@@ -80,7 +80,7 @@ def test_a_real_process_delivers_one_in_each_mode(settings: dict[str, str], wiri
 
 
 def test_a_real_process_that_is_open_takes_them_without_the_token_and_nothing_else(
-    settings: dict[str, str], wiring: Wiring, tmp_path: Path
+    settings: dict[str, str], wiring: Container, tmp_path: Path
 ) -> None:
     row, message = stored(wiring)
     with ScriptedSmtp() as server:
@@ -100,7 +100,7 @@ def test_a_real_process_that_is_open_takes_them_without_the_token_and_nothing_el
     assert status(wiring, row) == "sent"
 
 
-def test_without_the_setting_nobody_sends_one_without_the_token(main: Any, wiring: Wiring) -> None:
+def test_without_the_setting_nobody_sends_one_without_the_token(main: Any, wiring: Container) -> None:
     row, message = stored(wiring)
     assert ask(main, message.body, binary(message)).status == 401
     assert ask(main, message.body, {**binary(message), "Authorization": "Bearer wrong"}).status == 401
@@ -152,7 +152,7 @@ def test_what_is_not_what_its_content_type_says_is_a_bad_request(
     ids=lambda event: json.dumps(event)[:60],
 )
 def test_one_that_is_none_of_ours_is_parked_and_takes_no_neighbour_along(
-    main: Any, wiring: Wiring, lines: Lines, event: Any
+    main: Any, wiring: Container, lines: Lines, event: Any
 ) -> None:
     row, message = stored(wiring)
     wiring.store.cancel(row.tenant, row.id)
@@ -163,7 +163,7 @@ def test_one_that_is_none_of_ours_is_parked_and_takes_no_neighbour_along(
     assert len(lines.named("duplicate_dropped")) == 1
 
 
-def test_what_comes_while_its_channel_is_paused_is_put_off(main: Any, wiring: Wiring) -> None:
+def test_what_comes_while_its_channel_is_paused_is_put_off(main: Any, wiring: Container) -> None:
     """Whoever sends CloudEvents does not ask whether the channel is paused, as the trigger does."""
     row, message = stored(wiring)
     wiring.store.pause("email")

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from tidings.api.api_keys import Keyring
-from tidings.api.app import Api, Request, Response
+from tidings.api.api_keys import ApiKeys
+from tidings.api.app import App, Request, Response
 from tidings.api.operator.console_files import TYPES, Console
 
 from tests.functions.conftest import Imported
@@ -18,7 +18,7 @@ NAMESPACE = "http://www.w3.org/2000/svg"
 
 
 def get(path: str, headers: Mapping[str, str] | None = None, *, folder: Path = FOLDER) -> Response:
-    api = Api(Console(folder).routes(), Keyring(keys=()))
+    api = App(Console(folder).routes(), ApiKeys(keys=()))
     return asyncio.run(api.answer(Request(method="GET", path=path, headers=headers or {})))
 
 
@@ -92,7 +92,7 @@ def test_every_answer_forbids_all_but_what_the_console_needs(path: str) -> None:
 def test_nothing_but_the_folders_own_files_is_served(name: str) -> None:
     answer = get(f"/console/{name}")
     assert answer.status == (200 if name == "" else 404)  # without a name it is the page
-    assert b"class ReplayRoutes" not in answer.body
+    assert b"class OperatorEndpoints" not in answer.body
 
 
 def test_what_is_no_file_of_a_page_is_not_served(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from tidings.domain.errors import (
     TransientError,
 )
 from tidings.domain.notification import Priority
-from tidings.ports import Outbound
+from tidings.ports import SendRequest
 from tidings.providers import http
 from tidings.providers.fcm import client as fcm_client
 from tidings.providers.fcm import provider as fcm
@@ -52,9 +52,9 @@ FCM_ERROR = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
 BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
 
 
-def outbound(**changed: Any) -> Outbound:
+def outbound(**changed: Any) -> SendRequest:
     given = {"id": "1", "attempt": 1, "recipient": "token:device", "content": PushContent(title="Hello"), **changed}
-    return Outbound(**given)
+    return SendRequest(**given)
 
 
 class Google:
@@ -555,14 +555,14 @@ def test_nobody_waits_for_another_threads_token_longer_than_the_timeout(serve: S
     google.token_delay = 20
     one = make(google.http.url, timeout=4.0)
 
-    def took() -> float:
+    def elapsed() -> float:
         began = time.monotonic()
         with pytest.raises(TransientError):
             one.send(outbound())
         return time.monotonic() - began
 
     with ThreadPoolExecutor(16) as pool:
-        times = list(pool.map(lambda _: took(), range(16)))
+        times = list(pool.map(lambda _: elapsed(), range(16)))
     assert max(times) < 10  # each gives the token a second: one after the other they would take 16
 
 

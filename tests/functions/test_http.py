@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 from tidings.api import health as health_module
-from tidings.api.api_keys import Keyring
+from tidings.api.api_keys import ApiKeys
 from tidings.api.app import CODES
 from tidings.api.health import Health
 from tidings.domain.errors import BrokerUnavailable
-from tidings.runtime.container import Wiring
+from tidings.runtime.container import Container
 from tidings.runtime.gateway import answer_gateway, from_gateway
 
 from tests.functions.served import Caller, Keys, Lines, intake_of, mail, replay_of, sms
@@ -25,7 +25,7 @@ HEALTHY = {"status": "ok", "database": "ok", "broker": "ok"}
 
 
 @pytest.fixture
-def callers(wiring: Wiring, keys: Keys) -> dict[str, Caller]:
+def callers(wiring: Container, keys: Keys) -> dict[str, Caller]:
     return {"intake": intake_of(wiring, keys), "replay": replay_of(wiring, keys)}
 
 
@@ -171,7 +171,7 @@ def test_who_is_refused_is_logged_and_not_without_end(
 
 def test_half_a_character_in_a_key_is_only_a_wrong_key(keys: Keys) -> None:
     """As JSON can hold it, and so an event of Lambda's."""
-    assert Keyring(keys=keys.kept).find("tdg_\ud800") is None
+    assert ApiKeys(keys=keys.kept).find("tdg_\ud800") is None
 
 
 # --- readiness --------------------------------------------------------------------------------------------------------
@@ -250,7 +250,7 @@ def test_readiness_is_asked_again_after_a_second_and_not_before(monkeypatch: pyt
 
 
 def test_a_hung_broker_keeps_no_caller_of_ours_waiting(
-    wiring: Wiring, keys: Keys, hung: Hung, monkeypatch: pytest.MonkeyPatch
+    wiring: Container, keys: Keys, hung: Hung, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sixty strangers ask for readiness while it hangs; a POST has its own threads."""
     monkeypatch.setattr(type(wiring.broker), "check", lambda _self: hung.check())
@@ -261,9 +261,9 @@ def test_a_hung_broker_keeps_no_caller_of_ours_waiting(
         await asyncio.sleep(0.1)
         begun = time.monotonic()
         assert (await caller.ask("POST", SEND, sms())).status == 202
-        took = time.monotonic() - begun
+        elapsed = time.monotonic() - begun
         hung.leave.set()
         assert {answer.body["status"] for answer in await asyncio.gather(*asking)} <= {"ok", "degraded"}
-        return took
+        return elapsed
 
     assert asyncio.run(crowd()) < 2.5

@@ -27,7 +27,7 @@ from tidings.domain.notification import Priority
 from tidings.messaging import topology
 from tidings.messaging.envelope import Message
 from tidings.pipeline.coalescer import Full
-from tidings.runtime.container import Wiring
+from tidings.runtime.container import Container
 
 from tests.functions.declared import Declared
 from tests.functions.served import Answer, Caller, Keys, Lines, intake_of, later, mail, process, push, sms, wired_to
@@ -42,7 +42,7 @@ def rows(file: Path, query: str = "SELECT * FROM notifications") -> list[dict[st
         return [dict(row) for row in connection.execute(query)]
 
 
-def claimed(wiring: Wiring, id: str, channel: str = "email") -> None:
+def claimed(wiring: Container, id: str, channel: str = "email") -> None:
     claims = wiring.store.claim([Message(id=id, channel=channel, generation=1)], timedelta(seconds=60))
     assert len(claims.acquired) == 1
 
@@ -52,7 +52,7 @@ def claimed(wiring: Wiring, id: str, channel: str = "email") -> None:
 
 @pytest.mark.parametrize("make", [mail, sms, push])
 def test_an_accepted_notification_is_a_committed_row_and_a_queued_message(
-    intake: Caller, wiring: Wiring, database_file: Path, make: Any
+    intake: Caller, wiring: Container, database_file: Path, make: Any
 ) -> None:
     answer = intake("POST", SEND, make())
     assert answer.status == 202
@@ -96,19 +96,21 @@ def test_every_field_is_kept_and_shown_as_it_was_given(intake: Caller) -> None:
     assert shown["next_attempt_at"] == shown["send_at"]
 
 
-def test_high_priority_goes_to_a_queue_of_its_own(intake: Caller, wiring: Wiring) -> None:
+def test_high_priority_goes_to_a_queue_of_its_own(intake: Caller, wiring: Container) -> None:
     intake("POST", SEND, sms(priority="high"))
     assert wiring.broker.depth(topology.work_queue("sms", Priority.HIGH)) == 1
     assert wiring.broker.depth(topology.work_queue("sms", Priority.NORMAL)) == 0
 
 
-def test_what_waits_for_its_time_is_stored_and_not_queued(intake: Caller, wiring: Wiring, database_file: Path) -> None:
+def test_what_waits_for_its_time_is_stored_and_not_queued(
+    intake: Caller, wiring: Container, database_file: Path
+) -> None:
     intake("POST", SEND, sms(send_at=later(days=365)))
     assert rows(database_file)[0]["queued_at"] is None
     assert wiring.broker.depth(topology.work_queue("sms", Priority.NORMAL)) == 0
 
 
-def test_a_send_at_in_the_past_means_at_once(intake: Caller, wiring: Wiring) -> None:
+def test_a_send_at_in_the_past_means_at_once(intake: Caller, wiring: Container) -> None:
     assert intake("POST", SEND, sms(send_at=later(days=-1))).status == 202
     assert wiring.broker.depth(topology.work_queue("sms", Priority.NORMAL)) == 1
 
@@ -137,7 +139,7 @@ def test_a_thousand_are_accepted_in_one_array_and_keep_their_order(intake: Calle
     assert [by_id[result["id"]] for result in answer.body["results"]] == [str(n) for n in range(1000)]
 
 
-def test_an_item_of_an_array_takes_every_field_that_one_alone_takes(intake: Caller, wiring: Wiring) -> None:
+def test_an_item_of_an_array_takes_every_field_that_one_alone_takes(intake: Caller, wiring: Container) -> None:
     item = mail(
         content={**mail()["content"], "cc": ["b@example.com"], "attachments": [{"filename": "a", "content": "YQ=="}]},
         send_at=later(hours=1),
@@ -489,7 +491,7 @@ def test_a_text_may_hold_anything_that_json_can_say(intake: Caller) -> None:
     ],
 )
 def test_a_sender_is_kept_so_that_the_worker_reads_it_again(
-    intake: Caller, wiring: Wiring, given: str, kept: str
+    intake: Caller, wiring: Container, given: str, kept: str
 ) -> None:
     answer = intake("POST", SEND, content(mail, **{"from": given}))
     assert answer.status == 202
@@ -552,7 +554,7 @@ def test_keys_belong_to_their_tenant(intake: Caller, keys: Keys, database_file: 
     assert {row["tenant"] for row in rows(database_file)} == {"acme", "globex"}
 
 
-def test_a_key_works_after_the_notification_was_sent(intake: Caller, wiring: Wiring) -> None:
+def test_a_key_works_after_the_notification_was_sent(intake: Caller, wiring: Container) -> None:
     first = intake("POST", SEND, mail(), headers={"idempotency-key": "order-1"})
     claimed(wiring, first.body["id"])
     again = intake("POST", SEND, mail(), headers={"idempotency-key": "order-1"})
@@ -687,17 +689,17 @@ def test_what_can_be_no_id_is_not_found(intake: Caller, id: str) -> None:
     assert intake("POST", f"{SEND}/{id}/cancel").status == 404
 
 
-def test_a_lookup_tells_the_whole_way(intake: Caller, wiring: Wiring) -> None:
+def test_a_lookup_tells_the_whole_way(intake: Caller, wiring: Container) -> None:
     from tidings.domain.errors import TransientError
-    from tidings.ports import Receipt
+    from tidings.ports import Acceptance
 
     id = intake("POST", SEND, mail()).body["id"]
-    for outcome in (TransientError("451", "later"), Receipt(provider_message_id="<m@example.com>")):
+    for outcome in (TransientError("451", "later"), Acceptance(provider_message_id="<m@example.com>")):
         wiring.store.database._clock = None  # type: ignore[attr-defined]
         _move(wiring, id)
         claims = wiring.store.claim([Message(id=id, channel="email", generation=1)], timedelta(seconds=60))
         (notification,) = claims.acquired
-        wiring.settling.commit([wiring.settling.decide(claims, notification, outcome, provider="smtp")])
+        wiring.settler.record([wiring.settler.settlement_for(claims, notification, outcome, provider="smtp")])
     shown = intake("GET", f"{SEND}/{id}").body
     assert (shown["status"], shown["attempts"], shown["provider"]) == ("sent", 2, "smtp")
     assert shown["provider_message_id"] == "<m@example.com>"
@@ -711,7 +713,7 @@ def test_a_lookup_tells_the_whole_way(intake: Caller, wiring: Wiring) -> None:
     assert all(at.endswith("Z") for at in times)
 
 
-def _move(wiring: Wiring, id: str) -> None:
+def _move(wiring: Container, id: str) -> None:
     """Make its next attempt due."""
     import sqlalchemy
 
@@ -721,7 +723,7 @@ def _move(wiring: Wiring, id: str) -> None:
         )
 
 
-def test_a_claimed_one_is_shown_as_sending(intake: Caller, wiring: Wiring) -> None:
+def test_a_claimed_one_is_shown_as_sending(intake: Caller, wiring: Container) -> None:
     id = intake("POST", SEND, mail()).body["id"]
     claimed(wiring, id)
     shown = intake("GET", f"{SEND}/{id}").body
@@ -854,14 +856,14 @@ def test_canceling_twice_is_harmless(intake: Caller) -> None:
     assert [event["status"] for event in events] == ["pending", "canceled"]
 
 
-def test_a_canceled_one_is_never_claimed(intake: Caller, wiring: Wiring) -> None:
+def test_a_canceled_one_is_never_claimed(intake: Caller, wiring: Container) -> None:
     id = intake("POST", SEND, sms()).body["id"]
     intake("POST", f"{SEND}/{id}/cancel")
     claims = wiring.store.claim([Message(id=id, channel="sms", generation=1)], timedelta(seconds=60))
-    assert (len(claims.acquired), len(claims.finished)) == (0, 1)
+    assert (len(claims.acquired), len(claims.stale)) == (0, 1)
 
 
-def test_a_claimed_one_cannot_be_canceled(intake: Caller, wiring: Wiring) -> None:
+def test_a_claimed_one_cannot_be_canceled(intake: Caller, wiring: Container) -> None:
     id = intake("POST", SEND, mail()).body["id"]
     claimed(wiring, id)
     answer = intake("POST", f"{SEND}/{id}/cancel")
@@ -948,7 +950,7 @@ def test_too_much_waiting_is_a_503(intake: Caller, monkeypatch: pytest.MonkeyPat
     async def full(*_: object) -> None:
         raise Full
 
-    monkeypatch.setattr("tidings.pipeline.coalescer.Gather.submit", full)
+    monkeypatch.setattr("tidings.pipeline.coalescer.Coalescer.submit", full)
     answer = intake("POST", SEND, sms())
     assert (answer.status, answer.body["title"]) == (503, "Server overloaded")
     assert answer.headers["retry-after"]
@@ -956,7 +958,7 @@ def test_too_much_waiting_is_a_503(intake: Caller, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("error", [RuntimeError, ValueError, StoreUnavailable])
 def test_a_fault_of_ours_says_nothing_of_what_was_sent(
-    intake: Caller, wiring: Wiring, monkeypatch: pytest.MonkeyPatch, lines: Lines, error: type[Exception]
+    intake: Caller, wiring: Container, monkeypatch: pytest.MonkeyPatch, lines: Lines, error: type[Exception]
 ) -> None:
     def broken(batch: Any) -> None:
         what = "the database does not answer" if error is StoreUnavailable else batch[0].recipient + batch[0].content

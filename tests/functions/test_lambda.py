@@ -13,11 +13,11 @@ from urllib.parse import urlencode
 import pytest
 from tidings.adapters.rabbitmq.broker import BrokerSettings, RabbitBroker
 from tidings.api.body_limits import MAX_BODY
-from tidings.domain.errors import BrokerUnavailable, StoreUnavailable, Unreadable
+from tidings.domain.errors import BrokerUnavailable, InvalidMessage, StoreUnavailable
 from tidings.domain.notification import Notification, Priority
 from tidings.messaging import topology
-from tidings.pipeline.settlement import to_work, wake_up
-from tidings.runtime.container import Wiring
+from tidings.pipeline.settlement import message_for, to_work
+from tidings.runtime.container import Container
 
 from tests.emulator import Running, emulator
 from tests.functions.conftest import Imported
@@ -72,7 +72,7 @@ def ready(providers: Running, settings: dict[str, str], monkeypatch: pytest.Monk
 
 
 def entry(row: Notification, **changes: Any) -> dict[str, Any]:
-    message = wake_up(row)
+    message = message_for(row)
     headers: dict[str, Any] = {name: {"bytes": list(value.encode())} for name, value in message.headers.items()}
     headers["x-delivery-count"] = 1
     properties = {**PROPERTIES, "headers": headers, "messageId": message.message_id}
@@ -101,7 +101,7 @@ def of_channel(channel: str, n: int = 0, **changes: Any) -> Notification:
     return notification(datetime.now(UTC), channel=channel, **{**given, **changes})
 
 
-def stored(wiring: Wiring, row: Notification) -> Notification:
+def stored(wiring: Container, row: Notification) -> Notification:
     found = wiring.store.get(row.tenant, row.id)
     assert found is not None
     return found
@@ -113,7 +113,7 @@ PROVIDERS = {"email": "smtp", "sms": "twilio", "push": "fcm"}
 
 
 @pytest.mark.parametrize("channel", PROVIDERS)
-def test_a_batch_is_delivered_and_settled(imported: Imported, ready: Running, wiring: Wiring, channel: Any) -> None:
+def test_a_batch_is_delivered_and_settled(imported: Imported, ready: Running, wiring: Container, channel: Any) -> None:
     rows = [of_channel(channel, n) for n in range(5)]
     wiring.store.insert(rows)
     assert imported(channel).handler(rmq(channel, *map(entry, rows)), CONTEXT) is None
@@ -127,7 +127,7 @@ def test_a_batch_is_delivered_and_settled(imported: Imported, ready: Running, wi
 
 @pytest.mark.parametrize("channel", PROVIDERS)
 def test_a_batch_that_comes_again_sends_nothing_again(
-    imported: Imported, ready: Running, wiring: Wiring, channel: Any
+    imported: Imported, ready: Running, wiring: Container, channel: Any
 ) -> None:
     rows = [of_channel(channel, n) for n in range(3)]
     wiring.store.insert(rows)
@@ -139,7 +139,7 @@ def test_a_batch_that_comes_again_sends_nothing_again(
 
 @pytest.mark.parametrize("channel", PROVIDERS)
 def test_an_unreadable_message_is_parked_and_its_neighbours_delivered(
-    imported: Imported, ready: Running, wiring: Wiring, lines: Lines, channel: Any
+    imported: Imported, ready: Running, wiring: Container, lines: Lines, channel: Any
 ) -> None:
     rows = [of_channel(channel, n) for n in range(2)]
     wiring.store.insert(rows)
@@ -160,7 +160,7 @@ def test_an_unreadable_message_is_parked_and_its_neighbours_delivered(
 
 @pytest.mark.parametrize("channel", PROVIDERS)
 def test_one_that_fails_stays_one_that_fails(
-    imported: Imported, ready: Running, wiring: Wiring, lines: Lines, channel: Any
+    imported: Imported, ready: Running, wiring: Container, lines: Lines, channel: Any
 ) -> None:
     refused = {"email": "refused@example.com", "sms": "+15005550001", "push": "token:gone"}[channel]
     if channel != "sms":  # which has its own number for that
@@ -179,7 +179,7 @@ def test_one_that_fails_stays_one_that_fails(
 
 @pytest.mark.parametrize("channel", PROVIDERS)
 def test_a_paused_channels_messages_are_put_off_unclaimed(
-    imported: Imported, ready: Running, wiring: Wiring, channel: Any
+    imported: Imported, ready: Running, wiring: Container, channel: Any
 ) -> None:
     row, urgent = of_channel(channel), of_channel(channel, 1, priority=Priority.HIGH)
     wiring.store.insert([row, urgent])
@@ -197,7 +197,7 @@ def test_a_paused_channels_messages_are_put_off_unclaimed(
 
 @pytest.mark.parametrize("channel", PROVIDERS)
 def test_what_is_transient_is_put_on_the_ladder(
-    imported: Imported, ready: Running, wiring: Wiring, channel: Any
+    imported: Imported, ready: Running, wiring: Container, channel: Any
 ) -> None:
     ready.client.fail(channel, next=1, status=451 if channel == "email" else 429)
     row = of_channel(channel)
@@ -301,7 +301,7 @@ def test_it_waits_no_longer_than_it_has_time_for(
 
 @pytest.mark.parametrize("event", [None, {}, {"Records": []}, {"eventSource": "aws:rmq"}])
 def test_what_is_no_event_raises(imported: Imported, ready: Running, event: Any) -> None:
-    with pytest.raises(Unreadable):
+    with pytest.raises(InvalidMessage):
         imported("sms").handler(event, CONTEXT)
 
 
@@ -321,7 +321,7 @@ def test_on_lambda_no_trigger_token_is_needed(imported: Imported, monkeypatch: p
 
 
 def test_what_the_broker_hands_out_is_what_the_function_takes(
-    imported: Imported, ready: Running, wiring: Wiring
+    imported: Imported, ready: Running, wiring: Container
 ) -> None:
     """From the queue through the trigger's own encoding."""
     from tidings.messaging.envelope import to_event
@@ -466,7 +466,7 @@ def test_intake_without_the_database_is_a_503_on_lambda_too(
     assert (answer.status, "retry-after" in answer.headers) == (503, True)
 
 
-def test_replay_behind_an_http_api(imported: Imported, ready: Running, keys: Keys, wiring: Wiring) -> None:
+def test_replay_behind_an_http_api(imported: Imported, ready: Running, keys: Keys, wiring: Container) -> None:
     row = of_channel("sms", recipient="+15005550001")
     wiring.store.insert([row])
     imported("sms").handler(rmq("sms", entry(row)), CONTEXT)

@@ -26,7 +26,7 @@ from tidings.messaging import topology
 from tidings.migrate import migrate
 from tidings.pipeline.settlement import to_work
 from tidings.ports import Received
-from tidings.runtime.container import Wiring
+from tidings.runtime.container import Container
 
 from local.lambda_emulator.environment import Deployed, Ended, Environment, InitFailed
 from local.lambda_emulator.sources import Mapping as EventSourceMapping
@@ -54,7 +54,7 @@ class Ground:
 
     variables: Mapping[str, str]
     keys: Keys
-    parts: Wiring
+    parts: Container
     url: str  # of the database, past its proxy
     database: Proxy
     broker: Proxy
@@ -142,7 +142,7 @@ def ground(
         broker = stack.enter_context(proxy(running, Confirms, urlsplit(broker_url).port or 0))
         providers = stack.enter_context(emulator(folder))
         collected = stack.enter_context(collector())
-        parts = Wiring(DatabaseSettings(database_url=database_url), BrokerSettings(broker_url=broker_url))
+        parts = Container(DatabaseSettings(database_url=database_url), BrokerSettings(broker_url=broker_url))
         stack.callback(parts.close)
         parts.broker.declare()
         log = folder / "functions.log"

@@ -17,12 +17,12 @@ from typing import Any
 
 import pytest
 from tidings.adapters.sql.database import DatabaseSettings
-from tidings.api.api_keys import Keyring
-from tidings.api.app import Api
-from tidings.api.intake.routes import IntakeRoutes
+from tidings.api.api_keys import ApiKeys
+from tidings.api.app import App
+from tidings.api.intake.routes import IntakeEndpoints
 from tidings.migrate import migrate
 from tidings.runtime.asgi import asgi
-from tidings.runtime.container import Wiring, utc_now
+from tidings.runtime.container import Container, utc_now
 
 from tests.functions.served import ROOT, Keys, mail, wired_to
 
@@ -108,7 +108,7 @@ async def posted(application: Any, key: str, body: bytes) -> int:
 
 @pytest.mark.parametrize("name", BODIES)
 def test_a_large_body_keeps_nobody_waiting_and_costs_at_most_four_times_its_size(
-    wiring: Wiring, keys: Keys, name: str
+    wiring: Container, keys: Keys, name: str
 ) -> None:
     gaps, used = cost(wiring, keys, *BODIES[name])
     assert max(gaps) < LONGEST
@@ -127,10 +127,10 @@ def test_the_largest_mails_keep_nobody_waiting_while_a_statement_is_made_of_them
     assert used < 6.5 * len(LARGEST[name]) + 8 * MB
 
 
-def cost(wiring: Wiring, keys: Keys, body: bytes, expected: int) -> tuple[list[float], int]:
+def cost(wiring: Container, keys: Keys, body: bytes, expected: int) -> tuple[list[float], int]:
     """Seconds of each turn of the loop that anything else had to wait for; and bytes."""
-    routes = IntakeRoutes(intake=wiring.intake(), store=wiring.store, broker=wiring.broker, now=utc_now)
-    api = Api(routes.all(), Keyring(keys=keys.kept))
+    routes = IntakeEndpoints(intake=wiring.intake(), store=wiring.store, broker=wiring.broker, now=utc_now)
+    api = App(routes.all(), ApiKeys(keys=keys.kept))
     gaps: list[float] = []
 
     async def run() -> int:

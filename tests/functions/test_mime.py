@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tidings.domain.channels import Attachment, EmailContent
-from tidings.ports import Outbound
+from tidings.ports import SendRequest
 from tidings.providers.smtp.mime import build_mail
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -21,7 +21,7 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 def raw(sender: str = "Shop <shop@example.org>", **changed: Any) -> bytes:
     content = EmailContent(**{"subject": "s", "text": "t", **changed})
-    outbound = Outbound(id="0193-a", attempt=1, recipient="ada@example.com", content=content)
+    outbound = SendRequest(id="0193-a", attempt=1, recipient="ada@example.com", content=content)
     return build_mail(outbound, sender=sender, domain="example.org", date=NOW).data
 
 
@@ -64,7 +64,7 @@ def test_no_name_makes_a_line_too_long(name: str) -> None:
     content = EmailContent.model_construct(
         **{**EmailContent(subject="s", text="t").__dict__, "from_": f"{name} <a@example.org>"}
     )
-    outbound = Outbound(id="0193-a", attempt=1, recipient="ada@example.com", content=content)
+    outbound = SendRequest(id="0193-a", attempt=1, recipient="ada@example.com", content=content)
     data = build_mail(outbound, sender="a@example.org", domain="example.org", date=NOW).data
     assert max(map(len, header(data, "From"))) <= 76
 

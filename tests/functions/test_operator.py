@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from tidings.api.api_keys import Scope, new_key
 from tidings.domain.errors import AmbiguousError, PermanentError, TransientError
-from tidings.messaging.envelope import Letter, Message
-from tidings.ports import Outbound, Receipt
-from tidings.runtime.container import Wiring
+from tidings.messaging.envelope import IncomingMessage, Message
+from tidings.ports import Acceptance, SendRequest
+from tidings.runtime.container import Container
 
 from tests.functions.served import ROOT, Caller, Keys, intake_of, mail, process, replay_of, sms, wired_to
 from tests.scenarios.caller import wait_for
@@ -25,7 +25,7 @@ class Scripted:
     name = "smtp"
     timeout = timedelta(seconds=1)
 
-    def send(self, outbound: Outbound) -> Receipt:
+    def send(self, outbound: SendRequest) -> Acceptance:
         said = outbound.content.model_dump_json()
         for word, error in (
             ("no such", PermanentError("550", "no such user")),
@@ -35,16 +35,16 @@ class Scripted:
         ):
             if word in said:
                 raise error
-        return Receipt(provider_message_id="m-1")
+        return Acceptance(provider_message_id="m-1")
 
     def close(self) -> None:
         return
 
 
-def delivered(parts: Wiring, channel: str, *ids: str) -> None:
+def delivered(parts: Container, channel: str, *ids: str) -> None:
     delivery = parts.delivery(Scripted())
     letters = [
-        Letter(queue=f"tidings.{channel}", body=b"", message=Message(id=id, channel=channel, generation=1))
+        IncomingMessage(queue=f"tidings.{channel}", body=b"", message=Message(id=id, channel=channel, generation=1))
         for id in ids
     ]
     delivery.deliver(letters)
@@ -68,7 +68,7 @@ def overview(replay: Caller, **query: str) -> Any:
 
 
 def test_the_overview_tells_what_happened_and_what_waits(
-    wiring: Wiring, intake: Caller, replay: Caller, keys: Keys
+    wiring: Container, intake: Caller, replay: Caller, keys: Keys
 ) -> None:
     ids = [accepted(intake, subject(text)) for text in ("fine", "fine", "no such", "later")]
     delivered(wiring, "email", *ids)
@@ -99,7 +99,7 @@ def test_the_overview_tells_what_happened_and_what_waits(
 
 
 def test_who_may_not_stop_a_channel_does_not_see_how_much_other_tenants_send(
-    wiring: Wiring, intake: Caller, replay: Caller, keys: Keys
+    wiring: Container, intake: Caller, replay: Caller, keys: Keys
 ) -> None:
     accepted(intake, sms())
     assert overview(replay)["queues"] == []
@@ -135,7 +135,9 @@ def test_a_wrong_question_is_told_what_is_wrong(replay: Caller, query: dict[str,
     assert answer.errors
 
 
-def test_another_tenants_operator_sees_none_of_it(wiring: Wiring, intake: Caller, replay: Caller, keys: Keys) -> None:
+def test_another_tenants_operator_sees_none_of_it(
+    wiring: Container, intake: Caller, replay: Caller, keys: Keys
+) -> None:
     id = accepted(intake, subject("no such"))
     delivered(wiring, "email", id)
     answer = replay("GET", "/v1/overview", key=keys.other).body
@@ -156,7 +158,7 @@ def test_an_operator_looks_up_without_the_right_to_send(intake: Caller, replay: 
     assert replay("POST", "/v1/notifications", mail()).status == 403
 
 
-def test_dead_letters_are_grouped_and_a_group_is_replayed(wiring: Wiring, intake: Caller, replay: Caller) -> None:
+def test_dead_letters_are_grouped_and_a_group_is_replayed(wiring: Container, intake: Caller, replay: Caller) -> None:
     dead = [accepted(intake, subject("no such")) for _ in range(3)]
     delivered(wiring, "email", *dead)
     lost = accepted(intake, mail(content={"subject": "lost", "text": "…"}, on_ambiguous="hold"))
@@ -170,8 +172,8 @@ def test_dead_letters_are_grouped_and_a_group_is_replayed(wiring: Wiring, intake
     assert [group["example"] for group in narrowed] == [lost]
     done = replay("POST", "/v1/dead-letters/replay", {"error_class": "permanent", "code": "550"}).body
     assert sorted(done["ids"]) == sorted(dead)
-    tally = replay("POST", "/v1/notifications/tally", {"ids": [*dead, lost]}).body
-    assert tally == {"total": 4, "statuses": {"pending": 3, "unknown": 1}, "may_have_been_sent": 0}
+    count_by_status = replay("POST", "/v1/notifications/tally", {"ids": [*dead, lost]}).body
+    assert count_by_status == {"total": 4, "statuses": {"pending": 3, "unknown": 1}, "may_have_been_sent": 0}
 
 
 def test_a_tally_takes_as_many_ids_as_a_replay_gives(replay: Caller) -> None:
@@ -191,7 +193,7 @@ def test_a_tally_of_no_ids_is_told_what_is_wrong(replay: Caller, body: Any) -> N
 
 
 @pytest.fixture
-def admin(wiring: Wiring) -> Caller:
+def admin(wiring: Container) -> Caller:
     key, kept = new_key("acme", list(Scope))
     return replay_of(wiring, Keys(send=key, operate=key, both=key, other=key, kept=(kept,)))
 

@@ -14,8 +14,8 @@ import pytest
 from tidings.domain.errors import BrokerUnavailable, ConfigurationError, StoreUnavailable
 from tidings.domain.notification import Notification, Status
 from tidings.messaging.envelope import to_event
-from tidings.pipeline.settlement import wake_up
-from tidings.runtime.container import Wiring
+from tidings.pipeline.settlement import message_for
+from tidings.runtime.container import Container
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request
 
@@ -129,21 +129,21 @@ def test_what_fails_makes_the_batch_come_again_and_says_nothing_of_it(
     assert raised.value.__cause__ is None
 
 
-def test_an_event_of_nothing_but_finished_messages_is_settled(imported: Imported, wiring: Wiring) -> None:
+def test_an_event_of_nothing_but_finished_messages_is_settled(imported: Imported, wiring: Container) -> None:
     row = notification(datetime.now(UTC))
     wiring.store.insert([row])
     wiring.store.cancel(row.tenant, row.id)
-    message = wake_up(row)
+    message = message_for(row)
     event = to_event([("tidings.email", message.body, {"headers": message.headers}, False)])
     assert ask(imported("email"), "email", body=event).status == 200
 
 
 def test_a_real_process_settles_a_batch_and_logs_it_without_its_recipient(
-    settings: dict[str, str], wiring: Wiring, tmp_path: Path
+    settings: dict[str, str], wiring: Container, tmp_path: Path
 ) -> None:
     row = notification(datetime.now(UTC), recipient="ada@example.com")
     wiring.store.insert([row])
-    message = wake_up(row)
+    message = message_for(row)
     good = to_event([("tidings.email", message.body, {"headers": message.headers}, False)])
     bad = to_event([("tidings.email", b"ada@example.com", {}, False)])
     with ScriptedSmtp() as server, process("email", {**settings, "TIDINGS_SMTP_URL": server.url}, tmp_path) as post:
@@ -187,21 +187,21 @@ class HeldSmtp(ScriptedSmtp):
         return super().answer(verb)
 
 
-def mail_event(wiring: Wiring) -> tuple[Notification, bytes]:
+def mail_event(wiring: Container) -> tuple[Notification, bytes]:
     """A row, and the event that wakes it."""
     row = notification(datetime.now(UTC))
     wiring.store.insert([row])
-    message = wake_up(row)
+    message = message_for(row)
     return row, json.dumps(to_event([("tidings.email", message.body, {"headers": message.headers}, False)])).encode()
 
 
-def is_sent(wiring: Wiring, row: Notification) -> bool:
+def is_sent(wiring: Container, row: Notification) -> bool:
     found = wiring.store.get(row.tenant, row.id)
     return found is not None and found.status is Status.SENT
 
 
 def test_a_caller_that_prefers_so_is_answered_when_its_batch_is_under_way(
-    settings: dict[str, str], wiring: Wiring, tmp_path: Path
+    settings: dict[str, str], wiring: Container, tmp_path: Path
 ) -> None:
     (slow, first), (quick, second) = mail_event(wiring), mail_event(wiring)
     with HeldSmtp() as server, process("email", {**settings, "TIDINGS_SMTP_URL": server.url}, tmp_path) as post:
@@ -216,7 +216,7 @@ def test_a_caller_that_prefers_so_is_answered_when_its_batch_is_under_way(
 
 
 def test_a_stop_lets_what_is_under_way_end_though_no_request_waits_for_it(
-    settings: dict[str, str], wiring: Wiring, tmp_path: Path
+    settings: dict[str, str], wiring: Container, tmp_path: Path
 ) -> None:
     row, event = mail_event(wiring)
     with HeldSmtp() as server:

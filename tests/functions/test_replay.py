@@ -15,9 +15,9 @@ from tidings.domain.errors import AmbiguousError, DeliveryError, PermanentError,
 from tidings.domain.notification import Notification, OnAmbiguous, Priority, Status
 from tidings.messaging import topology
 from tidings.pipeline import sweep
-from tidings.pipeline.settlement import wake_up
+from tidings.pipeline.settlement import message_for
 from tidings.pipeline.sweep import Swept
-from tidings.runtime.container import Wiring
+from tidings.runtime.container import Container
 
 from tests.functions.conftest import Imported
 from tests.functions.served import Answer, Caller, Keys, Lines, intake_of, process, replay_of, wired_to
@@ -33,7 +33,7 @@ Fail = Callable[..., list[str]]
 
 
 @pytest.fixture
-def fail(wiring: Wiring) -> Fail:
+def fail(wiring: Container) -> Fail:
     """Make rows that ended so, oldest first, and give their ids."""
 
     def made(
@@ -44,9 +44,11 @@ def fail(wiring: Wiring) -> Fail:
         now = datetime.now(UTC) - age
         rows = [notification(now + timedelta(milliseconds=n), on_ambiguous=hold, **changes) for n in range(-count, 0)]
         wiring.store.insert(rows)
-        claims = wiring.store.claim([wake_up(row) for row in rows], timedelta(seconds=60))
+        claims = wiring.store.claim([message_for(row) for row in rows], timedelta(seconds=60))
         assert len(claims.acquired) == count
-        wiring.settling.commit([wiring.settling.decide(claims, row, end, provider="test") for row in claims.acquired])
+        wiring.settler.record(
+            [wiring.settler.settlement_for(claims, row, end, provider="test") for row in claims.acquired]
+        )
         return [row.id for row in rows]
 
     return made
@@ -56,7 +58,7 @@ def until(right: Callable[[], object]) -> None:
     eventually("it is so", right, within=30)
 
 
-def expire(wiring: Wiring, id: str) -> None:
+def expire(wiring: Container, id: str) -> None:
     """Its time was over a second ago: nobody waits for it, and no claim of the test's comes too late."""
     store: Any = wiring.store
     over = datetime.now(UTC) - timedelta(seconds=1)
@@ -64,13 +66,13 @@ def expire(wiring: Wiring, id: str) -> None:
         connection.execute(update(notifications).where(notifications.c.id == id).values(expires_at=over))
 
 
-def unanswered(wiring: Wiring) -> AbstractContextManager[None]:
+def unanswered(wiring: Container) -> AbstractContextManager[None]:
     """Every COMMIT arrives, and no answer does: whoever asked gets a 503."""
     store: Any = wiring.store
     return commits_unanswered(store.database, times=1000)
 
 
-def stored(wiring: Wiring, ids: Sequence[str], tenant: str = "acme") -> list[Notification]:
+def stored(wiring: Container, ids: Sequence[str], tenant: str = "acme") -> list[Notification]:
     found = [wiring.store.get(tenant, id) for id in ids]
     return [row for row in found if row is not None]
 
@@ -93,7 +95,7 @@ def dump(file: Path) -> str:
 # --- dead letters -----------------------------------------------------------------------------------------------------
 
 
-def test_dead_letters_are_listed_with_their_reasons(replay: Caller, wiring: Wiring, fail: Fail) -> None:
+def test_dead_letters_are_listed_with_their_reasons(replay: Caller, wiring: Container, fail: Fail) -> None:
     (failed,) = fail(error=PermanentError("5.1.1", "no such user"))
     (unknown,) = fail(error=AmbiguousError("timeout", "no answer"))
     alive = notification(datetime.now(UTC))
@@ -185,7 +187,7 @@ def test_a_dry_run_counts_the_doubles_among_those_that_it_would_take(replay: Cal
     assert (dry["count"], dry["may_double"]) == (3, 2)
 
 
-def test_a_replay_sets_back_to_pending_one_generation_later(replay: Caller, wiring: Wiring, fail: Fail) -> None:
+def test_a_replay_sets_back_to_pending_one_generation_later(replay: Caller, wiring: Container, fail: Fail) -> None:
     ids = fail(3)
     answer = replay("POST", REPLAY, {})
     assert answer.status == 200
@@ -212,7 +214,7 @@ def test_what_is_unknown_is_replayed_only_by_its_name(replay: Caller, fail: Fail
     assert replay("POST", REPLAY, {"status": "unknown"}).body["ids"] == [held]
 
 
-def test_what_has_expired_is_counted_and_needs_a_new_expiry(replay: Caller, wiring: Wiring, fail: Fail) -> None:
+def test_what_has_expired_is_counted_and_needs_a_new_expiry(replay: Caller, wiring: Container, fail: Fail) -> None:
     (id,) = fail()
     expire(wiring, id)
     assert replay("POST", REPLAY, {"dry_run": True}).body["expired"] == 1
@@ -229,7 +231,7 @@ def test_what_has_expired_is_counted_and_needs_a_new_expiry(replay: Caller, wiri
     assert stored(wiring, [id])[0].status == "pending"
 
 
-def test_replaying_twice_is_harmless(replay: Caller, wiring: Wiring, fail: Fail) -> None:
+def test_replaying_twice_is_harmless(replay: Caller, wiring: Container, fail: Fail) -> None:
     ids = fail(3)
     assert replay("POST", REPLAY, {"ids": ids}).body["count"] == 3
     assert replay("POST", REPLAY, {"ids": ids}).body == {
@@ -244,7 +246,7 @@ def test_replaying_twice_is_harmless(replay: Caller, wiring: Wiring, fail: Fail)
     assert wiring.broker.depth(topology.work_queue("email", Priority.NORMAL)) == 3
 
 
-def test_a_replay_may_be_narrowed(replay: Caller, wiring: Wiring, fail: Fail) -> None:
+def test_a_replay_may_be_narrowed(replay: Caller, wiring: Container, fail: Fail) -> None:
     old = fail(2, age=timedelta(days=2))
     texts = fail(2, PermanentError("30005", "unknown handset"), channel="sms", recipient="+15005550010")
     (held,) = fail(error=AmbiguousError("timeout", "no answer"))
@@ -264,17 +266,17 @@ def test_a_limit_takes_the_oldest(replay: Caller, fail: Fail) -> None:
     assert replay("POST", REPLAY, {"limit": 100}).body["ids"] == ids[3:]
 
 
-def test_a_rate_spreads_them_over_the_seconds(replay: Caller, wiring: Wiring, fail: Fail) -> None:
+def test_a_rate_spreads_them_over_the_seconds(replay: Caller, wiring: Container, fail: Fail) -> None:
     ids = fail(5)
     start = datetime.now(UTC)
     answer = replay("POST", REPLAY, {"rate": 2})
-    took = datetime.now(UTC) - start
+    elapsed = datetime.now(UTC) - start
     assert (answer.body["count"], answer.body["queued"]) == (5, 2)
     due = [row.next_attempt_at for row in stored(wiring, ids)]
     assert due[:2] == [None, None]
     waits = [at - start for at in due[2:] if at is not None]
     assert all(
-        timedelta(seconds=n) <= wait <= timedelta(seconds=n) + took for n, wait in zip((1, 1, 2), waits, strict=True)
+        timedelta(seconds=n) <= wait <= timedelta(seconds=n) + elapsed for n, wait in zip((1, 1, 2), waits, strict=True)
     )
 
 
@@ -308,7 +310,7 @@ def test_a_wrong_replay_does_nothing_and_says_why(
     assert listed(replay("GET", DEAD)) == ids
 
 
-def test_a_replay_that_is_no_json_is_refused(replay: Caller, wiring: Wiring, fail: Fail) -> None:
+def test_a_replay_that_is_no_json_is_refused(replay: Caller, wiring: Container, fail: Fail) -> None:
     ids = fail(1)
     assert replay("POST", REPLAY, b"{").status == 400
     assert stored(wiring, ids)[0].status == "failed"
@@ -322,7 +324,7 @@ def resolve(id: str) -> str:
 
 
 def test_an_unknown_one_is_marked_sent_once_and_the_timeline_says_by_whom(
-    replay: Caller, wiring: Wiring, keys: Keys, fail: Fail, lines: Lines
+    replay: Caller, wiring: Container, keys: Keys, fail: Fail, lines: Lines
 ) -> None:
     (id,) = fail(error=AmbiguousError("timeout", "no answer"))
     answer = replay("POST", resolve(id), {"outcome": "sent"})
@@ -339,7 +341,7 @@ def test_an_unknown_one_is_marked_sent_once_and_the_timeline_says_by_whom(
     assert wiring.broker.depth(topology.work_queue("email", Priority.NORMAL)) == 0
 
 
-def test_an_unknown_one_is_replayed_alone_and_once(replay: Caller, wiring: Wiring, fail: Fail) -> None:
+def test_an_unknown_one_is_replayed_alone_and_once(replay: Caller, wiring: Container, fail: Fail) -> None:
     id, other = fail(2, AmbiguousError("timeout", "no answer"))
     answer = replay("POST", resolve(id), {"outcome": "replay"})
     assert (answer.status, answer.body["status"], answer.body["generation"]) == (200, "pending", 2)
@@ -350,7 +352,7 @@ def test_an_unknown_one_is_replayed_alone_and_once(replay: Caller, wiring: Wirin
     assert wiring.broker.depth(topology.work_queue("email", Priority.NORMAL)) == 1
     events = replay("GET", f"/v1/notifications/{id}").body["events"]
     assert [event["status"] for event in events] == ["pending", "sending", "unknown", "pending"]
-    (claimed,) = wiring.store.claim([wake_up(stored(wiring, [id])[0])], timedelta(minutes=1)).acquired
+    (claimed,) = wiring.store.claim([message_for(stored(wiring, [id])[0])], timedelta(minutes=1)).acquired
     assert claimed.id == id
     late = replay("POST", resolve(id), {"outcome": "replay"})
     said = "Its status is sending (may have been sent); only unknown can be resolved."
@@ -365,7 +367,9 @@ def test_a_replay_of_what_failed_is_no_decision(replay: Caller, fail: Fail) -> N
 
 
 @pytest.mark.parametrize("outcome", ["sent", "replay"])
-def test_only_what_is_unknown_is_decided(replay: Caller, keys: Keys, wiring: Wiring, fail: Fail, outcome: str) -> None:
+def test_only_what_is_unknown_is_decided(
+    replay: Caller, keys: Keys, wiring: Container, fail: Fail, outcome: str
+) -> None:
     (failed,), (unknown,) = fail(), fail(error=AmbiguousError("timeout", "no answer"))
     answer = replay("POST", resolve(failed), {"outcome": outcome})
     assert (answer.status, answer.body["detail"]) == (409, "Its status is failed; only unknown can be resolved.")
@@ -377,7 +381,7 @@ def test_only_what_is_unknown_is_decided(replay: Caller, keys: Keys, wiring: Wir
 
 @pytest.mark.parametrize("status", ["sent", "pending"])
 def test_a_decision_about_what_is_not_unknown_writes_no_line(
-    replay: Caller, wiring: Wiring, lines: Lines, status: str
+    replay: Caller, wiring: Container, lines: Lines, status: str
 ) -> None:
     row = notification(datetime.now(UTC), status=Status(status))
     wiring.store.insert([row])
@@ -387,7 +391,7 @@ def test_a_decision_about_what_is_not_unknown_writes_no_line(
 
 
 def test_an_unknown_one_that_has_expired_is_sent_again_with_a_new_expiry(
-    replay: Caller, wiring: Wiring, fail: Fail
+    replay: Caller, wiring: Container, fail: Fail
 ) -> None:
     (id,) = fail(error=AmbiguousError("timeout", "no answer"))
     expire(wiring, id)
@@ -404,7 +408,7 @@ def test_an_unknown_one_that_has_expired_is_sent_again_with_a_new_expiry(
 
 @pytest.mark.parametrize("outcome", ["sent", "replay"])
 def test_a_decision_whose_commit_was_not_answered_is_done(
-    replay: Caller, wiring: Wiring, fail: Fail, outcome: str
+    replay: Caller, wiring: Container, fail: Fail, outcome: str
 ) -> None:
     """The database's answer is lost as often as it is asked: the caller gets a 503, and asks again."""
     (id,) = fail(error=AmbiguousError("timeout", "no answer"))
@@ -416,7 +420,7 @@ def test_a_decision_whose_commit_was_not_answered_is_done(
 
 
 def test_dead_letters_replayed_without_an_answer_are_not_replayed_twice(
-    replay: Caller, wiring: Wiring, fail: Fail
+    replay: Caller, wiring: Container, fail: Fail
 ) -> None:
     ids = fail(3, AmbiguousError("timeout", "no answer"))
     with unanswered(wiring):
@@ -433,7 +437,7 @@ def cancel(id: str) -> str:
     return f"/v1/notifications/{id}/cancel"
 
 
-def test_an_operator_cancels_what_waits_and_it_is_told_once(replay: Caller, wiring: Wiring, lines: Lines) -> None:
+def test_an_operator_cancels_what_waits_and_it_is_told_once(replay: Caller, wiring: Container, lines: Lines) -> None:
     row = notification(datetime.now(UTC))
     wiring.store.insert([row])
     for _ in range(2):
@@ -444,12 +448,14 @@ def test_an_operator_cancels_what_waits_and_it_is_told_once(replay: Caller, wiri
     assert replay("POST", cancel("x")).status == 404
 
 
-def test_what_may_have_been_sent_is_told_wherever_it_is_canceled(replay: Caller, wiring: Wiring, keys: Keys) -> None:
+def test_what_may_have_been_sent_is_told_wherever_it_is_canceled(replay: Caller, wiring: Container, keys: Keys) -> None:
     row, plain = notification(datetime.now(UTC)), notification(datetime.now(UTC))
     wiring.store.insert([row, plain])
     for error in (AmbiguousError("timeout", "no answer"), TransientError("451", "later")):
-        claims = wiring.store.claim([wake_up(row)], timedelta(seconds=60))
-        wiring.settling.commit([wiring.settling.decide(claims, one, error, provider="test") for one in claims.acquired])
+        claims = wiring.store.claim([message_for(row)], timedelta(seconds=60))
+        wiring.settler.record(
+            [wiring.settler.settlement_for(claims, one, error, provider="test") for one in claims.acquired]
+        )
         until(lambda: wiring.store.get("acme", row.id).next_attempt_at < datetime.now(UTC))  # type: ignore[union-attr, operator]
     begun = [(event["status"], event.get("may_have_been_sent")) for event in timeline(replay, row.id)]
     assert begun == [
@@ -467,10 +473,10 @@ def test_what_may_have_been_sent_is_told_wherever_it_is_canceled(replay: Caller,
     assert "may_have_been_sent" not in expired
 
 
-def test_what_a_worker_has_is_not_canceled_and_its_doubt_is_told(replay: Caller, wiring: Wiring) -> None:
+def test_what_a_worker_has_is_not_canceled_and_its_doubt_is_told(replay: Caller, wiring: Container) -> None:
     row = notification(datetime.now(UTC))
     wiring.store.insert([row])
-    claims = wiring.store.claim([wake_up(row)], timedelta(seconds=60))
+    claims = wiring.store.claim([message_for(row)], timedelta(seconds=60))
     answer = replay("POST", cancel(row.id))
     assert (answer.status, answer.body["detail"]) == (
         409,
@@ -478,9 +484,11 @@ def test_what_a_worker_has_is_not_canceled_and_its_doubt_is_told(replay: Caller,
         "only pending and retrying can be canceled.",
     )
     error = AmbiguousError("timeout", "no answer")
-    wiring.settling.commit([wiring.settling.decide(claims, one, error, provider="test") for one in claims.acquired])
+    wiring.settler.record(
+        [wiring.settler.settlement_for(claims, one, error, provider="test") for one in claims.acquired]
+    )
     until(lambda: wiring.store.get("acme", row.id).next_attempt_at < datetime.now(UTC))  # type: ignore[union-attr, operator]
-    wiring.store.claim([wake_up(row)], timedelta(seconds=60))
+    wiring.store.claim([message_for(row)], timedelta(seconds=60))
     again = replay("POST", cancel(row.id)).body["detail"]
     assert again.startswith("Its status is sending (may have been sent): a worker has it")
     assert timeline(replay, row.id)[-1] | {"at": ""} == {
@@ -488,7 +496,7 @@ def test_what_a_worker_has_is_not_canceled_and_its_doubt_is_told(replay: Caller,
     }  # fmt: skip
 
 
-def test_what_is_replayed_is_not_then_marked_sent(replay: Caller, wiring: Wiring, fail: Fail) -> None:
+def test_what_is_replayed_is_not_then_marked_sent(replay: Caller, wiring: Container, fail: Fail) -> None:
     (id,) = fail(error=AmbiguousError("timeout", "no answer"))
     replay("POST", resolve(id), {"outcome": "replay"})
     assert replay("POST", resolve(id), {"outcome": "sent"}).status == 409
@@ -499,7 +507,7 @@ def test_what_is_replayed_is_not_then_marked_sent(replay: Caller, wiring: Wiring
     ("body", "status"), [({}, 422), ({"outcome": "lost"}, 422), ({"outcome": "sent", "x": 1}, 422), (b"{", 400)]
 )
 def test_a_decision_that_is_none_changes_nothing(
-    replay: Caller, wiring: Wiring, fail: Fail, body: Any, status: int
+    replay: Caller, wiring: Container, fail: Fail, body: Any, status: int
 ) -> None:
     (id,) = fail(error=AmbiguousError("timeout", "no answer"))
     assert replay("POST", resolve(id), body).status == status
@@ -509,7 +517,7 @@ def test_a_decision_that_is_none_changes_nothing(
 # --- who may ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_tenant_sees_and_replays_only_its_own(replay: Caller, keys: Keys, wiring: Wiring, fail: Fail) -> None:
+def test_a_tenant_sees_and_replays_only_its_own(replay: Caller, keys: Keys, wiring: Container, fail: Fail) -> None:
     ours, theirs = fail(2), fail(2, tenant="globex")
     assert listed(replay("GET", DEAD)) == ours[::-1]
     assert listed(replay("GET", DEAD, key=keys.other)) == theirs[::-1]
@@ -535,7 +543,7 @@ NOTHING = dict.fromkeys(
 )
 
 
-def never_queued(wiring: Wiring, file: Path) -> str:
+def never_queued(wiring: Container, file: Path) -> str:
     """A row whose message was never published, long enough ago."""
     row = notification(datetime.now(UTC))
     wiring.store.insert([row])
@@ -544,7 +552,7 @@ def never_queued(wiring: Wiring, file: Path) -> str:
     return row.id
 
 
-def test_a_sweep_publishes_what_was_never_queued(replay: Caller, wiring: Wiring, database_file: Path) -> None:
+def test_a_sweep_publishes_what_was_never_queued(replay: Caller, wiring: Container, database_file: Path) -> None:
     id = never_queued(wiring, database_file)
     first = replay("POST", SWEEP)
     assert (first.status, first.body) == (200, {**NOTHING, "published": 1})
@@ -555,7 +563,7 @@ def test_a_sweep_publishes_what_was_never_queued(replay: Caller, wiring: Wiring,
 
 @pytest.mark.parametrize("event", [{}, {"source": "aws.scheduler", "detail": {}}, {"version": "0", "id": "x"}])
 def test_the_schedules_event_runs_the_sweep(
-    imported: Imported, wiring: Wiring, database_file: Path, event: dict[str, Any]
+    imported: Imported, wiring: Container, database_file: Path, event: dict[str, Any]
 ) -> None:
     never_queued(wiring, database_file)
     main = imported("replay")
@@ -586,7 +594,9 @@ def test_without_the_database_everything_is_a_503(keys: Keys, lines: Lines) -> N
     assert len(lines.named("unavailable")) == 3
 
 
-def test_without_the_broker_a_replay_still_revives(keys: Keys, wiring: Wiring, fail: Fail, database_url: str) -> None:
+def test_without_the_broker_a_replay_still_revives(
+    keys: Keys, wiring: Container, fail: Fail, database_url: str
+) -> None:
     ids = fail(2)
     with wired_to(database_url, "amqp://guest:guest@127.0.0.1:9/") as parts:
         replay = replay_of(parts, keys)
@@ -610,7 +620,7 @@ def test_a_log_line_of_a_replay_holds_no_recipient(replay: Caller, fail: Fail, l
     assert "ada@example.com" not in lines.text()
 
 
-def test_the_timeline_goes_on_after_a_replay(replay: Caller, wiring: Wiring, keys: Keys, fail: Fail) -> None:
+def test_the_timeline_goes_on_after_a_replay(replay: Caller, wiring: Container, keys: Keys, fail: Fail) -> None:
     (id,) = fail()
     replay("POST", REPLAY, {})
     shown = intake_of(wiring, keys)("GET", f"/v1/notifications/{id}").body

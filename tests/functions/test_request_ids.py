@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tidings.domain.errors import BrokerUnavailable
 from tidings.observability.request_ids import SHOWN
-from tidings.runtime.container import Wiring
+from tidings.runtime.container import Container
 
 from tests.functions.served import Caller, Keys, Lines, intake_of, process, sms
 from tests.functions.test_replay import REPLAY, Fail, fail
@@ -47,7 +47,7 @@ def test_each_notification_of_a_batch_has_the_id_of_its_own_request(intake: Call
 
 
 def test_a_line_about_a_batch_has_the_ids_of_its_requests(
-    wiring: Wiring, keys: Keys, lines: Lines, monkeypatch: pytest.MonkeyPatch
+    wiring: Container, keys: Keys, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(_: object) -> None:
         raise BrokerUnavailable("gone")

@@ -22,15 +22,15 @@ from urllib.parse import urlsplit
 
 import pytest
 from tidings.api import api_keys as keys_module
-from tidings.api.api_keys import Keyring, KeySettings, Scope
+from tidings.api.api_keys import ApiKeys, KeySettings, Scope
 from tidings.api.app import Route
 from tidings.api.body_limits import MAX_BODY
-from tidings.api.intake.routes import IntakeRoutes
-from tidings.api.operator.routes import ReplayRoutes
+from tidings.api.intake.routes import IntakeEndpoints
+from tidings.api.operator.routes import OperatorEndpoints
 from tidings.config.settings import load
 from tidings.domain.errors import PermanentError
 from tidings.runtime import queue_function
-from tidings.runtime.container import Wiring
+from tidings.runtime.container import Container
 
 from tests.functions.served import (
     TRIGGER_TOKEN,
@@ -58,9 +58,9 @@ def routes(function: str) -> list[Route]:
     """Of a function, without opening anything."""
     none: Any = None
     if function == "intake":
-        return list(IntakeRoutes(intake=_Nothing(), store=none, broker=none, now=none).all())  # type: ignore[arg-type]
+        return list(IntakeEndpoints(intake=_Nothing(), store=none, broker=none, now=none).all())  # type: ignore[arg-type]
     return list(
-        ReplayRoutes(replay=none, sweep=none, store=none, broker=none, insight=none, intake=none, now=none).all()
+        OperatorEndpoints(replay=none, sweep=none, store=none, broker=none, insight=none, intake=none, now=none).all()
     )
 
 
@@ -79,7 +79,7 @@ def named(value: object) -> str:
 
 
 @pytest.fixture
-def callers(wiring: Wiring, keys: Keys) -> dict[str, Caller]:
+def callers(wiring: Container, keys: Keys) -> dict[str, Caller]:
     return {"intake": intake_of(wiring, keys), "replay": replay_of(wiring, keys)}
 
 
@@ -133,7 +133,7 @@ def test_an_idempotency_key_tells_nothing_of_another_tenant(callers: dict[str, C
 
 def test_nothing_that_a_process_keeps_holds_a_key(keys: Keys) -> None:
     given = load(KeySettings, {"TIDINGS_API_KEYS": keys.setting})
-    ring = Keyring(keys=given.api_keys)
+    ring = ApiKeys(keys=given.api_keys)
     assert ring.find(keys.send) is not None
     for kept in (given, ring, *ring.keys):
         dumped = f"{kept!r} {kept} {[repr(one) for one in gc.get_referents(kept)]}"
@@ -145,7 +145,7 @@ def test_nothing_that_a_process_keeps_holds_a_key(keys: Keys) -> None:
 def test_secrets_are_compared_in_constant_time() -> None:
     """By structure: a comparison of digests, or of the token, is nobody's `==`."""
     for code in (
-        inspect.getsource(keys_module.Keyring.find),
+        inspect.getsource(keys_module.ApiKeys.find),
         inspect.getsource(queue_function.QueueFunction._check_token),
     ):
         assert "hmac.compare_digest(" in code
@@ -179,7 +179,7 @@ FIELDS: dict[str, Callable[[str], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("field", FIELDS)
-def test_no_field_of_a_mail_adds_a_header(field: str, callers: dict[str, Caller], wiring: Wiring) -> None:
+def test_no_field_of_a_mail_adds_a_header(field: str, callers: dict[str, Caller], wiring: Container) -> None:
     """Refused at the intake; or it is sent, and what was to be a header is a part of that field's value."""
     from tidings.domain.channels import EmailContent
     from tidings.providers.smtp.mime import build_mail

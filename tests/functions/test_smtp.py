@@ -27,7 +27,7 @@ from tidings.domain.errors import (
     TransientError,
 )
 from tidings.pipeline.delivery import RESERVED
-from tidings.ports import Outbound
+from tidings.ports import SendRequest
 from tidings.providers.smtp.mime import build_mail
 from tidings.providers.smtp.provider import SmtpProvider
 from tidings.providers.smtp.replies import masked, refusal
@@ -42,8 +42,8 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 TEXT = EmailContent(subject="Shipped", text="Your order is on its way.")
 
 
-def outbound(content: EmailContent = TEXT, recipient: str = "ada@example.com", id: str = "0193-a") -> Outbound:
-    return Outbound(id=id, attempt=1, recipient=recipient, content=content)
+def outbound(content: EmailContent = TEXT, recipient: str = "ada@example.com", id: str = "0193-a") -> SendRequest:
+    return SendRequest(id=id, attempt=1, recipient=recipient, content=content)
 
 
 Make = Callable[..., SmtpProvider]
@@ -594,7 +594,7 @@ def test_what_cannot_be_encoded_is_refused() -> None:
 def test_another_channels_content_is_a_mistake_of_ours() -> None:
     with pytest.raises(TypeError):
         build_mail(
-            Outbound(id="1", attempt=1, recipient="a@b.org", content=SmsContent(text="t")),
+            SendRequest(id="1", attempt=1, recipient="a@b.org", content=SmsContent(text="t")),
             sender="a@b.org",
             domain="b.org",
             date=NOW,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tidings.domain.channels import EmailContent
 from tidings.domain.errors import AccountError, AmbiguousError, DeliveryError, PermanentError, TransientError
-from tidings.ports import Outbound
+from tidings.ports import SendRequest
 from tidings.providers.smtp import provider as smtp_module
 from tidings.providers.smtp.provider import SmtpProvider
 from tidings.providers.smtp.settings import SmtpSettings
@@ -26,8 +26,8 @@ IDLE = 0.2  # seconds after which the server has enough
 Make = Callable[..., SmtpProvider]
 
 
-def outbound(content: EmailContent = TEXT) -> Outbound:
-    return Outbound(id="0193-a", attempt=1, recipient="ada@example.com", content=content)
+def outbound(content: EmailContent = TEXT) -> SendRequest:
+    return SendRequest(id="0193-a", attempt=1, recipient="ada@example.com", content=content)
 
 
 @pytest.fixture
@@ -291,7 +291,7 @@ def test_the_emulated_server_provokes_what_users_must_see(make: Make, tmp_path: 
         ends: dict[str, DeliveryError] = {}
         for local in ("unknown", "full", "denied", "policy", "spam"):
             with pytest.raises(DeliveryError) as raised:
-                provider.send(Outbound(id="1", attempt=1, recipient=f"{local}@example.com", content=TEXT))
+                provider.send(SendRequest(id="1", attempt=1, recipient=f"{local}@example.com", content=TEXT))
             ends[local] = raised.value
         assert {local: type(error) for local, error in ends.items()} == {
             "unknown": PermanentError,

@@ -6,7 +6,7 @@ from contextlib import closing
 import pytest
 from tidings.domain.channels import EmailContent
 from tidings.domain.errors import DeliveryError
-from tidings.ports import Outbound
+from tidings.ports import SendRequest
 from tidings.providers.smtp.provider import SmtpProvider
 from tidings.providers.smtp.settings import SmtpSettings
 from tidings.providers.smtp.stages import Stage
@@ -29,9 +29,9 @@ VERBS = {
 FEATURES = ("PIPELINING", "SIZE 10000000", "ENHANCEDSTATUSCODES", "AUTH PLAIN", "STARTTLS")
 
 
-def outbound(*, own_sender: bool) -> Outbound:
+def outbound(*, own_sender: bool) -> SendRequest:
     content = EmailContent(subject="s", text="t", from_=None if own_sender else "Tenant <tenant@example.net>")
-    return Outbound(id="0193-a", attempt=1, recipient="ada@example.com", content=content)
+    return SendRequest(id="0193-a", attempt=1, recipient="ada@example.com", content=content)
 
 
 def documented(stage: Stage) -> Iterator[Documented]:

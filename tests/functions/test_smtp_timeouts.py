@@ -14,7 +14,7 @@ from tidings.cli.diagnostics import START_WITHIN
 from tidings.config.settings import load
 from tidings.domain.channels import EmailContent
 from tidings.domain.errors import AmbiguousError, DeliveryError, PermanentError, TransientError
-from tidings.ports import Outbound
+from tidings.ports import SendRequest
 from tidings.providers.smtp import provider as smtp
 from tidings.providers.smtp import session as smtp_session
 from tidings.providers.smtp.provider import SmtpProvider
@@ -52,8 +52,8 @@ def cut(kind: type[DeliveryError], text: str) -> Iterator[None]:
     assert time.monotonic() - began < LATE
 
 
-def outbound(content: EmailContent = TEXT, id: str = "0193-a") -> Outbound:
-    return Outbound(id=id, attempt=1, recipient="ada@example.com", content=content)
+def outbound(content: EmailContent = TEXT, id: str = "0193-a") -> SendRequest:
+    return SendRequest(id=id, attempt=1, recipient="ada@example.com", content=content)
 
 
 OWN = 1.0  # seconds of the one step that is cut

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tidings.observability import tracing
-from tidings.pipeline.settlement import wake_up
-from tidings.runtime.container import Wiring
+from tidings.pipeline.settlement import message_for
+from tidings.runtime.container import Container
 
 from tests.collector import collector
 from tests.emulator import Running, emulator
@@ -82,7 +82,7 @@ def test_an_admins_key_reads_the_intakes_metrics_and_no_other(
 
 
 def test_the_replay_functions_metrics_tell_how_the_system_stands(
-    settings: dict[str, str], keys: Keys, tmp_path: Path, wiring: Wiring
+    settings: dict[str, str], keys: Keys, tmp_path: Path, wiring: Container
 ) -> None:
     wiring.intake().accept([of_channel("sms", n) for n in range(4)])
     with process("replay", {**settings, **ON}, tmp_path) as running:
@@ -95,7 +95,7 @@ def test_the_replay_functions_metrics_tell_how_the_system_stands(
 
 @pytest.mark.parametrize("channel", PROVIDERS)
 def test_the_triggers_token_reads_a_channels_metrics_and_no_other(
-    settings: dict[str, str], tmp_path: Path, wiring: Wiring, providers: Running, channel: str
+    settings: dict[str, str], tmp_path: Path, wiring: Container, providers: Running, channel: str
 ) -> None:
     row = of_channel(channel)
     wiring.store.insert([row])
@@ -204,7 +204,7 @@ def on_lambda(settings: dict[str, str], providers: Running, monkeypatch: pytest.
 
 @pytest.mark.usefixtures("on_lambda")
 def test_on_lambda_a_batch_ends_with_its_metrics(
-    imported: Imported, wiring: Wiring, capsys: pytest.CaptureFixture[str]
+    imported: Imported, wiring: Container, capsys: pytest.CaptureFixture[str]
 ) -> None:
     row = of_channel("email")
     wiring.store.insert([row])
@@ -228,7 +228,7 @@ def test_on_lambda_a_request_and_a_scheduled_run_end_with_theirs(
 
 
 def test_on_lambda_an_invocation_ends_with_its_spans(
-    imported: Imported, providers: Running, wiring: Wiring, monkeypatch: pytest.MonkeyPatch
+    imported: Imported, providers: Running, wiring: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
     row = of_channel("email", traceparent=f"00-{trace}-00f067aa0ba902b7-01")
@@ -244,4 +244,4 @@ def test_on_lambda_an_invocation_ends_with_its_spans(
         main.handler(rmq("email", entry(row)), CONTEXT)
         names = [span.name for span in collected.spans(trace)]
     assert names == ["deliver tidings.email", "claim notifications", "send smtp", "settle notifications"]
-    assert wake_up(row).traceparent == row.traceparent
+    assert message_for(row).traceparent == row.traceparent

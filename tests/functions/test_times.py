@@ -4,11 +4,11 @@ from pathlib import Path
 
 from tidings.adapters.sql.database import Database
 from tidings.adapters.sql.store import SqlStore
-from tidings.api.api_keys import Keyring
-from tidings.api.app import Api
-from tidings.api.intake.routes import IntakeRoutes
+from tidings.api.api_keys import ApiKeys
+from tidings.api.app import App
+from tidings.api.intake.routes import IntakeEndpoints
 from tidings.pipeline.intake import Intake
-from tidings.runtime.container import Wiring
+from tidings.runtime.container import Container
 
 from tests.clock import TestClock
 from tests.functions.served import Caller, Keys, later, mail, sms
@@ -35,16 +35,16 @@ def test_of_an_array_only_what_has_expired_is_refused(intake: Caller, database_f
     assert [row["id"] for row in rows(database_file)] == [results[n]["id"] for n in (0, 2, 4)]
 
 
-def asked(wiring: Wiring, keys: Keys, *, store: TestClock, intake: TestClock) -> Caller:
+def asked(wiring: Container, keys: Keys, *, store: TestClock, intake: TestClock) -> Caller:
     """An intake whose clock is not the database's."""
     database = SqlStore(Database(wiring.database, clock=store))
     accept = Intake(store=database, broker=wiring.broker)
-    routes = IntakeRoutes(intake=accept, store=database, broker=wiring.broker, now=intake)
-    return Caller(Api(routes.all(), Keyring(keys=keys.kept)), keys.send)
+    routes = IntakeEndpoints(intake=accept, store=database, broker=wiring.broker, now=intake)
+    return Caller(App(routes.all(), ApiKeys(keys=keys.kept)), keys.send)
 
 
 def test_a_request_repeated_after_its_expiry_is_answered_as_at_first(
-    wiring: Wiring, keys: Keys, database_file: Path
+    wiring: Container, keys: Keys, database_file: Path
 ) -> None:
     """Its caller lost the answer, and cannot know whether it was stored."""
     clock = TestClock()
@@ -62,7 +62,7 @@ def test_a_request_repeated_after_its_expiry_is_answered_as_at_first(
     assert len(rows(database_file)) == 1
 
 
-def test_the_database_clock_decides_what_has_expired(wiring: Wiring, keys: Keys, database_file: Path) -> None:
+def test_the_database_clock_decides_what_has_expired(wiring: Container, keys: Keys, database_file: Path) -> None:
     """An intake whose clock is fast refuses nothing that lasts; one whose clock is slow stores what will expire."""
     true, fast, slow = TestClock(), TestClock(), TestClock()
     fast.advance(hours=1)

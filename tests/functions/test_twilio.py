@@ -25,7 +25,7 @@ from tidings.domain.errors import (
     PermanentError,
     TransientError,
 )
-from tidings.ports import Outbound
+from tidings.ports import SendRequest
 from tidings.providers import http
 from tidings.providers.twilio.provider import TwilioProvider, TwilioSettings
 
@@ -38,9 +38,9 @@ SERVICE = f"MG{'0' * 32}"
 CREATED = Answer(201, {"sid": "SM42", "status": "queued"})
 
 
-def outbound(**changed: Any) -> Outbound:
+def outbound(**changed: Any) -> SendRequest:
     given = {"id": "1", "attempt": 1, "recipient": "+15005550123", "content": SmsContent(text="Hello"), **changed}
-    return Outbound(**given)
+    return SendRequest(**given)
 
 
 def provider(url: str, **changed: Any) -> TwilioProvider:

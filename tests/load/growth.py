@@ -20,7 +20,7 @@ from tidings.adapters.sql.rollups import SETTLED_DOWN
 from tidings.adapters.sql.store import SqlStore
 from tidings.domain.notification import Notification, Status, new_id
 from tidings.migrate import migrate
-from tidings.pipeline.settlement import wake_up
+from tidings.pipeline.settlement import message_for
 from tidings.ports import Claims, Selection, Settlement
 
 from local.services.database import connection
@@ -64,7 +64,7 @@ class Table:
         batches = [_batch() for _ in range(IN_A_BLOCK)]
         self._each("insert of 100", [partial(self.store.insert, batch) for batch in batches])
         self._each(PLAINLY, [self._insert_plainly] * IN_A_BLOCK)
-        messages = [[wake_up(row) for row in batch] for batch in batches]
+        messages = [[message_for(row) for row in batch] for batch in batches]
         claims = self._each("claim of 100", [partial(self.store.claim, these, LEASE) for these in messages])
         self._each("settle of 100", [partial(self._settle, claim) for claim in claims])
         newest = [row.id for batch in batches for row in batch] + list(self.ids[:NEWEST])
@@ -101,7 +101,7 @@ class Table:
         self.store.settle([sent(notification=row, provider_message_id=f"<{row.id}@x>") for row in claims.acquired])
 
     def _look_up(self, id: str) -> None:
-        assert self.store.story(TENANT, id) is not None
+        assert self.store.get_with_timeline(TENANT, id) is not None
 
     def _each(self, what: str, works: Sequence[Callable[[], Any]]) -> list[Any]:
         done, before = [], self.cpu()

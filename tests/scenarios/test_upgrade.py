@@ -62,13 +62,13 @@ class Callers:
     def at_work(self) -> Iterator[None]:
         stopping = threading.Event()
 
-        def go_on() -> None:
+        def run_for() -> None:
             while not stopping.is_set():
                 self.hand_in(notification(), notification(on_ambiguous="hold"), notification(priority="high"))
                 stopping.wait(0.1)
 
         with ThreadPoolExecutor(2) as threads:
-            work = [threads.submit(go_on) for _ in range(2)]
+            work = [threads.submit(run_for) for _ in range(2)]
             try:
                 yield
             finally:

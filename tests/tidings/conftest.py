@@ -15,8 +15,8 @@ from tidings.domain.notification import Notification
 from tidings.migrate import migrate
 from tidings.pipeline.delivery import Delivery
 from tidings.pipeline.retry import RetrySchedule
-from tidings.pipeline.settlement import Settling, to_work
-from tidings.ports import Broker, Consumer, Depth, Outbound, Outgoing, Receipt
+from tidings.pipeline.settlement import Settler, to_work
+from tidings.ports import Acceptance, Broker, Consumer, Depth, Outgoing, SendRequest
 
 from tests.clock import TestClock
 
@@ -37,14 +37,14 @@ class ScriptedProvider:
     name: str = "scripted"
     timeout: timedelta = timedelta(seconds=5)
     script: dict[str, list[Exception]] = field(default_factory=dict)
-    calls: list[Outbound] = field(default_factory=list)
+    calls: list[SendRequest] = field(default_factory=list)
 
-    def send(self, outbound: Outbound) -> Receipt:
+    def send(self, outbound: SendRequest) -> Acceptance:
         self.calls.append(outbound)
         planned = self.script.get(outbound.recipient)
         if planned:
             raise planned.pop(0)
-        return Receipt(provider_message_id=f"receipt-{outbound.id}")
+        return Acceptance(provider_message_id=f"receipt-{outbound.id}")
 
     def close(self) -> None:
         return
@@ -89,7 +89,7 @@ class House:
     store: SqlStore
     broker: FragileBroker
     provider: ScriptedProvider
-    settling: Settling
+    settler: Settler
     delivery: Delivery
 
     def add(self, *rows: Notification) -> None:
@@ -111,12 +111,12 @@ def house(tmp_path: Path) -> Iterator[House]:
     store = SqlStore(Database(settings, clock=clock))
     broker = FragileBroker(EmbeddedBroker(Database(settings, clock=clock)))
     provider = ScriptedProvider()
-    settling = Settling(store=store, broker=broker, retry=RetrySchedule(jitter=0), sleep=lambda _: None)
+    settling = Settler(store=store, broker=broker, retry=RetrySchedule(jitter=0), sleep=lambda _: None)
     delivery = Delivery(
         provider=provider,
         store=store,
         broker=broker,
-        settling=settling,
+        settler=settling,
         lease=timedelta(seconds=60),
         concurrency=4,
     )

@@ -6,7 +6,7 @@ Each function raises AssertionError with the promise that is broken. test_state_
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 
-from tidings.domain.notification import CLAIMABLE, Event, Notification, OnAmbiguous, Status
+from tidings.domain.notification import CLAIMABLE, Notification, OnAmbiguous, Status, TimelineEntry
 
 from tests.tidings.story import Call
 
@@ -39,7 +39,9 @@ def as_many_copies_as_are_sent(rows: Mapping[str, Notification], calls: Sequence
     assert sent <= arrived, "C: more are sent than arrived"
 
 
-def sent_only_after_it_was_accepted(row: Notification, timeline: Sequence[Event], calls: Sequence[Call]) -> None:
+def sent_only_after_it_was_accepted(
+    row: Notification, timeline: Sequence[TimelineEntry], calls: Sequence[Call]
+) -> None:
     """C: the receipt is its own, of this generation; under `reconcile` of any."""
     if row.status is not Status.SENT:
         return
@@ -56,10 +58,10 @@ def open_only_where_nobody_sends_again(row: Notification) -> None:
         assert row.on_ambiguous is not OnAmbiguous.RESEND, "unknown under resend"
 
 
-def timeline_tells_the_row(row: Notification, timeline: Sequence[Event]) -> None:
+def timeline_tells_the_row(row: Notification, timeline: Sequence[TimelineEntry]) -> None:
     """The timeline tells the row's way, and ends where the row is."""
     generation, attempt, ended = 1, 0, False
-    before: Event | None = None
+    before: TimelineEntry | None = None
     for event in timeline:
         if event.status is Status.PENDING:
             assert ended, "replayed before its end"
@@ -80,7 +82,7 @@ def timeline_tells_the_row(row: Notification, timeline: Sequence[Event]) -> None
         assert row.status is last, "the row is not where its timeline ends"
 
 
-def _follows(event: Event, before: Event | None, attempt: int, *, ended: bool) -> None:
+def _follows(event: TimelineEntry, before: TimelineEntry | None, attempt: int, *, ended: bool) -> None:
     if event.provider == OPERATOR:
         assert event.status is Status.SENT
         assert before is not None
@@ -92,7 +94,7 @@ def _follows(event: Event, before: Event | None, attempt: int, *, ended: bool) -
     assert event.error_code != "internal", "the vendor of the story failed: look there"
 
 
-def _in_time(event: Event, row: Notification) -> None:
+def _in_time(event: TimelineEntry, row: Notification) -> None:
     if event.started_at is not None and row.expires_at is not None:
         assert event.started_at < row.expires_at, "claimed after its expiry"
 

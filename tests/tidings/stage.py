@@ -16,15 +16,15 @@ from tidings.adapters.embedded import EmbeddedBroker
 from tidings.adapters.sql.schema import connections, events, messages, notifications
 from tidings.config import failpoints
 from tidings.domain.errors import BrokerUnavailable, StoreUnavailable
-from tidings.domain.notification import CLAIMABLE, REPLAYABLE, Event, Notification, Status
+from tidings.domain.notification import CLAIMABLE, REPLAYABLE, Notification, Status, TimelineEntry
 from tidings.domain.timing import SWEEP_GRACE
 from tidings.messaging import topology
-from tidings.messaging.envelope import Letter, parse
+from tidings.messaging.envelope import IncomingMessage, parse
 from tidings.pipeline.delivery import Delivery
 from tidings.pipeline.intake import Intake
 from tidings.pipeline.replay import Replay
 from tidings.pipeline.retry import RetrySchedule
-from tidings.pipeline.settlement import Settling
+from tidings.pipeline.settlement import Settler
 from tidings.pipeline.sweep import Sweep
 from tidings.ports import Inserted, Received, Selection
 
@@ -67,16 +67,16 @@ class Stage:
         self.broker = WeakBroker(ground.broker)
         self.vendor = Vendor(self.store, self.clock, self.reached)
         retry = RetrySchedule(jitter=0)
-        self.settling = Settling(store=self.store, broker=self.broker, retry=retry, sleep=self._slept)
+        self.settler = Settler(store=self.store, broker=self.broker, retry=retry, sleep=self._slept)
         self.intake = Intake(store=self.store, broker=self.broker)
         self.replayer = Replay(store=self.store, broker=self.broker)
-        self.sweeper = Sweep(store=self.store, broker=self.broker, settling=self.settling)
+        self.sweeper = Sweep(store=self.store, broker=self.broker, settler=self.settler)
         self.made = 0
         self.ids: list[str] = []
         self.what: dict[str, tuple[str, str]] = {}
         self.keys: dict[str, str] = {}  # the id that was answered for an idempotency key
         self.seen: Counter[Status] = Counter()  # at the last look
-        self.ended: dict[str, tuple[Notification, list[Event]]] = {}
+        self.ended: dict[str, tuple[Notification, list[TimelineEntry]]] = {}
         self.generations: dict[str, int] = {}
         self.replayed: set[str] = set()  # since the last look
         self.fault: tuple[str, Callable[[], None]] | None = None
@@ -192,13 +192,13 @@ class Stage:
         self._accepted(draft, len(turn.answers), None, None)
         self._attempted(self._wake_ups([id for id in self.ids if id not in before]), turn)
 
-    def _delivered(self, letters: Sequence[Letter]) -> None:
+    def _delivered(self, letters: Sequence[IncomingMessage]) -> None:
         """By a process of its own."""
         delivery = Delivery(
             provider=self.vendor,
             store=self.store,
             broker=self.broker,
-            settling=self.settling,
+            settler=self.settler,
             lease=LEASE,
             concurrency=1,  # so that a story can be told again
             reserved=0,
@@ -212,7 +212,7 @@ class Stage:
                 call.ambiguous = True
             self.vendor.under_way = []
 
-    def _attempted(self, letters: Sequence[Letter], turn: Turn) -> bool:
+    def _attempted(self, letters: Sequence[IncomingMessage], turn: Turn) -> bool:
         self.vendor.answers, self.vendor.lists, self.store.fault = list(turn.answers), list(turn.lists), turn.store
         before = self.broker.state
         self.broker.state = turn.broker or before
@@ -241,10 +241,12 @@ class Stage:
         due = Status.CANCELED if before.status in CLAIMABLE else before.status
         assert answer.notification.status is due, "a cancel ends what waits, and nothing else"
 
-    def _wake_ups(self, ids: Sequence[str], older: int = 0) -> list[Letter]:
+    def _wake_ups(self, ids: Sequence[str], older: int = 0) -> list[IncomingMessage]:
         rows = [self._row(id) for id in ids]
         return [
-            Letter(queue=WORK[1], body=b"", message=make.message(row, generation=max(1, row.generation - older)))
+            IncomingMessage(
+                queue=WORK[1], body=b"", message=make.message(row, generation=max(1, row.generation - older))
+            )
             for row in rows
         ]
 
@@ -271,16 +273,16 @@ class Stage:
             rivals[self.what[call.id]].append(call)
         return rivals
 
-    def _timelines(self) -> dict[str, list[Event]]:
-        columns = [events.c[name] for name in Event.__dataclass_fields__]
+    def _timelines(self) -> dict[str, list[TimelineEntry]]:
+        columns = [events.c[name] for name in TimelineEntry.__dataclass_fields__]
         with self.store.database.engine.begin() as connection:
             found = connection.execute(select(events.c.notification_id, *columns).order_by(events.c.seq)).all()
-        timelines: dict[str, list[Event]] = {}
+        timelines: dict[str, list[TimelineEntry]] = {}
         for id, *values in found:
-            made = Event(**dict(zip(Event.__dataclass_fields__, values, strict=True)))
+            made = TimelineEntry(**dict(zip(TimelineEntry.__dataclass_fields__, values, strict=True)))
             timelines.setdefault(id, []).append(replace(made, status=Status(made.status)))
         return timelines
 
 
-def letter_of(item: Received) -> Letter:
-    return Letter(queue=item.queue, body=item.body, message=parse(item.body, item.headers, "email"))
+def letter_of(item: Received) -> IncomingMessage:
+    return IncomingMessage(queue=item.queue, body=item.body, message=parse(item.body, item.headers, "email"))

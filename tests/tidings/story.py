@@ -19,7 +19,7 @@ from tidings.domain.errors import (
 )
 from tidings.domain.notification import Notification, OnAmbiguous, Status
 from tidings.domain.timing import LISTED_AFTER
-from tidings.ports import Consumer, Outbound, Outgoing, Receipt, Settlement
+from tidings.ports import Acceptance, Consumer, Outgoing, SendRequest, Settlement
 
 from tests.clock import TestClock
 from tests.tidings.conftest import FragileBroker
@@ -127,7 +127,7 @@ class Vendor:
     under_way: list[Call] = field(default_factory=list)  # of the deliveries whose ends are not written down yet
     complaints: list[str] = field(default_factory=list)
 
-    def send(self, outbound: Outbound) -> Receipt:
+    def send(self, outbound: SendRequest) -> Acceptance:
         self.reached("alive")
         row = self._row(outbound)
         self.complaints += self._wrong(row, outbound)
@@ -136,9 +136,9 @@ class Vendor:
         self.reached("call")
         if answer in ERRORS:
             raise ERRORS[answer]()
-        return Receipt(provider_message_id=receipt)
+        return Acceptance(provider_message_id=receipt)
 
-    def accepted(self, outbound: Outbound, since: datetime) -> Sequence[Receipt]:
+    def accepted(self, outbound: SendRequest, since: datetime) -> Sequence[Acceptance]:
         self.reached("ask")
         told = self.lists.pop(0) if self.lists else "all"
         if told in ERRORS:
@@ -146,7 +146,7 @@ class Vendor:
         row = self._row(outbound)
         until = self.clock() - LISTED_AFTER if told == "late" else self.clock()
         found = [
-            Receipt(provider_message_id=call.receipt)
+            Acceptance(provider_message_id=call.receipt)
             for call in self.books()
             if call.receipt is not None and call.what == what(row) and since <= call.at - self.slow_by
             if call.at <= until
@@ -161,7 +161,7 @@ class Vendor:
     def close(self) -> None:
         return
 
-    def _row(self, outbound: Outbound) -> Notification:
+    def _row(self, outbound: SendRequest) -> Notification:
         row = self.store.get(TENANT, outbound.id)
         if row is None:
             raise LookupError(outbound.id)
@@ -184,7 +184,7 @@ class Vendor:
         self.under_way.append(call)
         return receipt
 
-    def _wrong(self, row: Notification, outbound: Outbound) -> Iterator[str]:
+    def _wrong(self, row: Notification, outbound: SendRequest) -> Iterator[str]:
         """Why it should not have been called now."""
         now = self.clock()
         if (row.status, row.attempt) != (Status.SENDING, outbound.attempt):

@@ -13,11 +13,11 @@ from tidings.domain.errors import AccountError, DeliveryError, PermanentError, T
 from tidings.domain.notification import Notification, Status
 from tidings.domain.timing import FIRST_PROBE, LONGEST_PROBE, WAIT_FOR_ACCOUNT
 from tidings.messaging import topology
-from tidings.messaging.envelope import Letter, from_event
+from tidings.messaging.envelope import IncomingMessage, from_event
 from tidings.pipeline.delivery import Delivery
 from tidings.pipeline.settlement import to_work
 from tidings.pipeline.sweep import Sweep
-from tidings.ports import Outbound, Provider, Receipt, Selection
+from tidings.ports import Acceptance, Provider, Selection, SendRequest
 from tidings.providers.fcm.provider import FcmProvider, FcmSettings
 from tidings.providers.smtp.provider import SmtpProvider
 from tidings.providers.smtp.settings import SmtpSettings
@@ -33,7 +33,7 @@ from tests.tidings.conftest import House, set_worker_clock
 
 WAITING, NIGHTLY = 1_000, 10_000
 FAILED = Selection(tenant="acme", statuses=[Status.FAILED])
-Says = Callable[[Outbound], DeliveryError | None]
+Says = Callable[[SendRequest], DeliveryError | None]
 
 
 @dataclass
@@ -46,11 +46,11 @@ class Vendor:
     timeout: timedelta = timedelta(seconds=5)
     calls: list[tuple[datetime, str]] = field(default_factory=list)
 
-    def send(self, outbound: Outbound) -> Receipt:
+    def send(self, outbound: SendRequest) -> Acceptance:
         self.calls.append((self.clock(), outbound.recipient))
         if (error := self.says(outbound)) is not None:
             raise error
-        return Receipt(provider_message_id=outbound.id)
+        return Acceptance(provider_message_id=outbound.id)
 
     def close(self) -> None:
         return
@@ -72,17 +72,17 @@ def another(house: House, vendor: Provider) -> Delivery:
         provider=vendor,
         store=house.store,
         broker=house.broker,
-        settling=house.settling,
+        settler=house.settler,
         lease=timedelta(seconds=15),
         concurrency=4,
     )
 
 
-def refuses(_: Outbound) -> DeliveryError:
+def refuses(_: SendRequest) -> DeliveryError:
     return AccountError("20003", "wrong token")
 
 
-def may_refuse(_: Outbound) -> DeliveryError:
+def may_refuse(_: SendRequest) -> DeliveryError:
     return TransientError("5.7.1", "denied", may_be_account=True)
 
 
@@ -92,7 +92,7 @@ def added(house: House, count: int, **changes: object) -> list[Notification]:
     return rows
 
 
-def taken(house: House, limit: int = 100, channel: str = "email") -> list[Letter]:
+def taken(house: House, limit: int = 100, channel: str = "email") -> list[IncomingMessage]:
     """What the queue gives now, as a trigger takes it and a function reads it."""
     consumer = house.broker.consume(topology.work_queues(channel))
     try:
@@ -277,7 +277,7 @@ def test_a_stale_message_leaves_the_probes_place_to_the_next(house: House, worke
     vendor.calls.clear()
     for _ in range(10):  # whichever of them is looked at first
         stale, due = rows[-1], rows[-2]
-        batch = [Letter(queue="tidings.email", body=b"", message=make.message(row)) for row in (stale, due)]
+        batch = [IncomingMessage(queue="tidings.email", body=b"", message=make.message(row)) for row in (stale, due)]
         worker.deliver(batch)
         assert [recipient for _, recipient in vendor.calls] == [due.recipient]
         house.clock.advance(minutes=11)
@@ -290,7 +290,7 @@ def test_one_that_is_refused_in_front_of_the_others_is_not_the_only_one_that_is_
     bad = refused(house, worker, vendor)[-1]
     (good,) = added(house, 1)
     vendor.says = lambda outbound: None if outbound.recipient == good.recipient else refuses(outbound)
-    batch = [Letter(queue="tidings.email", body=b"", message=make.message(row)) for row in (bad, good)]
+    batch = [IncomingMessage(queue="tidings.email", body=b"", message=make.message(row)) for row in (bad, good)]
     for _ in range(30):
         house.clock.advance(minutes=11)
         worker.deliver(batch)
@@ -338,7 +338,7 @@ def test_after_a_day_what_waits_is_a_dead_letter_that_can_be_replayed(
     house: House, worker: Delivery, vendor: Vendor, caplog: pytest.LogCaptureFixture
 ) -> None:
     rows = refused(house, worker, vendor, 300)
-    sweep = Sweep(store=house.store, broker=house.broker, settling=house.settling)
+    sweep = Sweep(store=house.store, broker=house.broker, settler=house.settler)
     house.clock.advance(seconds=WAIT_FOR_ACCOUNT.total_seconds() - 600)
     late = added(house, 5)
     sweep.run()
@@ -354,7 +354,7 @@ def test_after_a_day_what_waits_is_a_dead_letter_that_can_be_replayed(
     assert house.store.events(dead.id)[-1].error_message == "wrong token"
     assert house.broker.depth("tidings.email.dead") == len(rows)
     vendor.says = lambda _: None
-    house.broker.publish([to_work(row) for row in house.store.revive(FAILED, 1000, timedelta(0))])
+    house.broker.publish([to_work(row) for row in house.store.reset_for_replay(FAILED, 1000, timedelta(0))])
     run(house, worker, until=house.clock() + timedelta(minutes=5), step=10)
     assert set(statuses(house, rows)) == {Status.SENT}
 
@@ -416,7 +416,7 @@ def test_an_hour_of_refusals_with_thousands_waiting(
     vendor.says = refuses
     added(house, waiting)
     hour.run(until=house.clock() + timedelta(hours=1))
-    Sweep(store=house.store, broker=house.broker, settling=house.settling).run()
+    Sweep(store=house.store, broker=house.broker, settler=house.settler).run()
     refused, batches = len(vendor.calls), hour.batches
     vendor.says = lambda _: None
     for _ in range(10):

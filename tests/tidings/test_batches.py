@@ -9,9 +9,9 @@ from datetime import timedelta
 import pytest
 from tidings.domain.errors import StoreUnavailable
 from tidings.domain.notification import Notification, Priority, Status
-from tidings.messaging.envelope import Letter
+from tidings.messaging.envelope import IncomingMessage
 from tidings.pipeline.delivery import Delivery
-from tidings.ports import Claims, Outbound, Receipt, Settlement
+from tidings.ports import Acceptance, Claims, SendRequest, Settlement
 
 from tests import make
 from tests.tidings.conftest import House
@@ -31,11 +31,11 @@ class SlowProvider:
     name: str = "slow"
     timeout: timedelta = timedelta(seconds=5)
 
-    def send(self, outbound: Outbound) -> Receipt:
+    def send(self, outbound: SendRequest) -> Acceptance:
         self.begun.append(outbound.recipient)
         if outbound.recipient in self.slow:
             assert self.gate.wait(WAIT)
-        return Receipt(provider_message_id=f"receipt-{outbound.id}")
+        return Acceptance(provider_message_id=f"receipt-{outbound.id}")
 
     def close(self) -> None:
         return
@@ -178,7 +178,7 @@ def test_the_urgent_find_a_sender_though_all_others_hang(
 ) -> None:
     stuck(house, provider, delivery, callers, 4)
     row = added(house, priority=Priority.HIGH)
-    delivery.deliver([Letter(queue="tidings.email.high", body=b"", message=make.message(row))])
+    delivery.deliver([IncomingMessage(queue="tidings.email.high", body=b"", message=make.message(row))])
     assert status(house, row) == [Status.SENT]
 
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from tidings.api.app import Problem
-from tidings.api.body_limits import MAX_BODY, Bodies
+from tidings.api.body_limits import MAX_BODY, BodyBudget
 
 
 async def chunks(*given: bytes) -> AsyncIterator[bytes]:
@@ -15,7 +15,7 @@ async def chunks(*given: bytes) -> AsyncIterator[bytes]:
 
 def test_a_body_comes_whole() -> None:
     async def read() -> bytes | bytearray:
-        async with Bodies().read(chunks(b"one ", b"two"), {"content-length": "7"}) as body:
+        async with BodyBudget().read(chunks(b"one ", b"two"), {"content-length": "7"}) as body:
             return body
 
     assert asyncio.run(read()) == b"one two"
@@ -23,7 +23,7 @@ def test_a_body_comes_whole() -> None:
 
 def test_bodies_that_fill_the_room_together_are_told_to_come_again_and_leave_room_when_they_go() -> None:
     async def crowded() -> None:
-        bodies = Bodies(together=10)
+        bodies = BodyBudget(together=10)
         async with bodies.read(chunks(b"123456"), {}):
             with pytest.raises(Problem) as refused:
                 async with bodies.read(chunks(b"12", b"345"), {}):
@@ -44,7 +44,7 @@ def test_a_caller_who_goes_away_in_the_middle_leaves_room() -> None:
         raise ConnectionError
 
     async def left() -> None:
-        bodies = Bodies(together=10)
+        bodies = BodyBudget(together=10)
         for _ in range(3):
             with pytest.raises(ConnectionError):
                 async with bodies.read(broken(), {}):
@@ -64,7 +64,7 @@ def test_one_that_is_too_large_is_refused_before_it_is_all_in_memory(declared: s
             yield bytes(1024 * 1024)
 
     async def read() -> None:
-        async with Bodies().read(endless(), {"content-length": declared} if declared else {}):
+        async with BodyBudget().read(endless(), {"content-length": declared} if declared else {}):
             raise AssertionError("it came in")
 
     with pytest.raises(Problem) as refused:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tidings.api.api_keys import ApiKey, Keyring, KeySettings, Scope, new_key
+from tidings.api.api_keys import ApiKey, ApiKeys, KeySettings, Scope, new_key
 from tidings.config.settings import load
 
 from tests.command import Ended, tidings
@@ -22,8 +22,8 @@ class Setting:
         return self.kept[place].digest.hex()[:8]
 
 
-def ring(text: str) -> Keyring:
-    return Keyring(keys=load(KeySettings, {"TIDINGS_API_KEYS": text}).api_keys)
+def ring(text: str) -> ApiKeys:
+    return ApiKeys(keys=load(KeySettings, {"TIDINGS_API_KEYS": text}).api_keys)
 
 
 def keys(folder: Path, setting: Setting, *arguments: str) -> Ended:

@@ -19,8 +19,8 @@ from tidings.domain.errors import (
 from tidings.domain.notification import Notification, OnAmbiguous, Priority, Status
 from tidings.domain.timing import SETTLE_RESERVE
 from tidings.messaging import topology
-from tidings.messaging.envelope import FAMILY, SCHEMA, Letter, from_event, to_event
-from tidings.pipeline.settlement import Settling
+from tidings.messaging.envelope import FAMILY, SCHEMA, IncomingMessage, from_event, to_event
+from tidings.pipeline.settlement import Settler
 from tidings.pipeline.sweep import Sweep
 from tidings.ports import Claims, Received, Settlement
 
@@ -30,8 +30,8 @@ from tests.tidings.conftest import House, set_worker_clock
 DUE = ("tidings.email.high", "tidings.email")
 
 
-def letters(*rows: Notification) -> list[Letter]:
-    return [Letter(queue="tidings.email", body=b"", message=make.message(row)) for row in rows]
+def letters(*rows: Notification) -> list[IncomingMessage]:
+    return [IncomingMessage(queue="tidings.email", body=b"", message=make.message(row)) for row in rows]
 
 
 def waiting(house: House, queue: str) -> Sequence[Received]:
@@ -152,7 +152,7 @@ def test_a_message_that_is_too_early_comes_back_when_it_is_due(house: House) -> 
 
 def test_what_cannot_be_read_is_parked_and_its_neighbours_are_delivered(house: House) -> None:
     row = added(house)
-    garbage = Letter(queue="tidings.email", body=b"garbage", message=None, unreadable="no JSON")
+    garbage = IncomingMessage(queue="tidings.email", body=b"garbage", message=None, unreadable="no JSON")
     house.delivery.deliver([garbage, *letters(row)])
     assert house.row(row).status is Status.SENT
     (parked,) = waiting(house, topology.PARKING)
@@ -171,7 +171,7 @@ def test_content_that_this_version_cannot_read_waits_for_one_that_can(house: Hou
 LATER_HEADERS = {"ce-type": f"{FAMILY}{SCHEMA + 1}", "ce-id": "anything", "ce-shard": "7", "x-death": "of 3.10"}
 
 
-def later(queue: str = "tidings.email", **headers: str) -> Letter:
+def later(queue: str = "tidings.email", **headers: str) -> IncomingMessage:
     """What a later version's message is to us."""
     (letter,) = from_event(to_event([(queue, b"\x01 its body", {"headers": LATER_HEADERS | headers}, False)]), "email")
     return letter
@@ -184,7 +184,7 @@ def test_a_later_versions_message_goes_back_as_it_came_and_is_not_parked(
 ) -> None:
     row = added(house)
     batch = [later(queue), *letters(row), later(queue)]
-    (house.delivery.put_off if paused else house.delivery.deliver)(batch)
+    (house.delivery.defer if paused else house.delivery.deliver)(batch)
     assert house.row(row).status is (Status.PENDING if paused else Status.SENT)
     assert [record.__dict__["messages"] for record in caplog.records if record.msg == "newer_put_back"] == [2]
     assert not waiting(house, topology.PARKING)
@@ -245,7 +245,7 @@ def suspects(house: House, count: int) -> list[Notification]:
     house.store.claim([make.message(row) for row in rows], timedelta(seconds=60))
     for _ in range(3):
         house.clock.advance(minutes=2)
-        Sweep(store=house.store, broker=house.broker, settling=house.settling).run()
+        Sweep(store=house.store, broker=house.broker, settler=house.settler).run()
     return rows
 
 
@@ -323,13 +323,13 @@ def test_what_was_sent_is_tried_to_be_written_down_no_longer_than_its_process_li
 ) -> None:
     row = added(house)
     tried: list[timedelta] = []
-    commit = Settling.commit
+    commit = Settler.record
 
-    def watched(self: Settling, *args: Any, within: timedelta, **kwargs: Any) -> None:
+    def watched(self: Settler, *args: Any, within: timedelta, **kwargs: Any) -> None:
         tried.append(within)
         commit(self, *args, within=within, **kwargs)
 
-    monkeypatch.setattr(Settling, "commit", watched)
+    monkeypatch.setattr(Settler, "commit", watched)
     house.delivery.deliver(letters(row), within=timedelta(seconds=90))
     assert timedelta(seconds=60) < tried[0] < timedelta(seconds=90)
 
@@ -346,7 +346,7 @@ def test_without_the_broker_what_was_sent_is_settled_and_the_letter_is_owed(hous
     assert house.row(good).status is Status.SENT
     assert house.row(bad).status is Status.FAILED
     house.clock.advance(seconds=10)
-    assert [row.id for row in house.store.overdue(10, timedelta(seconds=30)).unlettered] == [bad.id]
+    assert [row.id for row in house.store.overdue(10, timedelta(seconds=30)).dead_letters_owed] == [bad.id]
 
 
 def test_a_database_that_is_away_for_a_moment_costs_no_second_send(

@@ -21,7 +21,7 @@ from tidings.domain.connection import CallEnd
 from tidings.domain.notification import Priority
 from tidings.messaging import topology
 from tidings.migrate import migrate
-from tidings.runtime.container import Wiring, utc_now
+from tidings.runtime.container import Container, utc_now
 
 from tests.clock import TestClock
 from tests.command import Ended, tidings
@@ -263,7 +263,7 @@ def test_clocks_that_are_over_a_second_apart_are_told(
     now = utc_now()
     monkeypatch.setattr(diagnostics, "utc_now", lambda: now)  # how long it takes to ask is not to count here
 
-    class Off(Wiring):
+    class Off(Container):
         def database_time(self) -> datetime:
             return now + timedelta(seconds=by)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tidings.adapters.rabbitmq.frames import frames
-from tidings.domain.errors import Unreadable
+from tidings.domain.errors import InvalidMessage
 from tidings.domain.notification import new_id
 from tidings.messaging import topology
 from tidings.messaging.envelope import LONGEST_REASON, TYPE, Message, as_it_came, from_event, parse, to_event
@@ -185,7 +185,7 @@ def test_an_unreadable_letter_keeps_what_came() -> None:
     ],
 )
 def test_what_is_no_event_at_all_is_refused(wrong: object) -> None:
-    with pytest.raises(Unreadable, match="not an aws:rmq event"):
+    with pytest.raises(InvalidMessage, match="not an aws:rmq event"):
         from_event(wrong, "sms")
 
 

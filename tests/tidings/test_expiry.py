@@ -21,7 +21,7 @@ LIFE = 30  # seconds; a worker counts what it takes itself, which a busy machine
 
 @pytest.fixture
 def sweep(house: House) -> Sweep:
-    return Sweep(store=house.store, broker=house.broker, settling=house.settling)
+    return Sweep(store=house.store, broker=house.broker, settler=house.settler)
 
 
 def short_lived(house: House, **changes: object) -> Notification:

@@ -7,7 +7,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
 import pytest
-from tidings.pipeline.coalescer import Full, Gather
+from tidings.pipeline.coalescer import Coalescer, Full
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -68,7 +68,7 @@ def start(work: Awaitable[Sequence[str]]) -> "asyncio.Task[Sequence[str]]":
 def test_what_arrives_during_a_flush_is_the_next_batch(threads: Executor) -> None:
     async def run() -> None:
         gate = Gate()
-        gather = Gather(gate, threads)
+        gather = Coalescer(gate, threads)
         first = start(gather.submit([0]))
         await until(lambda: len(gate.batches) == 1)  # nothing waited: a flush of one
         rest = [start(gather.submit([n, n + 100])) for n in range(1, 50)]
@@ -91,7 +91,7 @@ def test_those_who_were_answered_come_again_as_one_batch_with_those_who_waited(
 
     async def run() -> None:
         gate = Gate()
-        gather = Gather(gate, threads)
+        gather = Coalescer(gate, threads)
         first = start(gather.submit([0]))
         await until(lambda: len(gate.batches) == 1)
         rest = [start(gather.submit([n])) for n in range(1, 20)]
@@ -118,7 +118,7 @@ def test_nobody_is_waited_for_who_does_not_come_again(monkeypatch: pytest.Monkey
     async def run() -> None:
         gate = Gate()
         gate.open()
-        gather = Gather(gate, AtOnce())
+        gather = Coalescer(gate, AtOnce())
         await asyncio.gather(*[gather.submit([n]) for n in range(400)])
         calls = [start(gather.submit([0]))]
         while forever == "PAUSE" and len(calls) < 300 and not calls[0].done():
@@ -134,7 +134,7 @@ def test_nobody_is_waited_for_who_does_not_come_again(monkeypatch: pytest.Monkey
 def test_a_batch_is_no_larger_than_the_limit_and_no_call_is_split(threads: Executor) -> None:
     async def run() -> None:
         gate = Gate()
-        gather = Gather(gate, threads, limit=10)
+        gather = Coalescer(gate, threads, limit=10)
         first = start(gather.submit([0]))
         await until(lambda: len(gate.batches) == 1)
         rest = [start(gather.submit(list(range(4)))) for _ in range(5)] + [start(gather.submit(list(range(25))))]
@@ -150,7 +150,7 @@ def test_a_batch_is_no_larger_than_the_limit_and_no_call_is_split(threads: Execu
 def test_what_is_heavy_counts_for_more(threads: Executor) -> None:
     async def run() -> None:
         gate = Gate()
-        gather = Gather(gate, threads, limit=10, waiting=21, weigh=lambda item: item)
+        gather = Coalescer(gate, threads, limit=10, waiting=21, weigh=lambda item: item)
         first = start(gather.submit([1]))
         await until(lambda: len(gate.batches) == 1)
         rest = [start(gather.submit([item])) for item in (4, 5, 6, 15)]
@@ -167,7 +167,7 @@ def test_what_is_heavy_counts_for_more(threads: Executor) -> None:
 def test_a_full_batch_runs_beside_another_and_no_third(threads: Executor) -> None:
     async def run() -> None:
         gate = Gate()
-        gather = Gather(gate, threads, limit=10)
+        gather = Coalescer(gate, threads, limit=10)
         tasks = [start(gather.submit([0]))]
         await until(lambda: len(gate.batches) == 1)
         tasks += [start(gather.submit([n])) for n in range(1, 10)]
@@ -187,7 +187,7 @@ def test_a_full_batch_runs_beside_another_and_no_third(threads: Executor) -> Non
 def test_a_single_one_does_not_wait_for_a_full_batch(threads: Executor) -> None:
     async def run() -> None:
         gate = Gate()
-        gather = Gather(gate, threads, limit=10)
+        gather = Coalescer(gate, threads, limit=10)
         tasks = [start(gather.submit(list(range(25))))]
         await until(lambda: len(gate.batches) == 1)
         tasks.append(start(gather.submit([100])))
@@ -201,7 +201,7 @@ def test_a_single_one_does_not_wait_for_a_full_batch(threads: Executor) -> None:
 def test_a_failed_flush_fails_only_its_batch(threads: Executor) -> None:
     async def run() -> None:
         gate = Gate(3)
-        gather = Gather(gate, threads, limit=2)
+        gather = Coalescer(gate, threads, limit=2)
         tasks = [start(gather.submit([0]))]
         await until(lambda: len(gate.batches) == 1)
         tasks += [start(gather.submit([n])) for n in range(1, 7)]
@@ -218,7 +218,7 @@ def test_a_failed_flush_fails_only_its_batch(threads: Executor) -> None:
 def test_too_much_waiting_is_refused_at_once_and_taken_again_later(threads: Executor) -> None:
     async def run() -> None:
         gate = Gate()
-        gather = Gather(gate, threads, waiting=10)
+        gather = Coalescer(gate, threads, waiting=10)
         first = start(gather.submit([0]))
         await until(lambda: len(gate.batches) == 1)
         waiting = start(gather.submit(list(range(8))))
@@ -237,7 +237,7 @@ def test_too_much_waiting_is_refused_at_once_and_taken_again_later(threads: Exec
 def test_a_caller_who_goes_away_disturbs_nobody(threads: Executor) -> None:
     async def run() -> None:
         gate = Gate()
-        gather = Gather(gate, threads)
+        gather = Coalescer(gate, threads)
         flushing = start(gather.submit([0]))
         await until(lambda: len(gate.batches) == 1)
         gone, stays = start(gather.submit([1])), start(gather.submit([2]))
@@ -257,6 +257,6 @@ def test_it_works_in_one_event_loop_after_another(threads: Executor) -> None:
     """As on Lambda, where each event is a loop of its own."""
     gate = Gate()
     gate.open()
-    gather = Gather(gate, threads)
+    gather = Coalescer(gate, threads)
     for n in range(3):
         assert asyncio.run(gather.submit([n])) == [str(n)]

@@ -3,10 +3,10 @@
 import hashlib
 
 import pytest
-from tidings.api.api_keys import ApiKey, Keyring, KeySettings, Scope, digest_of, new_key
+from tidings.api.api_keys import ApiKey, ApiKeys, KeySettings, Scope, digest_of, new_key
 from tidings.config.settings import load
 from tidings.domain.errors import ConfigurationError
-from tidings.runtime.container import wired
+from tidings.runtime.container import build_container
 
 HEX = "ab" * 32
 
@@ -64,10 +64,10 @@ def test_a_scope_of_a_later_release_stops_no_start_grants_nothing_and_is_told(
 ) -> None:
     entries = [f"acme:audit+send:{HEX}", f"bank:audit:{HEX[::-1]}", f"shop:send:{'cd' * 32}"]
     monkeypatch.setenv("TIDINGS_API_KEYS", " ".join(entries))
-    keyring = wired().keyring()
-    acme, bank, _ = keyring.keys
+    api_keys = build_container().api_keys()
+    acme, bank, _ = api_keys.keys
     assert [[scope for scope in Scope if scope in key.scopes] for key in (acme, bank)] == [[Scope.SEND], []]
-    assert [str(key) for key in keyring.keys] == entries, "rotating another key would take it away"
+    assert [str(key) for key in api_keys.keys] == entries, "rotating another key would take it away"
     told = [(record.msg, record.__dict__["tenant"], record.__dict__["scopes"]) for record in caplog.records]
     assert told == [("unknown_scope", "acme", ["audit"]), ("unknown_scope", "bank", ["audit"])]
 
@@ -80,12 +80,12 @@ def test_no_key_at_all_stops_the_start(text: str) -> None:
 
 def test_several_keys_are_separated_by_any_space() -> None:
     made = [new_key(f"tenant{n}", [Scope.SEND]) for n in range(3)]
-    keyring = Keyring(keys=load(KeySettings, {"TIDINGS_API_KEYS": "\n ".join(str(kept) for _, kept in made)}).api_keys)
+    api_keys = ApiKeys(keys=load(KeySettings, {"TIDINGS_API_KEYS": "\n ".join(str(kept) for _, kept in made)}).api_keys)
     for key, kept in made:
-        assert keyring.find(key) == kept
-    assert keyring.find(made[0][0][:-1]) is None
-    assert keyring.find("") is None
-    assert keyring.find(made[0][1].digest.hex()) is None
+        assert api_keys.find(key) == kept
+    assert api_keys.find(made[0][0][:-1]) is None
+    assert api_keys.find("") is None
+    assert api_keys.find(made[0][1].digest.hex()) is None
 
 
 def test_every_key_is_compared_whichever_fits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,10 +98,10 @@ def test_every_key_is_compared_whichever_fits(monkeypatch: pytest.MonkeyPatch) -
         return one == other
 
     monkeypatch.setattr("tidings.api.api_keys.hmac.compare_digest", compare)
-    assert Keyring(keys=tuple(kept for _, kept in made)).find(made[0][0]) is not None
+    assert ApiKeys(keys=tuple(kept for _, kept in made)).find(made[0][0]) is not None
     assert compared == [kept.digest for _, kept in made]
 
 
 def test_a_key_beyond_ascii_is_only_a_wrong_key() -> None:
-    assert Keyring(keys=(new_key("acme", [Scope.SEND])[1],)).find("ключ-é") is None
+    assert ApiKeys(keys=(new_key("acme", [Scope.SEND])[1],)).find("ключ-é") is None
     assert len(digest_of("ключ")) == 32

@@ -15,7 +15,7 @@ from tidings.pipeline.deadlines import Deadlines
 from tidings.pipeline.delivery import Delivery
 from tidings.pipeline.settlement import NotSent
 from tidings.pipeline.sweep import Sweep
-from tidings.ports import Outbound, Receipt
+from tidings.ports import Acceptance, SendRequest
 
 from tests import make
 from tests.tidings.conftest import House
@@ -38,7 +38,7 @@ def sending(
     """A delivery whose calls last until the gate opens; all have begun."""
     begun, send = threading.Semaphore(0), house.provider.send
 
-    def slow(outbound: Outbound) -> Receipt:
+    def slow(outbound: SendRequest) -> Acceptance:
         begun.release()
         assert gate.wait(WAIT)
         return send(outbound)
@@ -71,7 +71,7 @@ def renewed_after(house: House, ids: list[str], seconds: float) -> Callable[[], 
 
 
 def test_a_call_may_last_for_many_leases_and_is_nobody_elses(house: House, gate: threading.Event) -> None:
-    sweep = Sweep(store=house.store, broker=house.broker, settling=house.settling)
+    sweep = Sweep(store=house.store, broker=house.broker, settler=house.settler)
     with sending(house, gate, 3) as (_, thread, ids):
         for _ in range(5):
             eventually("renewed leases", renewed_after(house, ids, 0.9), within=WAIT)
@@ -87,7 +87,7 @@ def test_a_call_may_last_for_many_leases_and_is_nobody_elses(house: House, gate:
 
 def test_a_lease_that_the_sweep_has_seen_run_out_is_renewed_in_its_grace(house: House, gate: threading.Event) -> None:
     """As after a database that was away for longer than a lease."""
-    sweep = Sweep(store=house.store, broker=house.broker, settling=house.settling)
+    sweep = Sweep(store=house.store, broker=house.broker, settler=house.settler)
     with sending(house, gate) as (_, _, ids):
         house.clock.advance(seconds=2)
         sweep.run()

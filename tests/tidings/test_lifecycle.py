@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from tidings.domain.errors import AccountError, AmbiguousError, BrokerUnavailable, PermanentError, TransientError
 from tidings.domain.notification import Notification, OnAmbiguous, Status
-from tidings.messaging.envelope import Letter
-from tidings.observability.events import Accepted, Claimed, Fact, Queued, Settled
+from tidings.messaging.envelope import IncomingMessage
+from tidings.observability.events import Accepted, Claimed, Event, Queued, Settled
 from tidings.observability.log_catalog import LIFECYCLE
-from tidings.observability.log_observer import Lines
-from tidings.observability.observers import LOG_ONLY, Lifecycle
+from tidings.observability.log_observer import LogObserver
+from tidings.observability.observers import LOG_ONLY, Observers
 from tidings.pipeline.delivery import Delivery
 from tidings.pipeline.intake import Intake
 from tidings.pipeline.replay import Replay
-from tidings.pipeline.settlement import wake_up
+from tidings.pipeline.settlement import message_for
 from tidings.pipeline.sweep import Sweep
 from tidings.ports import Selection
 
@@ -34,10 +34,10 @@ FIELDS = {event.name: set(event.fields) for event in LIFECYCLE}
 class Watcher:
     """Keeps what it is told."""
 
-    facts: list[Fact] = field(default_factory=list)
+    facts: list[Event] = field(default_factory=list)
     flushed: int = 0
 
-    def observe(self, fact: Fact) -> None:
+    def observe(self, fact: Event) -> None:
         self.facts.append(fact)
 
     def flush(self) -> None:
@@ -47,7 +47,7 @@ class Watcher:
 class Broken:
     """Fails at everything."""
 
-    def observe(self, fact: Fact) -> None:
+    def observe(self, fact: Event) -> None:
         raise RuntimeError(f"with what a user sent: {fact}")
 
     def flush(self) -> None:
@@ -61,7 +61,7 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 
 def told(log: pytest.LogCaptureFixture, *, of: Notification | None = None) -> list[tuple[str, dict[str, Any]]]:
-    """The lines of lifecycle events, in order."""
+    """The lines of events, in order."""
     lines = [
         (record.getMessage(), {name: value for name, value in entry.items() if value is not None})
         for record in log.records
@@ -74,13 +74,13 @@ def names(lines: Sequence[tuple[str, dict[str, Any]]]) -> list[str]:
     return [name for name, _ in lines]
 
 
-def accepted(house: House, *rows: Notification, lifecycle: Lifecycle = LOG_ONLY) -> list[Letter]:
-    Intake(store=house.store, broker=house.broker, lifecycle=lifecycle).accept(rows)
-    return [Letter(queue="tidings.email", body=b"", message=wake_up(row)) for row in rows]
+def accepted(house: House, *rows: Notification, observers: Observers = LOG_ONLY) -> list[IncomingMessage]:
+    Intake(store=house.store, broker=house.broker, observers=observers).accept(rows)
+    return [IncomingMessage(queue="tidings.email", body=b"", message=message_for(row)) for row in rows]
 
 
-def watched(house: House, lifecycle: Lifecycle) -> Delivery:
-    return replace(house.delivery, lifecycle=lifecycle, settling=replace(house.settling, lifecycle=lifecycle))
+def watched(house: House, observers: Observers) -> Delivery:
+    return replace(house.delivery, observers=observers, settler=replace(house.settler, observers=observers))
 
 
 # --- the log ----------------------------------------------------------------------------------------------------------
@@ -96,7 +96,7 @@ def test_the_id_of_a_notification_finds_its_whole_way(house: House, log: pytest.
     house.delivery.deliver(letters)
     Replay(store=house.store, broker=house.broker).replay(Selection(tenant="acme"), limit=1)
     again = house.row(row)
-    house.delivery.deliver([replace(letters[0], message=wake_up(again))])
+    house.delivery.deliver([replace(letters[0], message=message_for(again))])
     house.delivery.deliver(letters)
     lines = told(log, of=row)
     assert names(lines) == [
@@ -124,10 +124,10 @@ def test_the_time_from_the_post_to_the_acceptance_is_told(house: House, log: pyt
     letters = accepted(house, now, later)
     house.clock.advance(seconds=40)
     house.delivery.deliver(letters)
-    took = {line["notification_id"]: line["end_to_end_seconds"] for name, line in told(log) if name == "sent"}
+    elapsed = {line["notification_id"]: line["end_to_end_seconds"] for name, line in told(log) if name == "sent"}
     # And what the machine itself took from the claim on.
-    assert 40 <= took[now.id] < 70
-    assert 10 <= took[later.id] < 40
+    assert 40 <= elapsed[now.id] < 70
+    assert 10 <= elapsed[later.id] < 40
 
 
 @pytest.mark.parametrize(
@@ -175,11 +175,11 @@ def test_a_line_has_the_fields_of_the_catalogue_and_no_whole_recipient(
     replay.mark_sent("acme", rows[4].id)
     replay.again("acme", rows[5].id)
     replay.replay(Selection(tenant="acme"), limit=10)
-    lost, taken = rows[5], wake_up(house.row(rows[5]))
+    lost, taken = rows[5], message_for(house.row(rows[5]))
     house.store.claim([taken], timedelta(seconds=1))
     for _ in range(3):
         house.clock.advance(minutes=2)
-        Sweep(store=house.store, broker=house.broker, settling=house.settling).run()
+        Sweep(store=house.store, broker=house.broker, settler=house.settler).run()
     lines = told(log)
     assert house.row(lost).status is Status.UNKNOWN
     assert set(names(lines)) == {event.name for event in LIFECYCLE} - {"expired", "settled_late", *ACCOUNT}
@@ -193,12 +193,12 @@ def test_a_line_has_the_fields_of_the_catalogue_and_no_whole_recipient(
 def test_what_a_late_worker_was_told_is_kept_in_the_log(house: House, log: pytest.LogCaptureFixture) -> None:
     row = notification(house.clock())
     accepted(house, row)
-    late = house.store.claim([wake_up(row)], timedelta(seconds=1))
+    late = house.store.claim([message_for(row)], timedelta(seconds=1))
     for _ in range(2):
         house.clock.advance(seconds=10)
-        Sweep(store=house.store, broker=house.broker, settling=house.settling).run()
-    end = house.settling.decide(late, late.acquired[0], PermanentError("550", "no"), provider="smtp")
-    house.settling.commit([end])
+        Sweep(store=house.store, broker=house.broker, settler=house.settler).run()
+    end = house.settler.settlement_for(late, late.acquired[0], PermanentError("550", "no"), provider="smtp")
+    house.settler.record([end])
     name, said = told(log, of=row)[-1]
     assert (name, said["status"], said["provider"], said["code"]) == ("settled_late", "failed", "smtp", "550")
     assert set(said) <= FIELDS[name]
@@ -217,18 +217,18 @@ def test_where_the_level_is_higher_no_line_is_made(house: House, caplog: pytest.
 def test_what_is_claimed_and_settled_together_is_told_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tidings.pipeline.recorder.RECORD_WITHIN", timedelta(hours=1))  # however slow the machine is
     watcher = Watcher()
-    lifecycle = Lifecycle(observers=[watcher])
-    letters = accepted(house, *[notification(house.clock()) for _ in range(50)], lifecycle=lifecycle)
-    replace(watched(house, lifecycle), concurrency=50).deliver(letters)
+    observers = Observers(observers=[watcher])
+    letters = accepted(house, *[notification(house.clock()) for _ in range(50)], observers=observers)
+    replace(watched(house, observers), concurrency=50).deliver(letters)
     assert Counter(map(type, watcher.facts)) == {Accepted: 1, Queued: 1, Claimed: 1, Settled: 1}
 
 
 def test_what_was_sent_stays_sent_whoever_fails_to_hear_of_it(house: House, log: pytest.LogCaptureFixture) -> None:
     watcher = Watcher()
-    lifecycle = Lifecycle(observers=[Broken(), Lines(), watcher])
+    observers = Observers(observers=[Broken(), LogObserver(), watcher])
     row = notification(house.clock())
-    watched(house, lifecycle).deliver(accepted(house, row, lifecycle=lifecycle))
-    lifecycle.flush()
+    watched(house, observers).deliver(accepted(house, row, observers=observers))
+    observers.flush()
     assert house.row(row).status is Status.SENT
     assert (len(watcher.facts), watcher.flushed) == (4, 1)
     assert names(told(log)) == ["accepted", "queued", "claimed", "sent"]
@@ -258,7 +258,7 @@ def test_what_the_broker_did_not_take_is_not_told_as_queued(house: House, log: p
     assert names(told(log, of=row)) == ["accepted"]
     house.broker.down = False
     house.clock.advance(minutes=1)
-    Sweep(store=house.store, broker=house.broker, settling=house.settling).run()
+    Sweep(store=house.store, broker=house.broker, settler=house.settler).run()
     assert names(told(log, of=row)) == ["accepted", "queued"]
     [swept] = [line for name, line in told(log) if name == "swept"]
     assert (swept["published"], swept["lost"]) == (1, 1)
@@ -268,6 +268,6 @@ def test_what_waited_for_its_time_is_not_told_as_lost(house: House, log: pytest.
     due = house.clock() + timedelta(minutes=1)
     accepted(house, notification(house.clock(), send_at=due, next_attempt_at=due))
     house.clock.advance(minutes=2)
-    Sweep(store=house.store, broker=house.broker, settling=house.settling).run()
+    Sweep(store=house.store, broker=house.broker, settler=house.settler).run()
     [swept] = [line for name, line in told(log) if name == "swept"]
     assert (swept["published"], swept["lost"]) == (1, 0)

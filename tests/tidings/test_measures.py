@@ -13,9 +13,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from tidings.domain.connection import CallEnd
 from tidings.domain.errors import AmbiguousError, BrokerUnavailable, PermanentError, StoreUnavailable, TransientError
 from tidings.domain.notification import Notification, OnAmbiguous
-from tidings.domain.stopwatch import Took
+from tidings.domain.stopwatch import Elapsed
 from tidings.messaging import topology
-from tidings.messaging.envelope import Letter
+from tidings.messaging.envelope import IncomingMessage
 from tidings.observability.cloudwatch import EmfMeter
 from tidings.observability.events import Answered, Claimed
 from tidings.observability.gauges import SystemGauges
@@ -28,12 +28,12 @@ from tidings.observability.metrics import (
     WAIT_SECONDS,
     Gauge,
 )
-from tidings.observability.metrics_observer import Measures
-from tidings.observability.observers import Lifecycle
+from tidings.observability.metrics_observer import MetricsObserver
+from tidings.observability.observers import Observers
 from tidings.observability.prometheus import PrometheusMeter
 from tidings.pipeline.intake import Intake
 from tidings.pipeline.replay import Replay
-from tidings.pipeline.settlement import wake_up
+from tidings.pipeline.settlement import message_for
 from tidings.pipeline.sweep import Sweep
 from tidings.ports import Selection
 
@@ -56,13 +56,13 @@ def value(found: Samples, name: str, /, **labels: str) -> float:
     return found[name, tuple(sorted(labels.items()))]
 
 
-def letters(*rows: Notification) -> list[Letter]:
-    return [Letter(queue="tidings.email", body=b"", message=wake_up(row)) for row in rows]
+def letters(*rows: Notification) -> list[IncomingMessage]:
+    return [IncomingMessage(queue="tidings.email", body=b"", message=message_for(row)) for row in rows]
 
 
-def a_day(house: House, lifecycle: Lifecycle) -> None:
+def a_day(house: House, observers: Observers) -> None:
     """Three sent, one retried and then sent, one refused and replayed, one unknown and resolved, one canceled."""
-    intake = Intake(store=house.store, broker=house.broker, lifecycle=lifecycle)
+    intake = Intake(store=house.store, broker=house.broker, observers=observers)
     rows = [notification(house.clock(), on_ambiguous=OnAmbiguous.HOLD) for _ in range(7)]
     retried, refused, unknown, canceled = rows[3:]
     house.provider.script[retried.recipient] = [TransientError("451", "later")]
@@ -71,22 +71,22 @@ def a_day(house: House, lifecycle: Lifecycle) -> None:
     intake.accept(rows)
     intake.cancel("acme", canceled.id)
     house.clock.advance(seconds=3)
-    delivery = watched(house, lifecycle)
+    delivery = watched(house, observers)
     delivery.deliver(letters(*rows))
     house.clock.advance(seconds=3)
     delivery.deliver(letters(retried))
-    replay = Replay(store=house.store, broker=house.broker, lifecycle=lifecycle)
+    replay = Replay(store=house.store, broker=house.broker, observers=observers)
     replay.mark_sent("acme", unknown.id)
     replay.replay(Selection(tenant="acme"), limit=1)
-    Sweep(store=house.store, broker=house.broker, settling=delivery.settling, lifecycle=lifecycle).run()
-    lifecycle.tell(Answered(status=202, took=Took(0.0, 0.004)))
+    Sweep(store=house.store, broker=house.broker, settler=delivery.settler, observers=observers).run()
+    observers.emit(Answered(status=202, elapsed=Elapsed(0.0, 0.004)))
 
 
 def test_prometheus_reads_what_became_of_everything(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     # What the machine itself takes is in no bucket: it may be busy.
     set_worker_clock(monkeypatch, lambda: 0.0)
     meter = PrometheusMeter()
-    a_day(house, Lifecycle(observers=[Measures(meter)]))
+    a_day(house, Observers(observers=[MetricsObserver(meter)]))
     found = samples(meter.exposition())
     assert value(found, "tidings_accepted_total", channel="email") == 7
     assert value(found, "tidings_queued_total", channel="email") == 8
@@ -118,14 +118,14 @@ def test_a_series_of_late_settlements_begins_with_the_claim_and_not_with_the_fir
     meter = PrometheusMeter()
     row = notification(house.clock())
     house.store.insert([row])
-    claims = house.store.claim([wake_up(row)], timedelta(seconds=15))
-    Measures(meter).observe(Claimed(claims=claims, took=Took(0.0, 0.0)))
+    claims = house.store.claim([message_for(row)], timedelta(seconds=15))
+    MetricsObserver(meter).observe(Claimed(claims=claims, elapsed=Elapsed(0.0, 0.0)))
     assert value(samples(meter.exposition()), "tidings_settled_late_total", channel="email") == 0
 
 
 def test_no_label_has_a_value_that_somebody_chose(house: House) -> None:
     meter = PrometheusMeter()
-    a_day(house, Lifecycle(observers=[Measures(meter)]))
+    a_day(house, Observers(observers=[MetricsObserver(meter)]))
     text = " ".join(re.findall(r"\{.*?\}", meter.exposition().decode()))
     assert "scripted" in text
     for chosen in ("acme", "@", "451", "550", "timeout", "receipt"):
@@ -233,24 +233,24 @@ def numbers(lines: list[dict[str, object]], name: str, **labels: str) -> list[fl
     found: list[float] = []
     for line in lines:
         if name in line and labels.items() <= line.items():
-            held = line[name]
-            assert isinstance(held, list)
-            found += held
+            deferred = line[name]
+            assert isinstance(deferred, list)
+            found += deferred
     return found
 
 
 def test_cloudwatch_reads_the_same_at_the_end_of_the_invocation(
     house: House, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lifecycle = Lifecycle(observers=[Measures(EmfMeter("mail"))])
-    a_day(house, lifecycle)
+    observers = Observers(observers=[MetricsObserver(EmfMeter("mail"))])
+    a_day(house, observers)
     assert capsys.readouterr().out == ""
-    lifecycle.flush()
+    observers.flush()
     lines = embedded(capsys.readouterr().out)
     assert numbers(lines, "tidings_accepted_total", channel="email", service="mail") == [7]
     assert numbers(lines, "tidings_outcomes_total", channel="email", status="sent") == [4]
     assert len(numbers(lines, "tidings_provider_seconds", channel="email", provider="scripted")) == 7
-    lifecycle.flush()
+    observers.flush()
     assert capsys.readouterr().out == ""  # each is written once
 
 

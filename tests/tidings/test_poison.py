@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 from tidings.adapters.rabbitmq.broker import BrokerSettings
 from tidings.adapters.sql.database import DatabaseSettings
-from tidings.api.api_keys import Keyring, Scope, new_key
-from tidings.api.app import Api, Request
-from tidings.api.intake.routes import IntakeRoutes
+from tidings.api.api_keys import ApiKeys, Scope, new_key
+from tidings.api.app import App, Request
+from tidings.api.intake.routes import IntakeEndpoints
 from tidings.cli import diagnostics
 from tidings.domain.errors import RowTooLarge, StoreUnavailable
 from tidings.domain.notification import Notification, new_id
 from tidings.migrate import migrate
 from tidings.pipeline.intake import Intake
 from tidings.ports import Inserted
-from tidings.runtime.container import Wiring, utc_now
+from tidings.runtime.container import Container, utc_now
 
 from local.services.mariadb import MariaDB
 from tests.functions.served import ROOT
@@ -94,10 +94,10 @@ def small_packets(private_servers: None, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture
-def parts(small_packets: str) -> Iterator[Wiring]:
+def parts(small_packets: str) -> Iterator[Container]:
     database = DatabaseSettings(database_url=small_packets, database_timeout=20)
     migrate(database, ROOT / "infra/migrations")
-    parts = Wiring(database, BrokerSettings(broker_url=None))
+    parts = Container(database, BrokerSettings(broker_url=None))
     yield parts
     parts.close()
 
@@ -106,10 +106,10 @@ def mail(name: str, size: int) -> dict[str, Any]:
     return {"channel": "email", "recipient": f"{name}@example.com", "content": {"subject": "s", "text": "x" * size}}
 
 
-def test_a_large_mail_fails_alone_and_says_what_the_operator_can_do(parts: Wiring) -> None:
+def test_a_large_mail_fails_alone_and_says_what_the_operator_can_do(parts: Container) -> None:
     key, kept = new_key("acme", [Scope.SEND])
-    routes = IntakeRoutes(intake=parts.intake(), store=parts.store, broker=parts.broker, now=utc_now)
-    api = Api(routes.all(), Keyring(keys=(kept,)))
+    routes = IntakeEndpoints(intake=parts.intake(), store=parts.store, broker=parts.broker, now=utc_now)
+    api = App(routes.all(), ApiKeys(keys=(kept,)))
 
     async def post(body: object) -> Any:
         headers = {"authorization": f"Bearer {key}"}
@@ -130,7 +130,7 @@ def test_a_large_mail_fails_alone_and_says_what_the_operator_can_do(parts: Wirin
     assert [one.get("error", {}).get("code") for one in found["results"]] == [None, "too_large_for_database", None]
 
 
-def test_the_store_says_so_before_the_server_hangs_up(parts: Wiring) -> None:
+def test_the_store_says_so_before_the_server_hangs_up(parts: Container) -> None:
     large = Notification(
         id=new_id(AT), tenant="a", channel="sms", recipient="b", created_at=AT, updated_at=AT, content="x" * 1_000_000
     )
@@ -139,7 +139,7 @@ def test_the_store_says_so_before_the_server_hangs_up(parts: Wiring) -> None:
 
 
 def test_the_doctor_compares_the_setting_with_what_the_intake_takes(
-    parts: Wiring, monkeypatch: pytest.MonkeyPatch
+    parts: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (finding,) = diagnostics._statements(parts)
     assert (finding.state, finding.name) == ("warning", "max_allowed_packet")
@@ -151,6 +151,6 @@ def test_the_doctor_compares_the_setting_with_what_the_intake_takes(
 
 
 def test_a_database_without_a_limit_is_not_spoken_of(tmp_path: Path) -> None:
-    parts = Wiring(DatabaseSettings(database_url=f"sqlite:///{tmp_path}/t.db"), BrokerSettings(broker_url=None))
+    parts = Container(DatabaseSettings(database_url=f"sqlite:///{tmp_path}/t.db"), BrokerSettings(broker_url=None))
     assert [*diagnostics._statements(parts)] == []
     parts.close()

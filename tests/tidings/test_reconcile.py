@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 import pytest
 from tidings.domain.channels import CHANNELS
 from tidings.domain.errors import AccountError, AmbiguousError, StoreUnavailable, TransientError
-from tidings.domain.notification import Event, Notification, OnAmbiguous, Status
+from tidings.domain.notification import Notification, OnAmbiguous, Status, TimelineEntry
 from tidings.domain.timing import CLOCK_SKEW, LISTED_AFTER
 from tidings.pipeline.delivery import Delivery
 from tidings.pipeline.replay import Replay
 from tidings.pipeline.sweep import Sweep
-from tidings.ports import Clock, Outbound, Receipt, Selection
+from tidings.ports import Acceptance, Clock, Selection, SendRequest
 
 from tests import make
 from tests.clock import TestClock
@@ -33,7 +33,7 @@ class ListingProvider(ScriptedProvider):
     refusals: list[Exception] = field(default_factory=list)
     asked: list[datetime] = field(default_factory=list)
 
-    def send(self, outbound: Outbound) -> Receipt:
+    def send(self, outbound: SendRequest) -> Acceptance:
         if self.lost:
             self.lost -= 1
             self.calls.append(outbound)
@@ -43,17 +43,17 @@ class ListingProvider(ScriptedProvider):
         self.arrive(outbound)
         return receipt
 
-    def arrive(self, outbound: Outbound) -> str:
+    def arrive(self, outbound: SendRequest) -> str:
         name = f"SM{len(self.listed)}"
         self.listed.append((name, outbound.content.model_dump_json(), self.clock()))
         return name
 
-    def accepted(self, outbound: Outbound, since: datetime) -> Sequence[Receipt]:
+    def accepted(self, outbound: SendRequest, since: datetime) -> Sequence[Acceptance]:
         self.asked.append(since)
         if self.refusals:
             raise self.refusals.pop(0)
         text = outbound.content.model_dump_json()
-        return [Receipt(provider_message_id=name) for name, said, at in self.listed if said == text and at >= since]
+        return [Acceptance(provider_message_id=name) for name, said, at in self.listed if said == text and at >= since]
 
 
 @pytest.fixture
@@ -75,10 +75,10 @@ def added(house: House, **changes: object) -> Notification:
     return row
 
 
-def outbound(row: Notification) -> Outbound:
+def outbound(row: Notification) -> SendRequest:
     """As a worker makes it that has claimed this row."""
     content = CHANNELS[row.channel].model_validate_json(row.content)
-    return Outbound(id=row.id, attempt=row.attempt, recipient=row.recipient, content=content)
+    return SendRequest(id=row.id, attempt=row.attempt, recipient=row.recipient, content=content)
 
 
 def due(house: House, row: Notification) -> Notification:
@@ -173,7 +173,7 @@ def test_a_database_that_is_away_while_it_reconciles_sends_nothing(
     listing.lost = 1
     delivery.deliver(letters(row))
 
-    def gone(_: str) -> Sequence[Event]:
+    def gone(_: str) -> Sequence[TimelineEntry]:
         raise StoreUnavailable("gone")
 
     with monkeypatch.context() as patched:
@@ -190,7 +190,7 @@ def test_after_its_worker_died_it_is_reconciled_too(house: House, delivery: Deli
         listing.send(outbound(claims.acquired[0]))
     for _ in range(2):
         house.clock.advance(minutes=2)
-        Sweep(store=house.store, broker=house.broker, settling=house.settling).run()
+        Sweep(store=house.store, broker=house.broker, settler=house.settler).run()
     delivery.deliver(letters(due(house, row)))
     assert (house.row(row).status, len(listing.calls)) == (Status.SENT, 1)
 
@@ -273,7 +273,7 @@ def test_what_a_rival_is_just_sending_is_not_taken_for_ours(
     receipt = listing.send(outbound(claims.acquired[0]))
     delivery.deliver(letters(due(house, row)))  # asks while the rival's message is listed and its row does not say so
     assert house.row(row).status is Status.RETRYING
-    house.store.settle([house.settling.decide(claims, claims.acquired[0], receipt, provider="listing")])
+    house.store.settle([house.settler.settlement_for(claims, claims.acquired[0], receipt, provider="listing")])
     delivery.deliver(letters(due(house, row)))
     sent = [house.row(each) for each in (row, rival)]
     assert [each.status for each in sent] == [Status.SENT] * 2

@@ -8,10 +8,10 @@ import pytest
 from tidings.domain.errors import AmbiguousError, BrokerUnavailable, PermanentError, TransientError
 from tidings.domain.notification import Notification, OnAmbiguous, Priority, Status
 from tidings.messaging import topology
-from tidings.messaging.envelope import FAMILY, SCHEMA, Letter, parse
+from tidings.messaging.envelope import FAMILY, SCHEMA, IncomingMessage, parse
 from tidings.pipeline.replay import Replay
 from tidings.pipeline.sweep import Sweep, Swept
-from tidings.ports import Outgoing, Receipt, Selection
+from tidings.ports import Acceptance, Outgoing, Selection
 
 from tests import make
 from tests.tidings.conftest import House
@@ -27,7 +27,7 @@ def replay(house: House) -> Replay:
 
 @pytest.fixture
 def sweep(house: House) -> Sweep:
-    return Sweep(store=house.store, broker=house.broker, settling=house.settling)
+    return Sweep(store=house.store, broker=house.broker, settler=house.settler)
 
 
 def failed(house: House, count: int = 1) -> list[Notification]:
@@ -46,7 +46,7 @@ def drained(house: House) -> None:
         messages = [parse(item.body, item.headers, "email") for item in batch]
         house.delivery.deliver(
             [
-                Letter(queue=item.queue, body=item.body, message=message)
+                IncomingMessage(queue=item.queue, body=item.body, message=message)
                 for item, message in zip(batch, messages, strict=True)
             ]
         )
@@ -88,14 +88,14 @@ def test_what_failed_after_an_ambiguous_attempt_may_double(house: House, replay:
 
 def test_a_replay_leaves_out_what_is_unknown_unless_it_is_named(house: House, replay: Replay) -> None:
     (dead,) = failed(house)
-    held = added(house, on_ambiguous=OnAmbiguous.HOLD)
-    house.provider.script[held.recipient] = [AmbiguousError("timeout", "no answer")]
-    house.delivery.deliver(letters(held))
-    for selection in (ACME, replace(ACME, ids=[held.id])):
+    deferred = added(house, on_ambiguous=OnAmbiguous.HOLD)
+    house.provider.script[deferred.recipient] = [AmbiguousError("timeout", "no answer")]
+    house.delivery.deliver(letters(deferred))
+    for selection in (ACME, replace(ACME, ids=[deferred.id])):
         assert replay.replay(selection, limit=10).unknown == 1
-    assert (house.row(dead).status, house.row(held).status) == (Status.PENDING, Status.UNKNOWN)
+    assert (house.row(dead).status, house.row(deferred).status) == (Status.PENDING, Status.UNKNOWN)
     named = replay.replay(replace(ACME, statuses=[Status.UNKNOWN]), limit=10)
-    assert (named.ids, named.unknown) == ([held.id], 0)
+    assert (named.ids, named.unknown) == ([deferred.id], 0)
 
 
 def test_a_dry_run_shows_what_goes_first(house: House, replay: Replay) -> None:
@@ -219,7 +219,7 @@ def test_a_row_whose_message_a_later_version_wrote_is_sent_after_all(house: Hous
     """By this one, after a rollback: what goes round unread is only a wake-up call."""
     row = make.notification(house.clock())
     house.store.insert([row])
-    house.delivery.deliver([Letter(queue="tidings.email", body=b"", message=None, channel="email", later={})])
+    house.delivery.deliver([IncomingMessage(queue="tidings.email", body=b"", message=None, channel="email", later={})])
     house.clock.advance(seconds=15)
     assert sweep.run() == Swept(published=1)
     drained(house)
@@ -267,7 +267,7 @@ def test_a_worker_whose_database_was_away_for_longer_than_its_lease_still_settle
     house.clock.advance(minutes=10)  # nobody could write anything; then the sweep comes before the worker
     assert sweep.run() == Swept()
     assert not house.store.settle(
-        [house.settling.decide(claims, claims.acquired[0], Receipt(provider_message_id="receipt"))]
+        [house.settler.settlement_for(claims, claims.acquired[0], Acceptance(provider_message_id="receipt"))]
     )
     house.clock.advance(minutes=10)
     assert sweep.run() == Swept()
@@ -316,7 +316,7 @@ def test_what_kills_its_worker_each_time_comes_to_an_end(house: House, sweep: Sw
 def test_a_dead_letter_that_is_owed_is_published_once_the_broker_is_back(house: House, sweep: Sweep) -> None:
     row = added(house)
     claims = house.store.claim([make.message(row)], timedelta(seconds=60))
-    end = house.settling.decide(claims, claims.acquired[0], PermanentError("550", "no"))
+    end = house.settler.settlement_for(claims, claims.acquired[0], PermanentError("550", "no"))
     house.store.settle([end], letters_owed=True)
     house.clock.advance(seconds=10)
     assert sweep.run() == Swept(lettered=1)
@@ -329,7 +329,7 @@ def test_a_queue_that_takes_nothing_holds_up_no_other(house: House, monkeypatch:
     row, stuck = added(house), added(house, priority=Priority.HIGH)
     failing = added(house)
     claims = house.store.claim([make.message(failing)], timedelta(seconds=60))
-    end = house.settling.decide(claims, claims.acquired[0], PermanentError("550", "no"))
+    end = house.settler.settlement_for(claims, claims.acquired[0], PermanentError("550", "no"))
     house.store.settle([end], letters_owed=True)
     publish = house.broker.publish
     full = {"email.dead", "email.high"}
@@ -340,7 +340,7 @@ def test_a_queue_that_takes_nothing_holds_up_no_other(house: House, monkeypatch:
         publish(wave)
 
     monkeypatch.setattr(house.broker, "publish", refusing)
-    sweep = Sweep(store=house.store, broker=house.broker, settling=house.settling)
+    sweep = Sweep(store=house.store, broker=house.broker, settler=house.settler)
     house.clock.advance(seconds=15)
     assert sweep.run() == Swept(published=1, refused=2)
     assert [item.message_id for item in waiting(house, "tidings.email")] == [f"{row.id}:1:0"]
@@ -400,7 +400,7 @@ def test_a_sweep_that_is_to_go_on_finds_what_is_due_since(house: House, sweep: S
         house.clock.advance(seconds=15)
 
     with pytest.raises(Enough):
-        replace(sweep, sleep=meanwhile).go_on(timedelta(hours=1))
+        replace(sweep, sleep=meanwhile).run_for(timedelta(hours=1))
     assert [paused, len(waiting(house, "tidings.email"))] == [[1.0], 1]
 
 
@@ -408,7 +408,7 @@ def test_a_sweep_that_is_to_go_on_for_no_time_runs_once(house: House, sweep: Swe
     added(house)
     house.clock.advance(seconds=15)
     pauses: list[float] = []
-    assert replace(sweep, sleep=pauses.append).go_on(timedelta(0)) == Swept(published=1)
+    assert replace(sweep, sleep=pauses.append).run_for(timedelta(0)) == Swept(published=1)
     assert pauses == []
 
 
@@ -421,7 +421,7 @@ def test_a_sweep_deletes_what_is_over_for_longer_than_it_is_kept_and_leaves_as_m
         house.store.cancel("acme", row.id)
     house.clock.advance(days=8)
     added(house)
-    kept = Sweep(store=house.store, broker=house.broker, settling=house.settling)
+    kept = Sweep(store=house.store, broker=house.broker, settler=house.settler)
     assert kept.run() == Swept()  # not told how long, it keeps everything
     monkeypatch.setattr(
         "tidings.pipeline.sweep.PURGE_FOR", timedelta(minutes=5)

@@ -22,7 +22,7 @@ from tidings.adapters.rabbitmq.broker import BrokerSettings, RabbitBroker
 from tidings.adapters.sql.database import Database, DatabaseSettings, reading
 from tidings.api.api_keys import Scope, new_key
 from tidings.config import secrets
-from tidings.config.rotation import PAUSE, Rotating
+from tidings.config.rotation import PAUSE, Rotation
 from tidings.config.settings import load
 from tidings.domain.errors import BrokerUnavailable, StoreUnavailable
 from tidings.messaging import topology
@@ -127,7 +127,7 @@ def test_a_wrong_password_does_not_ask_aws_at_every_connection(aws: Aws) -> None
     aws.put_secret("tidings/url", "amqp://wrong/")
     server, now = Server("amqp://right/"), 0.0
     settings = load(BrokerSettings, {"TIDINGS_BROKER_URL": "secretsmanager:tidings/url"})
-    rotating, before = Rotating(settings, clock=lambda: now), aws.asked
+    rotating, before = Rotation(settings, clock=lambda: now), aws.asked
     for _ in range(10):
         with pytest.raises(BrokerUnavailable):
             rotating.connect(server.connect, is_refusal=is_refusal)
@@ -140,7 +140,7 @@ def test_a_wrong_password_does_not_ask_aws_at_every_connection(aws: Aws) -> None
 
 def test_what_is_no_refusal_asks_nobody(aws: Aws) -> None:
     aws.put_secret("tidings/url", "amqp://wrong/")
-    rotating = Rotating(load(BrokerSettings, {"TIDINGS_BROKER_URL": "secretsmanager:tidings/url"}))
+    rotating = Rotation(load(BrokerSettings, {"TIDINGS_BROKER_URL": "secretsmanager:tidings/url"}))
     before, server = aws.asked, Server("amqp://right/")
     with pytest.raises(BrokerUnavailable):
         rotating.connect(server.connect, is_refusal=lambda _: False)
@@ -151,7 +151,7 @@ def test_settings_that_are_not_in_aws_stay_and_are_tried_once() -> None:
     """Also where the environment says something else by now."""
     server = Server("amqp://right/")
     with pytest.raises(BrokerUnavailable):
-        Rotating(BrokerSettings(broker_url="amqp://wrong/")).connect(server.connect, is_refusal=is_refusal)
+        Rotation(BrokerSettings(broker_url="amqp://wrong/")).connect(server.connect, is_refusal=is_refusal)
     assert server.tried == ["amqp://wrong/"]
 
 
@@ -163,7 +163,7 @@ def test_an_aws_that_is_gone_leaves_what_was_known(
         monkeypatch.setenv("AWS_ENDPOINT_URL", gone.endpoint)
         secrets.provider.cache_clear()
         gone.put_secret("tidings/url", "amqp://right/")
-        rotating = Rotating(load(BrokerSettings, {"TIDINGS_BROKER_URL": "secretsmanager:tidings/url"}))
+        rotating = Rotation(load(BrokerSettings, {"TIDINGS_BROKER_URL": "secretsmanager:tidings/url"}))
     logging.getLogger("tidings").propagate = True  # another test may have configured the log
     with caplog.at_level("WARNING", "tidings"):
         for _ in range(3):  # and does not hold up every connection

@@ -36,7 +36,7 @@ def run(pool: SendPool, *calls: Callable[[], object], urgent: bool = False) -> l
     return ends
 
 
-def held(pool: SendPool, gate: threading.Event, count: int, *, urgent: bool = False) -> list[Future[object]]:
+def deferred(pool: SendPool, gate: threading.Event, count: int, *, urgent: bool = False) -> list[Future[object]]:
     """Calls that last until the gate opens; all of them have begun."""
     begun = threading.Semaphore(0)
 
@@ -72,7 +72,7 @@ def test_no_more_places_are_given_than_there_are_threads(gate: threading.Event) 
 
 def test_a_place_is_free_when_its_call_has_ended(gate: threading.Event, callers: ThreadPoolExecutor) -> None:
     pool = SendPool(2)
-    ends = held(pool, gate, 2)
+    ends = deferred(pool, gate, 2)
     waiting = callers.submit(pool.reserve, 5, urgent=False, within=LONG)
     gate.set()
     assert [end.result(WAIT) for end in ends] == [True, True]
@@ -83,7 +83,7 @@ def test_a_place_is_free_when_its_call_has_ended(gate: threading.Event, callers:
 def test_few_places_are_given_though_many_calls_hang(gate: threading.Event) -> None:
     """Who claims waits for enough places to make a claim worth its cost, but not for ever."""
     pool = SendPool(8)
-    held(pool, gate, 7)
+    deferred(pool, gate, 7)
     assert pool.reserve(8, urgent=False, within=LONG) == 1
     gate.set()
     pool.close()
@@ -139,7 +139,7 @@ def test_few_start_at_once_and_all_threads_run_where_calls_last(
 
 def test_the_urgent_go_first(gate: threading.Event) -> None:
     pool, order = SendPool(1), list[str]()
-    held(pool, gate, 1)
+    deferred(pool, gate, 1)
     # More than there are places for: only the order of what waits is looked at.
     pool.submit([partial(order.append, name) for name in "ac"], urgent=False)
     pool.submit([partial(order.append, name) for name in "bd"], urgent=True)
@@ -150,7 +150,7 @@ def test_the_urgent_go_first(gate: threading.Event) -> None:
 
 def test_reserved_threads_take_the_urgent_alone_while_all_others_are_busy(gate: threading.Event) -> None:
     pool = SendPool(2, reserved=1)
-    busy = held(pool, gate, 2)
+    busy = deferred(pool, gate, 2)
     assert pool.reserve(1, urgent=False, within=NONE) == 0
     (urgent,) = run(pool, lambda: "URGENT", urgent=True)
     assert urgent.result(WAIT) == "URGENT"
@@ -163,7 +163,7 @@ def test_the_urgent_are_claimed_though_many_ordinary_calls_wait_for_senders_that
     gate: threading.Event, callers: ThreadPoolExecutor
 ) -> None:
     pool = SendPool(10, reserved=3)
-    held(pool, gate, 10)
+    deferred(pool, gate, 10)
     pool.submit([partial(_wait, gate)] * (FEW_LEFT + 1), urgent=False)  # claimed ahead, when calls were quick
     assert callers.submit(pool.reserve, 5, urgent=True, within=LONG).result(WAIT / 2) == 3
     gate.set()
@@ -172,7 +172,7 @@ def test_the_urgent_are_claimed_though_many_ordinary_calls_wait_for_senders_that
 
 def test_closing_ends_what_was_begun_and_takes_nothing_more(gate: threading.Event) -> None:
     pool = SendPool(1, reserved=1)
-    (busy,) = held(pool, gate, 1)
+    (busy,) = deferred(pool, gate, 1)
     closing = threading.Thread(target=pool.close)
     closing.start()
     gate.set()
@@ -187,7 +187,7 @@ def test_who_waits_for_a_place_is_told_that_the_pool_is_closed(
     gate: threading.Event, callers: ThreadPoolExecutor
 ) -> None:
     pool = SendPool(1)
-    held(pool, gate, 1)
+    deferred(pool, gate, 1)
     waiting = callers.submit(pool.reserve, 1, urgent=False, within=LONG)
     closing = callers.submit(pool.close)
     with pytest.raises(RuntimeError):

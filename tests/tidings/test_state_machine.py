@@ -33,10 +33,10 @@ from hypothesis.stateful import (
 )
 from tidings.adapters.embedded import EmbeddedBroker
 from tidings.adapters.sql.database import Database, DatabaseSettings
-from tidings.domain.notification import REPLAYABLE, Event, Notification, OnAmbiguous, Status, first_id
+from tidings.domain.notification import REPLAYABLE, Notification, OnAmbiguous, Status, TimelineEntry, first_id
 from tidings.domain.timing import SWEEP_GRACE, VISIBILITY
 from tidings.messaging import topology
-from tidings.messaging.envelope import Letter, Message
+from tidings.messaging.envelope import IncomingMessage, Message
 from tidings.migrate import migrate
 
 from tests.clock import TestClock
@@ -86,7 +86,10 @@ class Notifications(Stage, RuleBasedStateMachine):
     def deliver_a_copy(self, picked: list[int], older: int, turn: Turn) -> None:
         """A message that came twice, late, or from an older generation; and one that nobody knows."""
         stranger = Message(id=first_id(START), channel="email", generation=1)
-        letters = [*self._wake_ups(self._some(picked), older), Letter(queue=WORK[1], body=b"", message=stranger)]
+        letters = [
+            *self._wake_ups(self._some(picked), older),
+            IncomingMessage(queue=WORK[1], body=b"", message=stranger),
+        ]
         self._attempted(letters, turn)
 
     @precondition(lambda self: self._moving())
@@ -182,7 +185,7 @@ class Notifications(Stage, RuleBasedStateMachine):
         self.replayed = set()
         self.seen = Counter(row.status for row in rows.values())
 
-    def _ends_are_final(self, row: Notification, timeline: list[Event]) -> None:
+    def _ends_are_final(self, row: Notification, timeline: list[TimelineEntry]) -> None:
         before = self.generations.get(row.id, 1)
         assert before <= row.generation, "a generation came back"
         assert row.generation == before or row.id in self.replayed, "D: a new generation without a replay"

@@ -16,7 +16,7 @@ from tidings.api.validation_problems import entry
 from tidings.domain.addresses import _any_email_address, email_address
 from tidings.domain.channels import CHANNELS, PushContent
 from tidings.domain.notification import Notification
-from tidings.ports import Outbound
+from tidings.ports import SendRequest
 from tidings.providers.smtp.mime import build_mail
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -169,7 +169,7 @@ def test_a_mail_that_the_release_before_accepted_can_be_read_and_sent(headers: d
     with pytest.raises(Problem):
         READER.one(json.dumps(body).encode())
     stored = CHANNELS["email"].model_validate_json(json.dumps(content))
-    outbound = Outbound(id="0193-a", attempt=1, recipient="a@example.com", content=stored)
+    outbound = SendRequest(id="0193-a", attempt=1, recipient="a@example.com", content=stored)
     mail = build_mail(outbound, sender="shop@example.org", domain="example.org", date=NOW)
     assert max(map(len, mail.data.split(b"\r\n"))) <= 998
 

@@ -17,7 +17,7 @@ from tidings.adapters.rabbitmq.broker import (
     parameters,
 )
 from tidings.adapters.rabbitmq.publisher import as_unavailable
-from tidings.adapters.sql import insert as intake_sql
+from tidings.adapters.sql import insert
 from tidings.adapters.sql.database import Database, reading
 from tidings.messaging import topology
 
@@ -30,7 +30,7 @@ class _Asked:
 
     @reading
     def largest_statement(self, connection: Any) -> int | None:
-        return intake_sql.largest_statement(connection)
+        return insert.largest_statement(connection)
 
     @reading
     def now(self, connection: Any) -> datetime:

@@ -80,7 +80,7 @@ def digest_of(key: str) -> bytes:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Keyring:
+class ApiKeys:
     """Every key that is valid now."""
 
     keys: tuple[ApiKey, ...]

@@ -11,18 +11,18 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 
-from tidings.api.api_keys import ApiKey, Keyring, Scope
+from tidings.api.api_keys import ApiKey, ApiKeys, Scope
 from tidings.api.json_shape import Body, check
 from tidings.api.responses import CODES, RETRY_AFTER, Problem, Response, as_json, internal_error, unavailable, without
 from tidings.domain.errors import BrokerUnavailable, StoreUnavailable, fault_location
-from tidings.domain.stopwatch import Watch
+from tidings.domain.stopwatch import Stopwatch
 from tidings.observability.request_ids import serving
 
 __all__ = [
     "CODES",
     "RETRY_AFTER",
-    "Api",
-    "Call",
+    "App",
+    "AuthenticatedRequest",
     "Problem",
     "Request",
     "Response",
@@ -55,7 +55,7 @@ class Request:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Call:
+class AuthenticatedRequest:
     """A request that found its route: the caller's key (None on open routes) and the path's parameters."""
 
     request: Request  # without its body, where that is read once the caller is known
@@ -76,7 +76,7 @@ class Route:
     method: str
     path: str
     scope: Scope | None
-    handle: Callable[[Call], Awaitable[Response]]
+    handle: Callable[[AuthenticatedRequest], Awaitable[Response]]
     max_body: int = SMALL_BODY
 
 
@@ -84,18 +84,18 @@ Read = Callable[[int], AbstractAsyncContextManager[Body]]
 """Gives a request's body, of at most so many bytes."""
 
 
-class Api:
+class App:
     """Routes, in order. Every answer, also a fault's, is a Response with a Request-Id."""
 
-    def __init__(self, routes: Sequence[Route], keyring: Keyring) -> None:
+    def __init__(self, routes: Sequence[Route], api_keys: ApiKeys) -> None:
         self.routes = routes
-        self._keyring = keyring
+        self._keyring = api_keys
         self._patterns = [(_pattern(route.path), route) for route in routes]
         self._refusals = _Limited(REFUSALS_LOGGED)
 
     async def answer(self, request: Request, read: Read | None = None) -> Response:
         """`read` gives the body where the request has it not yet, once the caller is known."""
-        id, watch = _request_id(request), Watch()
+        id, stopwatch = _request_id(request), Stopwatch()
         with serving(id):
             try:
                 response = await self._answer(request, read)
@@ -109,29 +109,33 @@ class Api:
                 log.error("fault", extra={"error": type(error).__name__, "where": fault_location(error)})
                 response = internal_error().response()
             if log.isEnabledFor(logging.DEBUG):
-                self._tell_answered(request, response, watch)
+                self._tell_answered(request, response, stopwatch)
         return replace(response, headers={**response.headers, REQUEST_ID: id})
 
-    def _tell_answered(self, request: Request, response: Response, watch: Watch) -> None:
+    def _tell_answered(self, request: Request, response: Response, stopwatch: Stopwatch) -> None:
         """Without what a caller chose: the route, and not the path."""
         route = next((route.path for pattern, route in self._patterns if pattern.fullmatch(request.path)), None)
         said = {"method": request.method[:16], "route": route, "status": response.status}
-        log.debug("answered", extra={**said, "duration_seconds": round(watch.took().seconds, 4)})
+        log.debug("answered", extra={**said, "duration_seconds": round(stopwatch.elapsed().seconds, 4)})
 
     async def _answer(self, request: Request, read: Read | None) -> Response:
         route, parameters = self._route(request)
         if route.scope is None:
-            return await route.handle(Call(request=request, key=None, path=parameters, body=b""))
+            return await route.handle(AuthenticatedRequest(request=request, key=None, path=parameters, body=b""))
         key = self._admitted(request, route.scope)
         if read is None:
             if len(request.body) > route.max_body:
                 raise Problem(413, "Body too large", f"At most {route.max_body} bytes.")
-            return await self._handled(route, Call(request=request, key=key, path=parameters, body=request.body))
+            return await self._handled(
+                route, AuthenticatedRequest(request=request, key=key, path=parameters, body=request.body)
+            )
         async with read(route.max_body) as body:
-            return await self._handled(route, Call(request=request, key=key, path=parameters, body=body))
+            return await self._handled(
+                route, AuthenticatedRequest(request=request, key=key, path=parameters, body=body)
+            )
 
     @staticmethod
-    async def _handled(route: Route, call: Call) -> Response:
+    async def _handled(route: Route, call: AuthenticatedRequest) -> Response:
         if call.body and route.max_body <= SMALL_BODY:
             check(call.body)  # a larger one its handler looks at, in a thread
         return await route.handle(call)

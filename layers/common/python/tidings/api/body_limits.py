@@ -10,7 +10,7 @@ MAX_BODY = 16 * 1024 * 1024  # bytes of a request; a mail's attachments are at m
 _PIECE = 256 * 1024  # bytes that are decompressed at a time, in about half a millisecond
 
 
-class Bodies:
+class BodyBudget:
     """What one process holds. For one event loop."""
 
     def __init__(self, *, together: int = 8 * MAX_BODY) -> None:
@@ -29,7 +29,7 @@ class _Reading:
 
     __slots__ = ("_chunks", "_headers", "_most", "_room", "_size")
 
-    def __init__(self, room: Bodies, chunks: AsyncIterator[bytes], headers: Mapping[str, str], most: int) -> None:
+    def __init__(self, room: BodyBudget, chunks: AsyncIterator[bytes], headers: Mapping[str, str], most: int) -> None:
         self._room, self._chunks, self._headers, self._most = room, chunks, headers, most
         self._size = 0
 
@@ -83,7 +83,7 @@ def _with(body: bytes | bytearray, piece: bytes) -> bytes | bytearray:
 
 
 def decoded(body: bytes, headers: Mapping[str, str], *, most: int = MAX_BODY) -> bytes:
-    """A body that is all there, decompressed. Raise Problem, as `Bodies.read`."""
+    """A body that is all there, decompressed. Raise Problem, as `BodyBudget.read`."""
     inflate = _inflater(headers)
     if inflate is None:
         parts = [body]

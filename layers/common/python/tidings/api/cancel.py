@@ -4,7 +4,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from tidings.api.api_keys import Scope
-from tidings.api.app import Call, Problem, Response, Route
+from tidings.api.app import AuthenticatedRequest, Problem, Response, Route
 from tidings.api.lookup import encoded, id_of, not_found
 from tidings.api.notifications import shown, state
 from tidings.domain.notification import CLAIMABLE, Status
@@ -22,7 +22,7 @@ class Cancel:
     def route(self, scope: Scope) -> Route:
         return Route(method="POST", path="/v1/notifications/{id}/cancel", scope=scope, handle=self.cancel)
 
-    async def cancel(self, call: Call) -> Response:
+    async def cancel(self, call: AuthenticatedRequest) -> Response:
         return await in_thread(self.threads, self._canceled, call.tenant, id_of(call))
 
     def _canceled(self, tenant: str, id: str) -> Response:

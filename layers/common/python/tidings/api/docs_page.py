@@ -9,7 +9,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from tidings.api.app import Call, Problem, Response, Route, as_json
+from tidings.api.app import AuthenticatedRequest, Problem, Response, Route, as_json
 from tidings.api.health import ALIVE, READY
 from tidings.api.openapi import JSON, Answer, Content, Health, Operation
 
@@ -37,7 +37,7 @@ _KEPT = {"cache-control": "public, max-age=3600"}
 def routes(document: Callable[[], Mapping[str, Any]]) -> Sequence[Route]:
     """For a function's Api. Files are read when first asked for."""
 
-    async def described(_call: Call) -> Response:
+    async def described(_call: AuthenticatedRequest) -> Response:
         return as_json(document())
 
     return (
@@ -50,19 +50,19 @@ def routes(document: Callable[[], Mapping[str, Any]]) -> Sequence[Route]:
 def index() -> Route:
     """For whoever has only an address: where to read on."""
 
-    async def index(_call: Call) -> Response:
+    async def index(_call: AuthenticatedRequest) -> Response:
         return as_json({"name": "Tidings", "docs": "docs", "openapi": "openapi.json", "health": "healthz"})
 
     return Route(method="GET", path="/", scope=None, handle=index)
 
 
-async def _page(_call: Call) -> Response:
+async def _page(_call: AuthenticatedRequest) -> Response:
     return Response(
         status=200, body=_read("page.html"), headers={"content-type": "text/html; charset=utf-8", **SECURITY}
     )
 
 
-async def _asset(call: Call) -> Response:
+async def _asset(call: AuthenticatedRequest) -> Response:
     name = call.path["asset"]
     if name not in ASSETS:
         raise Problem(404, "Not found")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Literal
 
-from tidings.api.app import RETRY_AFTER, Call, Response, Route, as_json
+from tidings.api.app import RETRY_AFTER, AuthenticatedRequest, Response, Route, as_json
 from tidings.domain.errors import BrokerUnavailable, StoreUnavailable
 from tidings.ports import Broker, Store
 
@@ -34,10 +34,10 @@ class Health:
             *(Route(method="GET", path=path, scope=None, handle=self.readyz) for path in READY),
         )
 
-    async def healthz(self, _call: Call) -> Response:
+    async def healthz(self, _call: AuthenticatedRequest) -> Response:
         return as_json({"status": "ok"})
 
-    async def readyz(self, _call: Call) -> Response:
+    async def readyz(self, _call: AuthenticatedRequest) -> Response:
         """503 without the database. Without the broker the work goes on, so it is ready, and says so."""
         database, broker = await asyncio.gather(self._database.state(), self._broker.state())
         status = "ok" if database == broker == "ok" else "degraded" if database == "ok" else "unavailable"

@@ -5,7 +5,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from tidings.api.api_keys import Scope
-from tidings.api.app import Call, Problem, Response, Route
+from tidings.api.app import AuthenticatedRequest, Problem, Response, Route
 from tidings.api.notifications import Page, View, page_of, shown
 from tidings.api.queries import DeadQuery, ListQuery, query_of
 from tidings.messaging.envelope import ID
@@ -26,12 +26,12 @@ class Lookup:
             Route(method="GET", path="/v1/notifications/{id}", scope=scope, handle=self.get),
         )
 
-    async def find(self, call: Call) -> Response:
+    async def find(self, call: AuthenticatedRequest) -> Response:
         query = query_of(ListQuery, call.request.query)
         return encoded(await in_thread(self.threads, page, self.store, query, call.tenant))
 
-    async def get(self, call: Call) -> Response:
-        story = await in_thread(self.threads, self.store.story, call.tenant, id_of(call))
+    async def get(self, call: AuthenticatedRequest) -> Response:
+        story = await in_thread(self.threads, self.store.get_with_timeline, call.tenant, id_of(call))
         if story is None:
             raise not_found()
         return encoded(shown(*story))
@@ -47,7 +47,7 @@ def encoded(view: View, *, status: int = 200) -> Response:
     return Response(status=status, body=view.encoded(), headers={"content-type": "application/json"})
 
 
-def id_of(call: Call) -> str:
+def id_of(call: AuthenticatedRequest) -> str:
     """The path's, in small letters, which the database is only asked for if it can be one. Raise Problem 404."""
     id = call.path["id"].lower()
     if not ID.fullmatch(id):

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tidings.domain.channels import CHANNELS, Content
 from tidings.domain.errors import AmbiguousError
-from tidings.domain.notification import PROVEN, Event, Notification, OnAmbiguous, Priority, Status
+from tidings.domain.notification import PROVEN, Notification, OnAmbiguous, Priority, Status, TimelineEntry
 
 
 class View(BaseModel):
@@ -114,7 +114,7 @@ def accepted(notification: Notification, *, replayed: bool | None = None) -> Acc
 
 
 def shown(
-    notification: Notification, events: Sequence[Event] | None = None, *, doubtful: Collection[str] = ()
+    notification: Notification, events: Sequence[TimelineEntry] | None = None, *, doubtful: Collection[str] = ()
 ) -> NotificationView:
     """`doubtful`: ids of which an attempt was ambiguous, where the timeline is not at hand."""
     # Here, because the client has only the models, and installs nothing that checks mail addresses.
@@ -154,13 +154,13 @@ def page_of(found: Sequence[Notification], limit: int, *, doubtful: Collection[s
     )
 
 
-def _error(source: Notification | Event) -> ErrorView | None:
+def _error(source: Notification | TimelineEntry) -> ErrorView | None:
     if source.error_class is None:
         return None
     return ErrorView(error_class=source.error_class, code=source.error_code or "", message=source.error_message or "")
 
 
-def _timeline(notification: Notification, events: Sequence[Event]) -> Iterator[EventView]:
+def _timeline(notification: Notification, events: Sequence[TimelineEntry]) -> Iterator[EventView]:
     """The row itself is the first event; an attempt's event also tells when it began."""
     yield EventView(status=Status.PENDING, at=notification.created_at, generation=1, attempt=0)
     is_doubtful = False
@@ -184,11 +184,11 @@ def _timeline(notification: Notification, events: Sequence[Event]) -> Iterator[E
         yield _sending(notification, notification.claimed_at, is_doubtful)
 
 
-def _is_ambiguous(event: Event) -> bool:
+def _is_ambiguous(event: TimelineEntry) -> bool:
     return event.error_class == AmbiguousError.kind
 
 
-def _sending(source: Notification | Event, at: datetime, is_doubtful: bool) -> EventView:
+def _sending(source: Notification | TimelineEntry, at: datetime, is_doubtful: bool) -> EventView:
     return EventView(
         status=Status.SENDING,
         at=at,

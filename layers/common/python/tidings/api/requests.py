@@ -23,7 +23,7 @@ from pydantic import (
 from tidings.api.json_shape import Body, check, items
 from tidings.api.responses import Problem
 from tidings.api.validation_problems import MAX_ERRORS, NOT_VALID, entry, problem_of
-from tidings.domain.channels import CHANNELS, Content, Part
+from tidings.domain.channels import CHANNELS, Content, StrictModel
 from tidings.domain.notification import Notification, OnAmbiguous, Priority, new_id
 
 MAX_ITEMS = 1000
@@ -55,7 +55,7 @@ Instant = Annotated[AwareDatetime, Strict(False), BeforeValidator(_written), Aft
 IdempotencyKey = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?$")]
 
 
-class Submission(Part):
+class Submission(StrictModel):
     """One notification, as it is handed in."""
 
     channel: str

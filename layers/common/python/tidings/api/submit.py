@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from tidings.api.api_keys import Scope
-from tidings.api.app import Call, Problem, Response, Route, internal_error, unavailable
+from tidings.api.app import AuthenticatedRequest, Problem, Response, Route, internal_error, unavailable
 from tidings.api.body_limits import MAX_BODY
 from tidings.api.json_shape import Body, is_array
 from tidings.api.notifications import accepted
@@ -34,7 +34,7 @@ def _one_thread() -> Executor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class HandIn:
+class SubmitEndpoint:
     """The handler. `accept` stores and queues, as `Intake.accept`."""
 
     accept: Callable[[Sequence[Notification]], Awaitable[Sequence[Taken]]]
@@ -45,7 +45,7 @@ class HandIn:
     def route(self) -> Route:
         return Route(method="POST", path="/v1/notifications", scope=Scope.SEND, handle=self.post, max_body=MAX_BODY)
 
-    async def post(self, call: Call) -> Response:
+    async def post(self, call: AuthenticatedRequest) -> Response:
         key = idempotency_key(call.request.headers)
         if is_array(call.body):
             if key is not None:
@@ -58,7 +58,7 @@ class HandIn:
             return await self._post_many(call)
         return await self._post_one(call, key)
 
-    async def _post_one(self, call: Call, key: str | None) -> Response:
+    async def _post_one(self, call: AuthenticatedRequest, key: str | None) -> Response:
         is_large = len(call.body) >= LARGE
         # What was read is not held while the draft waits: ten thousand may.
         (taken,) = await self.accept([await self._aside(is_large, lambda: self._read_one(call, key))])
@@ -77,7 +77,7 @@ class HandIn:
             return work()
         return await in_thread(self.large, work)
 
-    def _read_one(self, call: Call, key: str | None) -> Notification:
+    def _read_one(self, call: AuthenticatedRequest, key: str | None) -> Notification:
         submission = self.reader.one(call.body)
         _let_go(call.body)
         if key is not None:
@@ -94,7 +94,7 @@ class HandIn:
             raise notification
         return notification
 
-    async def _post_many(self, call: Call) -> Response:
+    async def _post_many(self, call: AuthenticatedRequest) -> Response:
         """Each item has its own result; a bad one never spoils the good ones."""
         is_large = len(call.body) >= LARGE
         results = await self._aside(is_large, lambda: self._read_many(call))
@@ -110,7 +110,7 @@ class HandIn:
         body = await self._aside(is_large, lambda: _results(ends))
         return Response(status=202 if any_good else 422, body=body, headers={"content-type": "application/json"})
 
-    def _read_many(self, call: Call) -> Sequence[Notification | Problem]:
+    def _read_many(self, call: AuthenticatedRequest) -> Sequence[Notification | Problem]:
         read = self.reader.many(call.body)
         _let_go(call.body)
         return [
@@ -118,7 +118,9 @@ class HandIn:
             for index, item in enumerate(read)
         ]
 
-    def _drafted(self, submission: Submission, call: Call, *, index: int | None = None) -> Notification | Problem:
+    def _drafted(
+        self, submission: Submission, call: AuthenticatedRequest, *, index: int | None = None
+    ) -> Notification | Problem:
         now = self.now()
         problem = check_times(submission, now, index=index)
         if problem is not None:

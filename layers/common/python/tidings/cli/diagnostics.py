@@ -18,7 +18,7 @@ from tidings.domain.channels import CHANNELS
 from tidings.domain.errors import BrokerUnavailable, ConfigurationError, StoreUnavailable
 from tidings.messaging import topology
 from tidings.migrate import MigrationSettings, is_later, versions
-from tidings.runtime.container import Wiring, utc_now, wired
+from tidings.runtime.container import Container, build_container, utc_now
 
 State = Literal["ok", "warning", "wrong"]
 
@@ -125,7 +125,7 @@ def keys() -> Iterator[Finding]:
 def services() -> Iterator[Finding]:
     """The database, then the broker."""
     try:
-        parts = wired()
+        parts = build_container()
     except ConfigurationError as error:
         yield wrong("database and broker: settings", error, "set the variable that it names")
         return
@@ -136,7 +136,7 @@ def services() -> Iterator[Finding]:
         parts.close()
 
 
-def _database(parts: Wiring) -> Iterator[Finding]:
+def _database(parts: Container) -> Iterator[Finding]:
     url = parts.database.database_url
     file = url.removeprefix("sqlite:///") if url.startswith("sqlite:///") else None
     if file is not None and not Path(file).exists():
@@ -164,7 +164,7 @@ def _database(parts: Wiring) -> Iterator[Finding]:
             )
 
 
-def _accounts(parts: Wiring) -> Iterator[Finding]:
+def _accounts(parts: Container) -> Iterator[Finding]:
     """What the workers have found out; the functions' own check asks each provider anew."""
     for one in parts.store.connections():
         name = f"account: {one.name}"
@@ -178,7 +178,7 @@ def _accounts(parts: Wiring) -> Iterator[Finding]:
         )
 
 
-def _clock(parts: Wiring) -> Iterator[Finding]:
+def _clock(parts: Container) -> Iterator[Finding]:
     parts.database_time()  # connects, which is not to count
     before = utc_now()
     theirs = parts.database_time()
@@ -194,7 +194,7 @@ def _clock(parts: Wiring) -> Iterator[Finding]:
         yield ok("clock", "the database's and this machine's agree")
 
 
-def _statements(parts: Wiring) -> Iterator[Finding]:
+def _statements(parts: Container) -> Iterator[Finding]:
     """What the database takes at once, against the largest notification that the intake takes."""
     limit, needed = parts.largest_statement(), LARGEST_STATEMENT
     if limit is not None and limit < needed:
@@ -216,7 +216,7 @@ def _apart(before: datetime, theirs: datetime, after: datetime) -> timedelta:
 # --- the broker -------------------------------------------------------------------------------------------------------
 
 
-def _broker(parts: Wiring) -> Iterator[Finding]:
+def _broker(parts: Container) -> Iterator[Finding]:
     if parts.broker_settings.broker_url is None:
         yield ok("broker", "the embedded one, in the database; TIDINGS_BROKER_URL is not set")
         return
@@ -228,7 +228,7 @@ def _broker(parts: Wiring) -> Iterator[Finding]:
         yield wrong("broker", error, "does it run, and may this user use its virtual host? See TIDINGS_BROKER_URL")
 
 
-def _topology(parts: Wiring) -> Iterator[Finding]:
+def _topology(parts: Container) -> Iterator[Finding]:
     differences = parts.topology_differences()
     for difference in differences:
         missing = difference.endswith("is missing")

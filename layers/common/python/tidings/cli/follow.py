@@ -9,11 +9,11 @@ from tidings.cli.api_client import Operator
 from tidings.cli.exit_codes import UNDELIVERED, Failed
 from tidings.cli.output import event, head, note, plain, progress, show, state_of
 from tidings.client import Client
-from tidings.domain.notification import OVER, Status
+from tidings.domain.notification import TERMINAL, Status
 
 FIRST_LOOK, LATEST_LOOK = 0.2, 2.0  # seconds between looks, growing
 ARRIVED = frozenset({Status.SENT, Status.DELIVERED})
-ENDED = OVER | {Status.UNKNOWN}
+ENDED = TERMINAL | {Status.UNKNOWN}
 """Nothing more happens by itself."""
 
 
@@ -65,10 +65,10 @@ class Tally:
 
 def follow_many(server: Operator, ids: Sequence[str], within: float | None) -> Tally:
     """Until all have ended, or the time is up."""
-    return tallied(lambda: tally(server, ids), len(ids), within)
+    return tallied(lambda: count_by_status(server, ids), len(ids), within)
 
 
-def tally(server: Operator, ids: Sequence[str]) -> Tally:
+def count_by_status(server: Operator, ids: Sequence[str]) -> Tally:
     found = server.post("/v1/notifications/tally", {"ids": list(ids)})
     return Tally(
         {str(status): int(count) for status, count in found["statuses"].items()}, found.get("may_have_been_sent", 0)

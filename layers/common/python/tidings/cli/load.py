@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from tidings.cli.api_client import IntakeSettings, OperatorSettings, chosen, operator
 from tidings.cli.exit_codes import REFUSED, UNREACHABLE, Failed, Usage
-from tidings.cli.follow import Tally, end_of, tallied, tally
+from tidings.cli.follow import Tally, count_by_status, end_of, tallied
 from tidings.cli.options import Commands, Parents, positive
 from tidings.cli.output import Advance, plain, progress, show
 from tidings.client import Client, ClientError, Draft, Refused, Unreachable
@@ -119,7 +119,7 @@ def _followed(ids: Sequence[str], options: argparse.Namespace) -> Tally:
         def ask() -> Tally:
             found: Counter[str] = Counter()
             doubtful = 0
-            for one in (tally(server, part) for part in parts):
+            for one in (count_by_status(server, part) for part in parts):
                 found.update(one.statuses)
                 doubtful += one.doubtful
             return Tally(dict(found), doubtful)

@@ -21,7 +21,7 @@ PAUSE = 5.0
 """Seconds between two questions to AWS because of a refusal: a wrong password does not make each connection one."""
 
 
-class Rotating(Generic[S]):
+class Rotation(Generic[S]):
     """An owner's settings as they are now. Those that do not come from AWS stay as they are. Thread-safe."""
 
     def __init__(self, settings: S, *, clock: Callable[[], float] = time.monotonic) -> None:

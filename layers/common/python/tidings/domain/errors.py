@@ -113,11 +113,11 @@ class BrokerUnavailable(Exception):
     """The broker did not confirm. Some of the wave may be queued: publishing it again is harmless."""
 
 
-class Unreadable(Exception):
+class InvalidMessage(Exception):
     """A message that is none of ours: no id, no channel, another type."""
 
 
-class Newer(Unreadable):
+class UnsupportedVersion(InvalidMessage):
     """A message that a later version of ours wrote: one of its workers can read it."""
 
 

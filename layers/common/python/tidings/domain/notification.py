@@ -47,7 +47,7 @@ OPERATOR = "operator"
 PROVEN = frozenset({Status.SENT, Status.DELIVERED, Status.UNDELIVERED})
 """A provider has accepted it, or an operator has said so."""
 
-OVER = frozenset(set(Status) - CLAIMABLE - {Status.SENDING, Status.UNKNOWN})
+TERMINAL = frozenset(set(Status) - CLAIMABLE - {Status.SENDING, Status.UNKNOWN})
 """What nobody waits for any more: the retention deletes it in time. What is unknown waits for a person."""
 
 
@@ -142,7 +142,7 @@ class Notification:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Event:
+class TimelineEntry:
     """A change of state, as the timeline shows it. An attempt is one event: one provider call."""
 
     generation: int

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Took:
+class Elapsed:
     """Seconds. `began` means something in this process only."""
 
     began: float
@@ -16,7 +16,7 @@ class Took:
         return self.began + self.seconds
 
 
-class Watch:
+class Stopwatch:
     """Runs from when it is made."""
 
     __slots__ = ("_began",)
@@ -24,5 +24,5 @@ class Watch:
     def __init__(self) -> None:
         self._began = time.monotonic()
 
-    def took(self) -> Took:
-        return Took(self._began, time.monotonic() - self._began)
+    def elapsed(self) -> Elapsed:
+        return Elapsed(self._began, time.monotonic() - self._began)

@@ -10,10 +10,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tidings.domain.errors import Unreadable
+from tidings.domain.errors import InvalidMessage
 from tidings.domain.notification import Priority
 from tidings.messaging import topology
-from tidings.messaging.envelope import Letter, from_event, to_event
+from tidings.messaging.envelope import IncomingMessage, from_event, to_event
 
 STRUCTURED, BATCHED = "application/cloudevents+json", "application/cloudevents-batch+json"
 LONGEST = 1024 * 1024
@@ -25,7 +25,7 @@ def is_cloudevent(headers: Mapping[str, str]) -> bool:
     return "ce-specversion" in _lower(headers) or _content_type(headers) in (STRUCTURED, BATCHED)
 
 
-def from_request(headers: Mapping[str, str], body: bytes, channel: str) -> list[Letter]:
+def from_request(headers: Mapping[str, str], body: bytes, channel: str) -> list[IncomingMessage]:
     """The letters in a request that `is_cloudevent`, in order: one, or in batched mode as many as it has. An event that
     is none of ours makes a letter that is unreadable. Raise Unreadable if the body is not what its content type says.
 
@@ -55,12 +55,12 @@ def _parsed(body: bytes) -> Any:
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
-        raise Unreadable("not a CloudEvent: the body is not JSON") from None
+        raise InvalidMessage("not a CloudEvent: the body is not JSON") from None
 
 
 def _listed(events: object) -> list[Any]:
     if not isinstance(events, list):
-        raise Unreadable("not a batch of CloudEvents: the body is not an array")
+        raise InvalidMessage("not a batch of CloudEvents: the body is not an array")
     return events
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from tidings.domain.errors import Newer, Unreadable
+from tidings.domain.errors import InvalidMessage, UnsupportedVersion
 
 VERSION = "1.0"
 FAMILY = "dev.tidings.notification.v"
@@ -59,7 +59,7 @@ class Message:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Letter:
+class IncomingMessage:
     """One entry of an event: what came, and the Message in it or why there is none."""
 
     queue: str
@@ -78,9 +78,9 @@ def parse(body: bytes, headers: Mapping[str, object], channel: str) -> Message:
     wrote it. What headers and body hold besides is passed over: so may a later version add to them."""
     version = _version(headers)
     if version is None:
-        raise Unreadable(f"ce-type is {headers.get('ce-type')!r}, not {TYPE!r}")
+        raise InvalidMessage(f"ce-type is {headers.get('ce-type')!r}, not {TYPE!r}")
     if version > SCHEMA:
-        raise Newer(f"of version {version}, where this release reads {SCHEMA}")
+        raise UnsupportedVersion(f"of version {version}, where this release reads {SCHEMA}")
     try:
         data = json.loads(body)
         message = Message(
@@ -91,12 +91,12 @@ def parse(body: bytes, headers: Mapping[str, object], channel: str) -> Message:
             traceparent=trace if isinstance(trace := headers.get("ce-traceparent"), str) else None,
         )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise Unreadable(f"{type(error).__name__} in body or headers") from error
+        raise InvalidMessage(f"{type(error).__name__} in body or headers") from error
     # Anything else the database could refuse, and with it the whole batch, for ever.
     if not isinstance(message.id, str) or not ID.fullmatch(message.id):
-        raise Unreadable("id is not a UUID string")
+        raise InvalidMessage("id is not a UUID string")
     if message.channel != channel:
-        raise Unreadable(f"channel is {message.channel!r} in a queue of {channel!r}")
+        raise InvalidMessage(f"channel is {message.channel!r} in a queue of {channel!r}")
     return message
 
 
@@ -137,13 +137,13 @@ def to_event(entries: Iterable[tuple[str, bytes, Mapping[str, Any], bool]], *, s
     return {"eventSource": "aws:rmq", "eventSourceArn": source_arn, "rmqMessagesByQueue": queues}
 
 
-def from_event(event: object, channel: str) -> list[Letter]:
+def from_event(event: object, channel: str) -> list[IncomingMessage]:
     """Every entry of the event, in order. Raise Unreadable if it is no such event at all."""
     if not isinstance(event, Mapping) or event.get("eventSource") != "aws:rmq":
-        raise Unreadable("not an aws:rmq event: eventSource must be 'aws:rmq'")
+        raise InvalidMessage("not an aws:rmq event: eventSource must be 'aws:rmq'")
     queues = event.get("rmqMessagesByQueue")
     if not isinstance(queues, Mapping):
-        raise Unreadable("not an aws:rmq event: rmqMessagesByQueue must be an object")
+        raise InvalidMessage("not an aws:rmq event: rmqMessagesByQueue must be an object")
     return [
         _letter(str(name).split("::", 1)[0], entry, channel)
         for name, entries in queues.items()
@@ -153,25 +153,25 @@ def from_event(event: object, channel: str) -> list[Letter]:
 
 def _listed(entries: object) -> list[Any]:
     if entries is not None and not isinstance(entries, list):
-        raise Unreadable("not an aws:rmq event: each queue holds a list of messages")
+        raise InvalidMessage("not an aws:rmq event: each queue holds a list of messages")
     return entries or []
 
 
-def _letter(queue: str, entry: object, channel: str) -> Letter:
+def _letter(queue: str, entry: object, channel: str) -> IncomingMessage:
     body, decoded = b"", dict[str, object]()
     try:
         if not isinstance(entry, Mapping):
-            raise Unreadable("entry is not an object")
+            raise InvalidMessage("entry is not an object")
         body = base64.b64decode(str(entry.get("data") or ""), validate=True)
         properties = entry.get("basicProperties")
         headers = properties.get("headers") if isinstance(properties, Mapping) else None
         given = headers if isinstance(headers, Mapping) else {}
         decoded = {str(name): _decoded(value) for name, value in given.items()}
-        return Letter(queue=queue, body=body, message=parse(body, decoded, channel), channel=channel)
-    except (Unreadable, ValueError, RecursionError) as error:
-        reason = str(error) if isinstance(error, Unreadable) else f"{type(error).__name__} in data or headers"
-        later = as_it_came(decoded) if isinstance(error, Newer) else None
-        return Letter(
+        return IncomingMessage(queue=queue, body=body, message=parse(body, decoded, channel), channel=channel)
+    except (InvalidMessage, ValueError, RecursionError) as error:
+        reason = str(error) if isinstance(error, InvalidMessage) else f"{type(error).__name__} in data or headers"
+        later = as_it_came(decoded) if isinstance(error, UnsupportedVersion) else None
+        return IncomingMessage(
             queue=queue, body=body, message=None, unreadable=reason[:LONGEST_REASON], channel=channel, later=later
         )
 

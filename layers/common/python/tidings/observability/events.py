@@ -1,6 +1,6 @@
 """What happens to notifications, as facts with their times: what the pipeline tells, once a batch.
 
-A line of the log, a metric and a span are made from the same fact, each by its own observer (see `lifecycle`).
+A line of the log, a metric and a span are made from the same fact, each by its own observer (see `observers`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from datetime import datetime
 
 from tidings.domain.connection import Connection
 from tidings.domain.notification import Notification, Status
-from tidings.domain.stopwatch import Took
+from tidings.domain.stopwatch import Elapsed
 from tidings.ports import Claims, Settlement
 
 
@@ -18,7 +18,7 @@ class Answered:
     """A request that hands in notifications was answered."""
 
     status: int
-    took: Took
+    elapsed: Elapsed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,7 +26,7 @@ class Accepted:
     """The rows of these are committed."""
 
     notifications: Sequence[Notification]
-    took: Took  # the insert
+    elapsed: Elapsed  # the insert
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +34,7 @@ class Queued:
     """The broker has confirmed the messages of these: at the intake, after a replay, or by the sweep."""
 
     notifications: Sequence[Notification]
-    took: Took
+    elapsed: Elapsed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +42,7 @@ class Claimed:
     """A worker has these, and has learnt which of the batch are for nobody any more."""
 
     claims: Claims
-    took: Took
+    elapsed: Elapsed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,9 +51,9 @@ class Settled:
 
     settlements: Sequence[Settlement]  # of any number of claims
     lost: Sequence[Settlement]  # of these nothing was written: another took over
-    settling: Took
-    letters: Took | None = None  # publishing of the dead letters, if there were any
-    retries: Took | None = None  # publishing of the retries, if there were any
+    settling: Elapsed
+    letters: Elapsed | None = None  # publishing of the dead letters, if there were any
+    retries: Elapsed | None = None  # publishing of the retries, if there were any
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,7 +101,7 @@ class Swept:
     lost: int  # of those it published, how many were not waiting for their time: their message was missing
 
 
-Fact = (
+Event = (
     Answered
     | Accepted
     | Queued

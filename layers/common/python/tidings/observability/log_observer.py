@@ -15,7 +15,7 @@ from tidings.observability.events import (
     AccountRestored,
     Canceled,
     Claimed,
-    Fact,
+    Event,
     Queued,
     Replayed,
     Resolved,
@@ -41,10 +41,10 @@ _NAMES = {
 _NEEDS_A_PERSON = (Status.FAILED, Status.UNKNOWN)
 
 
-class Lines:
+class LogObserver:
     """Observer. Recipients are masked, and shown only where a person may want to know whom it concerns."""
 
-    def observe(self, fact: Fact) -> None:
+    def observe(self, fact: Event) -> None:
         match fact:
             case Accepted(notifications=rows):
                 _tell("accepted", ({**_one(row), "recipient": masked(row.channel, row.recipient)} for row in rows))
@@ -56,7 +56,7 @@ class Lines:
                     "claimed",
                     ({**_attempt(row), "waited_seconds": _rounded(waited(row, at))} for row in claims.acquired),
                 )
-                _tell("duplicate_dropped", (_dropped(message) for message in claims.finished))
+                _tell("duplicate_dropped", (_dropped(message) for message in claims.stale))
             case Settled():
                 _tell_ends(fact)
             case Canceled(notification=row):
@@ -136,11 +136,11 @@ def _attempt(row: Notification) -> dict[str, Any]:
 
 
 def _end(settlement: Settlement) -> dict[str, Any]:
-    error, took = settlement.error, settlement.took
+    error, elapsed = settlement.error, settlement.elapsed
     return {
         **_attempt(settlement.notification),
         "provider": settlement.provider,
-        "duration_seconds": _rounded(took.seconds) if took is not None else None,
+        "duration_seconds": _rounded(elapsed.seconds) if elapsed is not None else None,
         "error_class": error.kind if error is not None else None,
         "code": error.code if error is not None else None,
     }

@@ -12,7 +12,7 @@ from tidings.observability.events import (
     Answered,
     Canceled,
     Claimed,
-    Fact,
+    Event,
     Queued,
     Replayed,
     Resolved,
@@ -34,15 +34,15 @@ NOBODY = "none"
 
 
 @dataclass(frozen=True)
-class Measures:
+class MetricsObserver:
     """Observer."""
 
     meter: Meter
 
-    def observe(self, fact: Fact) -> None:
+    def observe(self, fact: Event) -> None:
         match fact:
-            case Answered(status=status, took=took):
-                self.meter.record(metrics.ACCEPT_SECONDS, (str(status),), [took.seconds])
+            case Answered(status=status, elapsed=elapsed):
+                self.meter.record(metrics.ACCEPT_SECONDS, (str(status),), [elapsed.seconds])
             case Accepted(notifications=rows):
                 self._by_channel(metrics.ACCEPTED, rows)
             case Queued(notifications=rows):
@@ -55,7 +55,7 @@ class Measures:
                 self._recorded(metrics.WAIT_SECONDS, waits)
                 # A series that begins at its first late one would hide that: see `_ends`.
                 self._added(metrics.LATE, {(row.channel,): 0 for row in claims.acquired})
-                self._counted(metrics.DUPLICATES, ((message.channel,) for message in claims.finished))
+                self._counted(metrics.DUPLICATES, ((message.channel,) for message in claims.stale))
             case Settled():
                 self._ends(fact)
             case Canceled(notification=row):
@@ -82,9 +82,9 @@ class Measures:
         ends: Seconds = defaultdict(list)
         for settlement in fact.settlements:
             channel, provider = settlement.notification.channel, settlement.provider or NOBODY
-            if settlement.took is not None:
-                calls[channel, provider].append(settlement.took.seconds)
-            if settlement.took is not None or settlement.error is not None:
+            if settlement.elapsed is not None:
+                calls[channel, provider].append(settlement.elapsed.seconds)
+            if settlement.elapsed is not None or settlement.error is not None:
                 attempts[channel, provider, settlement.error.kind if settlement.error is not None else "accepted"] += 1
             if settlement.notification.id in late:
                 continue

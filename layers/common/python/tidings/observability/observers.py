@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tidings.domain.errors import fault_location
-from tidings.observability.events import Fact
-from tidings.observability.log_observer import Lines
+from tidings.observability.events import Event
+from tidings.observability.log_observer import LogObserver
 from tidings.observability.metrics import Gauge
 
 log = logging.getLogger(__name__)
@@ -16,20 +16,20 @@ log = logging.getLogger(__name__)
 class Observer(Protocol):
     """Thread-safe, and quick: the pipeline waits for it. What it has to send anywhere, it sends later."""
 
-    def observe(self, fact: Fact) -> None: ...
+    def observe(self, fact: Event) -> None: ...
 
     def flush(self) -> None:
         """Give away what is kept, within seconds: the process is about to be frozen or to end."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lifecycle:
+class Observers:
     """What watches this process. By itself, the log."""
 
-    observers: Sequence[Observer] = (Lines(),)
+    observers: Sequence[Observer] = (LogObserver(),)
     exposition: Callable[[Sequence[Gauge]], bytes] | None = None  # the metrics as Prometheus reads them, if it is to
 
-    def tell(self, fact: Fact) -> None:
+    def emit(self, fact: Event) -> None:
         """Never raise: what was sent stays sent, whoever fails to hear of it."""
         for observer in self.observers:
             self._safely(observer, lambda observer=observer: observer.observe(fact))  # type: ignore[misc]
@@ -47,5 +47,5 @@ class Lifecycle:
             log.error("telemetry_fault", extra=said)
 
 
-LOG_ONLY = Lifecycle()
+LOG_ONLY = Observers()
 """What a part is told to that nobody wired."""

@@ -17,9 +17,9 @@ from functools import cached_property
 from typing import Any
 
 from tidings.domain.notification import Notification, Status
-from tidings.domain.stopwatch import Took
+from tidings.domain.stopwatch import Elapsed
 from tidings.messaging import topology
-from tidings.observability.events import Accepted, Fact, Queued, Settled
+from tidings.observability.events import Accepted, Event, Queued, Settled
 from tidings.ports import Settlement
 
 FLUSH_WITHIN = 2.0
@@ -59,15 +59,15 @@ class Spans:
                 span.set_status(otel.ERROR)
             span.end()
 
-    def observe(self, fact: Fact) -> None:
+    def observe(self, fact: Event) -> None:
         ahead = _ahead()  # one for a whole fact: two would differ, and move a span out of its parent
         match fact:
-            case Accepted(notifications=rows, took=took):
+            case Accepted(notifications=rows, elapsed=elapsed):
                 for traceparent in {row.traceparent for row in rows if _sampled(row)}:
-                    self._database("insert", traceparent, took, ahead, size=len(rows))
-            case Queued(notifications=rows, took=took):
+                    self._database("insert", traceparent, elapsed, ahead, size=len(rows))
+            case Queued(notifications=rows, elapsed=elapsed):
                 for traceparent, queue in {(row.traceparent, _queue(row)) for row in rows if _sampled(row)}:
-                    self._published(queue, traceparent, took, ahead)
+                    self._published(queue, traceparent, elapsed, ahead)
             case Settled(settlements=settlements):
                 for settlement in settlements:
                     if _sampled(settlement.notification):
@@ -84,12 +84,12 @@ class Spans:
         is_ours = settlement not in fact.lost
         retried = fact.retries if settlement.delay is not None and is_ours else None
         lettered = fact.letters if status is Status.FAILED else None
-        claimed = settlement.claims.took
-        parts = [took for took in (claimed, fact.settling, retried) if took is not None]
+        claimed = settlement.claims.elapsed
+        parts = [elapsed for elapsed in (claimed, fact.settling, retried) if elapsed is not None]
         attempt = self._span(
             f"deliver {_queue(row)}",
             row.traceparent,
-            Took(parts[0].began, parts[-1].ended - parts[0].began),
+            Elapsed(parts[0].began, parts[-1].ended - parts[0].began),
             ahead,
             kind="CONSUMER",
             attributes={
@@ -109,10 +109,10 @@ class Spans:
         )
         if claimed is not None:
             self._database("claim", attempt, claimed, ahead, size=settlement.claims.size)
-        if settlement.took is not None:
+        if settlement.elapsed is not None:
             outcome = settlement.error.kind if settlement.error is not None else "accepted"
             given = {"tidings.provider": provider or "", "tidings.outcome": outcome, **_error(settlement)}
-            self._span(f"send {provider}", attempt, settlement.took, ahead, kind="CLIENT", attributes=given)
+            self._span(f"send {provider}", attempt, settlement.elapsed, ahead, kind="CLIENT", attributes=given)
         if lettered is not None:
             self._published(topology.dead_queue(row.channel), attempt, lettered, ahead)
         self._database("settle", attempt, fact.settling, ahead, size=len(fact.settlements))
@@ -120,30 +120,30 @@ class Spans:
             step = topology.retry(settlement.delay, row.channel, row.priority).exchange
             self._published(step, attempt, retried, ahead)
 
-    def _database(self, operation: str, parent: str | None, took: Took, ahead: float, *, size: int) -> None:
+    def _database(self, operation: str, parent: str | None, elapsed: Elapsed, ahead: float, *, size: int) -> None:
         given = {
             "db.system.name": self.database,
             "db.collection.name": "notifications",
             "db.operation.name": operation,
             "db.operation.batch.size": size,
         }
-        self._span(f"{operation} notifications", parent, took, ahead, kind="CLIENT", attributes=given)
+        self._span(f"{operation} notifications", parent, elapsed, ahead, kind="CLIENT", attributes=given)
 
-    def _published(self, queue: str, parent: str | None, took: Took, ahead: float) -> None:
+    def _published(self, queue: str, parent: str | None, elapsed: Elapsed, ahead: float) -> None:
         given = {
             "messaging.system": self.broker,
             "messaging.operation.name": "send",
             "messaging.operation.type": "send",
             "messaging.destination.name": queue,
         }
-        self._span(f"send {queue}", parent, took, ahead, kind="PRODUCER", attributes=given)
+        self._span(f"send {queue}", parent, elapsed, ahead, kind="PRODUCER", attributes=given)
 
     def _span(
-        self, name: str, parent: str | None, took: Took, ahead: float, *, kind: str, attributes: Mapping[str, Any]
+        self, name: str, parent: str | None, elapsed: Elapsed, ahead: float, *, kind: str, attributes: Mapping[str, Any]
     ) -> str:
         """One that is over. Answer its context, as a traceparent."""
         otel = self._otel
-        begun, ended = (round((at + ahead) * 1e9) for at in (took.began, took.ended))
+        begun, ended = (round((at + ahead) * 1e9) for at in (elapsed.began, elapsed.ended))
         span = otel.tracer.start_span(
             name, otel.parent(parent or ""), getattr(otel, kind), attributes, start_time=begun
         )

@@ -10,9 +10,9 @@ from tidings.domain.errors import AccountError, NotReady, PermanentError, StoreU
 from tidings.domain.notification import Notification, Status
 from tidings.domain.timing import ACCOUNT_LOOK_EVERY
 from tidings.observability.events import AccountRefused, AccountRestored
-from tidings.observability.observers import Lifecycle
+from tidings.observability.observers import Observers
 from tidings.pipeline.settlement import Outcome
-from tidings.ports import Receipt, Settlement, Store
+from tidings.ports import Acceptance, Settlement, Store
 
 
 class Account:
@@ -22,12 +22,12 @@ class Account:
     ACCOUNT_LOOK_EVERY.
     """
 
-    def __init__(self, store: Store, name: str, *, lease: timedelta, lifecycle: Lifecycle) -> None:
+    def __init__(self, store: Store, name: str, *, lease: timedelta, observers: Observers) -> None:
         """`name`: the provider's."""
         self._store = store
         self._name = name
         self._lease = lease
-        self._lifecycle = lifecycle
+        self._observers = observers
         self._known = Connection(name=name)
         self._looked_at = self._wrote_at = float("-inf")  # on the monotonic clock
         self._refused: set[str] = set()  # recipients, since the last acceptance here; not yet reported
@@ -69,7 +69,7 @@ class Account:
 
     def note(self, notification: Notification, outcome: Outcome) -> None:
         """A call has ended so. To be called before it is written down, so that no more is claimed meanwhile."""
-        if isinstance(outcome, Receipt):
+        if isinstance(outcome, Acceptance):
             if self._refused:
                 with self._lock:
                     self._refused.clear()
@@ -99,9 +99,9 @@ class Account:
         if self._probe in {end.notification_id for end in ends}:
             self._probe = None
         if after.is_refusing and not before.is_refusing:
-            self._lifecycle.tell(AccountRefused(connection=after))
+            self._observers.emit(AccountRefused(connection=after))
         elif before.is_refusing and not after.is_refusing:
-            self._lifecycle.tell(AccountRestored(connection=before, at=after.at))
+            self._observers.emit(AccountRestored(connection=before, at=after.at))
 
     def _keep(self, connection: Connection, now: float) -> None:
         self._known, self._looked_at = connection, now
@@ -120,7 +120,7 @@ def _is_evidence(notification: Notification, outcome: object, known: Connection)
 def _call_end(settlement: Settlement, known: Connection) -> CallEnd | None:
     """None: the provider was not called, or says nothing of the connection."""
     error, row = settlement.error, settlement.notification
-    if settlement.took is None or isinstance(error, NotReady):
+    if settlement.elapsed is None or isinstance(error, NotReady):
         return None
     return CallEnd(
         notification_id=row.id,

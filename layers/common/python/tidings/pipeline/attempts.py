@@ -15,7 +15,7 @@ from tidings.pipeline import reconciliation
 from tidings.pipeline.deadlines import Deadlines
 from tidings.pipeline.leases import Leases
 from tidings.pipeline.settlement import Expired, NotSent, Outcome
-from tidings.ports import Claims, Outbound, Provider, Store
+from tidings.ports import Claims, Provider, SendRequest, Store
 
 log = logging.getLogger(__name__)
 
@@ -49,14 +49,14 @@ class Attempts:
         failpoints.step("delivery.mid_send")
         return receipt
 
-    def outbound(self, notification: Notification, claims: Claims, deadlines: Deadlines) -> Outbound:
+    def outbound(self, notification: Notification, claims: Claims, deadlines: Deadlines) -> SendRequest:
         """What the provider is given now. Raise NotSent, Expired or NotReady if it must not be called."""
         clock = time.monotonic()
         if not deadlines.is_enough:
             raise NotReady("no_time", deadlines.too_short)
         if not deadlines.allow_call(clock) or not self.leases.allow_call(notification.id, clock):
             raise NotSent
-        begun = claims.took.began if claims.took is not None else clock
+        begun = claims.elapsed.began if claims.elapsed is not None else clock
         expires_at, now = notification.expires_at, claims.at + timedelta(seconds=clock - begun)
         if expires_at is not None and expires_at <= now:
             raise Expired
@@ -64,7 +64,7 @@ class Attempts:
             content = CHANNELS[notification.channel].model_validate_json(notification.content)
         except (ValidationError, KeyError):
             raise NotReady("content_version", "another release wrote content that this one does not read") from None
-        return Outbound(
+        return SendRequest(
             id=notification.id,
             attempt=notification.attempt,
             recipient=notification.recipient,

@@ -32,7 +32,7 @@ class _Part(Generic[T, R]):
     answer: asyncio.Future[Sequence[R]]
 
 
-class Gather(Generic[T, R]):
+class Coalescer(Generic[T, R]):
     """Calls `flush` with batches, in threads, and gives each caller its own part of the answer.
 
     For one event loop. `limit` of a batch and of what may be `waiting`: in weights, where `weigh` says what an item

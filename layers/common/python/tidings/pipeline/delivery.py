@@ -13,20 +13,20 @@ from itertools import groupby
 from tidings.config import failpoints
 from tidings.domain import timing
 from tidings.domain.notification import Notification, Priority
-from tidings.domain.stopwatch import Watch
+from tidings.domain.stopwatch import Stopwatch
 from tidings.domain.timing import DETACH_AFTER, NO_DEADLINE, SETTLE_WITHIN
 from tidings.messaging import topology
-from tidings.messaging.envelope import Letter, Message
+from tidings.messaging.envelope import IncomingMessage, Message
 from tidings.observability.events import Claimed
-from tidings.observability.observers import LOG_ONLY, Lifecycle
+from tidings.observability.observers import LOG_ONLY, Observers
 from tidings.pipeline.account import Account
 from tidings.pipeline.attempts import Attempts
 from tidings.pipeline.deadlines import Deadlines
 from tidings.pipeline.leases import Leases
 from tidings.pipeline.recorder import Recorder, Work
 from tidings.pipeline.send_pool import SendPool
-from tidings.pipeline.settlement import Settling
-from tidings.ports import Broker, Claims, Held, Outgoing, Provider, Settlement, Store
+from tidings.pipeline.settlement import Settler
+from tidings.ports import Broker, Claims, Deferred, Outgoing, Provider, Settlement, Store
 
 log = logging.getLogger(__name__)
 
@@ -50,11 +50,11 @@ class Delivery:
     provider: Provider
     store: Store
     broker: Broker
-    settling: Settling
+    settler: Settler
     lease: timedelta
     concurrency: int
     reserved: int = RESERVED
-    lifecycle: Lifecycle = LOG_ONLY
+    observers: Observers = LOG_ONLY
     _pool: SendPool = field(init=False, repr=False)
     _leases: Leases = field(init=False, repr=False)
     _recorder: Recorder = field(init=False, repr=False)
@@ -68,26 +68,28 @@ class Delivery:
             "_pool": SendPool(self.concurrency, reserved=self.reserved),
             "_leases": leases,
             "_recorder": Recorder(self._record),
-            "_account": Account(self.store, self.provider.name, lease=self.lease, lifecycle=self.lifecycle),
+            "_account": Account(self.store, self.provider.name, lease=self.lease, observers=self.observers),
             "_attempts": Attempts(provider=self.provider, store=self.store, leases=leases),
         }
         for name, part in made.items():
             object.__setattr__(self, name, part)
 
-    def deliver(self, batch: Sequence[Letter], *, within: timedelta = NO_DEADLINE, detach: bool = False) -> bool:
+    def deliver(
+        self, batch: Sequence[IncomingMessage], *, within: timedelta = NO_DEADLINE, detach: bool = False
+    ) -> bool:
         """Whether all of it is settled, which it always is without `detach`.
 
         `within`: after which whoever invoked us ends this process. What there is no time for comes again, unsent.
         `detach`: return DETACH_AFTER all calls are under way, and let slow ones end later: not for a process that is
         frozen then. Raise only if our own store or broker fails; the whole batch then comes again."""
         work = Work(Deadlines.of(time.monotonic(), within=within, call=self.provider.timeout))
-        self._set_aside(batch)
-        alone: list[Held] = []
+        self._park_unreadable(batch)
+        isolate: list[Deferred] = []
         try:
             with self._recorder.more_to_come(work):
                 for urgent, letters in groupby(sorted(batch, key=_is_ordinary), _is_urgent):
-                    alone += self._begin([one.message for one in letters if one.message], work, urgent=urgent)
-            self._one_by_one(alone, work)
+                    isolate += self._begin([one.message for one in letters if one.message], work, urgent=urgent)
+            self._one_by_one(isolate, work)
         finally:
             if detach:
                 work.wait_until_begun(work.deadlines.left_to_begin(time.monotonic()))
@@ -95,12 +97,14 @@ class Delivery:
         failpoints.step("delivery.before_return")
         return settled
 
-    def put_off(self, batch: Sequence[Letter]) -> None:
+    def defer(self, batch: Sequence[IncomingMessage]) -> None:
         """The channel is paused, and who invoked us could not know: all of it comes again in a while, unclaimed."""
-        self._set_aside(batch)
-        self.settling.put_back(
+        self._park_unreadable(batch)
+        self.settler.defer(
             [
-                Held(message=letter.message, priority=topology.priority_of(letter.queue), remaining=timing.DEFER_DELAY)
+                Deferred(
+                    message=letter.message, priority=topology.priority_of(letter.queue), remaining=timing.DEFER_DELAY
+                )
                 for letter in batch
                 if letter.message is not None
             ]
@@ -117,31 +121,31 @@ class Delivery:
 
     def _begin(
         self, messages: Sequence[Message], work: Work, *, urgent: bool, isolated: bool = False
-    ) -> Sequence[Held]:
+    ) -> Sequence[Deferred]:
         """Claim and begin all of these, as senders become free. Answer those that must be claimed `isolated`."""
-        held: list[Held] = []
-        alone: list[Held] = []
+        deferred: list[Deferred] = []
+        isolate: list[Deferred] = []
         while messages:
             if not self._account.is_open():
-                held += self._probe(messages, work, urgent=urgent)
+                deferred += self._probe(messages, work, urgent=urgent)
                 break
             within = work.deadlines.left_to_begin(time.monotonic())
             if not (places := self._pool.reserve(len(messages), urgent=urgent, within=within)):
-                held += [_unclaimed(message, urgent) for message in messages]
+                deferred += [_unclaimed(message, urgent) for message in messages]
                 break
             claims = self._claim(messages[:places], places, urgent=urgent, isolated=isolated)
             messages = messages[places:]
             self._send(claims, work, urgent=urgent)
-            held += claims.held
-            alone += claims.alone
-        self.settling.put_back(held)
-        return alone
+            deferred += claims.deferred
+            isolate += claims.isolate
+        self.settler.defer(deferred)
+        return isolate
 
-    def _probe(self, messages: Sequence[Message], work: Work, *, urgent: bool) -> Sequence[Held]:
+    def _probe(self, messages: Sequence[Message], work: Work, *, urgent: bool) -> Sequence[Deferred]:
         """The provider refuses our account: begin at most one of these. Answer the others, which come again unclaimed:
         one that may be the probe, but is not due or is over, leaves its place to the next. In any order: the refused
         recipients of one caller, in front, must not be the only ones that are tried."""
-        held: list[Held] = []
+        deferred: list[Deferred] = []
         rest = deque(random.sample(messages, len(messages)))
         while rest and self._account.take_probe(rest[0].id):
             within = work.deadlines.left_to_begin(time.monotonic())
@@ -154,36 +158,36 @@ class Delivery:
             if claims.acquired:
                 break
             self._account.release_probe(message.id)
-            held += claims.held
+            deferred += claims.deferred
         pause = min(max(self._account.look().probe_in, timing.RETRY_STEPS[0]), timing.DEFER_DELAY)
-        return [*held, *(_unclaimed(message, urgent, pause) for message in rest)]
+        return [*deferred, *(_unclaimed(message, urgent, pause) for message in rest)]
 
     def _claim(self, messages: Sequence[Message], places: int, *, urgent: bool, isolated: bool) -> Claims:
         """Give back the places that nothing was claimed for."""
         claimed = 0
         try:
-            watch = Watch()
+            stopwatch = Stopwatch()
             claims = self.store.claim(messages, self.lease, isolated=isolated)
-            claims = replace(claims, took=(took := watch.took()))
+            claims = replace(claims, elapsed=(elapsed := stopwatch.elapsed()))
             claimed = len(claims.acquired)
-            self._leases.keep(claims, asked_at=took.began)
+            self._leases.keep(claims, asked_at=elapsed.began)
         finally:
             self._pool.release(places - claimed, urgent=urgent)
         failpoints.step("delivery.after_claim")
-        self.lifecycle.tell(Claimed(claims=claims, took=took))
+        self.observers.emit(Claimed(claims=claims, elapsed=elapsed))
         return claims
 
-    def _one_by_one(self, alone: Sequence[Held], work: Work) -> None:
+    def _one_by_one(self, isolate: Sequence[Deferred], work: Work) -> None:
         """Whose last worker was lost comes last and by itself: if it was the cause, it takes no neighbours along."""
         deadlines = work.deadlines
-        for place, held in enumerate(alone):
+        for place, deferred in enumerate(isolate):
             ended = work.wait(deadlines.left_to_begin(time.monotonic())) if deadlines.is_enough else work.wait()
             if not ended or (deadlines.is_enough and not deadlines.allow_call(time.monotonic())):
-                self.settling.put_back(alone[place:])
+                self.settler.defer(isolate[place:])
                 return
-            self._begin([held.message], work, urgent=held.priority is Priority.HIGH, isolated=True)
+            self._begin([deferred.message], work, urgent=deferred.priority is Priority.HIGH, isolated=True)
 
-    def _set_aside(self, batch: Sequence[Letter]) -> None:
+    def _park_unreadable(self, batch: Sequence[IncomingMessage]) -> None:
         """What we cannot read: a later version's goes back as it came, for its own workers; the rest is parked."""
         later = [letter for letter in batch if letter.later is not None]
         unreadable = [letter for letter in batch if letter.message is None and letter.later is None]
@@ -209,15 +213,15 @@ class Delivery:
         """In a thread of the pool. What ends a process is raised where it was to be waited for."""
         work.begin()
         try:
-            watch = Watch()
+            stopwatch = Stopwatch()
             outcome = self._attempts.make(notification, claims, work.deadlines)
             self._account.note(notification, outcome)
-            settlement = self.settling.decide(
+            settlement = self.settler.settlement_for(
                 claims,
                 notification,
                 outcome,
                 provider=self.provider.name,
-                took=watch.took(),
+                elapsed=stopwatch.elapsed(),
                 connection=self._account.known,
             )
         except BaseException as error:
@@ -231,31 +235,31 @@ class Delivery:
         failpoints.step("delivery.after_send")
         try:
             within = min(SETTLE_WITHIN, deadlines.left_to_settle(time.monotonic()))
-            self.settling.commit(settlements, within=within)
+            self.settler.record(settlements, within=within)
         finally:
             self._leases.drop(settlement.notification.id for settlement in settlements)
             self._account.report(settlements)
 
 
-def _is_urgent(letter: Letter) -> bool:
+def _is_urgent(letter: IncomingMessage) -> bool:
     return topology.priority_of(letter.queue) is Priority.HIGH
 
 
-def _is_ordinary(letter: Letter) -> bool:
+def _is_ordinary(letter: IncomingMessage) -> bool:
     return not _is_urgent(letter)
 
 
-def _unclaimed(message: Message, urgent: bool, pause: timedelta = timing.RETRY_STEPS[0]) -> Held:
+def _unclaimed(message: Message, urgent: bool, pause: timedelta = timing.RETRY_STEPS[0]) -> Deferred:
     """It found no free sender, or waits for our account, and comes again."""
     priority = Priority.HIGH if urgent else Priority.NORMAL
-    return Held(message=message, priority=priority, remaining=pause)
+    return Deferred(message=message, priority=priority, remaining=pause)
 
 
-def _back(later: Letter) -> Outgoing:
+def _back(later: IncomingMessage) -> Outgoing:
     to = topology.retry(timing.DEFER_DELAY, later.channel, topology.priority_of(later.queue))
     return Outgoing(to=to, raw=later.body, headers=dict(later.later or {}))
 
 
-def _parked(letter: Letter) -> Outgoing:
+def _parked(letter: IncomingMessage) -> Outgoing:
     reason = {"tidings-queue": letter.queue, "tidings-reason": letter.unreadable or ""}
     return Outgoing(to=topology.parking(), raw=letter.body, headers=reason)

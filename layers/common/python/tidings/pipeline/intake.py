@@ -7,9 +7,9 @@ from datetime import datetime
 from tidings.config import failpoints
 from tidings.domain.errors import AlreadyExpired, StoreUnavailable
 from tidings.domain.notification import Notification
-from tidings.domain.stopwatch import Watch
+from tidings.domain.stopwatch import Stopwatch
 from tidings.observability.events import Accepted, Canceled
-from tidings.observability.observers import LOG_ONLY, Lifecycle
+from tidings.observability.observers import LOG_ONLY, Observers
 from tidings.pipeline.queueing import queue
 from tidings.ports import Broker, Inserted, Store, Taken
 
@@ -20,22 +20,22 @@ class Intake:
 
     store: Store
     broker: Broker
-    lifecycle: Lifecycle = LOG_ONLY
+    observers: Observers = LOG_ONLY
 
     def accept(self, batch: Sequence[Notification]) -> Sequence[Taken]:
         """In the order of the batch. Raise StoreUnavailable; nothing of it is then promised, and it may be tried again
         as it is, with the same ids. One that cannot be stored fails alone: its place has the error."""
-        watch = Watch()
+        stopwatch = Stopwatch()
         # The database's clock decides, which is asked only for what has expired by ours.
         taken = self._insert_unexpired(batch) if any(row.came_expired for row in batch) else self._insert(batch)
-        took = watch.took()
+        elapsed = stopwatch.elapsed()
         failpoints.step("intake.after_commit")
         new = [item.notification for item in taken if isinstance(item, Inserted) and item.existing is None]
         if new:
-            self.lifecycle.tell(Accepted(notifications=new, took=took))
+            self.observers.emit(Accepted(notifications=new, elapsed=elapsed))
         # The rest is the sweep's to queue, when it is due.
         due = [notification for notification in new if notification.is_for_now]
-        queue(due, store=self.store, broker=self.broker, lifecycle=self.lifecycle)
+        queue(due, store=self.store, broker=self.broker, observers=self.observers)
         failpoints.step("intake.before_answer")
         return taken
 
@@ -76,7 +76,7 @@ class Intake:
         if found is None:
             return None
         if found.by_this_call:
-            self.lifecycle.tell(Canceled(notification=found.notification))
+            self.observers.emit(Canceled(notification=found.notification))
         return found.notification
 
 

@@ -6,21 +6,21 @@ from contextlib import suppress
 
 from tidings.domain.errors import BrokerUnavailable, StoreUnavailable
 from tidings.domain.notification import Notification
-from tidings.domain.stopwatch import Watch
+from tidings.domain.stopwatch import Stopwatch
 from tidings.observability.events import Queued
-from tidings.observability.observers import Lifecycle
+from tidings.observability.observers import Observers
 from tidings.pipeline.settlement import to_work
 from tidings.ports import Broker, Store
 
 log = logging.getLogger(__name__)
 
 
-def queue(rows: Sequence[Notification], *, store: Store, broker: Broker, lifecycle: Lifecycle) -> bool:
+def queue(rows: Sequence[Notification], *, store: Store, broker: Broker, observers: Observers) -> bool:
     """Publish a message for each of these committed rows. False if the broker did not confirm: the sweep publishes them
     then. Raise nothing: the rows are there, so nothing can fail the caller any more."""
     if not rows:
         return True
-    watch = Watch()
+    stopwatch = Stopwatch()
     try:
         broker.publish([to_work(row) for row in rows])
     except BrokerUnavailable as error:
@@ -28,5 +28,5 @@ def queue(rows: Sequence[Notification], *, store: Store, broker: Broker, lifecyc
         with suppress(StoreUnavailable):  # the sweep finds them all the same, some seconds later
             store.mark_unqueued(rows)
         return False
-    lifecycle.tell(Queued(notifications=rows, took=watch.took()))
+    observers.emit(Queued(notifications=rows, elapsed=stopwatch.elapsed()))
     return True

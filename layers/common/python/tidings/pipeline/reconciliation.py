@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from tidings.domain.errors import AccountError, AmbiguousError, DeliveryError, StoreUnavailable
-from tidings.domain.notification import Event, Notification, Status
+from tidings.domain.notification import Notification, Status, TimelineEntry
 from tidings.domain.timing import CLOCK_SKEW
-from tidings.ports import Outbound, Provider, Receipt, Reconciler, Selection, Store
+from tidings.ports import Acceptance, AcceptanceLookup, Provider, Selection, SendRequest, Store
 
 RIVALS = 1000
 """Notifications to one recipient, the newest, among which reconciling looks for the owner of a message."""
 
 
-def earlier(notification: Notification, outbound: Outbound, provider: Provider, store: Store) -> Receipt | None:
+def earlier(notification: Notification, outbound: SendRequest, provider: Provider, store: Store) -> Acceptance | None:
     """The receipt of an earlier attempt that was ambiguous and did arrive; None if it is to be sent.
 
     Asks the provider for what it has accepted since the first such attempt. A message that is another notification's
@@ -27,7 +27,7 @@ def earlier(notification: Notification, outbound: Outbound, provider: Provider, 
         open_ends = _open_ends(notification, store)
         if not open_ends:
             return None
-        if not isinstance(provider, Reconciler):
+        if not isinstance(provider, AcceptanceLookup):
             raise AmbiguousError("reconcile", f"{provider.name} cannot tell what it has accepted")
         since = min(event.started_at or event.at for event in open_ends) - CLOCK_SKEW
         arrived = provider.accepted(outbound, since)
@@ -49,14 +49,14 @@ def earlier(notification: Notification, outbound: Outbound, provider: Provider, 
     return None
 
 
-def _open_ends(notification: Notification, store: Store) -> Sequence[Event]:
+def _open_ends(notification: Notification, store: Store) -> Sequence[TimelineEntry]:
     """Its attempts of which nobody knows whether they arrived, in every generation."""
     return [event for event in store.events(notification.id) if event.error_class == AmbiguousError.kind]
 
 
 def _disputed(
-    notification: Notification, arrived: Sequence[Receipt], since: datetime, store: Store
-) -> tuple[Sequence[Receipt], bool]:
+    notification: Notification, arrived: Sequence[Acceptance], since: datetime, store: Store
+) -> tuple[Sequence[Acceptance], bool]:
     """Those that arrived and are in no other row; and whether another row may lay claim to one of them.
 
     The rows are read after the provider was asked: whatever it listed is by now in its row, or its row is being sent,

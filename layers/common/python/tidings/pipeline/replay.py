@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from tidings.config import failpoints
-from tidings.domain.errors import BrokerUnavailable, StoreUnavailable, Unreadable
-from tidings.domain.notification import OPERATOR, REPLAYABLE, Event, Notification, Status
+from tidings.domain.errors import BrokerUnavailable, InvalidMessage, StoreUnavailable
+from tidings.domain.notification import OPERATOR, REPLAYABLE, Notification, Status, TimelineEntry
 from tidings.messaging import topology
 from tidings.messaging.envelope import Message, as_it_came, is_newer, parse
-from tidings.observability import events as facts
-from tidings.observability.observers import LOG_ONLY, Lifecycle
+from tidings.observability import events
+from tidings.observability.observers import LOG_ONLY, Observers
 from tidings.pipeline.queueing import queue
 from tidings.ports import PAGE, Broker, Outgoing, Received, Selection, Store
 
@@ -62,7 +62,7 @@ class Replay:
 
     store: Store
     broker: Broker
-    lifecycle: Lifecycle = LOG_ONLY
+    observers: Observers = LOG_ONLY
 
     def dry_run(
         self, selection: Selection, *, limit: int, sample: int = 10, expires_at: datetime | None = None
@@ -94,11 +94,13 @@ class Replay:
             page = min(limit - len(ids), PAGE if rate is None else rate)
             # Past the last one: what has failed again meanwhile is not revived a second time for one word.
             after = ids[-1] if ids else ""
-            revived = self.store.revive(dead, page, timedelta(seconds=second), after=after, expires_at=expires_at)
+            revived = self.store.reset_for_replay(
+                dead, page, timedelta(seconds=second), after=after, expires_at=expires_at
+            )
             failpoints.step("replay.after_revive")
             ids += [notification.id for notification in revived]
             if revived:
-                self.lifecycle.tell(facts.Replayed(notifications=revived))
+                self.observers.emit(events.Replayed(notifications=revived))
             if second == 0:
                 queued += self._queue(revived)
             if rate is not None:
@@ -118,18 +120,18 @@ class Replay:
             return None
         row = found.notification
         if found.by_this_call:
-            self.lifecycle.tell(facts.Resolved(notification=row, outcome="sent"))
+            self.observers.emit(events.Resolved(notification=row, outcome="sent"))
         return Decision(notification=row, stands=row.status is Status.SENT and row.provider == OPERATOR)
 
     def again(self, tenant: str, id: str, *, expires_at: datetime | None = None) -> Decision | None:
         """An operator's word that an unknown one is to be sent again. Saying it twice is harmless, and until a worker
         has it the second is told so. None: there is none."""
         unknown = Selection(tenant=tenant, ids=[id], statuses=[Status.UNKNOWN])
-        revived = self.store.revive(unknown, 1, timedelta(0), expires_at=expires_at)
+        revived = self.store.reset_for_replay(unknown, 1, timedelta(0), expires_at=expires_at)
         if not revived:
-            found = self.store.story(tenant, id)
+            found = self.store.get_with_timeline(tenant, id)
             return None if found is None else Decision(notification=found[0], stands=_stands(*found, expires_at))
-        self.lifecycle.tell(facts.Resolved(notification=revived[0], outcome="replay"))
+        self.observers.emit(events.Resolved(notification=revived[0], outcome="replay"))
         self._queue(revived)
         return Decision(notification=revived[0], stands=True)
 
@@ -156,7 +158,7 @@ class Replay:
                 while looked_at < at_most and (batch := consumer.receive(PAGE, DRAIN_WAIT)):
                     looked_at += len(batch)
                     letters = {_letter(item, channel).message_id: item for item in batch}
-                    standing = self.store.still_dead([_letter(item, channel) for item in batch])
+                    standing = self.store.filter_failed([_letter(item, channel) for item in batch])
                     again = [letters[message.message_id] for message in standing]
                     again += [item for item in batch if is_newer(item.headers)]  # its own version looks after it
                     self.broker.publish([_republished(item, channel) for item in again])
@@ -171,7 +173,7 @@ class Replay:
     def _queue(self, notifications: Sequence[Notification]) -> int:
         """How many messages are confirmed: all, or none."""
         if not notifications or not queue(
-            notifications, store=self.store, broker=self.broker, lifecycle=self.lifecycle
+            notifications, store=self.store, broker=self.broker, observers=self.observers
         ):
             return 0
         failpoints.step("replay.after_publish")
@@ -181,7 +183,7 @@ class Replay:
 def _letter(item: Received, channel: str) -> Message:
     try:
         return parse(item.body, item.headers, channel)
-    except Unreadable:
+    except InvalidMessage:
         return Message(id="", channel=channel, generation=0)  # no row has it: dropped
 
 
@@ -189,7 +191,7 @@ def _republished(item: Received, channel: str) -> Outgoing:
     return Outgoing(to=topology.dead(channel), raw=item.body, headers=as_it_came(item.headers))
 
 
-def _stands(row: Notification, timeline: Sequence[Event], expires_at: datetime | None) -> bool:
+def _stands(row: Notification, timeline: Sequence[TimelineEntry], expires_at: datetime | None) -> bool:
     """True if the row is as the decision to send it again, with this new expiry, has left it: after that, no worker has
     had it. An expiry that was not over when it was decided was kept; that one has another is another decision."""
     last = [(event.status, event.generation) for event in timeline[-2:]]

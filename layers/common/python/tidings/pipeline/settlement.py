@@ -20,14 +20,14 @@ from tidings.domain.errors import (
     TransientError,
 )
 from tidings.domain.notification import Notification, OnAmbiguous, Status
-from tidings.domain.stopwatch import Took, Watch
+from tidings.domain.stopwatch import Elapsed, Stopwatch
 from tidings.domain.timing import LISTED_AFTER, WAIT_FOR_ACCOUNT
 from tidings.messaging import topology
 from tidings.messaging.envelope import Message
 from tidings.observability.events import Settled
-from tidings.observability.observers import LOG_ONLY, Lifecycle
+from tidings.observability.observers import LOG_ONLY, Observers
 from tidings.pipeline.retry import RetrySchedule
-from tidings.ports import Broker, Claims, Held, Outgoing, Receipt, Settlement, Store
+from tidings.ports import Acceptance, Broker, Claims, Deferred, Outgoing, Settlement, Store
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +40,11 @@ class NotSent(Exception):
     """There was no time left, under the lease or before the process is ended. The provider was not called."""
 
 
-Outcome = Receipt | DeliveryError | Expired | NotSent
+Outcome = Acceptance | DeliveryError | Expired | NotSent
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settling:
+class Settler:
     """Decide what each outcome means and write it down.
 
     Order: letters to the dead-letter queue, then the rows in one transaction, then the retries. A crash after any step
@@ -55,17 +55,17 @@ class Settling:
     broker: Broker
     retry: RetrySchedule
     wait_for_account: timedelta = WAIT_FOR_ACCOUNT
-    lifecycle: Lifecycle = LOG_ONLY
+    observers: Observers = LOG_ONLY
     sleep: Callable[[float], None] = time.sleep
 
-    def decide(
+    def settlement_for(
         self,
         claims: Claims,
         notification: Notification,
         outcome: Outcome,
         *,
         provider: str | None = None,
-        took: Took | None = None,
+        elapsed: Elapsed | None = None,
         connection: Connection | None = None,
     ) -> Settlement:
         """The one place that says what happens after an attempt, which was made under these claims.
@@ -78,17 +78,17 @@ class Settling:
                 notification=notification,
                 status=status,
                 provider=provider,
-                provider_message_id=outcome.provider_message_id if isinstance(outcome, Receipt) else None,
-                provider_response=outcome.response if isinstance(outcome, Receipt) else None,
+                provider_message_id=outcome.provider_message_id if isinstance(outcome, Acceptance) else None,
+                provider_response=outcome.response if isinstance(outcome, Acceptance) else None,
                 error=outcome if isinstance(outcome, DeliveryError) else None,
                 delay=delay,
                 spared=spared,
-                took=took if isinstance(outcome, Receipt | DeliveryError) else None,
+                elapsed=elapsed if isinstance(outcome, Acceptance | DeliveryError) else None,
             )
 
         counted = notification.attempt - notification.spared
         match outcome:
-            case Receipt():
+            case Acceptance():
                 return end(Status.SENT)
             case Expired():
                 return end(Status.EXPIRED, spared=True)
@@ -113,7 +113,7 @@ class Settling:
                     return end(Status.FAILED)
                 return end(Status.RETRYING, delay=self.retry.delay_after(counted, retry_after=outcome.retry_after))
 
-    def commit(self, settlements: Sequence[Settlement], *, within: timedelta = timedelta(0)) -> None:
+    def record(self, settlements: Sequence[Settlement], *, within: timedelta = timedelta(0)) -> None:
         """Write all of it down; return once nothing depends on this process any more.
 
         `within`: how long to go on trying while the database is down. What the provider accepted must not be sent
@@ -127,33 +127,33 @@ class Settling:
         ]
         unpublished, lettered = self._publish(letters)
         failpoints.step("settling.after_letters")
-        watch = Watch()
+        stopwatch = Stopwatch()
         lost = self._settle(settlements, letters_owed=unpublished is not None, within=within)
-        settled = watch.took()
+        settled = stopwatch.elapsed()
         failpoints.step("settling.after_rows")
         failed, retried = self._publish([_retry(s) for s in settlements if s.delay is not None and s not in lost])
         # Told once all is done, which is at once where nothing is to be tried again.
         told = Settled(settlements=settlements, lost=lost, letters=lettered, settling=settled, retries=retried)
-        self.lifecycle.tell(told)
+        self.observers.emit(told)
         failpoints.step("settling.after_retries")
         if (error := failed or unpublished) is not None:
             raise error
 
-    def put_back(self, held: Sequence[Held]) -> None:
+    def defer(self, deferred: Sequence[Deferred]) -> None:
         """They come again when they may be claimed. Raise BrokerUnavailable."""
-        self.broker.publish([_put_back(item) for item in held])
+        self.broker.publish([_deferred(item) for item in deferred])
 
-    def _publish(self, wave: Sequence[Outgoing]) -> tuple[BrokerUnavailable | None, Took | None]:
+    def _publish(self, wave: Sequence[Outgoing]) -> tuple[BrokerUnavailable | None, Elapsed | None]:
         """A broker that is down must not keep a row from being settled: its neighbours were sent."""
         if not wave:
             return None, None
-        watch = Watch()
+        stopwatch = Stopwatch()
         try:
             self.broker.publish(wave)
         except BrokerUnavailable as error:
             log.error("broker_unavailable", extra={"error": str(error), "messages": len(wave)})
-            return error, watch.took()
-        return None, watch.took()
+            return error, stopwatch.elapsed()
+        return None, stopwatch.elapsed()
 
     def _settle(
         self, settlements: Sequence[Settlement], *, letters_owed: bool, within: timedelta
@@ -183,7 +183,7 @@ def _waits_for_account(error: DeliveryError, notification: Notification, connect
     return not connection.is_open or not others_accepted_since(notification, connection)
 
 
-def wake_up(notification: Notification) -> Message:
+def message_for(notification: Notification) -> Message:
     """The message that says: this notification may be due."""
     return Message(
         id=notification.id,
@@ -195,23 +195,23 @@ def wake_up(notification: Notification) -> Message:
 
 
 def to_work(notification: Notification) -> Outgoing:
-    return Outgoing(message=wake_up(notification), to=topology.work(notification.channel, notification.priority))
+    return Outgoing(message=message_for(notification), to=topology.work(notification.channel, notification.priority))
 
 
 def dead_letter(notification: Notification, error_class: str | None, code: str | None) -> Outgoing:
     """The reason is the class and the code; the vendor's words stay in the database."""
     reason = {"tidings-class": error_class or "", "tidings-code": code or ""}
-    return Outgoing(message=wake_up(notification), to=topology.dead(notification.channel), headers=reason)
+    return Outgoing(message=message_for(notification), to=topology.dead(notification.channel), headers=reason)
 
 
 def _retry(settlement: Settlement) -> Outgoing:
     notification = settlement.notification
     delay = settlement.delay or timedelta(0)
     return Outgoing(
-        message=wake_up(notification), to=topology.retry(delay, notification.channel, notification.priority)
+        message=message_for(notification), to=topology.retry(delay, notification.channel, notification.priority)
     )
 
 
-def _put_back(held: Held) -> Outgoing:
-    message = held.message
-    return Outgoing(message=message, to=topology.retry(held.remaining, message.channel, held.priority))
+def _deferred(deferred: Deferred) -> Outgoing:
+    message = deferred.message
+    return Outgoing(message=message, to=topology.retry(deferred.remaining, message.channel, deferred.priority))

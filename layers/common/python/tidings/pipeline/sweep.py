@@ -11,12 +11,12 @@ from tidings.config import failpoints
 from tidings.domain.connection import Connection, waited_for_account
 from tidings.domain.errors import LEASE_EXPIRED, AmbiguousError, BrokerUnavailable
 from tidings.domain.notification import Notification, Priority, Status
-from tidings.domain.stopwatch import Watch
+from tidings.domain.stopwatch import Stopwatch
 from tidings.domain.timing import FIRST_LOOK, LONGEST_LOOK, OUT_OF_ORDER, PURGE_FOR, SWEEP_EVERY, SWEEP_FOR
 from tidings.messaging import topology
-from tidings.observability import events as facts
-from tidings.observability.observers import LOG_ONLY, Lifecycle
-from tidings.pipeline.settlement import Settling, dead_letter, to_work
+from tidings.observability import events
+from tidings.observability.observers import LOG_ONLY, Observers
+from tidings.pipeline.settlement import Settler, dead_letter, to_work
 from tidings.ports import PAGE, Broker, Claims, Outgoing, Store
 from tidings.ports.insight import Insight
 
@@ -55,14 +55,14 @@ class Sweep:
 
     store: Store
     broker: Broker
-    settling: Settling
-    lifecycle: Lifecycle = LOG_ONLY
+    settler: Settler
+    observers: Observers = LOG_ONLY
     lease: timedelta = timedelta(seconds=30)  # for the sweep's own settling of what it found abandoned
     insight: Insight | None = None  # None: nobody looks at counts
     keep: timedelta | None = None  # how long what is over is kept; None: for ever
     sleep: Callable[[float], None] = time.sleep
 
-    def go_on(self, duration: timedelta) -> Swept:
+    def run_for(self, duration: timedelta) -> Swept:
         """Run, and again for as long, where the schedule is too slow for those who wait. Raise StoreUnavailable."""
         deadline = time.monotonic() + duration.total_seconds()
         total = self.run()
@@ -84,7 +84,7 @@ class Sweep:
             _summarize(self.insight, deadline)
         if self.keep is not None:
             total += Swept(purged=self._purge(self.keep))
-        self.lifecycle.tell(facts.Swept(counts=total.counts, lost=lost))
+        self.observers.emit(events.Swept(counts=total.counts, lost=lost))
         return total
 
     def _page(self) -> tuple[Swept, int, bool]:
@@ -97,7 +97,7 @@ class Sweep:
         given_up = self._given_up(overdue.wake, held_up, overdue.at)
         gone = {item.id for item in given_up}
         lost, waiting = self._told_apart([item for item in overdue.wake if item.id not in gone], held_up)
-        lettered = self._letters([*overdue.unlettered, *given_up])
+        lettered = self._letters([*overdue.dead_letters_owed, *given_up])
         published = self._queued(lost)
         self._leave(waiting, overdue.at)
         swept = Swept(
@@ -107,20 +107,20 @@ class Sweep:
             lettered=len(lettered),
             expired=overdue.expired,
             given_up=len(given_up),
-            refused=len(overdue.unlettered) + len(given_up) - len(lettered) + len(lost) - len(published),
+            refused=len(overdue.dead_letters_owed) + len(given_up) - len(lettered) + len(lost) - len(published),
         )
         return swept, sum(not _waited_for_its_time(item) for item in published), overdue.more
 
     def _letters(self, owed: Sequence[Notification]) -> Sequence[Notification]:
         lettered = self._published(owed, _owed)
-        self.store.mark_lettered(lettered)
+        self.store.mark_dead_letter_published(lettered)
         return lettered
 
     def _queued(self, lost: Sequence[Notification]) -> Sequence[Notification]:
-        watch = Watch()
+        stopwatch = Stopwatch()
         published = self._published(lost, to_work)
         if published:
-            self.lifecycle.tell(facts.Queued(notifications=published, took=watch.took()))
+            self.observers.emit(events.Queued(notifications=published, elapsed=stopwatch.elapsed()))
         failpoints.step("sweep.after_publish")
         self.store.mark_queued(published)
         return published
@@ -142,9 +142,11 @@ class Sweep:
     def _give_up(self, abandoned: Claims) -> None:
         """Their worker died or stalls; whether the provider was asked is not known."""
         lost = AmbiguousError(LEASE_EXPIRED, "the worker that had it did not settle it in time")
-        settlements = [self.settling.decide(abandoned, notification, lost) for notification in abandoned.acquired]
+        settlements = [
+            self.settler.settlement_for(abandoned, notification, lost) for notification in abandoned.acquired
+        ]
         try:
-            self.settling.commit(settlements)
+            self.settler.record(settlements)
         except BrokerUnavailable:
             return  # they are settled; what could not be published is found by a later sweep
 
@@ -178,7 +180,7 @@ class Sweep:
         self, wake: Sequence[Notification], held_up: Mapping[str, Connection], now: datetime
     ) -> Sequence[Notification]:
         """Those that have waited long enough for a provider that refuses our account: now dead letters."""
-        limit = self.settling.wait_for_account
+        limit = self.settler.wait_for_account
         given_up: list[Notification] = []
         for channel, connection in held_up.items():
             of_it = [item for item in wake if item.channel == channel]
@@ -205,9 +207,9 @@ class Sweep:
             else:
                 queued[item.channel, item.priority].append((at, item))
         for (channel, priority), queue in queued.items():
-            frontier = self._frontier(channel, priority, min(at for at, _ in queue))
+            queue_progress = self._frontier(channel, priority, min(at for at, _ in queue))
             for at, item in queue:
-                (lost if frontier is None or at + OUT_OF_ORDER < frontier else waiting).append(item)
+                (lost if queue_progress is None or at + OUT_OF_ORDER < queue_progress else waiting).append(item)
         return lost, waiting
 
     def _frontier(self, channel: str, priority: Priority, oldest: datetime) -> datetime | None:
@@ -217,7 +219,7 @@ class Sweep:
                 return None
         except BrokerUnavailable:
             return oldest  # nobody knows, and nothing could be published
-        return self.store.frontier(channel, priority, oldest) or oldest
+        return self.store.queue_progress(channel, priority, oldest) or oldest
 
 
 def _summarize(insight: Insight, deadline: float) -> None:

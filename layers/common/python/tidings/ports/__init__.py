@@ -4,14 +4,14 @@ from datetime import datetime
 from typing import Protocol
 
 from tidings.ports.broker import Broker, Consumer, Depth, Outgoing, Received
-from tidings.ports.provider import Checkable, Outbound, Provider, Receipt, Reconciler
+from tidings.ports.provider import Acceptance, AcceptanceLookup, Checkable, Provider, SendRequest
 from tidings.ports.records import (
     LOOK_AHEAD,
     PAGE,
     Backlog,
     Changed,
     Claims,
-    Held,
+    Deferred,
     Inserted,
     Overdue,
     Purged,
@@ -24,6 +24,8 @@ from tidings.ports.store import Store
 __all__ = [
     "LOOK_AHEAD",
     "PAGE",
+    "Acceptance",
+    "AcceptanceLookup",
     "Backlog",
     "Broker",
     "Changed",
@@ -31,18 +33,16 @@ __all__ = [
     "Claims",
     "Clock",
     "Consumer",
+    "Deferred",
     "Depth",
-    "Held",
     "Inserted",
-    "Outbound",
     "Outgoing",
     "Overdue",
     "Provider",
     "Purged",
-    "Receipt",
     "Received",
-    "Reconciler",
     "Selection",
+    "SendRequest",
     "Settlement",
     "Store",
     "Taken",

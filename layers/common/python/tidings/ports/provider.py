@@ -10,7 +10,7 @@ from tidings.domain.notification import Priority
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Outbound:
+class SendRequest:
     """What a provider is given: one notification, one attempt."""
 
     id: str
@@ -25,7 +25,7 @@ class Outbound:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Receipt:
+class Acceptance:
     """The provider accepted."""
 
     provider_message_id: str
@@ -40,7 +40,7 @@ class Provider(Protocol):
     name: str
     timeout: timedelta  # the longest one `send` may take
 
-    def send(self, outbound: Outbound) -> Receipt:
+    def send(self, outbound: SendRequest) -> Acceptance:
         """Return once the vendor has accepted; else raise one of the four kinds of DeliveryError."""
 
     def close(self) -> None:
@@ -48,10 +48,10 @@ class Provider(Protocol):
 
 
 @runtime_checkable
-class Reconciler(Protocol):
+class AcceptanceLookup(Protocol):
     """What a provider also is if its vendor can tell what it has accepted, for `on_ambiguous: reconcile`."""
 
-    def accepted(self, outbound: Outbound, since: datetime) -> Sequence[Receipt]:
+    def accepted(self, outbound: SendRequest, since: datetime) -> Sequence[Acceptance]:
         """What the vendor has accepted since then that looks just like this one: same recipient, sender and content.
         One call, as `send`, and it sends nothing. Raise DeliveryError if the vendor cannot tell."""
 

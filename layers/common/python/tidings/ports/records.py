@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from tidings.domain.errors import DeliveryError
 from tidings.domain.notification import Notification, Priority, Status
-from tidings.domain.stopwatch import Took
+from tidings.domain.stopwatch import Elapsed
 from tidings.messaging.envelope import Message
 
 LOOK_AHEAD = 5000
@@ -29,7 +29,7 @@ Taken = Inserted | Exception
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Held:
+class Deferred:
     """Not now: another has the lease, or the next attempt is not due. Come again at `until`."""
 
     message: Message
@@ -43,17 +43,17 @@ class Claims:
 
     token: str
     at: datetime  # the database's time at the claim
-    took: Took | None = None  # the claim, on the worker's clock; None: the sweep's
+    elapsed: Elapsed | None = None  # the claim, on the worker's clock; None: the sweep's
     size: int = 0  # of `acquired`, also where that is held no more
     acquired: Sequence[Notification] = ()
-    held: Sequence[Held] = ()
-    finished: Sequence[Message] = ()  # settled, stale generation, or unknown row: drop them
-    alone: Sequence[Held] = ()  # due, but their last worker was lost: claim each `isolated`, after the others
+    deferred: Sequence[Deferred] = ()
+    stale: Sequence[Message] = ()  # settled, stale generation, or unknown row: drop them
+    isolate: Sequence[Deferred] = ()  # due, but their last worker was lost: claim each `isolated`, after the others
 
     @property
     def without_rows(self) -> "Claims":
         """For a call that may last: it must not hold what its neighbours send, which may be megabytes each."""
-        return Claims(token=self.token, at=self.at, took=self.took, size=self.size)
+        return Claims(token=self.token, at=self.at, elapsed=self.elapsed, size=self.size)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,14 +69,14 @@ class Settlement:
     error: DeliveryError | None = None
     delay: timedelta | None = None  # retrying: until the next attempt
     spared: bool = False  # the attempt does not count
-    took: Took | None = None  # the provider's part of it; None: it was not called
+    elapsed: Elapsed | None = None  # the provider's part of it; None: it was not called
 
     @property
     def answered_at(self) -> datetime | None:
         """When the provider's call ended: the database's time at the claim, and the worker's clock from there."""
-        if self.took is None or self.claims.took is None:
+        if self.elapsed is None or self.claims.elapsed is None:
             return None
-        return self.claims.at + timedelta(seconds=max(self.took.ended - self.claims.took.ended, 0))
+        return self.claims.at + timedelta(seconds=max(self.elapsed.ended - self.claims.elapsed.ended, 0))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,7 +85,7 @@ class Overdue:
 
     wake: Sequence[Notification] = ()  # publish these again
     abandoned: Claims | None = None  # their lease ran out; now leased to the sweep, which settles them as ambiguous
-    unlettered: Sequence[Notification] = ()  # failed, and their dead letter is still owed
+    dead_letters_owed: Sequence[Notification] = ()  # failed, and their dead letter is still owed
     expired: int = 0  # past expires_at, and now `expired`
     at: datetime  # the database's time
     more: bool = False  # the limit was reached

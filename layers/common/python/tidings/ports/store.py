@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from tidings.domain.connection import CallEnd, Connection
-from tidings.domain.notification import Event, Notification, Priority
+from tidings.domain.notification import Notification, Priority, TimelineEntry
 from tidings.messaging.envelope import Message
 from tidings.ports.records import Backlog, Changed, Claims, Inserted, Overdue, Purged, Selection, Settlement
 
@@ -58,14 +58,14 @@ class Store(Protocol):
     def mark_waiting(self, rows: Sequence[Notification], pause: timedelta) -> None:
         """Their messages wait in their queues: the sweep looks again after the pause."""
 
-    def frontier(self, channel: str, priority: Priority, since: datetime) -> datetime | None:
+    def queue_progress(self, channel: str, priority: Priority, since: datetime) -> datetime | None:
         """How far this queue has come: when the newest message was queued that has had its turn, of those of
         notifications made after `since`. None: none has, as far as a bounded look shows."""
 
-    def mark_lettered(self, rows: Sequence[Notification]) -> None:
+    def mark_dead_letter_published(self, rows: Sequence[Notification]) -> None:
         """Their dead letters are confirmed."""
 
-    def revive(
+    def reset_for_replay(
         self,
         selection: Selection,
         limit: int,
@@ -78,7 +78,7 @@ class Store(Protocol):
         this one. Without a delay they are written as queued, see `insert`. What will have expired by the time it is
         due stays as it is, unless `expires_at` is later: it then takes the place of the one that was over."""
 
-    def still_dead(self, messages: Sequence[Message]) -> Sequence[Message]:
+    def filter_failed(self, messages: Sequence[Message]) -> Sequence[Message]:
         """Those of these letters whose row is failed, in their generation."""
 
     def resolve(self, tenant: str, id: str) -> Changed | None:
@@ -119,10 +119,10 @@ class Store(Protocol):
 
     def get(self, tenant: str, id: str) -> Notification | None: ...
 
-    def events(self, id: str) -> Sequence[Event]:
+    def events(self, id: str) -> Sequence[TimelineEntry]:
         """The timeline, oldest first."""
 
-    def story(self, tenant: str, id: str) -> tuple[Notification, Sequence[Event]] | None:
+    def get_with_timeline(self, tenant: str, id: str) -> tuple[Notification, Sequence[TimelineEntry]] | None:
         """Both, as of one moment: a worker may settle it meanwhile."""
 
     def find(self, selection: Selection, limit: int, *, oldest_first: bool = False) -> Sequence[Notification]:

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Mutable
 from typing import Any
 from urllib.parse import parse_qsl
 
-from tidings.api.app import Api, Problem, Request
-from tidings.api.body_limits import Bodies
+from tidings.api.app import App, Problem, Request
+from tidings.api.body_limits import BodyBudget
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -14,13 +14,13 @@ Send = Callable[[Message], Awaitable[None]]
 Asgi = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 
-def asgi(api: Callable[[], Api], *, flush: Callable[[], None] = lambda: None) -> Asgi:
+def asgi(api: Callable[[], App], *, flush: Callable[[], None] = lambda: None) -> Asgi:
     """The routes as an ASGI application, for a server or, as the answer to any request, for a framework. `flush`: at
     the server's end, see `Lifecycle`.
 
     The body is read once the caller is known: nobody without a key makes us hold one.
     """
-    bodies = Bodies()
+    bodies = BodyBudget()
 
     async def application(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

@@ -16,22 +16,22 @@ from tidings.adapters.rabbitmq.broker import BrokerSettings, RabbitBroker
 from tidings.adapters.sql.database import Database, DatabaseSettings
 from tidings.adapters.sql.insight import SqlInsight
 from tidings.adapters.sql.store import SqlStore
-from tidings.api.api_keys import Keyring, KeySettings
+from tidings.api.api_keys import ApiKeys, KeySettings
 from tidings.api.app import Route
 from tidings.config.settings import Settings, load
 from tidings.domain import timing
 from tidings.domain.timing import LEASE, WAIT_FOR_ACCOUNT
 from tidings.observability.gauges import Gauges, SystemGauges
-from tidings.observability.observers import Lifecycle
+from tidings.observability.observers import Observers
 from tidings.pipeline.delivery import Delivery
 from tidings.pipeline.intake import Intake
 from tidings.pipeline.replay import Replay
 from tidings.pipeline.retry import RetrySchedule
-from tidings.pipeline.settlement import Settling
+from tidings.pipeline.settlement import Settler
 from tidings.pipeline.sweep import Sweep
 from tidings.ports import Broker, Provider, Store
 from tidings.ports.insight import Insight
-from tidings.runtime.telemetry import Telemetry, TelemetrySettings, Watched, watching
+from tidings.runtime.telemetry import Observed, Telemetry, TelemetrySettings, build_telemetry
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ def utc_now() -> datetime:
 
 
 @dataclass(frozen=True)
-class Wiring:
+class Container:
     """The parts of one process, each made when first asked for."""
 
     database: DatabaseSettings
@@ -111,20 +111,20 @@ class Wiring:
     def telemetry(self) -> Telemetry:
         database = make_url(self.database.database_url).get_backend_name()
         broker = "rabbitmq" if self.broker_settings.broker_url is not None else "tidings"
-        return watching(load(TelemetrySettings), database=database, broker=broker)
+        return build_telemetry(load(TelemetrySettings), database=database, broker=broker)
 
     @cached_property
-    def lifecycle(self) -> Lifecycle:
-        return self.telemetry.lifecycle
+    def observers(self) -> Observers:
+        return self.telemetry.observers
 
     @cached_property
-    def settling(self) -> Settling:
-        return Settling(
+    def settler(self) -> Settler:
+        return Settler(
             store=self.store,
             broker=self.broker,
             retry=RetrySchedule(),
             wait_for_account=load(RefusalSettings).wait_for_account,
-            lifecycle=self.lifecycle,
+            observers=self.observers,
         )
 
     def database_time(self) -> datetime:
@@ -140,7 +140,7 @@ class Wiring:
         return topology_check.differences(self.broker_settings)
 
     def intake(self) -> Intake:
-        return Intake(store=self.store, broker=self.broker, lifecycle=self.lifecycle)
+        return Intake(store=self.store, broker=self.broker, observers=self.observers)
 
     def delivery(self, provider: Provider) -> Delivery:
         settings = load(DeliverySettings)
@@ -150,14 +150,14 @@ class Wiring:
             provider=provider,
             store=self.store,
             broker=self.broker,
-            settling=self.settling,
+            settler=self.settler,
             lease=lease,
             concurrency=settings.concurrency,
-            lifecycle=self.lifecycle,
+            observers=self.observers,
         )
 
     def replay(self) -> Replay:
-        return Replay(store=self.store, broker=self.broker, lifecycle=self.lifecycle)
+        return Replay(store=self.store, broker=self.broker, observers=self.observers)
 
     def sweep(self) -> Sweep:
         days = load(RetentionSettings).retention_days
@@ -165,8 +165,8 @@ class Wiring:
         return Sweep(
             store=self.store,
             broker=self.broker,
-            settling=self.settling,
-            lifecycle=self.lifecycle,
+            settler=self.settler,
+            observers=self.observers,
             insight=self.insight,
             keep=keep,
         )
@@ -176,14 +176,14 @@ class Wiring:
 
     def watched(self, routes: Sequence[Route], *, gauges: Gauges | None = None) -> Sequence[Route]:
         """An HTTP function's, with whoever watches, and `GET /metrics`, with these gauges if there are any."""
-        return Watched(telemetry=self.telemetry, lifecycle=self.lifecycle).routes(routes, gauges=gauges)
+        return Observed(telemetry=self.telemetry, observers=self.observers).routes(routes, gauges=gauges)
 
-    def keyring(self) -> Keyring:
+    def api_keys(self) -> ApiKeys:
         keys = load(KeySettings).api_keys
         for key in keys:
             if key.unknown:
                 log.warning("unknown_scope", extra={"tenant": key.tenant, "scopes": key.unknown})
-        return Keyring(keys=keys)
+        return ApiKeys(keys=keys)
 
     def close(self) -> None:
         for part in ("broker", "store"):
@@ -191,6 +191,6 @@ class Wiring:
                 getattr(self, part).close()
 
 
-def wired() -> Wiring:
+def build_container() -> Container:
     """From the environment. Raise ConfigurationError with the one line that says what to change."""
-    return Wiring(load(DatabaseSettings), load(BrokerSettings))
+    return Container(load(DatabaseSettings), load(BrokerSettings))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
 
-from tidings.api.app import Api, Problem, Request, Response
+from tidings.api.app import App, Problem, Request, Response
 from tidings.api.body_limits import decoded
 from tidings.runtime.asgi import query
 
@@ -43,7 +43,7 @@ def to_gateway(response: Response) -> dict[str, Any]:
     }
 
 
-def answer_gateway(event: Mapping[str, Any], api: Api, *, flush: Callable[[], None] = lambda: None) -> dict[str, Any]:
+def answer_gateway(event: Mapping[str, Any], api: App, *, flush: Callable[[], None] = lambda: None) -> dict[str, Any]:
     """One event at a time, as Lambda gives them. `flush`: before it freezes the process, see `Lifecycle`."""
 
     async def answered() -> Response:

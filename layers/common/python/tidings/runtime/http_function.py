@@ -4,9 +4,9 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from tidings.api.app import Api
+from tidings.api.app import App
 from tidings.runtime.asgi import Asgi, asgi
-from tidings.runtime.container import Wiring, wired
+from tidings.runtime.container import Container, build_container
 from tidings.runtime.gateway import answer_gateway
 from tidings.runtime.start import start
 
@@ -14,18 +14,18 @@ from tidings.runtime.start import start
 class HttpFunction:
     """Made while the function's module is imported; a wrong setting ends the process, see `start`."""
 
-    def __init__(self, service: str, build: Callable[[Wiring], Api]) -> None:
+    def __init__(self, service: str, build: Callable[[Container], App]) -> None:
         self._build = build
         self.container, self.api = start(service, self._built)
-        self.asgi: Asgi = asgi(lambda: self.api, flush=self.container.lifecycle.flush)
+        self.asgi: Asgi = asgi(lambda: self.api, flush=self.container.observers.flush)
 
-    def _built(self) -> tuple[Wiring, Api]:
-        container = wired()
+    def _built(self) -> tuple[Container, App]:
+        container = build_container()
         return container, self._build(container)
 
     def handle(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """On Lambda, an HTTP API event (payload format 2.0)."""
-        return answer_gateway(event, self.api, flush=self.container.lifecycle.flush)
+        return answer_gateway(event, self.api, flush=self.container.observers.flush)
 
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -20,12 +20,12 @@ from pydantic_core import from_json
 
 from tidings.api.app import METRICS_TYPE, RETRY_AFTER, Problem, Response, as_json
 from tidings.config.settings import Settings, load
-from tidings.domain.errors import BrokerUnavailable, StoreUnavailable, Unreadable
+from tidings.domain.errors import BrokerUnavailable, InvalidMessage, StoreUnavailable
 from tidings.messaging import cloudevents
-from tidings.messaging.envelope import Letter, from_event
+from tidings.messaging.envelope import IncomingMessage, from_event
 from tidings.pipeline.delivery import Delivery
 from tidings.providers import provider_for
-from tidings.runtime.container import Wiring, wired
+from tidings.runtime.container import Container, build_container
 from tidings.runtime.faults import Fault, batch_faults
 from tidings.runtime.start import start
 
@@ -87,17 +87,17 @@ class QueueFunction:
         self.container, self.delivery = start(channel, self._build)
         atexit.register(self.close)
 
-    def _build(self) -> tuple[Wiring, Delivery]:
+    def _build(self) -> tuple[Container, Delivery]:
         if "AWS_LAMBDA_FUNCTION_NAME" not in os.environ:
             load(TriggerSettings)
-        container = wired()
+        container = build_container()
         return container, container.delivery(provider_for(self.channel))
 
     def close(self) -> None:
         """At the process's end: what is under way ends and is settled, though no request waits for it. The server that
         stops us gives it the time."""
         self.delivery.close()
-        self.container.lifecycle.flush()
+        self.container.observers.flush()
 
     # --- over HTTP, under functions-framework -------------------------------------------------------------------------
 
@@ -113,7 +113,7 @@ class QueueFunction:
         if request.method == "GET" and request.path == "/healthz":
             return as_json({"status": "ok", "channel": self.channel})
         exposition = (
-            self.container.lifecycle.exposition if (request.method, request.path) == ("GET", "/metrics") else None
+            self.container.observers.exposition if (request.method, request.path) == ("GET", "/metrics") else None
         )
         if request.method != "POST" and exposition is None:
             raise Problem(405, "Method not allowed", headers={"allow": "POST"})
@@ -150,20 +150,20 @@ class QueueFunction:
         """Read once a process: the token may lie in AWS, which need not answer at every batch."""
         return load(TriggerSettings)
 
-    def _letters(self, request: FlaskRequest, *, is_cloudevent: bool) -> list[Letter]:
+    def _letters(self, request: FlaskRequest, *, is_cloudevent: bool) -> list[IncomingMessage]:
         try:
             if not is_cloudevent:
                 return from_event(from_json(request.get_data()), self.channel)
             request.max_content_length = cloudevents.LONGEST  # more is a 413: it may come from anybody
             return cloudevents.from_request(request.headers, request.get_data(), self.channel)
-        except (ValueError, Unreadable) as error:
+        except (ValueError, InvalidMessage) as error:
             raise Problem(
                 400, f"Not {'a CloudEvent' if is_cloudevent else 'an aws:rmq event'}", str(error)[:200]
             ) from None
 
-    def _deliver_unless_paused(self, letters: list[Letter]) -> None:
+    def _deliver_unless_paused(self, letters: list[IncomingMessage]) -> None:
         if self.channel in self.delivery.store.paused():
-            self.delivery.put_off(letters)
+            self.delivery.defer(letters)
         else:
             self.delivery.deliver(letters)
 
@@ -184,19 +184,19 @@ class QueueFunction:
                 sleep(max(0.0, min(BACK_OFF, remaining(context) - SPARE).total_seconds()))
                 raise
             finally:
-                self.container.lifecycle.flush()
+                self.container.observers.flush()
 
-    def _deliver_or_defer(self, letters: list[Letter], *, within: timedelta) -> None:
+    def _deliver_or_defer(self, letters: list[IncomingMessage], *, within: timedelta) -> None:
         unclaimed = letters
         try:
             if self.channel in self.delivery.store.paused():
-                self.delivery.put_off(letters)
+                self.delivery.defer(letters)
                 return
             unclaimed = [letter for letter in letters if letter.message is not None]  # `deliver` parks the others
             self.delivery.deliver(letters, within=within)
         except StoreUnavailable as error:
             log.error("batch_deferred", extra={"messages": len(unclaimed), "error": str(error)})
-            self.delivery.put_off(unclaimed)
+            self.delivery.defer(unclaimed)
 
 
 def remaining(context: LambdaContext) -> timedelta:

@@ -10,16 +10,16 @@ from dataclasses import dataclass, replace
 from pydantic import Field
 
 from tidings.api.api_keys import Scope
-from tidings.api.app import METRICS_TYPE, Call, Problem, Response, Route
+from tidings.api.app import METRICS_TYPE, AuthenticatedRequest, Problem, Response, Route
 from tidings.config.settings import Settings
 from tidings.domain.errors import BrokerUnavailable, ConfigurationError, StoreUnavailable
-from tidings.domain.stopwatch import Watch
+from tidings.domain.stopwatch import Stopwatch
 from tidings.observability.cloudwatch import EmfMeter
 from tidings.observability.events import Answered
 from tidings.observability.gauges import Gauges
-from tidings.observability.log_observer import Lines
-from tidings.observability.metrics_observer import Measures
-from tidings.observability.observers import Lifecycle, Observer
+from tidings.observability.log_observer import LogObserver
+from tidings.observability.metrics_observer import MetricsObserver
+from tidings.observability.observers import Observer, Observers
 from tidings.observability.prometheus import FOLDER, PrometheusMeter
 from tidings.observability.tracing import Served, Spans
 
@@ -47,14 +47,14 @@ class Telemetry:
     spans: Spans | None
 
     @property
-    def lifecycle(self) -> Lifecycle:
-        observers: list[Observer] = [Lines()]
+    def observers(self) -> Observers:
+        observers: list[Observer] = [LogObserver()]
         if self.meter is not None:
-            observers.append(Measures(self.meter))
+            observers.append(MetricsObserver(self.meter))
         if self.spans is not None:
             observers.append(self.spans)
         exposition = self.meter.exposition if isinstance(self.meter, PrometheusMeter) else None
-        return Lifecycle(observers=observers, exposition=exposition)
+        return Observers(observers=observers, exposition=exposition)
 
     def show(self, gauges: Gauges) -> None:
         """At the end of a scheduled invocation, where nobody asks."""
@@ -62,7 +62,7 @@ class Telemetry:
             self.meter.show(gauges())
 
 
-def watching(settings: TelemetrySettings, *, database: str, broker: str) -> Telemetry:
+def build_telemetry(settings: TelemetrySettings, *, database: str, broker: str) -> Telemetry:
     """`database`, `broker`: their kinds, as OpenTelemetry calls them. Raise ConfigurationError if a package is missing
     or several workers would each tell their own part."""
     service = os.environ.get("AWS_LAMBDA_FUNCTION_NAME") or f"tidings-{os.environ.get('FUNCTION_TARGET', 'function')}"
@@ -96,19 +96,19 @@ def _need(module: str, setting: str, extra: str) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Watched:
+class Observed:
     """An HTTP function's routes, with whoever watches."""
 
     telemetry: Telemetry
-    lifecycle: Lifecycle
+    observers: Observers
 
     def routes(self, routes: Sequence[Route], *, gauges: Gauges | None = None) -> Sequence[Route]:
         """The route that hands in is timed and traced; `GET /metrics` comes, with these gauges if there are any."""
         found = [self._timed(route) if (route.method, route.path) == HANDS_IN else route for route in routes]
-        if (exposition := self.lifecycle.exposition) is None:
+        if (exposition := self.observers.exposition) is None:
             return found
 
-        async def metrics(_call: Call) -> Response:
+        async def metrics(_call: AuthenticatedRequest) -> Response:
             body = await asyncio.to_thread(lambda: exposition(gauges() if gauges is not None else ()))
             return Response(status=200, body=body, headers={"content-type": METRICS_TYPE})
 
@@ -119,8 +119,8 @@ class Watched:
         if spans is None and self.telemetry.meter is None:
             return route
 
-        async def handle(call: Call) -> Response:
-            watch, given = Watch(), call.request.headers.get("traceparent")
+        async def handle(call: AuthenticatedRequest) -> Response:
+            stopwatch, given = Stopwatch(), call.request.headers.get("traceparent")
             kept = nullcontext(Served(given or "")) if spans is None else spans.served(route.method, route.path, given)
             with kept as served:
                 try:
@@ -133,7 +133,7 @@ class Watched:
                     served.status = 503
                     raise
                 finally:
-                    self.lifecycle.tell(Answered(status=served.status, took=watch.took()))
+                    self.observers.emit(Answered(status=served.status, elapsed=stopwatch.elapsed()))
             return response
 
         return replace(route, handle=handle)
@@ -142,6 +142,6 @@ class Watched:
 HANDS_IN = ("POST", "/v1/notifications")
 
 
-def _with(call: Call, traceparent: str) -> Call:
+def _with(call: AuthenticatedRequest, traceparent: str) -> AuthenticatedRequest:
     headers = {**call.request.headers, "traceparent": traceparent}
     return replace(call, request=replace(call.request, headers=headers))

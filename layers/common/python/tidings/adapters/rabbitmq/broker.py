@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 
 from tidings.adapters.rabbitmq.consumer import RabbitConsumer
 from tidings.adapters.rabbitmq.publisher import Blocked, Lost, PublishingLink, Unconfirmed, Unroutable, as_unavailable
-from tidings.config.rotation import Rotating
+from tidings.config.rotation import Rotation
 from tidings.config.settings import Settings
 from tidings.domain.errors import BrokerUnavailable
 from tidings.messaging import topology
@@ -77,7 +77,7 @@ class RabbitBroker:
 
     def __init__(self, settings: BrokerSettings) -> None:
         self._settings = settings
-        self._rotating = Rotating(settings)
+        self._rotating = Rotation(settings)
         self._lock = threading.Lock()
         self._link: PublishingLink | None = None
         self._pause = FIRST_PAUSE

@@ -9,14 +9,14 @@ from sqlalchemy.dialects.mysql import insert as mysql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from tidings.adapters.sql.bulk_insert import insert_many
-from tidings.adapters.sql.reads import CLAIMED, OURS, code_within, notification_of, within
+from tidings.adapters.sql.reads import CLAIMED, SUPPORTED, code_within, notification_of, within
 from tidings.adapters.sql.schema import events, notifications, suppressions
 from tidings.adapters.sql.wake_time import not_after_expiry
 from tidings.domain.errors import LEASE_EXPIRED, AccountError
-from tidings.domain.notification import CLAIMABLE, OVER, Priority, Status, read
+from tidings.domain.notification import CLAIMABLE, TERMINAL, Priority, Status, read
 from tidings.domain.timing import DEFER_DELAY
 from tidings.messaging.envelope import Message
-from tidings.ports import Claims, Held, Settlement
+from tidings.ports import Claims, Deferred, Settlement
 
 n = notifications.c
 e = events.c
@@ -33,7 +33,7 @@ _TAKE = (
         n.status.in_(CLAIMABLE),
         or_(n.next_attempt_at.is_(None), n.next_attempt_at <= _NOW),
         or_(n.expires_at.is_(None), n.expires_at > _NOW),
-        OURS,
+        SUPPORTED,
     )
     .values(
         status=Status.SENDING,
@@ -48,7 +48,7 @@ _TAKE = (
 _TAKE_TOGETHER = _TAKE.where(or_(n.error_code.is_(None), n.error_code != LEASE_EXPIRED))
 _TAKEN = select(*CLAIMED).where(_IDS, n.token == _TOKEN, n.status == Status.SENDING)
 _OTHERS = select(
-    n.id, n.status, n.generation, n.priority, n.expires_at, n.next_attempt_at, n.lease_until, OURS.label("ours")
+    n.id, n.status, n.generation, n.priority, n.expires_at, n.next_attempt_at, n.lease_until, SUPPORTED.label("ours")
 ).where(_IDS)
 
 _TOKENS = n.token.in_(bindparam("tokens", expanding=True))
@@ -100,18 +100,20 @@ def claim(
     rows = {}
     if left:
         rows = {row.id: row for row in connection.execute(_OTHERS, {"batch": sorted({item.id for item in left})})}
-    held: list[Held] = []
-    alone: list[Held] = []
-    finished: list[Message] = []
+    deferred: list[Deferred] = []
+    isolate: list[Deferred] = []
+    stale: list[Message] = []
     for message in left:
         row = rows.get(message.id)
         until = _held_until(row, message, now) if row is not None else None
         if row is None or until is None:
-            finished.append(message)
+            stale.append(message)
             continue
-        put_back = Held(message=message, priority=read(Priority, row.priority), remaining=until - now)
-        (alone if row.status in CLAIMABLE and until == now else held).append(put_back)
-    return Claims(token=token, at=now, size=len(acquired), acquired=acquired, held=held, finished=finished, alone=alone)
+        put_back = Deferred(message=message, priority=read(Priority, row.priority), remaining=until - now)
+        (isolate if row.status in CLAIMABLE and until == now else deferred).append(put_back)
+    return Claims(
+        token=token, at=now, size=len(acquired), acquired=acquired, deferred=deferred, stale=stale, isolate=isolate
+    )
 
 
 def renew(connection: Connection, now: datetime, tokens: Mapping[str, str], lease: timedelta) -> Collection[str]:
@@ -163,7 +165,7 @@ def _held_until(row: Any, message: Message, now: datetime) -> datetime | None:
     """When to come again, or None if there is nothing more to do for this message."""
     if message.generation < row.generation:
         return None
-    if not row.ours and row.status not in OVER:
+    if not row.ours and row.status not in TERMINAL:
         return now + DEFER_DELAY
     if row.status == Status.SENDING:
         until: datetime = row.lease_until

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from tidings.adapters.sql.mysql_cursor import FrugalCursor
-from tidings.config.rotation import Rotating
+from tidings.config.rotation import Rotation
 from tidings.config.settings import Settings
 from tidings.domain.errors import StoreUnavailable
 
@@ -77,7 +77,7 @@ class Database:
         """`clock` takes the place of the database's own time; tests of leases and delays give one. `patience`: seconds
         to wait for an answer or a lock, in place of the setting: a migration of a large table takes its time."""
         self._settings = settings
-        self._rotating = Rotating(settings)
+        self._rotating = Rotation(settings)
         self._clock = clock
         self._patience = patience or settings.database_timeout
         self._sqlite = settings.database_url.startswith("sqlite")

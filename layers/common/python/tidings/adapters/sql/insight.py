@@ -8,8 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from tidings.adapters.sql import backlog as backlog_sql
-from tidings.adapters.sql import rollups
+from tidings.adapters.sql import backlog, rollups
 from tidings.adapters.sql.database import Database, reading, transaction
 from tidings.adapters.sql.reads import is_doubtful, narrowed
 from tidings.adapters.sql.rollups import BEYOND, WITHIN, Key
@@ -73,7 +72,7 @@ class SqlInsight:
     @reading
     def waiting(self, connection: Connection, tenant: str) -> Waiting:
         now = self.database.now(connection)
-        at, id = backlog_sql.oldest(connection, tenant, now) or (None, None)
+        at, id = backlog.oldest(connection, tenant, now) or (None, None)
         return Waiting(
             counts={status: self._counted(connection, tenant, status) for status in SHOWN},
             scheduled=self._scheduled(connection, tenant, now),
@@ -88,7 +87,7 @@ class SqlInsight:
         return Capped(min(count, COUNTED_UP_TO), more=count > COUNTED_UP_TO)
 
     def _scheduled(self, connection: Connection, tenant: str, now: datetime) -> int:
-        due = backlog_sql.DUE_AT.label("due")
+        due = backlog.DUE_AT.label("due")
         some = (
             narrowed(select(due), Selection(tenant=tenant, statuses=[Status.PENDING])).limit(COUNTED_UP_TO).subquery().c
         )
@@ -142,7 +141,7 @@ class SqlInsight:
         ]
 
     @reading
-    def tally(self, connection: Connection, tenant: str, ids: Sequence[str]) -> Tally:
+    def count_by_status(self, connection: Connection, tenant: str, ids: Sequence[str]) -> Tally:
         if not ids:
             return Tally(statuses={}, doubtful=0)
         those = n.id.in_(sorted(set(ids))), n.tenant == tenant

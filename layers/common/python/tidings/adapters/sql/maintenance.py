@@ -9,12 +9,12 @@ from sqlalchemy import Connection, and_, case, delete, insert, or_, select, upda
 from sqlalchemy.dialects.mysql import insert as mysql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
-from tidings.adapters.sql.reads import OURS, WITHOUT_CONTENT, as_seen, narrowed, notification_of
+from tidings.adapters.sql.reads import SUPPORTED, WITHOUT_CONTENT, as_seen, narrowed, notification_of
 from tidings.adapters.sql.schema import events, notifications, pauses, suppressions
 from tidings.adapters.sql.wake_time import not_after_expiry
 from tidings.domain.connection import Connection as ProviderConnection
 from tidings.domain.errors import AccountError
-from tidings.domain.notification import CLAIMABLE, OPERATOR, OVER, REPLAYABLE, Notification, Status, first_id
+from tidings.domain.notification import CLAIMABLE, OPERATOR, REPLAYABLE, TERMINAL, Notification, Status, first_id
 from tidings.domain.timing import REQUEUE_AFTER, SWEEP_GRACE
 from tidings.ports import Changed, Claims, Overdue, Purged, Selection
 
@@ -30,7 +30,7 @@ def overdue(connection: Connection, now: datetime, limit: int, lease: timedelta,
     columns: list[Any] = [*WITHOUT_CONTENT, first_look.label("first_look")]
     found = connection.execute(
         select(*columns)
-        .where(n.wake_at <= now, OURS, or_(n.wake_at <= now - SWEEP_GRACE, has_expired, first_look))
+        .where(n.wake_at <= now, SUPPORTED, or_(n.wake_at <= now - SWEEP_GRACE, has_expired, first_look))
         .order_by(n.wake_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -49,15 +49,15 @@ def overdue(connection: Connection, now: datetime, limit: int, lease: timedelta,
     if abandoned:
         _set(connection, abandoned, token=token, lease_until=now + lease, wake_at=now + lease)
     # Were the publishing to fail now, the next sweep but one would find them again, after what others wait for.
-    unlettered = [row for row in rows if row.status is Status.FAILED]
+    dead_letters_owed = [row for row in rows if row.status is Status.FAILED]
     if wake:
         _set(connection, wake, wake_at=not_after_expiry(now))
-    if unlettered:
-        _set(connection, unlettered, wake_at=now)
+    if dead_letters_owed:
+        _set(connection, dead_letters_owed, wake_at=now)
     return Overdue(
         wake=wake,
         abandoned=Claims(token=token, at=now, acquired=abandoned) if abandoned else None,
-        unlettered=unlettered,
+        dead_letters_owed=dead_letters_owed,
         expired=len(expired),
         at=now,
         more=len(found) == limit,
@@ -98,11 +98,11 @@ def mark_waiting(connection: Connection, now: datetime, rows: Sequence[Notificat
     )
 
 
-def mark_lettered(connection: Connection, _now: datetime, rows: Sequence[Notification]) -> None:
+def mark_dead_letter_published(connection: Connection, _now: datetime, rows: Sequence[Notification]) -> None:
     connection.execute(update(notifications).where(as_seen(rows), n.status == Status.FAILED).values(wake_at=None))
 
 
-def revive(
+def reset_for_replay(
     connection: Connection,
     now: datetime,
     selection: Selection,
@@ -206,7 +206,7 @@ def resume(connection: Connection, _now: datetime, channel: str) -> None:
 
 def purge(connection: Connection, now: datetime, keep: timedelta, limit: int, after: str) -> Purged:
     # A row that is over has no wake_at; that index is in the order of the ids, which is that of creation.
-    over = n.wake_at.is_(None), n.status.in_(OVER), n.updated_at < now - keep
+    over = n.wake_at.is_(None), n.status.in_(TERMINAL), n.updated_at < now - keep
     ids = list(
         connection.scalars(
             select(n.id)

@@ -11,13 +11,13 @@ from tidings.adapters.sql.database import Database, reading, see_one_moment
 from tidings.adapters.sql.schema import events, metadata, notifications, pauses
 from tidings.domain.channels import CHANNELS
 from tidings.domain.errors import AmbiguousError
-from tidings.domain.notification import Event, Notification, OnAmbiguous, Priority, Status, first_id, read
+from tidings.domain.notification import Notification, OnAmbiguous, Priority, Status, TimelineEntry, first_id, read
 from tidings.messaging.envelope import Message
 from tidings.ports import LOOK_AHEAD, Selection
 
 FIELDS = tuple(field.name for field in fields(Notification))
 _NAMES = frozenset(FIELDS)
-_EVENT_FIELDS = tuple(field.name for field in fields(Event))
+_EVENT_FIELDS = tuple(field.name for field in fields(TimelineEntry))
 _COLUMNS = [notifications.c[name] for name in FIELDS]
 WITHOUT_CONTENT = [column for column in _COLUMNS if column.name != "content"]
 """What a page of rows is read as: each content may be megabytes."""
@@ -30,7 +30,7 @@ CLAIMED: list[Any] = [
 
 n = notifications.c
 
-OURS = and_(n.status.in_(list(Status)), n.on_ambiguous.in_(list(OnAmbiguous)), n.channel.in_(CHANNELS))
+SUPPORTED = and_(n.status.in_(list(Status)), n.on_ambiguous.in_(list(OnAmbiguous)), n.channel.in_(CHANNELS))
 """What this version knows how to treat. A later one, at work beside it, may have added words: what has one is left to
 its workers and its sweep, and nothing is decided about it here."""
 
@@ -61,11 +61,11 @@ def _notification(connection: Connection, tenant: str, id: str) -> Notification 
     return None if row is None else notification_of(row)
 
 
-def _events(connection: Connection, id: str) -> Sequence[Event]:
+def _events(connection: Connection, id: str) -> Sequence[TimelineEntry]:
     e = events.c
     columns = [e[name] for name in _EVENT_FIELDS]
     rows = connection.execute(select(*columns).where(e.notification_id == id).order_by(e.seq))
-    return [Event(**{**row._mapping, "status": read(Status, row.status)}) for row in rows]
+    return [TimelineEntry(**{**row._mapping, "status": read(Status, row.status)}) for row in rows]
 
 
 class Reads:
@@ -79,11 +79,13 @@ class Reads:
         return _notification(connection, tenant, id)
 
     @reading
-    def events(self, connection: Connection, id: str) -> Sequence[Event]:
+    def events(self, connection: Connection, id: str) -> Sequence[TimelineEntry]:
         return _events(connection, id)
 
     @reading
-    def story(self, connection: Connection, tenant: str, id: str) -> tuple[Notification, Sequence[Event]] | None:
+    def get_with_timeline(
+        self, connection: Connection, tenant: str, id: str
+    ) -> tuple[Notification, Sequence[TimelineEntry]] | None:
         see_one_moment(connection)
         found = _notification(connection, tenant, id)
         return None if found is None else (found, _events(connection, id))
@@ -136,7 +138,9 @@ class Reads:
         return set(connection.scalars(select(n.id).where(n.id.in_(sorted(ids)), is_doubtful(n))))
 
     @reading
-    def frontier(self, connection: Connection, channel: str, priority: Priority, since: datetime) -> datetime | None:
+    def queue_progress(
+        self, connection: Connection, channel: str, priority: Priority, since: datetime
+    ) -> datetime | None:
         columns = [n.channel, n.priority, n.attempt, n.queued_at]
         later = select(*columns).where(n.id >= first_id(since)).order_by(n.id).limit(LOOK_AHEAD).subquery().c
         passed = later.channel == channel, later.priority == priority, later.attempt > 0
@@ -144,7 +148,7 @@ class Reads:
         return at
 
     @reading
-    def still_dead(self, connection: Connection, messages: Sequence[Message]) -> Sequence[Message]:
+    def filter_failed(self, connection: Connection, messages: Sequence[Message]) -> Sequence[Message]:
         ids = sorted({message.id for message in messages})
         rows = connection.execute(select(n.id, n.generation).where(n.id.in_(ids), n.status == Status.FAILED))
         dead = {(row.id, row.generation) for row in rows}

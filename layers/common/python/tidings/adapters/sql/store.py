@@ -12,11 +12,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from tidings.adapters.sql import backlog as backlog_sql
-from tidings.adapters.sql import claim as claims_sql
-from tidings.adapters.sql import connections as connections_sql
-from tidings.adapters.sql import insert as intake_sql
-from tidings.adapters.sql import maintenance as upkeep_sql
+from tidings.adapters.sql import backlog, claim, connections, insert, maintenance
 from tidings.adapters.sql.database import reading, transaction
 from tidings.adapters.sql.reads import Reads
 from tidings.domain.connection import CallEnd
@@ -34,44 +30,44 @@ class SqlStore(Reads):
 
     def insert(self, batch: Sequence[Notification]) -> Sequence[Inserted]:
         try:
-            self._write(intake_sql.insert_new, batch)
+            self._write(insert.insert_new, batch)
         except IntegrityError:
-            return self._write(intake_sql.insert_unless_taken, batch)
+            return self._write(insert.insert_unless_taken, batch)
         return [Inserted(notification) for notification in batch]
 
     def mark_unqueued(self, rows: Sequence[Notification]) -> None:
         if rows:
-            self._write(intake_sql.mark_unqueued, rows)
+            self._write(insert.mark_unqueued, rows)
 
     def claim(self, messages: Sequence[Message], lease: timedelta, *, isolated: bool = False) -> Claims:
         # The token is made before the transaction: run twice, it finds the rows that its first COMMIT took.
-        return self._write(claims_sql.claim, messages, lease, uuid.uuid4().hex, isolated=isolated)
+        return self._write(claim.claim, messages, lease, uuid.uuid4().hex, isolated=isolated)
 
     def renew(self, tokens: Mapping[str, str], lease: timedelta) -> Collection[str]:
-        return self._write(claims_sql.renew, tokens, lease) if tokens else ()
+        return self._write(claim.renew, tokens, lease) if tokens else ()
 
     def settle(self, settlements: Sequence[Settlement], *, letters_owed: bool = False) -> Sequence[Settlement]:
-        return self._write(claims_sql.settle, settlements, letters_owed) if settlements else []
+        return self._write(claim.settle, settlements, letters_owed) if settlements else []
 
     def overdue(self, limit: int, lease: timedelta) -> Overdue:
-        return self._write(upkeep_sql.overdue, limit, lease, uuid.uuid4().hex)
+        return self._write(maintenance.overdue, limit, lease, uuid.uuid4().hex)
 
     def give_up(self, waiting: Sequence[Notification], connection: ProviderConnection) -> Sequence[Notification]:
-        return self._write(upkeep_sql.give_up, waiting, connection) if waiting else []
+        return self._write(maintenance.give_up, waiting, connection) if waiting else []
 
     def mark_queued(self, rows: Sequence[Notification]) -> None:
         if rows:
-            self._write(upkeep_sql.mark_queued, rows)
+            self._write(maintenance.mark_queued, rows)
 
     def mark_waiting(self, rows: Sequence[Notification], pause: timedelta) -> None:
         if rows:
-            self._write(upkeep_sql.mark_waiting, rows, pause)
+            self._write(maintenance.mark_waiting, rows, pause)
 
-    def mark_lettered(self, rows: Sequence[Notification]) -> None:
+    def mark_dead_letter_published(self, rows: Sequence[Notification]) -> None:
         if rows:
-            self._write(upkeep_sql.mark_lettered, rows)
+            self._write(maintenance.mark_dead_letter_published, rows)
 
-    def revive(
+    def reset_for_replay(
         self,
         selection: Selection,
         limit: int,
@@ -83,45 +79,45 @@ class SqlStore(Reads):
         # Run twice, it answers what its first COMMIT revived: it takes no others.
         earlier: list[Notification] = []
         return self._write(
-            upkeep_sql.revive, selection, limit, due_in, after=after, expires_at=expires_at, earlier=earlier
+            maintenance.reset_for_replay, selection, limit, due_in, after=after, expires_at=expires_at, earlier=earlier
         )
 
     def resolve(self, tenant: str, id: str) -> Changed | None:
-        return self._write(upkeep_sql.resolve, tenant, id)
+        return self._write(maintenance.resolve, tenant, id)
 
     def cancel(self, tenant: str, id: str) -> Changed | None:
-        return self._write(upkeep_sql.cancel, tenant, id)
+        return self._write(maintenance.cancel, tenant, id)
 
     def pause(self, channel: str) -> None:
-        self._write(upkeep_sql.pause, channel)
+        self._write(maintenance.pause, channel)
 
     def resume(self, channel: str) -> None:
-        self._write(upkeep_sql.resume, channel)
+        self._write(maintenance.resume, channel)
 
     def purge(self, keep: timedelta, limit: int, *, after: str = "") -> Purged:
-        return self._write(upkeep_sql.purge, keep, limit, after)
+        return self._write(maintenance.purge, keep, limit, after)
 
     def purge_suppressions(self, keep: timedelta, limit: int) -> int:
-        return self._write(upkeep_sql.purge_suppressions, keep, limit)
+        return self._write(maintenance.purge_suppressions, keep, limit)
 
     def report(
         self, name: str, channel: str, calls: Sequence[CallEnd]
     ) -> tuple[ProviderConnection, ProviderConnection]:
-        return self._write(connections_sql.report, name, channel, calls)
+        return self._write(connections.report, name, channel, calls)
 
     def take_probe(self, name: str, notification_id: str, lease: timedelta) -> bool:
-        return self._write(connections_sql.take_probe, name, notification_id, lease)
+        return self._write(connections.take_probe, name, notification_id, lease)
 
     def release_probe(self, name: str, notification_id: str) -> None:
-        self._write(connections_sql.release_probe, name, notification_id)
+        self._write(connections.release_probe, name, notification_id)
 
     @reading
     def connections(self, connection: Connection) -> Sequence[ProviderConnection]:
-        return connections_sql.look(connection, self.database.now(connection))
+        return connections.look(connection, self.database.now(connection))
 
     @reading
     def backlog(self, connection: Connection) -> Backlog:
-        return backlog_sql.backlog(connection, self.database.now(connection))
+        return backlog.backlog(connection, self.database.now(connection))
 
     @transaction
     def _write(

@@ -10,10 +10,10 @@ from tidings.api.cancel import Cancel
 from tidings.api.health import Health
 from tidings.api.intake.openapi import document
 from tidings.api.lookup import Lookup
-from tidings.api.submit import HandIn
+from tidings.api.submit import SubmitEndpoint
 from tidings.domain.notification import Notification
 from tidings.observability.request_ids import request_id, serving
-from tidings.pipeline.coalescer import Full, Gather
+from tidings.pipeline.coalescer import Coalescer, Full
 from tidings.pipeline.intake import Intake
 from tidings.ports import Broker, Clock, Store, Taken
 
@@ -21,7 +21,7 @@ Draft = tuple[Notification, str | None]
 """A notification that is to be stored, and the Request-Id that it came with."""
 
 
-class IntakeRoutes:
+class IntakeEndpoints:
     """Handlers. Requests that wait together are stored and queued together."""
 
     def __init__(self, *, intake: Intake, store: Store, broker: Broker, now: Clock) -> None:
@@ -29,9 +29,9 @@ class IntakeRoutes:
         self._lookup = Lookup(store=store, threads=self._threads)
         self._cancel = Cancel(intake=intake, threads=self._threads)
         self._health = Health(store=store, broker=broker)
-        self._hand_in = HandIn(accept=self._accept, now=now)
+        self._hand_in = SubmitEndpoint(accept=self._accept, now=now)
         self._intake = intake
-        self._gather: Gather[Draft, Taken] = Gather(self._accept_together, self._threads, weigh=_weight)
+        self._gather: Coalescer[Draft, Taken] = Coalescer(self._accept_together, self._threads, weigh=_weight)
 
     def all(self) -> Sequence[Route]:
         return (

@@ -6,7 +6,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from tidings.api.api_keys import Scope
-from tidings.api.app import Call, Problem, Response, Route
+from tidings.api.app import AuthenticatedRequest, Problem, Response, Route
 from tidings.api.lookup import encoded
 from tidings.api.operator.responses import ChannelView
 from tidings.domain.channels import CHANNELS
@@ -30,13 +30,13 @@ class ChannelRoutes:
             Route(method="POST", path="/v1/channels/{channel}/resume", scope=Scope.ADMIN, handle=self.resume),
         )
 
-    async def pause(self, call: Call) -> Response:
+    async def pause(self, call: AuthenticatedRequest) -> Response:
         return await self._changed(call, paused=True)
 
-    async def resume(self, call: Call) -> Response:
+    async def resume(self, call: AuthenticatedRequest) -> Response:
         return await self._changed(call, paused=False)
 
-    async def _changed(self, call: Call, *, paused: bool) -> Response:
+    async def _changed(self, call: AuthenticatedRequest, *, paused: bool) -> Response:
         channel = call.path["channel"]
         if channel not in CHANNELS:
             raise Problem(404, "No such channel", f"There are {', '.join(CHANNELS)}.")

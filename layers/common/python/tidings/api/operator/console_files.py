@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from tidings.api.app import Call, Problem, Response, Route
+from tidings.api.app import AuthenticatedRequest, Problem, Response, Route
 
 INDEX = "index.html"
 
@@ -62,17 +62,17 @@ class Console:
             Route(method="GET", path="/console/{file}", scope=None, handle=self.file),
         )
 
-    async def enter(self, _call: Call) -> Response:
+    async def enter(self, _call: AuthenticatedRequest) -> Response:
         """Relative, so that it holds behind a gateway's prefix as well."""
         return Response(status=308, headers={**HEADERS, "location": "console/"})
 
-    async def page(self, call: Call) -> Response:
+    async def page(self, call: AuthenticatedRequest) -> Response:
         return self._answer(call, INDEX)
 
-    async def file(self, call: Call) -> Response:
+    async def file(self, call: AuthenticatedRequest) -> Response:
         return self._answer(call, call.path["file"])
 
-    def _answer(self, call: Call, name: str) -> Response:
+    def _answer(self, call: AuthenticatedRequest, name: str) -> Response:
         file = self.files.get(name)  # a name that is looked up is no path: there is nothing to climb out of
         if file is None:
             raise Problem(404, "Not found", headers=HEADERS)

@@ -133,7 +133,7 @@ def _resolve() -> Operation:
 
 def _work() -> Sequence[Operation]:
     me = {"example": {"tenant": "acme", "scopes": ["operate", "send"]}}
-    tally = {"example": {"total": 500, "statuses": {"sent": 480, "pending": 20}, "may_have_been_sent": 2}}
+    count_by_status = {"example": {"total": 500, "statuses": {"sent": 480, "pending": 20}, "may_have_been_sent": 2}}
     return (
         _got("/v1/me", "me", WORK, "Whose key this is, and what it may do", Content(schema=MeView, examples=me)),
         _got(
@@ -149,7 +149,7 @@ def _work() -> Sequence[Operation]:
             "tally",
             WORK,
             "Count these by their status, as to see what has become of a replay",
-            Content(schema=TallyView, examples=tally),
+            Content(schema=TallyView, examples=count_by_status),
             body=Content(schema=TallyRequest, examples={"example": {"ids": [ID]}}),
         ),
         _posted(

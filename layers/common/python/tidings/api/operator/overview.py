@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import ValidationError
 
 from tidings.api.api_keys import Scope
-from tidings.api.app import Call, Response, Route
+from tidings.api.app import AuthenticatedRequest, Response, Route
 from tidings.api.lookup import encoded
 from tidings.api.operator.responses import (
     CappedView,
@@ -73,12 +73,12 @@ class OverviewRoutes:
                 method="POST",
                 path="/v1/notifications/tally",
                 scope=Scope.OPERATE,
-                handle=self.tally,
+                handle=self.count_by_status,
                 max_body=MAX_TALLY,
             ),
         )
 
-    async def overview(self, call: Call) -> Response:
+    async def overview(self, call: AuthenticatedRequest) -> Response:
         minutes = query_of(OverviewQuery, call.request.query).minutes
         since = self._now() - (minutes + 1) * MINUTE  # the database's clock, which counts, may be behind
         activity, waiting, paused, connections, found = await asyncio.gather(
@@ -107,18 +107,18 @@ class OverviewRoutes:
             )
         )
 
-    async def groups(self, call: Call) -> Response:
+    async def groups(self, call: AuthenticatedRequest) -> Response:
         query = query_of(DeadFilter, call.request.query)
         found = await self._run(self._insight.dead_groups, query.selection(call.tenant))
         groups = [DeadGroupView(**asdict(group)) for group in found.groups]
         return encoded(DeadGroupsView(groups=groups, looked_at=found.looked_at, more=found.more))
 
-    async def tally(self, call: Call) -> Response:
+    async def count_by_status(self, call: AuthenticatedRequest) -> Response:
         try:
             wanted = TallyRequest.model_validate_json(call.body)
         except ValidationError as invalid:
             raise problem_of(invalid, title="The ids are not valid") from None
-        found = await self._run(self._insight.tally, call.tenant, wanted.ids)
+        found = await self._run(self._insight.count_by_status, call.tenant, wanted.ids)
         statuses = {str(name): count for name, count in found.statuses.items()}
         return encoded(TallyView(total=sum(statuses.values()), statuses=statuses, may_have_been_sent=found.doubtful))
 
@@ -190,7 +190,7 @@ def _percentile(buckets: Sequence[Latency], rank: float) -> float | None:
     return None
 
 
-def _may_see_queues(call: Call) -> bool:
+def _may_see_queues(call: AuthenticatedRequest) -> bool:
     """A queue's length tells how much other tenants send: it is for those who may stop a channel for all tenants."""
     return call.key is not None and Scope.ADMIN in call.key.scopes
 

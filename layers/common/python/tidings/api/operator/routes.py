@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from tidings.api import docs_page
 from tidings.api.api_keys import Scope
-from tidings.api.app import Call, Problem, Response, Route
+from tidings.api.app import AuthenticatedRequest, Problem, Response, Route
 from tidings.api.cancel import Cancel
 from tidings.api.health import Health
 from tidings.api.lookup import Lookup, encoded, id_of, not_found, page
@@ -19,7 +19,7 @@ from tidings.api.operator.openapi import document
 from tidings.api.operator.overview import OverviewRoutes
 from tidings.api.operator.responses import DryRunView, MeView, ReplayedView, ReplayRequest, ResolveRequest, SweptView
 from tidings.api.queries import DeadQuery, query_of
-from tidings.api.submit import HandIn
+from tidings.api.submit import SubmitEndpoint
 from tidings.api.validation_problems import has_passed, problem_of
 from tidings.domain.notification import Notification, Status
 from tidings.observability.request_ids import in_thread
@@ -34,7 +34,7 @@ T = TypeVar("T")
 WRONG_REPLAY, WRONG_DECISION = "The replay is not valid", "The decision is not valid"
 
 
-class ReplayRoutes:
+class OperatorEndpoints:
     """Handlers."""
 
     def __init__(
@@ -55,7 +55,7 @@ class ReplayRoutes:
         self._overview = OverviewRoutes(insight=insight, store=store, broker=broker, now=now, threads=self._threads)
         self._channels = ChannelRoutes(store=store, threads=self._threads)
         self._intake = intake
-        self._hand_in = HandIn(accept=self._accept, now=now)
+        self._hand_in = SubmitEndpoint(accept=self._accept, now=now)
         self._lookup = Lookup(store=store, threads=self._threads)
         self._cancel = Cancel(intake=intake, threads=self._threads)
         self._health = Health(store=store, broker=broker)
@@ -76,11 +76,11 @@ class ReplayRoutes:
             *self._health.routes(),
         )
 
-    async def find(self, call: Call) -> Response:
+    async def find(self, call: AuthenticatedRequest) -> Response:
         query = query_of(DeadQuery, call.request.query)
         return encoded(await self._run(page, self._store, query, call.tenant, query.order == "oldest"))
 
-    async def replay(self, call: Call) -> Response:
+    async def replay(self, call: AuthenticatedRequest) -> Response:
         if not call.body.strip():
             raise Problem(422, WRONG_REPLAY, "Say which, at least with {}: that is all that failed.")
         try:
@@ -110,7 +110,7 @@ class ReplayRoutes:
             count=len(done.ids), queued=done.queued, expired=done.expired, unknown=done.unknown, ids=list(done.ids)
         )
 
-    async def resolve(self, call: Call) -> Response:
+    async def resolve(self, call: AuthenticatedRequest) -> Response:
         try:
             wanted = ResolveRequest.model_validate_json(call.body)
         except ValidationError as invalid:
@@ -138,12 +138,12 @@ class ReplayRoutes:
         if expires_at is not None and expires_at <= (now := await self._run(self._store.now)):
             raise Problem(422, title, errors=[has_passed(now)])
 
-    async def sweep(self, _call: Call) -> Response:
+    async def sweep(self, _call: AuthenticatedRequest) -> Response:
         """The rows of all tenants: it finds what is stuck and changes nothing else."""
         swept = await self._run(self._sweep.run)
         return encoded(SweptView(**swept.counts))
 
-    async def me(self, call: Call) -> Response:
+    async def me(self, call: AuthenticatedRequest) -> Response:
         return encoded(MeView(tenant=call.tenant, scopes=sorted(call.key.scopes) if call.key is not None else []))
 
     async def _accept(self, drafts: Sequence[Notification]) -> Sequence[Taken]:

@@ -6,7 +6,7 @@ silently. What else a new channel takes: docs/extending.md.
 
 from collections.abc import Mapping
 
-from tidings.domain.channels.base import Content, Part
+from tidings.domain.channels.base import Content, StrictModel
 from tidings.domain.channels.email import Attachment, EmailContent
 from tidings.domain.channels.push import PushContent, PushRecipient
 from tidings.domain.channels.sms import SmsContent
@@ -16,10 +16,10 @@ __all__ = [
     "Attachment",
     "Content",
     "EmailContent",
-    "Part",
     "PushContent",
     "PushRecipient",
     "SmsContent",
+    "StrictModel",
     "masked",
 ]
 

@@ -7,13 +7,13 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 
-class Part(BaseModel):
+class StrictModel(BaseModel):
     """Strict: no coercion, no unknown field, no change afterwards."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, populate_by_name=True)
 
 
-class Content(Part):
+class Content(StrictModel):
     """The base of every channel's content. `Recipient` is the type of the request's `recipient`."""
 
     channel: ClassVar[str]

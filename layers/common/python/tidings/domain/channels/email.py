@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import AfterValidator, FailFast, Field, StringConstraints, field_validator, model_validator
 
 from tidings.domain.addresses import EmailAddress, Line, Mailbox, one_line
-from tidings.domain.channels.base import Content, Part
+from tidings.domain.channels.base import Content, StrictModel
 
 MAX_ATTACHMENTS = 20
 MAX_ATTACHMENT_BYTES = 7 * 1024 * 1024  # decoded, all together; base64 adds a third, and receivers stop at 10-25 MB
@@ -89,7 +89,7 @@ def _check_headers(headers: Mapping[str, str]) -> None:
 _BASE64_PIECE = 256 * 1024  # characters; a multiple of four, so that each piece is base64 by itself
 
 
-class Attachment(Part):
+class Attachment(StrictModel):
     """A file in a mail. `content` is base64 (RFC 4648)."""
 
     filename: Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(one_line)]

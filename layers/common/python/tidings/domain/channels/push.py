@@ -5,10 +5,10 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from tidings.domain.channels.base import Content, Part
+from tidings.domain.channels.base import Content, StrictModel
 
 
-class PushRecipient(Part):
+class PushRecipient(StrictModel):
     """A device by its registration token, or a topic's subscribers."""
 
     token: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_:.-]{1,480}$")] | None = None

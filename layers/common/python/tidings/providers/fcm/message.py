@@ -9,13 +9,13 @@ from firebase_admin import messaging
 
 from tidings.domain.channels import PushContent
 from tidings.domain.notification import Priority
-from tidings.ports import Outbound
+from tidings.ports import SendRequest
 
 LONGEST = timedelta(seconds=2_419_200)
 """Four weeks: https://firebase.google.com/docs/cloud-messaging/concept-options#ttl"""
 
 
-def build(kind: str, target: str, content: PushContent, outbound: Outbound, now: datetime) -> messaging.Message:
+def build(kind: str, target: str, content: PushContent, outbound: SendRequest, now: datetime) -> messaging.Message:
     """`kind` is "token" or "topic".
 
     The notification's id is what a second copy of it replaces the first by. It is no `collapse_key` of Android's: FCM

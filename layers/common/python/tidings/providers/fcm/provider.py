@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field
 from tidings.config.settings import Settings
 from tidings.domain.channels import PushContent
 from tidings.domain.errors import AccountError, DeliveryError, PermanentError
-from tidings.ports import Clock, Outbound, Receipt
+from tidings.ports import Acceptance, Clock, SendRequest
 from tidings.providers.fcm.client import FcmClient, Limits, Post
 from tidings.providers.fcm.errors import not_begun, refused_or_unanswered
 from tidings.providers.fcm.message import build
@@ -80,7 +80,7 @@ class FcmProvider:
         self._lock = threading.Lock()
         self._client: FcmClient | None = None
 
-    def send(self, outbound: Outbound) -> Receipt:
+    def send(self, outbound: SendRequest) -> Acceptance:
         """Post the message; its name (`projects/*/messages/*`) is the receipt. Raise DeliveryError, and nothing else:
         only here is it known whether the POST was begun."""
         kind, _, target = outbound.recipient.partition(":")
@@ -93,7 +93,7 @@ class FcmProvider:
             client = self._opened()
             client.authorize()
             message = build(kind, target, outbound.content, outbound, self._now())
-            return Receipt(provider_message_id=client.send(message, post))
+            return Acceptance(provider_message_id=client.send(message, post))
         except DeliveryError:
             raise
         except Exception as error:

@@ -14,7 +14,7 @@ from datetime import datetime
 
 from tidings.domain.channels import Attachment, EmailContent
 from tidings.domain.errors import PermanentError
-from tidings.ports import Outbound
+from tidings.ports import SendRequest
 from tidings.providers.smtp.mime_headers import (
     CRLF,
     FOLD,
@@ -47,7 +47,7 @@ class Mail:
         return len(self.data) - self.data.count(b"\r\n..")
 
 
-def build_mail(outbound: Outbound, *, sender: str, domain: str, date: datetime) -> Mail:
+def build_mail(outbound: SendRequest, *, sender: str, domain: str, date: datetime) -> Mail:
     """Raise PermanentError for what cannot be said in a mail: a line break in a header, an address that is none.
 
     `sender` is the default mailbox, taken where the content names none. The Message-ID is the same for every attempt

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
 from tidings.domain.errors import DeliveryError, TransientError
-from tidings.ports import Clock, Outbound, Receipt
+from tidings.ports import Acceptance, Clock, SendRequest
 from tidings.providers.smtp.mime import Mail, build_mail
 from tidings.providers.smtp.replies import masked
 from tidings.providers.smtp.session import Session, Stale
@@ -54,7 +54,7 @@ class SmtpProvider:
         self._kept: list[Session] = []  # the last used is last, and used first: the others may grow old and go
         self._epoch = 0  # raised by close: what was lent before is not kept after
 
-    def send(self, outbound: Outbound) -> Receipt:
+    def send(self, outbound: SendRequest) -> Acceptance:
         """Hand one mail over; its Message-ID is the receipt. Raise DeliveryError.
 
         All recipients (to, cc, bcc) or none: one that is refused refuses the mail. Only the refused `to` is reported as
@@ -65,7 +65,7 @@ class SmtpProvider:
             mail = build_mail(outbound, sender=self._settings.sender, domain=self._settings.domain, date=self._now())
         with self._slot():
             said = self._deliver(mail, countdown)
-        return Receipt(provider_message_id=mail.message_id, response=masked(said, mail.parties.addresses) or None)
+        return Acceptance(provider_message_id=mail.message_id, response=masked(said, mail.parties.addresses) or None)
 
     def _deliver(self, mail: Mail, countdown: Countdown) -> str:
         """The server's words when it took the mail."""

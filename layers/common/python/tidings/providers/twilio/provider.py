@@ -13,7 +13,7 @@ from twilio.rest import Client
 from tidings.config.settings import Settings
 from tidings.domain.channels import SmsContent
 from tidings.domain.errors import AccountError, AmbiguousError, TransientError
-from tidings.ports import Outbound, Receipt
+from tidings.ports import Acceptance, SendRequest
 from tidings.providers.twilio.client import OneCall
 from tidings.providers.twilio.codes import NUMBER, SERVICE
 from tidings.providers.twilio.errors import NOT_SENT, not_sent, twilio_errors, unsent
@@ -73,7 +73,7 @@ class TwilioProvider:
         service = re.fullmatch(SERVICE, settings.sender)  # a name may begin with MG, too
         self._options = {"messaging_service_sid" if service else "from_": settings.sender}
 
-    def send(self, outbound: Outbound) -> Receipt:
+    def send(self, outbound: SendRequest) -> Acceptance:
         """Create the message; its SID is the receipt. Raise DeliveryError."""
         if not isinstance(outbound.content, SmsContent):
             raise TypeError(f"an SMS is made of SmsContent, not of {type(outbound.content).__name__}")
@@ -88,9 +88,9 @@ class TwilioProvider:
                 )
             if not _SID.fullmatch(message.sid):
                 raise AmbiguousError("unreadable", "Twilio answered without a message SID")
-        return Receipt(provider_message_id=message.sid)
+        return Acceptance(provider_message_id=message.sid)
 
-    def accepted(self, outbound: Outbound, since: datetime) -> Sequence[Receipt]:
+    def accepted(self, outbound: SendRequest, since: datetime) -> Sequence[Acceptance]:
         """Reconciler, by Twilio's message list: same number, same sender, exactly this body.
 
         Not by DateSent: a message that still waits at Twilio has none. The list may lag behind an acceptance by some
@@ -105,7 +105,7 @@ class TwilioProvider:
             listed = list(client.messages.page(to=outbound.recipient, page_size=LISTED))
             recent = [message for message in listed if message.date_created >= since]
             found = [
-                Receipt(provider_message_id=message.sid)
+                Acceptance(provider_message_id=message.sid)
                 for message in recent
                 if sender in (message.from_, message.messaging_service_sid)
                 and message.body == outbound.content.text

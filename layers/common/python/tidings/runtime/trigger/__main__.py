@@ -15,7 +15,7 @@ from tidings.domain.channels import CHANNELS
 from tidings.domain.errors import ConfigurationError, fault_location
 from tidings.messaging import topology
 from tidings.observability import logging as tidings_logging
-from tidings.runtime.container import wired
+from tidings.runtime.container import build_container
 from tidings.runtime.queue_function import TriggerSettings
 from tidings.runtime.trigger.pauses import Pauses
 from tidings.runtime.trigger.trigger import Function, Trigger
@@ -66,7 +66,7 @@ def main() -> int:
 
 def _trigger(channel: str, url: str) -> Trigger:
     settings = load(BatchSettings)
-    wiring = wired()
+    wiring = build_container()
     return Trigger(
         channel=channel,
         consume=lambda: wiring.broker.consume(topology.work_queues(channel)),
