@@ -21,18 +21,21 @@ import os, time
 from pathlib import Path
 import pytest
 
-@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("number", NUMBERS)
 def test_asks(mariadb, number):
     Path(__file__).with_name(f"{number}").write_text(f"{os.getpid()} {mariadb.url}")
     deadline = time.monotonic() + 60
+    while len({one.read_text() for one in Path(__file__).parent.glob("[0-3]")}) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)  # for the other worker
     while Path(__file__).with_name("hang").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
 """
 
 
 def run(folder: Path) -> "subprocess.Popen[bytes]":
-    """Two workers, each of which has two tests that ask for the database server."""
-    (folder / "test_asks.py").write_text(ASKS)
+    """Two workers, each of which has a file of tests that ask for the database server."""
+    for name, numbers in (("first", "[0, 1]"), ("second", "[2, 3]")):
+        (folder / f"test_{name}.py").write_text(ASKS.replace("NUMBERS", numbers))
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("TIDINGS_", "PYTEST_"))}
     return subprocess.Popen(
         [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-c", "pyproject.toml", "-n2", "-q", str(folder)],

@@ -404,7 +404,7 @@ def test_two_releases_with_different_ladders_share_a_broker(
     ladders = (timing.RETRY_STEPS, (timedelta(seconds=2), *timing.RETRY_STEPS[1:]))  # the second has no step of 1 s
     for _ in range(2):
         for number, (broker, ladder) in enumerate(zip(brokers, ladders, strict=True)):
-            monkeypatch.setattr(topology, "LADDER", ladder)
+            monkeypatch.setattr(topology, "RETRY_STEPS", ladder)
             broker.declare()
             to = topology.retry(timedelta(0), "email", Priority.NORMAL)
             assert to.exchange == topology.retry_queue(ladder[0])

@@ -123,7 +123,7 @@ def test_a_reader_tries_the_api_and_asks_nobody_else(browser: webdriver.Chrome, 
     click(".auth-btn-wrapper button.btn-done")
     click("#operations-notifications-send .opblock-summary-control")
     example = found("#operations-notifications-send textarea.body-param__text")
-    WebDriverWait(browser, WITHIN).until(lambda _: "+15005550010" in str(example.get_attribute("value")))
+    WebDriverWait(browser, WITHIN).until(lambda _: "ada@example.com" in str(example.get_attribute("value")))
     click("#operations-notifications-send button.execute")
     status = found("#operations-notifications-send .live-responses-table tr.response .response-col_status")
     WebDriverWait(browser, WITHIN).until(lambda _: status.text.strip().startswith("202"))

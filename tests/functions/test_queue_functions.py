@@ -103,6 +103,9 @@ class Broken:
     def deliver(self, _: Any, **__: Any) -> bool:
         raise self.error
 
+    def close(self) -> None:
+        """Nothing is kept open."""
+
 
 @pytest.mark.parametrize(
     ("error", "told"),

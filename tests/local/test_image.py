@@ -223,7 +223,7 @@ def test_a_manifests_command_starts_in_the_image_that_the_manifest_names(
         assert said_by(root, *command, state=state).endswith("[0]")
         return
     told = said_by(root, *command, state=state, settings={"TIDINGS_DATABASE_URL": SETTINGS["TIDINGS_DATABASE_URL"]})
-    name = command[3] if command[2] == "tidings.runtime.server" else command[2].removeprefix("local.")
+    name = command[3] if command[2] == "tidings.runtime.server" else command[2].rpartition(".")[2]
     assert re.search(rf"^tidings: {name}: TIDINGS_\w+.* \[2\]$", told, re.MULTILINE | re.DOTALL), told
 
 

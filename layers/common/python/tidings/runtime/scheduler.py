@@ -22,7 +22,7 @@ def main() -> int:
     options = parser.parse_args()
     key = os.environ.get("TIDINGS_API_KEY")
     if not key:
-        print("tidings: schedule: TIDINGS_API_KEY is not set (a key with the scope operate)", file=sys.stderr)
+        print("tidings: scheduler: TIDINGS_API_KEY is not set (a key with the scope operate)", file=sys.stderr)
         return 2
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -32,7 +32,7 @@ def main() -> int:
     while time.monotonic() < end and not stopping.wait(options.every):
         problem = _sweep(options.url, key)
         if problem is not None and not failing:  # once, not once a second
-            print(f"tidings: schedule: the sweep fails: {problem}", file=sys.stderr, flush=True)
+            print(f"tidings: scheduler: the sweep fails: {problem}", file=sys.stderr, flush=True)
         failing = problem is not None
     return 1 if failing and options.duration is not None else 0
 
