@@ -131,8 +131,8 @@ def page(world: World, results: Iterable[Result], *, seed: int, before: dict[str
 {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, on {machine(world)}.
 
 Each fault is injected into real processes, a real RabbitMQ and a real MariaDB under load: some hundred notifications
-over the three channels, in arrays and singly, a tenth of them `on_ambiguous: hold`, while more are submitted. A lease is
-5 s here and a provider's time-out 4 s; 40 s and 24 s where every hundredth call is slow. The counts come from the
+over the three channels, in arrays and singly, a tenth of them `on_ambiguous: hold`, while more are submitted. A lease
+is 5 s here and a provider's time-out 4 s; 40 s and 24 s where every hundredth call is slow. The counts come from the
 database, the queues and the providers' own call log.
 
 - **accepted**: every row, whether or not the caller saw the 202, and every 202. **sent**, **failed** (with a dead
