@@ -1,5 +1,5 @@
-"""The console's pictures in docs/console.md: `python -m tests.browser.screenshots` starts a stack, sends notifications
-of every kind, and writes docs/console-*.png. The charts' past hour is generated; everything with a name is real.
+"""The README's pictures of the console: `python -m tests.browser.screenshots` starts a stack, makes traffic of every
+fate, and writes docs/console-*.png. The charts' past hour is made up; all that has a name is real.
 """
 
 import argparse
