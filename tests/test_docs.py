@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import importlib.util
 import io
 import re
 import tomllib
@@ -18,6 +19,7 @@ from tests.rooms import layers
 from tests.settings_page import settings_classes
 
 ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "layers/common/python/tidings"
 DOCUMENTS = sorted(
     str(path.relative_to(ROOT)) for folder in (".", "docs", "examples/shop") for path in (ROOT / folder).glob("*.md")
 )
@@ -112,6 +114,16 @@ def test_the_commands_and_their_options_are_those_of_tidings(document: str) -> N
             words = subcommands[0].split()
             known = _help(words if words[0] in ("dead", "keys") else words[:1])
             assert not [option for option in re.findall(r"--[a-z-]+", command) if option not in known], command
+
+
+@pytest.mark.parametrize("document", [name for name in DOCUMENTS if name != "CHANGELOG.md"])
+def test_the_modules_and_files_that_are_named_exist(document: str) -> None:
+    """Modules to run, and files by their path from the project or from the package. The changelog has former ones."""
+    text = text_of(document)
+    assert not [name for name in re.findall(r"python -m ([\w.]+)", text) if importlib.util.find_spec(name) is None]
+    named = re.findall(r"`(?:python )?((?:[\w-]+/)+[\w-]+(?:\.\w+)?)(?=[`: ])", text)
+    files = [name for name in named if Path(name).suffix in (".py", ".sql", ".yaml", ".toml", ".txt")]
+    assert not [name for name in files if not any((folder / name).exists() for folder in (ROOT, PACKAGE))]
 
 
 def _help(words: list[str]) -> str:

@@ -1,18 +1,21 @@
-"""What the tables of settings and of status words say is so. tests/test_docs.py has the rest."""
+"""The README is short, and every status is explained. tests/test_docs.py and tests/test_promises.py check the rest."""
 
 from pathlib import Path
 
 from tidings.domain.notification import Status
 
 ROOT = Path(__file__).parents[1]
-CODE = (ROOT / "layers/common/python", ROOT)
-"""Where modules are found: the layer's, and what is imported from the root."""
+LONGEST_README = 150  # lines
 
 
-def _text(document: str) -> str:
-    return (ROOT / document).read_text(encoding="utf-8")
+def _lines(document: str) -> list[str]:
+    return (ROOT / document).read_text(encoding="utf-8").splitlines()
+
+
+def test_the_readme_is_short() -> None:
+    assert len(_lines("README.md")) <= LONGEST_README
 
 
 def test_every_status_is_explained() -> None:
-    explained = [line.split("`")[1] for line in _text("README.md").splitlines() if line.startswith("| `")]
-    assert sorted(explained) == sorted(Status)
+    table = [line for line in _lines("docs/promises.md") if line.startswith("| `") and "`tests/" not in line]
+    assert sorted(line.split("`")[1] for line in table) == sorted(Status)

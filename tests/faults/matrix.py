@@ -130,27 +130,27 @@ def page(world: World, results: Iterable[Result], *, seed: int, before: dict[str
 `python -m tests.faults --seed {seed} --write docs/faults.md` wrote this page:
 {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, on {machine(world)}.
 
-Each fault meets real processes, a real RabbitMQ and a real MariaDB under load: some hundred notifications over the
-three channels, in arrays and singles, a tenth of them `on_ambiguous: hold`, while more come in. A lease is 5 s here
-and a provider's time-out 4 s; 40 s and 24 s where every hundredth call is slow. What follows is counted from the
+Each fault is injected into real processes, a real RabbitMQ and a real MariaDB under load: some hundred notifications
+over the three channels, in arrays and singly, a tenth of them `on_ambiguous: hold`, while more are submitted. A lease
+is 5 s here and a provider's time-out 4 s; 40 s and 24 s where every hundredth call is slow. The counts come from the
 database, the queues and the providers' own call log.
 
-- **accepted**: rows, whether the caller saw the 202 or not, and every 202. **sent**, **failed** (with a dead
-  letter) and **held** (`unknown`) are their ends.
-- **lost**: accepted, and not at an end. **doubled**: calls that a provider accepted beyond the first. In the row of an
-  asynchronous replica both are what its notes say, and lie in transactions that the replica never got; nowhere else.
-- **ambiguous**: attempts of which nobody can know whether the provider accepted. Only these may double, one time each,
-  and only where the caller chose `resend`; that is checked for each notification.
-- **seconds**: from the fault's end until all of it has come to its end, the retries and leases that run included.
+- **accepted**: every row, whether or not the caller saw the 202, and every 202. **sent**, **failed** (with a dead
+  letter) and **held** (`unknown`) are their final states.
+- **lost**: accepted, and in no final state. **doubled**: calls that a provider accepted after the first. In the row of
+  the asynchronous replica, the notes explain both; all of these are in transactions that the replica never received.
+- **ambiguous**: attempts for which nobody can know whether the provider accepted. Only these may be sent twice, once
+  each, and only if the caller chose `resend`; that is checked for each notification.
+- **seconds**: from the end of the fault until everything has ended, including retries and leases in progress.
 
-After each fault all dead letters and all that is held are replayed, twice: each went out exactly once more.
+After each fault all dead letters and all held notifications are replayed, twice: each was sent exactly once more.
 
 {header()}
 {table}
 
 {verdict(ran)}
 {noted}
-What the processes used before the faults and after them all:
+What the processes used before the first fault and after the last:
 
 | process | memory, MB | threads | open files |
 |---|---:|---:|---:|
@@ -161,7 +161,7 @@ What the processes used before the faults and after them all:
 def verdict(results: Iterable[Result]) -> str:
     """What broke an invariant, for the page to say."""
     wrong = [f"- {result.fault}: {problem[:300]}" for result in results for problem in result.problems]
-    return "\n".join(["Not as it should be:\n", *wrong]) if wrong else "Every invariant held."
+    return "\n".join(["Broken invariants:\n", *wrong]) if wrong else "Every invariant held."
 
 
 def settled(world: World) -> dict[str, Usage]:

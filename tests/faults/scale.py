@@ -44,7 +44,7 @@ def outage(scene: Scene) -> None:
         took = time.monotonic() - back
     peak = world.emulator.call_peaks()["email"]
     scene.notes += [
-        f"{OUTAGE} mails were handed in in {handed_in:.0f} s; the provider was down for {down:.0f} s and had refused "
+        f"{OUTAGE} mails were submitted in {handed_in:.0f} s; the provider was down for {down:.0f} s and had refused "
         f"{refused} of them, some for the third time; all were sent {took:.0f} s after it came back, with at "
         f"most {peak} calls at once",
         f"intake took at most {load.slowest:.1f} s to answer a single one; memory peaked at {_shown(most)}",

@@ -21,9 +21,9 @@ def burst(world: World, sizes: Sizes) -> Report:
     beside = plain.beside(world.mariadb.url, answers.rate)
     return Report(
         title=f"A burst of {sizes.burst:,} connections",
-        how="""All are opened at once, with one POST each, and closed by the server after its answer. A latency is
-counted from before its connection is opened. The senders run. Memory is the sum over the processes of intake, each with
-the most that it ever had (VmHWM), pages that they share counted twice; it was started for this.""",
+        how="""All connections are opened at once, with one POST each, and the server closes them after its answer. A
+latency is counted from before the connection is opened. The senders run. Memory is the sum over intake's processes of
+their peak (VmHWM); shared pages are counted twice. Intake was started for this measure.""",
         figures=[
             Figure(what="accepted", value=answers.accepted, at_least=sizes.burst),
             Figure(what="failed", value=answers.failed, at_most=0),
@@ -31,7 +31,7 @@ the most that it ever had (VmHWM), pages that they share counted twice; it was s
             Figure(what="median", value=milliseconds(percentile(answers.latencies, 0.5)), unit="ms"),
             Figure(what="99th percentile", value=percentile(answers.latencies, 0.99), unit="s", at_most=10),
             Figure(
-                what="the most memory",
+                what="peak memory",
                 value=sum(most),
                 unit="MiB",
                 at_most=300,

@@ -34,8 +34,8 @@ def cold_start(world: World, sizes: Sizes) -> Report:
     return Report(
         title="Cold start",
         how=f"""Each function in a fresh process, from its exec until its module is imported, its settings are read and
-its routes or its delivery are built, as on Lambda; median of {sizes.starts}. The files are in the page cache, and
-compiled.""",
+its routes or its delivery are built, as on Lambda; median of {sizes.starts}. The files are compiled and in the page
+cache.""",
         figures=[
             Figure(what="reference: Python alone, CPU", value=alone, unit="s"),
             *(figure for name, starts in found.items() for figure in _figures(name, starts)),

@@ -23,7 +23,7 @@ SDKS = {"sms": "twilio", "push": "firebase-admin"}
 
 @dataclass(frozen=True, kw_only=True)
 class Sent:
-    """A number of messages, each handed in by a POST of its own, and all sent."""
+    """A number of messages, each submitted by its own POST, and all sent."""
 
     answers: Answers
     seconds: float  # from the first POST to the last `sent`
@@ -65,9 +65,9 @@ def end_to_end(world: World, sizes: Sizes) -> Report:
     rates = [per_step[step] / STEP for step in range(int(ran.at[-1] / STEP) + 1)]
     return Report(
         title=f"End to end: {sizes.end_to_end:,} mails",
-        how=f"""Handed in one a POST from {CONNECTIONS} keep-alive connections, each with an idempotency key; one email
-function with the settings that are the default, one trigger, and a mail server that answers at once. The time ends with
-the last `sent` of the timelines in the database. The mails that arrived are compared with what was accepted.""",
+        how=f"""One mail per POST, from {CONNECTIONS} keep-alive connections, each with an idempotency key. There
+are one email function with the default settings, one trigger, and a mail server that answers at once. The time ends
+with the last `sent` in the timelines. The mails that arrived are compared with those that were accepted.""",
         figures=_figures(world, ran, "email", "the mail server"),
         problems=ran.problems,
         pictures={"throughput": pictures.over_time("Mails sent a second", rates, STEP)},
@@ -89,14 +89,15 @@ def _by_sdk(world: World, sizes: Sizes, channel: str, what: str, vendor: str) ->
     function = 1000 * ran.cpu.of(channel) / len(ran.at)
     return Report(
         title=f"End to end: {sizes.end_to_end:,} {what}",
-        how=f"""As the mails, with a server in place of {vendor} that takes each message at once. The function calls it
-with {sdk}. Just after, {sdk} alone sends as many messages to the same server, as its documentation shows, in one thread
-and over one kept connection: what is left of the function's CPU is ours. It holds the claim, the threads, the timeline
-and the log, less what the SDK does and we do not let it do: look through the environment for a proxy at every call.""",
+        how=f"""As for the mails, with a server in place of {vendor} that accepts each message at once. The function
+calls it through {sdk}. Just after, {sdk} alone sends as many messages to the same server, as its documentation
+shows, in one thread and over one kept connection. The rest of the function's CPU is Tidings' own: the claim, the
+threads, the timeline and the log, minus what the SDK does by default and Tidings prevents: it searches the
+environment for a proxy at every call.""",
         figures=[
             *_figures(world, ran, channel, vendor),
             Figure(what=f"reference: {sdk} alone, CPU per 1,000", value=alone, unit="s"),
-            Figure(what=f"ours: {channel} less that reference", value=function - alone, unit="s"),
+            Figure(what=f"Tidings' own: {channel} minus that reference", value=function - alone, unit="s"),
         ],
         problems=ran.problems,
     )
@@ -107,7 +108,7 @@ def _figures(world: World, ran: Sent, channel: str, vendor: str) -> list[Figure]
     return [
         Figure(what="from the first POST to the last `sent`", value=ran.seconds, unit="s"),
         Figure(what="throughput", value=ran.rate, unit="/s", compared=beside),
-        Figure(what="handed in meanwhile", value=ran.answers.rate, unit="/s"),
+        Figure(what="submitted meanwhile", value=ran.answers.rate, unit="/s"),
         *ran.cpu.per_thousand(count, "from POST to sent", ran.cpu.services, "Tidings"),
         *(
             Figure(what=f"of these, {name}", value=1000 * ran.cpu.of(name) / count, unit="s")

@@ -141,12 +141,12 @@ def growth(world: World, sizes: Sizes) -> Report:
     pairs = {what: tuple(milliseconds(median(table.seconds[what])) for table in (few, many)) for what in few.seconds}
     return Report(
         title=f"Scale: {fewer:,} rows and {more:,}",
-        how=f"""The Store as intake, delivery and a caller's look-ups use it, in two databases of the same server, in
-turns: batches of {BATCH} are inserted, claimed and settled, and rows looked up and listed; for reference, PyMySQL alone
-inserts such rows as well. The rows that are there have
-come to their end, with an event each. Time is the median of one call; CPU is MariaDB's and this process's, a call. The
-server's buffer pool is {BUFFER_POOL}, which holds the indexes of a million rows: where they do not fit (256 MB), an
-insert takes 1.7 times as long, ours as well as the plain one. A look-up of any is no target.""",
+        how=f"""The store, used as by intake, delivery and look-ups, in two databases of the same server, in turns:
+batches of {BATCH} are inserted, claimed and settled, and rows are looked up and listed. For reference, PyMySQL
+alone inserts such rows as well. The existing rows have ended, with an event each. Time is the median of one call;
+CPU is that of MariaDB and this process, per call. The server's buffer pool is {BUFFER_POOL}, which holds the
+indexes of a million rows. If they do not fit (256 MB), an insert takes 1.7 times as long, with Tidings and with
+plain PyMySQL. The look-up of any row has no target.""",
         figures=[figure for what in few.seconds for figure in _figures(what, few, many)],
         pictures={
             "growth": pictures.bars("Time of one call", f"{fewer:,} rows", f"{more:,} rows", _two(pairs), "ms"),

@@ -19,7 +19,7 @@ IDLE_EVERY, HIGH_EVERY = 0.05, 0.1  # seconds
 
 @dataclass(frozen=True, kw_only=True)
 class Arrived:
-    """Mails that were handed in one by one, at a pace."""
+    """Mails that were submitted one by one, at a pace."""
 
     latencies: Sequence[float]  # seconds from before the POST to the final dot
     problems: Sequence[str]

@@ -27,10 +27,10 @@ def memory(world: World, sizes: Sizes) -> Report:
     many, left = _with_queued(world, more, sizes.watched_seconds)
     return Report(
         title=f"Scale: {fewer:,} messages queued and {more:,}",
-        how=f"""The messages are published to the work queue of `email` while its trigger does not run (their rows are
-gone: each is claimed, found finished and dropped). Then the processes are started afresh, and their resident memory is
-watched for {sizes.watched_seconds:g} s while they work; the most of it counts. No more is wished for; {NO_MORE:g} times
-allows for what two starts of one process differ by.""",
+        how=f"""The messages are published to the work queue of `email` while its trigger does not run. (Their rows
+are gone, so each message is stale and dropped.) Then the processes are restarted, and their resident memory is
+watched for {sizes.watched_seconds:g} s while they work; the peak counts. The goal is no more memory; {NO_MORE:g}
+times allows for the difference between two starts of a process.""",
         figures=[
             *(
                 Figure(

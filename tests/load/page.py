@@ -1,4 +1,4 @@
-"""The page: a section a measure, with a table, and first of all what falls short."""
+"""The page: a section per measure, with a table; first of all, the targets that were missed."""
 
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -17,11 +17,11 @@ def page(reports: Sequence[Report], *, machine: str, command: str, file: Path) -
 
 `{command}` wrote this page: {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, on {machine}.
 
-All of it ran on that one machine: the load generator, too, and the server that takes the mails, SMS and push messages.
-Both take their share of its cores and are not counted. Machines differ and are noisy, so what says most are ratios: to
-a reference that ran in turns with what is measured, in the same minutes, and CPU seconds per 1,000 notifications, of
-Tidings, MariaDB and RabbitMQ each. Where a vendor's SDK makes the call, the reference is that SDK alone.
-Nothing here is asserted; a target is what was wished for.
+Everything ran on that one machine, including the load generator and the server that takes the mails, SMS and push
+messages. These two use its cores as well, and are not counted. Machines differ and are noisy, so ratios say most: to a
+reference that ran in turns with the measurement, in the same minutes; and CPU seconds per 1,000 notifications, for
+Tidings, MariaDB and RabbitMQ separately. Where a vendor's SDK makes the call, the reference is that SDK alone.
+A target is a goal; no test fails if it is missed.
 
 {_short(reports)}
 {sections}"""
@@ -31,7 +31,7 @@ def section(report: Report, file: Path | None = None) -> str:
     """With its pictures, if it is for a file."""
     parts = [f"## {report.title}\n", textwrap.fill(" ".join(report.how.split()), 120), ""]
     if report.problems:
-        parts += ["**Not as it should be:**\n", *(f"- {problem}" for problem in report.problems), ""]
+        parts += ["**Wrong results:**\n", *(f"- {problem}" for problem in report.problems), ""]
     if report.figures:
         parts += [table(report.figures), ""]
     if report.notes:
@@ -60,13 +60,13 @@ def _short(reports: Iterable[Report]) -> str:
     """What the page must not hide."""
     wrong = [f"- {report.title}: {problem}" for report in reports for problem in report.problems]
     short = [
-        f"- {report.title}: {figure.what} is {shown(figure.value, figure.unit)}, wished for was {figure.target}"
+        f"- {report.title}: {figure.what} is {shown(figure.value, figure.unit)}, the target is {figure.target}"
         for report in reports
         for figure in report.figures
         if figure.falls_short
     ]
-    parts = ["Not as it should be:\n", *wrong, ""] if wrong else []
-    parts += ["What falls short of its target (in bold below):\n", *short] if short else ["Every target was met."]
+    parts = ["Wrong results:\n", *wrong, ""] if wrong else []
+    parts += ["Targets that were missed (in bold below):\n", *short] if short else ["Every target was met."]
     return "\n".join([*parts, ""])
 
 

@@ -36,9 +36,9 @@ def replay(world: World, sizes: Sizes) -> Report:
         beside = plain.beside(world.mariadb.url, count / queued)
     return Report(
         title=f"Replay of {count:,} dead letters",
-        how="""Rows that are `failed`, each with its letter in the dead-letter queue; then one POST to
-`/v1/dead-letters/replay`, while nothing is read from the queues. The answer comes when the letters, which are no longer
-true, are gone from the dead-letter queue as well.""",
+        how="""Rows that are `failed`, each with its dead letter in the queue; then one POST to
+`/v1/dead-letters/replay`, while nothing reads the queues. The answer comes when the dead letters, which are now
+stale, are gone from their queue as well.""",
         figures=[
             Figure(what="until all are in the queue", value=queued, unit="s", at_most=5),
             Figure(what="rate", value=count / queued, unit="/s", compared=beside),
@@ -91,9 +91,8 @@ def sweep(world: World, sizes: Sizes) -> Report:
     return Report(
         title=f"Sweep of {count:,} due rows",
         how="""Rows that are `pending`, overdue and never queued, as after a long outage of the broker; the sweep is
-called until none is left. Meanwhile a second connection takes the lock of one row after another, and gives it back: of
-a random one of the page that the sweep is at, where it hurts most. What it waits for is what a claim or a cancel would
-wait for.""",
+called until none is left. Meanwhile a second connection locks and releases one random row after another, in the
+page that the sweep is working on. It waits as long as a claim or a cancel would.""",
         figures=[
             Figure(what="until all are in the queue", value=seconds, unit="s"),
             Figure(what="rate", value=count / seconds, unit="/s", compared=beside),
@@ -107,7 +106,7 @@ wait for.""",
             Figure(
                 what="a row's lock: the longest wait", value=milliseconds(percentile(waits, 1)), unit="ms", at_most=100
             ),
-            Figure(what="looks", value=len(waits)),
+            Figure(what="locks taken", value=len(waits)),
         ],
         problems=[] if in_queue >= count else [f"{in_queue} of {count} are in the queue"],
     )

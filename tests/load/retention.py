@@ -32,9 +32,10 @@ def retention(world: World, sizes: Sizes) -> Report:
     world.stack.processes.again("replay")
     return Report(
         title=f"Retention: {count:,} old rows",
-        how=f"""Rows that came to their end {OLD} days ago, each with its event. {PACE} mails a second are handed in and
-sent at an even pace, first with nothing to delete, then with `TIDINGS_RETENTION_DAYS={KEPT}`: every sweep deletes pages
-of 500 rows for two seconds, and rests after each as long as it took. From before the POST to the mail server:""",
+        how=f"""Rows that ended {OLD} days ago, each with its event. {PACE} mails a second are submitted and sent at
+an even pace, first with nothing to delete, then with `TIDINGS_RETENTION_DAYS={KEPT}`: every sweep deletes pages of
+500 rows for two seconds, and pauses after each page as long as it took. The times are from before the POST to the
+mail server.""",
         figures=[
             *_figures("nothing to delete", before),
             *_figures("while rows are deleted", during, than=before),

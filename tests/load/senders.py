@@ -25,11 +25,12 @@ def senders(world: World, sizes: Sizes) -> Report:
         figures.append(_figure(f"{instances} instance(s), {EACH} calls each", world, sizes, instances, EACH))
     return Report(
         title="Scale: more senders",
-        how=f"""The mail server takes {DELAY * 1000:.0f} ms to answer each final dot, so that each call at once is worth
-{1 / DELAY:.0f} mails a second at best. One email function with more and more calls at once (`TIDINGS_CONCURRENCY`), and
-more and more functions with {EACH} each, all with a trigger of their own. The mails wait in the queue before the
-triggers are started, each of which holds at most {HELD}; counted from the first tenth to the ninth of those that
-arrive. Proportion ends where the {os.cpu_count()} cores are full, which the CPU shows.""",
+        how=f"""The mail server takes {DELAY * 1000:.0f} ms to answer each final dot, so each concurrent call sends
+at most {1 / DELAY:.0f} mails a second. First one email function with more and more concurrent calls
+(`TIDINGS_CONCURRENCY`), then more and more functions with {EACH} each, all with their own trigger. The mails are in
+the queue before the triggers start, each of which holds at most {HELD}; counted from the first tenth of the
+arrivals to the ninth. The rate stops growing in proportion when the {os.cpu_count()} cores are full, which the CPU
+shows.""",
         figures=figures,
     )
 

@@ -18,7 +18,7 @@ ARRAY = 500
 
 @dataclass(frozen=True, kw_only=True)
 class Ran:
-    """Mails that were handed in in arrays, and all answered by the mail server."""
+    """Mails that were submitted in arrays, and all answered by the mail server."""
 
     rate: float  # mails a second, from the first POST to the last answer
     quick: Sequence[float]  # seconds from the POST to the arrival of each that is not slow
@@ -41,11 +41,11 @@ def uneven(world: World, sizes: Sizes) -> Report:
     rate, reference = median(ran.rate for ran in ours), median([ran.rate for ran in theirs] or [float("nan")])
     return Report(
         title="A mail server that is slow for a few",
-        how=f"""{sizes.uneven:,} mails in arrays of {ARRAY}, with the settings that are the default, and a mail server
-that answers every {EVERY}th final dot after {SECONDS:g} s, and the others at once. In turns with what one would
-otherwise write, a plain Express API and two workers with a prefetch of 50 each (`tests/load/express`), on the same
-servers; medians of {sizes.rounds} round(s). A rate counts from the first POST to the mail server's last answer; a quick
-mail's time from its POST to its arrival.""",
+        how=f"""{sizes.uneven:,} mails in arrays of {ARRAY}, with the default settings, and a mail server that
+answers every {EVERY}th final dot after {SECONDS:g} s, and the others at once. The reference ran in turns, on the
+same servers: a plain Express API and two workers with a prefetch of 50 each (`tests/load/express`); medians of
+{sizes.rounds} round(s). A rate counts from the first POST to the mail server's last answer; the time of a quick
+mail from its POST to its arrival.""",
         figures=[
             Figure(what="reference: Express", value=reference, unit="/s"),
             Figure(
