@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
-from tidings.api.intake import openapi as intake
-from tidings.api.operations import ID, TAG
-from tidings.api.operator import openapi as replay
+from tidings.api import intake
+from tidings.api.endpoint import EXAMPLE_ID, Tag
+from tidings.api.operator import endpoints as operator
 
 SCHEMA = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"
 VARIABLES = {"url": "http://127.0.0.1:8080", "ops_url": "http://127.0.0.1:8081", "api_key": "", "id": ""}
@@ -35,18 +35,18 @@ def collection() -> Json:
         },
         "auth": {"type": "bearer", "bearer": [{"key": "token", "value": "{{api_key}}", "type": "string"}]},
         "variable": [{"key": name, "value": value, "type": "string"} for name, value in VARIABLES.items()],
-        "item": [_function(intake.document(), "url"), _function(replay.document(), "ops_url")],
+        "item": [_function(intake.document(), "url"), _function(operator.document(), "ops_url")],
     }
 
 
 def _function(document: Mapping[str, Any], variable: str) -> Json:
     # What makes a notification comes first: a run of the whole folder then has the id that the others need.
-    folders: dict[str, list[Json]] = {TAG: [], **{tag["name"]: [] for tag in document["tags"]}}
+    folders: dict[str, list[Json]] = {Tag.NOTIFICATIONS: [], **{tag["name"]: [] for tag in document["tags"]}}
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             if answers := list(_json_answers(operation)):
                 folders[operation["tags"][0]].append(_item(method, path, operation, answers, variable))
-    folders[TAG].sort(key=lambda item: "event" not in item)
+    folders[Tag.NOTIFICATIONS].sort(key=lambda item: "event" not in item)
     items = [{"name": name, "item": inside} for name, inside in folders.items()]
     return {"name": document["info"]["title"], "description": document["info"]["description"], "item": items}
 
@@ -105,7 +105,7 @@ def _request(method: str, path: str, operation: Mapping[str, Any], variable: str
         made["header"].append({"key": "Content-Type", "value": "application/json"})
         made["body"] = {
             "mode": "raw",
-            "raw": _text(first["value"]).replace(ID, "{{id}}"),
+            "raw": _text(first["value"]).replace(EXAMPLE_ID, "{{id}}"),
             "options": {"raw": {"language": "json"}},
         }
     return made
@@ -124,7 +124,9 @@ def _url(path: str, parameters: list[Mapping[str, Any]], variable: str) -> Json:
         if one["in"] == "query"
     ]
     named = [
-        {"key": one["name"], "value": one["example"].replace(ID, "{{id}}")} for one in parameters if one["in"] == "path"
+        {"key": one["name"], "value": one["example"].replace(EXAMPLE_ID, "{{id}}")}
+        for one in parameters
+        if one["in"] == "path"
     ]
     return {
         "raw": f"{{{{{variable}}}}}/{'/'.join(steps)}",

@@ -14,8 +14,8 @@ from types import ModuleType
 import pytest
 from tidings.adapters.sql.database import DatabaseSettings
 from tidings.api.api_keys import Scope, new_key
-from tidings.api.intake.openapi import document
-from tidings.api.operator.openapi import document as operator_document
+from tidings.api.intake import document
+from tidings.api.operator.endpoints import document as operator_document
 from tidings.domain.channels import Attachment, EmailContent
 from tidings.migrate import migrate
 from tidings.runtime.container import Container

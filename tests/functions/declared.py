@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 from jsonschema import Draft202012Validator, FormatChecker  # type: ignore[import-untyped]
-from tidings.api.app import Request, Response
+from tidings.api.http import Request, Response
 
 HTTP = {"get", "post", "put", "patch", "delete"}
 

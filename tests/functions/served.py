@@ -20,9 +20,10 @@ from urllib.request import urlopen
 from tidings.adapters.rabbitmq.broker import BrokerSettings
 from tidings.adapters.sql.database import DatabaseSettings
 from tidings.api.api_keys import ApiKey, ApiKeys
-from tidings.api.app import App, Request, Response
-from tidings.api.intake.routes import IntakeEndpoints
-from tidings.api.operator.routes import OperatorEndpoints
+from tidings.api.app import App
+from tidings.api.http import Request, Response
+from tidings.api.intake import IntakeEndpoints
+from tidings.api.operator.endpoints import OperatorEndpoints
 from tidings.observability.logging import OfRequest
 from tidings.runtime.container import Container, utc_now
 
@@ -122,7 +123,7 @@ def _content(headers: Mapping[str, str], body: bytes) -> Any:
 
 def intake_of(parts: Container, keys: Keys, declared: Declared | None = None) -> Caller:
     routes = IntakeEndpoints(intake=parts.intake(), store=parts.store, broker=parts.broker, now=utc_now)
-    return Caller(App(routes.all(), ApiKeys(keys=keys.kept)), keys.send, declared)
+    return Caller(App(routes.bound(), ApiKeys(keys=keys.kept)), keys.send, declared)
 
 
 def replay_of(parts: Container, keys: Keys, declared: Declared | None = None) -> Caller:
@@ -135,7 +136,7 @@ def replay_of(parts: Container, keys: Keys, declared: Declared | None = None) ->
         intake=parts.intake(),
         now=utc_now,
     )
-    return Caller(App(routes.all(), ApiKeys(keys=keys.kept)), keys.operate, declared)
+    return Caller(App(routes.bound(), ApiKeys(keys=keys.kept)), keys.operate, declared)
 
 
 # --- what is sent -----------------------------------------------------------------------------------------------------

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from tidings.api.api_keys import ApiKeys
-from tidings.api.app import App, Request, Response
+from tidings.api.app import App
+from tidings.api.http import Request, Response
 from tidings.api.operator.console_files import TYPES, Console
 
 from tests.functions.conftest import Imported
@@ -18,7 +19,7 @@ NAMESPACE = "http://www.w3.org/2000/svg"
 
 
 def get(path: str, headers: Mapping[str, str] | None = None, *, folder: Path = FOLDER) -> Response:
-    api = App(Console(folder).routes(), ApiKeys(keys=()))
+    api = App(Console(folder).bound(), ApiKeys(keys=()))
     return asyncio.run(api.answer(Request(method="GET", path=path, headers=headers or {})))
 
 

@@ -11,13 +11,13 @@ from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
 from schemathesis.core.result import Ok
 from tidings.adapters.sql.database import DatabaseSettings
-from tidings.api.intake import openapi as intake_openapi
-from tidings.api.operator import openapi as replay_openapi
+from tidings.api import intake as intake_api
+from tidings.api.operator import endpoints as operator_api
 from tidings.migrate import migrate
 
 from tests.functions.served import ROOT, Keys, mail, process
 
-DOCUMENTS = {"intake": intake_openapi.document, "replay": replay_openapi.document}
+DOCUMENTS = {"intake": intake_api.document, "replay": operator_api.document}
 EXAMPLES, NIGHTLY = 8, 60  # an operation, a kind of data
 KEYLESS, KEYLESS_NIGHTLY = 3, 10  # what is sent does not matter, where nobody looks at it
 load_all_checks()

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from tidings.api import health as health_module
 from tidings.api.api_keys import ApiKeys
-from tidings.api.app import CODES
-from tidings.api.health import Health
+from tidings.api.health import HealthChecks
+from tidings.api.problems import CODES
 from tidings.domain.errors import BrokerUnavailable
 from tidings.runtime.container import Container
 from tidings.runtime.gateway import answer_gateway, from_gateway
@@ -210,11 +210,10 @@ def hung() -> Iterator[Hung]:
     part.leave.set()
 
 
-def ready(health: Health, times: int = 1) -> list[Any]:
+def ready(health: HealthChecks, times: int = 1) -> list[Any]:
     async def ask() -> list[Any]:
-        route = next(route for route in health.routes() if route.path == "/readyz")
         none: Any = None
-        return await asyncio.gather(*[route.handle(none) for _ in range(times)])
+        return await asyncio.gather(*[health.ready(none) for _ in range(times)])
 
     return asyncio.run(ask())
 
@@ -223,7 +222,7 @@ def test_a_part_that_hangs_is_asked_once_however_many_want_to_know(hung: Hung, m
     monkeypatch.setattr(health_module, "PATIENCE", 0.2)
     database: Any = Counted()
     broker: Any = hung
-    health = Health(store=database, broker=broker)
+    health = HealthChecks(store=database, broker=broker)
     begun = time.monotonic()
     for answer in ready(health, 60):
         assert answer.status == 200
@@ -237,7 +236,7 @@ def test_a_part_that_hangs_is_asked_once_however_many_want_to_know(hung: Hung, m
 def test_readiness_is_asked_again_after_a_second_and_not_before(monkeypatch: pytest.MonkeyPatch) -> None:
     database: Any = Counted()
     broker: Any = Counted()
-    health = Health(store=database, broker=broker)
+    health = HealthChecks(store=database, broker=broker)
     now = [1000.0]
     monkeypatch.setattr("tidings.api.health.time.monotonic", lambda: now[0])
     for _ in range(5):

@@ -653,7 +653,7 @@ def test_nobody_comes_in_without_a_key(intake: Caller, method: str, path: str) -
 @pytest.mark.parametrize(("method", "path"), ROUTES)
 def test_a_key_without_the_scope_is_forbidden(intake: Caller, keys: Keys, method: str, path: str) -> None:
     answer = intake(method, path, key=keys.operate)
-    assert (answer.status, answer.body["title"]) == (403, "The API key lacks the scope send")
+    assert (answer.status, answer.body["title"]) == (403, "The API key lacks the scope `send`")
 
 
 def test_a_kept_hash_is_no_key(intake: Caller, keys: Keys) -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from tidings.api.intake.openapi import document
+from tidings.api.intake import document
 from tidings.domain.channels import CHANNELS
 
 from tests.functions.declared import Declared

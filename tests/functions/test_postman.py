@@ -35,15 +35,17 @@ def test_it_has_its_variables_and_uses_no_other() -> None:
 
 
 @pytest.mark.parametrize("place", [0, 1], ids=["intake", "replay"])
-def test_every_route_is_in_it(place: int, intake: Caller, replay: Caller) -> None:
-    routes = (intake, replay)[place].api.routes
+def test_every_endpoint_is_in_it(place: int, intake: Caller, replay: Caller) -> None:
+    endpoints = (intake, replay)[place].api.endpoints
     seen = {
         (item["request"]["method"], "/".join(["", *item["request"]["url"]["path"]]))
         for item in requests([WRITTEN["item"][place]])
     }
     pages = {"/docs", "/docs/{asset}"}
     assert seen == {
-        (route.method, re.sub(r"{(\w+)}", r":\1", route.path)) for route in routes if route.path not in pages
+        (endpoint.method, re.sub(r"{(\w+)}", r":\1", endpoint.path))
+        for endpoint in endpoints
+        if endpoint.path not in pages
     }
 
 

@@ -532,7 +532,7 @@ def test_only_an_operator_comes_in(replay: Caller, keys: Keys, method: str, path
     assert replay(method, path, key=None).status == 401
     assert replay(method, path, key="wrong").status == 401
     answer = replay(method, path, key=keys.send)
-    assert (answer.status, answer.body["title"]) == (403, "The API key lacks the scope operate")
+    assert (answer.status, answer.body["title"]) == (403, "The API key lacks the scope `operate`")
     assert replay(method, path, {}, key=keys.both).status == 200
 
 

@@ -22,11 +22,11 @@ from urllib.parse import urlsplit
 
 import pytest
 from tidings.api import api_keys as keys_module
+from tidings.api import intake as intake_api
 from tidings.api.api_keys import ApiKeys, KeySettings, Scope
-from tidings.api.app import Route
 from tidings.api.body_limits import MAX_BODY
-from tidings.api.intake.routes import IntakeEndpoints
-from tidings.api.operator.routes import OperatorEndpoints
+from tidings.api.endpoint import Endpoint
+from tidings.api.operator import endpoints as operator_api
 from tidings.config.settings import load
 from tidings.domain.errors import PermanentError
 from tidings.runtime import queue_function
@@ -51,31 +51,20 @@ MISSING = "0193c0de-0000-7000-8000-000000000000"
 MIB = 1024 * 1024
 
 
-# --- every route ------------------------------------------------------------------------------------------------------
+# --- every endpoint ---------------------------------------------------------------------------------------------------
 
 
-def routes(function: str) -> list[Route]:
-    """Of a function, without opening anything."""
-    none: Any = None
-    if function == "intake":
-        return list(IntakeEndpoints(intake=_Nothing(), store=none, broker=none, now=none).all())  # type: ignore[arg-type]
-    return list(
-        OperatorEndpoints(replay=none, sweep=none, store=none, broker=none, insight=none, intake=none, now=none).all()
-    )
-
-
-class _Nothing:
-    def accept(self, _batch: object) -> None:
-        raise AssertionError("nothing is to come this far")
-
-
-ROUTES = [(function, route) for function in ("intake", "replay") for route in routes(function)]
-GUARDED = [(function, route) for function, route in ROUTES if route.scope is not None]
+ENDPOINTS = [
+    (function, endpoint)
+    for function, endpoints in (("intake", intake_api.ENDPOINTS), ("replay", operator_api.ENDPOINTS))
+    for endpoint in endpoints
+]
+GUARDED = [(function, endpoint) for function, endpoint in ENDPOINTS if endpoint.scope is not None]
 OPEN = {"/", "/openapi.json", "/docs", "/docs/{asset}", "/healthz", "/readyz", "/health", "/ready"}
 
 
 def named(value: object) -> str:
-    return f"{value.method} {value.path}" if isinstance(value, Route) else str(value)
+    return f"{value.method} {value.path}" if isinstance(value, Endpoint) else str(value)
 
 
 @pytest.fixture
@@ -84,33 +73,33 @@ def callers(wiring: Container, keys: Keys) -> dict[str, Caller]:
 
 
 def test_only_what_tells_nothing_of_anybody_is_open_to_all() -> None:
-    assert {route.path for _, route in ROUTES if route.scope is None} == OPEN
+    assert {endpoint.path for _, endpoint in ENDPOINTS if endpoint.scope is None} == OPEN
 
 
-@pytest.mark.parametrize(("function", "route"), GUARDED, ids=named)
-def test_every_other_route_asks_for_a_valid_key_with_its_scope(
-    callers: dict[str, Caller], keys: Keys, function: str, route: Route
+@pytest.mark.parametrize(("function", "endpoint"), GUARDED, ids=named)
+def test_every_other_endpoint_asks_for_a_valid_key_with_its_scope(
+    callers: dict[str, Caller], keys: Keys, function: str, endpoint: Endpoint
 ) -> None:
-    ask, path = callers[function], route.path.replace("{id}", MISSING)
+    ask, path = callers[function], endpoint.path.replace("{id}", MISSING)
     without = {Scope.SEND: keys.operate, Scope.OPERATE: keys.send, Scope.ADMIN: keys.operate}
     for key in (None, "tdg_wrong", keys.send[:-1], f"{keys.both}x", hashlib.sha256(keys.both.encode()).hexdigest()):
-        answer = ask(route.method, path, b"{", key=key)
+        answer = ask(endpoint.method, path, b"{", key=key)
         assert answer.status == 401
         assert answer.headers["www-authenticate"].startswith("Bearer")
-    assert route.scope is not None
-    assert ask(route.method, path, b"{", key=without[route.scope]).status == 403
-    assert ask(route.method, path, {}, key=keys.both).status not in (401, 403)
+    assert endpoint.scope is not None
+    assert ask(endpoint.method, path, b"{", key=without[endpoint.scope]).status == 403
+    assert ask(endpoint.method, path, {}, key=keys.both).status not in (401, 403)
 
 
-@pytest.mark.parametrize(("function", "route"), [pair for pair in GUARDED if "{id}" in pair[1].path], ids=named)
+@pytest.mark.parametrize(("function", "endpoint"), [pair for pair in GUARDED if "{id}" in pair[1].path], ids=named)
 def test_anothers_row_is_answered_as_one_that_is_not_there(
-    callers: dict[str, Caller], keys: Keys, function: str, route: Route
+    callers: dict[str, Caller], keys: Keys, function: str, endpoint: Endpoint
 ) -> None:
     id = callers["intake"]("POST", SEND, sms(), key=keys.both).body["id"]
     bodies = [{}, {"outcome": "sent"}, {"outcome": "replay"}]
     for body in bodies:
         foreign, missing = (
-            callers[function](route.method, route.path.replace("{id}", one), body, key=keys.other)
+            callers[function](endpoint.method, endpoint.path.replace("{id}", one), body, key=keys.other)
             for one in (id, MISSING)
         )
         assert foreign.body == missing.body

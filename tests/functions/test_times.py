@@ -6,7 +6,7 @@ from tidings.adapters.sql.database import Database
 from tidings.adapters.sql.store import SqlStore
 from tidings.api.api_keys import ApiKeys
 from tidings.api.app import App
-from tidings.api.intake.routes import IntakeEndpoints
+from tidings.api.intake import IntakeEndpoints
 from tidings.pipeline.intake import Intake
 from tidings.runtime.container import Container
 
@@ -40,7 +40,7 @@ def asked(wiring: Container, keys: Keys, *, store: TestClock, intake: TestClock)
     database = SqlStore(Database(wiring.database, clock=store))
     accept = Intake(store=database, broker=wiring.broker)
     routes = IntakeEndpoints(intake=accept, store=database, broker=wiring.broker, now=intake)
-    return Caller(App(routes.all(), ApiKeys(keys=keys.kept)), keys.send)
+    return Caller(App(routes.bound(), ApiKeys(keys=keys.kept)), keys.send)
 
 
 def test_a_request_repeated_after_its_expiry_is_answered_as_at_first(

@@ -119,8 +119,16 @@ class DeadQuery(DeadFilter):
 
 
 def query_of(model: type[Q], parameters: Mapping[str, str | Sequence[str]]) -> Q:
-    """Raise Problem 422, one entry a parameter."""
+    """Raise Problem 422, with an entry for each invalid parameter."""
     try:
         return model.model_validate(parameters)
     except ValidationError as invalid:
         raise problem_of(invalid, title="The query is not valid") from None
+
+
+def body_of(model: type[Q], body: bytes | bytearray, *, title: str) -> Q:
+    """Raise Problem 400 or 422."""
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as invalid:
+        raise problem_of(invalid, title=title) from None

@@ -7,12 +7,11 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from tidings.api.api_keys import Scope
-from tidings.api.app import AuthenticatedRequest, Problem, Response, Route, internal_error, unavailable
-from tidings.api.body_limits import MAX_BODY
+from tidings.api.http import AuthenticatedRequest, Response
 from tidings.api.json_shape import Body, is_array
-from tidings.api.notifications import accepted
+from tidings.api.problems import Problem, internal_error, unavailable
 from tidings.api.requests import Reader, Submission, check_times
+from tidings.api.responses import accepted
 from tidings.api.validation_problems import NOT_VALID, entry, has_passed
 from tidings.domain.errors import AlreadyExpired, BrokerUnavailable, RowTooLarge, StoreUnavailable, fault_location
 from tidings.domain.notification import Notification
@@ -34,7 +33,7 @@ def _one_thread() -> Executor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SubmitEndpoint:
+class Submit:
     """The handler. `accept` stores and queues, as `Intake.accept`."""
 
     accept: Callable[[Sequence[Notification]], Awaitable[Sequence[Taken]]]
@@ -42,12 +41,9 @@ class SubmitEndpoint:
     reader: Reader = field(default_factory=Reader)
     large: Executor = field(default_factory=_one_thread)
 
-    def route(self) -> Route:
-        return Route(method="POST", path="/v1/notifications", scope=Scope.SEND, handle=self.post, max_body=MAX_BODY)
-
-    async def post(self, call: AuthenticatedRequest) -> Response:
-        key = idempotency_key(call.request.headers)
-        if is_array(call.body):
+    async def post(self, request: AuthenticatedRequest) -> Response:
+        key = idempotency_key(request.headers)
+        if is_array(request.body):
             if key is not None:
                 raise Problem(
                     422,
@@ -55,13 +51,13 @@ class SubmitEndpoint:
                     "Give each item its idempotency_key.",
                     code="invalid_idempotency_key",
                 )
-            return await self._post_many(call)
-        return await self._post_one(call, key)
+            return await self._post_many(request)
+        return await self._post_one(request, key)
 
-    async def _post_one(self, call: AuthenticatedRequest, key: str | None) -> Response:
-        is_large = len(call.body) >= LARGE
+    async def _post_one(self, request: AuthenticatedRequest, key: str | None) -> Response:
+        is_large = len(request.body) >= LARGE
         # What was read is not held while the draft waits: ten thousand may.
-        (taken,) = await self.accept([await self._aside(is_large, lambda: self._read_one(call, key))])
+        (taken,) = await self.accept([await self._aside(is_large, lambda: self._read_one(request, key))])
         outcome, is_replayed = _outcome(taken)
         if isinstance(outcome, Problem):
             raise outcome
@@ -77,9 +73,9 @@ class SubmitEndpoint:
             return work()
         return await in_thread(self.large, work)
 
-    def _read_one(self, call: AuthenticatedRequest, key: str | None) -> Notification:
-        submission = self.reader.one(call.body)
-        _let_go(call.body)
+    def _read_one(self, request: AuthenticatedRequest, key: str | None) -> Notification:
+        submission = self.reader.one(request.body)
+        _let_go(request.body)
         if key is not None:
             if submission.idempotency_key not in (None, key):
                 raise Problem(
@@ -89,15 +85,15 @@ class SubmitEndpoint:
                     code="invalid_idempotency_key",
                 )
             submission = submission.model_copy(update={"idempotency_key": key})
-        notification = self._drafted(submission, call)
+        notification = self._drafted(submission, request)
         if isinstance(notification, Problem):
             raise notification
         return notification
 
-    async def _post_many(self, call: AuthenticatedRequest) -> Response:
+    async def _post_many(self, request: AuthenticatedRequest) -> Response:
         """Each item has its own result; a bad one never spoils the good ones."""
-        is_large = len(call.body) >= LARGE
-        results = await self._aside(is_large, lambda: self._read_many(call))
+        is_large = len(request.body) >= LARGE
+        results = await self._aside(is_large, lambda: self._read_many(request))
         drafts = [result for result in results if isinstance(result, Notification)]
         taken = iter(await self.accept(drafts) if drafts else [])
         ends = [
@@ -110,24 +106,24 @@ class SubmitEndpoint:
         body = await self._aside(is_large, lambda: _results(ends))
         return Response(status=202 if any_good else 422, body=body, headers={"content-type": "application/json"})
 
-    def _read_many(self, call: AuthenticatedRequest) -> Sequence[Notification | Problem]:
-        read = self.reader.many(call.body)
-        _let_go(call.body)
+    def _read_many(self, request: AuthenticatedRequest) -> Sequence[Notification | Problem]:
+        read = self.reader.many(request.body)
+        _let_go(request.body)
         return [
-            item if isinstance(item, Problem) else self._drafted(item, call, index=index)
+            item if isinstance(item, Problem) else self._drafted(item, request, index=index)
             for index, item in enumerate(read)
         ]
 
     def _drafted(
-        self, submission: Submission, call: AuthenticatedRequest, *, index: int | None = None
+        self, submission: Submission, request: AuthenticatedRequest, *, index: int | None = None
     ) -> Notification | Problem:
         now = self.now()
         problem = check_times(submission, now, index=index)
         if problem is not None:
             return problem
-        trace = call.request.headers.get("traceparent", "")
+        trace = request.headers.get("traceparent", "")
         draft = submission.notification(
-            tenant=call.tenant, now=now, traceparent=trace if _TRACEPARENT.fullmatch(trace) else None
+            tenant=request.tenant, now=now, traceparent=trace if _TRACEPARENT.fullmatch(trace) else None
         )
         if len(draft.content) > MAX_CONTENT // 4 and _in_a_statement(draft.content) > MAX_CONTENT:
             return Problem(422, NOT_VALID, errors=[entry(("content",), "is too large", index)])

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tidings.api.json_shape import not_json
-from tidings.api.responses import Problem
+from tidings.api.problems import Problem
 from tidings.domain.channels import CHANNELS
 
 MAX_ERRORS = 100  # entries of one problem: an answer is not to be larger than what caused it

@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 from pydantic import Field
 
 from tidings.api.api_keys import Scope
-from tidings.api.app import METRICS_TYPE, AuthenticatedRequest, Problem, Response, Route
+from tidings.api.endpoint import BoundEndpoint, Endpoint
+from tidings.api.http import METRICS_TYPE, AuthenticatedRequest, Response
+from tidings.api.problems import Problem
 from tidings.config.settings import Settings
 from tidings.domain.errors import BrokerUnavailable, ConfigurationError, StoreUnavailable
 from tidings.domain.stopwatch import Stopwatch
@@ -95,36 +97,43 @@ def _need(module: str, setting: str, extra: str) -> None:
 # --- HTTP functions ---------------------------------------------------------------------------------------------------
 
 
+METRICS = Endpoint(method="GET", path="/metrics", scope=Scope.ADMIN)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Observed:
-    """An HTTP function's routes, with whoever watches."""
+    """Times and traces an HTTP function's endpoints, as each declares."""
 
     telemetry: Telemetry
     observers: Observers
 
-    def routes(self, routes: Sequence[Route], *, gauges: Gauges | None = None) -> Sequence[Route]:
-        """The route that hands in is timed and traced; `GET /metrics` comes, with these gauges if there are any."""
-        found = [self._timed(route) if (route.method, route.path) == HANDS_IN else route for route in routes]
+    def endpoints(self, endpoints: Sequence[BoundEndpoint], *, gauges: Gauges | None = None) -> Sequence[BoundEndpoint]:
+        """`GET /metrics` is added where metrics are exposed, with these gauges if there are any."""
+        is_on = self.telemetry.spans is not None or self.telemetry.meter is not None
+        found = [self._traced(bound) if is_on and bound.endpoint.is_traced else bound for bound in endpoints]
         if (exposition := self.observers.exposition) is None:
             return found
 
-        async def metrics(_call: AuthenticatedRequest) -> Response:
+        async def metrics(_request: AuthenticatedRequest) -> Response:
             body = await asyncio.to_thread(lambda: exposition(gauges() if gauges is not None else ()))
             return Response(status=200, body=body, headers={"content-type": METRICS_TYPE})
 
-        return [*found, Route(method="GET", path="/metrics", scope=Scope.ADMIN, handle=metrics)]
+        return [*found, BoundEndpoint(endpoint=METRICS, handle=metrics)]
 
-    def _timed(self, route: Route) -> Route:
-        spans = self.telemetry.spans
-        if spans is None and self.telemetry.meter is None:
-            return route
+    def _traced(self, bound: BoundEndpoint) -> BoundEndpoint:
+        endpoint, spans = bound.endpoint, self.telemetry.spans
 
-        async def handle(call: AuthenticatedRequest) -> Response:
-            stopwatch, given = Stopwatch(), call.request.headers.get("traceparent")
-            kept = nullcontext(Served(given or "")) if spans is None else spans.served(route.method, route.path, given)
-            with kept as served:
+        async def handle(request: AuthenticatedRequest) -> Response:
+            stopwatch, given = Stopwatch(), request.headers.get("traceparent")
+            span = (
+                nullcontext(Served(given or ""))
+                if spans is None
+                else spans.served(endpoint.method, endpoint.path, given)
+            )
+            with span as served:
+                headers = {**request.headers, "traceparent": served.traceparent}
                 try:
-                    response = await route.handle(_with(call, served.traceparent))
+                    response = await bound.handle(replace(request, headers=headers))
                     served.status = response.status
                 except Problem as problem:
                     served.status = problem.status
@@ -136,12 +145,4 @@ class Observed:
                     self.observers.emit(Answered(status=served.status, elapsed=stopwatch.elapsed()))
             return response
 
-        return replace(route, handle=handle)
-
-
-HANDS_IN = ("POST", "/v1/notifications")
-
-
-def _with(call: AuthenticatedRequest, traceparent: str) -> AuthenticatedRequest:
-    headers = {**call.request.headers, "traceparent": traceparent}
-    return replace(call, request=replace(call.request, headers=headers))
+        return replace(bound, handle=handle)

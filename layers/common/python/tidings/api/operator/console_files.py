@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from tidings.api.app import AuthenticatedRequest, Problem, Response, Route
+from tidings.api.endpoint import BoundEndpoint, Endpoint
+from tidings.api.http import AuthenticatedRequest, Handler, Response
+from tidings.api.problems import Problem
 
 INDEX = "index.html"
 
@@ -54,30 +56,30 @@ class Console:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def routes(self) -> Sequence[Route]:
-        return (
-            Route(method="GET", path="/", scope=None, handle=self.enter),
-            Route(method="GET", path="/console", scope=None, handle=self.enter),
-            Route(method="GET", path="/console/", scope=None, handle=self.page),
-            Route(method="GET", path="/console/{file}", scope=None, handle=self.file),
-        )
+    def bound(self) -> Sequence[BoundEndpoint]:
+        return [
+            _get("/", self.enter),
+            _get("/console", self.enter),
+            _get("/console/", self.page),
+            _get("/console/{file}", self.file),
+        ]
 
-    async def enter(self, _call: AuthenticatedRequest) -> Response:
+    async def enter(self, _request: AuthenticatedRequest) -> Response:
         """Relative, so that it holds behind a gateway's prefix as well."""
         return Response(status=308, headers={**HEADERS, "location": "console/"})
 
-    async def page(self, call: AuthenticatedRequest) -> Response:
-        return self._answer(call, INDEX)
+    async def page(self, request: AuthenticatedRequest) -> Response:
+        return self._answer(request, INDEX)
 
-    async def file(self, call: AuthenticatedRequest) -> Response:
-        return self._answer(call, call.path["file"])
+    async def file(self, request: AuthenticatedRequest) -> Response:
+        return self._answer(request, request.path["file"])
 
-    def _answer(self, call: AuthenticatedRequest, name: str) -> Response:
+    def _answer(self, request: AuthenticatedRequest, name: str) -> Response:
         file = self.files.get(name)  # a name that is looked up is no path: there is nothing to climb out of
         if file is None:
             raise Problem(404, "Not found", headers=HEADERS)
         headers = {**HEADERS, "etag": file.etag}
-        if file.etag in call.request.headers.get("if-none-match", ""):
+        if file.etag in request.headers.get("if-none-match", ""):
             return Response(status=304, headers=headers)
         return Response(status=200, body=file.body, headers={**headers, "content-type": file.content_type})
 
@@ -89,6 +91,10 @@ class Console:
             for path in sorted(self._folder.iterdir())
             if path.suffix in TYPES and not path.name.startswith(".")
         }
+
+
+def _get(path: str, handler: Handler) -> BoundEndpoint:
+    return BoundEndpoint(endpoint=Endpoint(method="GET", path=path, scope=None), handle=handler)
 
 
 def _read(path: Path) -> File:

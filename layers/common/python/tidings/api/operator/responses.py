@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, FailFast, Field, StrictBool, StrictInt, WithJsonSchema
 from pydantic.json_schema import JsonSchemaValue
 
-from tidings.api.notifications import NotificationView, View
 from tidings.api.queries import DeadFilter, DeadStatuses, Id
 from tidings.api.requests import Instant
+from tidings.api.responses import NotificationView, View
 from tidings.domain.notification import REPLAYABLE
 from tidings.ports import Selection
 
