@@ -868,7 +868,10 @@ def test_a_claimed_one_cannot_be_canceled(intake: Caller, wiring: Container) -> 
     claimed(wiring, id)
     answer = intake("POST", f"{SEND}/{id}/cancel")
     assert answer.status == 409
-    assert answer.body["detail"] == "Its status is sending; only pending and retrying can be canceled."
+    assert answer.body["detail"] == (
+        "Its status is sending: a worker has it, and its outcome is not known yet; "
+        "only pending and retrying can be canceled."
+    )
 
 
 def test_an_unknown_one_cannot_be_canceled(intake: Caller) -> None:

@@ -480,7 +480,7 @@ def test_what_a_worker_has_is_not_canceled_and_its_doubt_is_told(replay: Caller,
     answer = replay("POST", cancel(row.id))
     assert (answer.status, answer.body["detail"]) == (
         409,
-        "Its status is sending: a worker has it, and how that ends is not known yet; "
+        "Its status is sending: a worker has it, and its outcome is not known yet; "
         "only pending and retrying can be canceled.",
     )
     error = AmbiguousError("timeout", "no answer")
