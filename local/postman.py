@@ -20,17 +20,17 @@ KEEP_ID = [
     "const answer = pm.response.json();",
     'if (answer.id) pm.collectionVariables.set("id", answer.id);',
 ]
-"""Run after a notification was accepted: the look-ups are of that one."""
+"""Run after a notification is accepted: the other requests use its id."""
 Json = dict[str, Any]
 
 
 def collection() -> Json:
-    """The whole of it: a folder a function, in it a folder a tag, and saved answers from the examples."""
+    """A folder for each function, in it a folder for each tag, with the examples as saved answers."""
     return {
         "info": {
             "name": "Tidings",
             "description": "Made from the OpenAPI documents. Set url, ops_url and api_key: `.tidings/env` has them. "
-            "The first request of each folder sets id, which the others look up.",
+            "The first request of each folder sets id, which the others use.",
             "schema": SCHEMA,
         },
         "auth": {"type": "bearer", "bearer": [{"key": "token", "value": "{{api_key}}", "type": "string"}]},
@@ -40,7 +40,7 @@ def collection() -> Json:
 
 
 def _function(document: Mapping[str, Any], variable: str) -> Json:
-    # What makes a notification comes first: a run of the whole folder then has the id that the others need.
+    # The request that submits comes first: it sets the id that the others need.
     folders: dict[str, list[Json]] = {Tag.NOTIFICATIONS: [], **{tag["name"]: [] for tag in document["tags"]}}
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
@@ -59,7 +59,7 @@ def _json_answers(operation: Mapping[str, Any]) -> Iterator[tuple[int, str, str,
                 for name, example in media["examples"].items():
                     yield int(status), f"{status} {name}", kind, example["value"]
             else:
-                return  # a page, which is for a browser
+                return  # a page for browsers
 
 
 def _item(
@@ -112,7 +112,7 @@ def _request(method: str, path: str, operation: Mapping[str, Any], variable: str
 
 
 def _header(parameter: Mapping[str, Any]) -> Json:
-    """A new key with each click: what is clicked twice is meant twice."""
+    """A new Idempotency-Key for each click: each click submits a notification."""
     return {"key": parameter["name"], "value": "{{$guid}}", "description": parameter["description"]}
 
 
@@ -142,7 +142,7 @@ def _text(value: object) -> str:
 
 
 def text() -> str:
-    """As it is written to the file: a line a request, so that a change of one is a change of one line."""
+    """The file's text, with one line for each request, so that diffs are small."""
     return f"{_lines(collection())}\n"
 
 

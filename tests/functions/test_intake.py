@@ -424,7 +424,7 @@ def test_every_field_that_is_wrong_has_its_own_entry(intake: Caller) -> None:
 
 def test_an_answer_stays_small_however_much_is_wrong(intake: Caller) -> None:
     answer = intake("POST", SEND, sms(**{f"field{n}": 1 for n in range(1001)}))
-    assert (answer.status, answer.body["detail"]) == (422, "1001 fields are wrong.")
+    assert (answer.status, answer.body["detail"]) == (422, "1001 fields are not valid.")
     assert len(answer.body["errors"]) == 100
 
 

@@ -1,6 +1,8 @@
 """What holds for the document of every function: valid, complete, and with an example of everything."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -90,6 +92,14 @@ def test_only_open_endpoints_are_declared_without_a_key(caller: Caller, document
 def test_every_operation_has_a_name_of_its_own(document: dict[str, Any]) -> None:
     names = [operation["operationId"] for _, _, operation in operations(document)]
     assert len(names) == len(set(names))
+
+
+def test_a_cold_start_does_not_load_what_makes_the_document() -> None:
+    script = (
+        "import sys, tidings.api.intake, tidings.api.operator.endpoints; print('tidings.api.openapi' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_every_endpoint_declares_what_can_happen_to_all(document: dict[str, Any]) -> None:

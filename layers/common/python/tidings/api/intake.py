@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
-from tidings.api import openapi
 from tidings.api.api_keys import Scope
 from tidings.api.cancel import Cancel
 from tidings.api.docs_page import INDEX, DocsPage
@@ -68,6 +67,8 @@ ENDPOINTS = [route.endpoint for route in ROUTES]
 
 @cache
 def document() -> dict[str, Any]:
+    from tidings.api import openapi  # here: no cold start pays for it
+
     return openapi.document(
         title="Tidings",
         description="Notifications by email, SMS and push that are not lost and not sent twice.",

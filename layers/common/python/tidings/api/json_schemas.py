@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
 
 from tidings.api.endpoint import Content, Endpoint, Schema
 from tidings.api.problems import ProblemDocument
@@ -15,8 +16,6 @@ class Schemas:
     """Each model once. The schema of a request and of an answer may differ for the same model."""
 
     def __init__(self, endpoints: Sequence[Endpoint]) -> None:
-        from pydantic.json_schema import models_json_schema  # here: no cold start pays for it
-
         read = {model for endpoint in endpoints if endpoint.body for model in _models_in(endpoint.body.schema)}
         written = {ProblemDocument} | {
             model

@@ -1,4 +1,4 @@
-"""What the API shows of a notification: the models of its answers."""
+"""Models of the answers about notifications."""
 
 import json
 from collections.abc import Collection, Iterator, Sequence
@@ -34,10 +34,10 @@ class AcceptedView(View):
 
 
 class ErrorView(View):
-    """Why the last attempt did not end in `sent`."""
+    """Why an attempt did not succeed."""
 
     error_class: str = Field(description="transient, permanent, ambiguous, account")
-    code: str = Field(description="the provider's own code, or a short name of ours")
+    code: str = Field(description="the provider's own code, or a short name that Tidings gives")
     message: str
 
 
@@ -51,15 +51,15 @@ class EventView(View):
     provider: str | None = None
     provider_message_id: str | None = None
     provider_response: str | None = Field(
-        default=None, description="what the provider said with its acceptance: a mail server's queue id"
+        default=None, description="the provider's answer when it accepted, like a mail server's queue id"
     )
     error: ErrorView | None = None
-    may_have_been_sent: bool | None = Field(default=None, description="true: as that of the notification, then")
+    may_have_been_sent: bool | None = Field(default=None, description="as the notification's field, at that time")
     next_attempt_at: datetime | None = None
 
 
 class NotificationView(View):
-    """A notification as it stands."""
+    """A notification, as it is now."""
 
     id: str
     status: Status
@@ -82,8 +82,8 @@ class NotificationView(View):
     last_error: ErrorView | None = None
     may_have_been_sent: bool | None = Field(
         None,
-        description="true: it is not sent as far as is known, and an attempt of it may have been accepted by the"
-        " provider; missing otherwise",
+        description="true if it is not known to be sent, but the provider may have accepted an attempt;"
+        " missing otherwise",
     )
     events: list[EventView] | None = Field(None, description="the timeline, oldest first; left out of lists")
 
@@ -96,12 +96,12 @@ class Page(View):
 
 
 def state(status: str, doubtful: bool | None = None) -> str:
-    """A status as people read it, wherever one is shown: with its doubt, which `unknown` has by its name."""
+    """A status in words. `unknown` needs no addition: it says that the notification may have been sent."""
     return f"{status} (may have been sent)" if doubtful and status != Status.UNKNOWN else str(status)
 
 
 def accepted(notification: Notification, *, replayed: bool | None = None) -> AcceptedView:
-    """The first answer; a repeated request gets the same, whatever has become of the notification since."""
+    """The answer to a submit. A repeated request gets the same, whatever has happened to the notification since."""
     return AcceptedView(
         id=notification.id,
         status=Status.PENDING,
@@ -116,9 +116,7 @@ def accepted(notification: Notification, *, replayed: bool | None = None) -> Acc
 def to_response(
     notification: Notification, events: Sequence[TimelineEntry] | None = None, *, doubtful: Collection[str] = ()
 ) -> NotificationView:
-    """`doubtful`: ids of which an attempt was ambiguous, where the timeline is not at hand."""
-    # Here, because the client has only the models, and installs nothing that checks mail addresses.
-
+    """`doubtful`: ids with an ambiguous attempt, for where `events` is not given."""
     is_doubtful = notification.id in doubtful or any(map(_is_ambiguous, events or ()))
     return NotificationView(
         id=notification.id,
@@ -161,7 +159,7 @@ def _error(source: Notification | TimelineEntry) -> ErrorView | None:
 
 
 def _timeline(notification: Notification, events: Sequence[TimelineEntry]) -> Iterator[EventView]:
-    """The row itself is the first event; an attempt's event also tells when it began."""
+    """The first event is made from the row. An attempt's row has two events: its start and its end."""
     yield EventView(status=Status.PENDING, at=notification.created_at, generation=1, attempt=0)
     is_doubtful = False
     for event in events:

@@ -1,7 +1,7 @@
-"""The operator's console: the files of the folder `console`, and nothing else.
+"""Serves the operator's console: the files of the folder `console`.
 
-It is a client of the API like any other. Its files are for everyone and hold no secret; what they show, they ask the
-API for, with the key that a person types in. So there is no session here, no cookie, and no state.
+The console is a client of the API. Its files are public and hold no secret. A person types in a key, which it sends
+with each request, so there is no session and no cookie.
 """
 
 import hashlib
@@ -23,8 +23,8 @@ TYPES = {
     ".svg": "image/svg+xml",
 }
 
-# What a notification says comes from strangers. Should any of it ever become markup, it could load, run and send
-# nothing: no script but ours, no text that turns into script, no address but our own.
+# A notification's content may come from an attacker. If it ever became markup, the browser would still run only our own
+# scripts and connect only to this function.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
@@ -37,13 +37,13 @@ HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
-    "cache-control": "no-cache",  # asked for each time, and answered 304: an update is seen at once
+    "cache-control": "no-cache",  # revalidated each time, usually with a 304: an update is seen at once
 }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class File:
-    """One file, as it is sent."""
+    """One file, as it is served."""
 
     body: bytes
     content_type: str
@@ -51,7 +51,7 @@ class File:
 
 
 class Console:
-    """The routes. The folder is read at the first request: nothing is opened at import."""
+    """The folder is read at the first request."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -65,7 +65,7 @@ class Console:
         ]
 
     async def enter(self, _request: AuthenticatedRequest) -> Response:
-        """Relative, so that it holds behind a gateway's prefix as well."""
+        """Redirect to a relative address, which is also right behind a gateway's prefix."""
         return Response(status=308, headers={**HEADERS, "location": "console/"})
 
     async def page(self, request: AuthenticatedRequest) -> Response:
@@ -75,7 +75,7 @@ class Console:
         return self._answer(request, request.path["file"])
 
     def _answer(self, request: AuthenticatedRequest, name: str) -> Response:
-        file = self.files.get(name)  # a name that is looked up is no path: there is nothing to climb out of
+        file = self.files.get(name)  # names are only looked up, so `..` leads nowhere
         if file is None:
             raise Problem(404, "Not found", headers=HEADERS)
         headers = {**HEADERS, "etag": file.etag}
@@ -85,7 +85,7 @@ class Console:
 
     @cached_property
     def files(self) -> Mapping[str, File]:
-        """By name: those of the folder whose kind is known."""
+        """By name: the files of known types."""
         return {
             path.name: _read(path)
             for path in sorted(self._folder.iterdir())

@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
-from tidings.api import openapi
 from tidings.api.api_keys import Scope
 from tidings.api.cancel import Cancel
 from tidings.api.docs_page import DocsPage
@@ -141,6 +140,8 @@ ENDPOINTS = [*(route.endpoint for route in OWN), *(route.endpoint for route in S
 
 @cache
 def document() -> dict[str, Any]:
+    from tidings.api import openapi  # here: no cold start pays for it
+
     return openapi.document(
         title="Tidings for operators",
         description="What happens and what waits; dead letters and their replay; the sweep; pausing a channel.",

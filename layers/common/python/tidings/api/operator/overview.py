@@ -90,7 +90,7 @@ class Overview:
 
     async def overview(self, request: AuthenticatedRequest) -> Response:
         minutes = query_of(OverviewQuery, request.query).minutes
-        since = self._now() - (minutes + 1) * MINUTE  # the database's clock, which counts, may be behind
+        since = self._now() - (minutes + 1) * MINUTE  # one more: the database's clock, which decides, may be behind
         activity, waiting, paused, connections, found = await asyncio.gather(
             self._run(self._insight.activity, request.tenant, since),
             self._run(self._insight.waiting, request.tenant),
@@ -118,7 +118,7 @@ class Overview:
         )
 
     async def _depths(self) -> Mapping[str, Depth] | None:
-        """One look at a time, whoever asks, and nobody waits long for it. None: the broker does not answer."""
+        """Requests at the same time share one call of the broker. None: it does not answer in time."""
         if self._looking is None or self._looking.done():
             self._looking = self._threads.submit(self._broker.depths, [queue.name for queue in topology.queues()])
         try:
@@ -176,7 +176,7 @@ def _latency(buckets: Sequence[Latency]) -> LatencyView:
 
 
 def _percentile(buckets: Sequence[Latency], rank: float) -> float | None:
-    """Seconds: the bound of the bucket in which the rank lies. None: in none, or beyond the largest bound."""
+    """Seconds: the upper bound of the rank's bucket. None if nothing was counted, or above the largest bound."""
     below = 0
     for bucket in sorted(buckets, key=lambda bucket: bucket.within or timedelta.max):
         below += bucket.count
@@ -186,7 +186,7 @@ def _percentile(buckets: Sequence[Latency], rank: float) -> float | None:
 
 
 def _may_see_queues(request: AuthenticatedRequest) -> bool:
-    """A queue's length tells how much other tenants send: it is for those who may stop a channel for all tenants."""
+    """A queue's length shows how much other tenants send, so it takes the scope `admin`."""
     return request.key is not None and Scope.ADMIN in request.key.scopes
 
 
