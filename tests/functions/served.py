@@ -1,4 +1,4 @@
-"""Functions as they are called: an Api in this process, and functions-framework processes."""
+"""Calls functions: an App in this process, or functions-framework processes."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ TRIGGER_TOKEN = "trigger-token-0123456789"
 
 @dataclass(frozen=True)
 class Keys:
-    """Callers: two tenants, and a key for each purpose."""
+    """API keys of two tenants, one for each purpose."""
 
     send: str
     operate: str
@@ -62,12 +62,12 @@ def wired_to(database_url: str, broker_url: str | None = None) -> Iterator[Conta
         parts.close()
 
 
-# --- an Api in this process -------------------------------------------------------------------------------------------
+# --- an App in this process -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A response, read."""
+    """A response with its parsed body."""
 
     status: int
     headers: Mapping[str, str]
@@ -81,7 +81,7 @@ class Answer:
 
 @dataclass
 class Caller:
-    """Asks an Api, and holds each answer against the document, if there is one."""
+    """Sends requests to an App, and checks each answer against the document, if there is one."""
 
     api: App
     key: str | None
@@ -164,7 +164,7 @@ def later(**by: float) -> str:
 
 
 class Lines(logging.Handler):
-    """Every record below `tidings`, whatever is configured."""
+    """Collects every log record of `tidings`, whatever the configuration."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
@@ -175,7 +175,7 @@ class Lines(logging.Handler):
         self.records.append(record)
 
     def named(self, message: str) -> list[dict[str, Any]]:
-        """A mapping a line: a record of a batch has a line for each."""
+        """The fields of each line; a record of a batch has several lines."""
         named = [vars(record) for record in self.records if record.getMessage() == message]
         return [{**record, **entry} for record in named for entry in record.get("each", ({},))]
 

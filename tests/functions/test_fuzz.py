@@ -1,4 +1,4 @@
-"""Whatever is sent, an answer is one that the document declares: schemathesis against real function processes."""
+"""Every answer to random input is declared in the document: schemathesis against real function processes."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -52,7 +52,7 @@ Send = Callable[[str, Any, str | None], requests.Response]
 
 @pytest.fixture(scope="module")
 def urls(keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Of an intake and a replay function with one database; at their end, their logs tell of no fault."""
+    """Of an intake and a replay function with one database. At the end their logs have no fault."""
     folder = tmp_path_factory.mktemp("fuzz")
     database_url = f"sqlite:///{folder}/tidings.db"
     migrate(DatabaseSettings(database_url=database_url), ROOT / "infra/migrations")
@@ -101,7 +101,7 @@ def test_every_answer_is_declared_and_fits(
 
 
 @pytest.mark.parametrize("operation", [operation for operation in GUARDED if "{id}" in operation[1]], ids=named)
-def test_an_answer_about_a_row_that_is_there_is_declared_and_fits(
+def test_every_answer_about_an_existing_notification_is_declared_and_fits(
     operation: Operation, urls: dict[str, str], send: Send, keys: Keys, nightly: bool
 ) -> None:
     answer = requests.post(
@@ -119,7 +119,7 @@ def test_an_answer_about_a_row_that_is_there_is_declared_and_fits(
 
 
 @pytest.mark.parametrize(("operation", "mode"), [one for one in MODES if one[0] in GUARDED], ids=named)
-def test_without_a_key_nothing_is_answered_but_401(
+def test_every_request_without_a_key_gets_401(
     operation: Operation, mode: GenerationMode, send: Send, nightly: bool
 ) -> None:
     def check(case: Any) -> None:

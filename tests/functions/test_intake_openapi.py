@@ -1,4 +1,4 @@
-"""The intake's OpenAPI document is true. That each answer fits it is checked wherever the intake answers."""
+"""The intake's OpenAPI document describes what it accepts. Each answer in the other tests is checked against it."""
 
 from typing import Any
 

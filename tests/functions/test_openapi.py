@@ -1,4 +1,4 @@
-"""What holds for the document of every function: valid, complete, and with an example of everything."""
+"""The document of each API is valid and complete, with an example of every body and error."""
 
 import json
 import subprocess
@@ -42,7 +42,7 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
 
 
 def bodies(document: dict[str, Any]) -> Iterator[Media]:
-    """Every request's and every answer's: part, path, method, status, kind, and what is declared of it."""
+    """Of every request and answer: part, path, method, status, kind, and its declaration."""
     for path, method, operation in operations(document):
         for kind, media in operation.get("requestBody", {}).get("content", {}).items():
             yield "requestBody", path, method, "", kind, media
@@ -51,15 +51,15 @@ def bodies(document: dict[str, Any]) -> Iterator[Media]:
                 yield "responses", path, method, status, kind, media
 
 
-def test_it_is_valid_openapi_3_1_and_what_is_served(caller: Caller, document: dict[str, Any]) -> None:
+def test_the_served_document_is_valid_openapi_3_1(caller: Caller, document: dict[str, Any]) -> None:
     answer = caller("GET", "/openapi.json", key=None)
     assert answer.status == 200
     assert answer.body == json.loads(json.dumps(document))
     assert list(OpenAPIV31SpecValidator(answer.body).iter_errors()) == []
 
 
-def test_it_meets_the_recommended_rules_of_redocly_that_it_once_broke(document: dict[str, Any]) -> None:
-    """All of them are tried with `npx @redocly/cli lint --extends recommended`, which needs Node and the network."""
+def test_the_document_meets_redoclys_recommended_rules_that_it_once_broke(document: dict[str, Any]) -> None:
+    """To check all rules: `npx @redocly/cli lint --extends recommended` (needs Node and the network)."""
     assert [server["url"] for server in document["servers"] if server["url"].endswith("/")] == []
     assert document["info"]["license"] == {"name": "Apache-2.0", "identifier": "Apache-2.0"}
     assert [tag["name"] for tag in document["tags"] if not tag.get("description")] == []
@@ -68,7 +68,7 @@ def test_it_meets_the_recommended_rules_of_redocly_that_it_once_broke(document: 
 def test_every_bound_endpoint_is_in_the_document_and_every_documented_endpoint_is_bound(
     name: str, document: dict[str, Any], imported: Imported, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of the function as it is deployed. Only the metrics and the console's files are not documented."""
+    """In the function as it is deployed. Only the metrics and the console's files are not documented."""
     monkeypatch.setenv("TIDINGS_METRICS", "prometheus")
     bound = imported(name).function.api.endpoints
     names = [(endpoint.method, endpoint.path) for endpoint in bound]
@@ -89,12 +89,12 @@ def test_only_open_endpoints_are_declared_without_a_key(caller: Caller, document
         assert endpoint.scope is None or f"`{endpoint.scope}`" in operation["description"], endpoint.path
 
 
-def test_every_operation_has_a_name_of_its_own(document: dict[str, Any]) -> None:
+def test_every_operation_id_is_unique(document: dict[str, Any]) -> None:
     names = [operation["operationId"] for _, _, operation in operations(document)]
     assert len(names) == len(set(names))
 
 
-def test_a_cold_start_does_not_load_what_makes_the_document() -> None:
+def test_a_cold_start_does_not_import_the_openapi_module() -> None:
     script = (
         "import sys, tidings.api.intake, tidings.api.operator.endpoints; print('tidings.api.openapi' in sys.modules)"
     )
@@ -102,7 +102,7 @@ def test_a_cold_start_does_not_load_what_makes_the_document() -> None:
     assert done.stdout.strip() == "False"
 
 
-def test_every_endpoint_declares_what_can_happen_to_all(document: dict[str, Any]) -> None:
+def test_every_endpoint_declares_the_errors_that_follow_from_its_declaration(document: dict[str, Any]) -> None:
     for path, method, operation in operations(document):
         wanted = {"405", "500"} | ({"401", "403", "503"} if operation.get("security") != [] else set())
         wanted |= {"400", "413", "415"} if method == "post" else set()
