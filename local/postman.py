@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
-from tidings.api.intake import openapi as intake
-from tidings.api.operations import ID, TAG
-from tidings.api.operator import openapi as replay
+from tidings.api import intake
+from tidings.api.endpoint import EXAMPLE_ID, Tag
+from tidings.api.operator import endpoints as operator
 
 SCHEMA = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"
 VARIABLES = {"url": "http://127.0.0.1:8080", "ops_url": "http://127.0.0.1:8081", "api_key": "", "id": ""}
@@ -20,33 +20,33 @@ KEEP_ID = [
     "const answer = pm.response.json();",
     'if (answer.id) pm.collectionVariables.set("id", answer.id);',
 ]
-"""Run after a notification was accepted: the look-ups are of that one."""
+"""Run after a notification is accepted: the other requests use its id."""
 Json = dict[str, Any]
 
 
 def collection() -> Json:
-    """The whole of it: a folder a function, in it a folder a tag, and saved answers from the examples."""
+    """A folder for each function, in it a folder for each tag, with the examples as saved answers."""
     return {
         "info": {
             "name": "Tidings",
             "description": "Made from the OpenAPI documents. Set url, ops_url and api_key: `.tidings/env` has them. "
-            "The first request of each folder sets id, which the others look up.",
+            "The first request of each folder sets id, which the others use.",
             "schema": SCHEMA,
         },
         "auth": {"type": "bearer", "bearer": [{"key": "token", "value": "{{api_key}}", "type": "string"}]},
         "variable": [{"key": name, "value": value, "type": "string"} for name, value in VARIABLES.items()],
-        "item": [_function(intake.document(), "url"), _function(replay.document(), "ops_url")],
+        "item": [_function(intake.document(), "url"), _function(operator.document(), "ops_url")],
     }
 
 
 def _function(document: Mapping[str, Any], variable: str) -> Json:
-    # What makes a notification comes first: a run of the whole folder then has the id that the others need.
-    folders: dict[str, list[Json]] = {TAG: [], **{tag["name"]: [] for tag in document["tags"]}}
+    # The request that submits comes first: it sets the id that the others need.
+    folders: dict[str, list[Json]] = {Tag.NOTIFICATIONS: [], **{tag["name"]: [] for tag in document["tags"]}}
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             if answers := list(_json_answers(operation)):
                 folders[operation["tags"][0]].append(_item(method, path, operation, answers, variable))
-    folders[TAG].sort(key=lambda item: "event" not in item)
+    folders[Tag.NOTIFICATIONS].sort(key=lambda item: "event" not in item)
     items = [{"name": name, "item": inside} for name, inside in folders.items()]
     return {"name": document["info"]["title"], "description": document["info"]["description"], "item": items}
 
@@ -59,7 +59,7 @@ def _json_answers(operation: Mapping[str, Any]) -> Iterator[tuple[int, str, str,
                 for name, example in media["examples"].items():
                     yield int(status), f"{status} {name}", kind, example["value"]
             else:
-                return  # a page, which is for a browser
+                return  # a page for browsers
 
 
 def _item(
@@ -105,14 +105,14 @@ def _request(method: str, path: str, operation: Mapping[str, Any], variable: str
         made["header"].append({"key": "Content-Type", "value": "application/json"})
         made["body"] = {
             "mode": "raw",
-            "raw": _text(first["value"]).replace(ID, "{{id}}"),
+            "raw": _text(first["value"]).replace(EXAMPLE_ID, "{{id}}"),
             "options": {"raw": {"language": "json"}},
         }
     return made
 
 
 def _header(parameter: Mapping[str, Any]) -> Json:
-    """A new key with each click: what is clicked twice is meant twice."""
+    """A new Idempotency-Key for each click: each click submits a notification."""
     return {"key": parameter["name"], "value": "{{$guid}}", "description": parameter["description"]}
 
 
@@ -124,7 +124,9 @@ def _url(path: str, parameters: list[Mapping[str, Any]], variable: str) -> Json:
         if one["in"] == "query"
     ]
     named = [
-        {"key": one["name"], "value": one["example"].replace(ID, "{{id}}")} for one in parameters if one["in"] == "path"
+        {"key": one["name"], "value": one["example"].replace(EXAMPLE_ID, "{{id}}")}
+        for one in parameters
+        if one["in"] == "path"
     ]
     return {
         "raw": f"{{{{{variable}}}}}/{'/'.join(steps)}",
@@ -140,7 +142,7 @@ def _text(value: object) -> str:
 
 
 def text() -> str:
-    """As it is written to the file: a line a request, so that a change of one is a change of one line."""
+    """The file's text, with one line for each request, so that diffs are small."""
     return f"{_lines(collection())}\n"
 
 

@@ -3,14 +3,14 @@
 from typing import Any
 
 from tidings.api.app import App
-from tidings.api.intake.routes import IntakeEndpoints
+from tidings.api.intake import IntakeEndpoints
 from tidings.runtime.container import Container, utc_now
 from tidings.runtime.http_function import HttpFunction, framework_function
 
 
 def build(parts: Container) -> App:
-    routes = IntakeEndpoints(intake=parts.intake(), store=parts.store, broker=parts.broker, now=utc_now)
-    return App(parts.watched(routes.all()), parts.api_keys())
+    endpoints = IntakeEndpoints(intake=parts.intake(), store=parts.store, broker=parts.broker, now=utc_now)
+    return App(parts.observed(endpoints.bound()), parts.api_keys())
 
 
 function = HttpFunction("intake", build)

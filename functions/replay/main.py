@@ -6,7 +6,7 @@ from typing import Any
 
 from tidings.api.app import App
 from tidings.api.operator.console_files import Console
-from tidings.api.operator.routes import OperatorEndpoints
+from tidings.api.operator.endpoints import OperatorEndpoints
 from tidings.runtime.container import Container, utc_now
 from tidings.runtime.faults import faults
 from tidings.runtime.http_function import HttpFunction, framework_function
@@ -15,7 +15,7 @@ CONSOLE = Path(__file__).with_name("console")
 
 
 def build(parts: Container) -> App:
-    routes = OperatorEndpoints(
+    endpoints = OperatorEndpoints(
         replay=parts.replay(),
         sweep=parts.sweep(),
         store=parts.store,
@@ -24,8 +24,8 @@ def build(parts: Container) -> App:
         intake=parts.intake(),
         now=utc_now,
     )
-    watched = parts.watched(routes.all(), gauges=parts.gauges())
-    return App([*watched, *Console(CONSOLE).routes()], parts.api_keys())
+    observed = parts.observed(endpoints.bound(), gauges=parts.gauges())
+    return App([*observed, *Console(CONSOLE).bound()], parts.api_keys())
 
 
 function = HttpFunction("replay", build)

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import text
 from tidings.adapters.sql.insight import SqlInsight
 from tidings.adapters.sql.store import SqlStore
-from tidings.api.notifications import page_of, shown
+from tidings.api.responses import page_of, to_response
 from tidings.domain.notification import Notification, Priority, Status
 from tidings.domain.timing import DEFER_DELAY
 from tidings.ports import Selection, Settlement
@@ -116,9 +116,9 @@ def test_who_looks_sees_a_later_versions_words_as_they_are(store: SqlStore, cloc
         assert getattr(seen[row.id], column) == MINE[column]
         found = store.get("acme", row.id)
         assert found is not None
-        document = shown(found, store.events(row.id)).encoded()
+        document = to_response(found, store.events(row.id)).encoded()
         assert f'"{column}":"{MINE[column]}"'.encode() in document
-    assert b'"status":"quarantined"' in shown(rows["on_ambiguous"], store.events(rows["status"].id)).encoded()
+    assert b'"status":"quarantined"' in to_response(rows["on_ambiguous"], store.events(rows["status"].id)).encoded()
     assert b'"recipient":"ada' in page.encoded()
     count_by_status = SqlInsight(store.database).count_by_status("acme", [row.id for row in rows.values()])
     assert {str(status): count for status, count in count_by_status.statuses.items()} == {

@@ -1,4 +1,4 @@
-"""Fixtures for functions: a fresh database, callers' keys, an Api in this process, and a main.py imported anew."""
+"""Fixtures for functions: a fresh database, API keys, an App in this process, and a freshly imported main.py."""
 
 import base64
 import importlib
@@ -14,8 +14,8 @@ from types import ModuleType
 import pytest
 from tidings.adapters.sql.database import DatabaseSettings
 from tidings.api.api_keys import Scope, new_key
-from tidings.api.intake.openapi import document
-from tidings.api.operator.openapi import document as operator_document
+from tidings.api.intake import document
+from tidings.api.operator.endpoints import document as operator_document
 from tidings.domain.channels import Attachment, EmailContent
 from tidings.migrate import migrate
 from tidings.runtime.container import Container
@@ -41,7 +41,7 @@ def keys() -> Keys:
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """For 127.0.0.1, signed by itself; and its key."""
+    """A self-signed certificate for 127.0.0.1, and its key."""
     from local.emulators.certificate import self_signed
 
     return self_signed(tmp_path_factory.mktemp("certificate"))
@@ -49,7 +49,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="session")
 def big_email() -> EmailContent:
-    """More than the sockets' buffers hold."""
+    """Larger than the sockets' buffers."""
     file = Attachment(filename="big", content=base64.b64encode(bytes(7_000_000)).decode())
     return EmailContent(subject="Big", text="Big", attachments=(file,))
 
@@ -82,7 +82,7 @@ def wiring(database_url: str) -> Iterator[Container]:
         yield parts
 
 
-# --- an Api in this process -------------------------------------------------------------------------------------------
+# --- an App in this process -------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
@@ -126,7 +126,7 @@ Imported = Callable[[str], ModuleType]
 
 @pytest.fixture
 def settings(database_url: str, keys: Keys, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """What a function process is given; more may be set by `monkeypatch`."""
+    """A function process's environment; tests add to it with `monkeypatch`."""
     for name in [name for name in os.environ if name.startswith("TIDINGS_")]:
         monkeypatch.delenv(name)
     given = {
@@ -158,7 +158,7 @@ def settings(database_url: str, keys: Keys, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def imported(settings: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Imported]:
-    """Import a function's main.py anew, with the settings as they are now; close what it opened at the end."""
+    """Import a function's main.py again, with the current settings; close its connections at the end."""
     functions: list[QueueFunction | HttpFunction] = []
 
     def load(name: str) -> ModuleType:

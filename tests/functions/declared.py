@@ -1,4 +1,4 @@
-"""Holds an answer against the OpenAPI document: is it declared, and does it fit?"""
+"""Checks an answer against the OpenAPI document."""
 
 import json
 import re
@@ -6,13 +6,13 @@ from functools import cache
 from typing import Any
 
 from jsonschema import Draft202012Validator, FormatChecker  # type: ignore[import-untyped]
-from tidings.api.app import Request, Response
+from tidings.api.http import Request, Response
 
 HTTP = {"get", "post", "put", "patch", "delete"}
 
 
 class Declared:
-    """A document, and what has been seen of it."""
+    """A document, and the answers seen so far."""
 
     def __init__(self, document: dict[str, Any]) -> None:
         self.document = document
@@ -20,7 +20,7 @@ class Declared:
         self._validator = cache(self._made)
 
     def path_of(self, path: str) -> str | None:
-        """The template that a path belongs to."""
+        """The path's template."""
         for template in self.document["paths"]:
             pattern = "".join(
                 "[^/]+" if part[:1] == "{" else re.escape(part) for part in re.split(r"({\w+})", template)
@@ -30,7 +30,7 @@ class Declared:
         return None
 
     def check(self, request: Request, response: Response) -> None:
-        """Fail unless this answer is declared and fits; and unless what was accepted fits the request's schema."""
+        """Fail unless the answer is declared and valid, and an accepted request is valid too."""
         path, method, status = self.path_of(request.path), request.method.lower(), str(response.status)
         if path is None:
             assert status == "404", f"{request.path} is not declared"

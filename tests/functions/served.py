@@ -1,4 +1,4 @@
-"""Functions as they are called: an Api in this process, and functions-framework processes."""
+"""Calls functions: an App in this process, or functions-framework processes."""
 
 import asyncio
 import json
@@ -20,9 +20,10 @@ from urllib.request import urlopen
 from tidings.adapters.rabbitmq.broker import BrokerSettings
 from tidings.adapters.sql.database import DatabaseSettings
 from tidings.api.api_keys import ApiKey, ApiKeys
-from tidings.api.app import App, Request, Response
-from tidings.api.intake.routes import IntakeEndpoints
-from tidings.api.operator.routes import OperatorEndpoints
+from tidings.api.app import App
+from tidings.api.http import Request, Response
+from tidings.api.intake import IntakeEndpoints
+from tidings.api.operator.endpoints import OperatorEndpoints
 from tidings.observability.logging import OfRequest
 from tidings.runtime.container import Container, utc_now
 
@@ -36,7 +37,7 @@ TRIGGER_TOKEN = "trigger-token-0123456789"
 
 @dataclass(frozen=True)
 class Keys:
-    """Callers: two tenants, and a key for each purpose."""
+    """API keys of two tenants, one for each purpose."""
 
     send: str
     operate: str
@@ -61,12 +62,12 @@ def wired_to(database_url: str, broker_url: str | None = None) -> Iterator[Conta
         parts.close()
 
 
-# --- an Api in this process -------------------------------------------------------------------------------------------
+# --- an App in this process -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A response, read."""
+    """A response with its parsed body."""
 
     status: int
     headers: Mapping[str, str]
@@ -80,7 +81,7 @@ class Answer:
 
 @dataclass
 class Caller:
-    """Asks an Api, and holds each answer against the document, if there is one."""
+    """Sends requests to an App, and checks each answer against the document, if there is one."""
 
     api: App
     key: str | None
@@ -122,7 +123,7 @@ def _content(headers: Mapping[str, str], body: bytes) -> Any:
 
 def intake_of(parts: Container, keys: Keys, declared: Declared | None = None) -> Caller:
     routes = IntakeEndpoints(intake=parts.intake(), store=parts.store, broker=parts.broker, now=utc_now)
-    return Caller(App(routes.all(), ApiKeys(keys=keys.kept)), keys.send, declared)
+    return Caller(App(routes.bound(), ApiKeys(keys=keys.kept)), keys.send, declared)
 
 
 def replay_of(parts: Container, keys: Keys, declared: Declared | None = None) -> Caller:
@@ -135,7 +136,7 @@ def replay_of(parts: Container, keys: Keys, declared: Declared | None = None) ->
         intake=parts.intake(),
         now=utc_now,
     )
-    return Caller(App(routes.all(), ApiKeys(keys=keys.kept)), keys.operate, declared)
+    return Caller(App(routes.bound(), ApiKeys(keys=keys.kept)), keys.operate, declared)
 
 
 # --- what is sent -----------------------------------------------------------------------------------------------------
@@ -163,7 +164,7 @@ def later(**by: float) -> str:
 
 
 class Lines(logging.Handler):
-    """Every record below `tidings`, whatever is configured."""
+    """Collects every log record of `tidings`, whatever the configuration."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
@@ -174,7 +175,7 @@ class Lines(logging.Handler):
         self.records.append(record)
 
     def named(self, message: str) -> list[dict[str, Any]]:
-        """A mapping a line: a record of a batch has a line for each."""
+        """The fields of each line; a record of a batch has several lines."""
         named = [vars(record) for record in self.records if record.getMessage() == message]
         return [{**record, **entry} for record in named for entry in record.get("each", ({},))]
 

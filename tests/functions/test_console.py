@@ -1,4 +1,4 @@
-"""The console's files: who gets which, with what headers, and what may not stand in them."""
+"""The console's files: how they are served, with which headers, and what they must not contain."""
 
 import asyncio
 import re
@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from tidings.api.api_keys import ApiKeys
-from tidings.api.app import App, Request, Response
+from tidings.api.app import App
+from tidings.api.http import Request, Response
 from tidings.api.operator.console_files import TYPES, Console
 
 from tests.functions.conftest import Imported
@@ -18,7 +19,7 @@ NAMESPACE = "http://www.w3.org/2000/svg"
 
 
 def get(path: str, headers: Mapping[str, str] | None = None, *, folder: Path = FOLDER) -> Response:
-    api = App(Console(folder).routes(), ApiKeys(keys=()))
+    api = App(Console(folder).bound(), ApiKeys(keys=()))
     return asyncio.run(api.answer(Request(method="GET", path=path, headers=headers or {})))
 
 
@@ -42,7 +43,7 @@ def test_the_page_and_each_of_its_files_is_served_with_its_type() -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/console"])
-def test_the_way_in_holds_behind_a_prefix(path: str) -> None:
+def test_the_redirect_to_the_console_works_behind_a_prefix(path: str) -> None:
     answer = get(path)
     assert answer.status == 308
     assert answer.headers["location"] == "console/"  # relative: a browser keeps what lies in front
@@ -95,7 +96,7 @@ def test_nothing_but_the_folders_own_files_is_served(name: str) -> None:
     assert b"class OperatorEndpoints" not in answer.body
 
 
-def test_what_is_no_file_of_a_page_is_not_served(tmp_path: Path) -> None:
+def test_files_of_unknown_types_are_not_served(tmp_path: Path) -> None:
     for name in ("notes.txt", "secret.py", ".hidden.js", "app.js"):
         (tmp_path / name).write_text("x")
     served = [
@@ -106,7 +107,7 @@ def test_what_is_no_file_of_a_page_is_not_served(tmp_path: Path) -> None:
     assert served == ["app.js"]
 
 
-def test_what_a_browser_has_already_is_not_sent_again() -> None:
+def test_an_unchanged_file_gets_304() -> None:
     first = get("/console/app.js")
     for known in (first.headers["etag"], f"W/{first.headers['etag']}", f'"other", {first.headers["etag"]}'):
         again = get("/console/app.js", {"if-none-match": known})
@@ -130,7 +131,7 @@ def test_the_replay_function_serves_it_without_a_key_also_behind_a_gateways_stag
 # --- what stands in them ----------------------------------------------------------------------------------------------
 
 
-def test_nothing_is_asked_of_another_address() -> None:
+def test_the_console_asks_no_other_server() -> None:
     for name, text in sources(".html", ".css", ".js", ".svg"):
         rest = text.replace(NAMESPACE, "")
         assert not re.search(r"https?:|wss?://|[\"'(]//|@import|url\((?!#)", rest), name
@@ -150,7 +151,7 @@ def test_text_never_becomes_markup_and_the_key_lies_in_the_tab_alone() -> None:
         assert not re.search(unsafe, text), name
 
 
-def test_every_file_that_is_named_is_there_and_every_file_is_named() -> None:
+def test_every_linked_file_exists_and_every_file_is_linked() -> None:
     named = {"index.html"}
     for _, text in sources(".html", ".js"):
         named.update(re.findall(r'(?:href|src)="([\w.-]+\.\w+)"', text))
@@ -158,5 +159,5 @@ def test_every_file_that_is_named_is_there_and_every_file_is_named() -> None:
     assert named == {path.name for path in FOLDER.iterdir()}
 
 
-def test_it_stays_small() -> None:
+def test_the_console_stays_small() -> None:
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) < MOST

@@ -1,4 +1,4 @@
-"""Whatever is sent, an answer is one that the document declares: schemathesis against real function processes."""
+"""Every answer to random input is declared in the document: schemathesis against real function processes."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,13 +11,13 @@ from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
 from schemathesis.core.result import Ok
 from tidings.adapters.sql.database import DatabaseSettings
-from tidings.api.intake import openapi as intake_openapi
-from tidings.api.operator import openapi as replay_openapi
+from tidings.api import intake as intake_api
+from tidings.api.operator import endpoints as operator_api
 from tidings.migrate import migrate
 
 from tests.functions.served import ROOT, Keys, mail, process
 
-DOCUMENTS = {"intake": intake_openapi.document, "replay": replay_openapi.document}
+DOCUMENTS = {"intake": intake_api.document, "replay": operator_api.document}
 EXAMPLES, NIGHTLY = 8, 60  # an operation, a kind of data
 KEYLESS, KEYLESS_NIGHTLY = 3, 10  # what is sent does not matter, where nobody looks at it
 load_all_checks()
@@ -52,7 +52,7 @@ Send = Callable[[str, Any, str | None], requests.Response]
 
 @pytest.fixture(scope="module")
 def urls(keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Of an intake and a replay function with one database; at their end, their logs tell of no fault."""
+    """Of an intake and a replay function with one database. At the end their logs have no fault."""
     folder = tmp_path_factory.mktemp("fuzz")
     database_url = f"sqlite:///{folder}/tidings.db"
     migrate(DatabaseSettings(database_url=database_url), ROOT / "infra/migrations")
@@ -101,7 +101,7 @@ def test_every_answer_is_declared_and_fits(
 
 
 @pytest.mark.parametrize("operation", [operation for operation in GUARDED if "{id}" in operation[1]], ids=named)
-def test_an_answer_about_a_row_that_is_there_is_declared_and_fits(
+def test_every_answer_about_an_existing_notification_is_declared_and_fits(
     operation: Operation, urls: dict[str, str], send: Send, keys: Keys, nightly: bool
 ) -> None:
     answer = requests.post(
@@ -119,7 +119,7 @@ def test_an_answer_about_a_row_that_is_there_is_declared_and_fits(
 
 
 @pytest.mark.parametrize(("operation", "mode"), [one for one in MODES if one[0] in GUARDED], ids=named)
-def test_without_a_key_nothing_is_answered_but_401(
+def test_every_request_without_a_key_gets_401(
     operation: Operation, mode: GenerationMode, send: Send, nightly: bool
 ) -> None:
     def check(case: Any) -> None:

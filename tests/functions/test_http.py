@@ -1,4 +1,4 @@
-"""How both APIs answer, whatever the route: methods, paths, ids of requests, codes of problems, readiness."""
+"""What both APIs have in common: methods, paths, request ids, codes of problems, readiness."""
 
 import asyncio
 import base64
@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from tidings.api import health as health_module
 from tidings.api.api_keys import ApiKeys
-from tidings.api.app import CODES
-from tidings.api.health import Health
+from tidings.api.health import HealthChecks
+from tidings.api.problems import CODES
 from tidings.domain.errors import BrokerUnavailable
 from tidings.runtime.container import Container
 from tidings.runtime.gateway import answer_gateway, from_gateway
@@ -64,13 +64,13 @@ def test_a_compressed_body_is_taken_on_lambda_too(callers: dict[str, Caller], ke
     assert posted(b"{}") == 400
 
 
-def test_head_of_what_is_posted_is_told_what_is_allowed(callers: dict[str, Caller]) -> None:
+def test_head_of_a_post_endpoint_gets_405_with_the_allowed_methods(callers: dict[str, Caller]) -> None:
     answer = callers["replay"]("HEAD", "/v1/dead-letters/replay")
     assert (answer.status, answer.headers["allow"]) == (405, "POST")
 
 
-def test_a_slash_too_many_is_told(callers: dict[str, Caller]) -> None:
-    """And not forgiven: to an empty id, all notifications would be answered."""
+def test_a_slash_at_the_end_gets_404_with_the_reason(callers: dict[str, Caller]) -> None:
+    """Else an empty id would get the list of all notifications."""
     for ask in callers.values():
         for method, path in (("GET", f"{SEND}/"), ("POST", f"{SEND}/"), ("GET", "/healthz/")):
             answer = ask(method, path)
@@ -79,14 +79,14 @@ def test_a_slash_too_many_is_told(callers: dict[str, Caller]) -> None:
         assert "without the slash" not in ask("GET", "/nowhere/").body["detail"]
 
 
-def test_an_id_in_capitals_is_the_same(callers: dict[str, Caller]) -> None:
+def test_an_id_in_upper_case_is_the_same_id(callers: dict[str, Caller]) -> None:
     ask = callers["intake"]
     id = ask("POST", SEND, sms()).body["id"]
     assert ask("GET", f"{SEND}/{id.upper()}").body["id"] == id
     assert ask("POST", f"{SEND}/{id.upper()}/cancel").body["status"] == "canceled"
 
 
-def test_an_address_alone_says_where_to_read_on(callers: dict[str, Caller]) -> None:
+def test_the_root_path_links_to_the_documentation(callers: dict[str, Caller]) -> None:
     found = callers["intake"]("GET", "/", key=None)
     assert (found.status, found.body["docs"], found.body["openapi"]) == (200, "docs", "openapi.json")
     for path in ("docs", "openapi.json", "healthz"):
@@ -115,7 +115,7 @@ def test_a_status_may_be_given_several_times(callers: dict[str, Caller]) -> None
     assert callers["replay"]("GET", "/v1/dead-letters", query={"status": ["failed", "sent"]}).status == 422
 
 
-def test_a_query_that_repeats_a_name_keeps_all_of_it() -> None:
+def test_a_repeated_query_parameter_keeps_all_its_values() -> None:
     event = {"requestContext": {"http": {"method": "GET", "path": SEND}}, "rawQueryString": "status=sent&status=failed"}
     assert from_gateway(event).query == {"status": ["sent", "failed"]}
 
@@ -142,7 +142,7 @@ def test_every_problem_has_a_code_that_is_declared(callers: dict[str, Caller], k
     assert set(CODES.values()) <= set(schema["properties"]["code"]["examples"])
 
 
-def test_a_request_has_an_id_that_is_echoed_and_logged(callers: dict[str, Caller], lines: Lines) -> None:
+def test_a_request_id_is_echoed_and_logged(callers: dict[str, Caller], lines: Lines) -> None:
     ask = callers["intake"]
     made = {ask("GET", "/healthz").headers["request-id"] for _ in range(3)}
     assert len(made) == 3
@@ -155,7 +155,7 @@ def test_a_request_has_an_id_that_is_echoed_and_logged(callers: dict[str, Caller
     assert (line["request_id"], line["status"], line["code"]) == ("who-1", 401, "missing_key")
 
 
-def test_who_is_refused_is_logged_and_not_without_end(
+def test_refused_requests_are_logged_at_most_ten_times_a_second(
     callers: dict[str, Caller], keys: Keys, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [1000.0]
@@ -169,8 +169,8 @@ def test_who_is_refused_is_logged_and_not_without_end(
     assert lines.named("request_refused")[-1]["left_out"] == 15
 
 
-def test_half_a_character_in_a_key_is_only_a_wrong_key(keys: Keys) -> None:
-    """As JSON can hold it, and so an event of Lambda's."""
+def test_a_key_with_half_a_surrogate_pair_is_only_invalid(keys: Keys) -> None:
+    """JSON, and so an event of Lambda, can contain one."""
     assert ApiKeys(keys=keys.kept).find("tdg_\ud800") is None
 
 
@@ -178,7 +178,7 @@ def test_half_a_character_in_a_key_is_only_a_wrong_key(keys: Keys) -> None:
 
 
 class Hung:
-    """A part that does not answer until it is let go, and counts who asked."""
+    """A part that does not answer until it is released. It counts its calls."""
 
     def __init__(self) -> None:
         self.asked, self.at_once, self.most = 0, 0, 0
@@ -210,20 +210,19 @@ def hung() -> Iterator[Hung]:
     part.leave.set()
 
 
-def ready(health: Health, times: int = 1) -> list[Any]:
+def ready(health: HealthChecks, times: int = 1) -> list[Any]:
     async def ask() -> list[Any]:
-        route = next(route for route in health.routes() if route.path == "/readyz")
         none: Any = None
-        return await asyncio.gather(*[route.handle(none) for _ in range(times)])
+        return await asyncio.gather(*[health.ready(none) for _ in range(times)])
 
     return asyncio.run(ask())
 
 
-def test_a_part_that_hangs_is_asked_once_however_many_want_to_know(hung: Hung, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_that_hangs_is_asked_once_for_all_requests(hung: Hung, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health_module, "PATIENCE", 0.2)
     database: Any = Counted()
     broker: Any = hung
-    health = Health(store=database, broker=broker)
+    health = HealthChecks(store=database, broker=broker)
     begun = time.monotonic()
     for answer in ready(health, 60):
         assert answer.status == 200
@@ -234,10 +233,10 @@ def test_a_part_that_hangs_is_asked_once_however_many_want_to_know(hung: Hung, m
     assert database.asked <= 2
 
 
-def test_readiness_is_asked_again_after_a_second_and_not_before(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_readiness_is_kept_for_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     database: Any = Counted()
     broker: Any = Counted()
-    health = Health(store=database, broker=broker)
+    health = HealthChecks(store=database, broker=broker)
     now = [1000.0]
     monkeypatch.setattr("tidings.api.health.time.monotonic", lambda: now[0])
     for _ in range(5):
@@ -249,10 +248,10 @@ def test_readiness_is_asked_again_after_a_second_and_not_before(monkeypatch: pyt
     assert database.asked == 2
 
 
-def test_a_hung_broker_keeps_no_caller_of_ours_waiting(
+def test_a_hung_broker_delays_no_submit(
     wiring: Container, keys: Keys, hung: Hung, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Sixty strangers ask for readiness while it hangs; a POST has its own threads."""
+    """Sixty clients ask for readiness while the broker hangs; a POST has its own threads."""
     monkeypatch.setattr(type(wiring.broker), "check", lambda _self: hung.check())
     caller = intake_of(wiring, keys)
 

@@ -1,6 +1,6 @@
-"""Intake over its Api: what is accepted, what is refused and in which words, and what is stored of it.
+"""The intake API: what it accepts, what it refuses and how, and what it stores.
 
-Every answer here is also held against the OpenAPI document (tests/functions/declared.py).
+Every answer here is also checked against the OpenAPI document (tests/functions/declared.py).
 """
 
 import asyncio
@@ -102,7 +102,7 @@ def test_high_priority_goes_to_a_queue_of_its_own(intake: Caller, wiring: Contai
     assert wiring.broker.depth(topology.work_queue("sms", Priority.NORMAL)) == 0
 
 
-def test_what_waits_for_its_time_is_stored_and_not_queued(
+def test_a_notification_with_a_future_send_at_is_stored_and_not_queued(
     intake: Caller, wiring: Container, database_file: Path
 ) -> None:
     intake("POST", SEND, sms(send_at=later(days=365)))
@@ -123,7 +123,7 @@ def test_a_send_at_in_the_past_means_at_once(intake: Caller, wiring: Container) 
         ("none of ours", False),
     ],
 )
-def test_only_a_real_trace_context_travels_along(intake: Caller, database_file: Path, header: str, kept: bool) -> None:
+def test_only_a_valid_trace_context_is_kept(intake: Caller, database_file: Path, header: str, kept: bool) -> None:
     intake("POST", SEND, sms(), headers={"traceparent": header})
     assert rows(database_file)[0]["traceparent"] == (header if kept else None)
 
@@ -139,7 +139,7 @@ def test_a_thousand_are_accepted_in_one_array_and_keep_their_order(intake: Calle
     assert [by_id[result["id"]] for result in answer.body["results"]] == [str(n) for n in range(1000)]
 
 
-def test_an_item_of_an_array_takes_every_field_that_one_alone_takes(intake: Caller, wiring: Container) -> None:
+def test_an_item_of_an_array_takes_every_field_of_a_single_notification(intake: Caller, wiring: Container) -> None:
     item = mail(
         content={**mail()["content"], "cc": ["b@example.com"], "attachments": [{"filename": "a", "content": "YQ=="}]},
         send_at=later(hours=1),
@@ -191,7 +191,7 @@ def test_an_array_is_422_only_when_every_item_is_bad(intake: Caller, database_fi
 
 
 def content(make: Any, **changes: Any) -> Any:
-    """The notification with some of its content changed; None takes a field away."""
+    """The notification with some of its content changed; None removes a field."""
     changed = {**make()["content"], **changes}
     return make(content={name: value for name, value in changed.items() if value is not None})
 
@@ -379,7 +379,7 @@ REFUSED: list[tuple[str, Any, str, str]] = [
 
 
 @pytest.mark.parametrize(("body", "pointer", "detail"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
-def test_what_is_wrong_is_said_field_by_field(
+def test_each_invalid_field_has_an_error_entry(
     intake: Caller, database_file: Path, body: Any, pointer: str, detail: str
 ) -> None:
     answer = intake("POST", SEND, body)
@@ -408,7 +408,7 @@ def test_what_is_wrong_is_said_field_by_field(
     ],
     ids=["deep objects", "deep arrays", "a long number", "a long list", "many fields"],
 )
-def test_what_is_absurd_is_refused_before_it_is_parsed_and_spoils_no_neighbour(intake: Caller, absurd: bytes) -> None:
+def test_a_too_complex_item_is_refused_before_it_is_parsed_and_alone(intake: Caller, absurd: bytes) -> None:
     good = json.dumps(sms()).encode()
     if absurd[:1] == b"{":
         answer = intake("POST", SEND, absurd)
@@ -417,14 +417,14 @@ def test_what_is_absurd_is_refused_before_it_is_parsed_and_spoils_no_neighbour(i
     assert [one.get("error", {}).get("code") for one in answer.body["results"]] == [None, "too_complex", None]
 
 
-def test_every_field_that_is_wrong_has_its_own_entry(intake: Caller) -> None:
+def test_several_invalid_fields_have_an_entry_each(intake: Caller) -> None:
     answer = intake("POST", SEND, mail(recipient="x", content={"text": 1}, priority="x", max_attempts=0))
     assert {*answer.errors} == {"#/recipient", "#/content/subject", "#/content/text", "#/priority", "#/max_attempts"}
 
 
-def test_an_answer_stays_small_however_much_is_wrong(intake: Caller) -> None:
+def test_an_answer_lists_a_limited_number_of_errors(intake: Caller) -> None:
     answer = intake("POST", SEND, sms(**{f"field{n}": 1 for n in range(1001)}))
-    assert (answer.status, answer.body["detail"]) == (422, "1001 fields are wrong.")
+    assert (answer.status, answer.body["detail"]) == (422, "1001 fields are not valid.")
     assert len(answer.body["errors"]) == 100
 
 
@@ -451,7 +451,7 @@ def test_an_answer_stays_small_however_much_is_wrong(intake: Caller) -> None:
     ],
     ids=lambda value: str(value[:24]) if isinstance(value, bytes) else str(value),
 )
-def test_what_is_no_notification_at_all_is_refused(
+def test_a_body_that_is_no_notification_is_refused(
     intake: Caller, database_file: Path, body: bytes, status: int
 ) -> None:
     answer = intake("POST", SEND, body)
@@ -464,13 +464,13 @@ def test_what_is_no_notification_at_all_is_refused(
     assert rows(database_file) == []
 
 
-def test_of_a_key_given_twice_the_last_counts(intake: Caller, database_file: Path) -> None:
+def test_the_last_of_two_equal_json_keys_counts(intake: Caller, database_file: Path) -> None:
     body = b'{"channel":"sms","recipient":"0800","recipient":"+15005550010","content":{"text":"x"}}'
     assert intake("POST", SEND, body).status == 202
     assert rows(database_file)[0]["recipient"] == "+15005550010"
 
 
-def test_a_text_may_hold_anything_that_json_can_say(intake: Caller) -> None:
+def test_a_text_may_contain_all_unicode_characters(intake: Caller) -> None:
     text = 'NUL \0, tab \t, lines\r\n\u2028, 🎁, "quotes", \\, </script>'
     answer = intake("POST", SEND, content(mail, text=text))
     assert answer.status == 202
@@ -546,7 +546,7 @@ def test_the_key_in_the_item_is_the_key_in_the_header(intake: Caller) -> None:
     assert (differ.status, differ.body["title"]) == (422, "Two idempotency keys")
 
 
-def test_keys_belong_to_their_tenant(intake: Caller, keys: Keys, database_file: Path) -> None:
+def test_idempotency_keys_belong_to_their_tenant(intake: Caller, keys: Keys, database_file: Path) -> None:
     mine = intake("POST", SEND, sms(), headers={"idempotency-key": "order-1"})
     theirs = intake("POST", SEND, mail(), key=keys.other, headers={"idempotency-key": "order-1"})
     assert theirs.status == 202
@@ -554,7 +554,7 @@ def test_keys_belong_to_their_tenant(intake: Caller, keys: Keys, database_file: 
     assert {row["tenant"] for row in rows(database_file)} == {"acme", "globex"}
 
 
-def test_a_key_works_after_the_notification_was_sent(intake: Caller, wiring: Container) -> None:
+def test_an_idempotency_key_works_after_the_notification_was_sent(intake: Caller, wiring: Container) -> None:
     first = intake("POST", SEND, mail(), headers={"idempotency-key": "order-1"})
     claimed(wiring, first.body["id"])
     again = intake("POST", SEND, mail(), headers={"idempotency-key": "order-1"})
@@ -562,7 +562,7 @@ def test_a_key_works_after_the_notification_was_sent(intake: Caller, wiring: Con
     assert again.headers["idempotency-replayed"] == "true"
 
 
-def test_in_an_array_each_item_has_its_key(intake: Caller, database_file: Path) -> None:
+def test_each_item_of_an_array_has_its_own_idempotency_key(intake: Caller, database_file: Path) -> None:
     items = [sms(idempotency_key="a"), sms(idempotency_key="b"), sms(idempotency_key="a")]
     first = intake("POST", SEND, [*items, mail(idempotency_key="b")]).body["results"]
     assert first[2] == {**first[0], "replayed": True}
@@ -581,7 +581,7 @@ def test_the_header_on_an_array_is_refused(intake: Caller, database_file: Path) 
 
 
 @pytest.mark.parametrize("value", ["", "   ", '""', "é", "a\x7f", "k" * 256])
-def test_a_key_that_is_none_is_refused(intake: Caller, value: str) -> None:
+def test_an_invalid_idempotency_key_is_refused(intake: Caller, value: str) -> None:
     answer = intake("POST", SEND, sms(), headers={"idempotency-key": value})
     assert (answer.status, answer.body["title"]) == (422, "The Idempotency-Key is not valid")
 
@@ -590,14 +590,14 @@ def test_a_key_that_is_none_is_refused(intake: Caller, value: str) -> None:
     ("value", "key"),
     [("a", "a"), ('"a"', "a"), ('"a \\"b\\" \\\\c"', 'a "b" \\c'), ('"', '"'), ("k" * 255, "k" * 255)],
 )
-def test_a_key_may_be_bare_or_quoted(value: str, key: str) -> None:
+def test_an_idempotency_key_may_be_bare_or_quoted(value: str, key: str) -> None:
     assert idempotency_key({"idempotency-key": value}) == key
 
 
-def test_two_that_race_give_one_notification(
+def test_two_requests_that_race_with_one_key_make_one_notification(
     database_url: str, database_file: Path, keys: Keys, declared: Declared
 ) -> None:
-    """Through two stores, as two processes have them, from many threads at once."""
+    """With two stores, like two processes, from many threads at once."""
     with wired_to(database_url) as one, wired_to(database_url) as two:
         callers = [intake_of(parts, keys) for parts in (one, two) * 4]
         start = threading.Barrier(8)
@@ -615,8 +615,8 @@ def test_two_that_race_give_one_notification(
     assert len(rows(database_file)) == 5
 
 
-def test_two_that_wait_together_give_one_notification(intake: Caller, database_file: Path) -> None:
-    """In one process they are in one batch, and so in one statement."""
+def test_two_requests_with_one_key_in_one_batch_make_one_notification(intake: Caller, database_file: Path) -> None:
+    """In one process they are in one batch and one statement."""
 
     async def together() -> list[Answer]:
         posts = [intake.ask("POST", SEND, sms(), headers={"idempotency-key": f"order-{n % 3}"}) for n in range(60)]
@@ -639,7 +639,7 @@ ROUTES = [
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
-def test_nobody_comes_in_without_a_key(intake: Caller, method: str, path: str) -> None:
+def test_a_request_without_a_valid_key_gets_401(intake: Caller, method: str, path: str) -> None:
     none = intake(method, path, key=None)
     assert (none.status, none.headers["www-authenticate"]) == (401, "Bearer")
     for wrong in ("tdg_wrong", " ", "é"):
@@ -653,16 +653,16 @@ def test_nobody_comes_in_without_a_key(intake: Caller, method: str, path: str) -
 @pytest.mark.parametrize(("method", "path"), ROUTES)
 def test_a_key_without_the_scope_is_forbidden(intake: Caller, keys: Keys, method: str, path: str) -> None:
     answer = intake(method, path, key=keys.operate)
-    assert (answer.status, answer.body["title"]) == (403, "The API key lacks the scope send")
+    assert (answer.status, answer.body["title"]) == (403, "The API key lacks the scope `send`")
 
 
-def test_a_kept_hash_is_no_key(intake: Caller, keys: Keys) -> None:
+def test_a_stored_hash_is_not_accepted_as_a_key(intake: Caller, keys: Keys) -> None:
     for kept in keys.kept:
         assert intake("GET", SEND, key=kept.digest.hex()).status == 401
         assert intake("GET", SEND, key=str(kept)).status == 401
 
 
-def test_only_hashes_are_kept(intake: Caller, keys: Keys, database_file: Path) -> None:
+def test_no_plain_api_key_is_stored(intake: Caller, keys: Keys, database_file: Path) -> None:
     intake("POST", SEND, sms())
     with closing(sqlite3.connect(database_file)) as connection:
         dump = "\n".join(connection.iterdump())
@@ -671,7 +671,7 @@ def test_only_hashes_are_kept(intake: Caller, keys: Keys, database_file: Path) -
         assert key not in keys.setting
 
 
-def test_another_tenants_row_is_not_there(intake: Caller, keys: Keys, database_file: Path) -> None:
+def test_another_tenants_notification_is_not_found(intake: Caller, keys: Keys, database_file: Path) -> None:
     id = intake("POST", SEND, sms()).body["id"]
     for method, path in (("GET", f"{SEND}/{id}"), ("POST", f"{SEND}/{id}/cancel")):
         answer = intake(method, path, key=keys.other)
@@ -684,12 +684,12 @@ def test_another_tenants_row_is_not_there(intake: Caller, keys: Keys, database_f
 
 
 @pytest.mark.parametrize("id", ["x", "é", "%00", "0193C0DE-0000-7000-8000-000000000000", "a\nb", "x" * 5000])
-def test_what_can_be_no_id_is_not_found(intake: Caller, id: str) -> None:
+def test_an_invalid_id_is_not_found(intake: Caller, id: str) -> None:
     assert intake("GET", f"{SEND}/{id}").status == 404
     assert intake("POST", f"{SEND}/{id}/cancel").status == 404
 
 
-def test_a_lookup_tells_the_whole_way(intake: Caller, wiring: Container) -> None:
+def test_a_lookup_has_the_whole_timeline(intake: Caller, wiring: Container) -> None:
     from tidings.domain.errors import TransientError
     from tidings.ports import Acceptance
 
@@ -801,7 +801,7 @@ def test_a_list_is_filtered(intake: Caller) -> None:
     assert found(until=later(hours=-1)) == []
 
 
-def test_pages_stay_as_they_are_while_rows_are_added(intake: Caller) -> None:
+def test_pages_do_not_shift_while_rows_are_added(intake: Caller) -> None:
     before = [result["id"] for result in intake("POST", SEND, [sms() for _ in range(25)]).body["results"]]
     seen: list[str] = []
     query = {"limit": "10"}
@@ -836,7 +836,7 @@ def test_the_last_page_has_no_cursor(intake: Caller) -> None:
         ({"tenant": "globex"}, "#/tenant", "unknown field"),
     ],
 )
-def test_a_wrong_query_is_said_parameter_by_parameter(
+def test_each_invalid_query_parameter_has_an_error_entry(
     intake: Caller, query: dict[str, str], pointer: str, detail: str
 ) -> None:
     answer = intake("GET", SEND, query=query)
@@ -868,7 +868,10 @@ def test_a_claimed_one_cannot_be_canceled(intake: Caller, wiring: Container) -> 
     claimed(wiring, id)
     answer = intake("POST", f"{SEND}/{id}/cancel")
     assert answer.status == 409
-    assert answer.body["detail"].startswith("Its status is sending: a worker has it")
+    assert answer.body["detail"] == (
+        "Its status is sending: a worker has it, and its outcome is not known yet; "
+        "only pending and retrying can be canceled."
+    )
 
 
 def test_an_unknown_one_cannot_be_canceled(intake: Caller) -> None:
@@ -878,7 +881,7 @@ def test_an_unknown_one_cannot_be_canceled(intake: Caller) -> None:
 # --- about itself -----------------------------------------------------------------------------------------------------
 
 
-def test_other_pages_and_methods_are_refused_in_the_same_form(intake: Caller) -> None:
+def test_unknown_paths_and_methods_get_a_problem(intake: Caller) -> None:
     assert intake("GET", "/v2").status == 404
     assert intake("GET", "/openapiXjson").status == 404
     answer = intake("DELETE", SEND)
@@ -886,7 +889,7 @@ def test_other_pages_and_methods_are_refused_in_the_same_form(intake: Caller) ->
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-def test_it_is_ready_when_both_answer(intake: Caller) -> None:
+def test_readiness_is_ok_when_database_and_broker_answer(intake: Caller) -> None:
     answer = intake("GET", "/readyz", key=None)
     assert (answer.status, answer.body) == (200, {"status": "ok", "database": "ok", "broker": "ok"})
 
@@ -901,7 +904,7 @@ CLOSED = "amqp://guest:guest@127.0.0.1:9/"
 NO_DATABASE = "sqlite:////nowhere/at/all/tidings.db"
 
 
-def test_a_broker_that_is_down_refuses_nobody(
+def test_notifications_are_accepted_without_the_broker(
     keys: Keys, declared: Declared, database_url: str, database_file: Path, lines: Lines
 ) -> None:
     with on(keys, declared, database_url, CLOSED) as intake:
@@ -913,9 +916,7 @@ def test_a_broker_that_is_down_refuses_nobody(
     assert [line["notifications"] for line in lines.named("left_to_the_sweep")] == [1, 2]
 
 
-def test_a_database_that_is_down_is_a_503_that_says_when_to_come_again(
-    keys: Keys, declared: Declared, lines: Lines
-) -> None:
+def test_returns_503_with_retry_after_when_the_database_is_down(keys: Keys, declared: Declared, lines: Lines) -> None:
     with on(keys, declared, NO_DATABASE) as intake:
         for method, path, body in (
             ("POST", SEND, sms()),
@@ -946,7 +947,7 @@ def test_a_database_without_the_schema_is_not_ready(keys: Keys, declared: Declar
         assert intake("POST", SEND, sms()).status == 503
 
 
-def test_too_much_waiting_is_a_503(intake: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_returns_503_when_too_many_notifications_wait(intake: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     async def full(*_: object) -> None:
         raise Full
 
@@ -957,7 +958,7 @@ def test_too_much_waiting_is_a_503(intake: Caller, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("error", [RuntimeError, ValueError, StoreUnavailable])
-def test_a_fault_of_ours_says_nothing_of_what_was_sent(
+def test_an_internal_error_repeats_nothing_of_the_request(
     intake: Caller, wiring: Container, monkeypatch: pytest.MonkeyPatch, lines: Lines, error: type[Exception]
 ) -> None:
     def broken(batch: Any) -> None:
@@ -986,7 +987,7 @@ def test_a_log_line_names_the_notification_and_no_recipient(intake: Caller, line
 
 
 def refused_while_sending(url: str, headers: dict[str, str]) -> int:
-    """The status that comes before the body has been sent: for what is announced at once, else at the limit."""
+    """The status that is answered before the body is sent: at once if its length is declared, else at the limit."""
     connection = HTTPConnection(urlsplit(url).netloc, timeout=60)
     with closing(connection):
         connection.putrequest("POST", SEND)
@@ -1048,8 +1049,10 @@ def test_a_real_process_takes_a_notification_from_post_to_cancel(
         assert secret not in log
 
 
-def test_answers_are_whole_and_in_order_on_one_connection(settings: dict[str, str], keys: Keys, tmp_path: Path) -> None:
-    """Said ahead of the answers, one with a body, one large, and one that ends the connection."""
+def test_answers_are_complete_and_in_order_on_one_connection(
+    settings: dict[str, str], keys: Keys, tmp_path: Path
+) -> None:
+    """Pipelined: one with a body, a large one, and one that closes the connection."""
     key = f"Authorization: Bearer {keys.send}\r\n"
     body = json.dumps(sms())
     requests = (
@@ -1071,8 +1074,8 @@ def test_answers_are_whole_and_in_order_on_one_connection(settings: dict[str, st
 
 
 @pytest.mark.parametrize("name", ["intake", "email"])  # an ASGI function, and one that is none
-def test_a_connection_that_was_silent_is_still_there(settings: dict[str, str], tmp_path: Path, name: str) -> None:
-    """A proxy in front sends the next request on it, and must not meet its end: it may not send a POST again."""
+def test_an_idle_connection_is_kept_open(settings: dict[str, str], tmp_path: Path, name: str) -> None:
+    """A proxy sends its next request on it. If we had closed it, the proxy could not repeat a POST."""
     with process(name, settings, tmp_path) as ask:
         kept = HTTPConnection(*_address(ask.url), timeout=60)
         for silence in (3.0, 0.0):  # seconds; gunicorn's default is two

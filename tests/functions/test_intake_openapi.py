@@ -1,9 +1,9 @@
-"""The intake's OpenAPI document is true. That each answer fits it is checked wherever the intake answers."""
+"""The intake's OpenAPI document describes what it accepts. Each answer in the other tests is checked against it."""
 
 from typing import Any
 
 import pytest
-from tidings.api.intake.openapi import document
+from tidings.api.intake import document
 from tidings.domain.channels import CHANNELS
 
 from tests.functions.declared import Declared

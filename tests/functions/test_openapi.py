@@ -1,18 +1,21 @@
-"""What holds for the document of every function: valid, complete, and with an example of everything."""
+"""The document of each API is valid and complete, with an example of every body and error."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
-from tidings.api.intake import openapi as intake_openapi
-from tidings.api.operator import openapi as replay_openapi
+from tidings.api import intake as intake_api
+from tidings.api.operator import endpoints as operator_api
 
+from tests.functions.conftest import Imported
 from tests.functions.declared import HTTP, Declared
 from tests.functions.served import Caller
 
-DOCUMENTS = {"intake": intake_openapi.document, "replay": replay_openapi.document}
+DOCUMENTS = {"intake": intake_api.document, "replay": operator_api.document}
 Media = tuple[str, str, str, str, str, dict[str, Any]]
 
 
@@ -39,7 +42,7 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
 
 
 def bodies(document: dict[str, Any]) -> Iterator[Media]:
-    """Every request's and every answer's: part, path, method, status, kind, and what is declared of it."""
+    """Of every request and answer: part, path, method, status, kind, and its declaration."""
     for path, method, operation in operations(document):
         for kind, media in operation.get("requestBody", {}).get("content", {}).items():
             yield "requestBody", path, method, "", kind, media
@@ -48,40 +51,63 @@ def bodies(document: dict[str, Any]) -> Iterator[Media]:
                 yield "responses", path, method, status, kind, media
 
 
-def test_it_is_valid_openapi_3_1_and_what_is_served(caller: Caller, document: dict[str, Any]) -> None:
+def test_the_served_document_is_valid_openapi_3_1(caller: Caller, document: dict[str, Any]) -> None:
     answer = caller("GET", "/openapi.json", key=None)
     assert answer.status == 200
     assert answer.body == json.loads(json.dumps(document))
     assert list(OpenAPIV31SpecValidator(answer.body).iter_errors()) == []
 
 
-def test_it_meets_the_recommended_rules_of_redocly_that_it_once_broke(document: dict[str, Any]) -> None:
-    """All of them are tried with `npx @redocly/cli lint --extends recommended`, which needs Node and the network."""
+def test_the_document_meets_redoclys_recommended_rules_that_it_once_broke(document: dict[str, Any]) -> None:
+    """To check all rules: `npx @redocly/cli lint --extends recommended` (needs Node and the network)."""
     assert [server["url"] for server in document["servers"] if server["url"].endswith("/")] == []
     assert document["info"]["license"] == {"name": "Apache-2.0", "identifier": "Apache-2.0"}
     assert [tag["name"] for tag in document["tags"] if not tag.get("description")] == []
 
 
-def test_every_route_is_declared_and_every_declaration_is_a_route(caller: Caller, document: dict[str, Any]) -> None:
-    declared = {(method.upper(), path) for path, method, _ in operations(document)}
-    assert declared == {(route.method, route.path) for route in caller.api.routes}
+def test_every_bound_endpoint_is_in_the_document_and_every_documented_endpoint_is_bound(
+    name: str, document: dict[str, Any], imported: Imported, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the function as it is deployed. Only the metrics and the console's files are not documented."""
+    monkeypatch.setenv("TIDINGS_METRICS", "prometheus")
+    bound = imported(name).function.api.endpoints
+    names = [(endpoint.method, endpoint.path) for endpoint in bound]
+    assert len(names) == len(set(names))
+    documented = {(method.upper(), path) for path, method, _ in operations(document)}
+    assert documented <= set(names)
+    undocumented = {path for _, path in set(names) - documented}
+    assert undocumented == {
+        "/metrics",
+        *({"/", "/console", "/console/", "/console/{file}"} if name == "replay" else ()),
+    }
 
 
-def test_only_open_routes_are_declared_without_a_key(caller: Caller, document: dict[str, Any]) -> None:
-    for route in caller.api.routes:
-        operation = document["paths"][route.path][route.method.lower()]
-        assert (operation.get("security") == []) == (route.scope is None), route.path
-        assert route.scope is None or f"`{route.scope}`" in operation["description"], route.path
+def test_only_open_endpoints_are_declared_without_a_key(caller: Caller, document: dict[str, Any]) -> None:
+    for endpoint in caller.api.endpoints:
+        operation = document["paths"][endpoint.path][endpoint.method.lower()]
+        assert (operation.get("security") == []) == (endpoint.scope is None), endpoint.path
+        assert endpoint.scope is None or f"`{endpoint.scope}`" in operation["description"], endpoint.path
 
 
-def test_every_operation_has_a_name_of_its_own(document: dict[str, Any]) -> None:
+def test_every_operation_id_is_unique(document: dict[str, Any]) -> None:
     names = [operation["operationId"] for _, _, operation in operations(document)]
     assert len(names) == len(set(names))
 
 
-def test_every_guarded_route_declares_what_can_happen_to_all(document: dict[str, Any]) -> None:
+def test_a_cold_start_does_not_import_the_openapi_module() -> None:
+    script = (
+        "import sys, tidings.api.intake, tidings.api.operator.endpoints; print('tidings.api.openapi' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_every_endpoint_declares_the_errors_that_follow_from_its_declaration(document: dict[str, Any]) -> None:
     for path, method, operation in operations(document):
         wanted = {"405", "500"} | ({"401", "403", "503"} if operation.get("security") != [] else set())
+        wanted |= {"400", "413", "415"} if method == "post" else set()
+        wanted |= {"404"} if "{" in path else set()
+        wanted |= {"422"} if any(one["in"] == "query" for one in operation.get("parameters", ())) else set()
         assert wanted <= set(operation["responses"]), f"{method} {path}"
 
 

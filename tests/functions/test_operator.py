@@ -1,4 +1,4 @@
-"""What operators look at and decide, over HTTP."""
+"""The operator API: overview, dead letters, channels, the key."""
 
 import json
 import re
@@ -20,7 +20,7 @@ NONE_FOUND = {"total": 0, "statuses": {}, "may_have_been_sent": 0}
 
 
 class Scripted:
-    """A provider that answers by the subject or text."""
+    """A provider whose outcome depends on the subject or text."""
 
     name = "smtp"
     timeout = timedelta(seconds=1)
@@ -63,11 +63,11 @@ def subject(text: str) -> dict[str, Any]:
 
 
 def overview(replay: Caller, **query: str) -> Any:
-    """With the queues: it answers without them where the broker takes a moment longer."""
+    """Repeated until it has the queues: without them it answers if the broker is slow."""
     return wait_for(lambda: replay("GET", "/v1/overview", query=query).body, lambda answer: answer["broker"] == "ok")
 
 
-def test_the_overview_tells_what_happened_and_what_waits(
+def test_the_overview_counts_what_happened_and_what_waits(
     wiring: Container, intake: Caller, replay: Caller, keys: Keys
 ) -> None:
     ids = [accepted(intake, subject(text)) for text in ("fine", "fine", "no such", "later")]
@@ -98,7 +98,7 @@ def test_the_overview_tells_what_happened_and_what_waits(
     assert (depths["tidings.retry.30s"]["kind"], depths["tidings.retry.30s"]["delay_seconds"]) == ("retry", 30)
 
 
-def test_who_may_not_stop_a_channel_does_not_see_how_much_other_tenants_send(
+def test_only_an_admin_key_sees_the_queues_of_all_tenants(
     wiring: Container, intake: Caller, replay: Caller, keys: Keys
 ) -> None:
     accepted(intake, sms())
@@ -106,7 +106,7 @@ def test_who_may_not_stop_a_channel_does_not_see_how_much_other_tenants_send(
     assert replay("GET", "/v1/overview", key=keys.both).body["queues"] != []
 
 
-def test_a_broker_that_is_down_keeps_nobody_from_seeing_the_rest(database_url: str, keys: Keys) -> None:
+def test_the_overview_works_without_the_broker(database_url: str, keys: Keys) -> None:
     with wired_to(database_url, "amqp://127.0.0.1:1/") as parts:
         intake_of(parts, keys)("POST", "/v1/notifications", mail())
         answer = replay_of(parts, keys)("GET", "/v1/overview").body
@@ -114,7 +114,7 @@ def test_a_broker_that_is_down_keeps_nobody_from_seeing_the_rest(database_url: s
     assert answer["now"]["pending"]["count"] == 1
 
 
-def test_consumers_are_counted_where_the_broker_can_tell(database_url: str, keys: Keys, rabbitmq_url: str) -> None:
+def test_consumers_are_counted_if_the_broker_reports_them(database_url: str, keys: Keys, rabbitmq_url: str) -> None:
     with wired_to(database_url, rabbitmq_url) as parts:
         consumer, replay = parts.broker.consume(["tidings.email.high", "tidings.email"]), replay_of(parts, keys)
         replay.key = keys.both
@@ -129,13 +129,13 @@ def test_consumers_are_counted_where_the_broker_can_tell(database_url: str, keys
 
 
 @pytest.mark.parametrize("query", [{"minutes": "4"}, {"minutes": "1441"}, {"minutes": "x"}, {"hours": "1"}])
-def test_a_wrong_question_is_told_what_is_wrong(replay: Caller, query: dict[str, str]) -> None:
+def test_an_invalid_overview_query_gets_422(replay: Caller, query: dict[str, str]) -> None:
     answer = replay("GET", "/v1/overview", query=query)
     assert answer.status == 422
     assert answer.errors
 
 
-def test_another_tenants_operator_sees_none_of_it(
+def test_an_operator_sees_nothing_of_another_tenant(
     wiring: Container, intake: Caller, replay: Caller, keys: Keys
 ) -> None:
     id = accepted(intake, subject("no such"))
@@ -151,7 +151,7 @@ def test_another_tenants_operator_sees_none_of_it(
 # --- search and dead letters ------------------------------------------------------------------------------------------
 
 
-def test_an_operator_looks_up_without_the_right_to_send(intake: Caller, replay: Caller) -> None:
+def test_an_operator_key_looks_up_and_cannot_submit(intake: Caller, replay: Caller) -> None:
     id = accepted(intake, mail())
     assert replay("GET", f"/v1/notifications/{id}").body["events"][0]["status"] == "pending"
     assert [item["id"] for item in replay("GET", "/v1/notifications").body["notifications"]] == [id]
@@ -185,7 +185,7 @@ def test_a_tally_takes_as_many_ids_as_a_replay_gives(replay: Caller) -> None:
 
 
 @pytest.mark.parametrize("body", [{}, {"ids": ["x"]}, {"ids": 3}, {"ids": [], "more": 1}])
-def test_a_tally_of_no_ids_is_told_what_is_wrong(replay: Caller, body: Any) -> None:
+def test_an_invalid_tally_gets_422(replay: Caller, body: Any) -> None:
     assert replay("POST", "/v1/notifications/tally", body).status == 422
 
 
@@ -198,7 +198,7 @@ def admin(wiring: Container) -> Caller:
     return replay_of(wiring, Keys(send=key, operate=key, both=key, other=key, kept=(kept,)))
 
 
-def test_a_channel_is_paused_and_resumed_by_an_admin_alone(admin: Caller, replay: Caller) -> None:
+def test_only_an_admin_key_pauses_and_resumes_a_channel(admin: Caller, replay: Caller) -> None:
     assert replay("POST", "/v1/channels/email/pause").status == 403
     paused = admin("POST", "/v1/channels/email/pause").body
     assert (paused["channel"], paused["paused"]) == ("email", True)
@@ -208,7 +208,7 @@ def test_a_channel_is_paused_and_resumed_by_an_admin_alone(admin: Caller, replay
     assert admin("POST", "/v1/channels/fax/pause").status == 404
 
 
-def test_the_log_of_a_process_says_which_channel_was_paused_by_whom(settings: dict[str, str], tmp_path: Path) -> None:
+def test_a_process_logs_which_tenant_paused_a_channel(settings: dict[str, str], tmp_path: Path) -> None:
     key, kept = new_key("acme", list(Scope))
     admin = {"authorization": f"Bearer {key}"}
     with process("replay", {**settings, "TIDINGS_API_KEYS": str(kept)}, tmp_path) as ask:
@@ -220,20 +220,20 @@ def test_the_log_of_a_process_says_which_channel_was_paused_by_whom(settings: di
 
 
 def test_every_logger_is_named_after_its_module() -> None:
-    """Only loggers below `tidings` write lines with fields; a function's main.py is below none, and logs nothing."""
+    """Only loggers below `tidings` write lines with fields, so a function's main.py logs nothing."""
     package = ROOT / "layers/common/python/tidings"
     loggers = {line for file in package.rglob("*.py") for line in re.findall(r"^log = .*$", file.read_text(), re.M)}
     assert loggers == {"log = logging.getLogger(__name__)"}
     assert not [file for file in (ROOT / "functions").rglob("*.py") if "getLogger" in file.read_text()]
 
 
-def test_a_key_is_told_what_it_may(admin: Caller, replay: Caller, keys: Keys) -> None:
+def test_me_answers_the_keys_tenant_and_scopes(admin: Caller, replay: Caller, keys: Keys) -> None:
     assert admin("GET", "/v1/me").body == {"tenant": "acme", "scopes": ["admin", "operate", "send"]}
     assert replay("GET", "/v1/me").body == {"tenant": "acme", "scopes": ["operate"]}
     assert replay("GET", "/v1/me", key=keys.send).status == 403
 
 
-def test_a_test_is_sent_once_whoever_clicks_twice(replay: Caller, keys: Keys) -> None:
+def test_a_test_notification_is_sent_once_after_a_double_click(replay: Caller, keys: Keys) -> None:
     headers = {"idempotency-key": "click-1"}
     first, second = (replay("POST", "/v1/notifications", mail(), key=keys.both, headers=headers) for _ in range(2))
     assert (first.status, second.status) == (202, 202)

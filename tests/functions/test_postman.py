@@ -1,4 +1,4 @@
-"""The Postman collection is in step with the documents, and newman, Postman's own runner, runs it."""
+"""The Postman collection matches the documents, and newman, Postman's own runner, runs it."""
 
 import json
 import re
@@ -23,11 +23,11 @@ def requests(items: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         yield from requests(item["item"]) if "item" in item else [item]
 
 
-def test_it_is_in_step_with_the_documents() -> None:
+def test_the_collection_matches_the_documents() -> None:
     assert FILE.read_text(encoding="utf-8") == text(), "run: python -m local.postman > docs/postman.json"
 
 
-def test_it_has_its_variables_and_uses_no_other() -> None:
+def test_the_collection_uses_only_its_own_variables() -> None:
     assert {one["key"]: one["value"] for one in WRITTEN["variable"]} == VARIABLES
     used = set(re.findall(r"{{([^}]+)}}", FILE.read_text(encoding="utf-8")))
     assert used == {*VARIABLES, "$guid"}
@@ -35,15 +35,17 @@ def test_it_has_its_variables_and_uses_no_other() -> None:
 
 
 @pytest.mark.parametrize("place", [0, 1], ids=["intake", "replay"])
-def test_every_route_is_in_it(place: int, intake: Caller, replay: Caller) -> None:
-    routes = (intake, replay)[place].api.routes
+def test_every_endpoint_is_in_the_collection(place: int, intake: Caller, replay: Caller) -> None:
+    endpoints = (intake, replay)[place].api.endpoints
     seen = {
         (item["request"]["method"], "/".join(["", *item["request"]["url"]["path"]]))
         for item in requests([WRITTEN["item"][place]])
     }
     pages = {"/docs", "/docs/{asset}"}
     assert seen == {
-        (route.method, re.sub(r"{(\w+)}", r":\1", route.path)) for route in routes if route.path not in pages
+        (endpoint.method, re.sub(r"{(\w+)}", r":\1", endpoint.path))
+        for endpoint in endpoints
+        if endpoint.path not in pages
     }
 
 
@@ -78,10 +80,10 @@ def _ran(one: dict[str, Any]) -> Ran:
 
 
 @pytest.mark.parametrize("place", [0, 1], ids=["intake", "replay"])
-def test_newman_runs_each_folder_and_finds_what_it_has_sent(
+def test_newman_runs_each_folder_and_looks_up_what_it_submitted(
     place: int, settings: dict[str, str], keys: Keys, tmp_path: Path
 ) -> None:
-    """Each alone, from the top: none of its requests is a 404, and each answer is of one that the collection shows."""
+    """Each folder alone, in order. No request gets a 404, and each status is one that the collection shows."""
     function, variable, folder = ("intake", "replay")[place], ("url", "ops_url")[place], WRITTEN["item"][place]
     with process(function, settings, tmp_path) as ask:
         ran = run(folder["name"], {variable: ask.url, "api_key": keys.both}, tmp_path / "report.json")
@@ -101,7 +103,7 @@ def test_newman_runs_each_folder_and_finds_what_it_has_sent(
             assert one.body["total"] == 1
 
 
-def test_what_cannot_be_installed_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_newman_install_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"):
         monkeypatch.delenv(name, raising=False)

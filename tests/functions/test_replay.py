@@ -1,4 +1,4 @@
-"""The operator's function: dead letters listed, counted, replayed; the sweep by hand and by the schedule's event."""
+"""The replay function: dead letters are listed, counted and replayed; the sweep runs by request and by schedule."""
 
 import json
 import sqlite3
@@ -34,7 +34,7 @@ Fail = Callable[..., list[str]]
 
 @pytest.fixture
 def fail(wiring: Container) -> Fail:
-    """Make rows that ended so, oldest first, and give their ids."""
+    """Make rows that failed with this error, oldest first. Return their ids."""
 
     def made(
         count: int = 1, error: DeliveryError | None = None, *, age: timedelta = timedelta(), **changes: Any
@@ -59,7 +59,7 @@ def until(right: Callable[[], object]) -> None:
 
 
 def expire(wiring: Container, id: str) -> None:
-    """Its time was over a second ago: nobody waits for it, and no claim of the test's comes too late."""
+    """Set its expires_at to a second ago."""
     store: Any = wiring.store
     over = datetime.now(UTC) - timedelta(seconds=1)
     with store.database.engine.begin() as connection:
@@ -67,7 +67,7 @@ def expire(wiring: Container, id: str) -> None:
 
 
 def unanswered(wiring: Container) -> AbstractContextManager[None]:
-    """Every COMMIT arrives, and no answer does: whoever asked gets a 503."""
+    """Every COMMIT arrives, and its answer is lost: the client gets a 503."""
     store: Any = wiring.store
     return commits_unanswered(store.database, times=1000)
 
@@ -145,7 +145,7 @@ def test_dead_letters_are_filtered_and_paged(replay: Caller, fail: Fail) -> None
         ({"recipient": "x"}, "#/recipient", "unknown field"),
     ],
 )
-def test_a_wrong_filter_is_said_parameter_by_parameter(
+def test_each_invalid_parameter_of_a_filter_has_an_error_entry(
     replay: Caller, query: dict[str, str], pointer: str, detail: str
 ) -> None:
     answer = replay("GET", DEAD, query=query)
@@ -180,7 +180,7 @@ def test_a_dry_run_counts_and_changes_nothing(replay: Caller, database_file: Pat
     assert [item["id"] for item in only.body["sample"]] == held
 
 
-def test_a_dry_run_counts_the_doubles_among_those_that_it_would_take(replay: Caller, fail: Fail) -> None:
+def test_a_dry_run_counts_the_possible_doubles_of_that_replay(replay: Caller, fail: Fail) -> None:
     fail(1, AmbiguousError("timeout", "no answer"), age=timedelta(hours=1))
     fail(2, AmbiguousError("timeout", "no answer"))
     dry = replay("POST", REPLAY, {"dry_run": True, "status": "unknown", "limit": 2}).body
@@ -206,7 +206,7 @@ def test_an_empty_body_replays_nothing(replay: Caller, fail: Fail, body: bytes) 
     assert listed(replay("GET", DEAD)) == ids[::-1]
 
 
-def test_what_is_unknown_is_replayed_only_by_its_name(replay: Caller, fail: Fail) -> None:
+def test_unknown_notifications_are_replayed_only_if_asked_for(replay: Caller, fail: Fail) -> None:
     (failed,), (held,) = fail(), fail(error=AmbiguousError("timeout", "no answer"))
     assert replay("POST", REPLAY, {}).body["ids"] == [failed]
     named = replay("POST", REPLAY, {"ids": [held]}).body
@@ -214,7 +214,7 @@ def test_what_is_unknown_is_replayed_only_by_its_name(replay: Caller, fail: Fail
     assert replay("POST", REPLAY, {"status": "unknown"}).body["ids"] == [held]
 
 
-def test_what_has_expired_is_counted_and_needs_a_new_expiry(replay: Caller, wiring: Container, fail: Fail) -> None:
+def test_expired_dead_letters_are_counted_and_need_a_new_expiry(replay: Caller, wiring: Container, fail: Fail) -> None:
     (id,) = fail()
     expire(wiring, id)
     assert replay("POST", REPLAY, {"dry_run": True}).body["expired"] == 1
@@ -300,7 +300,7 @@ def test_a_rate_spreads_them_over_the_seconds(replay: Caller, wiring: Container,
         ([], "#", "must be an object"),
     ],
 )
-def test_a_wrong_replay_does_nothing_and_says_why(
+def test_an_invalid_replay_request_changes_nothing_and_gets_422(
     replay: Caller, fail: Fail, body: Any, pointer: str, detail: str
 ) -> None:
     ids = fail(1)
@@ -310,7 +310,7 @@ def test_a_wrong_replay_does_nothing_and_says_why(
     assert listed(replay("GET", DEAD)) == ids
 
 
-def test_a_replay_that_is_no_json_is_refused(replay: Caller, wiring: Container, fail: Fail) -> None:
+def test_a_replay_request_that_is_not_json_is_refused(replay: Caller, wiring: Container, fail: Fail) -> None:
     ids = fail(1)
     assert replay("POST", REPLAY, b"{").status == 400
     assert stored(wiring, ids)[0].status == "failed"
@@ -359,15 +359,15 @@ def test_an_unknown_one_is_replayed_alone_and_once(replay: Caller, wiring: Conta
     assert (late.status, late.body["detail"]) == (409, said)
 
 
-def test_a_replay_of_what_failed_is_no_decision(replay: Caller, fail: Fail) -> None:
-    """It looks like one that was decided, but for its timeline."""
+def test_a_replay_of_a_failed_notification_is_not_a_decision(replay: Caller, fail: Fail) -> None:
+    """Its row looks like a decided one; its timeline does not."""
     (id,) = fail()
     assert replay("POST", REPLAY, {"ids": [id]}).body["count"] == 1
     assert replay("POST", resolve(id), {"outcome": "replay"}).status == 409
 
 
 @pytest.mark.parametrize("outcome", ["sent", "replay"])
-def test_only_what_is_unknown_is_decided(
+def test_only_unknown_notifications_can_be_resolved(
     replay: Caller, keys: Keys, wiring: Container, fail: Fail, outcome: str
 ) -> None:
     (failed,), (unknown,) = fail(), fail(error=AmbiguousError("timeout", "no answer"))
@@ -380,7 +380,7 @@ def test_only_what_is_unknown_is_decided(
 
 
 @pytest.mark.parametrize("status", ["sent", "pending"])
-def test_a_decision_about_what_is_not_unknown_writes_no_line(
+def test_resolving_a_notification_that_is_not_unknown_logs_nothing(
     replay: Caller, wiring: Container, lines: Lines, status: str
 ) -> None:
     row = notification(datetime.now(UTC), status=Status(status))
@@ -410,7 +410,7 @@ def test_an_unknown_one_that_has_expired_is_sent_again_with_a_new_expiry(
 def test_a_decision_whose_commit_was_not_answered_is_done(
     replay: Caller, wiring: Container, fail: Fail, outcome: str
 ) -> None:
-    """The database's answer is lost as often as it is asked: the caller gets a 503, and asks again."""
+    """Each answer of the database is lost: the client gets a 503 and repeats the request."""
     (id,) = fail(error=AmbiguousError("timeout", "no answer"))
     with unanswered(wiring):
         assert replay("POST", resolve(id), {"outcome": outcome}).status == 503
@@ -437,7 +437,9 @@ def cancel(id: str) -> str:
     return f"/v1/notifications/{id}/cancel"
 
 
-def test_an_operator_cancels_what_waits_and_it_is_told_once(replay: Caller, wiring: Container, lines: Lines) -> None:
+def test_an_operator_cancels_a_waiting_notification_and_it_is_logged_once(
+    replay: Caller, wiring: Container, lines: Lines
+) -> None:
     row = notification(datetime.now(UTC))
     wiring.store.insert([row])
     for _ in range(2):
@@ -448,7 +450,7 @@ def test_an_operator_cancels_what_waits_and_it_is_told_once(replay: Caller, wiri
     assert replay("POST", cancel("x")).status == 404
 
 
-def test_what_may_have_been_sent_is_told_wherever_it_is_canceled(replay: Caller, wiring: Container, keys: Keys) -> None:
+def test_canceling_shows_that_it_may_have_been_sent(replay: Caller, wiring: Container, keys: Keys) -> None:
     row, plain = notification(datetime.now(UTC)), notification(datetime.now(UTC))
     wiring.store.insert([row, plain])
     for error in (AmbiguousError("timeout", "no answer"), TransientError("451", "later")):
@@ -473,14 +475,14 @@ def test_what_may_have_been_sent_is_told_wherever_it_is_canceled(replay: Caller,
     assert "may_have_been_sent" not in expired
 
 
-def test_what_a_worker_has_is_not_canceled_and_its_doubt_is_told(replay: Caller, wiring: Container) -> None:
+def test_a_claimed_notification_is_not_canceled_and_its_doubt_is_shown(replay: Caller, wiring: Container) -> None:
     row = notification(datetime.now(UTC))
     wiring.store.insert([row])
     claims = wiring.store.claim([message_for(row)], timedelta(seconds=60))
     answer = replay("POST", cancel(row.id))
     assert (answer.status, answer.body["detail"]) == (
         409,
-        "Its status is sending: a worker has it, and how that ends is not known yet; "
+        "Its status is sending: a worker has it, and its outcome is not known yet; "
         "only pending and retrying can be canceled.",
     )
     error = AmbiguousError("timeout", "no answer")
@@ -496,7 +498,7 @@ def test_what_a_worker_has_is_not_canceled_and_its_doubt_is_told(replay: Caller,
     }  # fmt: skip
 
 
-def test_what_is_replayed_is_not_then_marked_sent(replay: Caller, wiring: Container, fail: Fail) -> None:
+def test_a_replayed_notification_is_not_marked_sent(replay: Caller, wiring: Container, fail: Fail) -> None:
     (id,) = fail(error=AmbiguousError("timeout", "no answer"))
     replay("POST", resolve(id), {"outcome": "replay"})
     assert replay("POST", resolve(id), {"outcome": "sent"}).status == 409
@@ -506,7 +508,7 @@ def test_what_is_replayed_is_not_then_marked_sent(replay: Caller, wiring: Contai
 @pytest.mark.parametrize(
     ("body", "status"), [({}, 422), ({"outcome": "lost"}, 422), ({"outcome": "sent", "x": 1}, 422), (b"{", 400)]
 )
-def test_a_decision_that_is_none_changes_nothing(
+def test_an_invalid_decision_changes_nothing(
     replay: Caller, wiring: Container, fail: Fail, body: Any, status: int
 ) -> None:
     (id,) = fail(error=AmbiguousError("timeout", "no answer"))
@@ -528,11 +530,11 @@ def test_a_tenant_sees_and_replays_only_its_own(replay: Caller, keys: Keys, wiri
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", DEAD), ("POST", REPLAY), ("POST", SWEEP)])
-def test_only_an_operator_comes_in(replay: Caller, keys: Keys, method: str, path: str) -> None:
+def test_only_an_operator_key_is_accepted(replay: Caller, keys: Keys, method: str, path: str) -> None:
     assert replay(method, path, key=None).status == 401
     assert replay(method, path, key="wrong").status == 401
     answer = replay(method, path, key=keys.send)
-    assert (answer.status, answer.body["title"]) == (403, "The API key lacks the scope operate")
+    assert (answer.status, answer.body["title"]) == (403, "The API key lacks the scope `operate`")
     assert replay(method, path, {}, key=keys.both).status == 200
 
 
@@ -544,7 +546,7 @@ NOTHING = dict.fromkeys(
 
 
 def never_queued(wiring: Container, file: Path) -> str:
-    """A row whose message was never published, long enough ago."""
+    """A row that is old enough, and whose message was never published."""
     row = notification(datetime.now(UTC))
     wiring.store.insert([row])
     with closing(sqlite3.connect(file)) as connection, connection:
@@ -552,7 +554,7 @@ def never_queued(wiring: Container, file: Path) -> str:
     return row.id
 
 
-def test_a_sweep_publishes_what_was_never_queued(replay: Caller, wiring: Container, database_file: Path) -> None:
+def test_a_sweep_publishes_rows_that_were_never_queued(replay: Caller, wiring: Container, database_file: Path) -> None:
     id = never_queued(wiring, database_file)
     first = replay("POST", SWEEP)
     assert (first.status, first.body) == (200, {**NOTHING, "published": 1})
@@ -571,7 +573,9 @@ def test_the_schedules_event_runs_the_sweep(
     assert main.handler(event, None) == NOTHING
 
 
-def test_the_schedules_event_may_say_how_long_to_go_on(imported: Imported, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_schedules_event_may_set_how_long_the_sweep_runs(
+    imported: Imported, monkeypatch: pytest.MonkeyPatch
+) -> None:
     runs = Swept(published=1)
     monkeypatch.setattr(sweep, "SWEEP_EVERY", timedelta(milliseconds=1))
     monkeypatch.setattr(sweep.Sweep, "run", lambda _: runs)
@@ -583,7 +587,7 @@ def test_the_schedules_event_may_say_how_long_to_go_on(imported: Imported, monke
 # --- when a part is gone ----------------------------------------------------------------------------------------------
 
 
-def test_without_the_database_everything_is_a_503(keys: Keys, lines: Lines) -> None:
+def test_everything_returns_503_without_the_database(keys: Keys, lines: Lines) -> None:
     with wired_to("sqlite:////nowhere/at/all/tidings.db") as parts:
         replay = replay_of(parts, keys)
         for method, path in (("GET", DEAD), ("POST", REPLAY), ("POST", SWEEP), ("GET", "/readyz")):
@@ -594,9 +598,7 @@ def test_without_the_database_everything_is_a_503(keys: Keys, lines: Lines) -> N
     assert len(lines.named("unavailable")) == 3
 
 
-def test_without_the_broker_a_replay_still_revives(
-    keys: Keys, wiring: Container, fail: Fail, database_url: str
-) -> None:
+def test_a_replay_works_without_the_broker(keys: Keys, wiring: Container, fail: Fail, database_url: str) -> None:
     ids = fail(2)
     with wired_to(database_url, "amqp://guest:guest@127.0.0.1:9/") as parts:
         replay = replay_of(parts, keys)
@@ -612,7 +614,7 @@ def test_without_the_broker_a_replay_still_revives(
     assert [(row.status, row.queued_at) for row in stored(wiring, ids)] == [("pending", None)] * 2
 
 
-def test_a_log_line_of_a_replay_holds_no_recipient(replay: Caller, fail: Fail, lines: Lines) -> None:
+def test_a_log_line_of_a_replay_has_no_recipient(replay: Caller, fail: Fail, lines: Lines) -> None:
     (id,) = fail(recipient="ada@example.com")
     replay("POST", REPLAY, {})
     replay("GET", DEAD)

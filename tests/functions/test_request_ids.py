@@ -1,4 +1,4 @@
-"""A request's `Request-Id` is in every line that is logged while it is served, also where a batch serves several."""
+"""The `Request-Id` is in every line that is logged while its request is served, also in a batch of several requests."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ SEND = "/v1/notifications"
 
 
 def sent(ask: Caller, ids: Sequence[str]) -> dict[str, str]:
-    """The id of the request by that of the notification, of requests that come at the same moment."""
+    """Send requests at the same time. Return the Request-Id of each notification id."""
 
     async def one(id: str) -> tuple[str, str]:
         answer = await ask.ask("POST", SEND, sms(), headers={"request-id": id})
@@ -46,7 +46,7 @@ def test_each_notification_of_a_batch_has_the_id_of_its_own_request(intake: Call
     assert [record for record in records if hasattr(record, "request_ids")] == []
 
 
-def test_a_line_about_a_batch_has_the_ids_of_its_requests(
+def test_a_log_line_of_a_batch_has_the_ids_of_its_requests(
     wiring: Container, keys: Keys, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(_: object) -> None:
@@ -65,7 +65,7 @@ def test_a_line_about_a_batch_has_the_ids_of_its_requests(
             assert set(line["request_ids"]) <= set(made.values())
 
 
-def test_what_is_done_in_a_thread_has_the_id(intake: Caller, replay: Caller, lines: Lines, fail: Fail) -> None:
+def test_a_log_line_from_a_thread_has_the_request_id(intake: Caller, replay: Caller, lines: Lines, fail: Fail) -> None:
     fail(2)
     replay("POST", REPLAY, {}, headers={"request-id": "replay-1"})
     assert [line["request_id"] for line in lines.named("replayed")] == ["replay-1"] * 2
@@ -74,7 +74,7 @@ def test_what_is_done_in_a_thread_has_the_id(intake: Caller, replay: Caller, lin
     assert [line["request_id"] for line in lines.named("canceled")] == ["cancel-1"]
 
 
-def test_a_request_is_a_line_only_where_the_level_asks_for_it(intake: Caller, lines: Lines) -> None:
+def test_a_request_is_logged_at_debug_level_only(intake: Caller, lines: Lines) -> None:
     (id,) = sent(intake, ["request-1"])
     intake("GET", f"{SEND}/{id}", headers={"request-id": "look-1"})
     intake("GET", "/nowhere/ada@example.com", headers={"request-id": "look-2"})
@@ -84,7 +84,7 @@ def test_a_request_is_a_line_only_where_the_level_asks_for_it(intake: Caller, li
 
 
 @pytest.mark.parametrize("form", ["json", "text"])
-def test_it_is_in_the_lines_of_a_process(settings: dict[str, str], keys: Keys, tmp_path: Path, form: str) -> None:
+def test_a_process_logs_the_request_id(settings: dict[str, str], keys: Keys, tmp_path: Path, form: str) -> None:
     headers = {"authorization": f"Bearer {keys.send}", "request-id": "request-1"}
     with process("intake", {**settings, "TIDINGS_LOG_FORMAT": form}, tmp_path) as ask:
         assert ask("POST", SEND, json.dumps(sms()).encode(), headers).status == 202

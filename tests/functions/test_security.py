@@ -1,7 +1,7 @@
-"""What a stranger, a neighbour, a slow or a greedy caller may not do; and what no log and no queue may hold.
+"""What clients without a key, of other tenants, slow or flooding ones cannot do; and what no log and no queue contains.
 
-Each part's own suite proves its own rules (test_intake, test_replay, test_queue_functions, test_smtp, test_keys); here
-are the promises that span them, for every route that there is.
+The rules of one part are tested with that part (test_intake, test_replay, test_queue_functions, test_smtp, test_keys).
+Here are the promises that hold for every endpoint.
 """
 
 import gc
@@ -22,11 +22,11 @@ from urllib.parse import urlsplit
 
 import pytest
 from tidings.api import api_keys as keys_module
+from tidings.api import intake as intake_api
 from tidings.api.api_keys import ApiKeys, KeySettings, Scope
-from tidings.api.app import Route
 from tidings.api.body_limits import MAX_BODY
-from tidings.api.intake.routes import IntakeEndpoints
-from tidings.api.operator.routes import OperatorEndpoints
+from tidings.api.endpoint import Endpoint
+from tidings.api.operator import endpoints as operator_api
 from tidings.config.settings import load
 from tidings.domain.errors import PermanentError
 from tidings.runtime import queue_function
@@ -51,31 +51,20 @@ MISSING = "0193c0de-0000-7000-8000-000000000000"
 MIB = 1024 * 1024
 
 
-# --- every route ------------------------------------------------------------------------------------------------------
+# --- every endpoint ---------------------------------------------------------------------------------------------------
 
 
-def routes(function: str) -> list[Route]:
-    """Of a function, without opening anything."""
-    none: Any = None
-    if function == "intake":
-        return list(IntakeEndpoints(intake=_Nothing(), store=none, broker=none, now=none).all())  # type: ignore[arg-type]
-    return list(
-        OperatorEndpoints(replay=none, sweep=none, store=none, broker=none, insight=none, intake=none, now=none).all()
-    )
-
-
-class _Nothing:
-    def accept(self, _batch: object) -> None:
-        raise AssertionError("nothing is to come this far")
-
-
-ROUTES = [(function, route) for function in ("intake", "replay") for route in routes(function)]
-GUARDED = [(function, route) for function, route in ROUTES if route.scope is not None]
+ENDPOINTS = [
+    (function, endpoint)
+    for function, endpoints in (("intake", intake_api.ENDPOINTS), ("replay", operator_api.ENDPOINTS))
+    for endpoint in endpoints
+]
+GUARDED = [(function, endpoint) for function, endpoint in ENDPOINTS if endpoint.scope is not None]
 OPEN = {"/", "/openapi.json", "/docs", "/docs/{asset}", "/healthz", "/readyz", "/health", "/ready"}
 
 
 def named(value: object) -> str:
-    return f"{value.method} {value.path}" if isinstance(value, Route) else str(value)
+    return f"{value.method} {value.path}" if isinstance(value, Endpoint) else str(value)
 
 
 @pytest.fixture
@@ -83,34 +72,34 @@ def callers(wiring: Container, keys: Keys) -> dict[str, Caller]:
     return {"intake": intake_of(wiring, keys), "replay": replay_of(wiring, keys)}
 
 
-def test_only_what_tells_nothing_of_anybody_is_open_to_all() -> None:
-    assert {route.path for _, route in ROUTES if route.scope is None} == OPEN
+def test_only_the_listed_endpoints_need_no_key() -> None:
+    assert {endpoint.path for _, endpoint in ENDPOINTS if endpoint.scope is None} == OPEN
 
 
-@pytest.mark.parametrize(("function", "route"), GUARDED, ids=named)
-def test_every_other_route_asks_for_a_valid_key_with_its_scope(
-    callers: dict[str, Caller], keys: Keys, function: str, route: Route
+@pytest.mark.parametrize(("function", "endpoint"), GUARDED, ids=named)
+def test_every_other_endpoint_needs_a_valid_key_with_its_scope(
+    callers: dict[str, Caller], keys: Keys, function: str, endpoint: Endpoint
 ) -> None:
-    ask, path = callers[function], route.path.replace("{id}", MISSING)
+    ask, path = callers[function], endpoint.path.replace("{id}", MISSING)
     without = {Scope.SEND: keys.operate, Scope.OPERATE: keys.send, Scope.ADMIN: keys.operate}
     for key in (None, "tdg_wrong", keys.send[:-1], f"{keys.both}x", hashlib.sha256(keys.both.encode()).hexdigest()):
-        answer = ask(route.method, path, b"{", key=key)
+        answer = ask(endpoint.method, path, b"{", key=key)
         assert answer.status == 401
         assert answer.headers["www-authenticate"].startswith("Bearer")
-    assert route.scope is not None
-    assert ask(route.method, path, b"{", key=without[route.scope]).status == 403
-    assert ask(route.method, path, {}, key=keys.both).status not in (401, 403)
+    assert endpoint.scope is not None
+    assert ask(endpoint.method, path, b"{", key=without[endpoint.scope]).status == 403
+    assert ask(endpoint.method, path, {}, key=keys.both).status not in (401, 403)
 
 
-@pytest.mark.parametrize(("function", "route"), [pair for pair in GUARDED if "{id}" in pair[1].path], ids=named)
-def test_anothers_row_is_answered_as_one_that_is_not_there(
-    callers: dict[str, Caller], keys: Keys, function: str, route: Route
+@pytest.mark.parametrize(("function", "endpoint"), [pair for pair in GUARDED if "{id}" in pair[1].path], ids=named)
+def test_another_tenants_notification_is_answered_like_a_missing_one(
+    callers: dict[str, Caller], keys: Keys, function: str, endpoint: Endpoint
 ) -> None:
     id = callers["intake"]("POST", SEND, sms(), key=keys.both).body["id"]
     bodies = [{}, {"outcome": "sent"}, {"outcome": "replay"}]
     for body in bodies:
         foreign, missing = (
-            callers[function](route.method, route.path.replace("{id}", one), body, key=keys.other)
+            callers[function](endpoint.method, endpoint.path.replace("{id}", one), body, key=keys.other)
             for one in (id, MISSING)
         )
         assert foreign.body == missing.body
@@ -119,7 +108,7 @@ def test_anothers_row_is_answered_as_one_that_is_not_there(
     assert callers["intake"]("GET", f"{SEND}/{id}", key=keys.both).body["status"] == "pending"
 
 
-def test_an_idempotency_key_tells_nothing_of_another_tenant(callers: dict[str, Caller], keys: Keys) -> None:
+def test_an_idempotency_key_reveals_nothing_of_another_tenant(callers: dict[str, Caller], keys: Keys) -> None:
     ask, header = callers["intake"], {"idempotency-key": "order-1"}
     ours = ask("POST", SEND, sms(), headers=header)
     theirs = ask("POST", SEND, mail(), headers=header, key=keys.other)
@@ -131,7 +120,7 @@ def test_an_idempotency_key_tells_nothing_of_another_tenant(callers: dict[str, C
 # --- keys -------------------------------------------------------------------------------------------------------------
 
 
-def test_nothing_that_a_process_keeps_holds_a_key(keys: Keys) -> None:
+def test_no_stored_data_of_a_process_contains_a_key(keys: Keys) -> None:
     given = load(KeySettings, {"TIDINGS_API_KEYS": keys.setting})
     ring = ApiKeys(keys=given.api_keys)
     assert ring.find(keys.send) is not None
@@ -143,7 +132,7 @@ def test_nothing_that_a_process_keeps_holds_a_key(keys: Keys) -> None:
 
 
 def test_secrets_are_compared_in_constant_time() -> None:
-    """By structure: a comparison of digests, or of the token, is nobody's `==`."""
+    """Found in the syntax tree: digests and the token are never compared with `==`."""
     for code in (
         inspect.getsource(keys_module.ApiKeys.find),
         inspect.getsource(queue_function.QueueFunction._check_token),
@@ -180,7 +169,7 @@ FIELDS: dict[str, Callable[[str], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("field", FIELDS)
 def test_no_field_of_a_mail_adds_a_header(field: str, callers: dict[str, Caller], wiring: Container) -> None:
-    """Refused at the intake; or it is sent, and what was to be a header is a part of that field's value."""
+    """It is refused, or it is sent and the injected header is part of the field's value."""
     from tidings.domain.channels import EmailContent
     from tidings.providers.smtp.mime import build_mail
 
@@ -213,7 +202,7 @@ def bearer(keys: Keys) -> dict[str, str]:
 
 
 def pid_of(running: Process) -> int:
-    """Of the worker that listens: the process whose descriptors hold the port, and that has no child which does."""
+    """Of the worker: the process that has the port open, and no child that has."""
     port = urlsplit(running.url).port
     holders = [
         int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdigit() and _serves(folder, port)
@@ -230,7 +219,7 @@ def _serves(folder: Path, port: int | None) -> bool:
 
 
 def resident(pid: int, which: str = "VmHWM") -> int:
-    """Bytes: VmHWM, the most so far; VmRSS, now."""
+    """In bytes. VmHWM: the peak; VmRSS: now."""
     (line,) = re.findall(rf"{which}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     return int(line) * 1024
 
@@ -242,7 +231,7 @@ def connected(url: str) -> Iterator[HTTPConnection]:
 
 
 def pushed(url: str, headers: Mapping[str, str], *, size: int, chunked: bool) -> tuple[int, int]:
-    """Send a body for as long as the other side takes it: the status, and how much was taken."""
+    """Send a body until the other side stops reading. Return the status and the bytes that were read."""
     part, sent = b" " * 65536, 0
     with connected(url) as connection:
         connection.putrequest("POST", SEND)
@@ -276,7 +265,7 @@ def pushed(url: str, headers: Mapping[str, str], *, size: int, chunked: bool) ->
         return response.status, sent
 
 
-def test_a_body_beyond_the_limit_is_refused_and_never_held(
+def test_a_body_above_the_limit_is_refused_and_never_buffered(
     settings: dict[str, str], bearer: dict[str, str], tmp_path: Path
 ) -> None:
     with process("intake", settings, tmp_path) as ask:
@@ -303,7 +292,7 @@ def test_a_body_beyond_the_limit_is_refused_and_never_held(
 
 
 @pytest.mark.parametrize("shape", [b"[" * 200_000, b'{"a":' * 200_000, b"[" * 90_000 + b"]" * 90_000])
-def test_a_deeply_nested_body_is_only_a_bad_one(callers: dict[str, Caller], keys: Keys, shape: bytes) -> None:
+def test_a_deeply_nested_body_never_causes_a_500(callers: dict[str, Caller], keys: Keys, shape: bytes) -> None:
     for function, route in GUARDED:
         if route.method == "POST":
             path = route.path.replace("{id}", MISSING)
@@ -317,7 +306,7 @@ def test_a_deeply_nested_body_is_only_a_bad_one(callers: dict[str, Caller], keys
         assert callers["intake"]("POST", SEND, body).status in (400, 422)
 
 
-def test_callers_who_send_a_byte_at_a_time_keep_nobody_waiting(
+def test_clients_that_send_a_byte_at_a_time_delay_no_other(
     settings: dict[str, str], bearer: dict[str, str], tmp_path: Path
 ) -> None:
     body = json.dumps(mail()).encode()
@@ -342,7 +331,7 @@ def test_callers_who_send_a_byte_at_a_time_keep_nobody_waiting(
 def test_a_flood_while_the_database_is_blocked_is_refused_in_bounded_memory(
     settings: dict[str, str], bearer: dict[str, str], tmp_path: Path, database_file: Path
 ) -> None:
-    """What may wait is 20,000 units of 4 KiB; the rest is told when to come again, and what was accepted is there."""
+    """20,000 units of 4 KiB may wait. The rest gets 503 with Retry-After, and what was accepted is stored."""
     text = "x" * 400_000
     body = json.dumps(mail(content={"subject": "s", "text": text})).encode()
     given = {**settings, "TIDINGS_DATABASE_TIMEOUT": "120"}  # longer than it is blocked, on a busy machine, too
@@ -477,14 +466,14 @@ ECHOES: list[Any] = [
 
 
 @pytest.mark.parametrize("body", ECHOES, ids=lambda body: str(body)[:50])
-def test_an_error_never_says_back_what_was_sent(callers: dict[str, Caller], body: Any) -> None:
+def test_an_error_never_repeats_what_was_sent(callers: dict[str, Caller], body: Any) -> None:
     for sent in (body,) if isinstance(body, bytes) else (body, [body]):
         answer = callers["intake"]("POST", SEND, sent)
         assert answer.status in (400, 422)
         assert "hopper-text" not in json.dumps(answer.body)
 
 
-def test_nor_does_an_error_about_a_query_a_path_or_a_header(callers: dict[str, Caller], keys: Keys) -> None:
+def test_an_error_about_a_query_a_path_or_a_header_never_repeats_it(callers: dict[str, Caller], keys: Keys) -> None:
     intake, replay = callers["intake"], callers["replay"]
     secret = "hopper text"
     for name in ("status", "channel", "since", "until", "cursor", "limit"):
@@ -506,8 +495,8 @@ def test_nor_does_an_error_about_a_query_a_path_or_a_header(callers: dict[str, C
         assert secret not in json.dumps(answer.body) + json.dumps(dict(answer.headers))
 
 
-def test_an_answer_is_never_much_larger_than_what_caused_it(callers: dict[str, Caller]) -> None:
-    """Neither by a name as long as a body, nor by an array of items in which everything is wrong."""
+def test_an_answer_is_never_much_larger_than_its_request(callers: dict[str, Caller]) -> None:
+    """Neither with a field name as long as a body, nor with an array of entirely invalid items."""
     name, fields = "é" * 1_000_000, {f"{n:x}": 1 for n in range(900)}
     for body in (sms(**{name: 1}), [sms(metadata={name: 1})], [sms(**fields)] * 100):
         response = callers["intake"]("POST", SEND, body)

@@ -1,4 +1,4 @@
-"""Metrics and traces of the functions as they run: who may read them, several workers, Lambda, a package missing."""
+"""Metrics and traces of running functions: access, several workers, Lambda, missing packages."""
 
 import http.client
 import json
@@ -46,7 +46,7 @@ def scraped(of: Process, token: str | None) -> tuple[int, str, str]:
 
 
 def values(text: str, name: str) -> dict[str, float]:
-    """By the labels' values, in the order of the labels' names."""
+    """By the values of the labels, which are sorted by name."""
     families = text_string_to_metric_families(text)
     samples = [sample for family in families for sample in family.samples if sample.name == name]
     return {",".join(sample.labels[label] for label in sorted(sample.labels)): sample.value for sample in samples}
@@ -67,9 +67,7 @@ def posted(running: Process, keys: Keys, count: int) -> None:
 # --- who may read them ------------------------------------------------------------------------------------------------
 
 
-def test_an_admins_key_reads_the_intakes_metrics_and_no_other(
-    settings: dict[str, str], keys: Keys, tmp_path: Path
-) -> None:
+def test_only_an_admin_key_reads_the_intakes_metrics(settings: dict[str, str], keys: Keys, tmp_path: Path) -> None:
     with intake(settings, tmp_path) as running:
         posted(running, keys, 3)
         assert scraped(running, None)[0] == 401
@@ -81,7 +79,7 @@ def test_an_admins_key_reads_the_intakes_metrics_and_no_other(
     assert values(text, "tidings_accept_seconds_count") == {"202": 3}
 
 
-def test_the_replay_functions_metrics_tell_how_the_system_stands(
+def test_the_replay_functions_metrics_have_the_systems_gauges(
     settings: dict[str, str], keys: Keys, tmp_path: Path, wiring: Container
 ) -> None:
     wiring.intake().accept([of_channel("sms", n) for n in range(4)])
@@ -94,7 +92,7 @@ def test_the_replay_functions_metrics_tell_how_the_system_stands(
 
 
 @pytest.mark.parametrize("channel", PROVIDERS)
-def test_the_triggers_token_reads_a_channels_metrics_and_no_other(
+def test_only_the_triggers_token_reads_a_channels_metrics(
     settings: dict[str, str], tmp_path: Path, wiring: Container, providers: Running, channel: str
 ) -> None:
     row = of_channel(channel)
@@ -118,7 +116,7 @@ def test_the_triggers_token_reads_a_channels_metrics_and_no_other(
     assert list(values(text, "tidings_provider_seconds_count").values()) == [1]
 
 
-def test_where_metrics_are_off_there_is_no_such_page(settings: dict[str, str], keys: Keys, tmp_path: Path) -> None:
+def test_there_is_no_metrics_endpoint_if_metrics_are_off(settings: dict[str, str], keys: Keys, tmp_path: Path) -> None:
     with process("intake", settings, tmp_path) as running:
         assert scraped(running, keys.both)[0] == 404
     with process("email", settings, tmp_path) as running:
@@ -128,9 +126,7 @@ def test_where_metrics_are_off_there_is_no_such_page(settings: dict[str, str], k
 # --- several workers --------------------------------------------------------------------------------------------------
 
 
-def test_whichever_of_several_workers_is_asked_tells_of_all(
-    settings: dict[str, str], keys: Keys, tmp_path: Path
-) -> None:
+def test_each_of_several_workers_shows_the_metrics_of_all(settings: dict[str, str], keys: Keys, tmp_path: Path) -> None:
     folder = tmp_path / "metrics"
     folder.mkdir()
     with intake(settings, tmp_path, WORKERS="2", PROMETHEUS_MULTIPROC_DIR=str(folder)) as running:
@@ -150,7 +146,7 @@ def test_several_workers_without_their_folder_do_not_start(settings: dict[str, s
 
 
 def started(name: str, environment: Mapping[str, str], missing: str = "nothing") -> str:
-    """What a function says that does not start, on a machine without this package."""
+    """The error of a function that does not start, on a machine without this package."""
     code = f"import sys; sys.modules[{missing!r}] = None; import functions.{name}.main"
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -175,7 +171,7 @@ def started(name: str, environment: Mapping[str, str], missing: str = "nothing")
         ("TIDINGS_TRACING=otlp", "opentelemetry.exporter", "tracing"),
     ],
 )
-def test_a_missing_package_is_told_with_the_extra_that_has_it(
+def test_the_error_for_a_missing_package_names_its_extra(
     settings: dict[str, str], name: str, switch: str, package: str, extra: str
 ) -> None:
     variable, value = switch.split("=")
@@ -184,7 +180,7 @@ def test_a_missing_package_is_told_with_the_extra_that_has_it(
 
 
 @pytest.mark.parametrize("variable", ["TIDINGS_METRICS", "TIDINGS_TRACING"])
-def test_a_word_that_is_none_is_refused(settings: dict[str, str], variable: str) -> None:
+def test_an_unknown_setting_value_is_refused(settings: dict[str, str], variable: str) -> None:
     assert started("email", {**settings, variable: "yes"}).startswith(f"tidings: email: {variable}: ")
 
 
@@ -203,7 +199,7 @@ def on_lambda(settings: dict[str, str], providers: Running, monkeypatch: pytest.
 
 
 @pytest.mark.usefixtures("on_lambda")
-def test_on_lambda_a_batch_ends_with_its_metrics(
+def test_on_lambda_metrics_are_written_at_the_end_of_a_batch(
     imported: Imported, wiring: Container, capsys: pytest.CaptureFixture[str]
 ) -> None:
     row = of_channel("email")
@@ -214,7 +210,7 @@ def test_on_lambda_a_batch_ends_with_its_metrics(
 
 
 @pytest.mark.usefixtures("on_lambda")
-def test_on_lambda_a_request_and_a_scheduled_run_end_with_theirs(
+def test_on_lambda_metrics_are_written_at_the_end_of_a_request_and_of_a_scheduled_run(
     imported: Imported, keys: Keys, capsys: pytest.CaptureFixture[str]
 ) -> None:
     body = json.dumps(mail()).encode()
@@ -227,7 +223,7 @@ def test_on_lambda_a_request_and_a_scheduled_run_end_with_theirs(
     assert depths["tidings.email"] == [1.0]
 
 
-def test_on_lambda_an_invocation_ends_with_its_spans(
+def test_on_lambda_spans_are_sent_at_the_end_of_an_invocation(
     imported: Imported, providers: Running, wiring: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"

@@ -6,7 +6,7 @@ from tidings.adapters.sql.database import Database
 from tidings.adapters.sql.store import SqlStore
 from tidings.api.api_keys import ApiKeys
 from tidings.api.app import App
-from tidings.api.intake.routes import IntakeEndpoints
+from tidings.api.intake import IntakeEndpoints
 from tidings.pipeline.intake import Intake
 from tidings.runtime.container import Container
 
@@ -26,7 +26,7 @@ def test_an_expires_at_in_the_past_is_refused(intake: Caller, database_file: Pat
     assert rows(database_file) == []
 
 
-def test_of_an_array_only_what_has_expired_is_refused(intake: Caller, database_file: Path) -> None:
+def test_only_the_expired_items_of_an_array_are_refused(intake: Caller, database_file: Path) -> None:
     items = [sms(), sms(expires_at=later(seconds=-1)), sms(expires_at=later(hours=1)), sms(recipient="0800"), mail()]
     results = intake("POST", SEND, items).body["results"]
     assert [result.get("status", "error") for result in results] == ["pending", "error", "pending", "error", "pending"]
@@ -40,13 +40,13 @@ def asked(wiring: Container, keys: Keys, *, store: TestClock, intake: TestClock)
     database = SqlStore(Database(wiring.database, clock=store))
     accept = Intake(store=database, broker=wiring.broker)
     routes = IntakeEndpoints(intake=accept, store=database, broker=wiring.broker, now=intake)
-    return Caller(App(routes.all(), ApiKeys(keys=keys.kept)), keys.send)
+    return Caller(App(routes.bound(), ApiKeys(keys=keys.kept)), keys.send)
 
 
 def test_a_request_repeated_after_its_expiry_is_answered_as_at_first(
     wiring: Container, keys: Keys, database_file: Path
 ) -> None:
-    """Its caller lost the answer, and cannot know whether it was stored."""
+    """The client lost the answer, and cannot know whether it was stored."""
     clock = TestClock()
     ask = asked(wiring, keys, store=clock, intake=clock)
     body, key = sms(expires_at=later(hours=1)), {"idempotency-key": "one"}
@@ -63,7 +63,7 @@ def test_a_request_repeated_after_its_expiry_is_answered_as_at_first(
 
 
 def test_the_database_clock_decides_what_has_expired(wiring: Container, keys: Keys, database_file: Path) -> None:
-    """An intake whose clock is fast refuses nothing that lasts; one whose clock is slow stores what will expire."""
+    """A fast intake refuses nothing that is still valid; a slow one stores what then expires."""
     true, fast, slow = TestClock(), TestClock(), TestClock()
     fast.advance(hours=1)
     slow.advance(hours=-1)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.load.figures import Figure, Report, shown
 
+OWN = "## What is our own, and why"  # the section that is written by hand, at the end
 COLUMNS = ("", "measured", "target", "compared with")
 
 
@@ -24,7 +25,12 @@ Tidings, MariaDB and RabbitMQ separately. Where a vendor's SDK makes the call, t
 A target is a goal; no test fails if it is missed.
 
 {_short(reports)}
-{sections}"""
+{sections}{_own(file)}"""
+
+
+def _own(file: Path) -> str:
+    _, heading, text = (file.read_text(encoding="utf-8") if file.exists() else "").partition(OWN)
+    return f"\n{heading}{text}" if heading else ""
 
 
 def section(report: Report, file: Path | None = None) -> str:

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from tidings.api.app import Problem
 from tidings.api.body_limits import MAX_BODY, BodyBudget
+from tidings.api.problems import Problem
 
 
 async def chunks(*given: bytes) -> AsyncIterator[bytes]:

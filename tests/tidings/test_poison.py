@@ -11,8 +11,9 @@ import pytest
 from tidings.adapters.rabbitmq.broker import BrokerSettings
 from tidings.adapters.sql.database import DatabaseSettings
 from tidings.api.api_keys import ApiKeys, Scope, new_key
-from tidings.api.app import App, Request
-from tidings.api.intake.routes import IntakeEndpoints
+from tidings.api.app import App
+from tidings.api.http import Request
+from tidings.api.intake import IntakeEndpoints
 from tidings.cli import diagnostics
 from tidings.domain.errors import RowTooLarge, StoreUnavailable
 from tidings.domain.notification import Notification, new_id
@@ -109,7 +110,7 @@ def mail(name: str, size: int) -> dict[str, Any]:
 def test_a_large_mail_fails_alone_and_says_what_the_operator_can_do(parts: Container) -> None:
     key, kept = new_key("acme", [Scope.SEND])
     routes = IntakeEndpoints(intake=parts.intake(), store=parts.store, broker=parts.broker, now=utc_now)
-    api = App(routes.all(), ApiKeys(keys=(kept,)))
+    api = App(routes.bound(), ApiKeys(keys=(kept,)))
 
     async def post(body: object) -> Any:
         headers = {"authorization": f"Bearer {key}"}

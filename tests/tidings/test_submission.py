@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import create_model
-from tidings.api.app import Problem
-from tidings.api.notifications import shown
+from tidings.api.problems import Problem
 from tidings.api.requests import MAX_METADATA_BYTES, SUBMISSIONS, Reader, Submission, check_times
+from tidings.api.responses import to_response
 from tidings.api.validation_problems import entry
 from tidings.domain.addresses import _any_email_address, email_address
 from tidings.domain.channels import CHANNELS, PushContent
@@ -103,7 +103,7 @@ def test_metadata_comes_back_as_it_was_given(metadata: dict[str, str]) -> None:
     except UnicodeEncodeError:
         return  # half of a pair
     made = READER.one(body).notification(tenant="acme", now=NOW, traceparent=None)
-    assert shown(made).metadata == (metadata or None)
+    assert to_response(made).metadata == (metadata or None)
 
 
 def test_metadata_of_any_script_fits_its_column() -> None:

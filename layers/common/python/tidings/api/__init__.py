@@ -1,1 +1,1 @@
-"""The HTTP API: endpoints, what they read and answer, their problems, and the document made of them."""
+"""The HTTP API: endpoints with their models, errors and examples, and the App that serves them."""

@@ -1,4 +1,4 @@
-"""API keys: who may do what, and for which tenant. Only hashes are kept."""
+"""API keys: each belongs to a tenant and has scopes. Only hashes are stored."""
 
 import enum
 import hashlib
@@ -14,8 +14,8 @@ from tidings.config.settings import Settings
 
 
 class Scope(enum.StrEnum):
-    """`send`: hand in, look up and cancel. `operate`: look up, dead letters, replay, sweep. `admin`: what concerns all
-    tenants, as to pause a channel or to read the metrics."""
+    """`send`: submit, look up and cancel. `operate`: look up, dead letters, replay, sweep. `admin`: what affects all
+    tenants, like pausing a channel or reading the metrics."""
 
     SEND = "send"
     OPERATE = "operate"
@@ -24,10 +24,10 @@ class Scope(enum.StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ApiKey:
-    """One key's rights. `digest` is the sha256 of the key: 32 random bytes need no slow hash."""
+    """What is stored of a key. `digest`: its sha256; a key has 32 random bytes, and needs no slow hash."""
 
     tenant: str
-    scopes: frozenset[str]  # one that is no Scope grants nothing: a later release knows it, or it is misspelt
+    scopes: frozenset[str]  # an unknown scope grants nothing: a later release knows it, or it is misspelt
     digest: bytes
 
     @property
@@ -55,7 +55,7 @@ class ApiKey:
 
 
 class KeySettings(Settings):
-    """Who may call. Prefix TIDINGS_."""
+    """API keys. Prefix TIDINGS_."""
 
     api_keys: tuple[ApiKey, ...] = Field(
         min_length=1,
@@ -70,23 +70,23 @@ class KeySettings(Settings):
 
 
 def new_key(tenant: str, scopes: Sequence[str]) -> tuple[str, ApiKey]:
-    """A fresh key, to be shown once, and what is kept of it."""
+    """A new key, to be shown once, and what is stored of it."""
     key = f"tdg_{secrets.token_urlsafe(32)}"
     return key, ApiKey(tenant=tenant, scopes=frozenset(scopes), digest=digest_of(key))
 
 
 def digest_of(key: str) -> bytes:
-    return hashlib.sha256(key.encode(errors="surrogatepass")).digest()  # it may be any text that a caller can send
+    return hashlib.sha256(key.encode(errors="surrogatepass")).digest()  # a client may send any text
 
 
 @dataclass(frozen=True, kw_only=True)
 class ApiKeys:
-    """Every key that is valid now."""
+    """All valid keys."""
 
     keys: tuple[ApiKey, ...]
 
     def find(self, presented: str) -> ApiKey | None:
-        """All keys are compared, each in constant time: an answer's time tells nothing."""
+        """Compare all keys, each in constant time, so that the time it takes reveals nothing."""
         digest, found = digest_of(presented), None
         for key in self.keys:
             if hmac.compare_digest(key.digest, digest):

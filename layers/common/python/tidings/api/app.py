@@ -1,106 +1,52 @@
-"""HTTP without a framework: requests and answers as values, routes, problems, and who may call.
+"""HTTP without a framework: routing, API keys, and an answer for every error.
 
-The same routes answer under functions-framework and behind an API gateway on Lambda; `runtime` translates.
+The same App answers under functions-framework and behind an API gateway on Lambda; `runtime` translates.
 """
 
 import logging
 import random
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from tidings.api.api_keys import ApiKey, ApiKeys, Scope
+from tidings.api.endpoint import SMALL_BODY, BoundEndpoint
+from tidings.api.http import AuthenticatedRequest, Request, Response
 from tidings.api.json_shape import Body, check
-from tidings.api.responses import CODES, RETRY_AFTER, Problem, Response, as_json, internal_error, unavailable, without
+from tidings.api.problems import Problem, internal_error, invalid_key, missing_key, missing_scope, unavailable
 from tidings.domain.errors import BrokerUnavailable, StoreUnavailable, fault_location
 from tidings.domain.stopwatch import Stopwatch
 from tidings.observability.request_ids import serving
 
-__all__ = [
-    "CODES",
-    "RETRY_AFTER",
-    "App",
-    "AuthenticatedRequest",
-    "Problem",
-    "Request",
-    "Response",
-    "Route",
-    "as_json",
-    "internal_error",
-    "unavailable",
-    "without",
-]
-
 log = logging.getLogger(__name__)
 
-METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"  # as Prometheus reads them
-
-SMALL_BODY = 64 * 1024  # bytes; what a route takes unless it says otherwise
 REQUEST_ID = "request-id"
-REFUSALS_LOGGED = 10  # lines a second about callers who may not: a stranger's requests do not fill our disk
+REFUSALS_LOGGED = 10  # lines a second: requests without a valid key must not fill our disk
 _SANE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Request:
-    """One request. Header names are in lower case; a query parameter that is given several times has a list."""
-
-    method: str
-    path: str
-    query: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AuthenticatedRequest:
-    """A request that found its route: the caller's key (None on open routes) and the path's parameters."""
-
-    request: Request  # without its body, where that is read once the caller is known
-    key: ApiKey | None
-    path: Mapping[str, str]
-    body: Body  # of an open route always empty: nobody without a key makes us read one
-
-    @property
-    def tenant(self) -> str:
-        assert self.key is not None, "only open routes have no key"  # noqa: S101
-        return self.key.tenant
-
-
-@dataclass(frozen=True, kw_only=True)
-class Route:
-    """`path` may hold parameters: /v1/notifications/{id}. `scope` None: open to all. `max_body`: in bytes."""
-
-    method: str
-    path: str
-    scope: Scope | None
-    handle: Callable[[AuthenticatedRequest], Awaitable[Response]]
-    max_body: int = SMALL_BODY
-
-
-Read = Callable[[int], AbstractAsyncContextManager[Body]]
-"""Gives a request's body, of at most so many bytes."""
+ReadBody = Callable[[int], AbstractAsyncContextManager[Body]]
+"""Reads a request's body, of at most so many bytes."""
 
 
 class App:
-    """Routes, in order. Every answer, also a fault's, is a Response with a Request-Id."""
+    """Every answer, also to an error of ours, is a Response with a Request-Id."""
 
-    def __init__(self, routes: Sequence[Route], api_keys: ApiKeys) -> None:
-        self.routes = routes
-        self._keyring = api_keys
-        self._patterns = [(_pattern(route.path), route) for route in routes]
+    def __init__(self, endpoints: Sequence[BoundEndpoint], api_keys: ApiKeys) -> None:
+        self.endpoints = [bound.endpoint for bound in endpoints]
+        self._api_keys = api_keys
+        self._patterns = [(_pattern(bound.endpoint.path), bound) for bound in endpoints]
         self._refusals = _Limited(REFUSALS_LOGGED)
 
-    async def answer(self, request: Request, read: Read | None = None) -> Response:
-        """`read` gives the body where the request has it not yet, once the caller is known."""
+    async def answer(self, request: Request, read_body: ReadBody | None = None) -> Response:
+        """`read_body`: where the request does not have its body yet. It is called once the API key is checked."""
         id, stopwatch = _request_id(request), Stopwatch()
         with serving(id):
             try:
-                response = await self._answer(request, read)
+                response = await self._answer(request, read_body)
             except Problem as problem:
-                self._tell(problem, request)
+                self._log_refused(problem, request)
                 response = problem.response()
             except (StoreUnavailable, BrokerUnavailable) as error:
                 log.error("unavailable", extra={"error": str(error)})
@@ -109,85 +55,77 @@ class App:
                 log.error("fault", extra={"error": type(error).__name__, "where": fault_location(error)})
                 response = internal_error().response()
             if log.isEnabledFor(logging.DEBUG):
-                self._tell_answered(request, response, stopwatch)
+                self._log_answered(request, response, stopwatch)
         return replace(response, headers={**response.headers, REQUEST_ID: id})
 
-    def _tell_answered(self, request: Request, response: Response, stopwatch: Stopwatch) -> None:
-        """Without what a caller chose: the route, and not the path."""
-        route = next((route.path for pattern, route in self._patterns if pattern.fullmatch(request.path)), None)
-        said = {"method": request.method[:16], "route": route, "status": response.status}
-        log.debug("answered", extra={**said, "duration_seconds": round(stopwatch.elapsed().seconds, 4)})
+    async def _answer(self, request: Request, read_body: ReadBody | None) -> Response:
+        bound, parameters = self._route(request)
+        endpoint = bound.endpoint
+        if endpoint.scope is None:
+            return await bound.handle(_authenticated(request, parameters, None, b""))
+        key = self._authenticate(request, endpoint.scope)
+        if read_body is None:
+            if len(request.body) > endpoint.max_body:
+                raise Problem(413, "Body too large", f"At most {endpoint.max_body} bytes.")
+            return await _handle(bound, _authenticated(request, parameters, key, request.body))
+        async with read_body(endpoint.max_body) as body:
+            return await _handle(bound, _authenticated(request, parameters, key, body))
 
-    async def _answer(self, request: Request, read: Read | None) -> Response:
-        route, parameters = self._route(request)
-        if route.scope is None:
-            return await route.handle(AuthenticatedRequest(request=request, key=None, path=parameters, body=b""))
-        key = self._admitted(request, route.scope)
-        if read is None:
-            if len(request.body) > route.max_body:
-                raise Problem(413, "Body too large", f"At most {route.max_body} bytes.")
-            return await self._handled(
-                route, AuthenticatedRequest(request=request, key=key, path=parameters, body=request.body)
-            )
-        async with read(route.max_body) as body:
-            return await self._handled(
-                route, AuthenticatedRequest(request=request, key=key, path=parameters, body=body)
-            )
-
-    @staticmethod
-    async def _handled(route: Route, call: AuthenticatedRequest) -> Response:
-        if call.body and route.max_body <= SMALL_BODY:
-            check(call.body)  # a larger one its handler looks at, in a thread
-        return await route.handle(call)
-
-    def _route(self, request: Request) -> tuple[Route, Mapping[str, str]]:
+    def _route(self, request: Request) -> tuple[BoundEndpoint, Mapping[str, str]]:
         """HEAD is answered where GET is."""
         method = "GET" if request.method == "HEAD" else request.method
         allowed: set[str] = set()
-        for pattern, route in self._patterns:
+        for pattern, bound in self._patterns:
             if match := pattern.fullmatch(request.path):
-                if route.method == method:
-                    return route, match.groupdict()
-                allowed.add(route.method)
+                if bound.endpoint.method == method:
+                    return bound, match.groupdict()
+                allowed.add(bound.endpoint.method)
         if allowed:
             allowed |= {"HEAD"} if "GET" in allowed else set()
             raise Problem(405, "Method not allowed", headers={"allow": ", ".join(sorted(allowed))})
-        # Not forgiven: where a program's id is empty, the list would be answered in the place of one notification.
+        # Not forgiven: a program whose id is empty would get the list in place of one notification.
         if any(pattern.fullmatch(request.path.rstrip("/")) for pattern, _ in self._patterns):
             raise Problem(404, "Not found", "There is such a path without the slash at its end.")
-        raise Problem(404, "Not found", "No such path. `/openapi.json` describes those that there are.")
+        raise Problem(404, "Not found", "`/openapi.json` describes the paths that exist.")
 
-    def _admitted(self, request: Request, scope: Scope) -> ApiKey:
+    def _authenticate(self, request: Request, scope: Scope) -> ApiKey:
         kind, _, presented = request.headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not presented.strip():
-            raise Problem(
-                401,
-                "An API key is needed",
-                "Send the header `Authorization: Bearer KEY`.",
-                code="missing_key",
-                headers={"www-authenticate": "Bearer"},
-            )
-        key = self._keyring.find(presented.strip())
+            raise missing_key()
+        key = self._api_keys.find(presented.strip())
         if key is None:
-            raise Problem(
-                401,
-                "The API key is not valid",
-                code="invalid_key",
-                headers={"www-authenticate": 'Bearer error="invalid_token"'},
-            )
+            raise invalid_key()
         if scope not in key.scopes:
-            raise without(scope)
+            raise missing_scope(scope)
         return key
 
-    def _tell(self, problem: Problem, request: Request) -> None:
-        """Who was refused, without anything that he sent: a path may hold what is personal."""
+    def _log_answered(self, request: Request, response: Response, stopwatch: Stopwatch) -> None:
+        """Log the endpoint's path: the request's own may hold personal data."""
+        path = next((bound.endpoint.path for pattern, bound in self._patterns if pattern.fullmatch(request.path)), None)
+        fields = {"method": request.method[:16], "route": path, "status": response.status}
+        log.debug("answered", extra={**fields, "duration_seconds": round(stopwatch.elapsed().seconds, 4)})
+
+    def _log_refused(self, problem: Problem, request: Request) -> None:
+        """Log nothing that the client sent but the method: a path may hold personal data."""
         if problem.status in (401, 403) and (left_out := self._refusals.take()) is not None:
-            said = {"status": problem.status, "code": problem.code, "method": request.method[:16]}
-            log.warning("request_refused", extra={**said, "left_out": left_out or None})
+            fields = {"status": problem.status, "code": problem.code, "method": request.method[:16]}
+            log.warning("request_refused", extra={**fields, "left_out": left_out or None})
+
+
+def _authenticated(
+    request: Request, parameters: Mapping[str, str], key: ApiKey | None, body: Body
+) -> AuthenticatedRequest:
+    return AuthenticatedRequest(query=request.query, headers=request.headers, path=parameters, key=key, body=body)
+
+
+async def _handle(bound: BoundEndpoint, request: AuthenticatedRequest) -> Response:
+    if request.body and bound.endpoint.max_body <= SMALL_BODY:
+        check(request.body)  # a handler of larger bodies checks them itself, in a thread
+    return await bound.handle(request)
 
 
 class _Limited:
-    """At most so many a second. `take` answers how many were left out since the last, or None for one too many."""
+    """At most so many a second. `take` returns how many were left out before this one, or None for one too many."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -206,9 +144,9 @@ class _Limited:
 
 
 def _request_id(request: Request) -> str:
-    """The caller's, if it can do no harm in a header or a log."""
+    """The client's own, if it is safe in a header and in a log."""
     given = request.headers.get(REQUEST_ID) or request.headers.get(f"x-{REQUEST_ID}") or ""
-    # No secret, so not from the system: that would cost as much as reading the body does.
+    # It is no secret. `secrets` would cost as much as reading the body does.
     return given if given and _SANE_ID.fullmatch(given) else f"{random.getrandbits(64):016x}"
 
 

@@ -4,7 +4,8 @@ import asyncio
 import zlib
 from collections.abc import AsyncIterator, Iterator, Mapping
 
-from tidings.api.responses import RETRY_AFTER, Problem
+from tidings.api.http import RETRY_AFTER
+from tidings.api.problems import Problem
 
 MAX_BODY = 16 * 1024 * 1024  # bytes of a request; a mail's attachments are at most 7 MiB, a third more in base64
 _PIECE = 256 * 1024  # bytes that are decompressed at a time, in about half a millisecond

@@ -1,44 +1,81 @@
-"""Is it up, and can it work: the routes that every HTTP function has. Anybody may ask, as often as he likes."""
+"""Liveness and readiness: endpoints of every HTTP function, open to all."""
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Literal
 
-from tidings.api.app import RETRY_AFTER, AuthenticatedRequest, Response, Route, as_json
+from pydantic import BaseModel
+
+from tidings.api.endpoint import Answer, Content, Endpoint, Tag, json_answer
+from tidings.api.http import RETRY_AFTER, AuthenticatedRequest, Response, as_json
 from tidings.domain.errors import BrokerUnavailable, StoreUnavailable
 from tidings.ports import Broker, Store
 
 ALIVE = ("/healthz", "/health")
 READY = ("/readyz", "/ready")
-"""Each by two names: Cloud Run keeps some paths that end in z for itself, and `/healthz` reaches no service there.
+"""Two names each: Cloud Run keeps some paths that end in z for itself, and `/healthz` reaches no service there.
 https://cloud.google.com/run/docs/known-issues"""
 
-KEPT = 1.0  # seconds for which an answer of the database or the broker holds
-PATIENCE = 3.0  # seconds; a part that takes longer to answer is told as unavailable
+KEPT = 1.0  # seconds for which an answer of the database or the broker is used again
+PATIENCE = 3.0  # seconds; a part that takes longer to answer is reported as unavailable
 
 State = Literal["ok", "unavailable"]
 
 
-class Health:
-    """`GET /healthz` asks nobody; `GET /readyz` asks the database and the broker."""
+class Health(BaseModel):
+    """`ok`, `degraded` or `unavailable`; of readiness also each part's."""
 
+    status: str
+    database: str | None = None
+    broker: str | None = None
+
+
+def _probe(path: str, summary: str, answers: dict[int, Answer]) -> Endpoint:
+    return Endpoint(
+        method="GET", path=path, scope=None, id=path.strip("/"), tag=Tag.ABOUT, summary=summary, answers=answers
+    )
+
+
+_HEALTHY = {"status": "ok", "database": "ok", "broker": "ok"}
+_NO_DATABASE = {"status": "unavailable", "database": "unavailable", "broker": "ok"}
+
+LIVENESS = [
+    _probe(
+        path,
+        "Liveness: answers without asking the database or the broker",
+        {200: json_answer("The process runs", Health, {"example": {"status": "ok"}})},
+    )
+    for path in ALIVE
+]
+READINESS = [
+    _probe(
+        path,
+        "Readiness: asks the database and the broker",
+        {
+            200: json_answer("Ready; `degraded` without the broker", Health, {"example": _HEALTHY}),
+            503: Answer(
+                description="The database does not answer",
+                content=[Content(schema=Health, examples={"example": _NO_DATABASE})],
+                headers={"Retry-After": "Seconds"},
+            ),
+        },
+    )
+    for path in READY
+]
+
+
+class HealthChecks:
     def __init__(self, *, store: Store, broker: Broker) -> None:
-        self._database = _Asked(lambda: store.check(), name="database")  # noqa: PLW0108  # opened when it is asked
-        self._broker = _Asked(lambda: broker.check(), name="broker")  # noqa: PLW0108
+        self._database = _Part(lambda: store.check(), name="database")  # noqa: PLW0108  # opened when it is asked
+        self._broker = _Part(lambda: broker.check(), name="broker")  # noqa: PLW0108
 
-    def routes(self) -> Sequence[Route]:
-        return (
-            *(Route(method="GET", path=path, scope=None, handle=self.healthz) for path in ALIVE),
-            *(Route(method="GET", path=path, scope=None, handle=self.readyz) for path in READY),
-        )
-
-    async def healthz(self, _call: AuthenticatedRequest) -> Response:
+    async def alive(self, _request: AuthenticatedRequest) -> Response:
         return as_json({"status": "ok"})
 
-    async def readyz(self, _call: AuthenticatedRequest) -> Response:
-        """503 without the database. Without the broker the work goes on, so it is ready, and says so."""
+    async def ready(self, _request: AuthenticatedRequest) -> Response:
+        """503 without the database. Without the broker notifications are still accepted, so it is ready."""
         database, broker = await asyncio.gather(self._database.state(), self._broker.state())
         status = "ok" if database == broker == "ok" else "degraded" if database == "ok" else "unavailable"
         headers = {} if database == "ok" else {"retry-after": RETRY_AFTER}
@@ -46,8 +83,8 @@ class Health:
         return as_json(parts, status=200 if database == "ok" else 503, headers=headers)
 
 
-class _Asked:
-    """A part that is asked once at a time, on a thread of its own: whoever else wants to know gets the same answer."""
+class _Part:
+    """The database or the broker. It is asked by one thread of its own; requests meanwhile share the answer."""
 
     def __init__(self, check: Callable[[], None], *, name: str) -> None:
         self._check = check

@@ -7,7 +7,7 @@ after another, of bounded depth and number of values. What is no JSON at all the
 import re
 from collections.abc import Iterator
 
-from tidings.api.responses import Problem
+from tidings.api.problems import Problem
 
 Body = bytes | bytearray
 

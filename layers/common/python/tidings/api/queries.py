@@ -1,4 +1,4 @@
-"""What a caller may ask for: the filters of lists and of replays, as models."""
+"""Models of queries: the filters of lists and of replays."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,7 +20,7 @@ Q = TypeVar("Q", bound=BaseModel)
 
 
 def _statuses(value: object) -> object:
-    """One word, or several."""
+    """One status, or several."""
     words = [value] if isinstance(value, str) else value
     if isinstance(words, Sequence) and not set(map(str, words)) <= set(Status):
         raise ValueError(f"must be one of {', '.join(Status)}; it may be repeated")
@@ -37,13 +37,13 @@ DeadStatuses = Annotated[tuple[Status, ...], BeforeValidator(_statuses), AfterVa
 
 
 def _as_stored(recipient: str, channel: str | None) -> str:
-    """What is no recipient of any channel is looked for as it is."""
+    """As the channel stores it; unchanged if it is not valid in any channel."""
     kinds = [CHANNELS[channel]] if channel is not None and channel in CHANNELS else CHANNELS.values()
     return next((stored for kind in kinds if (stored := kind.sought(recipient)) is not None), recipient)
 
 
 class Filter(BaseModel):
-    """Every field that is given narrows."""
+    """A notification must match every field that is given."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -69,7 +69,7 @@ class Filter(BaseModel):
 
 
 class ListQuery(Filter):
-    """A page of a list, newest first."""
+    """A page of notifications, newest first."""
 
     cursor: Id | None = Field(None, description="next_cursor of the page before")
     limit: int = Field(50, ge=1, le=200)
@@ -79,7 +79,7 @@ class ListQuery(Filter):
 
 
 class DeadFilter(BaseModel):
-    """Which dead letters."""
+    """Selects dead letters."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -119,8 +119,16 @@ class DeadQuery(DeadFilter):
 
 
 def query_of(model: type[Q], parameters: Mapping[str, str | Sequence[str]]) -> Q:
-    """Raise Problem 422, one entry a parameter."""
+    """Raise Problem 422, with an entry for each invalid parameter."""
     try:
         return model.model_validate(parameters)
     except ValidationError as invalid:
         raise problem_of(invalid, title="The query is not valid") from None
+
+
+def body_of(model: type[Q], body: bytes | bytearray, *, title: str) -> Q:
+    """Raise Problem 400 or 422."""
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as invalid:
+        raise problem_of(invalid, title=title) from None

@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from tidings.api.json_shape import Body, check, items
-from tidings.api.responses import Problem
+from tidings.api.problems import Problem
 from tidings.api.validation_problems import MAX_ERRORS, NOT_VALID, entry, problem_of
 from tidings.domain.channels import CHANNELS, Content, StrictModel
 from tidings.domain.notification import Notification, OnAmbiguous, Priority, new_id

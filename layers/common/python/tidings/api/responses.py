@@ -1,93 +1,196 @@
-"""What is answered: a response, and a problem, which is an answer that is an error."""
+"""Models of the answers about notifications."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
-from tidings.api.api_keys import Scope
-from tidings.domain.errors import BrokerUnavailable, StoreUnavailable
+from pydantic import BaseModel, ConfigDict, Field
 
-RETRY_AFTER = "2"  # seconds; what a caller is told when a part of ours does not answer
-
-CODES = {
-    400: "invalid_request",
-    401: "unauthorized",
-    403: "forbidden",
-    404: "not_found",
-    405: "method_not_allowed",
-    409: "conflict",
-    413: "body_too_large",
-    415: "unsupported_encoding",
-    422: "invalid_request",
-    500: "internal_error",
-    503: "unavailable",
-}
-"""A problem's `code` where nothing says more."""
+from tidings.domain.channels import CHANNELS, Content
+from tidings.domain.errors import AmbiguousError
+from tidings.domain.notification import PROVEN, Notification, OnAmbiguous, Priority, Status, TimelineEntry
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Response:
-    """One answer."""
+class View(BaseModel):
+    model_config = ConfigDict(frozen=True)
 
-    status: int
-    body: bytes = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
+    def encoded(self) -> bytes:
+        return self.model_dump_json(exclude_none=True).encode()
 
 
-class Problem(Exception):
-    """An answer that is an error: RFC 9457 problem+json. `code` is for programs, and stays what it is; `errors` has one
-    entry a field."""
+class AcceptedView(View):
+    """The row is committed."""
 
-    def __init__(
-        self,
-        status: int,
-        title: str,
-        detail: str | None = None,
-        *,
-        code: str | None = None,
-        errors: Sequence[Mapping[str, Any]] = (),
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(title)
-        self.status = status
-        self.code = code or CODES[status]
-        self.headers = dict(headers or {})
-        self.document: dict[str, Any] = {
-            "type": "about:blank",
-            "title": title,
-            "status": status,
-            "code": self.code,
-        }
-        if detail is not None:
-            self.document["detail"] = detail
-        if errors:
-            self.document["errors"] = list(errors)
-
-    def response(self) -> Response:
-        headers = {"content-type": "application/problem+json", **self.headers}
-        return Response(status=self.status, body=json.dumps(self.document).encode(), headers=headers)
-
-
-def as_json(value: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-    return Response(status=status, body=body, headers={"content-type": "application/json", **(headers or {})})
-
-
-def without(scope: Scope) -> Problem:
-    return Problem(403, f"The API key lacks the scope {scope}", code="missing_scope")
-
-
-def unavailable(error: StoreUnavailable | BrokerUnavailable) -> Problem:
-    part = "database" if isinstance(error, StoreUnavailable) else "broker"
-    return Problem(
-        503,
-        f"The {part} does not answer",
-        "It may or may not have taken effect. Try again with the same Idempotency-Key; it cannot double then.",
-        code=f"{part}_unavailable",
-        headers={"retry-after": RETRY_AFTER},
+    id: str = Field(examples=["01930b6c-4a5e-7c3b-9d2e-6f1a2b3c4d5e"])
+    status: Status = Status.PENDING
+    channel: str
+    created_at: datetime
+    send_at: datetime | None = None
+    expires_at: datetime | None = None
+    replayed: bool | None = Field(
+        None, description="true where an item's idempotency_key was known, and nothing new was stored"
     )
 
 
-def internal_error() -> Problem:
-    return Problem(500, "Internal server error", "It is logged. Trying again is safe with an Idempotency-Key.")
+class ErrorView(View):
+    """Why an attempt did not succeed."""
+
+    error_class: str = Field(description="transient, permanent, ambiguous, account")
+    code: str = Field(description="the provider's own code, or a short name that Tidings gives")
+    message: str
+
+
+class EventView(View):
+    """A change of state."""
+
+    status: Status
+    at: datetime
+    generation: int
+    attempt: int
+    provider: str | None = None
+    provider_message_id: str | None = None
+    provider_response: str | None = Field(
+        default=None, description="the provider's answer when it accepted, like a mail server's queue id"
+    )
+    error: ErrorView | None = None
+    may_have_been_sent: bool | None = Field(default=None, description="as the notification's field, at that time")
+    next_attempt_at: datetime | None = None
+
+
+class NotificationView(View):
+    """A notification, as it is now."""
+
+    id: str
+    status: Status
+    channel: str
+    recipient: Any
+    content: Any = None  # left out of lists
+    priority: Priority
+    on_ambiguous: OnAmbiguous
+    max_attempts: int
+    metadata: dict[str, str] | None = None
+    send_at: datetime | None = None
+    expires_at: datetime | None = None
+    created_at: datetime
+    updated_at: datetime
+    generation: int = Field(description="1, and one more for each replay")
+    attempts: int = Field(description="in this generation")
+    next_attempt_at: datetime | None = None
+    provider: str | None = None
+    provider_message_id: str | None = None
+    last_error: ErrorView | None = None
+    may_have_been_sent: bool | None = Field(
+        None,
+        description="true if it is not known to be sent, but the provider may have accepted an attempt;"
+        " missing otherwise",
+    )
+    events: list[EventView] | None = Field(None, description="the timeline, oldest first; left out of lists")
+
+
+class Page(View):
+    """Part of a list, newest first. `next_cursor` is missing on the last page."""
+
+    notifications: list[NotificationView]
+    next_cursor: str | None = None
+
+
+def state(status: str, doubtful: bool | None = None) -> str:
+    """A status in words. `unknown` needs no addition: it says that the notification may have been sent."""
+    return f"{status} (may have been sent)" if doubtful and status != Status.UNKNOWN else str(status)
+
+
+def accepted(notification: Notification, *, replayed: bool | None = None) -> AcceptedView:
+    """The answer to a submit. A repeated request gets the same, whatever has happened to the notification since."""
+    return AcceptedView(
+        id=notification.id,
+        status=Status.PENDING,
+        channel=notification.channel,
+        created_at=notification.created_at,
+        send_at=notification.send_at,
+        expires_at=notification.expires_at,
+        replayed=replayed,
+    )
+
+
+def to_response(
+    notification: Notification, events: Sequence[TimelineEntry] | None = None, *, doubtful: Collection[str] = ()
+) -> NotificationView:
+    """`doubtful`: ids with an ambiguous attempt, for where `events` is not given."""
+    is_doubtful = notification.id in doubtful or any(map(_is_ambiguous, events or ()))
+    return NotificationView(
+        id=notification.id,
+        status=notification.status,
+        channel=notification.channel,
+        recipient=CHANNELS.get(notification.channel, Content).shown(notification.recipient),
+        content=json.loads(notification.content) if notification.content else None,
+        priority=notification.priority,
+        on_ambiguous=notification.on_ambiguous,
+        max_attempts=notification.max_attempts,
+        metadata=json.loads(notification.metadata) if notification.metadata is not None else None,
+        send_at=notification.send_at,
+        expires_at=notification.expires_at,
+        created_at=notification.created_at,
+        updated_at=notification.updated_at,
+        generation=notification.generation,
+        attempts=notification.attempt,
+        next_attempt_at=notification.next_attempt_at,
+        provider=notification.provider,
+        provider_message_id=notification.provider_message_id,
+        last_error=_error(notification),
+        may_have_been_sent=(is_doubtful and notification.status not in PROVEN) or None,
+        events=list(_timeline(notification, events)) if events is not None else None,
+    )
+
+
+def page_of(found: Sequence[Notification], limit: int, *, doubtful: Collection[str] = ()) -> Page:
+    """`found` holds one more than `limit` if there is a next page. `doubtful`: see `to_response`."""
+    kept = found[:limit]
+    more = len(found) > limit
+    return Page(
+        notifications=[to_response(item, doubtful=doubtful) for item in kept], next_cursor=kept[-1].id if more else None
+    )
+
+
+def _error(source: Notification | TimelineEntry) -> ErrorView | None:
+    if source.error_class is None:
+        return None
+    return ErrorView(error_class=source.error_class, code=source.error_code or "", message=source.error_message or "")
+
+
+def _timeline(notification: Notification, events: Sequence[TimelineEntry]) -> Iterator[EventView]:
+    """The first event is made from the row. An attempt's row has two events: its start and its end."""
+    yield EventView(status=Status.PENDING, at=notification.created_at, generation=1, attempt=0)
+    is_doubtful = False
+    for event in events:
+        if event.started_at is not None:
+            yield _sending(event, event.started_at, is_doubtful)
+        is_doubtful = is_doubtful or _is_ambiguous(event)
+        yield EventView(
+            status=event.status,
+            at=event.at,
+            generation=event.generation,
+            attempt=event.attempt,
+            provider=event.provider,
+            provider_message_id=event.provider_message_id,
+            provider_response=event.provider_response,
+            error=_error(event),
+            may_have_been_sent=(is_doubtful and event.status not in PROVEN) or None,
+            next_attempt_at=event.next_attempt_at,
+        )
+    if notification.status is Status.SENDING and notification.claimed_at is not None:
+        yield _sending(notification, notification.claimed_at, is_doubtful)
+
+
+def _is_ambiguous(event: TimelineEntry) -> bool:
+    return event.error_class == AmbiguousError.kind
+
+
+def _sending(source: Notification | TimelineEntry, at: datetime, is_doubtful: bool) -> EventView:
+    return EventView(
+        status=Status.SENDING,
+        at=at,
+        generation=source.generation,
+        attempt=source.attempt,
+        may_have_been_sent=is_doubtful or None,
+    )

@@ -1,4 +1,4 @@
-"""What is wrong with a body, in clear words: a field each."""
+"""Problems of bodies and queries that are not valid: one entry for each field."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -7,11 +7,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from tidings.api.json_shape import not_json
-from tidings.api.responses import Problem
+from tidings.api.problems import Problem
 from tidings.domain.channels import CHANNELS
 
-MAX_ERRORS = 100  # entries of one problem: an answer is not to be larger than what caused it
-LONGEST_NAME = 100  # characters of a field's name in an entry; the caller may have made it as long as a body
+MAX_ERRORS = 100  # entries of one problem: an answer must not be larger than its request
+LONGEST_NAME = 100  # characters of a field's name in an entry; a client may send one as long as a body
 
 NOT_VALID = "The notification is not valid"
 _A_TIME = "must be an RFC 3339 timestamp, like 2026-11-22T10:00:00Z"
@@ -55,7 +55,7 @@ _WORDS = {
     "enum": "must be {expected}",
     "literal_error": "must be {expected}",
 }
-"""By the validator's word for it: an answer's text is ours, and does not change with a library's."""
+"""By pydantic's error type. Our own words, so that a new pydantic does not change our answers."""
 
 _JSON_WORDS = {
     "EOF while parsing": "it ends too soon",
@@ -74,7 +74,7 @@ _JSON_WORDS = {
     "invalid number": "a number is not written as JSON writes it",
     "number out of range": "a number is too large",
 }
-"""By how the parser's message begins, which says where as well."""
+"""By the beginning of the parser's message, which also has the line and column."""
 
 
 def problem_of(
@@ -84,18 +84,18 @@ def problem_of(
     title: str = NOT_VALID,
     most: int = MAX_ERRORS,
 ) -> Problem:
-    """The caller's mistakes, one entry a field, the first `most` of them. Never the value: it may be personal."""
+    """One entry for each invalid field, at most `most`. Values are left out: they may be personal data."""
     errors = invalid.errors(include_url=False, include_input=False)
     if errors[0]["type"] == "json_invalid":
         item = f" of item {index}" if index is not None else ""
         return not_json(f"{_json_words(errors[0]['msg'])}{item}")
     shown = errors[:most]
-    detail = f"{len(errors)} fields are wrong." if len(errors) > len(shown) else None
+    detail = f"{len(errors)} fields are not valid." if len(errors) > len(shown) else None
     return Problem(422, title, detail, errors=[entry(_place(error), _words(error), index) for error in shown])
 
 
 def entry(place: Sequence[int | str], detail: str, index: int | None = None) -> dict[str, Any]:
-    """One field's mistake: `pointer` (RFC 6901) into the body, the field, and in an array the index."""
+    """`place`: the path to the field, in the body or in an item of an array. `pointer` is RFC 6901's."""
     place = [part if isinstance(part, int) else part[:LONGEST_NAME] for part in place]
     path = [*([index] if index is not None else []), *place]
     escaped = (str(part).replace("~", "~0").replace("/", "~1") for part in path)
@@ -110,12 +110,12 @@ def entry(place: Sequence[int | str], detail: str, index: int | None = None) -> 
 
 
 def has_passed(now: datetime, index: int | None = None) -> dict[str, Any]:
-    """An entry for `expires_at`. With the time here, so that a caller whose clock is wrong sees it."""
+    """An entry for `expires_at`. It has the server's time, so that a client with a wrong clock sees it."""
     return entry(("expires_at",), f"has passed: here it is {now.isoformat(timespec='seconds')}", index)
 
 
 def _place(error: Any) -> tuple[int | str, ...]:
-    """pydantic's location, without the tag of the union and its marks for a mapping's keys."""
+    """pydantic's location, without the union's tag and the marks of a mapping's keys."""
     location = error["loc"]
     if error["type"].startswith("union_tag_"):
         return (*location, "channel")
@@ -132,7 +132,7 @@ def _json_words(message: str) -> str:
 
 
 def _words(error: Any) -> str:
-    if error["type"] == "value_error":  # from a validator of ours
+    if error["type"] == "value_error":  # from one of our validators
         return str(error["msg"]).removeprefix("Value error, ")
     context: dict[str, Any] = error.get("ctx", {})
     return _WORDS.get(error["type"], "is not valid").format_map(context)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from tidings.api.notifications import state
+from tidings.api.responses import state
 from tidings.domain.notification import CLAIMABLE, OPERATOR, Status
 
 Advance = Callable[[int, str], None]

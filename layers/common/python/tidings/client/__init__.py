@@ -13,7 +13,7 @@ unless you give one, and the same in every try. Give one of your own (`order-471
 again itself: then that cannot double either.
 """
 
-from tidings.api.notifications import NotificationView, Page
+from tidings.api.responses import NotificationView, Page
 from tidings.client.client import Client
 from tidings.client.drafts import Accepted, Draft
 from tidings.client.errors import ClientError, Refused, Unexpected, Unreachable

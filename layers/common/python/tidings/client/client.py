@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ValidationError
 
-from tidings.api.notifications import NotificationView, Page
+from tidings.api.responses import NotificationView, Page
 from tidings.client.drafts import Accepted, Draft
 from tidings.client.errors import Refused, Unexpected
 from tidings.client.transport import Answer, Transport

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
-from tidings.api.notifications import AcceptedView
+from tidings.api.responses import AcceptedView
 
 
 def _new_key() -> str:

@@ -5,8 +5,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Mutable
 from typing import Any
 from urllib.parse import parse_qsl
 
-from tidings.api.app import App, Problem, Request
+from tidings.api.app import App
 from tidings.api.body_limits import BodyBudget
+from tidings.api.http import Request
+from tidings.api.problems import Problem
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

@@ -17,7 +17,7 @@ from tidings.adapters.sql.database import Database, DatabaseSettings
 from tidings.adapters.sql.insight import SqlInsight
 from tidings.adapters.sql.store import SqlStore
 from tidings.api.api_keys import ApiKeys, KeySettings
-from tidings.api.app import Route
+from tidings.api.endpoint import BoundEndpoint
 from tidings.config.settings import Settings, load
 from tidings.domain import timing
 from tidings.domain.timing import LEASE, WAIT_FOR_ACCOUNT
@@ -174,9 +174,9 @@ class Container:
     def gauges(self) -> Gauges:
         return SystemGauges(store=self.store, broker=self.broker)
 
-    def watched(self, routes: Sequence[Route], *, gauges: Gauges | None = None) -> Sequence[Route]:
-        """An HTTP function's, with whoever watches, and `GET /metrics`, with these gauges if there are any."""
-        return Observed(telemetry=self.telemetry, observers=self.observers).routes(routes, gauges=gauges)
+    def observed(self, endpoints: Sequence[BoundEndpoint], *, gauges: Gauges | None = None) -> Sequence[BoundEndpoint]:
+        """An HTTP function's endpoints, timed and traced, and `GET /metrics`, with these gauges if there are any."""
+        return Observed(telemetry=self.telemetry, observers=self.observers).endpoints(endpoints, gauges=gauges)
 
     def api_keys(self) -> ApiKeys:
         keys = load(KeySettings).api_keys

@@ -7,8 +7,10 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
 
-from tidings.api.app import App, Problem, Request, Response
+from tidings.api.app import App
 from tidings.api.body_limits import decoded
+from tidings.api.http import Request, Response
+from tidings.api.problems import Problem
 from tidings.runtime.asgi import query
 
 

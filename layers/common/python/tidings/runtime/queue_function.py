@@ -18,7 +18,8 @@ from typing import Literal, Protocol
 from pydantic import Field
 from pydantic_core import from_json
 
-from tidings.api.app import METRICS_TYPE, RETRY_AFTER, Problem, Response, as_json
+from tidings.api.http import METRICS_TYPE, RETRY_AFTER, Response, as_json
+from tidings.api.problems import Problem
 from tidings.config.settings import Settings, load
 from tidings.domain.errors import BrokerUnavailable, InvalidMessage, StoreUnavailable
 from tidings.messaging import cloudevents

@@ -1,4 +1,4 @@
-"""Who watches a process: the log always; metrics and traces where a setting says so. What is off is not imported."""
+"""A process's observers: the log always, metrics and traces if a setting turns them on. What is off is not imported."""
 
 import asyncio
 import importlib.util
@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 from pydantic import Field
 
 from tidings.api.api_keys import Scope
-from tidings.api.app import METRICS_TYPE, AuthenticatedRequest, Problem, Response, Route
+from tidings.api.endpoint import BoundEndpoint, Endpoint
+from tidings.api.http import METRICS_TYPE, AuthenticatedRequest, Response
+from tidings.api.problems import Problem
 from tidings.config.settings import Settings
 from tidings.domain.errors import BrokerUnavailable, ConfigurationError, StoreUnavailable
 from tidings.domain.stopwatch import Stopwatch
@@ -25,7 +27,7 @@ from tidings.observability.tracing import Served, Spans
 
 
 class TelemetrySettings(Settings):
-    """Who watches besides the log. Prefix TIDINGS_."""
+    """Metrics and traces. Prefix TIDINGS_."""
 
     metrics: str = Field(
         default="off",
@@ -41,7 +43,7 @@ class TelemetrySettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class Telemetry:
-    """The watchers of a process."""
+    """The meter and the spans of a process."""
 
     meter: PrometheusMeter | EmfMeter | None
     spans: Spans | None
@@ -57,14 +59,14 @@ class Telemetry:
         return Observers(observers=observers, exposition=exposition)
 
     def show(self, gauges: Gauges) -> None:
-        """At the end of a scheduled invocation, where nobody asks."""
+        """Write the gauges to CloudWatch, at the end of a scheduled invocation."""
         if isinstance(self.meter, EmfMeter):
             self.meter.show(gauges())
 
 
 def build_telemetry(settings: TelemetrySettings, *, database: str, broker: str) -> Telemetry:
-    """`database`, `broker`: their kinds, as OpenTelemetry calls them. Raise ConfigurationError if a package is missing
-    or several workers would each tell their own part."""
+    """`database`, `broker`: their names in OpenTelemetry. Raise ConfigurationError if a package is missing, or if
+    several workers have no folder to share their metrics."""
     service = os.environ.get("AWS_LAMBDA_FUNCTION_NAME") or f"tidings-{os.environ.get('FUNCTION_TARGET', 'function')}"
     meter: PrometheusMeter | EmfMeter | None = None
     if settings.metrics == "prometheus":
@@ -86,7 +88,7 @@ def build_telemetry(settings: TelemetrySettings, *, database: str, broker: str) 
 def _need(module: str, setting: str, extra: str) -> None:
     try:
         found = importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # not even what it is in
+    except ModuleNotFoundError:  # its parent package is missing too
         found = False
     if not found:
         raise ConfigurationError(f"{setting}: a package is missing; install tidings[{extra}]")
@@ -95,36 +97,43 @@ def _need(module: str, setting: str, extra: str) -> None:
 # --- HTTP functions ---------------------------------------------------------------------------------------------------
 
 
+METRICS = Endpoint(method="GET", path="/metrics", scope=Scope.ADMIN)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Observed:
-    """An HTTP function's routes, with whoever watches."""
+    """Times and traces an HTTP function's endpoints, as each declares."""
 
     telemetry: Telemetry
     observers: Observers
 
-    def routes(self, routes: Sequence[Route], *, gauges: Gauges | None = None) -> Sequence[Route]:
-        """The route that hands in is timed and traced; `GET /metrics` comes, with these gauges if there are any."""
-        found = [self._timed(route) if (route.method, route.path) == HANDS_IN else route for route in routes]
+    def endpoints(self, endpoints: Sequence[BoundEndpoint], *, gauges: Gauges | None = None) -> Sequence[BoundEndpoint]:
+        """`GET /metrics` is added where metrics are exposed, with these gauges if there are any."""
+        is_on = self.telemetry.spans is not None or self.telemetry.meter is not None
+        found = [self._traced(bound) if is_on and bound.endpoint.is_traced else bound for bound in endpoints]
         if (exposition := self.observers.exposition) is None:
             return found
 
-        async def metrics(_call: AuthenticatedRequest) -> Response:
+        async def metrics(_request: AuthenticatedRequest) -> Response:
             body = await asyncio.to_thread(lambda: exposition(gauges() if gauges is not None else ()))
             return Response(status=200, body=body, headers={"content-type": METRICS_TYPE})
 
-        return [*found, Route(method="GET", path="/metrics", scope=Scope.ADMIN, handle=metrics)]
+        return [*found, BoundEndpoint(endpoint=METRICS, handle=metrics)]
 
-    def _timed(self, route: Route) -> Route:
-        spans = self.telemetry.spans
-        if spans is None and self.telemetry.meter is None:
-            return route
+    def _traced(self, bound: BoundEndpoint) -> BoundEndpoint:
+        endpoint, spans = bound.endpoint, self.telemetry.spans
 
-        async def handle(call: AuthenticatedRequest) -> Response:
-            stopwatch, given = Stopwatch(), call.request.headers.get("traceparent")
-            kept = nullcontext(Served(given or "")) if spans is None else spans.served(route.method, route.path, given)
-            with kept as served:
+        async def handle(request: AuthenticatedRequest) -> Response:
+            stopwatch, given = Stopwatch(), request.headers.get("traceparent")
+            span = (
+                nullcontext(Served(given or ""))
+                if spans is None
+                else spans.served(endpoint.method, endpoint.path, given)
+            )
+            with span as served:
+                headers = {**request.headers, "traceparent": served.traceparent}
                 try:
-                    response = await route.handle(_with(call, served.traceparent))
+                    response = await bound.handle(replace(request, headers=headers))
                     served.status = response.status
                 except Problem as problem:
                     served.status = problem.status
@@ -136,12 +145,4 @@ class Observed:
                     self.observers.emit(Answered(status=served.status, elapsed=stopwatch.elapsed()))
             return response
 
-        return replace(route, handle=handle)
-
-
-HANDS_IN = ("POST", "/v1/notifications")
-
-
-def _with(call: AuthenticatedRequest, traceparent: str) -> AuthenticatedRequest:
-    headers = {**call.request.headers, "traceparent": traceparent}
-    return replace(call, request=replace(call.request, headers=headers))
+        return replace(bound, handle=handle)

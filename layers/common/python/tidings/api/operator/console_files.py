@@ -1,7 +1,7 @@
-"""The operator's console: the files of the folder `console`, and nothing else.
+"""Serves the operator's console: the files of the folder `console`.
 
-It is a client of the API like any other. Its files are for everyone and hold no secret; what they show, they ask the
-API for, with the key that a person types in. So there is no session here, no cookie, and no state.
+The console is a client of the API. Its files are public and hold no secret. A person types in a key, which it sends
+with each request, so there is no session and no cookie.
 """
 
 import hashlib
@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from tidings.api.app import AuthenticatedRequest, Problem, Response, Route
+from tidings.api.endpoint import BoundEndpoint, Endpoint
+from tidings.api.http import AuthenticatedRequest, Handler, Response
+from tidings.api.problems import Problem
 
 INDEX = "index.html"
 
@@ -21,8 +23,8 @@ TYPES = {
     ".svg": "image/svg+xml",
 }
 
-# What a notification says comes from strangers. Should any of it ever become markup, it could load, run and send
-# nothing: no script but ours, no text that turns into script, no address but our own.
+# A notification's content may come from an attacker. If it ever became markup, the browser would still run only our own
+# scripts and connect only to this function.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
@@ -35,13 +37,13 @@ HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
-    "cache-control": "no-cache",  # asked for each time, and answered 304: an update is seen at once
+    "cache-control": "no-cache",  # revalidated each time, usually with a 304: an update is seen at once
 }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class File:
-    """One file, as it is sent."""
+    """One file, as it is served."""
 
     body: bytes
     content_type: str
@@ -49,46 +51,50 @@ class File:
 
 
 class Console:
-    """The routes. The folder is read at the first request: nothing is opened at import."""
+    """The folder is read at the first request."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def routes(self) -> Sequence[Route]:
-        return (
-            Route(method="GET", path="/", scope=None, handle=self.enter),
-            Route(method="GET", path="/console", scope=None, handle=self.enter),
-            Route(method="GET", path="/console/", scope=None, handle=self.page),
-            Route(method="GET", path="/console/{file}", scope=None, handle=self.file),
-        )
+    def bound(self) -> Sequence[BoundEndpoint]:
+        return [
+            _get("/", self.enter),
+            _get("/console", self.enter),
+            _get("/console/", self.page),
+            _get("/console/{file}", self.file),
+        ]
 
-    async def enter(self, _call: AuthenticatedRequest) -> Response:
-        """Relative, so that it holds behind a gateway's prefix as well."""
+    async def enter(self, _request: AuthenticatedRequest) -> Response:
+        """Redirect to a relative address, which is also right behind a gateway's prefix."""
         return Response(status=308, headers={**HEADERS, "location": "console/"})
 
-    async def page(self, call: AuthenticatedRequest) -> Response:
-        return self._answer(call, INDEX)
+    async def page(self, request: AuthenticatedRequest) -> Response:
+        return self._answer(request, INDEX)
 
-    async def file(self, call: AuthenticatedRequest) -> Response:
-        return self._answer(call, call.path["file"])
+    async def file(self, request: AuthenticatedRequest) -> Response:
+        return self._answer(request, request.path["file"])
 
-    def _answer(self, call: AuthenticatedRequest, name: str) -> Response:
-        file = self.files.get(name)  # a name that is looked up is no path: there is nothing to climb out of
+    def _answer(self, request: AuthenticatedRequest, name: str) -> Response:
+        file = self.files.get(name)  # names are only looked up, so `..` leads nowhere
         if file is None:
             raise Problem(404, "Not found", headers=HEADERS)
         headers = {**HEADERS, "etag": file.etag}
-        if file.etag in call.request.headers.get("if-none-match", ""):
+        if file.etag in request.headers.get("if-none-match", ""):
             return Response(status=304, headers=headers)
         return Response(status=200, body=file.body, headers={**headers, "content-type": file.content_type})
 
     @cached_property
     def files(self) -> Mapping[str, File]:
-        """By name: those of the folder whose kind is known."""
+        """By name: the files of known types."""
         return {
             path.name: _read(path)
             for path in sorted(self._folder.iterdir())
             if path.suffix in TYPES and not path.name.startswith(".")
         }
+
+
+def _get(path: str, handler: Handler) -> BoundEndpoint:
+    return BoundEndpoint(endpoint=Endpoint(method="GET", path=path, scope=None), handle=handler)
 
 
 def _read(path: Path) -> File:

@@ -1,33 +1,27 @@
-"""What operators look at: what has happened, what waits, and the dead letters by their error."""
+"""The overview: what has happened, minute by minute, and what waits."""
 
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar
 
-from pydantic import ValidationError
-
 from tidings.api.api_keys import Scope
-from tidings.api.app import AuthenticatedRequest, Response, Route
-from tidings.api.lookup import encoded
+from tidings.api.endpoint import EXAMPLE_ID, Endpoint, Tag, json_answer
+from tidings.api.examples import CREATED
+from tidings.api.http import AuthenticatedRequest, Response
 from tidings.api.operator.responses import (
     CappedView,
     ChannelActivity,
-    DeadGroupsView,
-    DeadGroupView,
     LatencyView,
     OverviewQuery,
     OverviewView,
     QueueView,
     RefusalView,
-    TallyRequest,
-    TallyView,
 )
-from tidings.api.queries import DeadFilter, query_of
-from tidings.api.validation_problems import problem_of
+from tidings.api.queries import query_of
+from tidings.api.reads import encoded
 from tidings.domain import timing
 from tidings.domain.channels import CHANNELS
 from tidings.domain.connection import Connection
@@ -45,16 +39,45 @@ SHOWN = (
     *map(str, (Status.SENT, Status.RETRYING, Status.FAILED, Status.UNKNOWN, Status.EXPIRED, Status.CANCELED)),
 )
 
-BROKER_WITHIN = 1.5  # seconds; a broker that does not answer is to keep nobody from seeing the rest
+BROKER_WITHIN = 1.5  # seconds; the overview is answered without the queues if the broker takes longer
 
 MINUTE = timedelta(minutes=1)
 
-MAX_TALLY = 512 * 1024  # bytes: 10,000 ids
+_EXAMPLE = {
+    "at": "2026-11-22T21:04:10.000000Z",
+    "minutes": ["2026-11-22T21:03:00Z", "2026-11-22T21:04:00Z"],
+    "channels": [
+        {
+            "channel": "sms",
+            "paused": False,
+            "counts": {"accepted": [120, 8], "sent": [118, 9], "retrying": [2, 0], "failed": [1, 0]},
+            "latency": {"count": 127, "p50": 0.05, "p95": 0.2, "p99": 1.0},
+        }
+    ],
+    "now": {"pending": {"count": 12, "more": False}, "failed": {"count": 10_000, "more": True}},
+    "scheduled": 9,
+    "oldest_waiting": CREATED,
+    "oldest_waiting_id": EXAMPLE_ID,
+    "broker": "ok",
+    "queues": [
+        {"queue": "tidings.sms", "kind": "work", "channel": "sms", "priority": "normal", "ready": 3, "consumers": 1},
+        {"queue": "tidings.retry.5s", "kind": "retry", "delay_seconds": 5.0, "ready": 1, "consumers": 0},
+    ],
+}
+
+OVERVIEW = Endpoint(
+    method="GET",
+    path="/v1/overview",
+    scope=Scope.OPERATE,
+    id="overview",
+    tag=Tag.OPERATION,
+    summary="What has happened, minute by minute, and what waits",
+    query=OverviewQuery,
+    answers={200: json_answer("The overview", OverviewView, {"example": _EXAMPLE})},
+)
 
 
-class OverviewRoutes:
-    """Handlers. They change nothing."""
-
+class Overview:
     def __init__(
         self, *, insight: Insight, store: Store, broker: Broker, now: Clock, threads: ThreadPoolExecutor
     ) -> None:
@@ -65,25 +88,12 @@ class OverviewRoutes:
         self._threads = threads
         self._looking: Future[Mapping[str, Depth]] | None = None
 
-    def all(self) -> Sequence[Route]:
-        return (
-            Route(method="GET", path="/v1/overview", scope=Scope.OPERATE, handle=self.overview),
-            Route(method="GET", path="/v1/dead-letters/groups", scope=Scope.OPERATE, handle=self.groups),
-            Route(
-                method="POST",
-                path="/v1/notifications/tally",
-                scope=Scope.OPERATE,
-                handle=self.count_by_status,
-                max_body=MAX_TALLY,
-            ),
-        )
-
-    async def overview(self, call: AuthenticatedRequest) -> Response:
-        minutes = query_of(OverviewQuery, call.request.query).minutes
-        since = self._now() - (minutes + 1) * MINUTE  # the database's clock, which counts, may be behind
+    async def overview(self, request: AuthenticatedRequest) -> Response:
+        minutes = query_of(OverviewQuery, request.query).minutes
+        since = self._now() - (minutes + 1) * MINUTE  # one more: the database's clock, which decides, may be behind
         activity, waiting, paused, connections, found = await asyncio.gather(
-            self._run(self._insight.activity, call.tenant, since),
-            self._run(self._insight.waiting, call.tenant),
+            self._run(self._insight.activity, request.tenant, since),
+            self._run(self._insight.waiting, request.tenant),
             self._run(self._store.paused),
             self._run(self._store.connections),
             self._depths(),
@@ -103,27 +113,12 @@ class OverviewRoutes:
                 oldest_waiting=waiting.oldest,
                 oldest_waiting_id=waiting.oldest_id,
                 broker="ok" if found is not None else "unavailable",
-                queues=list(_queues(found)) if found is not None and _may_see_queues(call) else [],
+                queues=list(_queues(found)) if found is not None and _may_see_queues(request) else [],
             )
         )
 
-    async def groups(self, call: AuthenticatedRequest) -> Response:
-        query = query_of(DeadFilter, call.request.query)
-        found = await self._run(self._insight.dead_groups, query.selection(call.tenant))
-        groups = [DeadGroupView(**asdict(group)) for group in found.groups]
-        return encoded(DeadGroupsView(groups=groups, looked_at=found.looked_at, more=found.more))
-
-    async def count_by_status(self, call: AuthenticatedRequest) -> Response:
-        try:
-            wanted = TallyRequest.model_validate_json(call.body)
-        except ValidationError as invalid:
-            raise problem_of(invalid, title="The ids are not valid") from None
-        found = await self._run(self._insight.count_by_status, call.tenant, wanted.ids)
-        statuses = {str(name): count for name, count in found.statuses.items()}
-        return encoded(TallyView(total=sum(statuses.values()), statuses=statuses, may_have_been_sent=found.doubtful))
-
     async def _depths(self) -> Mapping[str, Depth] | None:
-        """One look at a time, whoever asks, and nobody waits long for it. None: the broker does not answer."""
+        """Requests at the same time share one call of the broker. None: it does not answer in time."""
         if self._looking is None or self._looking.done():
             self._looking = self._threads.submit(self._broker.depths, [queue.name for queue in topology.queues()])
         try:
@@ -181,7 +176,7 @@ def _latency(buckets: Sequence[Latency]) -> LatencyView:
 
 
 def _percentile(buckets: Sequence[Latency], rank: float) -> float | None:
-    """Seconds: the bound of the bucket in which the rank lies. None: in none, or beyond the largest bound."""
+    """Seconds: the upper bound of the rank's bucket. None if nothing was counted, or above the largest bound."""
     below = 0
     for bucket in sorted(buckets, key=lambda bucket: bucket.within or timedelta.max):
         below += bucket.count
@@ -190,9 +185,9 @@ def _percentile(buckets: Sequence[Latency], rank: float) -> float | None:
     return None
 
 
-def _may_see_queues(call: AuthenticatedRequest) -> bool:
-    """A queue's length tells how much other tenants send: it is for those who may stop a channel for all tenants."""
-    return call.key is not None and Scope.ADMIN in call.key.scopes
+def _may_see_queues(request: AuthenticatedRequest) -> bool:
+    """A queue's length shows how much other tenants send, so it takes the scope `admin`."""
+    return request.key is not None and Scope.ADMIN in request.key.scopes
 
 
 def _queues(depths: Mapping[str, Depth]) -> Iterator[QueueView]:

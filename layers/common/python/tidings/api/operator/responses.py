@@ -1,4 +1,4 @@
-"""What the operator's routes answer, and what they are asked, as models: the API's document is made from them."""
+"""Models of the operator API's requests and responses."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, FailFast, Field, StrictBool, StrictInt, WithJsonSchema
 from pydantic.json_schema import JsonSchemaValue
 
-from tidings.api.notifications import NotificationView, View
 from tidings.api.queries import DeadFilter, DeadStatuses, Id
 from tidings.api.requests import Instant
+from tidings.api.responses import NotificationView, View
 from tidings.domain.notification import REPLAYABLE
 from tidings.ports import Selection
 
-# --- asked ------------------------------------------------------------------------------------------------------------
+# --- requests ---------------------------------------------------------------------------------------------------------
 
 
 _DEAD: JsonSchemaValue = {"type": "string", "enum": sorted(REPLAYABLE)}
@@ -21,15 +21,15 @@ _ONE_OR_SEVERAL: JsonSchemaValue = {"anyOf": [_DEAD, {"type": "array", "items": 
 
 
 class ReplayRequest(DeadFilter):
-    """Which dead letters to replay, and how."""
+    """Dead letters to replay."""
 
     status: Annotated[DeadStatuses, WithJsonSchema(_ONE_OR_SEVERAL)] | None = Field(
         None, description="failed, or unknown, which may double; failed if not given"
     )
-    dry_run: Annotated[StrictBool, Field(description="count and sample, change nothing")] = False
+    dry_run: Annotated[StrictBool, Field(description="only count, with a sample")] = False
     limit: Annotated[StrictInt, Field(ge=1, le=10_000, description="at most this many, oldest first")] = 1000
     rate: Annotated[
-        StrictInt | None, Field(ge=1, le=10_000, description="notifications a second; as fast as can be if not given")
+        StrictInt | None, Field(ge=1, le=10_000, description="notifications per second; unlimited if not given")
     ] = None
     expires_at: Annotated[
         Instant | None,
@@ -42,7 +42,7 @@ class ReplayRequest(DeadFilter):
 
 
 class ResolveRequest(BaseModel):
-    """What an operator has found out, or decides, about one that is unknown."""
+    """An operator's decision on an unknown notification."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -55,7 +55,7 @@ class ResolveRequest(BaseModel):
 
 
 class TallyRequest(BaseModel):
-    """Which notifications to count."""
+    """Notifications to count."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -63,26 +63,26 @@ class TallyRequest(BaseModel):
 
 
 class OverviewQuery(BaseModel):
-    """How far to look back."""
+    """The minutes to look back."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     minutes: int = Field(60, ge=5, le=1440)
 
 
-# --- answered ---------------------------------------------------------------------------------------------------------
+# --- responses --------------------------------------------------------------------------------------------------------
 
 
 class MeView(View):
-    """Whose key this is, and what it may do."""
+    """The key's tenant and scopes."""
 
     tenant: str
     scopes: list[str]
 
 
 class LatencyView(View):
-    """Seconds from due (created, or `send_at`) to sent: upper bounds of buckets. A percentile is missing where none was
-    sent, or where it lies beyond the largest bound, 2 hours."""
+    """Seconds from due (created, or `send_at`) to sent: upper bounds of buckets. A percentile is missing if none was
+    sent, or if it is above the largest bound, 2 hours."""
 
     count: int
     p50: float | None = None
@@ -91,7 +91,7 @@ class LatencyView(View):
 
 
 class RefusalView(View):
-    """A provider refuses our account, whoever the recipient is. One notification at a time is sent, as a probe."""
+    """A provider refuses our account for every recipient. One notification at a time is sent, as a probe."""
 
     provider: str
     since: datetime
@@ -101,7 +101,7 @@ class RefusalView(View):
 
 
 class ChannelActivity(View):
-    """A channel's counts, one a minute."""
+    """A channel's counts, one for each minute."""
 
     channel: str
     paused: bool
@@ -112,14 +112,14 @@ class ChannelActivity(View):
 
 
 class CappedView(View):
-    """A number; if `more`, there are more than that."""
+    """`more`: there are more than `count`."""
 
     count: int
     more: bool
 
 
 class QueueView(View):
-    """A queue of the broker's."""
+    """A queue of the broker."""
 
     queue: str
     kind: Literal["work", "retry", "dead", "parking"]
@@ -127,7 +127,7 @@ class QueueView(View):
     priority: str | None = None
     delay_seconds: float | None = Field(None, description="of a retry step")
     ready: int = Field(description="messages that wait in it")
-    consumers: int | None = Field(None, description="missing where the broker cannot tell")
+    consumers: int | None = Field(None, description="missing if the broker does not report it")
 
 
 class OverviewView(View):
@@ -147,7 +147,7 @@ class OverviewView(View):
 
 
 class DeadGroupView(View):
-    """Dead letters that failed alike."""
+    """Dead letters with the same error."""
 
     status: str
     channel: str
@@ -169,7 +169,7 @@ class DeadGroupsView(View):
 
 
 class TallyView(View):
-    """Where they are."""
+    """How many there are of each status."""
 
     total: int
     statuses: dict[str, int]
@@ -179,7 +179,7 @@ class TallyView(View):
 
 
 class ChannelView(View):
-    """Whether it is worked on."""
+    """A channel, paused or not."""
 
     channel: str
     paused: bool

@@ -1,4 +1,4 @@
-"""The page to try the API: whole, from here alone, and of use in a real browser."""
+"""`/docs` is complete, loads nothing from other servers, and works in a real browser."""
 
 import hashlib
 import json
@@ -31,7 +31,7 @@ def loads(page: str) -> list[str]:
     return re.findall(r'(?:src|href)="([^"]+)"', page)
 
 
-def test_all_that_the_page_loads_is_served_from_here(caller: Caller) -> None:
+def test_the_page_loads_only_files_that_the_function_serves(caller: Caller) -> None:
     page = caller("GET", "/docs", key=None)
     assert page.headers["content-type"].startswith("text/html")
     files = [name for name in loads(page.body) if not name.startswith("data:")]
@@ -61,23 +61,23 @@ def _is_guarded(answer: Answer) -> bool:
     )
 
 
-def test_the_page_and_its_files_are_guarded(caller: Caller) -> None:
+def test_the_page_and_its_files_have_security_headers(caller: Caller) -> None:
     for path in ("/docs", *(f"/docs/{name}" for name in docs_page.ASSETS)):
         assert _is_guarded(caller("GET", path, key=None)), path
 
 
-def test_the_page_has_no_script_of_its_own() -> None:
+def test_the_page_has_no_inline_script() -> None:
     page = (ASSETS / "page.html").read_text(encoding="utf-8")
     assert re.findall(r"<script[^>]*>([^<]*)</script>", page) == ["", ""]
     assert not re.search(r"\son\w+=", page)
 
 
 @pytest.mark.parametrize("name", ["README.md", "LICENSE.txt", "..", "page.html", "../__init__.py", "%2e%2e"])
-def test_nothing_but_those_files_is_served(caller: Caller, name: str) -> None:
+def test_only_the_listed_assets_are_served(caller: Caller, name: str) -> None:
     assert caller("GET", f"/docs/{name}", key=None).status == 404
 
 
-def test_what_is_not_ours_is_what_the_table_says() -> None:
+def test_third_party_assets_have_the_listed_checksums() -> None:
     table = dict(re.findall(r"\| `([^`]+)` \| `([0-9a-f]{64})` \|", (ASSETS / "README.md").read_text()))
     assert set(table) == {"swagger-ui-bundle.js", "swagger-ui.css"}
     for name, digest in table.items():
@@ -102,14 +102,16 @@ def running(settings: dict[str, str], tmp_path: Path) -> Iterator[Process]:
 
 
 def asked(browser: webdriver.Chrome) -> list[str]:
-    """Every address that the browser has asked since it was last asked for."""
+    """Every address that the browser has requested since the last call."""
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]  # type: ignore[no-untyped-call]
     return [
         message["params"]["request"]["url"] for message in messages if message["method"] == "Network.requestWillBeSent"
     ]
 
 
-def test_a_reader_tries_the_api_and_asks_nobody_else(browser: webdriver.Chrome, running: Process, keys: Keys) -> None:
+def test_a_reader_tries_the_api_and_the_browser_asks_no_other_server(
+    browser: webdriver.Chrome, running: Process, keys: Keys
+) -> None:
     def found(selector: str) -> Any:
         return WebDriverWait(browser, WITHIN).until(lambda opened: opened.find_element(By.CSS_SELECTOR, selector))
 
