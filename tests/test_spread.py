@@ -25,7 +25,7 @@ def test_a_files_tests_on_one_foundation_stay_together_and_another_foundation_ma
 def test_the_browsers_files_share_one_stack() -> None:
     one, other = (f"tests/browser/test_{name}.py::test_a[embedded]" for name in ("story", "truth"))
     assert scope_of(one) == scope_of(other)
-    assert scope_of(one) != scope_of("tests/browser/test_story.py::test_a[services]")
+    assert scope_of(one) != scope_of("tests/browser/test_operator.py::test_a[services]")
 
 
 def test_what_shares_nothing_is_spread_test_by_test() -> None:
