@@ -87,7 +87,7 @@ def test_the_same_key_is_the_same_notification(run: Run) -> None:
     assert first["id"] == second["id"]
     assert (first["replayed"], second["replayed"]) == (False, True)
     again = ("send", "sms", "+15005550010", "--text", "Hello", "--key", f"k-{run.folder}")
-    assert run(*again).out == f"{first['id']} was accepted before with this key; nothing was sent.\n"
+    assert run(*again).out == f"{first['id']} was already accepted with this key; nothing was sent.\n"
     assert "nothing was sent" in run(*again, "--follow").err
     assert "nothing was sent" not in run("send", "sms", "+15005550010", "--text", "Hello").out
 
@@ -150,10 +150,10 @@ def test_the_doctor_finds_nothing_wrong(world: World, settings: Mapping[str, str
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        (["send", "sms", "+15005550010"], "nothing to send"),
-        (["send", "sms", "+15005550010", "--content", "{"], "no JSON"),
+        (["send", "sms", "+15005550010"], "no content"),
+        (["send", "sms", "+15005550010", "--content", "{"], "not valid JSON"),
         (["send", "sms", "+15005550010", "--content", "[]"], "a JSON object"),
-        (["send", "sms", "+15005550010", "--content", "{}", "--text", "x"], "alone"),
+        (["send", "sms", "+15005550010", "--content", "{}", "--text", "x"], "cannot be combined"),
         (["send", "sms", "+15005550010", "--text", "x", "--at", "tomorrow"], "RFC 3339"),
         (["send", "sms", "+15005550010", "--text", "x", "--at", "2026-11-22T10:00:00"], "time zone"),
         (["send", "sms", "+15005550010", "--text", "x", "--key", "naïve"], "printable ASCII"),
