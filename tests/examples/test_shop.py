@@ -21,7 +21,7 @@ from urllib.parse import urlencode
 import pytest
 
 from local.emulators.client import Emulator
-from local.stack import direct
+from local.stack import no_proxy
 from local.stack.ports import Ports
 from local.stack.stack import Options, Stack, running
 
@@ -61,7 +61,7 @@ def shop(stack: Stack, database: Path, *, tidings: str | None = None) -> Iterato
 
 
 def _answers(url: str) -> bool:
-    with contextlib.suppress(OSError), direct.ask(url, timeout=5):
+    with contextlib.suppress(OSError), no_proxy.open_url(url, timeout=5):
         return True
     return False
 
@@ -77,7 +77,7 @@ def wait(what: str, condition: Callable[[], object]) -> Any:
 def order(url: str, email: str) -> str:
     """The page that the customer is sent to, and sees."""
     request = urllib.request.Request(f"{url}/orders", urlencode({"email": email, "item": "A <b>teapot"}).encode())
-    with direct.ask(request, timeout=WITHIN) as answer:
+    with no_proxy.open_url(request, timeout=WITHIN) as answer:
         return str(answer.read().decode())
 
 
@@ -94,7 +94,7 @@ def mails(stack: Stack, email: str) -> int:
 def page(url: str, database: Path) -> str:
     with contextlib.closing(sqlite3.connect(database)) as opened:
         (id,) = opened.execute("SELECT id FROM orders").fetchone()
-    with direct.ask(f"{url}/orders/{id}", timeout=WITHIN) as answer:
+    with no_proxy.open_url(f"{url}/orders/{id}", timeout=WITHIN) as answer:
         return str(answer.read().decode())
 
 
@@ -110,7 +110,7 @@ def silent(forward_to: str | None = None) -> Iterator[tuple[str, threading.Event
                 names = ("authorization", "content-type", "idempotency-key")
                 headers = {name: self.headers[name] for name in names if self.headers[name] is not None}
                 request = urllib.request.Request(forward_to + self.path, body, headers)
-                with direct.ask(request, timeout=WITHIN) as answer:
+                with no_proxy.open_url(request, timeout=WITHIN) as answer:
                     assert answer.status == 202
             asked.set()
             ended.wait(WITHIN)

@@ -25,7 +25,7 @@ def off(name: str, seconds: int) -> Callable[[Scene], None]:
 
     def inject(scene: Scene) -> None:
         world, processes = scene.world, scene.world.stack.processes
-        processes.again(name, **_clock(scene, seconds))
+        processes.restart(name, **_clock(scene, seconds))
         try:
             maps = Path(f"/proc/{processes.running[name].pid}/maps").read_text(encoding="utf-8")
             assert "wrong_clock" in maps, f"{name} goes by the true clock"
@@ -41,7 +41,7 @@ def off(name: str, seconds: int) -> Callable[[Scene], None]:
             ]
             assert not problems, "; ".join(problems[:5])
         finally:
-            processes.again(name)
+            processes.restart(name)
 
     return inject
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from local.services.access import accepts, free_port
 from local.services.packages import epmd_program
-from local.services.process import Guarded, locked, wait_until
+from local.services.process import SupervisedProcess, locked, wait_until
 
 HOST = "127.0.0.1"
 WITHIN = timedelta(seconds=30)
@@ -29,7 +29,7 @@ def epmd(folder: Path) -> Iterator[int]:
     folder.mkdir()
     port, log = free_port(), folder / "epmd.log"
     with locked(folder / "lock", within=WITHIN) as lock:
-        process = Guarded.start(
+        process = SupervisedProcess.start(
             [epmd_program(), "-port", str(port), "-address", HOST],
             environment=os.environ,
             log=log,

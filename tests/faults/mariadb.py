@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pymysql
 
 from local.services.database import connection
-from local.stack import direct
+from local.stack import no_proxy
 from tests.faults.fault import Fault, Scene, let_go
 from tests.faults.world import wait
 
@@ -195,7 +195,7 @@ def _answers_503(scene: Scene, **more: object) -> None:
 
     def answered() -> tuple[int, str | None]:
         try:
-            with direct.ask(request, timeout=60) as answer:
+            with no_proxy.open_url(request, timeout=60) as answer:
                 return answer.status, None
         except urllib.error.HTTPError as error:
             with error:

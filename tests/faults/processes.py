@@ -34,7 +34,7 @@ def dies_at(name: str) -> Callable[[Scene], None]:
 def trigger_again(scene: Scene) -> None:
     processes = scene.world.stack.processes
     wait("the trigger's end", lambda: not processes.running["trigger"].running)
-    processes.again("trigger")
+    processes.restart("trigger")
 
 
 def sweep_dies_at(name: str) -> Callable[[Scene], None]:
@@ -106,7 +106,7 @@ def stopped(name: str) -> Callable[[Scene], None]:
         processes.running[name].stop()
         took = time.monotonic() - begun
         assert took < 33, f"{name} took {took:.0f} s to drain"
-        processes.again(name)
+        processes.restart(name)
 
     return inject
 

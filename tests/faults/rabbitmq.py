@@ -82,7 +82,7 @@ def work_queue_refuses(scene: Scene) -> None:
     try:
         wait("refused messages", lambda: _left_to_the_sweep(scene) > 20)
     finally:
-        processes.again("trigger")
+        processes.restart("trigger")
         let_go(scene)
 
 

@@ -10,7 +10,7 @@ from tidings.pipeline.delivery import RESERVED
 from tidings.runtime.container import DeliverySettings
 
 from local.stack.ports import Ports
-from local.stack.processes import Part
+from local.stack.processes import ProcessSpec
 from tests.faults.fault import Fault, Scene
 from tests.faults.world import wait
 
@@ -121,9 +121,9 @@ def _add_sender(scene: Scene, number: int) -> None:
     """It has sent some when this returns."""
     processes, port = scene.world.stack.processes, Ports.plan(0, ["email"]).channels["email"]
     url = f"http://127.0.0.1:{port}"
-    function = Part(command=["tidings.runtime.server", "email", "--port", str(port)], health=f"{url}/healthz")
+    function = ProcessSpec(command=["tidings.runtime.server", "email", "--port", str(port)], health=f"{url}/healthz")
     processes.add(f"email-{number}", function)
-    processes.add(f"trigger-{number}", Part(command=["tidings.runtime.trigger", f"email={url}"]))
+    processes.add(f"trigger-{number}", ProcessSpec(command=["tidings.runtime.trigger", f"email={url}"]))
     log = processes.log(f"email-{number}")
     wait(f"mails of sender {number}", lambda: '"sent"' in log.read_text(encoding="utf-8"))
 

@@ -117,7 +117,7 @@ def _started_again(hurt: World) -> None:
     """What ended by itself, as whoever runs the processes does."""
     processes = hurt.stack.processes
     while (ended := processes.ended()) is not None:
-        processes.again(ended)
+        processes.restart(ended)
 
 
 def _left_alone(scene: Scene, problems: list[str]) -> Result:

@@ -22,7 +22,7 @@ from local.services.database import connection
 from local.services.mariadb import MariaDB
 from local.services.rabbitmq import RabbitMQ
 from local.stack.ports import Ports
-from local.stack.processes import Part, Processes
+from local.stack.processes import Processes, ProcessSpec
 from local.stack.stack import Options, Stack, running
 from tests.load.generator import Generator
 from tests.load.sink import Sink
@@ -78,7 +78,7 @@ class World:
     def paused(self) -> Iterator[None]:
         """Nothing is read from the queues or swept, in the block, which begins with no rows and no messages."""
         processes = self.stack.processes
-        parts = {name: processes.parts[name] for name in FEEDERS}
+        parts = {name: processes.specs[name] for name in FEEDERS}
         for name in parts:
             processes.remove(name)
         try:
@@ -121,7 +121,7 @@ class World:
         """So many email functions with these settings, each with a trigger of its own, in place of the one that is
         there. To be used while all is paused."""
         processes = self.stack.processes
-        first = processes.parts["email"]
+        first = processes.specs["email"]
         processes.remove("email")
         # The same running processes; what is started by this one has more settings.
         with_settings = replace(processes, environment={**processes.environment, **environment})
@@ -150,9 +150,9 @@ def _add_sender(processes: Processes, number: int) -> tuple[str, str]:
     port = Ports.plan(0, ["email"]).channels["email"]
     url, function, trigger = f"http://127.0.0.1:{port}", f"email-{number}", f"trigger-{number}"
     processes.add(
-        function, Part(command=["tidings.runtime.server", "email", "--port", str(port)], health=f"{url}/healthz")
+        function, ProcessSpec(command=["tidings.runtime.server", "email", "--port", str(port)], health=f"{url}/healthz")
     )
-    processes.add(trigger, Part(command=["tidings.runtime.trigger", f"email={url}"]))
+    processes.add(trigger, ProcessSpec(command=["tidings.runtime.trigger", f"email={url}"]))
     return function, trigger
 
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from local.lambda_emulator.environment import Ended
+from local.lambda_emulator.environment import InvocationResult
 from local.lambda_emulator.gateway import Gateway
-from local.stack import direct
+from local.stack import no_proxy
 
-FAILED = Ended(payload=b'{"errorType":"Fault","errorMessage":"ada@example.com"}', failed=True)
+FAILED = InvocationResult(payload=b'{"errorType":"Fault","errorMessage":"ada@example.com"}', failed=True)
 
 
 @dataclass
@@ -23,26 +23,26 @@ class Asked:
     """A function that keeps what it is given, and how it is asked."""
 
     url: str = ""
-    answer: Ended = field(default_factory=lambda: answer(b"{}"))
+    answer: InvocationResult = field(default_factory=lambda: answer(b"{}"))
     events: list[dict[str, Any]] = field(default_factory=list)
 
-    def invoke(self, event: bytes) -> Ended:
+    def invoke(self, event: bytes) -> InvocationResult:
         self.events.append(json.loads(event))
         return self.answer
 
     def __call__(self, path: str, body: bytes | None = None, **options: Any) -> tuple[int, bytes]:
         request = urllib.request.Request(f"{self.url}{path}", data=body, **options)
         try:
-            with direct.ask(request, timeout=30) as answer:
+            with no_proxy.open_url(request, timeout=30) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.read()
 
 
-def answer(body: bytes, *, status: int = 200, encoded: bool = True) -> Ended:
+def answer(body: bytes, *, status: int = 200, encoded: bool = True) -> InvocationResult:
     said = base64.b64encode(body).decode() if encoded else body.decode()
-    return Ended(
+    return InvocationResult(
         payload=json.dumps(
             {"statusCode": status, "headers": {"x-a": "b"}, "body": said, "isBase64Encoded": encoded}
         ).encode()

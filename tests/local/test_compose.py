@@ -225,7 +225,7 @@ def test_no_other_command_is_run(services: dict[str, dict[str, Any]]) -> None:
 
 
 def test_local_up_finds_its_services_and_their_settings(services: dict[str, dict[str, Any]]) -> None:
-    text = json.dumps([services[name] for name in docker.STARTED])
+    text = json.dumps([services[name] for name in docker.SERVICES])
     for setting in ("MYSQL_PORT", "RABBITMQ_PORT", "MANAGEMENT_PORT", "PASSWORD"):
         assert f"TIDINGS_LOCAL_{setting}" in text
 

@@ -19,7 +19,7 @@ from local.services.access import free_port
 from local.services.broker import ManagedBroker
 from local.services.database import DatabaseServer, GivenDatabase, connection
 from local.services.mariadb import MariaDB
-from local.services.process import Guarded, ServiceError, locked
+from local.services.process import ServiceError, SupervisedProcess, locked
 from local.services.provision import services
 from local.services.rabbitmq import RabbitMQ
 from local.services.service import Service
@@ -217,17 +217,17 @@ def test_the_death_of_the_owner_ends_it(kind: type[Service], tmp_path: Path) -> 
     assert not Path(f"/proc/{pid}").exists()
 
 
-def test_a_guard_buries_what_its_command_leaves(tmp_path: Path) -> None:
+def test_the_supervisor_reaps_orphans_of_its_command(tmp_path: Path) -> None:
     orphans = f"cd {tmp_path}; for i in 1 2 3; do (setsid sh -c 'sleep 0.1; touch ended-'$i &); done; sleep 600"
     with locked(tmp_path / "lock", timedelta()) as lock:
-        process = Guarded.start(
+        process = SupervisedProcess.start(
             ["sh", "-c", orphans], environment=os.environ, log=tmp_path / "log", lock=lock, grace=timedelta(seconds=1)
         )
-    guard = parent_of(str(process.pid))
+    supervisor = parent_of(str(process.pid))
     try:
         wait_for(lambda: len(list(tmp_path.glob("ended-*"))) == 3)
         # A dead one that nobody buried would stay.
-        wait_for(lambda: [parent_of(other.name) for other in Path("/proc").glob("[0-9]*")].count(guard) == 1)
+        wait_for(lambda: [parent_of(other.name) for other in Path("/proc").glob("[0-9]*")].count(supervisor) == 1)
     finally:
         process.stop()
 

@@ -184,11 +184,11 @@ def test_a_process_that_is_killed_is_named_and_ends_the_rest(state: Path) -> Non
         [victim] = [
             pid
             for pid, command in processes_of(state).items()
-            if re.search(r"-m local\.trigger ", command) and "guard.py" not in command
+            if re.search(r"-m tidings\.runtime\.trigger ", command) and "supervisor.py" not in command
         ]
         os.kill(victim, signal.SIGKILL)
         assert stack.ended() == 1
-        assert "local/up: trigger ended by itself" in stack.said
+        assert "local/up: trigger ended unexpectedly" in stack.said
 
 
 def test_a_stack_whose_owner_was_killed_leaves_nothing_and_can_be_started_again_at_once(state: Path) -> None:

@@ -268,7 +268,7 @@ class TestWhatIsLeftBehind:
                 assert private not in text, file.name
             if file.stem not in ("providers", "migrate"):  # the emulator is no part of Tidings
                 lines[file.stem] = [json.loads(line) for line in text.splitlines()]
-        assert set(world.stack.processes.parts) - {"providers"} == set(lines)
+        assert set(world.stack.processes.specs) - {"providers"} == set(lines)
         for name, service in lines.items():
             assert {line["service"] for line in service} <= {name}
         told = [(service, line["message"]) for service in lines for line in _about(lines[service], id)]

@@ -109,7 +109,7 @@ def test_what_was_sent_since_the_backup_waits_for_an_operator_and_is_not_sent_ag
     pause(caller, "resume")
     assert {caller.ended(id)["status"] for id in ids} == {"sent"}
 
-    parts = dict(processes.parts)
+    parts = dict(processes.specs)
     for name in IN_ORDER:
         processes.remove(name)
     house.restore(saved)

@@ -24,7 +24,7 @@ from tidings.messaging import topology
 
 from local.emulators.client import Emulator
 from local.stack.ports import Ports
-from local.stack.processes import Part, Processes
+from local.stack.processes import Processes, ProcessSpec
 from local.stack.stack import Stack, running
 from tests.foundations import founded
 from tests.scenarios.caller import Answer, Caller, Json, wait_for, whole_lines
@@ -107,7 +107,7 @@ class Fleet:
     """One release's processes."""
 
     processes: Processes
-    parts: dict[str, Part]
+    parts: dict[str, ProcessSpec]
     url: str  # of its intake
 
     def start(self) -> None:
@@ -163,7 +163,7 @@ class World:
         return [seen.everything for seen in self.queues.lying_in(topology.PARKING)]
 
 
-def _moved(part: Part, ports: dict[int, int]) -> Part:
+def _moved(part: ProcessSpec, ports: dict[int, int]) -> ProcessSpec:
     """The same part of another release: it and what it calls listen elsewhere."""
 
     def moved(text: str) -> str:
@@ -171,7 +171,9 @@ def _moved(part: Part, ports: dict[int, int]) -> Part:
             text = text.replace(str(old), str(new))
         return text
 
-    return Part(command=[*map(moved, part.command)], health=moved(part.health) if part.health is not None else None)
+    return ProcessSpec(
+        command=[*map(moved, part.command)], health=moved(part.health) if part.health is not None else None
+    )
 
 
 def _next_fleet(stack: Stack, tree: Path) -> Fleet:
@@ -182,7 +184,7 @@ def _next_fleet(stack: Stack, tree: Path) -> Fleet:
     environment = {**old.environment, "PYTHONPATH": str(layer(tree))}
     return Fleet(
         processes=Processes(environment=environment, folder=tree, logs=logs, lock=old.lock),
-        parts={name: _moved(old.parts[name], moved) for name in IN_ORDER},
+        parts={name: _moved(old.specs[name], moved) for name in IN_ORDER},
         url=f"http://127.0.0.1:{ports.intake}",
     )
 
@@ -201,7 +203,7 @@ def world(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     with contextlib.ExitStack() as ends:
         options = ends.enter_context(founded(request, request.param, environment={"PYTHONPATH": str(layer(old))}))
         stack = ends.enter_context(running(options))
-        parts = {name: stack.processes.parts[name] for name in IN_ORDER}
+        parts = {name: stack.processes.specs[name] for name in IN_ORDER}
         new_fleet, url = _next_fleet(stack, new), options.broker_url
         ends.callback(lambda: new_fleet.stop(*[*new_fleet.processes.running][::-1]))
         yield World(
