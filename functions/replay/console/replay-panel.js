@@ -28,7 +28,7 @@ export function replayPanel({filters: chosen, signal, again}) {
     {novalidate: true},
     field("At most", limit, "notifications, oldest first"),
     field("Per second", rate, "empty: as fast as possible"),
-    field("Expires at", until.control, `new expiry time for expired notifications, in ${zone()}; empty: they are left out`),
+    field("Expires at", until.control, `new expiry time for expired notifications, in ${zone()}; empty: skip them`),
     h("div", {class: "buttons"}, h("button", {class: "primary"}, "Dry run")),
   );
   const panel = h(
