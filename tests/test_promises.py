@@ -1,4 +1,4 @@
-"""docs/promises.md is whole and true: each promise of the README is there, with tests that exist and are run."""
+"""docs/promises.md is complete: it has each promise of the README, with tests that exist and run."""
 
 import ast
 import re
@@ -37,7 +37,7 @@ def test_each_promise_of_the_readme_has_its_section() -> None:
     assert sections == [one.rstrip(".") for one in promised if one != NO_PROMISE]
 
 
-def test_every_test_that_the_page_names_is_there() -> None:
+def test_every_test_named_on_the_page_exists() -> None:
     assert len(named_in(PAGE)) == PAGE.count("::") >= len(ROWS)
     assert not [f"{file}::{name}" for file, name in named_in(PAGE) if name not in studies_of(file)]
 

@@ -1,4 +1,4 @@
-"""What the tables of settings and of status words say is so. tests/test_docs.py has the rest."""
+"""The README's table of statuses. tests/test_docs.py has the rest."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from tidings.domain.notification import Status
 
 ROOT = Path(__file__).parents[1]
 CODE = (ROOT / "layers/common/python", ROOT)
-"""Where modules are found: the layer's, and what is imported from the root."""
+"""Import paths: the layer, and the root."""
 
 
 def _text(document: str) -> str:

@@ -83,8 +83,8 @@ def _copy(artifact: Artifact, tree: Path) -> None:
 
 
 def _compile(tree: Path, compiler: str) -> None:
-    """Compile here: Lambda's folders are read-only, so every cold start would compile again. unchecked-hash, because all
-    files in the zip have the same time."""
+    """Compile here: Lambda's folders are read-only, so every cold start would compile again. unchecked-hash, because
+    all files in the zip have the same time."""
     command = [compiler, "-m", "compileall", "-qq", "-f", "--invalidation-mode", "unchecked-hash", "-s", str(tree)]
     subprocess.run([*command, str(tree)], check=False)  # some packages contain templates that are not valid Python
 
@@ -139,7 +139,9 @@ def _size(count: int) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="infra/aws/build", description=__doc__)
     parser.add_argument("--ca", type=Path, metavar="FILE", help="PEM file of the database's CAs, for the layer")
-    parser.add_argument("--installed", action="store_true", help="build for this machine and Python, to try the zips here")
+    parser.add_argument(
+        "--installed", action="store_true", help="build for this machine and Python, to try the zips here"
+    )
     options = parser.parse_args()
     where = target()
     source: Source = Installed() if options.installed else Locked(where)
