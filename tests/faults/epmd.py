@@ -1,6 +1,6 @@
-"""Erlang's port mapper, one for each node: it tells its node at which port the others are, which are proxies of ours.
+"""Erlang's port mapper, one per node: the ports that it knows for the other nodes are our proxies.
 
-So each way from a node to another can be cut like any other network, without the right to change the machine's.
+So each connection between two nodes can be cut, without the right to change the machine's network.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ NODE, TCP, HIGHEST, LOWEST = 77, 0, 6, 5
 
 @contextlib.contextmanager
 def epmd(folder: Path) -> Iterator[int]:
-    """One that knows nobody yet; its port."""
+    """Start one without entries; its port."""
     folder.mkdir()
     port, log = free_port(), folder / "epmd.log"
     with locked(folder / "lock", within=WITHIN) as lock:
@@ -45,7 +45,7 @@ def epmd(folder: Path) -> Iterator[int]:
 
 @contextlib.contextmanager
 def registered(port: int, nodes: Mapping[str, int]) -> Iterator[None]:
-    """This epmd says for the length of the block that these nodes, left of the @, are at these ports."""
+    """For the block, this epmd has these nodes (left of the @) at these ports."""
     with contextlib.ExitStack() as stack:
         for name, at in nodes.items():
             known = stack.enter_context(socket.create_connection((HOST, port), timeout=WITHIN.total_seconds()))
@@ -54,7 +54,7 @@ def registered(port: int, nodes: Mapping[str, int]) -> Iterator[None]:
 
 
 def _register(known: socket.socket, name: bytes, at: int) -> None:
-    """For as long as this connection lives."""
+    """Registered as long as this connection is open."""
     numbers = struct.pack(">BHBBHHH", ALIVE2_REQ, at, NODE, TCP, HIGHEST, LOWEST, len(name))
     request = numbers + name + struct.pack(">H", 0)
     known.sendall(struct.pack(">H", len(request)) + request)

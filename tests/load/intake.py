@@ -1,4 +1,4 @@
-"""Handing in: one notification a POST, and arrays of 1,000."""
+"""Submitting: one notification per POST, and arrays of 1,000."""
 
 from dataclasses import dataclass, replace
 from statistics import median
@@ -19,7 +19,7 @@ RATIO = 0.6
 
 @dataclass(frozen=True, kw_only=True)
 class Handed:
-    """One round of handing in."""
+    """One round of submissions."""
 
     answers: Answers
     notifications: int
@@ -32,12 +32,12 @@ class Handed:
 
 
 def handed_in(world: World, plan: Plan, *, size: int = 1) -> Handed:
-    """Run it, and see that a 202 means a row: no more, no less."""
+    """Run it, and check that there is exactly one row per 202."""
     rows, before = world.rows(), world.cpu()
     answers = world.generator.run(plan)
     cpu, notifications = world.cpu().since(before), answers.accepted * size
     problems, new = answers.problems(), world.rows() - rows
-    if not notifications <= new <= notifications + answers.failed * size:  # what got no answer may be a row
+    if not notifications <= new <= notifications + answers.failed * size:  # a request without an answer may have a row
         problems.append(f"{notifications} were accepted, and {new} rows came into the table")
     return Handed(answers=answers, notifications=notifications, cpu=cpu, problems=problems)
 

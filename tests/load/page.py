@@ -1,4 +1,4 @@
-"""The page: a section a measure, with a table, and first of all what falls short."""
+"""The page: one section per measure with a table; missed targets come first."""
 
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -57,7 +57,7 @@ def picture(file: Path, name: str) -> Path:
 
 
 def _short(reports: Iterable[Report]) -> str:
-    """What the page must not hide."""
+    """Errors, which the page must show."""
     wrong = [f"- {report.title}: {problem}" for report in reports for problem in report.problems]
     short = [
         f"- {report.title}: {figure.what} is {shown(figure.value, figure.unit)}, wished for was {figure.target}"

@@ -1,5 +1,5 @@
-"""The world that is measured: a private RabbitMQ and MariaDB, every part of Tidings as a process of its own, and two
-helpers that are not counted: the load generator, and the sink, which is mail server, Twilio and FCM in one."""
+"""The measured world: a private RabbitMQ and MariaDB, every part of Tidings as a process, and two helpers that are not
+counted: the load generator, and the sink, which is mail server, Twilio and FCM in one."""
 
 import contextlib
 import os
@@ -76,7 +76,7 @@ class World:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Nothing is read from the queues or swept, in the block, which begins with no rows and no messages."""
+        """For the block, queues are not consumed and not swept. It begins without rows and messages."""
         processes = self.stack.processes
         parts = {name: processes.specs[name] for name in FEEDERS}
         for name in parts:
@@ -90,7 +90,7 @@ class World:
             eventually("a trigger that consumes", self._consumed, within=60)
 
     def cleared(self) -> None:
-        """Everything runs, and nothing is left of what was before."""
+        """Start everything, and clear earlier rows and messages."""
         with self.paused():
             pass
 
@@ -106,7 +106,7 @@ class World:
         self.sink.take()
 
     def _consumed(self) -> bool:
-        """Whether somebody reads every channel's queue."""
+        """Whether every channel's queue has a consumer."""
         with self._channel() as channel:
             names = [topology.work_queue(name, Priority.NORMAL) for name in CHANNELS]
             return all(channel.queue_declare(name, passive=True).method.consumer_count for name in names)
@@ -118,8 +118,8 @@ class World:
 
     @contextlib.contextmanager
     def senders(self, count: int, **environment: str) -> Iterator[None]:
-        """So many email functions with these settings, each with a trigger of its own, in place of the one that is
-        there. To be used while all is paused."""
+        """Run this many email functions with these settings, each with its own trigger, instead of the existing one.
+        Use it while all is paused."""
         processes = self.stack.processes
         first = processes.specs["email"]
         processes.remove("email")
