@@ -1,10 +1,10 @@
-"""The part of requirements.lock that some declarations need, with its hashes: for an image or a zip that holds no more.
+"""Print the part of requirements.lock, with hashes, that some declarations need: for an image or a zip.
 
     python -m local.lock_subset functions/sms/requirements.txt 'layers/common/pyproject.toml[metrics,server,tracing]'
 
-A declaration is a requirements.txt, or a project with the extras wanted of it. The lock says of each package who wants
-it ("# via"), so what is needed is whatever leads up to a name declared. `pip install --require-hashes` of it fails if
-anything were missing. It uses the standard library alone: it runs before anything is installed.
+A declaration is a requirements.txt, or a project with extras. The lock names for each package those that need it
+("# via"); that is followed from the declared names. `pip install --require-hashes` of the result fails if anything is
+missing. It uses the standard library alone, because it runs before anything is installed.
 """
 
 import argparse
@@ -17,24 +17,24 @@ LOCK = Path("requirements.lock")
 
 
 def needed(lock: str, names: Iterable[str]) -> dict[str, str]:
-    """The lock's entries of these packages and of all that they need, by name. Raise KeyError for one not locked."""
+    """The lock's entries of these packages and their dependencies, by name. Raise KeyError for a missing one."""
     entries = _entries(lock)
-    wants: dict[str, set[str]] = {}
+    dependencies: dict[str, set[str]] = {}
     for name, entry in entries.items():
-        for wanting in _via(entry):
-            wants.setdefault(wanting, set()).add(name)
+        for dependent in _via(entry):
+            dependencies.setdefault(dependent, set()).add(name)
     found: set[str] = set()
     left = [_normal(name) for name in names]
     while left:
         name = left.pop()
         if name not in found:
             found.add(name)
-            left.extend(wants.get(name, ()))
+            left.extend(dependencies.get(name, ()))
     return {name: entries[name] for name in sorted(found)}
 
 
 def declared(declaration: str, root: Path = Path()) -> list[str]:
-    """The names in a requirements.txt, or of a pyproject.toml with the extras in brackets behind it."""
+    """The names in a requirements.txt, or in a pyproject.toml with the extras in brackets."""
     path, _, extras = declaration.rstrip("]").partition("[")
     text = (root / path).read_text(encoding="utf-8")
     if not path.endswith(".toml"):
@@ -46,7 +46,7 @@ def declared(declaration: str, root: Path = Path()) -> list[str]:
 
 
 def _entries(lock: str) -> dict[str, str]:
-    """A package has several entries where Python's version decides which."""
+    """By name. A package has several entries if they depend on Python's version."""
     entries: dict[str, str] = {}
     for entry in re.split(r"^(?=[A-Za-z0-9])", lock, flags=re.MULTILINE)[1:]:
         name = _normal(entry.partition("==")[0])
@@ -55,9 +55,9 @@ def _entries(lock: str) -> dict[str, str]:
 
 
 def _via(entry: str) -> set[str]:
-    """Who wants it: packages, and the files that name it, which no package is called like."""
-    told = re.findall(r"^    #   (.+)$|^    # via (.+)$", entry, flags=re.MULTILINE)
-    return {(one or other).strip() for one, other in told}
+    """The packages and files that need it. No package is called like a file."""
+    found = re.findall(r"^    #   (.+)$|^    # via (.+)$", entry, flags=re.MULTILINE)
+    return {(one or other).strip() for one, other in found}
 
 
 def _names(lines: Iterable[str]) -> list[str]:
@@ -66,7 +66,7 @@ def _names(lines: Iterable[str]) -> list[str]:
 
 
 def _normal(name: str) -> str:
-    """As PEP 503 has it, and the lock."""
+    """As PEP 503 normalizes it."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 

@@ -1,4 +1,4 @@
-"""An AWS on this machine: moto's server, a process of its own, asked over HTTP; and what it was asked."""
+"""AWS on this machine: moto's server as a process, and the requests that it got."""
 
 import contextlib
 import json
@@ -32,11 +32,11 @@ class Aws:
 
     @property
     def asked(self) -> int:
-        """How many requests it has had from anybody."""
+        """Number of requests so far."""
         return len(re.findall(r'"POST / HTTP', self.log.read_text()))
 
     def put_secret(self, name: str, value: str | dict[str, str]) -> None:
-        """Make it, or change it."""
+        """Create or change it."""
         text = value if isinstance(value, str) else json.dumps(value)
         with self.client("secretsmanager") as secrets:
             try:
@@ -49,7 +49,7 @@ class Aws:
             parameters.put_parameter(Name=name, Value=value, Type="SecureString", Overwrite=True)
 
     def check_rights(self, after: int) -> None:
-        """From so many requests on, as IAM does it."""
+        """Refuse requests after this many, like IAM."""
         plain = {"Content-Type": "text/plain"}
         request = urllib.request.Request(
             f"{self.endpoint}/moto-api/reset-auth", data=str(after).encode(), headers=plain

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 
 class TestClock:
-    """The database's time, in a test's hand. It starts at the real time, so that it fits what else tells the time."""
+    """The database's time, set by a test. It starts at the real time, so that it matches other clocks."""
 
     __test__ = False  # it is no test
 

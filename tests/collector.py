@@ -1,4 +1,4 @@
-"""A collector of OpenTelemetry's: takes OTLP over HTTP, and keeps the spans. In this process, on a free port."""
+"""An OpenTelemetry collector in this process: receives OTLP over HTTP on a free port, and keeps the spans."""
 
 import contextlib
 import gzip
@@ -14,7 +14,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span as Proto
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
-    """One, decoded. Ids in hex; times in seconds."""
+    """A decoded span. Ids in hex; times in seconds."""
 
     service: str
     name: str
@@ -35,7 +35,7 @@ class Collector:
     raw: list[bytes] = field(default_factory=list)
 
     def spans(self, trace: str) -> list[Span]:
-        """Those of this trace, in the order of their beginning."""
+        """The spans of this trace, by start time."""
         return sorted((span for span in self.kept if span.trace == trace), key=lambda span: (span.begun, -span.ended))
 
     @property

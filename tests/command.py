@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-WITHIN = 120.0  # seconds; everything is far quicker, unless the machine is busy
+WITHIN = 120.0  # seconds; generous, for a busy machine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class Ended:
 
 
 def tidings(*arguments: str, folder: Path, settings: Mapping[str, str] | None = None, typed: str = "") -> Ended:
-    """Run it to its end, with these settings and none of ours."""
+    """Run it with these settings and no others."""
     mine = {name: value for name, value in os.environ.items() if not name.startswith("TIDINGS_")}
     done = subprocess.run(
         [sys.executable, "-m", "tidings.cli", *arguments],

@@ -1,8 +1,8 @@
-"""What suites share: a real MariaDB and a real RabbitMQ, one of each for the whole run (tests/servers.py).
+"""Shared fixtures: a real MariaDB and a real RabbitMQ, one of each for the whole run (tests/servers.py).
 
-`TIDINGS_TEST_DATABASE_URL` and `TIDINGS_TEST_BROKER_URL` name running servers instead. Each test gets a database or a
-virtual host of its own there, which is gone afterwards. Virtual hosts are made by the broker's management API, at port
-15672 or where `TIDINGS_TEST_MANAGEMENT_URL` says. What hurts a server starts its own, whatever is given.
+`TIDINGS_TEST_DATABASE_URL` and `TIDINGS_TEST_BROKER_URL` name running servers to use instead. Each test gets its own
+database or virtual host there, which is deleted afterwards. Virtual hosts are created by the broker's management API,
+at port 15672 or at `TIDINGS_TEST_MANAGEMENT_URL`. A test that crashes a server always starts its own.
 """
 
 import os
@@ -32,8 +32,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """What a test asks runs on this machine: whatever the environment says of a proxy, none is asked. And no example of
-    Hypothesis's is measured: on a busy machine any takes long now and then."""
+    """Ignore proxies of the environment: all servers run on this machine. And no deadline for Hypothesis's examples: on
+    a busy machine any may take long."""
     given = getattr(config, "workerinput", None)
     if given is not None:
         config.stash[SERVERS] = SharedServers(given["servers"])
@@ -50,7 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Tell a worker of pytest-xdist where it can ask for the servers."""
+    """Tell a worker of pytest-xdist the socket for the servers."""
     config, servers = node.config, node.config.stash[SERVERS]
     if SOCKET not in config.stash:
         config.stash[SOCKET] = over_socket = ServersOverSocket(servers)
@@ -66,8 +66,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Studies are skipped without --all, and said to be. Folders whose tests start whole stacks go first: of several
-    workers none is left with the longest at the end."""
+    """Skip studies without --all, and report them. Folders whose tests start whole stacks go first, so that no worker
+    is left with the longest at the end."""
     if not config.getoption("--all"):
         for item in items:
             if item.get_closest_marker("nightly") is not None:
@@ -119,7 +119,7 @@ def nightly(pytestconfig: pytest.Config) -> bool:
 
 @pytest.fixture(scope="session")
 def private_servers() -> None:
-    """The packages of both servers, installed if they are missing; skips, saying why, where only Docker can serve."""
+    """Install the packages of both servers if they are missing; skip, with the reason, if only Docker is available."""
     for package in ("mariadb-server", "rabbitmq-server"):
         if not installed(package):
             pytest.skip(f"{package} cannot be installed here; a Docker engine serves instead")
@@ -132,13 +132,13 @@ def servers(pytestconfig: pytest.Config) -> Servers:
 
 @pytest.fixture(scope="session")
 def mariadb(servers: Servers) -> DatabaseServer:
-    """The run's database server. A test that wants to hurt one starts its own `MariaDB`."""
+    """The run's database server. A test that crashes it starts its own `MariaDB`."""
     return GivenDatabase(*servers.database())
 
 
 @pytest.fixture(scope="session")
 def rabbitmq(servers: Servers) -> BrokerServer:
-    """The run's broker. A test that wants to hurt one starts its own `RabbitMQ`."""
+    """The run's broker. A test that crashes it starts its own `RabbitMQ`."""
     return ManagedBroker.given(*servers.broker())
 
 

@@ -67,7 +67,7 @@ def emulator(tmp_path: Path, *options: str) -> Iterator[Running]:
 
 
 def _ready(process: subprocess.Popen[bytes], output: Path) -> tuple[str, str]:
-    """The two addresses it prints, once it answers there."""
+    """The two URLs it prints, once it answers."""
     deadline = time.monotonic() + DEADLINE
     while time.monotonic() < deadline and process.poll() is None:
         first, newline, _ = output.read_text().partition("\n")

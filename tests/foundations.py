@@ -18,14 +18,14 @@ FOUNDATIONS = ("embedded", "services")
 LAMBDA = "lambda"
 
 on_embedded = pytest.mark.parametrize("world", [FOUNDATIONS[0]], indirect=True)
-"""For what the foundation cannot change."""
+"""For tests that do not depend on the foundation."""
 
 
 @contextlib.contextmanager
 def founded(
     request: pytest.FixtureRequest, foundation: str, *, environment: Mapping[str, str] | None = None
 ) -> Iterator[Options]:
-    """In a folder, a database and a virtual host of its own, which are gone afterwards."""
+    """With its own folder, database and virtual host, which are deleted afterwards."""
     with contextlib.ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="tidings-"))  # not pytest's own, which lies too deep for a socket's path
         stack.callback(shutil.rmtree, folder, ignore_errors=True)

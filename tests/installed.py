@@ -1,4 +1,4 @@
-"""Processes as in an environment that has only some packages: the modules of all others are not found there."""
+"""Run processes as if only some packages were installed: imports of all others fail."""
 
 import re
 import shlex
@@ -14,7 +14,7 @@ BASE = "layers/common/pyproject.toml"
 
 
 def packages(*declarations: str) -> set[str]:
-    """What these declare, and all that it needs."""
+    """The packages of these declarations, with dependencies."""
     return set(needed(LOCK, [name for one in declarations for name in declared(one, ROOT)]))
 
 
@@ -29,7 +29,7 @@ def of_local_up() -> set[str]:
 
 
 def only(there: Collection[str]) -> dict[str, str]:
-    """The environment of a process that finds no other packages than these."""
+    """Environment of a process that finds only these packages."""
     of = packages_distributions()
     hidden = {module for module, names in of.items() if not {normal(name) for name in [*names]} & {"tidings", *there}}
     return {"PYTHONPATH": str(ROOT / "tests" / "hidden"), "HIDDEN_MODULES": " ".join(sorted(hidden))}

@@ -1,4 +1,4 @@
-"""A database whose answer to COMMIT is lost, as where the connection breaks just then: it is done, and nobody knows."""
+"""A database whose answer to COMMIT is lost, as if the connection broke then: committed, without an answer."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ LOST_CONNECTION = 2013  # "Lost connection to server during query"
 
 @contextmanager
 def commits_unanswered(database: Database, *, times: int) -> Iterator[None]:
-    """In the block, so many COMMITs arrive, and their answers do not."""
+    """In the block, the answers to this many COMMITs are lost."""
     dialect: Any = database.engine.dialect
     commit, left = dialect.do_commit, times
 

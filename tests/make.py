@@ -12,7 +12,7 @@ _numbers = itertools.count()
 
 
 def notification(now: datetime, **changes: Any) -> Notification:
-    """A pending mail, each to a recipient of its own."""
+    """A pending mail to a new recipient."""
     values: dict[str, Any] = {
         "id": new_id(now),
         "tenant": "acme",

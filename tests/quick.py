@@ -1,4 +1,4 @@
-"""A plugin for `local/test --quick`: a test that is about to start a process is skipped there, before it is started."""
+"""Plugin for `local/test --quick`: skips a test when it is about to start a process."""
 
 import sys
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ STARTS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn
 
 
 class Quick:
-    """Between tests, a server's version may be asked."""
+    """Active during tests only; between them, pytest may start processes."""
 
     def __init__(self) -> None:
         self.in_test = False

@@ -1,7 +1,7 @@
-"""One MariaDB and one RabbitMQ for a whole run, which all of its workers share.
+"""One MariaDB and one RabbitMQ for a whole run, shared by all of its workers.
 
-The controller owns them: it starts one when the first worker asks, and ends both when the run ends. A worker asks by a
-Unix socket, whose path it is given. Where a test run has no workers, the one process is its own controller.
+The controller owns them: it starts each when a worker first asks for it, and stops both when the run ends. Workers ask
+by a Unix socket. In a run without workers, the one process is its own controller.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ STARTED_WITHIN = 600.0  # seconds: packages may have to be installed, or images 
 
 
 class Servers(Protocol):
-    """Where the run's servers are. Each is started when it is first asked for."""
+    """The URLs of the run's servers. Each is started at its first use."""
 
     def database(self) -> list[str]:
         """[URL], of a user who may create databases."""
@@ -39,7 +39,7 @@ class Servers(Protocol):
 
 
 class OwnServers:
-    """The servers of this run, started and ended by this process. Each may be asked for by several threads."""
+    """The servers of this run, started and stopped by this process. Thread-safe."""
 
     def __init__(self) -> None:
         self._ends = contextlib.ExitStack()
@@ -72,7 +72,7 @@ class OwnServers:
         if not self._installed("mariadb-server"):
             return [self._composed("mysql").database_admin_url]
         server = MariaDB(self.folder / "mariadb")
-        self._ends.callback(server.kill)  # its data go with it, so there is nothing to end in order
+        self._ends.callback(server.kill)  # its data are deleted too, so it need not stop gracefully
         return [server.start().url]
 
     @cached_property
@@ -101,7 +101,7 @@ class OwnServers:
 
 
 def installed(package: str) -> bool:
-    """Have the package, from apt where we may. False where it cannot be had and a Docker engine answers."""
+    """Install the package with apt if we may. False if that fails and a Docker engine answers."""
     if package not in packages.missing():
         return True
     try:
@@ -119,7 +119,7 @@ class _Listener(socketserver.ThreadingUnixStreamServer):
 
 
 class ServersOverSocket:
-    """Answers the workers: one line, a server's name; one line back, JSON: where it is, or why it cannot be had."""
+    """Answers the workers. Request: one line, a server's name; answer: one line of JSON, its URL or an error."""
 
     def __init__(self, servers: OwnServers) -> None:
         self.path = str(servers.folder / "servers.sock")
@@ -143,7 +143,7 @@ class ServersOverSocket:
 
 
 class SharedServers:
-    """The servers of the run that this worker is part of."""
+    """The servers of this worker's run."""
 
     def __init__(self, path: str) -> None:
         self._path = path

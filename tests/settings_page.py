@@ -16,7 +16,7 @@ CODE = (ROOT / "layers/common/python", ROOT)
 
 
 def settings_page() -> str:
-    """The page as it is, with the table as it should be."""
+    """The page with an updated table."""
     before, table, after = re.split(
         r"(?<=\|---\|---\|---\|\n)((?:\| `TIDINGS_.*\n)+)", PAGE.read_text(encoding="utf-8"), maxsplit=1
     )

@@ -1,4 +1,4 @@
-"""How pytest-xdist spreads the tests over its workers: what shares a started stack stays together, the rest spreads."""
+"""How pytest-xdist spreads tests over workers: tests that share a started stack stay together."""
 
 import re
 from typing import Any
@@ -6,17 +6,17 @@ from typing import Any
 from xdist.scheduler import LoadScopeScheduling
 
 FOUNDATIONS = ("embedded", "services", "lambda", "sqlite", "mariadb", "rabbitmq")
-"""The words by which a test's id says what it runs on. Each foundation's tests of a file share what they start."""
+"""Words in a test's id that name its foundation. Tests of one file and foundation share a stack."""
 
 TOGETHER = ("tests/browser/",)
-"""Folders whose files share one stack a foundation, and one browser."""
+"""Folders whose files share one stack per foundation, and one browser."""
 
 APART = ("tests/local/test_up.py",)
-"""Files whose tests share nothing: each starts a stack of its own."""
+"""Files in which each test starts its own stack."""
 
 
 def scope_of(test: str) -> str:
-    """What this test, named as pytest names it, shares with others. One worker runs all of a scope."""
+    """The scope of a test id. One worker runs all tests of a scope."""
     path, _, name = test.partition("::")
     if path in APART:
         return test
@@ -26,7 +26,7 @@ def scope_of(test: str) -> str:
 
 
 class Spread(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
-    """Each worker takes the next scope when it has nearly done its last."""
+    """Each worker takes the next scope when it has nearly finished its last."""
 
     def _split_scope(self, nodeid: str) -> str:
         return scope_of(nodeid)

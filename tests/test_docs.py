@@ -1,4 +1,4 @@
-"""What the documents say is so: their links and pictures lead somewhere, and what they name is there."""
+"""The documents are correct: links and pictures exist, and so does everything that they name."""
 
 import ast
 import contextlib
@@ -28,7 +28,7 @@ PICTURES = sorted((ROOT / "docs").glob("*.svg"))
 
 MADE_BY_RUNNING = (".venv/bin/python", ".tidings/env", ".tidings/functions.env", ".tidings/shop.db")
 NO_SETTINGS = {"TIDINGS_URL", "TIDINGS_INBOX_URL", "TIDINGS_CHAT_URL"}
-"""Two of .tidings/env, for whoever talks to a stack, and one of the example of a new provider."""
+"""Two of .tidings/env, and one of the example of a new provider."""
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -46,7 +46,7 @@ def shell(document: str, mark: str = r"sh(?: tried)?") -> Iterator[str]:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_every_relative_link_leads_somewhere(document: str) -> None:
+def test_every_relative_link_has_a_target(document: str) -> None:
     text = text_of(document)
     links = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'(?:src|href)="([^"]+)"', text)
     inside = [link for link in links if "://" not in link]
@@ -65,7 +65,7 @@ def _leads_somewhere(document: str, link: str) -> bool:
 
 
 @pytest.mark.parametrize("picture", PICTURES, ids=lambda picture: picture.name)
-def test_every_picture_is_whole_says_what_it_shows_and_is_shown_somewhere(picture: Path) -> None:
+def test_every_picture_is_valid_has_a_description_and_is_used(picture: Path) -> None:
     root = ElementTree.fromstring(picture.read_text(encoding="utf-8"))
     assert root.tag == f"{SVG}svg"
     assert (root.findtext(f"{SVG}title") or "").strip()
@@ -73,11 +73,11 @@ def test_every_picture_is_whole_says_what_it_shows_and_is_shown_somewhere(pictur
 
 
 def words_in(picture: str) -> set[str]:
-    """What is written in it, its title and description left out."""
+    """Its texts, without title and description."""
     return {text.text or "" for text in ElementTree.parse(ROOT / "docs" / picture).iter(f"{SVG}text")}
 
 
-def test_the_pictures_of_the_architecture_name_what_there_is() -> None:
+def test_the_pictures_of_the_architecture_name_existing_parts() -> None:
     assert not set(Status) - words_in("states.svg")
     queues = {queue.name.replace(".email", ".<channel>") for queue in topology.queues()}
     of_others = {name for name in queues if name.startswith(("tidings.sms", "tidings.push"))}
@@ -89,8 +89,8 @@ def test_the_pictures_of_the_architecture_name_what_there_is() -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_the_files_that_the_commands_name_are_there(document: str) -> None:
-    """In the blocks marked `sh tried`: each was run as it stands."""
+def test_files_named_in_commands_exist(document: str) -> None:
+    """In the blocks marked `sh tried`, each of which was run unchanged."""
     words = {word for block in shell(document, "sh tried") for word in re.split(r"[\s'\"]+", block)}
     paths = {word for word in words if re.fullmatch(r"\.?\w[\w.-]*(/[\w.-]+)+", word)}
     assert not {path for path in paths if not _is_there(path)}
@@ -135,7 +135,7 @@ def _help(words: list[str]) -> str:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_every_setting_that_is_named_is_there(document: str) -> None:
+def test_every_named_setting_exists(document: str) -> None:
     settings = {cls.variable(name) for cls in settings_classes() for name in cls.model_fields}
     if document in ("CHANGELOG.md", "docs/upgrades.md"):
         settings |= {old for cls in settings_classes() for old in cls.formerly.values()}
@@ -144,8 +144,8 @@ def test_every_setting_that_is_named_is_there(document: str) -> None:
 
 
 @pytest.mark.parametrize("document", GUIDES)
-def test_every_name_in_code_letters_is_one_of_the_code(document: str) -> None:
-    """Events, metrics, fields and codes: what is written like_this."""
+def test_every_identifier_in_code_font_exists_in_the_code(document: str) -> None:
+    """Events, metrics, fields and codes, written like_this."""
     named = set(re.findall(r"`(?:\w+=)?([a-z]+(?:_[a-z]+)+)`", text_of(document)))
     assert named
     assert not {name for name in named if not re.search(rf"\b{name}\b", _code())}

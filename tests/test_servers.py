@@ -1,4 +1,4 @@
-"""A whole run of pytest, with workers, has one server of a kind, and leaves nothing of it."""
+"""A run of pytest with workers shares one server of each kind, and leaves no process."""
 
 import os
 import signal
@@ -62,7 +62,7 @@ def test_the_workers_share_one_server_and_it_ends_with_the_run(tmp_path: Path) -
 
 @pytest.mark.usefixtures("private_servers")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "killed"])
-def test_nothing_is_left_of_it_when_the_run_is_cut_off(tmp_path: Path, number: signal.Signals) -> None:
+def test_no_process_is_left_when_the_run_is_killed(tmp_path: Path, number: signal.Signals) -> None:
     hang = tmp_path / "hang"
     hang.touch()
     with run(tmp_path) as pytest_run:
@@ -74,7 +74,7 @@ def test_nothing_is_left_of_it_when_the_run_is_cut_off(tmp_path: Path, number: s
     eventually("the server has ended", lambda: not accepts(port), within=ENDS_WITHIN)
 
 
-def test_a_worker_hears_why_a_server_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_gets_the_reason_if_a_server_is_not_available(monkeypatch: pytest.MonkeyPatch) -> None:
     class Without(OwnServers):
         def database(self) -> list[str]:
             raise ServiceError("mariadb-server cannot be installed")
@@ -90,7 +90,7 @@ def test_a_worker_hears_why_a_server_cannot_be_had(monkeypatch: pytest.MonkeyPat
     assert not own.folder.exists()
 
 
-def test_a_given_server_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_given_server_is_used_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(DATABASE, "mysql+pymysql://root:secret@db.example.com:3306/")
     own = OwnServers()
     assert own.database() == ["mysql+pymysql://root:secret@db.example.com:3306/"]

@@ -1,8 +1,8 @@
-"""A shop that takes orders and confirms each by mail: once, whatever breaks in between.
+"""A shop that confirms each order by exactly one mail, whatever fails in between.
 
-The order is committed first; its row says, by a missing notification id, that the confirmation is still owed. Tidings
-is then called with an idempotency key that is made from the order's id. So the call may be repeated, by anyone and at
-any time, until the id is stored: it is the same notification each time. There is no outbox table and no second queue.
+The order is committed first, without a notification id: its confirmation is still to be sent. Tidings is then called
+with an idempotency key made from the order's id. So the call can be repeated at any time until the id is stored: it is
+the same notification each time. There is no outbox table and no second queue.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route
 from tidings.client import Client, ClientError, Refused
 
-OWED_EVERY = 5.0  # seconds between looks at what is still owed
+OWED_EVERY = 5.0  # seconds between checks for unsent confirmations
 SCHEMA = """CREATE TABLE IF NOT EXISTS orders (
     id TEXT PRIMARY KEY, email TEXT NOT NULL, item TEXT NOT NULL, notification_id TEXT, problem TEXT)"""
 
@@ -37,7 +37,7 @@ class Order:
     email: str
     item: str
     notification_id: str | None = None
-    problem: str | None = None  # why its confirmation can never be sent, like a mistyped address
+    problem: str | None = None  # why its confirmation cannot be sent, such as a mistyped address
 
 
 @dataclass(frozen=True)
@@ -80,14 +80,14 @@ class Orders:
 
 @dataclass(frozen=True)
 class Confirmations:
-    """What is owed to customers."""
+    """Orders whose confirmation is still to be sent."""
 
     orders: Orders
     tidings: Client
     stopping: threading.Event = field(default_factory=threading.Event)
 
     def confirm(self, order: Order) -> None:
-        """Twice is harmless. Raise ClientError if it is still owed."""
+        """Send the confirmation; repeating it is harmless. Raise ClientError if it may be retried."""
         try:
             accepted = self.tidings.send(
                 "email",
@@ -96,14 +96,14 @@ class Confirmations:
                 idempotency_key=f"order-{order.id}-confirmation",
             )
         except Refused as refused:
-            if refused.status != 422:  # a wrong key, a server that is down: not this order's fault
+            if refused.status != 422:  # a wrong key or a server that is down: not an error of this order
                 raise
             self.orders.cannot_be_confirmed(order, str(refused))
             return
         self.orders.confirmed(order, accepted.id)
 
     def catch_up(self) -> None:
-        """What an earlier process, or a call that failed, has left: at the start, and again and again."""
+        """Send confirmations that an earlier process or a failed call has left, at the start and periodically."""
         while True:
             for order in self.orders.owed():
                 with contextlib.suppress(ClientError):
@@ -139,8 +139,8 @@ class Pages:
         return RedirectResponse(f"/orders/{order.id}", 303)
 
     def _take(self, order: Order) -> None:
-        self.confirmations.orders.add(order)  # from here on the customer has an order
-        with contextlib.suppress(ClientError):  # and is owed a mail, which `catch_up` sends otherwise
+        self.confirmations.orders.add(order)  # the order is committed
+        with contextlib.suppress(ClientError):  # if this fails, `catch_up` sends it
             self.confirmations.confirm(order)
 
     def show(self, request: Request) -> Response:

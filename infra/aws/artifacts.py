@@ -1,5 +1,5 @@
-"""What goes into each zip: the layer's has the package `tidings` and all that it needs; a function's has its folder,
-and what it alone needs."""
+"""The contents of each zip: the layer has the package `tidings` and its dependencies; a function has its folder and
+its own dependencies."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ DOCS_PAGE = {"tidings_swagger": ROOT / "layers/common/python/tidings_swagger"}
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
-    """`declares`: which packages it needs, see local.lock_subset; they lie at `packages_in`. `trees`: files and folders
-    of ours, by where they lie in the zip."""
+    """`declares`: the declaration of its packages, see local.lock_subset; they go to `packages_in`. `trees`: our files
+    and folders, by their path in the zip."""
 
     name: str
     declares: str | None
@@ -23,7 +23,7 @@ class Artifact:
 
 
 def layer(authorities: Path | None) -> Artifact:
-    """Without boto3, which Lambda has. `authorities`: whom to trust as the database, a PEM file; on Lambda it is
+    """Without boto3, which Lambda provides. `authorities`: PEM file of the database's CAs; on Lambda it is
     /opt/rds-ca.pem."""
     trees = {"python/tidings": ROOT / "layers/common/python/tidings"}
     if authorities is not None:
@@ -32,7 +32,7 @@ def layer(authorities: Path | None) -> Artifact:
 
 
 def functions() -> Sequence[Artifact]:
-    """Each keeps its path: its handler is functions/NAME/main.handler."""
+    """Each keeps its path, because its handler is functions/NAME/main.handler."""
     names = sorted(main.parent.name for main in (ROOT / "functions").glob("*/main.py"))
     return [
         Artifact(

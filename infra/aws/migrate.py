@@ -1,9 +1,9 @@
-"""On Lambda: bring the database to this version's schema, and declare the broker's queues and exchanges.
+"""On Lambda: migrate the database to this release's schema, and declare the broker's queues and exchanges.
 
     aws lambda invoke --function-name tidings-migrate --cli-read-timeout 900 answer.json
 
-It comes before the functions of this version, which do not start a schema of their own, and before the event source
-mappings, which need their queues. To run it again changes nothing; two that run at once wait for each other.
+Run it before the functions of this release, which do not migrate, and before the event source mappings, which need
+their queues. Running it again changes nothing; two that run at once wait for each other.
 """
 
 from tidings.config.settings import load
@@ -13,16 +13,16 @@ from tidings.runtime.container import build_container
 
 
 def handler(_event: object, _context: object) -> dict[str, str | None]:
-    """The schema's revision before, and now. Raise ConfigurationError, StoreUnavailable or BrokerUnavailable, and what
-    the database says of a migration that it refuses."""
-    parts, migrations = build_container(), load(MigrationSettings).migrations
+    """The schema's revision before and after. Raise ConfigurationError, StoreUnavailable, BrokerUnavailable, or the
+    database's error if a migration fails."""
+    container, migrations = build_container(), load(MigrationSettings).migrations
     try:
-        before, _ = versions(parts.database, migrations)
-        migrate(parts.database, migrations)
-        now, _ = versions(parts.database, migrations)
-        parts.broker.declare()
-        if differences := parts.topology_differences():
-            raise ConfigurationError(f"the broker: {'; '.join(differences)}")
+        before, _ = versions(container.database, migrations)
+        migrate(container.database, migrations)
+        now, _ = versions(container.database, migrations)
+        container.broker.declare()
+        if differences := container.topology_differences():
+            raise ConfigurationError(f"broker topology: {'; '.join(differences)}")
         return {"before": before, "now": now}
     finally:
-        parts.close()
+        container.close()

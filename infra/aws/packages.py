@@ -1,4 +1,4 @@
-"""Where the packages of a zip come from."""
+"""Install the packages of a zip."""
 
 import shutil
 import subprocess
@@ -15,27 +15,27 @@ GLIBC = (17, 24, 26, 27, 28, 31, 34)
 
 
 class BuildError(Exception):
-    """One line that says what to do."""
+    """The build failed. The message is one line with a remedy."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """Where the zip will run."""
+    """The Python and the machine of the zip."""
 
     python: str  # 3.12
     machine: str  # x86_64, aarch64
 
 
 class Source(Protocol):
-    """Where packages come from."""
+    """A source of packages."""
 
     def put(self, packages: Mapping[str, str], folder: Path) -> None:
-        """These entries of the lock file, by name, as they are to be found on sys.path. Raise BuildError."""
+        """Install these entries of the lock file, by name, into the folder. Raise BuildError."""
 
 
 @dataclass(frozen=True)
 class Installed:
-    """Those of this environment: for this machine and this Python."""
+    """Copies the packages of this environment: for this machine and this Python."""
 
     def put(self, packages: Mapping[str, str], folder: Path) -> None:
         for name, entry in packages.items():
@@ -44,7 +44,7 @@ class Installed:
             except PackageNotFoundError:
                 if " ; " in entry:  # for another system or another Python
                     continue
-                raise BuildError(f"{name} is not installed here: local/setup installs it") from None
+                raise BuildError(f"{name} is not installed here: run local/setup") from None
             for file in package.files or ():
                 if ".." not in file.parts and "__pycache__" not in file.parts:
                     to = folder / file
@@ -54,7 +54,7 @@ class Installed:
 
 @dataclass(frozen=True)
 class Locked:
-    """For the target, by pip: wheels alone, each by its hash."""
+    """Installs wheels for the target with pip, checked by hash."""
 
     target: Target
 

@@ -1,6 +1,6 @@
-"""Make the zips: `infra/aws/build`. The same input makes the same zips, byte by byte.
+"""Build the zips: `infra/aws/build`. Builds are reproducible, byte by byte.
 
-The target, a Python and a machine, is what template.yaml says.
+template.yaml sets the target: a Python version and a machine.
 """
 
 import argparse
@@ -23,10 +23,10 @@ HERE = Path(__file__).parent
 MACHINES = {"arm64": "aarch64", "x86_64": "x86_64"}
 
 UNZIPPED, ZIPPED = 250 * 1024 * 1024, 50 * 1024 * 1024
-"""Bytes: of a function with its layers, and of a zip that is not handed over by way of S3.
+"""Bytes: of a function with its layers, and of a zip that is uploaded without S3.
 https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
 
-BEGINNING = (1980, 1, 1, 0, 0, 0)  # of the zip format's time
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time of the zip format
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,13 +40,13 @@ class Made:
 
 
 def target() -> Target:
-    """As the template says."""
+    """From the template."""
     runs = YAML().load(HERE / "template.yaml")["Globals"]["Function"]
     return Target(python=str(runs["Runtime"]).removeprefix("python"), machine=MACHINES[str(runs["Architectures"][0])])
 
 
 def build(out: Path, source: Source, *, authorities: Path | None, compiler: str | None) -> list[Made]:
-    """One zip for each artifact. `compiler`: a Python of the target's version, that compiles the modules. Raise
+    """Build one zip per artifact. `compiler`: a Python of the target's version, to compile the modules. Raise
     BuildError."""
     common = layer(authorities)
     shared = _entries(common)
@@ -83,18 +83,18 @@ def _copy(artifact: Artifact, tree: Path) -> None:
 
 
 def _compile(tree: Path, compiler: str) -> None:
-    """Lambda's folders cannot be written to: what is not compiled here, each cold start compiles again. By the
-    source's hash, which is not looked at again, because the zip gives all files one time."""
+    """Compile here: Lambda's folders are read-only, so every cold start would compile again. unchecked-hash, because
+    all files in the zip have the same time."""
     command = [compiler, "-m", "compileall", "-qq", "-f", "--invalidation-mode", "unchecked-hash", "-s", str(tree)]
-    subprocess.run([*command, str(tree)], check=False)  # some packages bring templates that are no Python
+    subprocess.run([*command, str(tree)], check=False)  # some packages contain templates that are not valid Python
 
 
 def _zip(tree: Path, path: Path, packages: Sequence[str]) -> Made:
     unzipped = 0
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for file in sorted(file for file in tree.rglob("*") if file.is_file()):
-            entry = zipfile.ZipInfo(file.relative_to(tree).as_posix(), BEGINNING)
-            entry.external_attr = 0o644 << 16  # Lambda's user is another
+            entry = zipfile.ZipInfo(file.relative_to(tree).as_posix(), EPOCH)
+            entry.external_attr = 0o644 << 16  # Lambda runs as another user
             entry.compress_type = zipfile.ZIP_DEFLATED
             content = file.read_bytes()
             archive.writestr(entry, content)
@@ -113,20 +113,20 @@ def _check(made: Sequence[Made]) -> None:
 
 
 def compiler_for(where: Target) -> str | None:
-    """A Python of that version, if there is one."""
+    """A Python of the target's version, if installed."""
     for candidate in (sys.executable, f"python{where.python}"):
         command = [candidate, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
         try:
-            told = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+            version = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
         except OSError:
             continue
-        if told == where.python:
+        if version == where.python:
             return candidate
     return None
 
 
 def _table(made: Sequence[Made]) -> Iterator[str]:
-    yield f"{'zip':<12} {'zipped':>8} {'unzipped':>9}  packages of its own"
+    yield f"{'zip':<12} {'zipped':>8} {'unzipped':>9}  own packages"
     for one in made:
         own = ", ".join(one.packages) if one is not made[0] else f"{len(one.packages)} of the layer"
         yield f"{one.path.name:<12} {_size(one.zipped):>8} {_size(one.unzipped):>9}  {own}"
@@ -138,8 +138,10 @@ def _size(count: int) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="infra/aws/build", description=__doc__)
-    parser.add_argument("--ca", type=Path, metavar="FILE", help="whom to trust as the database, PEM; in the layer")
-    parser.add_argument("--installed", action="store_true", help="for this machine and this Python, to try them here")
+    parser.add_argument("--ca", type=Path, metavar="FILE", help="PEM file of the database's CAs, for the layer")
+    parser.add_argument(
+        "--installed", action="store_true", help="build for this machine and Python, to try the zips here"
+    )
     options = parser.parse_args()
     where = target()
     source: Source = Installed() if options.installed else Locked(where)

@@ -1,6 +1,6 @@
 """Start the emulated providers: python -m local.emulators --smtp-port 2525 --http-port 8025
 
-The first line on standard output says where they listen (port 0 picks a free one). SIGTERM and SIGINT stop them.
+The first line on standard output has their URLs (port 0 picks a free one). SIGTERM and SIGINT stop them.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from local.emulators.smtp import IDLE, SIZE_LIMIT
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
-    # aiosmtpd warns at every login about an attribute that it sets itself.
+    # aiosmtpd logs a warning at every login, about an attribute that it sets itself.
     logging.getLogger("mail.log").setLevel(logging.ERROR)
     try:
         with contextlib.ExitStack() as stack:
@@ -68,7 +68,7 @@ async def _serve(
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Bound here, so that a port in use stops the start with one line."""
+    """A listening socket, bound here so that a port in use is reported in one line."""
     try:
         return socket.create_server((host, port), backlog=2048)
     except OSError as error:
@@ -81,7 +81,7 @@ def _tls(wanted: list[str] | None, folder: Path) -> ssl.SSLContext | None:
     if wanted == ["self-signed"]:
         return certificate.context(*certificate.self_signed(folder))
     if len(wanted) != 2:
-        raise OSError("--smtp-tls takes a certificate and a key, or the word self-signed")
+        raise OSError("--smtp-tls needs a certificate and a key, or the word self-signed")
     return certificate.context(Path(wanted[0]), Path(wanted[1]))
 
 
@@ -110,14 +110,24 @@ def _parser() -> argparse.ArgumentParser:
     add("--smtp-port", type=_port, required=True, help="0: any free port")
     add("--http-port", type=_port, required=True, help="Twilio, FCM, the inbox and the failures; 0: any free port")
     add("--host", default="127.0.0.1", help="the address to listen on (default 127.0.0.1)")
-    add("--public-url", type=lambda url: url.rstrip("/"), help="where clients reach the HTTP port, for token_uri")
-    add("--state", type=Path, metavar="DIR", help="keep the inbox here, and read it back at start")
-    add("--service-account", type=Path, metavar="FILE", help="write it here (default DIR/service-account.json)")
+    add("--public-url", type=lambda url: url.rstrip("/"), help="URL of the HTTP port for clients, used in token_uri")
+    add("--state", type=Path, metavar="DIR", help="folder that keeps the inbox")
+    add(
+        "--service-account",
+        type=Path,
+        metavar="FILE",
+        help="write the service account here (default DIR/service-account.json)",
+    )
     add("--twilio-auth", type=_login, metavar="SID:TOKEN", help="the only login accepted (default: any)")
-    add("--smtp-auth", type=_login, metavar="USER:PASSWORD", help="the login required (default: none, any accepted)")
+    add("--smtp-auth", type=_login, metavar="USER:PASSWORD", help="the login required (default: none; any is accepted)")
     add("--smtp-tls", nargs="+", metavar=("CERTIFICATE", "KEY"), help="offer STARTTLS; or the word self-signed")
-    add("--smtp-size", type=_positive, default=SIZE_LIMIT, help="bytes that a mail may have (default 25 MiB)")
-    add("--smtp-idle", type=_positive, default=int(IDLE), help="seconds of silence before it hangs up (default 300)")
+    add("--smtp-size", type=_positive, default=SIZE_LIMIT, help="maximum bytes of a mail (default 25 MiB)")
+    add(
+        "--smtp-idle",
+        type=_positive,
+        default=int(IDLE),
+        help="seconds without a command before it disconnects (default 300)",
+    )
     add("--inbox-limit", type=_positive, default=10_000, help="messages kept (default 10000)")
     add("--calls-limit", type=_positive, default=300_000, help="calls kept (default 300000)")
     return parser

@@ -1,4 +1,4 @@
-"""A certificate for this machine alone, so that STARTTLS can be tried."""
+"""A self-signed certificate, for STARTTLS on this machine."""
 
 import ipaddress
 import ssl
@@ -26,7 +26,7 @@ def self_signed(folder: Path) -> tuple[Path, Path]:
         .not_valid_before(now - timedelta(hours=1))
         .not_valid_after(now + timedelta(days=30))
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        # Its own authority: a client that loads this file as its CA can verify it.
+        # Also a CA: a client that loads this file as its CA can verify it.
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())
     )

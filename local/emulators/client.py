@@ -1,4 +1,4 @@
-"""Talk to a running emulator: what arrived, what was called, and what shall fail."""
+"""Client of a running emulator: read the inbox and the call log, set failures."""
 
 import json
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ Channel = Literal["email", "sms", "push"]
 
 
 class Failure(TypedDict, total=False):
-    """What a rule may say; see local.emulators.failures.Rule."""
+    """The fields of a failure rule; see local.emulators.failures.Rule."""
 
-    next: int | None  # how many calls; None or missing: until cleared
+    next: int | None  # number of calls; None or missing: until cleared
     status: int
     code: str
     enhanced: str
@@ -22,15 +22,15 @@ class Failure(TypedDict, total=False):
     retry_info: bool
     delay: float  # seconds
     drop: Literal["before_accept", "after_accept"]
-    created: Literal["failed", "undelivered", "canceled"]  # SMS: HTTP 201, and it has failed already
+    created: Literal["failed", "undelivered", "canceled"]  # SMS: HTTP 201 with this status
     recipient: str
     stage: Literal["connect", "mail", "rcpt", "data", "dot", "token"]
     chance: float
-    every: int  # so manieth of the calls that it would meet
+    every: int  # fail only every n-th matching call
 
 
 class EmulatorError(Exception):
-    """The emulator refused a request; the text says why."""
+    """The emulator refused a request."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,43 +39,43 @@ class Emulator:
     timeout: float = 30  # seconds
 
     def fail(self, channel: Channel, **failure: Unpack[Failure]) -> str:
-        """Arm a failure; return its id."""
-        return str(self._ask("POST", "/failures.json", {"channel": channel, **failure})["id"])
+        """Add a failure rule; return its id."""
+        return str(self._request("POST", "/failures.json", {"channel": channel, **failure})["id"])
 
     def failures(self) -> list[dict[str, Any]]:
         """The rules in order, each with `id` and how often it was `used`."""
-        return list(self._ask("GET", "/failures.json")["failures"])
+        return list(self._request("GET", "/failures.json")["failures"])
 
     def forgive(self) -> None:
-        """Disarm every failure; keep what arrived."""
-        self._ask("DELETE", "/failures.json")
+        """Remove all failure rules."""
+        self._request("DELETE", "/failures.json")
 
     def clear(self) -> None:
-        """Disarm every failure and empty the inbox and the call log."""
+        """Remove all failure rules, and empty the inbox and the call log."""
         self.forgive()
-        self._ask("DELETE", "/inbox.json")
+        self._request("DELETE", "/inbox.json")
 
     def inbox(self, channel: Channel | None = None, **query: str | int) -> list[dict[str, Any]]:
-        """What was accepted, newest first. `query`: recipient, limit."""
-        return list(self._ask("GET", _path("/inbox.json", channel, query))["messages"])
+        """Accepted messages, newest first. `query`: recipient, limit."""
+        return list(self._request("GET", _path("/inbox.json", channel, query))["messages"])
 
     def calls(self, channel: Channel | None = None, **query: str | int) -> list[dict[str, Any]]:
         """Every provider call, oldest first. `query`: recipient, limit (the newest ones)."""
-        return list(self._ask("GET", _path("/calls.json", channel, query))["calls"])
+        return list(self._request("GET", _path("/calls.json", channel, query))["calls"])
 
     def totals(self) -> dict[str, int]:
-        """Messages accepted per channel since the start or the last `clear`, also those the inbox has forgotten."""
-        return dict(self._ask("GET", "/inbox.json?limit=0")["total"])
+        """Messages accepted per channel since the start or the last `clear`, including those dropped from the inbox."""
+        return dict(self._request("GET", "/inbox.json?limit=0")["total"])
 
     def call_totals(self) -> dict[str, int]:
-        """The same of the calls."""
-        return dict(self._ask("GET", "/calls.json?limit=0")["total"])
+        """Calls per channel since the start or the last `clear`."""
+        return dict(self._request("GET", "/calls.json?limit=0")["total"])
 
     def call_peaks(self) -> dict[str, int]:
-        """The most calls that were under way at once, per channel."""
-        return dict(self._ask("GET", "/calls.json?limit=0")["peak"])
+        """Maximum number of concurrent calls, per channel."""
+        return dict(self._request("GET", "/calls.json?limit=0")["peak"])
 
-    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         data = json.dumps(body).encode() if body is not None else None
         request = Request(self.url + path, data, {"Content-Type": "application/json"}, method=method)
         try:

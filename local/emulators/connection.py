@@ -1,4 +1,4 @@
-"""Closing an HTTP connection without an answer, which no ASGI message can say."""
+"""Closing an HTTP connection without an answer; ASGI has no message for that."""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -11,7 +11,7 @@ _EXTENSION = "local.emulators.hang_up"
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's protocol, whose scope also offers to close the connection."""
+    """uvicorn's protocol, with an ASGI extension that closes the connection."""
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -19,11 +19,11 @@ class Protocol(HttpToolsProtocol):
 
 
 class HungUp(Response):
-    """No answer at all: the client sees the connection closed, with no byte."""
+    """Closes the connection without sending a byte."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         close: Callable[[], None] = scope["extensions"][_EXTENSION]["close"]
         close()
-        # uvicorn takes a return without a response for a mistake, unless it knows that the client is gone.
+        # uvicorn reports an error if we return without a response, unless it knows that the client has disconnected.
         while (await receive())["type"] != "http.disconnect":
             pass

@@ -1,4 +1,4 @@
-"""What a person or a test asks the emulator itself: what arrived, what was called, and what shall fail."""
+"""The emulator's control API, for its page and for tests: inbox, call log, failure rules."""
 
 import asyncio
 import json
@@ -16,9 +16,9 @@ from starlette.routing import Route
 from local.emulators.failures import Failures, Rule
 from local.emulators.ledger import Ledger
 from local.emulators.records import CHANNELS, Call, Received
-from local.emulators.strangers import OwnPagesOnly
+from local.emulators.same_origin import SameOriginOnly
 
-# The page runs its own inline script only, and loads nothing.
+# The page runs its own inline script only and loads nothing.
 SECURITY = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline';"
     " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -30,11 +30,11 @@ SECURITY = {
 
 
 class Invalid(Exception):
-    """The request makes no sense, and its text says why."""
+    """The request is invalid; the text says why."""
 
 
 class Control:
-    """`names`: host names, besides localhost, under which its page is reached."""
+    """`names`: host names of the page besides localhost."""
 
     def __init__(self, *, ledger: Ledger, failures: Failures, names: frozenset[str] = frozenset()) -> None:
         self._ledger = ledger
@@ -43,20 +43,20 @@ class Control:
         self._page = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
 
     def routes(self) -> list[Route]:
-        guard = [Middleware(OwnPagesOnly, names=self._names)]
+        same_origin = [Middleware(SameOriginOnly, names=self._names)]
 
-        def guarded(path: str, endpoint: Callable[[Request], Awaitable[Response]], method: str) -> Route:
-            return Route(path, endpoint, methods=[method], middleware=guard)
+        def protected(path: str, endpoint: Callable[[Request], Awaitable[Response]], method: str) -> Route:
+            return Route(path, endpoint, methods=[method], middleware=same_origin)
 
         return [
-            guarded("/", self.page, "GET"),
+            protected("/", self.page, "GET"),
             Route("/healthz", self.health),
-            guarded("/inbox.json", self.inbox, "GET"),
-            guarded("/inbox.json", self.empty, "DELETE"),
-            guarded("/calls.json", self.calls, "GET"),
-            guarded("/failures.json", self.fail, "POST"),
-            guarded("/failures.json", self.failures, "GET"),
-            guarded("/failures.json", self.forgive, "DELETE"),
+            protected("/inbox.json", self.inbox, "GET"),
+            protected("/inbox.json", self.empty, "DELETE"),
+            protected("/calls.json", self.calls, "GET"),
+            protected("/failures.json", self.fail, "POST"),
+            protected("/failures.json", self.failures, "GET"),
+            protected("/failures.json", self.forgive, "DELETE"),
         ]
 
     async def page(self, _request: Request) -> Response:
@@ -68,7 +68,7 @@ class Control:
     async def inbox(self, request: Request) -> Response:
         channel, recipient, limit = _filter(request)
         found = list(islice(self._ledger.inbox.newest_first(channel, recipient), limit))
-        return await _shown("messages", found, self._ledger.inbox.total)
+        return await _response("messages", found, self._ledger.inbox.total)
 
     async def empty(self, _request: Request) -> Response:
         self._ledger.clear()
@@ -77,7 +77,7 @@ class Control:
     async def calls(self, request: Request) -> Response:
         calls = self._ledger.calls
         found = calls.newest(*_filter(request))
-        return await _shown("calls", found, calls.total, peak={channel: calls.peak[channel] for channel in CHANNELS})
+        return await _response("calls", found, calls.total, peak={channel: calls.peak[channel] for channel in CHANNELS})
 
     async def fail(self, request: Request) -> Response:
         try:
@@ -99,18 +99,20 @@ async def bad_request(_request: Request, error: Exception) -> Response:
     return JSONResponse({"error": str(error)}, 400)
 
 
-async def _shown(name: str, found: Sequence[Received | Call], total: Counter[str], **more: dict[str, int]) -> Response:
-    """In a thread: reading ten thousand mails takes seconds, in which the providers go on answering."""
+async def _response(
+    name: str, found: Sequence[Received | Call], total: Counter[str], **more: dict[str, int]
+) -> Response:
+    """Built in a thread: parsing ten thousand mails takes seconds, and the providers must keep answering."""
     answer = {"total": {channel: total[channel] for channel in CHANNELS}, **more}
     return await asyncio.to_thread(lambda: JSONResponse({**answer, name: [one.shown() for one in found]}))
 
 
 def _filter(request: Request) -> tuple[str | None, str | None, int | None]:
-    """The channel, the recipient and the limit that the query asks for; None: any."""
+    """Channel, recipient and limit of the query; None: any."""
     query = request.query_params
     for name in query:
         if name not in ("channel", "recipient", "limit"):
-            raise Invalid(f"unknown parameter {name}: there are channel, recipient and limit")
+            raise Invalid(f"unknown parameter {name}: use channel, recipient and limit")
     channel, limit = query.get("channel"), query.get("limit")
     if channel is not None and channel not in CHANNELS:
         raise Invalid(f"channel must be one of {', '.join(CHANNELS)}, not {json.dumps(channel)}")
@@ -121,6 +123,6 @@ def _filter(request: Request) -> tuple[str | None, str | None, int | None]:
 
 def _first(error: ValidationError) -> str:
     first = error.errors(include_input=False, include_url=False)[0]
-    place = ".".join(map(str, first["loc"]))
+    location = ".".join(map(str, first["loc"]))
     message = first["msg"].removeprefix("Value error, ")
-    return f"{place}: {message}" if place else message
+    return f"{location}: {message}" if location else message

@@ -1,4 +1,4 @@
-"""Failures on demand: rules that say which call fails, when and how."""
+"""Failures on demand: rules for which calls fail, and how."""
 
 import asyncio
 import contextlib
@@ -16,43 +16,43 @@ Stage = Literal["connect", "mail", "rcpt", "data", "dot", "token"]
 class Rule(BaseModel):
     """One failure, as POST /failures.json takes it.
 
-    Without `status`, `created` and `drop` it only delays. `delay` (seconds) comes before the answer and after the
-    acceptance, as with a slow provider: a client that does not wait for it has been served all the same.
+    Without `status`, `created` and `drop` it only delays. `delay` (seconds) is between the acceptance and the answer,
+    as with a slow provider: a client that times out has sent its message all the same.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     channel: Literal["email", "sms", "push"]
-    next: Annotated[int, Field(ge=1)] | None = None  # how many calls; None: until cleared
-    every: Annotated[int, Field(ge=1)] = 1  # so manieth of the calls that it would meet
+    next: Annotated[int, Field(ge=1)] | None = None  # number of calls; None: until cleared
+    every: Annotated[int, Field(ge=1)] = 1  # fail only every n-th matching call
     status: Annotated[int, Field(ge=400, le=599)] | None = None
     code: Annotated[str, Field(min_length=1, max_length=64)] | None = (
-        None  # the vendor's; None: the usual one of the status
+        None  # the vendor's code; None: the usual one for the status
     )
     enhanced: Annotated[str, Field(pattern=r"^[45]\.\d{1,3}\.\d{1,3}$")] | None = None  # SMTP, RFC 3463
     message: Annotated[str, Field(max_length=400, pattern=r"^[ -~]+$")] | None = None
     retry_after: Annotated[int, Field(ge=0)] | None = None  # seconds, in a Retry-After header
-    retry_info: bool = False  # push: retry_after is told in the body instead, as a RetryInfo
+    retry_info: bool = False  # push: retry_after goes into the body as a RetryInfo
     delay: Annotated[float, Field(ge=0, le=3600)] = 0  # seconds
     drop: Literal["before_accept", "after_accept"] | None = None
-    created: Literal["failed", "undelivered", "canceled"] | None = None  # SMS: HTTP 201, and it has this status
+    created: Literal["failed", "undelivered", "canceled"] | None = None  # SMS: HTTP 201 with this status
     recipient: str | None = None
-    stage: Stage = "dot"  # SMTP; for push, `token` is the token exchange, where `message` is the whole body
+    stage: Stage = "dot"  # SMTP stage; for push, `token` is the token exchange and `message` its whole body
     chance: Annotated[float, Field(ge=0, le=1)] = 1
 
     @model_validator(mode="after")
-    def _makes_sense(self) -> Self:
+    def _is_consistent(self) -> Self:
         mail = self.channel == "email"
         if self.status is not None and self.drop is not None:
             raise ValueError("give status or drop, not both: a dropped call has no answer")
         if self.created is not None and (self.channel != "sms" or self.status is not None or self.drop is not None):
-            raise ValueError("created belongs to sms, alone: with HTTP 201 and, if you like, a code")
+            raise ValueError("created belongs to sms, without status and drop; code is optional")
         token = self.channel == "push" and self.stage == "token"
-        says = self.status is not None or self.drop is not None or self.created is not None
-        if not says and not self.delay and not (token and self.message is not None):
-            raise ValueError("give status, drop or delay: this rule would do nothing")
+        has_outcome = self.status is not None or self.drop is not None or self.created is not None
+        if not has_outcome and not self.delay and not (token and self.message is not None):
+            raise ValueError("give status, drop or delay: this rule does nothing")
         if mail and self.stage == "token":
-            raise ValueError("the stage token belongs to push")
+            raise ValueError("stage token belongs to push")
         if mail and (self.code is not None or self.retry_after is not None):
             raise ValueError("code and retry_after belong to HTTP; SMTP has status and enhanced")
         if not mail and (self.enhanced is not None or (self.stage != "dot" and not token)):
@@ -62,7 +62,7 @@ class Rule(BaseModel):
         if self.enhanced is not None and self.status is not None and int(self.enhanced[0]) != self.status // 100:
             raise ValueError("enhanced and status must begin with the same digit")
         if self.drop == "after_accept" and self.stage != "dot":
-            raise ValueError("a mail is accepted after the dot: drop after_accept needs stage dot")
+            raise ValueError("drop after_accept needs stage dot, where a mail is accepted")
         if self.recipient is not None and self.stage in ("connect", "mail", "token"):
             raise ValueError(f"at stage {self.stage} no recipient is known yet")
         return self
@@ -73,7 +73,7 @@ class _Armed:
     id: str
     rule: Rule
     used: int = 0
-    met: int = 0  # calls, `used` among them
+    matched: int = 0  # matching calls, `used` among them
 
     @property
     def spent(self) -> bool:
@@ -81,7 +81,7 @@ class _Armed:
 
 
 class Failures:
-    """The rules, in order. `stopping` cuts every delay short, so that the process can end."""
+    """The rules, in order. `stopping` ends all delays, so that the process can stop."""
 
     def __init__(self, *, stopping: asyncio.Event) -> None:
         self._stopping = stopping
@@ -94,7 +94,7 @@ class Failures:
         return armed.id
 
     def take(self, channel: str, recipients: Collection[str] = (), *, stage: Stage = "dot") -> Rule | None:
-        """The first rule for this call, which is thereby used once."""
+        """The first rule that matches this call; it counts as used once."""
         for armed in self._armed.values():
             rule = armed.rule
             if armed.spent or rule.channel != channel or rule.stage != stage:
@@ -103,15 +103,15 @@ class Failures:
                 continue
             if random.random() >= rule.chance:  # noqa: S311
                 continue
-            armed.met += 1
-            if armed.met % rule.every:
+            armed.matched += 1
+            if armed.matched % rule.every:
                 continue
             armed.used += 1
             return rule
         return None
 
     async def pause(self, rule: Rule | None) -> None:
-        """The rule's delay."""
+        """Wait for the rule's delay."""
         if rule is not None and rule.delay:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), rule.delay)

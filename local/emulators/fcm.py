@@ -15,16 +15,16 @@ from starlette.routing import Route
 from local.emulators.failures import Rule
 from local.emulators.fcm_checks import dead, malformed
 from local.emulators.fcm_refusals import invalid, on_demand, refusal
+from local.emulators.http_provider import Refusal, SendHandler
 from local.emulators.oauth import TokenExchange
 from local.emulators.records import Received
-from local.emulators.vendor import Reception, Refusal
 
 DEVICES = ("fid", "token")  # a Firebase installation ID, or the registration token that it is to replace
 TARGETS = (*DEVICES, "topic", "condition")
 
 
 @dataclass(frozen=True, kw_only=True)
-class PushSending:
+class PushRequest:
     """POST .../messages:send"""
 
     project: str
@@ -53,7 +53,7 @@ class PushSending:
 
     @property
     def _delivery(self) -> dict[str, Any]:
-        """How urgent it is, and what it replaces."""
+        """Priority and collapse ID."""
         headers = self.message.get("apns", {}).get("headers", {})
         return {
             "priority": self.message.get("android", {}).get("priority"),
@@ -93,10 +93,10 @@ class PushSending:
 
 
 class Fcm:
-    """The endpoint."""
+    """The HTTP endpoint."""
 
-    def __init__(self, *, reception: Reception, tokens: TokenExchange) -> None:
-        self._reception = reception
+    def __init__(self, *, handler: SendHandler, tokens: TokenExchange) -> None:
+        self._handler = handler
         self._tokens = tokens
 
     def routes(self) -> list[Route]:
@@ -108,10 +108,10 @@ class Fcm:
             body = json.loads(await request.body())
         except (ValueError, RecursionError):
             body = None
-        return await self._reception.take(
-            PushSending(
+        return await self._handler.handle(
+            PushRequest(
                 project=request.path_params["project"],
                 body=body if isinstance(body, dict) else {},
-                authenticated=scheme.lower() == "bearer" and self._tokens.holds(token),
+                authenticated=scheme.lower() == "bearer" and self._tokens.is_valid(token),
             )
         )

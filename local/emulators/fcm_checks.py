@@ -1,4 +1,4 @@
-"""What FCM refuses of a message.
+"""The messages that FCM refuses.
 
 https://firebase.google.com/docs/reference/fcm/rest/v1/projects.messages
 """
@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from local.emulators.fcm_refusals import invalid, refusal
-from local.emulators.vendor import Refusal
+from local.emulators.http_provider import Refusal
 
 MAX_BYTES, MAX_TOPIC_BYTES = 4096, 2048
 OVERHEAD = 45  # users measured 4,051 for one data field
@@ -35,7 +35,7 @@ def malformed(message: dict[str, Any]) -> Refusal | None:
 
 
 def dead(target: str, token: str) -> Refusal | None:
-    """Tokens and installation IDs that begin with one of these words are refused."""
+    """Refuse tokens and installation IDs that begin with one of these words."""
     if token.startswith("unregistered"):
         return refusal(404, "UNREGISTERED")
     if token.startswith("mismatch"):
@@ -51,8 +51,8 @@ def _too_big(message: dict[str, Any]) -> Refusal | None:
     shown = {**message.get("notification", {}), **message.get("android", {}).get("notification", {})}
     fields = {**{f"gcm.notification.{name}": value for name, value in shown.items()}, **message.get("data", {})}
     size = OVERHEAD + sum(len(f"{name}{value}".encode("utf-8", "replace")) for name, value in fields.items())
-    most = MAX_TOPIC_BYTES if "topic" in message or "condition" in message else MAX_BYTES
-    return invalid("message", f"Android message is too big: {size} bytes, at most {most}") if size > most else None
+    limit = MAX_TOPIC_BYTES if "topic" in message or "condition" in message else MAX_BYTES
+    return invalid("message", f"Android message is too big: {size} bytes, at most {limit}") if size > limit else None
 
 
 def _apns(message: dict[str, Any]) -> Refusal | None:

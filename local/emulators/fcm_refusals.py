@@ -1,4 +1,4 @@
-"""How FCM says no: Google's error JSON.
+"""FCM's error answers: Google's error JSON.
 
 https://firebase.google.com/docs/reference/fcm/rest/v1/ErrorCode and google.rpc.Code
 """
@@ -6,7 +6,7 @@ https://firebase.google.com/docs/reference/fcm/rest/v1/ErrorCode and google.rpc.
 from collections.abc import Mapping
 from typing import Any
 
-from local.emulators.vendor import Refusal
+from local.emulators.http_provider import Refusal
 
 FCM_ERROR = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
 BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
@@ -25,7 +25,7 @@ STATUS = {  # Google's name for an HTTP status
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
-ERROR_CODES = {  # FCM's own code of an HTTP status; of the others there is only Google's name
+ERROR_CODES = {  # FCM's own code for an HTTP status; other statuses have only Google's name
     400: "INVALID_ARGUMENT",
     403: "SENDER_ID_MISMATCH",
     404: "UNREGISTERED",
@@ -55,7 +55,7 @@ def refusal(
     details: list[dict[str, Any]] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Refusal:
-    """`code` is FCM's own, or Google's name for what was refused before FCM saw it."""
+    """`code`: FCM's own, or Google's name if the request was refused before FCM saw it."""
     by_fcm = code not in STATUS.values() or code in ERROR_CODES.values()
     error = {
         "code": status,
@@ -67,7 +67,7 @@ def refusal(
 
 
 def on_demand(status: int, code: str | None, message: str | None, wait: int | None, *, in_body: bool) -> Refusal:
-    """`wait` (seconds) is told in a Retry-After header, or in the body as a RetryInfo."""
+    """`wait`: seconds, in a Retry-After header, or with `in_body` as a RetryInfo."""
     details = [{"@type": RETRY_INFO, "retryDelay": f"{wait}s"}] if wait is not None and in_body else []
     headers = {"Retry-After": str(wait)} if wait is not None and not in_body else {}
     code = code or ERROR_CODES.get(status) or STATUS.get(status) or "UNSPECIFIED_ERROR"

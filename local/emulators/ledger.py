@@ -1,4 +1,4 @@
-"""Where the emulated providers write down what they did, and the inbox's file."""
+"""The inbox and the call log, written together, and the inbox's file."""
 
 import json
 from collections import deque
@@ -9,7 +9,7 @@ from local.emulators.records import Call, CallLog, Inbox, Outcome, Received
 
 
 class InboxFile:
-    """The inbox as JSON lines, so that it outlives the process; rewritten when it has grown to twice its limit."""
+    """The inbox as JSON lines, kept over restarts; rewritten when it has grown to twice its limit."""
 
     def __init__(self, path: Path, *, limit: int) -> None:
         self._path = path
@@ -18,7 +18,7 @@ class InboxFile:
         self._file: TextIO | None = None
 
     def read(self) -> list[Received]:
-        """The last messages. A line cut short by a crash is left out."""
+        """The last messages. Skips a line that a crash cut short."""
         if not self._path.exists():
             return []
         with self._path.open(encoding="utf-8") as file:
@@ -27,7 +27,7 @@ class InboxFile:
 
     def append(self, received: Received, inbox: Inbox) -> None:
         if self._file is None or self._lines >= 2 * self._limit:
-            self.rewrite(inbox)  # the message is already in there
+            self.rewrite(inbox)  # the inbox already has the message
             return
         self._file.write(_line(received))
         self._lines += 1
@@ -38,7 +38,7 @@ class InboxFile:
         with fresh.open("w", encoding="utf-8") as file:
             file.writelines(map(_line, inbox.oldest_first()))
         fresh.replace(self._path)
-        # Buffered by line: what was accepted is in the file even if the process is killed.
+        # Line-buffered: an accepted message is in the file even if the process is killed.
         self._file = self._path.open("a", encoding="utf-8", buffering=1)
         self._lines = len(inbox)
 
@@ -49,7 +49,7 @@ class InboxFile:
 
 
 class Ledger:
-    """The inbox and the call log, written together."""
+    """The inbox and the call log."""
 
     def __init__(self, *, inbox_limit: int, calls_limit: int, path: Path | None) -> None:
         self.inbox = Inbox(inbox_limit)
@@ -64,8 +64,8 @@ class Ledger:
             self._file.append(received, self.inbox)
         self.calls.add(call)
 
-    def note(self, call: Call) -> None:
-        """A call that put nothing into the inbox."""
+    def add_call(self, call: Call) -> None:
+        """Log a call whose message was not accepted."""
         self.calls.add(call)
 
     def clear(self) -> None:
@@ -79,7 +79,7 @@ class Ledger:
             self._file.close()
 
 
-def accepted(drop: str | None) -> Outcome:
+def accepted_outcome(drop: str | None) -> Outcome:
     return Outcome.ACCEPTED if drop is None else Outcome.DROPPED_AFTER_ACCEPT
 
 

@@ -1,4 +1,4 @@
-"""Reading a mail: enough for an inbox, and tolerant of what is not quite a mail."""
+"""Parsing a mail for the inbox. Tolerates malformed mails."""
 
 import re
 from email import message_from_bytes
@@ -10,7 +10,7 @@ _MESSAGE_ID = re.compile(rb"^message-id:\s*(\S+)", re.IGNORECASE | re.MULTILINE)
 
 
 def message_id(raw: bytes) -> str | None:
-    """The Message-ID header, found without parsing the rest: this runs for every mail of a load test."""
+    """The Message-ID header, without parsing the rest: this runs for every mail of a load test."""
     head, _, _ = raw.partition(b"\r\n\r\n")
     found = _MESSAGE_ID.search(head)
     return found[1].decode("ascii", "replace") if found else None
@@ -19,7 +19,7 @@ def message_id(raw: bytes) -> str | None:
 def parsed(raw: bytes) -> dict[str, Any]:
     """`{headers, subject, text, html, message_id, attachments: [{filename, content_type, size}], size}`, in bytes.
 
-    A header that occurs more than once has one line for each in its value.
+    A repeated header has one line per occurrence in its value.
     """
     message = message_from_bytes(raw)  # the compat32 policy: five times faster than the newer ones
     texts: dict[str, str] = {}
@@ -59,7 +59,7 @@ def _header(value: str) -> str:
     unfolded = re.sub(r"\r?\n(?=[ \t])", "", value)
     try:
         return str(make_header(decode_header(unfolded)))
-    except (ValueError, LookupError):  # an unknown charset or broken base64: show what came
+    except (ValueError, LookupError):  # an unknown charset or broken base64: show it as it is
         return unfolded
 
 

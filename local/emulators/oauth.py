@@ -1,4 +1,4 @@
-"""Google's token exchange, and the service account whose key it trusts.
+"""Google's token exchange, and the service account that it accepts.
 
 https://developers.google.com/identity/protocols/oauth2/service-account#httprest
 """
@@ -36,7 +36,7 @@ class ServiceAccount:
 
 
 def service_account(path: Path, *, token_uri: str) -> ServiceAccount:
-    """The account in this file, made if there is none. A valid file keeps its key; its token_uri is renewed."""
+    """The account in this file, created if missing. A valid file keeps its key; its token_uri is updated."""
     document = _existing(path) or _fresh()
     document["token_uri"] = token_uri
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,7 +79,7 @@ def _fresh() -> dict[str, Any]:
 
 
 class TokenExchange:
-    """Issues access tokens, and knows the ones that still hold."""
+    """Issues access tokens, and checks them."""
 
     def __init__(self, account: ServiceAccount | None, failures: Failures) -> None:
         self._account = account
@@ -89,7 +89,7 @@ class TokenExchange:
     def routes(self) -> list[Route]:
         return [Route("/token", self.exchange, methods=["POST"])]
 
-    def holds(self, token: str) -> bool:
+    def is_valid(self, token: str) -> bool:
         return self._expires.get(token, 0) > time.monotonic()
 
     async def exchange(self, request: Request) -> Response:
@@ -111,11 +111,11 @@ class TokenExchange:
                 algorithms=["RS256"],
                 issuer=self._account.email,
                 leeway=60,
-                # The SDKs sign for Google's own address, wherever token_uri points: the audience says nothing here.
+                # The SDKs sign for Google's address, wherever token_uri points, so the audience cannot be checked.
                 options={"verify_aud": False, "require": ["iss", "iat", "exp"]},
             )
-        except jwt.InvalidTokenError as invalid:
-            return _denied("invalid_grant", f"Invalid JWT: {invalid}")
+        except jwt.InvalidTokenError as error:
+            return _denied("invalid_grant", f"Invalid JWT: {error}")
         return JSONResponse({"access_token": self._issue(), "expires_in": LIFETIME, "token_type": "Bearer"})
 
     def _issue(self) -> str:

@@ -1,6 +1,6 @@
-"""What arrived: the inbox (what a recipient would see) and the call log (everything a client tried).
+"""The inbox (accepted messages) and the call log (every provider call).
 
-Both are bounded, so that a load test of any length fits in memory; their totals count on.
+Both are bounded, so that a load test of any length fits in memory; their totals are not.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ CHANNELS = ("email", "sms", "push")
 
 
 class Outcome(StrEnum):
-    """How a call ended. The first and third are in the inbox; the client of the third cannot know it."""
+    """How a call ended. ACCEPTED and DROPPED_AFTER_ACCEPT are in the inbox; the client of the latter got no answer."""
 
     ACCEPTED = "accepted"
     REFUSED = "refused"
@@ -38,15 +38,13 @@ class Received:
     channel: str
     recipient: str
     provider_message_id: str
-    fields: dict[str, Any]  # what else the channel has to show
-    raw: str | None = (
-        None  # a mail as it came, one character a byte: it is read when somebody looks, not while it arrives
-    )
+    fields: dict[str, Any]  # the channel's own fields
+    raw: str | None = None  # a mail's bytes as latin-1; parsed when it is shown, not when it arrives
     at: str = field(default_factory=timestamp)
 
     @property
     def weight(self) -> int:
-        """About how many bytes of memory it takes."""
+        """Approximate bytes of memory."""
         return 1000 + len(self.raw or "")
 
     def stored(self) -> dict[str, Any]:
@@ -66,10 +64,10 @@ class Received:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Call:
-    """One provider call. `status` and `code` are what was answered, 0 where nothing was meant to be."""
+    """One provider call. `status` and `code` of the answer; status 0: none was sent."""
 
     channel: str
-    recipient: str | None  # None: refused before the recipient was said
+    recipient: str | None  # None: refused before the recipient was known
     outcome: Outcome
     status: int
     code: str | None = None
@@ -91,7 +89,7 @@ class Call:
 
 
 class Inbox:
-    """The last accepted messages: at most `limit` of them and about `max_bytes` together."""
+    """The last accepted messages: at most `limit`, and about `max_bytes` together."""
 
     def __init__(self, limit: int, *, max_bytes: int = 256 * 1024 * 1024) -> None:
         self._limit = limit
@@ -141,12 +139,12 @@ class CallLog:
     def __init__(self, limit: int) -> None:
         self._calls: deque[Call] = deque(maxlen=limit)
         self.total: Counter[str] = Counter()
-        self.peak: Counter[str] = Counter()  # the most that were under way at once
+        self.peak: Counter[str] = Counter()  # maximum number of concurrent calls
         self._under_way: Counter[str] = Counter()
 
     @contextlib.contextmanager
     def under_way(self, channel: str) -> Iterator[None]:
-        """From when a message is here until it is answered."""
+        """Count a call as concurrent for the block."""
         self._under_way[channel] += 1
         self.peak[channel] = max(self.peak[channel], self._under_way[channel])
         try:

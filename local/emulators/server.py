@@ -1,4 +1,4 @@
-"""Everything in one process, on one event loop: the mail server, the HTTP providers and the control API."""
+"""The emulator process: mail server, HTTP providers and control API on one event loop."""
 
 import asyncio
 import contextlib
@@ -19,20 +19,20 @@ from local.emulators.connection import Protocol
 from local.emulators.control import Control, Invalid, bad_request
 from local.emulators.failures import Failures
 from local.emulators.fcm import Fcm
+from local.emulators.http_provider import SendHandler
 from local.emulators.ledger import Ledger
 from local.emulators.oauth import TokenExchange, service_account
-from local.emulators.strangers import OwnPagesOnly
+from local.emulators.same_origin import SameOriginOnly
 from local.emulators.twilio import Twilio
-from local.emulators.vendor import Reception
 
 MAX_REQUEST = 1024 * 1024  # bytes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How the emulator runs. A login of None lets everyone in who gives any."""
+    """The emulator's options. A login of None accepts any login."""
 
-    public_url: str  # where clients reach the HTTP port
+    public_url: str  # URL of the HTTP port for clients
     inbox_file: Path | None = None
     inbox_limit: int = 10_000
     calls_limit: int = 100_000
@@ -45,7 +45,7 @@ class Options:
 
 
 class QuietServer(Server):
-    """uvicorn raises the signal again after it has stopped, which would end us with the signal's code, not with 0."""
+    """uvicorn raises the signal again after it has stopped; this server does not, so that the exit code is 0."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -53,7 +53,7 @@ class QuietServer(Server):
 
 
 class Emulator:
-    """Made on the running loop."""
+    """Create it on the running loop."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -86,7 +86,7 @@ class Emulator:
                 log_config=None,
                 access_log=False,
                 backlog=2048,
-                timeout_keep_alive=75,  # longer than a client's pool keeps a connection: it never meets a closed one
+                timeout_keep_alive=75,  # longer than a client's pool keeps a connection
                 timeout_graceful_shutdown=1,
             )
         )
@@ -105,19 +105,19 @@ class Emulator:
             account = service_account(options.service_account, token_uri=f"{options.public_url}/token")
         tokens = TokenExchange(account, self._failures)
         names = frozenset({urlsplit(options.public_url).hostname or "localhost"})
-        reception = Reception(ledger=self._ledger, failures=self._failures)
+        handler = SendHandler(ledger=self._ledger, failures=self._failures)
         routes = [
-            *Twilio(reception=reception, login=options.twilio_login).routes(),
-            *Fcm(reception=reception, tokens=tokens).routes(),
+            *Twilio(handler=handler, login=options.twilio_login).routes(),
+            *Fcm(handler=handler, tokens=tokens).routes(),
             *tokens.routes(),
             *Control(ledger=self._ledger, failures=self._failures, names=names).routes(),
         ]
         served = Starlette(routes=routes, exception_handlers={Invalid: bad_request})
-        return BoundedBody(OwnPagesOnly(served, names=None))
+        return BoundedBody(SameOriginOnly(served, names=None))
 
 
 class BoundedBody:
-    """Refuses a request that announces more than MAX_REQUEST, or does not say its length."""
+    """Refuses requests without Content-Length, or with more than MAX_REQUEST."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

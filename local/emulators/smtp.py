@@ -1,4 +1,4 @@
-"""The emulated mail server: ESMTP with PIPELINING, AUTH and STARTTLS, and mailboxes that refuse in the usual ways."""
+"""The emulated mail server: ESMTP with PIPELINING, AUTH and STARTTLS, and mailboxes that refuse mails."""
 
 import asyncio
 import secrets
@@ -9,17 +9,17 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from local.emulators import mail, smtp_refusals
 from local.emulators.failures import Failures, Rule, Stage
-from local.emulators.ledger import Ledger, accepted
+from local.emulators.ledger import Ledger, accepted_outcome
 from local.emulators.records import Call, Outcome, Received
 from local.emulators.smtp_refusals import Reply
 
-SIZE_LIMIT = 25 * 1024 * 1024  # bytes, as Gmail takes them
-MAX_RECIPIENTS = 100  # of a mail: as few as a server may allow (RFC 5321, 4.5.3.1.8)
+SIZE_LIMIT = 25 * 1024 * 1024  # bytes, Gmail's limit
+MAX_RECIPIENTS = 100  # of a mail: the lowest limit that RFC 5321 allows (4.5.3.1.8)
 IDLE = 300.0  # seconds without a command
 
 
 class Handler:
-    """aiosmtpd's hooks. Each returns the answer's line; MAIL and RCPT put what they accept into the envelope."""
+    """aiosmtpd's hooks. Each returns the reply line; MAIL and RCPT also fill the envelope."""
 
     def __init__(self, *, ledger: Ledger, failures: Failures, login: tuple[str, str] | None) -> None:
         self._ledger = ledger
@@ -27,7 +27,7 @@ class Handler:
         self._login = login
 
     async def greet(self, server: SMTP) -> bool:
-        """Whether the connection may begin; False: it was refused and closed."""
+        """Whether the connection is accepted. False: it was refused and closed."""
         reply = await self._refused(server, "connect", [])
         if reply is None:
             return True
@@ -35,12 +35,12 @@ class Handler:
         return False
 
     def authenticate(self, server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: Any) -> AuthResult:
-        """aiosmtpd's authenticator. Without a login of ours any name and password will do."""
+        """aiosmtpd's authenticator. Without a configured login, it accepts any name and password."""
         given = (data.login, data.password) if isinstance(data, LoginPassword) else (b"", b"")
         wanted = tuple(part.encode() for part in self._login) if self._login is not None else given
         if given == wanted and all(given):
             return AuthResult(success=True, auth_data=data)
-        self._note(None, Outcome.REFUSED, status=535, code="5.7.8")
+        self._log_call(None, Outcome.REFUSED, status=535, code="5.7.8")
         return AuthResult(success=False, handled=False)
 
     async def handle_EHLO(  # noqa: N802
@@ -53,10 +53,10 @@ class Handler:
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
         if self._login is not None and not session.authenticated:
-            self._note(None, Outcome.REFUSED, status=530, code="5.7.0")
+            self._log_call(None, Outcome.REFUSED, status=530, code="5.7.0")
             return "530 5.7.0 Authentication required"
         if (reply := await self._refused(server, "mail", [])) is not None:
-            return await self._said(server, reply)
+            return await self._reply(server, reply)
         envelope.mail_from = address
         envelope.mail_options.extend(options)
         return "250 2.1.0 OK"
@@ -65,40 +65,42 @@ class Handler:
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
         if (reply := await self._refused(server, "rcpt", [address])) is not None:
-            return await self._said(server, reply)
+            return await self._reply(server, reply)
         full = len(envelope.rcpt_tos) >= MAX_RECIPIENTS
         if (reply := smtp_refusals.TOO_MANY if full else smtp_refusals.mailbox(address)) is not None:
-            self._note(address, Outcome.REFUSED, status=reply.status, code=reply.enhanced)
+            self._log_call(address, Outcome.REFUSED, status=reply.status, code=reply.enhanced)
             return str(reply)
         envelope.rcpt_tos.append(address)
         envelope.rcpt_options.extend(options)
         return "250 2.1.5 OK"
 
     async def before_data(self, server: SMTP, envelope: Envelope) -> str | None:
-        """The refusal of the DATA command itself; None: go on."""
+        """The refusal of the DATA command; None: continue."""
         reply = await self._refused(server, "data", envelope.rcpt_tos)
-        return await self._said(server, reply) if reply is not None else None
+        return await self._reply(server, reply) if reply is not None else None
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
         server.has_mail = True  # type: ignore[attr-defined]
         with self._ledger.calls.under_way("email"):
-            answer = await self._taken(server, envelope)
+            answer = await self._receive(server, envelope)
         server.has_mail = False  # type: ignore[attr-defined]
         return answer
 
-    async def _taken(self, server: SMTP, envelope: Envelope) -> str:
+    async def _receive(self, server: SMTP, envelope: Envelope) -> str:
         recipients, content = list(envelope.rcpt_tos), envelope.original_content or b""
         rule = self._failures.take("email", recipients)
         if rule is not None and (rule.status is not None or rule.drop == "before_accept"):
             reply = await self._apply(server, rule, recipients, message_id=mail.message_id(content))
-            return await self._said(server, reply) if reply is not None else ""
+            return await self._reply(server, reply) if reply is not None else ""
         if any(recipient.startswith("spam") for recipient in recipients):
             spam, message_id = smtp_refusals.SPAM, mail.message_id(content)
-            self._note(recipients[0], Outcome.REFUSED, status=spam.status, code=spam.enhanced, message_id=message_id)
+            self._log_call(
+                recipients[0], Outcome.REFUSED, status=spam.status, code=spam.enhanced, message_id=message_id
+            )
             return str(spam)
         queue_id = secrets.token_hex(6).upper()
         drop = rule.drop if rule is not None else None
-        self._accept(queue_id, envelope.mail_from or "", recipients, content, accepted(drop))
+        self._accept(queue_id, envelope.mail_from or "", recipients, content, accepted_outcome(drop))
         await self._failures.pause(rule)
         if drop is not None:
             await hang_up(server)
@@ -130,25 +132,25 @@ class Handler:
     async def _apply(
         self, server: SMTP, rule: Rule, recipients: list[str], *, message_id: str | None = None
     ) -> Reply | None:
-        """The rule's refusal, None if it only delays. Does not return if it drops the connection."""
+        """The rule's refusal; None if it only delays. Does not return if it drops the connection."""
         recipient = recipients[0] if recipients else None
-        reply = smtp_refusals.of(rule) if rule.status is not None else None
+        reply = smtp_refusals.from_rule(rule) if rule.status is not None else None
         if rule.drop is not None:
-            self._note(recipient, Outcome.DROPPED_BEFORE_ACCEPT, status=0, message_id=message_id)
+            self._log_call(recipient, Outcome.DROPPED_BEFORE_ACCEPT, status=0, message_id=message_id)
         elif reply is not None:
-            self._note(recipient, Outcome.REFUSED, status=reply.status, code=reply.enhanced, message_id=message_id)
+            self._log_call(recipient, Outcome.REFUSED, status=reply.status, code=reply.enhanced, message_id=message_id)
         await self._failures.pause(rule)
         if rule.drop is not None:
             await hang_up(server)
         return reply
 
-    async def _said(self, server: SMTP, reply: Reply) -> str:
-        if reply.status == 421:  # RFC 5321 3.8: the server says it and closes the channel
+    async def _reply(self, server: SMTP, reply: Reply) -> str:
+        if reply.status == 421:  # RFC 5321, 3.8: the server then closes the connection
             await server.push(str(reply))
             await hang_up(server)
         return str(reply)
 
-    def _note(
+    def _log_call(
         self,
         recipient: str | None,
         outcome: Outcome,
@@ -157,17 +159,16 @@ class Handler:
         code: str | None = None,
         message_id: str | None = None,
     ) -> None:
-        self._ledger.note(
+        self._ledger.add_call(
             Call(channel="email", recipient=recipient, outcome=outcome, status=status, code=code, message_id=message_id)
         )
 
 
 class Connection(SMTP):
-    """aiosmtpd's protocol, with the moments that have no hook: the greeting, the DATA command, a client that says
-    nothing for too long, and a mail that is too large."""
+    """aiosmtpd's protocol, extended where it has no hook: greeting, DATA command, idle time-out, size limit."""
 
     event_handler: Handler
-    has_mail = False  # a whole one, that is not answered yet
+    has_mail = False  # a complete mail, not answered yet
 
     async def _handle_client(self) -> None:
         if await self.event_handler.greet(self):
@@ -176,11 +177,11 @@ class Connection(SMTP):
             self.transport.close()
 
     async def push(self, status: AnyStr) -> None:
-        said = status if isinstance(status, bytes) else status.encode()
-        await super().push(str(smtp_refusals.TOO_LARGE).encode() if said.startswith(b"552 Error: ") else said)
+        line = status if isinstance(status, bytes) else status.encode()
+        await super().push(str(smtp_refusals.TOO_LARGE).encode() if line.startswith(b"552 Error: ") else line)
 
     def _timeout_cb(self) -> None:
-        if self.transport is not None and not self.has_mail:  # or it would be taken for the mail's answer
+        if self.transport is not None and not self.has_mail:  # or the client takes it for the answer to the mail
             self.transport.write(f"{smtp_refusals.TIMEOUT}\r\n".encode())  # type: ignore[attr-defined]
         super()._timeout_cb()  # type: ignore[no-untyped-call]
 
@@ -201,7 +202,7 @@ def connection(
     size_limit: int = SIZE_LIMIT,
     idle: float = IDLE,
 ) -> Connection:
-    """The protocol of one connection, made on the running loop."""
+    """The protocol of one connection. Create it on the running loop."""
     return Connection(
         handler,
         data_size_limit=size_limit,
@@ -217,9 +218,9 @@ def connection(
 
 
 async def hang_up(server: SMTP) -> Never:
-    """Close the connection with nothing more said."""
+    """Close the connection without a reply."""
     if server.transport is not None:
         server.transport.close()
-    # Returning would make aiosmtpd answer. It cancels this task as soon as the connection is gone.
+    # Returning would make aiosmtpd reply. It cancels this task when the connection is closed.
     await asyncio.Event().wait()
     raise ConnectionAbortedError

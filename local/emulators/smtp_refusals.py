@@ -1,4 +1,4 @@
-"""What the emulated mail server refuses by itself, in the words of real ones."""
+"""The refusals of the emulated mail server, worded like those of real servers."""
 
 from dataclasses import dataclass
 
@@ -18,28 +18,28 @@ class Reply:
 
 
 MAILBOXES = {
-    # A recipient whose local part begins with this word is refused like this.
+    # The reply to a recipient whose local part begins with this word.
     "unknown": Reply(status=550, enhanced="5.1.1", text="The email account that you tried to reach does not exist"),
     "full": Reply(status=452, enhanced="4.2.2", text="The recipient's inbox is out of storage space"),
     "greylist": Reply(status=451, enhanced="4.7.1", text="Greylisted, please try again later"),
     "denied": Reply(status=554, enhanced="5.7.1", text="Recipient address rejected: Access denied"),
-    "policy": Reply(status=550, enhanced="5.7.1", text="Message rejected due to policy"),  # it does not say whose
+    "policy": Reply(status=550, enhanced="5.7.1", text="Message rejected due to policy"),  # whose policy is not said
 }
 SPAM = Reply(status=554, enhanced="5.7.1", text="Message rejected as spam")
-"""For a recipient whose local part begins with `spam`: after the mail, which is read for that."""
+"""The reply after the mail, for a recipient whose local part begins with `spam`."""
 
 TOO_MANY = Reply(status=452, enhanced="4.5.3", text="Too many recipients")
 TOO_LARGE = Reply(status=552, enhanced="5.3.4", text="Message size exceeds fixed limit")
 TIMEOUT = Reply(status=451, enhanced="4.4.2", text="Timeout waiting for data from client.")
-"""As Amazon SES says it, before it hangs up."""
+"""As Amazon SES replies before it disconnects."""
 
 
 def mailbox(recipient: str) -> Reply | None:
     return next((reply for word, reply in MAILBOXES.items() if recipient.startswith(word)), None)
 
 
-def of(rule: Rule) -> Reply:
-    """The refusal of a rule that has a status."""
+def from_rule(rule: Rule) -> Reply:
+    """The reply of a rule with a status."""
     status = rule.status or 451
     return Reply(
         status=status,

@@ -14,11 +14,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from local.emulators.failures import Rule
+from local.emulators.http_provider import Refusal, SendHandler
 from local.emulators.records import Inbox, Received
 from local.emulators.twilio_messages import is_blank, is_of, matches, page, resource, units
-from local.emulators.vendor import Reception, Refusal
 
-MAX_BODY = 1600  # places or UTF-16 units: https://www.twilio.com/docs/api/errors/21617
+MAX_BODY = 1600  # GSM-7 places or UTF-16 units: https://www.twilio.com/docs/api/errors/21617
 SENDER = r"\+[1-9]\d{1,14}|\d{3,8}|(?=.*[A-Za-z])[A-Za-z0-9 &_+-]{1,11}"
 
 # Magic numbers and what they provoke: https://www.twilio.com/docs/iam/test-credentials#magic-input
@@ -60,7 +60,7 @@ def refusal(code: int, message: str, *, status: int = 400, headers: Mapping[str,
 
 
 @dataclass(frozen=True, kw_only=True)
-class MessageSending:
+class MessageRequest:
     """POST .../Messages.json"""
 
     account: str
@@ -122,7 +122,7 @@ class MessageSending:
         return refusal(code, message, status=status, headers=headers)
 
     def _created(self, rule: Rule, code: int, message: str) -> Refusal:
-        """HTTP 201, and the message has failed already. Its code is null unless the rule has one."""
+        """HTTP 201 with a message that has already failed. Its code is null unless the rule has one."""
         error = (code, message) if rule.code is not None else None
         body = resource(self.received(), status=str(rule.created), error=error)
         return Refusal(status=201, code=str(rule.code or rule.created), body=body)
@@ -146,10 +146,10 @@ class MessageSending:
 
 
 class Twilio:
-    """The four endpoints."""
+    """The four HTTP endpoints."""
 
-    def __init__(self, *, reception: Reception, login: tuple[str, str] | None) -> None:
-        self._reception = reception
+    def __init__(self, *, handler: SendHandler, login: tuple[str, str] | None) -> None:
+        self._handler = handler
         self._login = login
 
     def routes(self) -> list[Route]:
@@ -164,8 +164,8 @@ class Twilio:
 
     async def create(self, request: Request) -> Response:
         body = (await request.body()).decode("utf-8", "replace")
-        return await self._reception.take(
-            MessageSending(
+        return await self._handler.handle(
+            MessageRequest(
                 account=request.path_params["account"], form=dict(parse_qsl(body)), denied=self._denied(request)
             )
         )
@@ -201,7 +201,7 @@ class Twilio:
 
     @property
     def _inbox(self) -> Inbox:
-        return self._reception.ledger.inbox
+        return self._handler.ledger.inbox
 
     def _denied(self, request: Request) -> Refusal | None:
         scheme, _, credentials = request.headers.get("authorization", "").partition(" ")

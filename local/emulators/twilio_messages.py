@@ -1,4 +1,4 @@
-"""How Twilio shows a message, and lists them. https://www.twilio.com/docs/messaging/api/message-resource"""
+"""Twilio's message resource and its list. https://www.twilio.com/docs/messaging/api/message-resource"""
 
 import unicodedata
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ def is_of(received: Received, request: Request) -> bool:
 
 
 def matches(received: Received, query: Mapping[str, str]) -> bool:
-    """From, and DateSent as a day or as bounds (`DateSent<`, `DateSent>`); RFC 3339 times in UTC sort as text."""
+    """The filters From, DateSent (a day), `DateSent<` and `DateSent>`. RFC 3339 times in UTC sort as text."""
     return (
         query.get("From") in (None, received.fields["from"])
         and received.at.startswith(query.get("DateSent", "")[:10])
@@ -47,7 +47,7 @@ def page(request: Request, found: list[Received], *, number: int, size: int) -> 
 
 
 def resource(received: Received, *, status: str, error: tuple[int, str] | None = None) -> dict[str, Any]:
-    """`error`: the code and text of one that failed."""
+    """`error`: code and text of a failed message."""
     sid, account, text = received.provider_message_id, received.fields["account"], received.fields["text"]
     at = format_datetime(datetime.fromisoformat(received.at))
     path = f"/2010-04-01/Accounts/{account}/Messages/{sid}"
@@ -75,23 +75,23 @@ def resource(received: Received, *, status: str, error: tuple[int, str] | None =
     }
 
 
-# 3GPP TS 23.038, 6.2.1: one place each, and those that take two.
+# 3GPP TS 23.038, 6.2.1: characters of one place, and of two.
 _BASIC = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ÄÖÑÜ§¿äöñüà"
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _WIDTH = {**dict.fromkeys(_BASIC + _LETTERS, 1), **dict.fromkeys("\f^{}\\[~]|€", 2)}
 
 
 def units(text: str) -> int:
-    """Places in GSM-7, or UTF-16 units if a letter is not in it."""
+    """Places in GSM-7, or UTF-16 units if a character is not in it."""
     return sum(_widths(text))
 
 
 def is_blank(text: str) -> bool:
-    return all(unicodedata.category(letter) in ("Cc", "Cf", "Zl", "Zp", "Zs") for letter in text)
+    return all(unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp", "Zs") for character in text)
 
 
 def segments(text: str) -> int:
-    """GSM-7 has 160 places in one segment and 153 in each of many, UCS-2 70 and 67. No letter is cut in two.
+    """GSM-7 has 160 places in a single segment and 153 in each of several, UCS-2 70 and 67. No character is split.
 
     https://www.twilio.com/docs/glossary/what-sms-character-limit
     """
@@ -109,5 +109,5 @@ def segments(text: str) -> int:
 
 def _widths(text: str) -> list[int]:
     if set(text) <= _WIDTH.keys():
-        return [_WIDTH[letter] for letter in text]
-    return [2 if letter > "\uffff" else 1 for letter in text]
+        return [_WIDTH[character] for character in text]
+    return [2 if character > "\uffff" else 1 for character in text]

@@ -1,7 +1,7 @@
 """One function on an emulated Lambda: `python -m local.lambda_emulator NAME`.
 
-The real `awslambdaric` runs its handler. A channel's function is fed from its queues; intake and replay get an HTTP API
-on `--port`; `--every` is a schedule. What the function logs is this process's output.
+The real `awslambdaric` runs its handler. A channel's function is invoked from its queues; intake and replay get an HTTP
+API on `--port`; `--every` is a schedule. The function's log is this process's output.
 """
 
 import argparse
@@ -18,18 +18,18 @@ from tidings.messaging import topology
 from tidings.observability import logging as tidings_logging
 from tidings.runtime.container import build_container
 
-from local.lambda_emulator.environment import Deployed, Environments, InitFailed
+from local.lambda_emulator.environment import Environments, InitError, LambdaFunction
 from local.lambda_emulator.gateway import Gateway
-from local.lambda_emulator.sources import Mapping, Schedule
+from local.lambda_emulator.sources import EventSourceMapping, Schedule
 
-AT_ONCE = 4  # invocations of a function
+MAX_CONCURRENCY = 4  # invocations of a function
 
 
 def main() -> int:
     options = _options()
     try:
         tidings_logging.configure(options.name, load(tidings_logging.LogSettings))
-        wiring = build_container()
+        container = build_container()
     except ConfigurationError as error:
         print(f"tidings: {options.name}: {error}", file=sys.stderr)
         return 2
@@ -37,13 +37,14 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     environments = Environments(
-        Deployed(name=options.name, variables=os.environ, timeout=timedelta(seconds=options.timeout)), at_most=AT_ONCE
+        LambdaFunction(name=options.name, variables=os.environ, timeout=timedelta(seconds=options.timeout)),
+        max_concurrency=MAX_CONCURRENCY,
     )
     queues = topology.work_queues(options.name) if options.name in CHANNELS else ()
-    sources: list[Mapping | Schedule] = [
-        Mapping(
+    sources: list[EventSourceMapping | Schedule] = [
+        EventSourceMapping(
             channel=options.name,
-            consume=lambda queue=queue: wiring.broker.consume([queue]),  # type: ignore[misc]
+            consume=lambda queue=queue: container.broker.consume([queue]),  # type: ignore[misc]
             invoke=environments.invoke,
         )
         for queue in queues
@@ -53,25 +54,25 @@ def main() -> int:
     try:
         environments.start()
         _serve(sources, Gateway(options.port, environments.invoke) if options.port is not None else None, stopping)
-    except InitFailed as error:
+    except InitError as error:
         print(f"tidings: {options.name}: {error}", file=sys.stderr)
         return 1
     finally:
         environments.close()
-        wiring.close()
+        container.close()
     return 0
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m local.lambda_emulator", description=__doc__)
     parser.add_argument("name", help="a folder below functions/")
-    parser.add_argument("--port", type=int, help="of the HTTP API")
-    parser.add_argument("--every", type=float, metavar="SECONDS", help="of the schedule")
-    parser.add_argument("--timeout", type=float, default=90.0, metavar="SECONDS", help="of the function")
+    parser.add_argument("--port", type=int, help="port of the HTTP API")
+    parser.add_argument("--every", type=float, metavar="SECONDS", help="interval of the schedule")
+    parser.add_argument("--timeout", type=float, default=90.0, metavar="SECONDS", help="time-out of the function")
     return parser.parse_args()
 
 
-def _serve(sources: list[Mapping | Schedule], gateway: Gateway | None, stopping: threading.Event) -> None:
+def _serve(sources: list[EventSourceMapping | Schedule], gateway: Gateway | None, stopping: threading.Event) -> None:
     threads = [threading.Thread(target=source.run) for source in sources]
     if gateway is not None:
         threads.append(threading.Thread(target=gateway.serve_forever, kwargs={"poll_interval": 0.05}))

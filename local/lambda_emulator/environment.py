@@ -1,7 +1,7 @@
-"""An execution environment: the real `awslambdaric` with a function, and all that Lambda does to it.
+"""An execution environment: the real `awslambdaric` with a function, treated as Lambda treats it.
 
-It is frozen whenever it waits for an event, thawed for the next one, and killed where it has not answered when its time
-is up. One that has ended begins anew with the next event.
+It is frozen while it waits for an event, thawed for the next one, and killed if it has not answered before its
+time-out. One that has ended is restarted for the next event.
 """
 
 import contextlib
@@ -23,18 +23,18 @@ from typing import IO, Any
 from local.lambda_emulator.runtime_api import Invocation, RuntimeApi
 
 ROOT = Path(__file__).parents[2]
-INIT_WITHIN = timedelta(seconds=60)  # Lambda gives 10 s; this machine may be busy with something else
-LOOK_EVERY = 0.05  # seconds
+INIT_WITHIN = timedelta(seconds=60)  # Lambda allows 10 s; this machine may be busy
+POLL_INTERVAL = 0.05  # seconds
 
 
 @dataclass(frozen=True, kw_only=True)
-class Deployed:
-    """A function, as Lambda knows it."""
+class LambdaFunction:
+    """A deployed function."""
 
     name: str  # a folder below functions/
-    variables: Mapping[str, str]  # of its environment
+    variables: Mapping[str, str]  # its environment variables
     timeout: timedelta
-    output: IO[bytes] | None = None  # what becomes its log; None: this process's output
+    output: IO[bytes] | None = None  # its log; None: this process's output
 
     @property
     def arn(self) -> str:
@@ -65,8 +65,8 @@ class Deployed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ended:
-    """How an invocation ended: the function's answer, or an error with `errorType` and `errorMessage`."""
+class InvocationResult:
+    """The function's answer, or an error with `errorType` and `errorMessage`."""
 
     payload: bytes
     failed: bool = False
@@ -76,27 +76,27 @@ class Ended:
         return dict(json.loads(self.payload)) if self.failed else {}
 
 
-class InitFailed(Exception):
-    """The function did not come up. Its own words are in the log."""
+class InitError(Exception):
+    """The function did not start. Its log says why."""
 
-    def __init__(self, ended: Ended) -> None:
-        super().__init__(ended.error.get("errorMessage"))
-        self.ended = ended
+    def __init__(self, result: InvocationResult) -> None:
+        super().__init__(result.error.get("errorMessage"))
+        self.result = result
 
 
 @dataclass
 class Environment:
-    """For one invocation at a time. `close` it."""
+    """Runs one invocation at a time. `close` it at the end."""
 
-    deployed: Deployed
+    function: LambdaFunction
     frozen: threading.Event = field(default_factory=threading.Event)
     _api: RuntimeApi | None = None
     _process: subprocess.Popen[bytes] | None = None
 
     @property
     def pid(self) -> int:
-        """Of the process there is now."""
-        assert self._process is not None, "it is started"  # noqa: S101
+        """The current process."""
+        assert self._process is not None, "not started"  # noqa: S101
         return self._process.pid
 
     @property
@@ -104,52 +104,52 @@ class Environment:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Return when it is ready, and frozen. Raise InitFailed."""
+        """Return when it is ready and frozen. Raise InitError."""
         self.close()
-        self.frozen.clear()  # the one before may have died in that state
-        self._api = RuntimeApi(arn=self.deployed.arn, freeze=self._freeze, thaw=self._thaw)
+        self.frozen.clear()  # the previous process may have died frozen
+        self._api = RuntimeApi(arn=self.function.arn, freeze=self._freeze, thaw=self._thaw)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "awslambdaric", self.deployed.handler],
+            [sys.executable, "-m", "awslambdaric", self.function.handler],
             cwd=ROOT,
-            env=self.deployed.environment(self._api.address),
+            env=self.function.environment(self._api.address),
             stdin=subprocess.DEVNULL,
-            stdout=self.deployed.output,
-            stderr=self.deployed.output,
+            stdout=self.function.output,
+            stderr=self.function.output,
         )
         deadline = time.monotonic() + INIT_WITHIN.total_seconds()
-        while not self._api.ready.wait(LOOK_EVERY):
+        while not self._api.ready.wait(POLL_INTERVAL):
             if self.is_running and time.monotonic() < deadline:
                 continue
             failed = self._died("init", self._process)
-            with contextlib.suppress(queue.Empty):  # it may have said why
-                failed = Ended(payload=self._api.told.get_nowait().payload, failed=True)
+            with contextlib.suppress(queue.Empty):  # it may have reported the cause
+                failed = InvocationResult(payload=self._api.reports.get_nowait().payload, failed=True)
             self.close()
-            raise InitFailed(failed)
+            raise InitError(failed)
         self.frozen.wait()
 
-    def invoke(self, event: bytes) -> Ended:
-        """Give it the event, and wait for its end. Begin anew where it has died."""
+    def invoke(self, event: bytes) -> InvocationResult:
+        """Send the event and wait for the result. Restart the process if it has died."""
         if not self.is_running:
             try:
                 self.start()
-            except InitFailed as error:
-                return error.ended
+            except InitError as error:
+                return error.result
         api, process, id = self._api, self._process, str(uuid.uuid4())
-        assert api is not None and process is not None, "it is started"  # noqa: S101, PT018
-        deadline = time.time() + self.deployed.timeout.total_seconds()
-        api.given.put(Invocation(id=id, event=event, deadline=deadline))
+        assert api is not None and process is not None, "not started"  # noqa: S101, PT018
+        deadline = time.time() + self.function.timeout.total_seconds()
+        api.invocations.put(Invocation(id=id, event=event, deadline=deadline))
         while (left := deadline - time.time()) > 0:
-            was_running = process.poll() is None  # looked at first: it may say something and die
+            was_running = process.poll() is None  # checked first: it may answer and then die
             with contextlib.suppress(queue.Empty):
-                told = api.told.get(timeout=min(left, LOOK_EVERY))
-                if told.about == id:
-                    return Ended(payload=told.payload, failed=told.failed)
+                report = api.reports.get(timeout=min(left, POLL_INTERVAL))
+                if report.invocation_id == id:
+                    return InvocationResult(payload=report.payload, failed=report.failed)
             if not was_running:
                 return self._died(id, process)
         return self._timed_out(id)
 
     def close(self) -> None:
-        """Nothing of it is left."""
+        """End the process."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -162,7 +162,7 @@ class Environment:
         process = self._process
         self._signal(process, signal.SIGSTOP)
         if process is not None:
-            # After the signal it may run on for a moment. It may also be killed, and waited for by another thread.
+            # It may run on for a moment after the signal. It may also be killed and reaped by another thread.
             with contextlib.suppress(ChildProcessError):
                 os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
         self.frozen.set()
@@ -176,44 +176,44 @@ class Environment:
             with contextlib.suppress(ProcessLookupError):  # it has just ended
                 os.kill(process.pid, number)
 
-    def _died(self, what: str, process: subprocess.Popen[bytes]) -> Ended:
-        process.kill()  # at the init it may only be late
+    def _died(self, what: str, process: subprocess.Popen[bytes]) -> InvocationResult:
+        process.kill()  # during init it may only be late
         status = process.wait()
-        said = f"exit status {status}" if status >= 0 else f"signal: {signal.Signals(-status).name}"
-        return self._told(what, "Runtime.ExitError", f"Runtime exited with error: {said}")
+        cause = f"exit status {status}" if status >= 0 else f"signal: {signal.Signals(-status).name}"
+        return self._reported(what, "Runtime.ExitError", f"Runtime exited with error: {cause}")
 
-    def _timed_out(self, id: str) -> Ended:
+    def _timed_out(self, id: str) -> InvocationResult:
         self.close()
-        seconds = self.deployed.timeout.total_seconds()
-        return self._told(id, "Sandbox.Timedout", f"Task timed out after {seconds:.2f} seconds")
+        seconds = self.function.timeout.total_seconds()
+        return self._reported(id, "Sandbox.Timedout", f"Task timed out after {seconds:.2f} seconds")
 
-    def _told(self, what: str, kind: str, message: str) -> Ended:
-        """The line that Lambda adds to the log."""
+    def _reported(self, what: str, kind: str, message: str) -> InvocationResult:
+        """Add Lambda's line to the log."""
         line = json.dumps({"type": "platform.report", "record": {"requestId": what, "error": message}}) + "\n"
-        output = self.deployed.output or sys.stdout.buffer
+        output = self.function.output or sys.stdout.buffer
         output.write(line.encode())
         output.flush()
         error = {"errorType": kind, "errorMessage": f"RequestId: {what} Error: {message}"}
-        return Ended(payload=json.dumps(error).encode(), failed=True)
+        return InvocationResult(payload=json.dumps(error).encode(), failed=True)
 
 
 class Environments:
-    """A function's environments: as many as it is called at once, up to a limit; who comes then waits."""
+    """A function's environments: one per concurrent invocation, up to a limit; further invocations wait."""
 
-    def __init__(self, deployed: Deployed, *, at_most: int) -> None:
-        self._deployed = deployed
-        self._slots = threading.BoundedSemaphore(at_most)
+    def __init__(self, function: LambdaFunction, *, max_concurrency: int) -> None:
+        self._function = function
+        self._slots = threading.BoundedSemaphore(max_concurrency)
         self._lock = threading.Lock()
-        self._idle: list[Environment] = []  # the last used is last, and used first
+        self._idle: list[Environment] = []  # the most recently used is last, and is taken first
         self._all: list[Environment] = []
 
     def start(self) -> None:
-        """One, so that the first call finds it. Raise InitFailed."""
+        """Start one environment in advance. Raise InitError."""
         environment = self._take()
         environment.start()
         self._idle.append(environment)
 
-    def invoke(self, event: bytes) -> Ended:
+    def invoke(self, event: bytes) -> InvocationResult:
         with self._slots:
             environment = self._take()
             try:
@@ -225,7 +225,7 @@ class Environments:
         with self._lock:
             if self._idle:
                 return self._idle.pop()
-            made = Environment(self._deployed)
+            made = Environment(self._function)
             self._all.append(made)
             return made
 

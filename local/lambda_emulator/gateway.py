@@ -1,4 +1,4 @@
-"""An HTTP API in front of a function: plain HTTP in, events of payload format 2.0 to the function.
+"""An HTTP API in front of a function: turns HTTP requests into events of payload format 2.0.
 
 https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
 """
@@ -11,18 +11,18 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from local.lambda_emulator.environment import Ended
+from local.lambda_emulator.environment import InvocationResult
 
 AS_TEXT = ("text/", "application/json", "application/javascript", "application/xml")
-"""Bodies of these types are handed on as they are; all others in base64."""
+"""Bodies of these types are passed as text, all others in base64."""
 
 
 class Gateway(ThreadingHTTPServer):
-    """`serve_forever`, and `shutdown`."""
+    """Run `serve_forever`; `shutdown` stops it."""
 
-    daemon_threads = False  # who is being answered at the end gets an answer
+    daemon_threads = False  # requests under way are answered before it stops
 
-    def __init__(self, port: int, invoke: Callable[[bytes], Ended]) -> None:
+    def __init__(self, port: int, invoke: Callable[[bytes], InvocationResult]) -> None:
         self.invoke = invoke
         super().__init__(("127.0.0.1", port), _Handler)
 
@@ -30,13 +30,13 @@ class Gateway(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: Gateway
 
-    def _pass_on(self) -> None:
+    def _invoke(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
-        ended = self.server.invoke(json.dumps(_event(self, body)).encode())
-        if ended.failed:
+        result = self.server.invoke(json.dumps(_event(self, body)).encode())
+        if result.failed:
             status, headers, content = 500, {"content-type": "application/json"}, b'{"message":"Internal Server Error"}'
         else:
-            status, headers, content = _answer(json.loads(ended.payload))
+            status, headers, content = _answer(json.loads(result.payload))
         self.send_response(status)
         for name, value in {**headers, "content-length": str(len(content))}.items():
             self.send_header(name, value)
@@ -45,9 +45,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def __getattr__(self, name: str) -> Any:
-        """Any method: the standard library looks for do_GET and its like."""
+        """Handle every method: the standard library looks up do_GET and so on."""
         if name.startswith("do_"):
-            return self._pass_on
+            return self._invoke
         raise AttributeError(name)
 
     def log_message(self, *_: object) -> None:

@@ -1,4 +1,4 @@
-"""Lambda's Runtime API for one execution environment: what a runtime asks, and what it tells.
+"""Lambda's Runtime API for one execution environment.
 
 https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 """
@@ -14,7 +14,7 @@ VERSION = "/2018-06-01/runtime"
 
 @dataclass(frozen=True, kw_only=True)
 class Invocation:
-    """What the runtime is given."""
+    """An event for the runtime."""
 
     id: str
     event: bytes
@@ -22,27 +22,27 @@ class Invocation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
-    """What the runtime has said."""
+class Report:
+    """An answer or an error from the runtime."""
 
-    about: str | None  # the invocation's id; None: the init
+    invocation_id: str | None  # None: of the init
     payload: bytes  # the answer; or an error, with errorType and errorMessage
     failed: bool
 
 
 class RuntimeApi:
-    """On a free port of this machine, until `close`.
+    """Serves on a free port of 127.0.0.1 until `close`.
 
-    `freeze` is called when the runtime asks for the next event, and `thaw` before it gets one: in between it may do
-    nothing. Both in the thread that answers it.
+    `freeze` is called when the runtime asks for the next event, `thaw` before it gets one, both in the thread of that
+    request. In between the runtime must not run.
     """
 
     def __init__(self, *, arn: str, freeze: Callable[[], None], thaw: Callable[[], None]) -> None:
         self.arn = arn
         self.freeze, self.thaw = freeze, thaw
-        self.given: queue.SimpleQueue[Invocation | None] = queue.SimpleQueue()
-        self.told: queue.SimpleQueue[Told] = queue.SimpleQueue()
-        self.ready = threading.Event()  # it has asked for its first event: the init is over
+        self.invocations: queue.SimpleQueue[Invocation | None] = queue.SimpleQueue()
+        self.reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
+        self.ready = threading.Event()  # it has asked for its first event: init is complete
         api = self
 
         class Handler(_Handler):
@@ -54,7 +54,7 @@ class RuntimeApi:
         self._thread.start()
 
     def close(self) -> None:
-        self.given.put(None)
+        self.invocations.put(None)
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
@@ -69,9 +69,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.runtime.ready.set()
         self.runtime.freeze()
-        invocation = self.runtime.given.get()
+        invocation = self.runtime.invocations.get()
         if invocation is None:
-            return  # the environment is over
+            return  # closed
         self.runtime.thaw()
         self._answer(
             200,
@@ -88,9 +88,9 @@ class _Handler(BaseHTTPRequestHandler):
         payload = self.rfile.read(int(self.headers.get("content-length") or 0))
         match self.path.removeprefix(f"{VERSION}/").split("/"):
             case ["invocation", id, ("response" | "error") as end]:
-                self.runtime.told.put(Told(about=id, payload=payload, failed=end == "error"))
+                self.runtime.reports.put(Report(invocation_id=id, payload=payload, failed=end == "error"))
             case ["init", "error"]:
-                self.runtime.told.put(Told(about=None, payload=payload, failed=True))
+                self.runtime.reports.put(Report(invocation_id=None, payload=payload, failed=True))
             case _:
                 self._answer(404, b"{}")
                 return

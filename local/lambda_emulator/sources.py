@@ -1,4 +1,4 @@
-"""What invokes a function besides requests: the event source mapping of a queue, and a schedule."""
+"""The event source mapping of a queue, and a schedule: they invoke a function."""
 
 import logging
 import threading
@@ -12,7 +12,7 @@ from tidings.domain.errors import BrokerUnavailable
 from tidings.ports import Consumer
 from tidings.runtime.trigger.trigger import to_rmq
 
-from local.lambda_emulator.environment import Ended
+from local.lambda_emulator.environment import InvocationResult
 
 log = logging.getLogger("tidings.aws")
 
@@ -21,16 +21,16 @@ PAUSE = 1.0  # seconds after a failure
 
 
 @dataclass(kw_only=True)
-class Mapping:
-    """Of one queue: a batch at a time. All of it is acknowledged, or all of it given back."""
+class EventSourceMapping:
+    """Invokes the function with batches of one queue, one at a time. A batch is acknowledged or requeued as a whole."""
 
     channel: str
     consume: Callable[[], Consumer]
-    invoke: Callable[[bytes], Ended]
+    invoke: Callable[[bytes], InvocationResult]
     _stopping: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> None:
-        """Until `stop`; what is under way comes to its end."""
+        """Run until `stop`; the invocation under way is completed."""
         with ThreadPoolExecutor(1, thread_name_prefix=f"mapping-{self.channel}") as thread:
             while not self._stopping.is_set():
                 try:
@@ -50,10 +50,10 @@ class Mapping:
                 continue
             invocation = thread.submit(self.invoke, to_json(to_rmq(batch)))
             invocation.add_done_callback(lambda _: consumer.wake())
-            while not invocation.done():  # in which the connection is kept alive
+            while not invocation.done():  # keeps the connection alive
                 consumer.receive(0, timedelta(seconds=1), first=0)
-            if (ended := invocation.result()).failed:
-                error = ended.error.get("errorType", "")
+            if (result := invocation.result()).failed:
+                error = result.error.get("errorType", "")
                 log.error("batch_failed", extra={"channel": self.channel, "error": error, "messages": len(batch)})
                 consumer.give_back(batch)
                 self._stopping.wait(PAUSE)
@@ -61,16 +61,16 @@ class Mapping:
                 consumer.acknowledge(batch)
 
     def stop(self) -> None:
-        """From any thread, or a signal's handler."""
+        """Safe in any thread and in a signal handler."""
         self._stopping.set()
 
 
 @dataclass(kw_only=True)
 class Schedule:
-    """An event every so often."""
+    """Invokes the function periodically."""
 
     every: timedelta
-    invoke: Callable[[bytes], Ended]
+    invoke: Callable[[bytes], InvocationResult]
     _stopping: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> None:

@@ -1,4 +1,4 @@
-"""What a private instance is reached by: a password and ports, kept in its state folder so that both last."""
+"""The password and the ports of a private instance, kept in its state folder."""
 
 import contextlib
 import fcntl
@@ -23,11 +23,10 @@ class Access:
     ports: dict[str, int]
 
 
-def remembered(path: Path, ports: Iterable[str], fixed: dict[str, int], *, password: str | None = None) -> Access:
-    """Read the access kept at `path`, or make one, and keep it.
+def load_or_create(path: Path, ports: Iterable[str], fixed: dict[str, int], *, password: str | None = None) -> Access:
+    """Read the access stored at `path`, or create it with this password or a random one, and store it.
 
-    `fixed` ports are taken as they are; the others are last time's where they are still free, else new ones. A new one
-    has this password, or a random one.
+    `fixed` ports are taken as they are. The others are the stored ones if they are still free, else new ones.
     """
     known = Access(password=password or secrets.token_hex(16), ports={})
     with contextlib.suppress(FileNotFoundError):
@@ -45,28 +44,27 @@ def remembered(path: Path, ports: Iterable[str], fixed: dict[str, int], *, passw
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody has, and that nobody else is given here while this process lives: whoever is to
-    listen there may take its time.
+    """A free port of 127.0.0.1, reserved for this process until it ends, so that a server may start there later.
 
-    Below 32768, where the kernel takes ports for outgoing connections: those could take it while our service is down.
+    It is below 32768, so that the kernel does not use it for an outgoing connection while our server is down.
     """
-    while not (_given().add(port := random.randrange(20_000, 32_768)) and is_free(port)):  # noqa: S311 - no secret
+    while not (_reservations().add(port := random.randrange(20_000, 32_768)) and is_free(port)):  # noqa: S311 - no secret
         pass
     return port
 
 
-class _Given:
-    """The ports that processes of this user were given. The system forgets a process's when it ends."""
+class _Reservations:
+    """Ports reserved by processes of this user. A reservation ends with its process."""
 
     def __init__(self) -> None:
-        # Never written to: a record lock on the byte of that number stands for a port.
+        # Never written to: a record lock on the byte at the port's offset is its reservation.
         path = Path(tempfile.gettempdir()) / f"tidings-ports-{os.getuid()}"
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        self._ours: set[int] = set()  # a process is not kept out by its own locks
+        self._ours: set[int] = set()  # a process does not conflict with its own locks
         self._lock = threading.Lock()
 
     def add(self, port: int) -> bool:
-        """False: it is given already."""
+        """Reserve the port. False: it is reserved already."""
         with self._lock:
             if port in self._ours:
                 return False
@@ -79,8 +77,8 @@ class _Given:
 
 
 @cache
-def _given() -> _Given:
-    return _Given()
+def _reservations() -> _Reservations:
+    return _Reservations()
 
 
 def is_free(port: int) -> bool:
@@ -93,7 +91,7 @@ def is_free(port: int) -> bool:
 
 
 def accepts(port: int) -> bool:
-    """Whether somebody answers at this port of 127.0.0.1."""
+    """Whether a server accepts connections at this port of 127.0.0.1."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False

@@ -1,4 +1,4 @@
-"""Virtual hosts on a RabbitMQ server, ours or a given one, by its management API: AMQP itself cannot make any."""
+"""Create virtual hosts on a RabbitMQ server, ours or a given one, with its management API; AMQP cannot."""
 
 import base64
 import contextlib
@@ -13,27 +13,27 @@ from local.services.process import ServiceError
 
 
 class BrokerServer(Protocol):
-    """What a test needs of a server, whoever runs it."""
+    """A server for tests, ours or a given one."""
 
     @property
     def url(self) -> str: ...
 
     def create_vhost(self, name: str) -> str:
-        """Make an empty virtual host and give its URL."""
+        """Create an empty virtual host and return its URL."""
 
     def delete_vhost(self, name: str) -> None: ...
 
 
 @dataclass(frozen=True)
 class ManagedBroker:
-    """A server that somebody else runs. The user of the URLs needs the tag administrator."""
+    """A given server. The user in the URLs needs the tag administrator."""
 
     url: str
     management_url: str
 
     @classmethod
     def given(cls, url: str, management_url: str | None = None) -> "ManagedBroker":
-        """Where it is not said, the management API is at its usual port, and takes the broker's user."""
+        """The default management URL has the usual port and the broker's user."""
         broker = urlsplit(url)
         user, _, host = broker.netloc.rpartition("@")
         named = urlsplit(management_url or f"http://{host.rpartition(':')[0] or host}:15672")
@@ -51,19 +51,19 @@ class ManagedBroker:
 
 @dataclass(frozen=True)
 class Management:
-    """RabbitMQ's HTTP API: 10 to 50 ms a call, where rabbitmqctl starts an Erlang machine for a second each time."""
+    """RabbitMQ's HTTP API. A call takes 10 to 50 ms; rabbitmqctl takes a second, because it starts an Erlang VM."""
 
     url: str
     """http(s)://USER:PASSWORD@HOST:PORT"""
 
     def create_vhost(self, name: str) -> None:
-        self._call("PUT", f"vhosts/{quote(name, safe='')}")  # whoever makes it gets all rights in it
+        self._call("PUT", f"vhosts/{quote(name, safe='')}")  # its creator gets all permissions
 
     def delete_vhost(self, name: str) -> None:
         self._call("DELETE", f"vhosts/{quote(name, safe='')}")
 
     def listens(self, port: int) -> bool:
-        """Whether the node takes connections at this port. False while it starts."""
+        """Whether the node accepts connections at this port. False while it starts."""
         with contextlib.suppress(ServiceError):
             return bool(self._call("GET", f"health/checks/port-listener/{port}")["status"] == "ok")
         return False
@@ -78,7 +78,7 @@ class Management:
             headers={"Authorization": f"Basic {credentials}"},
             data=b"" if method == "PUT" else None,
         )
-        # Never by a proxy: this is our own machine, whatever the environment says about the way out.
+        # Not through a proxy of the environment: the server is on this machine.
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
             with direct.open(request, timeout=30) as answer:

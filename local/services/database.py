@@ -1,4 +1,4 @@
-"""Databases on a MySQL or MariaDB server, by URL: ours or a given one."""
+"""Create databases on a MySQL or MariaDB server, ours or a given one."""
 
 import contextlib
 from collections.abc import Iterator
@@ -14,20 +14,20 @@ from local.services.process import ServiceError
 
 
 class DatabaseServer(Protocol):
-    """What a test needs of a server, whoever runs it."""
+    """A server for tests, ours or a given one."""
 
     @property
     def url(self) -> str: ...
 
     def create_database(self, name: str) -> str:
-        """Make an empty database (utf8mb4) and give its URL."""
+        """Create an empty database (utf8mb4) and return its URL."""
 
     def drop_database(self, name: str) -> None: ...
 
 
 @dataclass(frozen=True)
 class GivenDatabase:
-    """A server that somebody else runs. The user of the URL needs the right to create databases."""
+    """A given server. The user in the URL needs the right to create databases."""
 
     url: str
 
@@ -68,5 +68,5 @@ def connection(url: str) -> Iterator["Connection[Cursor]"]:
 
 def _plain(name: str) -> str:
     if not name.replace("_", "").isalnum():
-        raise ServiceError(f"{name!r} is no name for a database: letters, digits and _ only")
+        raise ServiceError(f"{name!r} is not a valid database name: use letters, digits and _")
     return name

@@ -1,4 +1,4 @@
-"""The two services of local/compose.yaml, where a Docker engine answers."""
+"""RabbitMQ and MySQL of local/compose.yaml, if a Docker engine is running."""
 
 import hashlib
 import os
@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-from local.services.access import USER, Access, remembered
+from local.services.access import USER, Access, load_or_create
 from local.services.process import ServiceError
 
 COMPOSE = Path(__file__).parent.parent / "compose.yaml"
-STARTED = ("rabbitmq", "mysql")
+SERVICES = ("rabbitmq", "mysql")
 
 
 def engine_answers() -> bool:
-    """Whether a Docker engine and its Compose are there: the client alone, which many machines have, is not enough."""
+    """Whether a Docker engine answers and Compose is installed; many machines have only the client."""
     if shutil.which("docker") is None:
         return False
     try:
@@ -32,7 +32,7 @@ def engine_answers() -> bool:
 
 
 class Compose:
-    """RabbitMQ and MySQL in containers, on free ports of 127.0.0.1. Their volumes outlive them."""
+    """RabbitMQ and MySQL in containers, on free ports of 127.0.0.1. Their volumes are kept."""
 
     def __init__(self, state: Path) -> None:
         self.state = state.absolute()
@@ -44,7 +44,7 @@ class Compose:
 
     @property
     def database_admin_url(self) -> str:
-        """For who makes databases of their own, as the tests do."""
+        """For a user who may create databases, as tests need."""
         return f"mysql+pymysql://root:{self._reached_by.password}@127.0.0.1:{self._reached_by.ports['mysql']}/tidings"
 
     @property
@@ -55,10 +55,10 @@ class Compose:
     def broker_url(self) -> str:
         return f"amqp://{USER}:{self._reached_by.password}@127.0.0.1:{self._reached_by.ports['rabbitmq']}/"
 
-    def start(self, services: Sequence[str] = STARTED) -> None:
-        """Return when they are healthy. The first time takes minutes: images are pulled."""
+    def start(self, services: Sequence[str] = SERVICES) -> None:
+        """Return when they are healthy. The first start takes minutes, because it pulls images."""
         self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._access = remembered(self.state / "access.json", ("mysql", "rabbitmq", "management"), {})
+        self._access = load_or_create(self.state / "access.json", ("mysql", "rabbitmq", "management"), {})
         print("Starting RabbitMQ and MySQL with Docker Compose ...", flush=True)
         done = self._compose("up", "--detach", "--wait", *services)
         if done.returncode:
@@ -82,7 +82,7 @@ class Compose:
         return self._access
 
     def _compose(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        # A project a state folder, so that neither another one nor a whole `docker compose up` is disturbed.
+        # One project per state folder, so that it does not affect another one or a plain `docker compose up`.
         project = "tidings-" + hashlib.sha256(str(self.state).encode()).hexdigest()[:8]
         ports = {f"TIDINGS_LOCAL_{name.upper()}_PORT": str(port) for name, port in self._reached_by.ports.items()}
         return subprocess.run(

@@ -1,4 +1,4 @@
-"""A private MariaDB, durable as in production: a commit that was answered is on disk."""
+"""A private MariaDB, as durable as in production: a confirmed commit is on disk."""
 
 import contextlib
 import os
@@ -33,25 +33,24 @@ class MariaDB(Service):
         environment: Mapping[str, str] | None = None,
         beside: Self | None = None,
     ) -> None:
-        """`buffer_pool`: how much of the data it keeps in memory. `log_file`: how much may be changed there before it
-        must be written; by default little, which makes a new instance a third faster. `options`, `environment`: more of
-        the server's."""
+        """`buffer_pool`: memory for data. `log_file`: size of the redo log; a small one makes a new instance start a
+        third faster. `options`, `environment`: added to the server's."""
         super().__init__(state, port, beside=beside)
         self.buffer_pool, self.log_file = buffer_pool, log_file
         self.options, self.environment = tuple(options), dict(environment or {})
 
     @property
     def url(self) -> str:
-        """Of the database `tidings`, for a user who may do everything on this server."""
+        """Of the database `tidings`, for a user with all privileges."""
         return f"mysql+pymysql://{USER}:{self._reached_by.password}@127.0.0.1:{self.port}/tidings"
 
     @cached_property
     def version(self) -> str:
-        """Such as "MariaDB 10.11.19". Known without starting it."""
+        """Such as "MariaDB 10.11.19". Does not start it."""
         return program_version()
 
     def create_database(self, name: str) -> str:
-        """Make an empty database (utf8mb4) and give its URL."""
+        """Create an empty database (utf8mb4) and return its URL."""
         return database.create(self.url, name)
 
     def drop_database(self, name: str) -> None:
@@ -67,11 +66,11 @@ class MariaDB(Service):
         """
         init = self.state / "init.sql"
         init.touch(mode=0o600)
-        # The server reads one statement a line.
+        # The server reads one statement per line.
         init.write_text("\n".join(line.strip() for line in statements.strip().splitlines()) + "\n")
 
     def _install(self) -> None:
-        """Make the data folder. It gets its name last, so that one that was interrupted is made again."""
+        """Create the data folder. It is renamed last, so that an interrupted creation is repeated."""
         data, unfinished = self.state / "data", self.state / "data.new"
         if data.exists():
             return
@@ -82,12 +81,12 @@ class MariaDB(Service):
                 mariadb_program("mariadb-install-db"),
                 "--no-defaults",
                 f"--datadir={unfinished}",
-                # No account without a password: root may come in by the socket only, and the socket is in our folder.
+                # No account without a password: root may connect by the socket only, which is in our folder.
                 "--auth-root-authentication-method=socket",
                 "--skip-test-db",
                 "--skip-name-resolve",
                 f"--innodb-log-file-size={self.log_file}",
-                # No --user, even for root: the script would then change the owner of a file of the system's MariaDB.
+                # No --user, even for root: the script would change the owner of a file of the system's MariaDB.
             ],
             env=self._environment(),
             stdin=subprocess.DEVNULL,
@@ -98,7 +97,7 @@ class MariaDB(Service):
             check=False,
         )
         if made.returncode:
-            raise ServiceError(f"MariaDB's data folder cannot be made:\n{made.stdout[-2000:]}")
+            raise ServiceError(f"MariaDB's data folder cannot be created:\n{made.stdout[-2000:]}")
         unfinished.rename(data)
 
     def _command(self) -> list[str]:
@@ -109,7 +108,7 @@ class MariaDB(Service):
             f"--init-file={self.state / 'init.sql'}",
             "--bind-address=127.0.0.1",
             f"--port={self.port}",
-            # Both lie in the data folder. Relative, because the path of a socket is limited to 107 bytes.
+            # Both are in the data folder. Relative, because the path of a socket is limited to 107 bytes.
             "--socket=mariadb.sock",
             "--pid-file=mariadb.pid",
             "--skip-name-resolve",
@@ -119,27 +118,27 @@ class MariaDB(Service):
             f"--innodb-buffer-pool-size={self.buffer_pool}",
             f"--innodb-log-file-size={self.log_file}",
             "--max-connections=500",
-            # As whoever we are. Another user might not reach the folder, and root must be asked for by name.
+            # Runs as our user: another one might not reach the folder. For root, MariaDB demands this option.
             *(["--user=root"] if os.geteuid() == 0 else []),
             *self.options,
         ]
 
     def _environment(self) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MYSQL", "MARIADB"))}
-        # Of its own: a server that starts removes all temporary tables in there, also those that another works on. Not
-        # as an option: the script that makes the data folder would break it up at a space.
+        # Its own TMPDIR: a server that starts removes all temporary tables there, also those of another server. Not an
+        # option, because the install script would split it at a space.
         return inherited | {"TMPDIR": str(self.state / "tmp")} | self.environment
 
     def _is_ready(self) -> bool:
-        # OperationalError: nobody listens yet. RuntimeError: PyMySQL's, when the connection ends in the handshake.
+        # OperationalError: not listening yet. RuntimeError: from PyMySQL, if the connection ends in the handshake.
         with contextlib.suppress(pymysql.Error, OSError, RuntimeError), database.connection(self.url):
             return True
         return False
 
 
 def program_version() -> str:
-    told = subprocess.run(
+    done = subprocess.run(
         [mariadb_program("mariadbd"), "--no-defaults", "--version"], capture_output=True, text=True, check=False
     )
-    found = re.search(r"Ver (\d+(?:\.\d+)+)", told.stdout)
+    found = re.search(r"Ver (\d+(?:\.\d+)+)", done.stdout)
     return f"MariaDB {found[1]}" if found else "MariaDB"

@@ -1,4 +1,4 @@
-"""The packages of MariaDB and RabbitMQ, and of Prometheus for its checks: found, or installed where we may."""
+"""Find the programs of MariaDB, RabbitMQ and Prometheus, and install their packages if we may."""
 
 import contextlib
 import fcntl
@@ -19,7 +19,7 @@ def mariadb_program(name: str) -> str:
 
 
 def rabbitmq_program() -> str:
-    """The path of RabbitMQ's own script. Debian's, in PATH, insists on the user rabbitmq and on the system's node."""
+    """The path of RabbitMQ's own script. Debian's script in PATH demands the user rabbitmq and the system's node."""
     unpacked = sorted(Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*/sbin/rabbitmq-server"))
     candidates = [Path("/usr/lib/rabbitmq/bin/rabbitmq-server"), *reversed(unpacked)]
     if on_path := shutil.which("rabbitmq-server", path=_search_path()):
@@ -29,7 +29,7 @@ def rabbitmq_program() -> str:
 
 
 def epmd_program() -> str:
-    """The path of Erlang's `epmd`, which tells a node at which port another one is."""
+    """The path of `epmd`, Erlang's port mapper."""
     return _existing("rabbitmq-server", shutil.which("epmd", path=_search_path()))
 
 
@@ -43,15 +43,15 @@ CHECKS = ("prometheus",)
 
 
 def missing(of: Sequence[str] = SERVERS) -> list[str]:
-    """Those of these Debian packages that are not there. An installation under way, in another process, is waited for:
-    programs are there before all that they need is."""
+    """Those of these Debian packages that are not installed. Waits for an installation by another process, because
+    programs appear before their dependencies."""
     there = {"rabbitmq-server": _has_rabbitmq, "mariadb-server": _has_mariadb, "prometheus": _has_promtool}
     with _locked(POLICY.parent, fcntl.LOCK_SH):
         return [name for name in of if not there[name]()]
 
 
 def install(packages: Sequence[str], *, policy: Path = POLICY) -> None:
-    """Install the packages with apt, without starting the services that they bring. Raise ServiceError if we cannot."""
+    """Install the packages with apt, without starting their services. Raise ServiceError if we cannot."""
     if not packages:
         return
     remedy = f"install {' and '.join(packages)}"
@@ -63,7 +63,7 @@ def install(packages: Sequence[str], *, policy: Path = POLICY) -> None:
     command = ["install", "-y", "--no-install-recommends", *packages]
     with _services_stay_off(policy):
         done = _apt(command)
-        if done.returncode:  # mostly because the machine has no package lists yet
+        if done.returncode:  # usually because there are no package lists yet
             print("Reading the package lists ...", flush=True)
             _apt(["update"])
             done = _apt(command)
@@ -88,8 +88,8 @@ def _apt(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
 
 @contextlib.contextmanager
 def _services_stay_off(policy: Path) -> Iterator[None]:
-    """Packages ask this script whether they may start their services. One that is there is not ours: it stays. One
-    installation at a time, or the first to end would take the script away from the others."""
+    """Packages ask the script `policy` whether they may start their services. An existing script is kept. One
+    installation at a time, or the first to end would remove the script of the others."""
     with _locked(policy.parent, fcntl.LOCK_EX), _script(policy):
         yield
 
@@ -145,5 +145,5 @@ def _existing(package: str, path: str | None) -> str:
 
 
 def _search_path() -> str:
-    """PATH, and where servers lie: a plain user's PATH leaves that out."""
+    """PATH and the folders of servers, which a normal user's PATH does not include."""
     return os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin"])

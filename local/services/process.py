@@ -1,4 +1,4 @@
-"""One process of a service: started under a guard, waited for by condition, and never left behind."""
+"""A process under a supervisor that ends it, with its descendants, when its owner ends."""
 
 import contextlib
 import fcntl
@@ -11,19 +11,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
-GUARD = Path(__file__).with_name("supervisor.py")
+SUPERVISOR = Path(__file__).with_name("supervisor.py")
 
 
 class ServiceError(RuntimeError):
-    """A service cannot be had. The message says why, and what would help."""
+    """A service is not available. The message says why and names a remedy."""
 
 
-class Guarded:
-    """A running command. It ends, with all that it started, by `stop`, by `kill`, or when this process dies."""
+class SupervisedProcess:
+    """A running command. It ends, with its descendants, by `stop`, by `kill`, or when this process dies."""
 
-    def __init__(self, guard: subprocess.Popen[bytes], pid: int, grace: timedelta) -> None:
+    def __init__(self, supervisor: subprocess.Popen[bytes], pid: int, grace: timedelta) -> None:
         self.pid = pid
-        self._guard = guard
+        self._supervisor = supervisor
         self._grace = grace
 
     @classmethod
@@ -36,71 +36,71 @@ class Guarded:
         lock: int,
         grace: timedelta,
         folder: Path | None = None,
-    ) -> "Guarded":
-        """Start the command in `folder` (this process's); its output goes to `log`. The guard holds the descriptor
-        `lock` as long as it lives."""
+    ) -> "SupervisedProcess":
+        """Start the command in `folder` (default: this process's); its output goes to `log`. The supervisor holds the
+        descriptor `lock` while it runs."""
         with log.open("wb") as output:
-            guard = subprocess.Popen(
-                # -I and -S: the guard needs nothing but the standard library, and starts in 30 ms that way.
-                [sys.executable, "-I", "-S", str(GUARD), str(grace.total_seconds()), *command],
+            supervisor = subprocess.Popen(
+                # -I and -S: the supervisor needs only the standard library, and starts in 30 ms this way.
+                [sys.executable, "-I", "-S", str(SUPERVISOR), str(grace.total_seconds()), *command],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=output,
                 cwd=folder,
                 env=dict(environment),
                 pass_fds=[lock],
-                start_new_session=True,  # Ctrl-C in a terminal is for the owner, who then stops its services in order
+                start_new_session=True,  # Ctrl-C reaches the owner only, which then stops its services in order
             )
-        if guard.stdout is None:  # for the type checker: it is a pipe
-            raise ServiceError("the guard has no output")
+        if supervisor.stdout is None:  # for the type checker: it is a pipe
+            raise ServiceError("the supervisor has no output")
         try:
-            with guard.stdout as told:
-                line = told.readline()
+            with supervisor.stdout as output:
+                line = output.readline()
             if not line:
                 raise ServiceError(f"{command[0]} cannot be started:\n{tail(log)}")
-        except BaseException:  # also an interrupt: nothing of it is left
-            cls(guard, 0, grace).stop()
+        except BaseException:  # also an interrupt: leave no process behind
+            cls(supervisor, 0, grace).stop()
             raise
-        return cls(guard, int(line), grace)
+        return cls(supervisor, int(line), grace)
 
     @property
     def running(self) -> bool:
-        return self._guard.poll() is None
+        return self._supervisor.poll() is None
 
     def signal(self, number: signal.Signals) -> None:
         if self.running:
-            with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
                 os.kill(self.pid, number)
 
     def pause(self) -> None:
-        """SIGSTOP. Return when all of it stands still: after the signal its threads may run on for a moment."""
+        """SIGSTOP. Return when all threads have stopped; they may run on for a moment after the signal."""
         self.signal(signal.SIGSTOP)
-        while self.running and not _stands_still(self.pid):
+        while self.running and not _is_stopped(self.pid):
             time.sleep(0.01)
 
     def kill(self) -> None:
-        """SIGKILL, as the kernel or a power cut would. Return when nothing of it is left."""
+        """SIGKILL, like the kernel or a power cut. Return when all its processes have ended."""
         self.signal(signal.SIGKILL)
-        self._ended()
+        self._wait()
 
     def stop(self) -> None:
-        """SIGTERM, the grace, SIGKILL. Return when nothing of it is left."""
-        self._guard.terminate()
-        self._ended()
+        """SIGTERM, then SIGKILL after the grace. Return when all its processes have ended."""
+        self._supervisor.terminate()
+        self._wait()
 
-    def _ended(self) -> None:
+    def _wait(self) -> None:
         try:
-            self._guard.wait((self._grace + timedelta(seconds=10)).total_seconds())
+            self._supervisor.wait((self._grace + timedelta(seconds=10)).total_seconds())
         except subprocess.TimeoutExpired:
-            self._guard.kill()
-            self._guard.wait()
-        if self._guard.stdin is not None:
-            self._guard.stdin.close()
+            self._supervisor.kill()
+            self._supervisor.wait()
+        if self._supervisor.stdin is not None:
+            self._supervisor.stdin.close()
 
 
 @contextlib.contextmanager
 def locked(path: Path, within: timedelta) -> Iterator[int]:
-    """Lock a file, and give its descriptor. A process that inherits the descriptor holds the lock after us."""
+    """Lock a file and yield its descriptor. A process that inherits the descriptor holds the lock after us."""
     with path.open("a") as file:
         deadline = time.monotonic() + within.total_seconds()
         while True:
@@ -114,8 +114,10 @@ def locked(path: Path, within: timedelta) -> Iterator[int]:
         yield file.fileno()
 
 
-def wait_until(ready: Callable[[], bool], process: Guarded, *, name: str, within: timedelta, log: Path) -> None:
-    """Return when `ready` says so. Raise ServiceError, with the end of the log, if the process ends or time is up."""
+def wait_until(
+    ready: Callable[[], bool], process: SupervisedProcess, *, name: str, within: timedelta, log: Path
+) -> None:
+    """Return when `ready` is true. Raise ServiceError, with the end of the log, if the process ends or time is up."""
     deadline = time.monotonic() + within.total_seconds()
     while not ready():
         if not process.running:
@@ -125,11 +127,11 @@ def wait_until(ready: Callable[[], bool], process: Guarded, *, name: str, within
         time.sleep(0.05)
 
 
-def _stands_still(pid: int) -> bool:
-    """Whether no thread of the process runs. Where there is no /proc nobody can tell, and it is taken for granted."""
-    with contextlib.suppress(OSError):  # a thread has ended while we look
+def _is_stopped(pid: int) -> bool:
+    """Whether no thread of the process runs; assumed if there is no /proc."""
+    with contextlib.suppress(OSError):  # a thread ended meanwhile
         threads = [stat.read_text(errors="replace") for stat in Path(f"/proc/{pid}/task").glob("*/stat")]
-        return all(thread.rpartition(")")[2].split()[0] in "TZX" for thread in threads)  # the last two: it is dead
+        return all(thread.rpartition(")")[2].split()[0] in "TZX" for thread in threads)  # stopped, zombie, dead
     return False
 
 

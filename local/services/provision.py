@@ -1,4 +1,4 @@
-"""A RabbitMQ and a MySQL or MariaDB, from wherever this machine has them."""
+"""Provide RabbitMQ and MySQL or MariaDB: given ones, in Docker, or as private instances."""
 
 import contextlib
 from collections.abc import Iterator
@@ -14,21 +14,20 @@ from local.services.rabbitmq import RabbitMQ
 class Services:
     database_url: str
     broker_url: str
-    described: str
-    """One line: what they run on."""
+    described: str  # one line: what they run on
 
 
 @contextlib.contextmanager
 def services(state: Path, database_url: str | None = None, broker_url: str | None = None) -> Iterator[Services]:
-    """Give both for the length of the block; a URL that is given is used as it is.
+    """Provide both for the block. Given URLs are used as they are.
 
-    Otherwise with Docker Compose where an engine answers, else as private instances of the machine's packages, which
-    are installed where we may. What was started here is stopped at the end; its data stay in `state`, or in Docker's
-    volumes. Raise ServiceError, which says what would help, if there is no way.
+    Without a URL: Docker Compose if an engine answers, else private instances from this machine's packages, which are
+    installed if we may. What was started is stopped at the end; its data stay in `state`, or in Docker's volumes. Raise
+    ServiceError with a remedy if none works.
     """
     with contextlib.ExitStack() as stack:
         if database_url is not None and broker_url is not None:
-            yield Services(database_url=database_url, broker_url=broker_url, described="the URLs given")
+            yield Services(database_url=database_url, broker_url=broker_url, described="the given URLs")
         elif docker.engine_answers():
             yield _composed(stack, state, database_url, broker_url)
         else:

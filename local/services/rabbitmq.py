@@ -1,4 +1,4 @@
-"""A private RabbitMQ, with nothing shared but the machine: its own epmd, cookie, ports, plugins and configuration."""
+"""A private RabbitMQ with its own epmd, cookie, ports, plugins and configuration."""
 
 import os
 import re
@@ -21,7 +21,7 @@ NODE = "tidings"
 class RabbitMQ(Service):
     name: ClassVar[str] = "RabbitMQ"
     port_names = ("main", "management", "distribution", "epmd")
-    start_within = timedelta(seconds=120)  # 5 s on an idle machine; Erlang compiles nothing, but reads a lot
+    start_within = timedelta(seconds=120)  # 5 s on an idle machine
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class RabbitMQ(Service):
         configuration: Sequence[str] = (),
         beside: Self | None = None,
     ) -> None:
-        """`node`: its name, left of the @. `epmd`: the port of one that somebody else runs. `configuration`: more lines
+        """`node`: its name, left of the @. `epmd`: the port of an epmd that already runs. `configuration`: more lines
         of rabbitmq.conf. `beside`: a node whose cluster this one may join: they share a cookie and a password."""
         super().__init__(state, port, beside=beside)
         self.node = f"{node}@localhost"
@@ -42,10 +42,10 @@ class RabbitMQ(Service):
             self._fixed["epmd"] = epmd
 
     def kill(self) -> None:
-        """SIGKILL; a restart by this and `start` takes half as long as by `stop`.
+        """SIGKILL. `kill` and `start` take half as long as `restart`.
 
-        3.10 writes down every 0.5 s which quorum queues it runs: one declared later than that is lost for good, and
-        whoever declares it again or reads from it waits for a minute, and fails.
+        RabbitMQ 3.10 stores its list of quorum queues every 0.5 s: a queue declared after that is lost, and declaring
+        it again or reading from it fails after a minute.
         """
         super().kill()
 
@@ -56,16 +56,16 @@ class RabbitMQ(Service):
 
     @property
     def management_url(self) -> str:
-        """Of the HTTP API and the operator's pages: http://USER:PASSWORD@127.0.0.1:PORT"""
+        """Of the HTTP API and the management pages: http://USER:PASSWORD@127.0.0.1:PORT"""
         return f"http://{USER}:{self._reached_by.password}@127.0.0.1:{self._reached_by.ports['management']}"
 
     @property
     def version(self) -> str:
-        """Such as "RabbitMQ 3.10.8". Known without starting it."""
+        """Such as "RabbitMQ 3.10.8". Does not start it."""
         return program_version()
 
     def create_vhost(self, name: str) -> str:
-        """Make an empty virtual host and give its URL."""
+        """Create an empty virtual host and return its URL."""
         Management(self.management_url).create_vhost(name)
         return f"{self.url}{name}"
 
@@ -73,7 +73,7 @@ class RabbitMQ(Service):
         Management(self.management_url).delete_vhost(name)
 
     def control(self, *arguments: str) -> str:
-        """What `rabbitmqctl` answers, of this node and no other. It takes a second. Raise ServiceError if it fails."""
+        """Run `rabbitmqctl` for this node and return its output. Takes a second. Raise ServiceError if it fails."""
         done = subprocess.run(
             [str(Path(rabbitmq_program()).with_name("rabbitmqctl")), "--quiet", *arguments],
             env=self._environment(),
@@ -111,7 +111,9 @@ class RabbitMQ(Service):
         (self.state / "enabled_plugins").write_text("[rabbitmq_management].\n")
         (self.state / "rabbitmq-env.conf").touch()
         if self._beside is not None and not self._cookie.exists():
-            shutil.copy(self._beside._cookie, self._cookie)  # with its rights: Erlang takes it from its owner only
+            shutil.copy(
+                self._beside._cookie, self._cookie
+            )  # with its permissions: Erlang demands that only the owner can read it
 
     @property
     def _cookie(self) -> Path:
@@ -119,7 +121,7 @@ class RabbitMQ(Service):
 
     @property
     def distribution(self) -> int:
-        """The port at which it is reached by other nodes."""
+        """The port for other nodes."""
         return self._reached_by.ports["distribution"]
 
     def _command(self) -> list[str]:
@@ -133,9 +135,9 @@ class RabbitMQ(Service):
             if not name.startswith(("RABBITMQ", "ERL_", "NOTIFY_SOCKET"))
         }
         return inherited | {
-            "HOME": str(self.state / "home"),  # of the Erlang cookie
+            "HOME": str(self.state / "home"),  # the folder of the Erlang cookie
             "LC_ALL": "C.UTF-8",
-            # Data lie in a folder named after the node, so its name stays. Each node's epmd knows no other node.
+            # The data folder is named after the node, so its name must not change. Each node has its own epmd.
             "RABBITMQ_NODENAME": self.node,
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "ERL_EPMD_PORT": str(ports["epmd"]),
@@ -144,13 +146,13 @@ class RabbitMQ(Service):
             "RABBITMQ_LOG_BASE": str(self.state / "log"),
             "RABBITMQ_PID_FILE": str(self.state / "rabbitmq.pid"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.state / "enabled_plugins"),
-            # Each of these names a file of our own, there or not, so that none of the machine's is read.
+            # Each names our own file, even a missing one, so that none of the system's is read.
             "RABBITMQ_CONFIG_FILE": str(self.state / "rabbitmq.conf"),
             "RABBITMQ_CONFIG_FILES": str(self.state / "conf.d"),
             "RABBITMQ_ADVANCED_CONFIG_FILE": str(self.state / "advanced.config"),
             "RABBITMQ_CONF_ENV_FILE": str(self.state / "rabbitmq-env.conf"),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1} +S 2:2",
-            # The script then becomes the server, instead of a shell that waits for it: signals reach it.
+            # The script then execs the server instead of waiting for it, so that signals reach it.
             "RUNNING_UNDER_SYSTEMD": "true",
         }
 
@@ -160,6 +162,6 @@ class RabbitMQ(Service):
 
 
 def program_version() -> str:
-    """Every package unpacks into a folder that is named after the version."""
+    """From the folder's name, which includes the version in every package."""
     found = re.search(r"rabbitmq_server-(\d+(?:\.\d+)+)", os.path.realpath(rabbitmq_program()))
     return f"RabbitMQ {found[1]}" if found else "RabbitMQ"

@@ -1,4 +1,4 @@
-"""The life of a private instance: start, stop, and the faults that tests want of it."""
+"""A private server instance: start, stop, and the faults that tests need."""
 
 import signal
 from abc import ABC, abstractmethod
@@ -7,14 +7,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar, Self
 
-from local.services.access import Access, remembered
-from local.services.process import Guarded, ServiceError, locked, wait_until
+from local.services.access import Access, load_or_create
+from local.services.process import ServiceError, SupervisedProcess, locked, wait_until
 
 
 class Service(ABC):
-    """One server in its own folder, on ports of 127.0.0.1. Its data, password and ports outlive it.
+    """One server in its own folder, on ports of 127.0.0.1. Its data, password and ports are kept.
 
-    It may be started again after any ending. As a context manager it runs for the length of the block.
+    It can be started again after `stop`, `kill` or a crash. As a context manager it runs for the block.
     """
 
     name: ClassVar[str]
@@ -23,27 +23,29 @@ class Service(ABC):
     stop_within: ClassVar[timedelta] = timedelta(seconds=30)
 
     def __init__(self, state: Path, port: int | None = None, *, beside: Self | None = None) -> None:
-        """`state`: a folder of its own, made if missing. `port`: the main one; None: last time's, or any free one.
-        `beside`: one that was started before, whose data this one shares, and therefore its password."""
+        """`state`: its own folder, created if missing. `port`: the main one; None: the last one, or any free one.
+        `beside`: an instance that was started before, whose password this one shares."""
         self.state = state.absolute()
         self._fixed = {} if port is None else {"main": port}
         self._beside = beside
         self._access: Access | None = None
-        self._process: Guarded | None = None
+        self._process: SupervisedProcess | None = None
 
     def start(self) -> Self:
-        """Return when the server takes requests. Raise ServiceError, with the end of its log, if it does not."""
+        """Return when the server accepts requests. Raise ServiceError, with the end of its log, if it does not."""
         if self._process is not None and self._process.running:
             return self
         self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # An instance that lost its owner a moment ago may still be ending.
+        # A previous instance whose owner has just died may still be stopping.
         with locked(self.state / "lock", within=self.stop_within) as lock:
-            # Tests hold on to the URL, so the ports stay over a restart.
+            # Tests keep the URL, so the ports must not change on a restart.
             if self._access is None:
                 password = self._beside._reached_by.password if self._beside is not None else None
-                self._access = remembered(self.state / "access.json", self.port_names, self._fixed, password=password)
+                self._access = load_or_create(
+                    self.state / "access.json", self.port_names, self._fixed, password=password
+                )
             self._prepare()
-            self._process = Guarded.start(
+            self._process = SupervisedProcess.start(
                 self._command(), environment=self._environment(), log=self.log, lock=lock, grace=self.stop_within
             )
         try:
@@ -54,12 +56,12 @@ class Service(ABC):
         return self
 
     def stop(self) -> None:
-        """Ask it to end, wait, and make sure: nothing of it runs afterwards."""
+        """Stop it gracefully, else kill it. Return when all its processes have ended."""
         if self._process is not None:
             self._process.stop()
 
     def kill(self) -> None:
-        """SIGKILL: what was not on disk is lost. Nothing of it runs afterwards."""
+        """SIGKILL: data that were not on disk are lost. Return when all its processes have ended."""
         if self._process is not None:
             self._process.kill()
 
@@ -68,7 +70,7 @@ class Service(ABC):
         self.start()
 
     def pause(self) -> None:
-        """SIGSTOP: connections stay open and nothing answers, as when a machine hangs."""
+        """SIGSTOP: connections stay open and nothing answers, as if the machine hangs."""
         self._running().pause()
 
     def resume(self) -> None:
@@ -110,14 +112,14 @@ class Service(ABC):
             raise ServiceError(f"{self.name} was never started")
         return self._access
 
-    def _running(self) -> Guarded:
+    def _running(self) -> SupervisedProcess:
         if self._process is None or not self._process.running:
             raise ServiceError(f"{self.name} is not running")
         return self._process
 
     @abstractmethod
     def _prepare(self) -> None:
-        """Write the files that the server needs; called before each start, under the lock of the folder."""
+        """Write the server's files; called before each start, with the folder locked."""
 
     @abstractmethod
     def _command(self) -> list[str]: ...

@@ -1,10 +1,10 @@
-"""Run one command and leave nothing of it behind. Used by `process.Guarded`, as a script of its own.
+"""Run one command, and end it with all its descendants. A script, used by `process.SupervisedProcess`.
 
-    python guard.py GRACE_SECONDS COMMAND...
+    python supervisor.py GRACE_SECONDS COMMAND...
 
-stdout: one line, the command's process id. stdin: the lifeline, which nobody writes to. It closes when the owner closes
-it or dies, by whatever signal; the command then gets SIGTERM, GRACE_SECONDS to end, and SIGKILL. When the command has
-ended, for whatever reason, so has everything that it started, daemons included (RabbitMQ's epmd is one).
+stdout: one line, the command's process id. stdin: a pipe from the owner; it closes when the owner closes it or dies.
+The command then gets SIGTERM, and SIGKILL after GRACE_SECONDS. When the command has ended, for whatever reason, all its
+descendants are killed, daemons included (such as RabbitMQ's epmd).
 """
 
 import contextlib
@@ -24,16 +24,16 @@ END = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 def main(grace: float, command: list[str]) -> int:
     wakeup = _listen()
-    _prctl(PR_SET_CHILD_SUBREAPER, 1)  # a daemon's parent is then this process, which can find and end it
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)  # a daemon then becomes a child of this process, which can find and end it
     child = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=sys.stderr,
         process_group=0,
-        # If the guard itself is killed. Safe here: this process has one thread, which lives as long as the process.
+        # In case the supervisor is killed. Safe, because this process has only one thread.
         preexec_fn=lambda: _prctl(PR_SET_PDEATHSIG, signal.SIGKILL),  # noqa: PLW1509
     )
-    # The lifeline may be cut before anybody reads the line.
+    # The owner may have died already.
     with contextlib.suppress(BrokenPipeError):
         os.write(sys.stdout.fileno(), f"{child.pid}\n".encode())
     _wait(child, wakeup)
@@ -43,7 +43,7 @@ def main(grace: float, command: list[str]) -> int:
 
 
 def _listen() -> int:
-    """Make the ending of the child and requests to end readable: one byte a signal."""
+    """A pipe that gets one byte per signal: the child's end, or a request to stop."""
     readable, writable = os.pipe()
     os.set_blocking(writable, False)
     signal.set_wakeup_fd(writable)
@@ -53,17 +53,17 @@ def _listen() -> int:
 
 
 def _wait(child: subprocess.Popen[bytes], wakeup: int) -> None:
-    """Return when the child has ended or is to be ended."""
-    lifeline = sys.stdin.fileno()
+    """Return when the child has ended or must be stopped."""
+    owner = sys.stdin.fileno()
     while child.poll() is None:
-        ready, _, _ = select.select([lifeline, wakeup], [], [])
-        if lifeline in ready or any(number in END for number in os.read(wakeup, 64)):
+        ready, _, _ = select.select([owner, wakeup], [], [])
+        if owner in ready or any(number in END for number in os.read(wakeup, 64)):
             return
-        _bury_adopted(child.pid)
+        _reap_orphans(child.pid)
 
 
-def _bury_adopted(child: int) -> None:
-    """Wait for dead processes but the child: RabbitMQ leaves two a minute, by looking after its epmd."""
+def _reap_orphans(child: int) -> None:
+    """Reap dead processes except the child: RabbitMQ's checks of epmd leave two per minute."""
     with contextlib.suppress(ChildProcessError):
         while (dead := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and dead.si_pid != child:
             os.waitpid(dead.si_pid, 0)
@@ -86,7 +86,7 @@ def _end_descendants(group: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(group, signal.SIGKILL)
         return
-    # A killed process hands its children on to us, so this works its way down until there are none.
+    # The children of a killed process become ours: repeat until there are none.
     with contextlib.suppress(ChildProcessError):
         while True:
             for pid in _children():
@@ -97,10 +97,10 @@ def _end_descendants(group: int) -> None:
 
 
 def _children() -> list[int]:
-    """Processes whose parent is this one. They stay there, dead or alive, until waited for, so their ids are safe."""
+    """Our child processes. Their ids cannot be reused before they are reaped."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
-        # A process may end while we look. The name, in brackets, may hold anything; the parent is two fields after it.
+        # A process may end meanwhile. The name in brackets may contain anything; the parent is the 2nd field after it.
         with contextlib.suppress(OSError):
             if int(stat.read_text(errors="replace").rpartition(")")[2].split()[1]) == os.getpid():
                 found.append(int(stat.parent.name))

@@ -1,4 +1,4 @@
-"""`local/up`: everything on this machine, one notification delivered on every channel, and where to look next."""
+"""`local/up`: start everything on this machine, send one notification per channel, and print what to try next."""
 
 import argparse
 import contextlib
@@ -16,7 +16,7 @@ ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Stop(Exception):
-    """Ctrl-C, SIGTERM, or the terminal was closed."""
+    """Ctrl-C, SIGTERM, or a closed terminal."""
 
 
 def main() -> int:
@@ -28,7 +28,7 @@ def main() -> int:
         print("Tidings is starting ...", flush=True)
         with running(options) as stack:
             print(
-                f"ready in {time.monotonic() - begun:.1f} s, on {stack.described}\n\nOne notification a channel:",
+                f"ready in {time.monotonic() - begun:.1f} s, on {stack.described}\n\nOne notification per channel:",
                 flush=True,
             )
             sent = demo.show(stack)
@@ -46,15 +46,19 @@ def main() -> int:
 
 def _options() -> Options:
     parser = argparse.ArgumentParser(prog="local/up", description=__doc__)
-    parser.add_argument("--services", action="store_true", help="on real RabbitMQ and MySQL/MariaDB")
-    parser.add_argument("--lambda", dest="on_lambda", action="store_true", help="the functions on an emulated Lambda")
+    parser.add_argument("--services", action="store_true", help="run on RabbitMQ and MySQL/MariaDB instead of SQLite")
     parser.add_argument(
-        "--database-url", default=os.environ.get("TIDINGS_DATABASE_URL"), help="with --services: use this"
+        "--lambda", dest="on_lambda", action="store_true", help="run the functions on an emulated Lambda"
     )
-    parser.add_argument("--broker-url", default=os.environ.get("TIDINGS_BROKER_URL"), help="with --services: use this")
-    parser.add_argument("--port", type=int, default=8080, help="the first of seven in a row; 0: any free ones")
-    parser.add_argument("--state", type=Path, default=Path(".tidings"), help="where data, logs and secrets are kept")
-    parser.add_argument("--json", action="store_true", help="log JSON lines, as in production, in place of text")
+    parser.add_argument(
+        "--database-url", default=os.environ.get("TIDINGS_DATABASE_URL"), help="with --services: use this database"
+    )
+    parser.add_argument(
+        "--broker-url", default=os.environ.get("TIDINGS_BROKER_URL"), help="with --services: use this broker"
+    )
+    parser.add_argument("--port", type=int, default=8080, help="first of seven consecutive ports; 0: any free ports")
+    parser.add_argument("--state", type=Path, default=Path(".tidings"), help="folder for data, logs and secrets")
+    parser.add_argument("--json", action="store_true", help="log JSON lines, as in production, instead of text")
     chosen = parser.parse_args()
     return Options(
         state=chosen.state,
@@ -69,28 +73,28 @@ def _options() -> Options:
 
 def _stop(*_: object) -> None:
     for number in ENDING:
-        signal.signal(number, signal.SIG_IGN)  # once is enough: what is under way is finished
-    with contextlib.suppress(OSError):  # nobody reads a closed terminal
-        os.write(sys.stdout.fileno(), b"\nstopping ...\n")  # print may be under way
+        signal.signal(number, signal.SIG_IGN)  # ignore further signals while stopping
+    with contextlib.suppress(OSError):  # the terminal may be closed
+        os.write(sys.stdout.fileno(), b"\nstopping ...\n")  # not print(), which this signal may have interrupted
     raise Stop
 
 
 def _watch(stack: Stack) -> int:
     while (ended := stack.processes.ended()) is None:
         time.sleep(0.5)
-    print(f"local/up: {ended} ended by itself:\n{tail(stack.processes.log(ended))}", file=sys.stderr)
+    print(f"local/up: {ended} ended unexpectedly:\n{tail(stack.processes.log(ended))}", file=sys.stderr)
     return 1
 
 
 def _print(stack: Stack, *, sent: bool) -> None:
     env = stack.state.env_file
-    outcome = "All three were sent." if sent else f"Not all were sent; the logs are in {stack.state.logs}."
+    outcome = "All three were sent." if sent else f"Not all were sent; see the logs in {stack.state.logs}."
     print(
         f"""{outcome}
 
-  API        {stack.url}   (read it, try it: /docs)
+  API        {stack.url}   (documentation: /docs)
   Console    {stack.ops_url}/console/   (sign in with the API key below)
-  Inbox      {stack.inbox_url}   (what arrived: open it in a browser)
+  Inbox      {stack.inbox_url}   (received messages; open it in a browser)
   API key    {stack.secrets.api_key}
   Logs       {stack.state.logs}
   Scripts    set -a; source {env}
@@ -101,19 +105,19 @@ Try next, in another terminal:
        set -a; source {env}
        curl -s $TIDINGS_URL/v1/notifications -H "Authorization: Bearer $TIDINGS_API_KEY" \\
          -d '{{"channel": "sms", "recipient": "+15005550010", "content": {{"text": "Hello"}}}}'
-  2. Let the next two mails fail, send one, and watch it climb the retry ladder:
+  2. Let the next two emails fail, send one, and watch it being retried:
        curl -s $TIDINGS_INBOX_URL/failures.json -d '{{"channel": "email", "next": 2, "status": 451}}'
        curl -s $TIDINGS_URL/v1/notifications -H "Authorization: Bearer $TIDINGS_API_KEY" \\
          -d '{{"channel": "email", "recipient": "ada@example.com", "content": {{"subject": "Hi", "text": "Hello"}}}}'
-  3. Make a dead letter (a number that cannot receive), and see it in the console, or here, and what a replay would do:
+  3. Make a dead letter (a number that cannot receive SMS), and look at it in the console or here:
        curl -s $TIDINGS_URL/v1/notifications -H "Authorization: Bearer $TIDINGS_API_KEY" \\
          -d '{{"channel": "sms", "recipient": "+15005550009", "content": {{"text": "Hello"}}}}'
        .venv/bin/tidings dead list
        .venv/bin/tidings dead replay --dry-run
-  4. Let the doctor look at everything that must be right, with the functions' settings:
+  4. Check everything with `tidings doctor`, with the functions' settings:
        (set -a; source {stack.state.functions_file}; .venv/bin/tidings doctor)
 
-Ctrl-C stops everything; the data stay.""",
+Ctrl-C stops everything; the data are kept.""",
         flush=True,
     )
 

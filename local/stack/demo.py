@@ -1,4 +1,4 @@
-"""The first thing a newcomer sees: one notification a channel, and its way to `sent`."""
+"""Send one notification per channel, and print their timelines."""
 
 import json
 import time
@@ -8,7 +8,7 @@ from typing import Any
 
 from tidings.domain.channels import CHANNELS
 
-from local.stack import direct
+from local.stack import no_proxy
 from local.stack.stack import Stack
 
 FIRST = [{"channel": channel, **content.example} for channel, content in CHANNELS.items()]
@@ -17,7 +17,7 @@ ENDS = ("sent", "failed", "unknown", "canceled", "expired")
 
 
 def show(stack: Stack) -> bool:
-    """Send one a channel and print each one's timeline. False if one was not sent in time."""
+    """False if one was not sent in time."""
     results = _call(stack, "/v1/notifications", FIRST)["results"]
     ends = [_ended(stack, result["id"]) for result in results]
     for notification in ends:
@@ -50,5 +50,5 @@ def _call(stack: Stack, path: str, body: object = None) -> Any:
         data=json.dumps(body).encode() if body is not None else None,
         headers={"authorization": f"Bearer {stack.secrets.api_key}", "content-type": "application/json"},
     )
-    with direct.ask(request, timeout=10) as answer:
+    with no_proxy.open_url(request, timeout=10) as answer:
         return json.load(answer)

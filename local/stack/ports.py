@@ -1,4 +1,4 @@
-"""Which port each part listens on: in a row, or any that are free."""
+"""The ports of the stack: consecutive, or any free ones."""
 
 import socket
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ class Ports:
 
     @classmethod
     def plan(cls, first: int, channels: Sequence[str]) -> "Ports":
-        """From `first` on; 0: any free ones. Raise ServiceError, naming a port in use and the remedy."""
+        """From `first` on; 0: any free ones. Raise ServiceError if a port is in use, with a remedy."""
         names = ["intake", "replay", "inbox", "smtp", *channels]
         numbers = [free_port() for _ in names] if first == 0 else list(range(first, first + len(names)))
         if first != 0:
@@ -36,11 +36,13 @@ class Ports:
 
 def _check(name: str, port: int) -> None:
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port of a stack that has just ended is free
+        probe.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # a port of a stack that has just ended counts as free
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise ServiceError(
-                f"port {port} (for {name}) is not free: {error.strerror}. Stop what listens there "
-                f"(`ss -ltnp 'sport = :{port}'` shows it), or choose others: local/up --port 9080"
+                f"port {port} (for {name}) is not free: {error.strerror}. Stop the process that listens there "
+                f"(`ss -ltnp 'sport = :{port}'` shows it), or choose other ports: local/up --port 9080"
             ) from None

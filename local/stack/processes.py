@@ -1,4 +1,4 @@
-"""The stack's processes: a group of them is started at once, waited for, and stopped at once."""
+"""The stack's processes, started and stopped in groups."""
 
 import contextlib
 import sys
@@ -10,16 +10,16 @@ from datetime import timedelta
 from http.client import HTTPException
 from pathlib import Path
 
-from local.services.process import Guarded, ServiceError, tail
-from local.stack import direct
+from local.services.process import ServiceError, SupervisedProcess, tail
+from local.stack import no_proxy
 
-START_WITHIN = timedelta(seconds=120)  # two, unless the machine is busy
+START_WITHIN = timedelta(seconds=120)  # 2 s on an idle machine
 STOP_WITHIN = timedelta(seconds=40)  # longer than a function's drain
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
-    """One process: `python -m` these words. It is ready when `health` answers 200; None: once it runs."""
+class ProcessSpec:
+    """How to start a process: `python -m` with these arguments. Ready when `health` answers 200; None: at once."""
 
     command: list[str]
     health: str | None = None
@@ -27,62 +27,62 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Processes:
-    """What runs, by name."""
+    """The running processes, by name."""
 
     environment: Mapping[str, str]
-    folder: Path  # where they run
+    folder: Path  # working directory
     logs: Path
-    lock: int  # a descriptor that their guards hold
-    running: dict[str, Guarded] = field(default_factory=dict)
-    parts: dict[str, Part] = field(default_factory=dict)  # how each was started
+    lock: int  # a descriptor that their supervisors hold
+    running: dict[str, SupervisedProcess] = field(default_factory=dict)
+    specs: dict[str, ProcessSpec] = field(default_factory=dict)
 
     @contextlib.contextmanager
-    def group(self, parts: Mapping[str, Part]) -> Iterator[None]:
-        """These run for the length of the block. They are ready after `wait_until_ready`."""
+    def group(self, specs: Mapping[str, ProcessSpec]) -> Iterator[None]:
+        """Run these for the block. They are ready after `wait_until_ready`."""
         try:
-            # In threads, also because a signal interrupts this one only: none is lost between start and entry.
-            with ThreadPoolExecutor(len(parts)) as threads:
-                list(threads.map(self._start, parts, parts.values()))
+            # In threads, because a signal interrupts the main thread only: no process is started but not recorded.
+            with ThreadPoolExecutor(len(specs)) as threads:
+                list(threads.map(self._start, specs, specs.values()))
             yield
         finally:
-            ours = [self.running[name] for name in parts if name in self.running]
-            with ThreadPoolExecutor(len(parts)) as threads:
-                list(threads.map(Guarded.stop, ours))
+            ours = [self.running[name] for name in specs if name in self.running]
+            with ThreadPoolExecutor(len(specs)) as threads:
+                list(threads.map(SupervisedProcess.stop, ours))
 
     def wait_until_ready(self) -> None:
-        """All that run. Raise ServiceError if one does not start."""
-        self._wait_until_ready(self.parts)
+        """Wait for all. Raise ServiceError if one does not start."""
+        self._wait_until_ready(self.specs)
 
     def ended(self) -> str | None:
-        """The name of one that ended by itself, or None."""
-        running = list(self.running.items())  # at once: other threads may be starting more
+        """The name of a process that ended unexpectedly, or None."""
+        running = list(self.running.items())  # a copy: other threads may be starting more
         return next((name for name, process in running if not process.running), None)
 
     def log(self, name: str) -> Path:
         return self.logs / f"{name}.log"
 
-    def again(self, name: str, **more: str) -> None:
-        """Start one that has ended, or end it first, with a new log, and wait until it is ready. `more`: variables of
-        its environment, for this start. Raise ServiceError."""
-        self.running[name].stop()  # of one that ended by itself, its guard is left
-        part = self.parts[name]
-        self._start(name, part, more)
-        self._wait_until_ready({name: part})
+    def restart(self, name: str, **more: str) -> None:
+        """Stop it if it runs, start it with a new log, and wait until it is ready. `more`: environment variables for
+        this start. Raise ServiceError."""
+        self.running[name].stop()  # also stops the supervisor of a process that has ended
+        spec = self.specs[name]
+        self._start(name, spec, more)
+        self._wait_until_ready({name: spec})
 
-    def add(self, name: str, part: Part) -> None:
-        """One more, beside the groups, until `remove`. Raise ServiceError."""
-        self._start(name, part)
-        self._wait_until_ready({name: part})
+    def add(self, name: str, spec: ProcessSpec) -> None:
+        """Start one more process, until `remove`. Raise ServiceError."""
+        self._start(name, spec)
+        self._wait_until_ready({name: spec})
 
     def remove(self, name: str) -> None:
-        """Stop it. It will not be missed."""
+        """Stop it and forget it."""
         self.running[name].stop()
-        del self.running[name], self.parts[name]
+        del self.running[name], self.specs[name]
 
-    def _start(self, name: str, part: Part, more: Mapping[str, str] | None = None) -> None:
-        self.parts[name] = part
-        self.running[name] = Guarded.start(
-            [sys.executable, "-m", *part.command],
+    def _start(self, name: str, spec: ProcessSpec, more: Mapping[str, str] | None = None) -> None:
+        self.specs[name] = spec
+        self.running[name] = SupervisedProcess.start(
+            [sys.executable, "-m", *spec.command],
             environment={**self.environment, **(more or {})},
             log=self.log(name),
             lock=self.lock,
@@ -90,9 +90,9 @@ class Processes:
             folder=self.folder,
         )
 
-    def _wait_until_ready(self, parts: Mapping[str, Part]) -> None:
+    def _wait_until_ready(self, specs: Mapping[str, ProcessSpec]) -> None:
         deadline = time.monotonic() + START_WITHIN.total_seconds()
-        waiting = {name: part.health for name, part in parts.items() if part.health is not None}
+        waiting = {name: spec.health for name, spec in specs.items() if spec.health is not None}
         while waiting:
             if (ended := self.ended()) is not None:
                 raise ServiceError(f"{ended} ended while the stack was starting:\n{tail(self.log(ended))}")
@@ -105,7 +105,7 @@ class Processes:
 
 def _answers(url: str) -> bool:
     try:
-        with direct.ask(url, timeout=5) as answer:
+        with no_proxy.open_url(url, timeout=5) as answer:
             return answer.status == 200
-    except (OSError, HTTPException):  # not there, or just ending
+    except (OSError, HTTPException):  # not running, or stopping
         return False

@@ -1,4 +1,4 @@
-"""Every part of Tidings as a process of its own, on this machine."""
+"""Run every part of Tidings as a process on this machine."""
 
 import contextlib
 import os
@@ -13,14 +13,14 @@ from pathlib import Path
 from tidings.domain.channels import CHANNELS
 
 from local.services.process import ServiceError, locked, tail
-from local.stack import direct
+from local.stack import no_proxy
 from local.stack.ports import Ports
-from local.stack.processes import STOP_WITHIN, Part, Processes
+from local.stack.processes import STOP_WITHIN, Processes, ProcessSpec
 from local.stack.state import Secrets, State
 
 ROOT = Path(__file__).parents[2]
 REMAINS_WITHIN = STOP_WITHIN + timedelta(seconds=10)
-"""In which what has lost its owner has ended."""
+"""Time in which processes whose owner died have ended."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,17 +28,17 @@ class Options:
     """What to start."""
 
     state: Path
-    first_port: int = 8080  # 0: any free ones
-    use_services: bool = False  # RabbitMQ and MySQL/MariaDB in place of the embedded default
-    database_url: str | None = None  # with use_services: where one is already
+    first_port: int = 8080  # 0: any free ports
+    use_services: bool = False  # RabbitMQ and MySQL/MariaDB instead of the embedded default
+    database_url: str | None = None  # with use_services: a given one
     broker_url: str | None = None
-    on_lambda: bool = False  # the functions on an emulated Lambda, in place of functions-framework
+    on_lambda: bool = False  # the functions on an emulated Lambda instead of functions-framework
     sweep_every: float = 1.0  # seconds
     environment: Mapping[str, str] = field(default_factory=dict)  # more settings, for every process
 
 
 ON_LAMBDA = {"TIDINGS_SMTP_TIMEOUT": "30"}
-"""As in infra/aws: a mail may take 20 minutes by default, which is longer than Lambda lets a function live."""
+"""As in infra/aws: by default a mail may take 20 minutes, which is longer than Lambda's maximum time-out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ class Stack:
 
 
 def _write(file: Path, values: Mapping[str, str]) -> None:
-    """Whole or not at all, and for no other user: there are secrets in it."""
+    """Write atomically, and readable by this user only: it holds secrets."""
     unfinished = file.with_suffix(".new")
     unfinished.touch(mode=0o600)
     unfinished.write_text("".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items()))
@@ -84,29 +84,30 @@ def _write(file: Path, values: Mapping[str, str]) -> None:
 
 
 def _await_remains(lock: Path) -> None:
-    """A part that a stop met while it was being started is known to nobody, and ends by itself."""
+    """Wait for processes that a stop interrupted while they were being started: they are not recorded, and end by
+    themselves."""
     with contextlib.suppress(ServiceError), locked(lock, REMAINS_WITHIN):
         pass
 
 
 @contextlib.contextmanager
 def running(options: Options) -> Iterator[Stack]:
-    """Start everything, wait until it is ready, and stop it in order at the end: what feeds before what is fed.
-    Raise ServiceError, which says what would help."""
+    """Start everything, wait until it is ready, and stop it at the end, trigger and schedule before the functions.
+    Raise ServiceError with a remedy."""
     state = State(options.state)
     state.prepare()
     with contextlib.ExitStack() as stack:
-        # Held by this process alone. A stack that is stopped at this moment is waited for, one that runs is told of.
+        # Held by this process alone: waits for a stack that is stopping, and refuses to start beside a running one.
         stack.enter_context(locked(state.folder / "owner", timedelta(seconds=5)))
         stack.callback(_await_remains, state.folder / "lock")
-        # Held by the parts, too. Those of a stack that lost its owner a moment ago may still be ending.
+        # Held by the processes, too: those of a stack whose owner has just died may still be stopping.
         lock = stack.enter_context(locked(state.folder / "lock", REMAINS_WITHIN))
         for file in (state.env_file, state.functions_file):
             stack.callback(file.unlink, missing_ok=True)
-            file.unlink(missing_ok=True)  # of a stack that was killed
+            file.unlink(missing_ok=True)  # left by a stack that was killed
         ports = Ports.plan(options.first_port, list(CHANNELS))
         if options.use_services:
-            from local.services.provision import services  # with the drivers of both
+            from local.services.provision import services  # imports the drivers of both
 
             given = stack.enter_context(services(state.folder, options.database_url, options.broker_url))
             database_url, broker_url, described = given.database_url, given.broker_url, given.described
@@ -122,18 +123,20 @@ def running(options: Options) -> Iterator[Stack]:
         }
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("TIDINGS_")},
-            **direct.environment(),
+            **no_proxy.environment(),
             "PYTHONUNBUFFERED": "1",
             **settings,
         }
         processes = Processes(environment=environment, folder=ROOT, logs=state.logs, lock=lock)
         stack.enter_context(processes.group(_providers(state, ports)))
-        if not options.on_lambda:  # they ask nothing of the database before they are asked, and take as long to start
+        if (
+            not options.on_lambda
+        ):  # started in parallel with the migration: they do not use the database before a request
             stack.enter_context(processes.group(_functions(ports)))
         _migrate(environment, state.logs / "migrate.log", lock)
         processes.wait_until_ready()
         stack.enter_context(
-            processes.group(_on_lambda(ports, options) if options.on_lambda else _feeders(ports, options))
+            processes.group(_on_lambda(ports, options) if options.on_lambda else _invokers(ports, options))
         )
         processes.wait_until_ready()
         yield Stack(
@@ -147,7 +150,7 @@ def running(options: Options) -> Iterator[Stack]:
 
 
 def _settings(state: State, ports: Ports, secrets: Secrets) -> dict[str, str]:
-    """Every setting that the functions need here; the providers are the emulated ones."""
+    """The settings of the functions, with emulated providers."""
     emulated = f"http://127.0.0.1:{ports.inbox}"
     return {
         "TIDINGS_API_KEYS": secrets.api_key_hash,
@@ -164,52 +167,54 @@ def _settings(state: State, ports: Ports, secrets: Secrets) -> dict[str, str]:
     }
 
 
-def _providers(state: State, ports: Ports) -> dict[str, Part]:
+def _providers(state: State, ports: Ports) -> dict[str, ProcessSpec]:
     listen = ["--smtp-port", str(ports.smtp), "--http-port", str(ports.inbox)]
     return {
-        "providers": Part(
+        "providers": ProcessSpec(
             command=["local.emulators", *listen, "--state", str(state.providers.resolve())],
             health=f"http://127.0.0.1:{ports.inbox}/healthz",
         )
     }
 
 
-def _functions(ports: Ports) -> dict[str, Part]:
-    """The HTTP functions are ready when database and broker answer them; a channel's function asks neither."""
+def _functions(ports: Ports) -> dict[str, ProcessSpec]:
+    """The HTTP functions are ready when they reach database and broker; a channel's function does not check them."""
     health = {
         "intake": (ports.intake, "readyz"),
         "replay": (ports.replay, "readyz"),
         **{channel: (port, "healthz") for channel, port in ports.channels.items()},
     }
     return {
-        name: Part(
+        name: ProcessSpec(
             command=["tidings.runtime.server", name, "--port", str(port)], health=f"http://127.0.0.1:{port}/{path}"
         )
         for name, (port, path) in health.items()
     }
 
 
-def _feeders(ports: Ports, options: Options) -> dict[str, Part]:
-    """What calls the functions."""
+def _invokers(ports: Ports, options: Options) -> dict[str, ProcessSpec]:
+    """The trigger and the schedule."""
     sweep = f"http://127.0.0.1:{ports.replay}/v1/sweep"
     urls = [f"{channel}=http://127.0.0.1:{port}" for channel, port in ports.channels.items()]
     return {
-        "trigger": Part(command=["tidings.runtime.trigger", *urls]),
-        "schedule": Part(command=["tidings.runtime.scheduler", sweep, "--every", str(options.sweep_every)]),
+        "trigger": ProcessSpec(command=["tidings.runtime.trigger", *urls]),
+        "schedule": ProcessSpec(command=["tidings.runtime.scheduler", sweep, "--every", str(options.sweep_every)]),
     }
 
 
-def _on_lambda(ports: Ports, options: Options) -> dict[str, Part]:
-    """Each function with what invokes it."""
+def _on_lambda(ports: Ports, options: Options) -> dict[str, ProcessSpec]:
+    """Each function with its invoker."""
     more = {"intake": [], "replay": ["--every", str(options.sweep_every)]}
     behind_http = {
-        name: Part(
+        name: ProcessSpec(
             command=["local.lambda_emulator", name, "--port", str(port), *more[name]],
             health=f"http://127.0.0.1:{port}/readyz",
         )
         for name, port in {"intake": ports.intake, "replay": ports.replay}.items()
     }
-    return behind_http | {channel: Part(command=["local.lambda_emulator", channel]) for channel in ports.channels}
+    return behind_http | {
+        channel: ProcessSpec(command=["local.lambda_emulator", channel]) for channel in ports.channels
+    }
 
 
 def _migrate(environment: Mapping[str, str], log: Path, lock: int) -> None:
@@ -220,8 +225,8 @@ def _migrate(environment: Mapping[str, str], log: Path, lock: int) -> None:
             env=dict(environment),
             stdout=output,
             stderr=output,
-            pass_fds=[lock],  # a stop that meets it while it begins leaves it to itself, and waits for the lock
+            pass_fds=[lock],  # if a stop interrupts its start, it ends by itself, and the lock is waited for
             check=False,
         )
     if done.returncode != 0:
-        raise ServiceError(f"the database's migrations failed:\n{tail(log)}")
+        raise ServiceError(f"the database migration failed:\n{tail(log)}")

@@ -1,4 +1,4 @@
-"""What a stack keeps between its starts: the state folder, with the database, secrets, logs and inbox."""
+"""The state folder, kept between starts: database, secrets, logs and inbox."""
 
 import json
 import secrets
@@ -12,16 +12,16 @@ TENANT = "local"
 
 @dataclass(frozen=True, kw_only=True)
 class Secrets:
-    """Made at the first start."""
+    """Created at the first start."""
 
-    api_key: str  # both scopes
-    api_key_hash: str  # what the functions are given of it
+    api_key: str  # with all scopes
+    api_key_hash: str  # for the functions
     trigger_token: str
 
 
 @dataclass(frozen=True)
 class State:
-    """The folder. Git ignores it; deleting it begins anew."""
+    """The folder. Git ignores it; delete it to start fresh."""
 
     folder: Path
 
@@ -39,12 +39,12 @@ class State:
 
     @property
     def env_file(self) -> Path:
-        """For scripts: KEY=value lines, there only while the stack is ready."""
+        """KEY=value lines for scripts; exists only while the stack is ready."""
         return self.folder / "env"
 
     @property
     def functions_file(self) -> Path:
-        """The same with every setting of the functions: for who runs something in their place, as `tidings doctor`."""
+        """The same with every setting of the functions, for commands such as `tidings doctor`."""
         return self.folder / "functions.env"
 
     def prepare(self) -> None:
@@ -54,9 +54,9 @@ class State:
     def secrets(self) -> Secrets:
         file = self.folder / "secrets.json"
         if not file.exists():
-            key, kept = new_key(TENANT, list(Scope))
+            key, entry = new_key(TENANT, list(Scope))
             file.touch(mode=0o600)
-            made = {"api_key": key, "api_key_hash": str(kept), "trigger_token": secrets.token_urlsafe(32)}
+            made = {"api_key": key, "api_key_hash": str(entry), "trigger_token": secrets.token_urlsafe(32)}
             file.write_text(json.dumps(made, indent=2))
         found = Secrets(**json.loads(file.read_text()))
         ApiKey.parse(found.api_key_hash)

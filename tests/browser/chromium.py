@@ -1,4 +1,4 @@
-"""A private Chromium, driven as a person would: by what is on the page, with keys and clicks."""
+"""Drives a private Chromium as a person would: by visible texts, with keys and clicks."""
 
 import base64
 import contextlib
@@ -34,7 +34,7 @@ Json = dict[str, Any]
 
 
 class NoBrowser(Exception):
-    """There is none, and none can be installed; the text says what to do."""
+    """No browser is installed or can be installed; the message says what to do."""
 
 
 def programs() -> tuple[str, str]:
@@ -56,16 +56,16 @@ class Browser:
 
     driver: Chrome
     base: str
-    addresses: list[str] = field(default_factory=list)  # of all requests that were seen by `asked`
-    refused: set[int] = field(default_factory=set)  # answers that the test provokes, which the browser logs as errors
+    addresses: list[str] = field(default_factory=list)  # of all requests that `asked` has seen
+    refused: set[int] = field(default_factory=set)  # statuses that the test provokes, which the browser logs as errors
 
-    # --- what a person does -------------------------------------------------------------------------------------------
+    # --- actions -------------------------------------------------------------------------------------------
 
     def open(self, page: str = "") -> None:
         self.driver.get(f"{self.base}{page}")
 
     def go(self, page: str) -> None:
-        """To another page of the console, as a bookmark would, without loading it anew."""
+        """Go to another page of the console, as a bookmark would, without a reload."""
         self.driver.execute_script("location.hash = arguments[0]", page)
 
     def sign_in(self, key: str) -> None:
@@ -73,11 +73,11 @@ class Browser:
         self.press("Sign in")
 
     def press(self, name: str) -> None:
-        """The button of this name, once it can be pressed."""
+        """Press the button with this text, once it is enabled."""
         self.tried(lambda: self.one(f"//button[normalize-space()={quoted(name)} and not(@disabled)]").click())
 
     def follow(self, text: str) -> None:
-        """The link with this text."""
+        """Follow the link with this text."""
         self.tried(lambda: self.one(f"//main//a[contains(normalize-space(), {quoted(text)})]").click())
 
     def follow_nav(self, text: str) -> None:
@@ -103,7 +103,7 @@ class Browser:
         return self.driver.find_elements(By.CSS_SELECTOR, css)
 
     def tried(self, act: Callable[[], T]) -> T:
-        """What `act` gives, as soon as the page has what it takes."""
+        """Call `act` until the page has the elements that it needs; its result."""
         found: list[T] = []
 
         def worked() -> bool:
@@ -115,11 +115,11 @@ class Browser:
         wait_for(worked, within=WITHIN)
         return found[-1]
 
-    # --- what a person sees -------------------------------------------------------------------------------------------
+    # --- what is visible -------------------------------------------------------------------------------------------
 
     @property
     def text(self) -> str:
-        """All that is visible; what is only said to a screen reader after a change is not."""
+        """All visible text, without announcements for screen readers."""
         parts = "[...document.querySelectorAll('header, #banner, main, dialog')]"
         return str(self.js(f"return {parts}.map(part => part.innerText).join('\\n')"))
 
@@ -142,7 +142,7 @@ class Browser:
     def cdp(self, command: str, **parameters: object) -> Json:
         return dict(self.driver.execute_cdp_cmd(command, parameters))
 
-    # --- how it is looked at ------------------------------------------------------------------------------------------
+    # --- display ------------------------------------------------------------------------------------------
 
     def size(self, width: int, height: int) -> None:
         self.cdp("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
@@ -156,10 +156,10 @@ class Browser:
         """PNG of what is visible."""
         return base64.b64decode(self.cdp("Page.captureScreenshot")["data"])
 
-    # --- what nobody sees ---------------------------------------------------------------------------------------------
+    # --- logs ---------------------------------------------------------------------------------------------
 
     def complaints(self) -> list[str]:
-        """What the browser has logged since the last look, unprovoked: a breach of the policy would be there."""
+        """Unprovoked errors and warnings since the last call; a violation of the policy would be among them."""
         logged = [entry for entry in self.driver.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]  # type: ignore[no-untyped-call]
         return [
             entry["message"]
@@ -168,7 +168,7 @@ class Browser:
         ]
 
     def requests(self) -> list[Json]:
-        """What was asked since the last look: `url`, `method`, and `postData` where there is any."""
+        """The requests since the last call: `url`, `method`, and `postData` if there is any."""
         logged = self.driver.get_log("performance")  # type: ignore[no-untyped-call]
         entries = [json.loads(entry["message"])["message"] for entry in logged]
         found = [entry["params"]["request"] for entry in entries if entry["method"] == "Network.requestWillBeSent"]
@@ -176,20 +176,20 @@ class Browser:
         return found
 
     def asked(self) -> list[str]:
-        """The addresses of the same."""
+        """The URLs of `requests`."""
         return [str(request["url"]) for request in self.requests()]
 
 
 @contextlib.contextmanager
 def chromium() -> Iterator[Chrome]:
-    """A fresh browser with a profile of its own. It asks no other machine. Raise NoBrowser."""
+    """A new browser with its own profile. It reaches this machine only. Raise NoBrowser."""
     browser, driver = programs()
     folder = Path(tempfile.mkdtemp(prefix="tidings-browser-"))
     options = ChromeOptions()
     options.binary_location = browser
     for argument in (
         "--headless=new",
-        "--no-sandbox",  # which root may not have
+        "--no-sandbox",  # root cannot use the sandbox
         "--disable-dev-shm-usage",
         "--disable-lcd-text",
         "--hide-scrollbars",
@@ -208,7 +208,7 @@ def chromium() -> Iterator[Chrome]:
 
 @contextlib.contextmanager
 def chrome_or_skip() -> Iterator[Chrome]:
-    """A browser for tests, which are skipped, with the reason, where none can be had; in CI that is a failure."""
+    """A browser; without one, tests are skipped with the reason, and fail in CI."""
     try:
         programs()
     except NoBrowser as missing:
@@ -221,7 +221,7 @@ def chrome_or_skip() -> Iterator[Chrome]:
 
 @contextlib.contextmanager
 def browsing(chrome: Chrome, url: str) -> Iterator[Browser]:
-    """A tab of its own, which shares nothing with those before it that the console uses, for the stack at `url`."""
+    """A new tab for the stack at `url`. It shares no console state with earlier tabs."""
     home = chrome.current_window_handle
     chrome.switch_to.new_window("tab")
     window = Browser(driver=chrome, base=f"{url}/console/")
@@ -240,7 +240,7 @@ def browsing(chrome: Chrome, url: str) -> Iterator[Browser]:
 
 
 def quoted(text: str) -> str:
-    """As a string of XPath, which knows no escapes."""
+    """As an XPath string, which has no escapes."""
     return f'"{text}"' if '"' not in text else f"'{text}'"
 
 

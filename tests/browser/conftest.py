@@ -1,4 +1,4 @@
-"""A whole stack on each of the two foundations, and a fresh tab a test, which is looked through at the end."""
+"""A whole stack on each foundation, and a new tab per test, whose logs are checked at the end."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ class World:
     stack: Stack
     caller: Caller
     emulator: Emulator
-    key: str  # of the operator: all scopes
+    key: str  # all scopes
     narrow_key: str  # operate alone
     sender_key: str  # send alone
 
@@ -49,12 +49,14 @@ def chrome() -> Iterator[Chrome]:
 
 @pytest.fixture
 def window(world: World, chrome: Chrome) -> Iterator[Browser]:
-    """A tab at nothing yet. At the end: its log is clean, it asked this stack alone, and no address held a key."""
+    """A blank tab. At the end: its log is clean, it reached this stack only, and no URL held a key."""
     with browsing(chrome, world.stack.ops_url) as browser:
         yield browser
         assert browser.complaints() == []
         browser.asked()
-        asked = [url for url in browser.addresses if url.startswith(("http:", "https:", "ws"))]  # a new tab has its own
+        asked = [
+            url for url in browser.addresses if url.startswith(("http:", "https:", "ws"))
+        ]  # without the URLs of a new tab
         assert {host(url) for url in asked} == {host(browser.base)}
         keys = (world.key, world.narrow_key, world.sender_key)
         addresses = [*asked, browser.driver.current_url]

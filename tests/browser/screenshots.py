@@ -1,5 +1,5 @@
-"""The README's pictures of the console: `python -m tests.browser.screenshots` starts a stack, makes traffic of every
-fate, and writes docs/console-*.png. The charts' past hour is made up; all that has a name is real.
+"""The README's pictures of the console: `python -m tests.browser.screenshots` starts a stack, makes traffic with every
+outcome, and writes docs/console-*.png. The charts' past hour is made up; everything else is real.
 """
 
 import argparse
@@ -50,14 +50,14 @@ def main() -> None:
                 print(f"{file}  {len(picture) / 1024:.0f} KB")
 
 
-# --- what is seen -----------------------------------------------------------------------------------------------------
+# --- pictures -----------------------------------------------------------------------------------------------------
 
 
 def _pictures(browser: Browser, caller: Caller, story: str) -> Iterator[tuple[str, bytes]]:
     browser.prefer(prefers_color_scheme="light", prefers_reduced_motion="reduce")
     browser.open()
     browser.sign_in(caller.key)
-    browser.see("Live.", "Retry ladder")
+    browser.see("Live.", "Retry schedule")
     yield "overview", _whole(browser)
     browser.prefer(prefers_color_scheme="dark", prefers_reduced_motion="reduce")
     yield "overview-dark", _whole(browser)
@@ -69,17 +69,17 @@ def _pictures(browser: Browser, caller: Caller, story: str) -> Iterator[tuple[st
     browser.see("generation 2", "Nothing: smtp accepted it")
     yield "notification", _whole(browser)
     browser.go("#/dead")
-    browser.see("by their last error")
+    browser.see("grouped by last error")
     yield "dead-letters", _whole(browser)
     browser.follow("The service is currently unavailable")
-    browser.see("The letters")
-    browser.type("A second", "5")
+    browser.see("← Dead letters")
+    browser.type("Per second", "5")
     browser.press("Dry run")
     browser.see("A sample")
     browser.js("document.activeElement.blur()")
     yield "replay", _whole(browser, most=820)
     browser.go("#/test")
-    browser.see("A real notification")
+    browser.see("Sends a real notification")
     yield "test", _whole(browser)
     browser.go("#/")
     browser.see("Live.")
@@ -87,24 +87,24 @@ def _pictures(browser: Browser, caller: Caller, story: str) -> Iterator[tuple[st
 
 
 def _whole(browser: Browser, *, width: int = 1120, most: int = 1400) -> bytes:
-    """The page from its top, as high as it is, but not higher than that."""
+    """The whole page, `most` pixels high at most."""
     browser.size(width, 400)
     wait_for(lambda: browser.js("return document.querySelector('svg.chart')?.viewBox.baseVal.width ?? 0") < width)
     high = int(browser.js("return document.documentElement.scrollHeight"))
     browser.size(width, min(high, most))
     browser.js("scrollTo(0, 0)")
     settled = (
-        "return new Promise(done => setTimeout(() => requestAnimationFrame(done), 2500))"  # a look at the new width
+        "return new Promise(done => setTimeout(() => requestAnimationFrame(done), 2500))"  # a refresh at the new width
     )
     browser.js(settled)
     return browser.picture()
 
 
-# --- what has happened ------------------------------------------------------------------------------------------------
+# --- traffic ------------------------------------------------------------------------------------------------
 
 
 def _past_hour(stack: Stack) -> None:
-    """The counts of a usual hour, with ten minutes in which the mail server was busy."""
+    """Counts of a usual hour, with ten minutes in which the mail server was busy."""
     chance = random.Random(4711)
     now = datetime.now(UTC).replace(second=0, microsecond=0)
     rows: list[Json] = []
@@ -134,7 +134,7 @@ def _past_hour(stack: Stack) -> None:
 
 
 def _traffic(caller: Caller, emulator: Emulator) -> str:
-    """Of every fate some. The id of one that has seen nearly all of them."""
+    """Notifications with every outcome. Returns the ID of one with a long timeline."""
     chance = random.Random(4712)
     emulator.fail("email", status=451, enhanced="4.7.1", next=1, message="Greylisted, please try again")
     content = {"subject": "Your invoice 797601", "text": "Thank you for your order.\nIt is due in 14 days."}

@@ -1,11 +1,11 @@
-"""Without a mouse, and without losing one's place while the page goes on."""
+"""Keyboard use, and refreshes that keep focus, typed text and scroll position."""
 
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.keys import Keys
 
 from tests.browser.chromium import WITHIN, Browser
 from tests.browser.conftest import World
-from tests.browser.test_story import mail, someone
+from tests.browser.test_operator import mail, someone
 from tests.foundations import on_embedded
 from tests.scenarios.caller import wait_for
 
@@ -57,13 +57,13 @@ def test_signing_in_and_a_replay_need_no_mouse(world: World, window: Browser) ->
 
 def test_the_first_tab_leads_past_the_navigation(console: Browser) -> None:
     console.js("document.activeElement.blur()")
-    tab_to(console, "Skip to the content")
+    tab_to(console, "Skip to content")
     press(console, Keys.ENTER)
     assert console.js("return document.activeElement.tagName") == "H1"
     assert "#main" not in console.driver.current_url
 
 
-def test_a_dialog_holds_the_focus_and_escape_is_no(world: World, console: Browser) -> None:
+def test_a_dialog_keeps_the_focus_and_escape_declines(world: World, console: Browser) -> None:
     console.press("Pause Push")
     console.see("Pause Push?")
     assert console.js("return document.activeElement.closest('dialog') !== null")
@@ -73,12 +73,12 @@ def test_a_dialog_holds_the_focus_and_escape_is_no(world: World, console: Browse
     assert "is paused" not in console.text
 
 
-def test_what_is_typed_and_where_one_is_stays_while_the_page_goes_on(world: World, console: Browser) -> None:
+def test_a_refresh_keeps_typed_text_and_scroll_position(world: World, console: Browser) -> None:
     console.size(900, 400)
     console.go("#/notifications")
     console.see("shown")
-    console.type("Id or recipient", "someone@exam")
-    text = console.control("Id or recipient")
+    console.type("ID or recipient", "someone@exam")
+    text = console.control("ID or recipient")
     console.js("scrollTo(0, 40)")
     id = world.caller.post(mail(someone()))
     to = world.caller.ended(id)["recipient"]
@@ -88,7 +88,7 @@ def test_what_is_typed_and_where_one_is_stays_while_the_page_goes_on(world: Worl
     assert console.js("return scrollY") == 40
 
 
-def test_what_is_focused_open_and_scrolled_stays_so_while_its_numbers_change(console: Browser) -> None:
+def test_a_refresh_keeps_focus_open_details_and_inner_scrolling(console: Browser) -> None:
     console.tried(lambda: console.one("//summary[contains(., 'As numbers')]").click())
     console.see("Email, newest first")
     console.js(

@@ -34,8 +34,8 @@ def main() -> int:
     if not chosen:
         parser.error(f"no fault is named so; there are: {', '.join(fault.name for fault in FAULTS)}")
     log(f"seed {options.seed}\n{header()}")
-    # Those with a world of their own first, so that the page tells what the usual one used; then the longest first, so
-    # that no world waits for another at the end.
+    # Faults with their own world first, so that the page shows the resources of the usual one; then the longest
+    # first, so that no world waits at the end.
     chosen.sort(key=lambda fault: (fault.make_world is world, -fault.within))
     done = Done(seed=options.seed, waiting=deque(chosen), write=options.write)
     with ThreadPoolExecutor(options.worlds) as threads:
@@ -57,7 +57,7 @@ def soak(seconds: float, *, seed: int, write: Path | None) -> int:
 
 @dataclass(kw_only=True)
 class Done:
-    """What several worlds work off, each with servers and processes of its own."""
+    """The queue of faults for several worlds, each with its own servers and processes."""
 
     seed: int
     waiting: deque[Fault]
@@ -81,7 +81,7 @@ class Done:
                 log("\n".join(broken))
 
     def _next(self, *, beside: Fault | None = None) -> Fault | None:
-        """The first that waits; `beside` another, the first that meets the same kind of world."""
+        """The next fault; with `beside`, the next one for the same kind of world."""
         with self._lock:
             for fault in self.waiting:
                 if beside is None or fault.make_world == beside.make_world:

@@ -1,4 +1,4 @@
-"""The addresses of one world. The providers' call log knows whose a call was by its address alone."""
+"""The addresses of one world. In the providers' call log only the address identifies the notification."""
 
 from itertools import count
 
@@ -6,7 +6,7 @@ from local.emulators.client import Channel
 
 
 class Addresses:
-    """Drawn by every load of the world, and none of them twice. A seed would not do: two draws may meet."""
+    """Unique addresses for all loads of the world. Random ones might collide."""
 
     def __init__(self) -> None:
         self._numbers = count()  # its `next` is safe in threads

@@ -1,4 +1,4 @@
-"""What must hold after every fault: the issue's invariants, against the database, the queues and the providers' log."""
+"""The invariants that must hold after every fault, checked with the database, the queues and the providers' log."""
 
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
@@ -12,7 +12,7 @@ from tests.faults.world import World, wait
 from tests.scenarios.queues import RabbitQueues
 
 ENDS = ("sent", "failed", "unknown", "canceled", "expired")
-PART = 5000  # rows asked for at once
+PART = 5000  # rows per query
 UNENDED = ("pending", "sending", "retrying")
 TOOK = ("accepted", "dropped_after_accept")
 WORK = tuple(queue for channel in CHANNELS for queue in topology.work_queues(channel))
@@ -20,7 +20,7 @@ WORK = tuple(queue for channel in CHANNELS for queue in topology.work_queues(cha
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One notification, as the database has it."""
+    """A row of the database."""
 
     id: str
     address: str
@@ -30,7 +30,7 @@ class Row:
     spared: int
     on_ambiguous: str
     provider_message_id: str | None
-    settled: int  # attempts that were, in every generation
+    settled: int  # ambiguous attempts, of every generation
     ambiguous: int  # of its ended attempts in this generation, how many were
 
     @property
@@ -40,7 +40,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Counted:
-    """What the table shows of a fault."""
+    """The counts of a fault in the table."""
 
     accepted: int
     sent: int
@@ -53,17 +53,17 @@ class Counted:
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """The state at one moment, all sources."""
+    """The state of all sources at one moment."""
 
     rows: Sequence[Row]
     calls: Mapping[str, Sequence[Mapping[str, Any]]]  # by address
 
     def taken(self, row: Row) -> int:
-        """How often a provider accepted it."""
+        """Number of provider acceptances."""
         return self.took(row.address)
 
     def took(self, address: str) -> int:
-        """The same, of a row that may be gone."""
+        """The same, for a row that may have been deleted."""
         return sum(call["outcome"] in TOOK for call in self.calls.get(address, ()))
 
     def without(self, addresses: Container[str]) -> "Seen":
@@ -82,7 +82,7 @@ def look(world: World, load: Load) -> Seen:
 
 
 def rows(world: World, load: Load) -> list[Row]:
-    """Those of the load, whether their 202 was seen or not."""
+    """The rows of the load, whether or not their 202 was seen."""
     stored = addresses_of(load)
     recipients = list(stored)
     parts = [recipients[start : start + PART] for start in range(0, len(recipients), PART)]
@@ -118,7 +118,7 @@ def _rows(world: World, stored: Mapping[str, str]) -> list[Row]:
 
 
 def all_ended(world: World, load: Load, *, within: float) -> None:
-    """E: everything has come to its end, and the work queues are empty. Fail, with what has not."""
+    """E: every notification has settled, and the work queues are empty. Fail with those that have not."""
 
     stored = addresses_of(load)
 
@@ -132,7 +132,7 @@ def all_ended(world: World, load: Load, *, within: float) -> None:
 
 
 def _unended(world: World, ours: Mapping[str, str]) -> Counter[str]:
-    """By status. Asked again and again while thousands are on their way: it reads only those that are."""
+    """By status. Polled while thousands are under way, so it reads only unsettled rows."""
     marks = ",".join(["%s"] * len(UNENDED))
     found = world.query(
         f"SELECT recipient, status FROM notifications WHERE tenant = 'local' AND status IN ({marks})", UNENDED
@@ -141,14 +141,14 @@ def _unended(world: World, ours: Mapping[str, str]) -> Counter[str]:
 
 
 def violations(world: World, load: Load, seen: Seen, *, may_double: bool, parked: int = 0) -> list[str]:
-    """What broke an invariant, in words; empty: all held."""
+    """Descriptions of broken invariants; empty: all hold."""
     found = [f"the API: {problem}" for problem in load.refused]
     found += _every_accepted_one_ended(world, load, seen)
     found += _no_call_too_many(seen, may_double=may_double)
     found += _sent_only_if_accepted(seen)
     found += _nothing_moved_after_its_end(world, seen)
     in_parking = world.waiting_in(topology.PARKING)
-    # Where an acknowledgement was lost, what could not be read came again, and was parked again.
+    # After a lost acknowledgement, an unreadable message is redelivered and parked again.
     if in_parking < parked or (in_parking > parked and not may_double):
         found.append(f"{in_parking} messages in parking, where {parked} belong")
     return found
@@ -196,7 +196,7 @@ def _sent_only_if_accepted(seen: Seen) -> list[str]:
 
 
 def _nothing_moved_after_its_end(world: World, seen: Seen) -> list[str]:
-    """D: in a generation, an end is the last event; and one attempt has one end, whoever claims to have made it."""
+    """D: in a generation, a terminal event is the last; and an attempt has exactly one outcome."""
     found, over = [], set()
     attempts: Counter[tuple[str, int, int]] = Counter()
     ours = {row.id for row in seen.rows}
@@ -238,7 +238,7 @@ def counted(load: Load, seen: Seen) -> Counted:
 
 
 def replayed_twice_sends_once(world: World, load: Load, before: Seen, *, within: float = 60.0) -> list[str]:
-    """G: every dead letter, and every one that is held, can be replayed; a second replay changes nothing."""
+    """G: every failed or unknown notification can be replayed; a second replay changes nothing."""
     dead = {row.id: row for row in before.rows if row.status in ("failed", "unknown")}
     answers = [
         [id for status in ("failed", "unknown") for id in world.caller.replay(limit=10_000, status=status)["ids"]]
@@ -259,7 +259,7 @@ def replayed_twice_sends_once(world: World, load: Load, before: Seen, *, within:
 
 
 def addresses_of(load: Load) -> dict[str, str]:
-    """Of everything handed in, by how it is stored."""
+    """All submitted recipients, as stored."""
     return {_stored(one.channel, one.address): one.address for one in load.wanted}
 
 

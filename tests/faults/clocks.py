@@ -1,4 +1,4 @@
-"""A process whose wall clock is an hour off. Only the database's may decide what is due, leased or expired."""
+"""A process whose wall clock is off by an hour. Only the database's clock may decide on due times, leases, expiry."""
 
 import os
 import subprocess
@@ -17,20 +17,20 @@ from tests.faults.wrong_clock import library
 
 HOUR = 3600
 SOON = 3  # seconds
-LATE = timedelta(seconds=10)  # by which what is due must have been handed over
+LATE = timedelta(seconds=10)  # for a due notification to reach the provider
 
 
 def off(name: str, seconds: int) -> Callable[[Scene], None]:
-    """This part is started again with a clock that is off. All that has to do with time is then handed in."""
+    """Restart this process with a wrong clock. Then submit notifications with times."""
 
     def inject(scene: Scene) -> None:
         world, processes = scene.world, scene.world.stack.processes
-        processes.again(name, **_clock(scene, seconds))
+        processes.restart(name, **_clock(scene, seconds))
         try:
             maps = Path(f"/proc/{processes.running[name].pid}/maps").read_text(encoding="utf-8")
             assert "wrong_clock" in maps, f"{name} goes by the true clock"
             too_late = _expires_in_its_queue(scene)
-            world.arm("delivery.after_claim")  # a worker whose leases must be taken over, and not too early
+            world.arm("delivery.after_claim")  # a dead worker, whose leases must be reclaimed, but not too early
             due, timed = _in_time(scene)
             wait("the takeover of a dead worker's leases", lambda: _takeovers(scene), within=40)
             wait("those that are due", lambda: all(row.has_ended for row in _of(scene, timed)), within=40)
@@ -41,13 +41,13 @@ def off(name: str, seconds: int) -> Callable[[Scene], None]:
             ]
             assert not problems, "; ".join(problems[:5])
         finally:
-            processes.again(name)
+            processes.restart(name)
 
     return inject
 
 
 def _clock(scene: Scene, seconds: int) -> Mapping[str, str]:
-    """The environment of a process whose wall clock is off. Fail if there cannot be one."""
+    """Environment of a process with a wrong clock. Fail if that is not possible."""
     environment = {"LD_PRELOAD": str(library(scene.world.flags.parent)), "WRONG_CLOCK": str(seconds)}
     ask = "import datetime; print(datetime.datetime.now(datetime.UTC).timestamp())"
     told = subprocess.run(
@@ -62,7 +62,7 @@ def _clock(scene: Scene, seconds: int) -> Mapping[str, str]:
 
 
 def _expires_in_its_queue(scene: Scene) -> Sequence[Wanted]:
-    """Nobody reads the queues until it has: a sender that believes it is earlier would still send it."""
+    """The queues are not consumed before it has expired: a sender with a slow clock would still send it."""
     expires_at = _now(scene) + timedelta(seconds=SOON)
     with scene.world.stopped("trigger"):
         made = scene.load.mails(20, expires_at=expires_at.isoformat())
@@ -71,7 +71,7 @@ def _expires_in_its_queue(scene: Scene) -> Sequence[Wanted]:
 
 
 def _in_time(scene: Scene) -> tuple[datetime, Sequence[Wanted]]:
-    """Due in a moment, and to expire a minute after."""
+    """Due soon, and expiring a minute later."""
     due = _now(scene) + timedelta(seconds=SOON)
     return due, scene.load.mails(
         40,
@@ -103,7 +103,7 @@ def _wrong_ends(scene: Scene, too_late: Sequence[Wanted], timed: Sequence[Wanted
 
 
 def _wrong_times(scene: Scene, timed: Sequence[Wanted], due: datetime) -> list[str]:
-    """By the provider's log: not before `send_at`; and a second try not before the first step of the ladder."""
+    """By the provider's log: not before `send_at`; and a second attempt not before the first retry step."""
     seen, wrong = look(scene.world, scene.load), []
     for one in timed:
         calls = seen.calls.get(one.address, ())
@@ -124,7 +124,7 @@ def _at(calls: Sequence[Mapping[str, Any]]) -> list[datetime]:
 
 
 def _takeovers(scene: Scene) -> list[tuple[str, float]]:
-    """Whose lease ran out, and after how many seconds the sweep took it."""
+    """Notifications whose lease expired, and the seconds until the sweep reclaimed them."""
     ids = [row.id for row in rows(scene.world, scene.load)]
     found = scene.world.query(
         """SELECT notification_id, TIMESTAMPDIFF(MICROSECOND, started_at, at) / 1e6 FROM events

@@ -1,4 +1,4 @@
-"""Three nodes of RabbitMQ as one cluster, with a network between them that can be cut."""
+"""A RabbitMQ cluster of three nodes, whose network can be cut."""
 
 import contextlib
 import json
@@ -14,7 +14,7 @@ from tests.faults.proxy import Proxy
 from tests.faults.wire import Nothing
 
 NODES = ("one", "two", "three")
-TICK = 8  # seconds; a node that says nothing for about so long is taken for gone. 60 unless set
+TICK = 8  # seconds of silence after which a node counts as down; the default is 60
 CONFIGURATION = (
     "cluster_partition_handling = pause_minority",  # as RabbitMQ's operator for Kubernetes sets it
     f"net_ticktime = {TICK}",
@@ -36,8 +36,8 @@ class Cluster:
 
     @contextlib.contextmanager
     def cut_off(self, node: RabbitMQ) -> Iterator[None]:
-        """Nothing passes between this node and the others for the length of the block, and nobody is told. Clients
-        still reach it."""
+        """Drop all traffic between this node and the others for the block, without closing connections. Clients still
+        reach it."""
         name = _short(node)
         with contextlib.ExitStack() as stack:
             for ends, way in self.ways.items():
@@ -51,7 +51,7 @@ class Cluster:
     def queues(self, *, seen_by: RabbitMQ) -> Sequence[Mapping[str, Any]]:
         """Of each: `name`, `leader`, `members` and `online`, the latter two lists of nodes.
 
-        Not by `list_queues`: there every node answers the asking program itself, which it does not find.
+        Not `list_queues`: there every node connects to the calling program, which it cannot find here.
         """
         told = seen_by.control("eval", QUEUES).strip()  # <<"JSON, its quotes escaped">>
         queues: list[Mapping[str, Any]] = json.loads(json.loads(told.removeprefix("<<").removesuffix(">>")))
@@ -60,7 +60,7 @@ class Cluster:
 
 @contextlib.contextmanager
 def clustered(folder: Path) -> Iterator[Cluster]:
-    """Each node has a port mapper of its own, where it finds the others at proxies."""
+    """Each node has its own port mapper, in which the ports of the others are proxies."""
     with contextlib.ExitStack() as stack:
         loop = stack.enter_context(proxy.loop())
         mappers = {name: stack.enter_context(epmd(folder / f"epmd-{name}")) for name in NODES}

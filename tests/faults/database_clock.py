@@ -1,4 +1,4 @@
-"""The clock of the database set back while it runs. It decides what is due, leased and expired."""
+"""The database's clock, set back while it runs. It decides about due times, leases and expiry."""
 
 import contextlib
 import signal
@@ -16,7 +16,7 @@ from tests.faults.world import Servers, wait, world
 from tests.faults.wrong_clock import SettableClock
 
 HOUR = 3600
-STAYS = 20.0  # seconds until an hour's error is put right: what is late for longer is late for the hour
+STAYS = 20.0  # seconds until the clock is corrected: a longer delay would be due to the wrong hour
 SOON = 10  # seconds
 REASONS = {
     "sending": "their worker had died, and their lease ends by the old time",
@@ -33,7 +33,7 @@ def with_a_clock(folder: Path) -> Iterator[Servers]:
 
 
 def set_back(seconds: int) -> Callable[[Scene], None]:
-    """While some are under way, some wait for their next attempt or their time, and some have lost their worker."""
+    """While some are being sent, some wait for a retry or their send_at, and some have lost their worker."""
 
     def inject(scene: Scene) -> None:
         world, clock = scene.world, scene.world.servers.clock
@@ -61,7 +61,7 @@ def set_back(seconds: int) -> Callable[[Scene], None]:
 
 
 def _late(scene: Scene, known: Container[str]) -> list[str]:
-    """What waits, some while after the clock was set back by an hour, and for what. `known`: who was there before."""
+    """The waiting rows, some time after the clock was set back, and what they wait for. `known`: earlier rows."""
     marks = ",".join(["%s"] * len(UNENDED))
     found = scene.world.query(
         f"""SELECT recipient, status, TIMESTAMPDIFF(SECOND, UTC_TIMESTAMP(6), CASE status
@@ -84,7 +84,7 @@ def _late(scene: Scene, known: Container[str]) -> list[str]:
 
 SET_BACK = partial(world, servers=with_a_clock)
 FAULTS = (
-    # Whoever dies leaves in doubt what it had claimed.
+    # A dead process leaves its claims ambiguous.
     Fault(
         name="the clock of the database set back by an hour",
         inject=set_back(HOUR),

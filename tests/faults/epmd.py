@@ -1,6 +1,6 @@
-"""Erlang's port mapper, one for each node: it tells its node at which port the others are, which are proxies of ours.
+"""Erlang's port mapper, one per node: the ports that it knows for the other nodes are our proxies.
 
-So each way from a node to another can be cut like any other network, without the right to change the machine's.
+So each connection between two nodes can be cut, without the right to change the machine's network.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from local.services.access import accepts, free_port
 from local.services.packages import epmd_program
-from local.services.process import Guarded, locked, wait_until
+from local.services.process import SupervisedProcess, locked, wait_until
 
 HOST = "127.0.0.1"
 WITHIN = timedelta(seconds=30)
@@ -25,11 +25,11 @@ NODE, TCP, HIGHEST, LOWEST = 77, 0, 6, 5
 
 @contextlib.contextmanager
 def epmd(folder: Path) -> Iterator[int]:
-    """One that knows nobody yet; its port."""
+    """Start one without entries; its port."""
     folder.mkdir()
     port, log = free_port(), folder / "epmd.log"
     with locked(folder / "lock", within=WITHIN) as lock:
-        process = Guarded.start(
+        process = SupervisedProcess.start(
             [epmd_program(), "-port", str(port), "-address", HOST],
             environment=os.environ,
             log=log,
@@ -45,7 +45,7 @@ def epmd(folder: Path) -> Iterator[int]:
 
 @contextlib.contextmanager
 def registered(port: int, nodes: Mapping[str, int]) -> Iterator[None]:
-    """This epmd says for the length of the block that these nodes, left of the @, are at these ports."""
+    """For the block, this epmd has these nodes (left of the @) at these ports."""
     with contextlib.ExitStack() as stack:
         for name, at in nodes.items():
             known = stack.enter_context(socket.create_connection((HOST, port), timeout=WITHIN.total_seconds()))
@@ -54,7 +54,7 @@ def registered(port: int, nodes: Mapping[str, int]) -> Iterator[None]:
 
 
 def _register(known: socket.socket, name: bytes, at: int) -> None:
-    """For as long as this connection lives."""
+    """Registered as long as this connection is open."""
     numbers = struct.pack(">BHBBHHH", ALIVE2_REQ, at, NODE, TCP, HIGHEST, LOWEST, len(name))
     request = numbers + name + struct.pack(">H", 0)
     known.sendall(struct.pack(">H", len(request)) + request)

@@ -1,4 +1,4 @@
-"""MariaDB's primary killed, and its replica promoted: what each kind of replication keeps."""
+"""MariaDB's primary is killed and its replica promoted: what each kind of replication keeps."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ from tests.faults.world import wait, world
 
 AWAY = 2.0  # seconds, from the death to the promotion
 LAGGING = 60  # calls to providers, and
-SINCE = 20  # notifications, of which the replica hears nothing
+SINCE = 20  # notifications that are not replicated
 
 
 def semi_synchronous(scene: Scene) -> None:
@@ -22,7 +22,7 @@ def semi_synchronous(scene: Scene) -> None:
 
 
 def asynchronous(scene: Scene) -> None:
-    """The replica has what was handed in before, and hears nothing of what becomes of it, nor of what comes after."""
+    """The replica has the notifications submitted before, but neither their outcomes nor later ones."""
     running, load = scene.world, scene.load
     replica = running.servers.replica
     assert replica is not None, "this world has no replica"
@@ -40,7 +40,7 @@ def asynchronous(scene: Scene) -> None:
 
 
 def _fail_over(scene: Scene) -> Missing:
-    """What the promoted one never got."""
+    """Transactions that were not replicated."""
     servers = scene.world.servers
     dead = servers.mariadb
     dead.kill()
@@ -50,7 +50,7 @@ def _fail_over(scene: Scene) -> Missing:
 
 
 def _explained(scene: Scene, forgotten: Missing, seen: Seen) -> Sequence[str]:
-    """All that is lost or sent again lies in transactions that the replica never got. They are counted and named."""
+    """Everything lost or sent twice must be in transactions that were not replicated. They are counted and listed."""
     rows = {row.id: row for row in seen.rows}
     lost = [one for one in scene.load.wanted if one.id is not None and one.id not in rows]
     back = [rows[id] for id in forgotten.changed if id in rows]
@@ -74,12 +74,12 @@ def _explained(scene: Scene, forgotten: Missing, seen: Seen) -> Sequence[str]:
 
 
 def _too_often(seen: Seen, row: Row) -> bool:
-    """Once before the failover, once after it, and again where it was ambiguous."""
+    """Once before the failover, once after it, and once more per ambiguous attempt."""
     return seen.taken(row) > 2 + (row.ambiguous if row.on_ambiguous == "resend" else 0)
 
 
 def _named(ids: Iterable[str]) -> str:
-    """Not all: a page is read by people."""
+    """A few of them, to keep the page readable."""
     first, *more = [*ids] or ["none"]
     return ", ".join([first, *more[:2], *(["..."] if len(more) > 2 else [])])
 

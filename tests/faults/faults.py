@@ -1,4 +1,4 @@
-"""The faults, each injected into real processes, servers and providers, and ended again: the table's rows."""
+"""All faults, the rows of the table. Each is injected into real processes, servers or providers, and ended again."""
 
 import signal
 

@@ -1,4 +1,4 @@
-"""How long what comes in meanwhile waits for its provider, by the row's and the provider's own times."""
+"""The time from creation to the provider call of notifications submitted meanwhile."""
 
 from collections.abc import Container
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Callers of the API: they hand in notifications of every kind, and hand them in again when they get no answer."""
+"""Callers of the API: they submit notifications of every kind, and repeat requests without an answer."""
 
 import contextlib
 import http.client
@@ -13,7 +13,7 @@ from tests.faults.world import World
 from tests.scenarios.caller import Json
 
 CHANNELS: tuple[Channel, ...] = ("email", "sms", "push")
-GIVE_UP = 90.0  # seconds after which a caller that was never answered counts as a failure of ours
+GIVE_UP = 90.0  # seconds after which a request without an answer counts as our failure
 
 NEVER: dict[Channel, Failure] = {
     "email": {"status": 550, "enhanced": "5.6.0"},
@@ -24,32 +24,32 @@ NOT_NOW: dict[Channel, Failure] = {
     "email": {"status": 451, "enhanced": "4.3.0"},
     "sms": {"status": 429},
 }
-"""Not push: all that FCM says like this is ambiguous, or lasts for a minute."""
+"""Not push: FCM's comparable errors are ambiguous, or last for a minute."""
 
 
 @dataclass(kw_only=True)
 class Wanted:
-    """One notification, as its caller sees it."""
+    """A notification from its caller's view."""
 
     channel: Channel
-    address: str  # of no other in this world: it tells in the providers' log whose call it was
+    address: str  # unique in this world: identifies the notification in the providers' log
     body: Json
-    id: str | None = None  # of its 202; None: none was seen
+    id: str | None = None  # from its 202; None: no 202 was seen
 
 
 @dataclass(kw_only=True)
 class Load:
-    """One row's notifications. Every tenth is `on_ambiguous: hold`, every fifth of high priority."""
+    """The notifications of one fault. Every tenth has `on_ambiguous: hold`, every fifth high priority."""
 
     world: World
     random: random.Random
     wanted: list[Wanted] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)  # answers that a caller must never get
-    slowest: float = 0.0  # seconds until the latest answer to a single one
+    refused: list[str] = field(default_factory=list)  # answers that must not occur
+    slowest: float = 0.0  # seconds until the slowest answer to a single POST
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def burst(self, count: int, *, never: int = 2, not_now: int = 3, **more: object) -> None:
-        """Arrays of at most 50. Of each channel, `never` are refused for good, `not_now` once."""
+        """In arrays of at most 50. Per channel, `never` get a permanent error, `not_now` one transient error."""
         made = self._made(count, **more)
         for channel in CHANNELS:
             theirs = [one for one in made if one.channel == channel]
@@ -70,12 +70,12 @@ class Load:
         return made
 
     def without(self, addresses: Container[str]) -> "Load":
-        """The same, as if these had never been handed in."""
+        """The load without these notifications."""
         return replace(self, wanted=[one for one in self.wanted if one.address not in addresses])
 
     @contextlib.contextmanager
     def trickle(self, callers: int = 2) -> Iterator[None]:
-        """Singles and small arrays, for the length of the block and until each was answered."""
+        """Submit singles and small arrays during the block, and wait until each was answered."""
         stopping = threading.Event()
 
         def run_for(seed: int) -> None:
@@ -123,7 +123,7 @@ class Load:
         return Wanted(channel=channel, address=address, body=body)
 
     def _hand_in(self, batch: Sequence[Wanted], *, give_up: bool = False) -> None:
-        """Until it is answered, as a caller does that has a key; or once, by one that gives up."""
+        """Repeat until it is answered, as a caller with a key may; or once, for a caller that gives up."""
         deadline = time.monotonic() + GIVE_UP
         while True:
             problem = self._handed_in(batch)
@@ -145,7 +145,7 @@ class Load:
             self.slowest = max(self.slowest, time.monotonic() - begun)
         if answer.status in (409, 429, 503):
             return str(answer)
-        if answer.status != 202:  # a caller that is told that it is at fault does not repeat it
+        if answer.status != 202:  # a client error is not repeated
             self.refused.append(f"answered {answer.status}: {str(answer.body)[:300]}")
             return None
         for one, result in zip(batch, answer.body["results"], strict=True):

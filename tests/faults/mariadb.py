@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pymysql
 
 from local.services.database import connection
-from local.stack import direct
+from local.stack import no_proxy
 from tests.faults.fault import Fault, Scene, let_go
 from tests.faults.world import wait
 
@@ -41,9 +41,9 @@ def hung(scene: Scene) -> None:
 
 
 def deadlocks(scene: Scene) -> None:
-    """Other sessions lock rows of the load against the order in which Tidings does."""
+    """Other sessions lock rows of the load in the opposite order of Tidings."""
     before, over = _deadlocks(scene), threading.Event()
-    ours: list[int] = []  # one for each that we lost
+    ours: list[int] = []  # one per deadlock that we lost
     scene.world.mariadb.create_database("heavy")
     scene.world.query("CREATE TABLE heavy.ballast (id INT AUTO_INCREMENT PRIMARY KEY)")
     threads = [threading.Thread(target=_lock_backwards, args=(scene, over, ours, seed)) for seed in range(3)]
@@ -70,7 +70,7 @@ def _lock_backwards(scene: Scene, over: threading.Event, ours: list[int], seed: 
             ids = [id for (id,) in cursor.fetchall()]
             session.begin()
             try:
-                # The server ends the transaction that has done less.
+                # The server rolls back the transaction with fewer changes.
                 cursor.execute("INSERT INTO heavy.ballast SELECT NULL FROM seq_1_to_300")
                 for id in sorted(choice.sample(ids, min(8, len(ids))), reverse=True):
                     cursor.execute("UPDATE notifications SET updated_at = updated_at WHERE id = %s", (id,))
@@ -87,7 +87,7 @@ def _deadlocks(scene: Scene) -> int:
 
 
 def rows_locked(scene: Scene) -> None:
-    """All of them and the gap after the last, for longer than any lock is waited for."""
+    """All rows and the gap after the last, for longer than the lock time-out."""
     with _administrator(scene) as told:
         waited = told("SELECT @@GLOBAL.innodb_lock_wait_timeout")[0][0]
         told("SET GLOBAL innodb_lock_wait_timeout = 1")
@@ -104,7 +104,7 @@ def rows_locked(scene: Scene) -> None:
 
 
 def tables_locked(scene: Scene) -> None:
-    """For longer than an answer is waited for: those who gave up leave statements that are still to run."""
+    """For longer than the read time-out: clients that gave up leave statements that still run."""
     let_go(scene)
     with connection(scene.world.database_url) as session, session.cursor() as cursor:
         cursor.execute("LOCK TABLES notifications WRITE, events WRITE")
@@ -133,7 +133,7 @@ def disk_full(scene: Scene) -> None:
 
 
 def read_only(scene: Scene) -> None:
-    """As after a failover that left it a replica. Who may write all the same, may not for that time."""
+    """As after a failover that made it a replica. Also users who may ignore read_only cannot write."""
     with _administrator(scene) as told:
         user = told("SELECT CURRENT_USER()")[0][0].replace("@", "'@'")
         told(f"REVOKE READ ONLY ADMIN ON *.* FROM '{user}'")
@@ -149,7 +149,7 @@ def read_only(scene: Scene) -> None:
 
 
 def overrun(scene: Scene) -> None:
-    """Somebody else has all connections."""
+    """Other clients have all connections."""
     let_go(scene)
     with _administrator(scene) as told, contextlib.ExitStack() as stack:
         allowed = told("SELECT @@GLOBAL.max_connections")[0][0]
@@ -167,7 +167,7 @@ def overrun(scene: Scene) -> None:
 
 @contextlib.contextmanager
 def _administrator(scene: Scene) -> Iterator[Told]:
-    """One session, which stays what it is whatever is then forbidden."""
+    """A session that keeps its rights during the fault."""
     with connection(scene.world.database_url) as session, session.cursor() as cursor:
 
         def told(statement: str) -> list[tuple[Any, ...]]:
@@ -178,14 +178,14 @@ def _administrator(scene: Scene) -> Iterator[Told]:
 
 
 def _new_sessions(told: Told) -> None:
-    """Every other session ends: what was set is read by those who come."""
+    """End every other session: new ones read the changed setting."""
     for (id,) in told("SELECT id FROM information_schema.processlist WHERE db = 'tidings' AND id <> CONNECTION_ID()"):
         with contextlib.suppress(pymysql.err.OperationalError):  # it has just ended by itself
             told(f"KILL {id}")
 
 
 def _answers_503(scene: Scene, **more: object) -> None:
-    """A caller is told to come again, and when."""
+    """503 with Retry-After."""
     body = {"channel": "email", "recipient": "nobody@example.com", "content": {"subject": "No", "text": "No"}, **more}
     request = urllib.request.Request(
         f"{scene.world.stack.url}/v1/notifications",
@@ -195,7 +195,7 @@ def _answers_503(scene: Scene, **more: object) -> None:
 
     def answered() -> tuple[int, str | None]:
         try:
-            with direct.ask(request, timeout=60) as answer:
+            with no_proxy.open_url(request, timeout=60) as answer:
                 return answer.status, None
         except urllib.error.HTTPError as error:
             with error:

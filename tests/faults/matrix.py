@@ -1,4 +1,4 @@
-"""Run a fault under load, and measure what became of it."""
+"""Run a fault under load, and measure the result."""
 
 import os
 import platform
@@ -29,9 +29,9 @@ from tests.faults.world import TRANSIENT, Usage, World, wait
 class Result:
     fault: str
     counted: Counted
-    seconds: float  # from the fault's end to the last notification's
+    seconds: float  # seconds from the fault's end until the last notification settled
     problems: Sequence[str]
-    notes: Sequence[str] = ()  # what was measured besides
+    notes: Sequence[str] = ()  # further measurements
 
 
 def run(world: World, fault: Fault, seed: int) -> Result:
@@ -73,7 +73,7 @@ def run(world: World, fault: Fault, seed: int) -> Result:
 
 
 def _too_ambiguous(fault: Fault, counts: Counted, notes: list[str]) -> list[str]:
-    """Who dies leaves in doubt what was under way, and little besides."""
+    """A dead process makes only its calls under way ambiguous, and few others."""
     if fault.ambiguous_at_most is None:
         return []
     notes.append(f"{counts.ambiguous} attempts were ambiguous, where {fault.ambiguous_at_most} may be")
@@ -81,11 +81,11 @@ def _too_ambiguous(fault: Fault, counts: Counted, notes: list[str]) -> list[str]
 
 
 def bounded(before: dict[str, Usage], after: dict[str, Usage]) -> list[str]:
-    """F: what a process uses has not grown with the faults that it went through."""
+    """F: a process's resources have not grown with the faults."""
     found = []
     for name, then in before.items():
         if name == "providers":
-            continue  # no part of Tidings: it keeps every call, and what a half-open connection left it
+            continue  # not part of Tidings: it keeps every call, and half-open connections
         now = after[name]
         if now.threads > then.threads + 40 or now.files > then.files + 60 or now.megabytes > 2 * then.megabytes + 50:
             found.append(f"F: {name} used {then} before, and {now} after")
@@ -159,13 +159,13 @@ What the processes used before the first fault and after the last:
 
 
 def verdict(results: Iterable[Result]) -> str:
-    """What broke an invariant, for the page to say."""
+    """Broken invariants, for the page."""
     wrong = [f"- {result.fault}: {problem[:300]}" for result in results for problem in result.problems]
     return "\n".join(["Broken invariants:\n", *wrong]) if wrong else "Every invariant held."
 
 
 def settled(world: World) -> dict[str, Usage]:
-    """What each part uses, once its processes answer."""
+    """Resources of each part, once its processes answer."""
 
     def used() -> dict[str, Usage]:
         return dict(world.usage())

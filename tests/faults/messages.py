@@ -1,4 +1,4 @@
-"""Messages that nobody should have to read, and one that kills its reader."""
+"""Malformed messages, and one that kills its worker."""
 
 import contextlib
 import json
@@ -16,7 +16,7 @@ from tests.faults.world import wait
 
 
 def messages(scene: Scene) -> None:
-    """Straight into the work queues, between those of the load."""
+    """Publish directly into the work queues, between the messages of the load."""
     world, load = scene.world, scene.load
     kept = [one for one in load.wanted if one.id is not None]
     with world.channel() as channel:
@@ -47,7 +47,7 @@ ATTEMPTS = 3  # of the killer
 
 
 def killer(scene: Scene) -> None:
-    """Whoever calls the provider for this one dies of it. It ends as failed, and takes no neighbour with it there."""
+    """A worker that calls the provider for this notification dies. It ends as failed, without its neighbours."""
     world, load = scene.world, scene.load
     one = load.mails(1, max_attempts=ATTEMPTS, on_ambiguous="resend", priority="normal")[0]
     rule = world.emulator.fail("email", recipient=one.address, delay=1.0)
@@ -67,7 +67,7 @@ def killer(scene: Scene) -> None:
     assert (row.status if row else None, killed) == ("failed", ATTEMPTS), f"after {killed} dead workers: {row}"
     twice = sum(row.ambiguous > 1 for row in rows(world, load) if row.address != one.address)
     scene.notes.append(f"{killed} workers died of it; {twice} others were under way in two of them")
-    # Two batches are at a function at once, so that one may be hit again by chance; but never the whole batch.
+    # A function has two batches at once, so a notification may be hit twice by chance, but not the whole batch.
     assert twice < 20, f"{twice} neighbours were taken along again"
 
 

@@ -1,4 +1,4 @@
-"""The network between any two processes: cut, half open, or one byte at a time."""
+"""Network faults between processes: cut, half open, or one byte at a time."""
 
 import contextlib
 import time
@@ -18,7 +18,7 @@ def links(scene: Scene, names: Sequence[Link]) -> list[Proxy]:
 
 
 def cut_again_and_again(*names: Link) -> Callable[[Scene], None]:
-    """Whatever is open, in the middle of whatever it says."""
+    """Cut all open connections, in the middle of their traffic."""
 
     def inject(scene: Scene) -> None:
         let_go(scene)
@@ -53,7 +53,7 @@ def drip(seconds: float, *names: Link) -> Callable[[Scene], None]:
 
 
 def cut_at(cut: Cut, *names: Link, times: int, every: int = 1) -> Callable[[Scene], None]:
-    """At each link's most delicate moment, while more comes in: a confirm, a COMMIT, the end of a request."""
+    """Cut each link at its critical moment, under load: a confirm, a COMMIT, the end of a request."""
 
     def inject(scene: Scene) -> None:
         with contextlib.ExitStack() as stack:
@@ -92,6 +92,6 @@ FAULTS = (
         may_double=True,
     ),
     Fault(name="network, providers: half open for 5 s", inject=half_open(5, *PROVIDERS), may_double=True),
-    # Bytes that come one by one come later than the time-out, where many are under way.
+    # With many requests under way, single bytes arrive after the time-out.
     Fault(name="network, providers: one byte at a time", inject=drip(5, *PROVIDERS), may_double=True),
 )

@@ -1,4 +1,4 @@
-"""RabbitMQ as a cluster of three: the node that leads the work queues, and that Tidings talks to, killed or cut off."""
+"""A RabbitMQ cluster of three: the node that leads the work queues, and is used by Tidings, is killed or cut off."""
 
 import contextlib
 import time
@@ -16,9 +16,9 @@ from tests.faults.cluster import NODES, Cluster, clustered
 from tests.faults.fault import Fault, Scene, let_go
 from tests.faults.world import Servers, wait, world
 
-NOTICED = 1.0  # seconds after which whoever balances the load leads to another node
-AWAY = 10.0  # seconds that the others are then without it
-COMPLETE_WITHIN = 180.0  # seconds: a node that comes back may wait for its tables for a minute
+NOTICED = 1.0  # seconds after which the load balancer switches to another node
+AWAY = 10.0  # seconds that the node stays down
+COMPLETE_WITHIN = 180.0  # seconds: a restarted node may wait for its tables for a minute
 WORK = topology.work_queues("email")[1]
 
 
@@ -40,9 +40,9 @@ def killed(scene: Scene) -> None:
 
 
 def cut_off(scene: Scene) -> None:
-    """The connections between it and the others stay open, and nothing passes: they find out by the silence. Tidings
-    still reaches it, and hears no confirm. When it has found itself alone it pauses, and ends its clients' connections;
-    whoever balances the load then leads them to the others."""
+    """Connections between it and the others stay open without traffic, until they time out. Tidings still reaches it,
+    but gets no confirms. When the node detects the partition it pauses and closes its clients' connections; the load
+    balancer then leads them to the others."""
     leader = _leader(scene)
     let_go(scene)
     begun = time.monotonic()
@@ -62,7 +62,7 @@ def _cluster(scene: Scene) -> Cluster:
 
 
 def _leader(scene: Scene) -> RabbitMQ:
-    """The node that leads a work queue. Tidings is connected to it, and we are to another."""
+    """The node that leads a work queue. Tidings is connected to it; this test is connected to another."""
     servers, way, cluster = scene.world.servers, scene.world.network.rabbitmq, _cluster(scene)
     leaders = {queue["name"]: queue["leader"] for queue in _members(scene)}
     leader = next(node for node in cluster.nodes if node.node == leaders[WORK])
@@ -76,7 +76,7 @@ def _leader(scene: Scene) -> RabbitMQ:
 
 
 def _members(scene: Scene) -> Sequence[Mapping[str, Any]]:
-    """Of our queues, each of which must be on every node."""
+    """The leader of our queues; each must have a member on every node."""
     queues = _cluster(scene).queues(seen_by=scene.world.rabbitmq)
     alone = [queue for queue in queues if not len(queue["members"]) == len(queue["online"]) == len(NODES)]
     assert not alone, f"not on every node: {alone[:3]}"
@@ -84,12 +84,12 @@ def _members(scene: Scene) -> Sequence[Mapping[str, Any]]:
 
 
 def _lead_elsewhere(scene: Scene) -> None:
-    """As a load balancer does, or a Kubernetes Service."""
+    """Like a load balancer or a Kubernetes Service."""
     scene.world.network.rabbitmq.server = scene.world.rabbitmq.port
 
 
 def _complete(scene: Scene) -> None:
-    """Every queue is on every node again."""
+    """Wait until every queue has a member on every node."""
     begun = time.monotonic()
     wait("a cluster that is complete", lambda: _members(scene), within=COMPLETE_WITHIN)
     scene.notes.append(f"the cluster was complete {time.monotonic() - begun:.1f} s after the node was back")

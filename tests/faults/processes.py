@@ -1,4 +1,4 @@
-"""Processes that die at a step, stand still, or are told to stop."""
+"""Processes that die at a step, hang, or get SIGTERM."""
 
 import http.client
 import os
@@ -18,7 +18,7 @@ FUNCTIONS = ("intake", "email", "sms", "push", "replay")
 
 
 def dies_at(name: str) -> Callable[[Scene], None]:
-    """A worker is made again by its gunicorn; the trigger by whoever runs it, which is us."""
+    """gunicorn restarts a worker; this test restarts the trigger."""
 
     def inject(scene: Scene) -> None:
         scene.world.arm(name)
@@ -34,11 +34,11 @@ def dies_at(name: str) -> Callable[[Scene], None]:
 def trigger_again(scene: Scene) -> None:
     processes = scene.world.stack.processes
     wait("the trigger's end", lambda: not processes.running["trigger"].running)
-    processes.again("trigger")
+    processes.restart("trigger")
 
 
 def sweep_dies_at(name: str) -> Callable[[Scene], None]:
-    """While it has something to sweep: notifications that have just become due."""
+    """While it has notifications to sweep that have just become due."""
 
     def inject(scene: Scene) -> None:
         world = scene.world
@@ -73,7 +73,7 @@ def replay_dies_at(name: str) -> Callable[[Scene], None]:
 
 
 def stall(scene: Scene) -> None:
-    """The email worker stops in the middle of sending, and wakes when its lease is over and the sweep has taken it."""
+    """The email worker hangs during a send, and wakes after its lease has expired and the sweep has reclaimed it."""
     world = scene.world
     world.emulator.fail("email", delay=1.0, next=8)
     world.tell("trigger", signal.SIGCONT)
@@ -98,7 +98,7 @@ def _leases_lost(scene: Scene) -> int:
 
 
 def stopped(name: str) -> Callable[[Scene], None]:
-    """SIGTERM; it drains within half a minute, and is started again."""
+    """SIGTERM: it drains within half a minute; then it is restarted."""
 
     def inject(scene: Scene) -> None:
         let_go(scene)
@@ -106,7 +106,7 @@ def stopped(name: str) -> Callable[[Scene], None]:
         processes.running[name].stop()
         took = time.monotonic() - begun
         assert took < 33, f"{name} took {took:.0f} s to drain"
-        processes.again(name)
+        processes.restart(name)
 
     return inject
 
@@ -119,19 +119,19 @@ STEPS_OF_DELIVERY = (
     "settling.after_retries",
     "delivery.before_return",
 )
-ENDED_LATELY = 50  # attempts in 100 ms: of three channels together, none of them takes 500 a second on two cores
+ENDED_LATELY = 50  # attempts in 100 ms: three channels together send less than 500 per second on two cores
 AMBIGUOUS_AT_MOST = load(DeliverySettings, {}).concurrency + RESERVED + ENDED_LATELY
-"""Attempts of which nobody knows how they ended, after the death of one worker with two batches: those under way, and
-those that had ended and were not yet written down."""
+"""Maximum ambiguous attempts after the death of one worker with two batches: calls under way, and ended calls that were
+not settled yet."""
 FULL_BATCHES = 1500
-"""Messages of the three channels, so that the worker that dies has two full batches of 100, and more wait."""
+"""Messages of the three channels: enough for two full batches of 100 in the worker, and more in the queue."""
 BOUNDED = ("delivery.after_send", "settling.after_retries", "delivery.before_return")
 FAULTS = (
     *(
         Fault(name=f"dies at {name}", inject=dies_at(name), quick=name == "intake.after_commit", at_once=False)
         for name in ("intake.after_commit", "intake.before_answer")
     ),
-    # Whatever the step, the other batch of the worker that dies may be in the middle of its sending.
+    # Whatever the step, the worker's other batch may be sending.
     *(
         Fault(
             name=f"dies at {name}",

@@ -1,4 +1,4 @@
-"""Providers that drop, refuse, delay, and do not know us."""
+"""Providers that drop, refuse or delay calls, or refuse our account."""
 
 import signal
 import time
@@ -14,7 +14,7 @@ from tests.faults.load import CHANNELS
 from tests.faults.world import World, wait, world
 
 LATE = 10.0  # seconds
-PATIENT = partial(world, lease=40, provider_timeout=24)  # of which FCM's client gives half to the call itself
+PATIENT = partial(world, lease=40, provider_timeout=24)  # FCM's client uses half of it for the call itself
 NEVER = 3600.0  # seconds, longer than any time-out
 
 
@@ -37,8 +37,8 @@ def provider(calls: int, **failures: Failure) -> Callable[[Scene], None]:
 
 
 def wrong_credentials(scene: Scene) -> None:
-    """At every call, until each provider counts as refusing us, and five seconds more. What waits is not tried, no
-    attempt is burnt, and each channel has one alarm."""
+    """Refuse every call until each provider counts as refusing our account, plus five seconds. Waiting notifications
+    are not tried, no attempt is counted, and each channel raises one alarm."""
     world, emulator = scene.world, scene.world.emulator
     before = _alarms(world)
     emulator.forgive()
@@ -72,7 +72,7 @@ _REFUSING = "SELECT name FROM connections WHERE refusing_at IS NOT NULL"
 
 
 def now_and_then(calls: int, *failures: Failure) -> Callable[[Scene], None]:
-    """Some calls of each channel fail so, until each of these rules was used for so many. The others come in time."""
+    """Some calls of each channel fail by these rules, until each rule was used this often. The others are on time."""
 
     def inject(scene: Scene) -> None:
         emulator = scene.world.emulator
@@ -114,7 +114,7 @@ FAULTS = (
         inject=provider(20, email={"status": 451}, sms={"status": 500}, push={"status": 500}),
     ),
     Fault(
-        name="providers: a third of a time-out late",  # on a busy machine as well, it comes in time
+        name="providers: a third of a time-out late",  # on time, also on a busy machine
         inject=provider(20, email={"delay": 0.7}, sms={"delay": 0.7}, push={"delay": 0.4}),
     ),
     Fault(
@@ -129,7 +129,7 @@ FAULTS = (
         within=150,
         make_world=PATIENT,
     ),
-    # Half of them took the message.
+    # Half of them accepted the message.
     Fault(
         name="providers: 5 % of calls hang",
         inject=now_and_then(3, {"every": 40, "delay": NEVER}, {"every": 40, "delay": NEVER, "drop": "before_accept"}),

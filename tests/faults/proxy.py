@@ -1,7 +1,7 @@
-"""A TCP proxy that can hurt what passes: cut it, swallow it, let it drip. Until told to, it copies faithfully.
+"""A TCP proxy that can cut connections, drop their data, or slow them to single bytes; otherwise it is transparent.
 
-It holds no more than a chunk of each direction, so that whoever sends too fast is slowed down as without it; and while
-its server is not there it refuses connections as the server's own port would.
+It buffers at most one chunk per direction, so that backpressure works as without it. While its server is down, it
+refuses connections like the server's own port.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class Cut(Enum):
-    """Where a connection ends, measured at what its watch looks for."""
+    """Where to cut a connection, relative to the watched piece."""
 
     BEFORE = auto()  # it does not arrive
     AFTER = auto()  # it arrives
@@ -32,7 +32,7 @@ class Cut(Enum):
 
 @dataclass(kw_only=True)
 class Cutting:
-    """Every so manieth of what is watched for, so many times."""
+    """Cut at every n-th watched piece, a number of times."""
 
     cut: Cut
     times: int
@@ -50,7 +50,7 @@ class Cutting:
 
 @dataclass(kw_only=True, eq=False)
 class Proxy:
-    """Its methods may be called from any thread; what begins with an underscore runs in the loop's."""
+    """Public methods are thread-safe; methods with an underscore run in the event loop's thread."""
 
     loop: asyncio.AbstractEventLoop
     watch: Callable[[], Watch]
@@ -65,17 +65,17 @@ class Proxy:
     _returning: "asyncio.Task[None] | None" = None
 
     def through(self, url: str) -> str:
-        """The same URL, by way of this proxy."""
+        """The URL with this proxy's port."""
         return url.replace(f":{self.server}/", f":{self.port}/")
 
     def cut(self) -> None:
-        """Every connection, now."""
+        """Cut every connection now."""
         self._ask(self._cut())
 
     @contextlib.contextmanager
     def half_open(self) -> Iterator[None]:
-        """Connections stay open and nothing passes, for the length of the block. New ones are taken, and nothing passes
-        there either. Those of before and meanwhile stay dead; ones that are made afterwards live."""
+        """For the block, connections stay open without traffic, new ones too. These connections stay dead afterwards;
+        later ones work."""
         self._ask(self._silence())
         try:
             yield
@@ -84,7 +84,7 @@ class Proxy:
 
     @contextlib.contextmanager
     def drip(self) -> Iterator[None]:
-        """One byte at a time, both ways, for the length of the block."""
+        """For the block, pass one byte at a time in both directions."""
         self.dripping = True
         try:
             yield
@@ -93,7 +93,7 @@ class Proxy:
 
     @contextlib.contextmanager
     def cut_at(self, cut: Cut, *, times: int, every: int = 1) -> Iterator[Cutting]:
-        """At what is watched for; `used` of what this gives counts the cuts."""
+        """Cut at the watched piece; `used` of the result counts the cuts."""
         self.cutting = Cutting(cut=cut, times=times, every=every)
         try:
             yield self.cutting
@@ -115,7 +115,7 @@ class Proxy:
             connection.dead = True
 
     async def _listen(self) -> None:
-        # Not asyncio's own server: closed while somebody comes in, it forgets that one's socket.
+        # Not asyncio's server: if it is closed during an accept, it leaks that socket.
         self._listener = socket.create_server((HOST, self.port), backlog=512)
         self._listener.setblocking(False)
         self.loop.add_reader(self._listener, self._take, self._listener)
@@ -149,11 +149,11 @@ class Proxy:
             self._connections.discard(connection)
 
     async def _onward(self) -> "Side | None":
-        """None: nothing gets through."""
+        """None: drop everything."""
         return None if self.silent else Side.of(*await asyncio.open_connection(HOST, self.server))
 
     async def _return(self) -> None:
-        """Of the server: until then nobody listens here."""
+        """Wait for the server; until then the proxy does not listen."""
         while True:
             with contextlib.suppress(OSError):
                 Side.of(*await asyncio.open_connection(HOST, self.server)).reset()
@@ -167,7 +167,7 @@ class Proxy:
             self._returning.cancel()
             await asyncio.wait([self._returning])
         ended = asyncio.gather(*self._tasks)
-        while not ended.done():  # what was taken a moment ago becomes a connection only now
+        while not ended.done():  # accepted a moment ago, connected only now
             await self._cut()
             await asyncio.wait([ended], timeout=0.05)
         await ended
@@ -180,11 +180,11 @@ class Side:
 
     @classmethod
     def of(cls, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> "Side":
-        writer.transport.set_write_buffer_limits(0)  # so `drain` returns when all is in the kernel's hands
+        writer.transport.set_write_buffer_limits(0)  # so `drain` returns when the kernel has all data
         return cls(reader=reader, writer=writer)
 
     def reset(self) -> None:
-        """RST, not FIN: what is not yet read is lost."""
+        """RST, not FIN: unread data are lost."""
         with contextlib.suppress(OSError):
             connection: socket.socket = self.writer.get_extra_info("socket")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -196,9 +196,9 @@ class Connection:
     proxy: Proxy
     client: Side
     server: Side | None
-    dead: bool = False  # it stays open, and nothing passes any more
+    dead: bool = False  # it stays open without traffic
     watch: Watch = field(init=False)
-    _owed: bool = False  # the server's next words are an answer that does not arrive
+    _owed: bool = False  # the server's next data are the answer, which is dropped
 
     def __post_init__(self) -> None:
         self.watch = self.proxy.watch()
@@ -234,7 +234,7 @@ class Connection:
             if not self.dead:
                 self.cut()
         if self.dead:
-            source.writer.close()  # the other side does not hear of it
+            source.writer.close()  # the other side does not notice
 
     async def _pass(self, data: bytes, target: Side, cutting: Cutting | None) -> None:
         strikes = cutting is not None and cutting.strikes()
@@ -252,7 +252,7 @@ class Connection:
             end = at + 1 if self.proxy.dripping else len(data)
             target.writer.write(data[at:end])
             await target.writer.drain()
-            await asyncio.sleep(0)  # `drain` alone lets nobody else run
+            await asyncio.sleep(0)  # `drain` alone does not yield to other tasks
             at = end
 
 
@@ -272,8 +272,8 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 @contextlib.contextmanager
 def proxy(loop: asyncio.AbstractEventLoop, watch: Callable[[], Watch], server: int = 0) -> Iterator[Proxy]:
-    """In front of this port, which may also be told later."""
-    with socket.socket() as reserved:  # while nobody listens, nobody else gets the port
+    """A proxy for this port, which can also be set later."""
+    with socket.socket() as reserved:  # reserved, so that no other process gets the port
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         reserved.bind((HOST, 0))
         made = Proxy(loop=loop, watch=watch, server=server, port=reserved.getsockname()[1])

@@ -1,4 +1,4 @@
-"""RabbitMQ killed, stopped, hung, short of memory, disk and room, and bereft of what was declared."""
+"""RabbitMQ killed, stopped, hung, without memory, disk or queue space, and without its queues and exchanges."""
 
 import re
 import signal
@@ -14,7 +14,7 @@ from tests.faults.fault import Fault, Scene, let_go
 from tests.faults.world import wait
 
 Change = tuple[str, ...]
-"""What rabbitmqctl is told."""
+"""Arguments of rabbitmqctl."""
 
 AS_CONFIGURED = (("set_vm_memory_high_watermark", "absolute", "1GB"), ("set_disk_free_limit", "50MB"))
 NO_MEMORY: Change = ("set_vm_memory_high_watermark", "absolute", "1MB")
@@ -24,7 +24,7 @@ NO_DISK: Change = ("set_disk_free_limit", "1000000GB")
 def killed(scene: Scene) -> None:
     let_go(scene)
     scene.world.rabbitmq.kill()
-    time.sleep(3)  # how long it is gone
+    time.sleep(3)  # seconds that it is down
     scene.world.rabbitmq.start()
 
 
@@ -45,7 +45,7 @@ def hung(scene: Scene) -> None:
 
 
 def alarm(change: Change) -> Callable[[Scene], None]:
-    """Whoever publishes is blocked. Whoever consumes goes on, so that it can recover."""
+    """Publishers are blocked; consumers go on, so that it can recover."""
 
     def inject(scene: Scene) -> None:
         rabbitmq = scene.world.rabbitmq
@@ -62,7 +62,7 @@ def alarm(change: Change) -> Callable[[Scene], None]:
 
 
 def full(pattern: str, bites: Callable[[Scene], object]) -> Callable[[Scene], None]:
-    """An operator's limit on these queues, which are as long already: what is published to them is refused."""
+    """An operator's length limit on these queues, which they have reached: publishes to them are refused."""
 
     def inject(scene: Scene) -> None:
         rabbitmq = scene.world.rabbitmq
@@ -76,13 +76,13 @@ def full(pattern: str, bites: Callable[[Scene], object]) -> Callable[[Scene], No
 
 
 def work_queue_refuses(scene: Scene) -> None:
-    """With no consumer all that it held goes back to the queue, which is then over its limit."""
+    """Without a consumer, its unacknowledged messages return to the queue, which then exceeds its limit."""
     processes = scene.world.stack.processes
     processes.running["trigger"].kill()
     try:
         wait("refused messages", lambda: _left_to_the_sweep(scene) > 20)
     finally:
-        processes.again("trigger")
+        processes.restart("trigger")
         let_go(scene)
 
 
@@ -94,7 +94,7 @@ def retry_step_refuses(scene: Scene) -> None:
 
 
 def dead_queue_refuses(scene: Scene) -> None:
-    """What was handed in for later goes out meanwhile: letters that nobody takes must not keep the sweep from it."""
+    """Scheduled notifications are sent meanwhile: dead letters that cannot be published must not block the sweep."""
     world, load = scene.world, scene.load
     load.burst(60, never=10)
     world.tell("trigger", signal.SIGCONT)
@@ -106,7 +106,7 @@ def dead_queue_refuses(scene: Scene) -> None:
 
 
 def queue_deleted(scene: Scene) -> None:
-    """With all that waits in it."""
+    """Delete it with its messages."""
     with scene.world.channel() as channel:
         channel.queue_delete("tidings.email")
     scene.world.tell("trigger", signal.SIGCONT)
@@ -114,7 +114,7 @@ def queue_deleted(scene: Scene) -> None:
 
 
 def bindings_deleted(scene: Scene) -> None:
-    """A work queue's and a retry step's, three times."""
+    """Delete the exchange of a work queue and of a retry step, three times."""
     step = topology.retry_queue(timing.RETRY_STEPS[0])
     scene.world.emulator.fail("email", status=451, enhanced="4.3.0", next=40)
     let_go(scene)
@@ -141,8 +141,8 @@ def connections_closed(scene: Scene) -> None:
 
 
 def acknowledgements_late(scene: Scene) -> None:
-    """The broker takes a batch for lost, and gives it out again, while its function still has it: it waits for its
-    database. A provider that is slow is no reason any more."""
+    """The broker redelivers a batch while its function still has it, waiting for its database. A slow provider no
+    longer causes that."""
     world = scene.world
     _acknowledge_within(scene, 1000, looked_at=200)
     try:
@@ -179,7 +179,7 @@ def _said(scene: Scene, name: str, word: str) -> bool:
 
 
 def _bound(scene: Scene) -> set[str]:
-    """Queues that are bound by us: the default exchange, which has no name, is bound to all."""
+    """Queues that we have bound; the default exchange, without a name, is bound to all."""
     told = scene.world.rabbitmq.control("list_bindings", "source_name", "destination_name", "--no-table-headers")
     return {line.split("\t")[1] for line in told.splitlines() if not line.startswith("\t")}
 

@@ -1,4 +1,4 @@
-"""A MariaDB and its replica; and, after a promotion, what only the dead one's log has."""
+"""A MariaDB and its replica; after a promotion, the transactions that only the dead primary's log has."""
 
 import contextlib
 import re
@@ -18,7 +18,7 @@ from local.services.rabbitmq import RabbitMQ
 from tests.faults.proxy import Proxy
 from tests.faults.world import Servers, wait
 
-NEVER = 2**32 - 1  # milliseconds, the longest that it can be told: no transaction is ever answered without the replica
+NEVER = 2**32 - 1  # milliseconds, the maximum: no COMMIT is answered without the replica
 ROW = re.compile(r"^### (INSERT INTO|UPDATE|DELETE FROM) `tidings`\.`notifications`$")
 VALUE = re.compile(r"^###   @(\d+)='(.*)'$")
 NOTHING_AFTER = "Binary logs never reached expected GTID state"
@@ -58,7 +58,7 @@ def logged(number: int) -> list[str]:
 
 
 def _follow(replica: MariaDB, primary: MariaDB) -> None:
-    """From the first transaction on. What the replica did itself, to make its user, is in the primary's log as well."""
+    """From the first transaction on. The creation of the replica's user is also in the primary's log."""
     to = urlsplit(primary.url)
     told(
         replica,
@@ -82,7 +82,7 @@ def acknowledged(primary: MariaDB) -> bool:
 
 
 def promote(servers: Servers, way: Proxy) -> None:
-    """The primary is dead: the replica takes over, once it has applied all that it had got."""
+    """The primary is dead: promote the replica, once it has applied all that it has received."""
     replica = servers.replica
     assert replica is not None, "this world has no replica"
     wait("the relay log, applied", lambda: _has_applied_all(replica))
@@ -106,7 +106,7 @@ def _has_applied_all(replica: MariaDB) -> bool:
 
 
 def told(server: MariaDB, *statements: str) -> list[tuple[Any, ...]]:
-    """What the last one answers."""
+    """The answer to the last statement."""
     with connection(server.url) as connected, connected.cursor() as cursor:
         for statement in statements:
             cursor.execute(statement)
@@ -126,7 +126,7 @@ class Missing:
 
 
 def missing(dead: MariaDB, promoted: MariaDB) -> Missing:
-    """Of the dead one's log, all that comes after what the promoted one had applied. Nobody may have written there."""
+    """Transactions in the dead primary's log after the last one that the replica applied. It must not be written to."""
     position = told(promoted, "SELECT @@gtid_slave_pos")[0][0]
     columns = told(
         promoted,
@@ -137,11 +137,11 @@ def missing(dead: MariaDB, promoted: MariaDB) -> Missing:
 
 
 def read(server: MariaDB, position: str, columns: Mapping[str, int]) -> Missing:
-    """What its log has after this position. `columns`: the places of id and recipient in a row."""
+    """Transactions after this position. `columns`: the indexes of id and recipient in a row."""
     log = _shown(server, position)
     wanted = {columns["id"], columns["recipient"]}
     rows: list[tuple[str, dict[int, str]]] = []
-    ours = False  # whether the values that come belong to a notification
+    ours = False  # whether the next values belong to a notification
     for line in log.splitlines():
         if begun := ROW.match(line):
             ours = True
@@ -157,7 +157,7 @@ def read(server: MariaDB, position: str, columns: Mapping[str, int]) -> Missing:
 
 
 def _shown(server: MariaDB, position: str) -> str:
-    """Each row with its values by place; of a changed one, first those of before."""
+    """Each row with its values by index; for an update, the old ones first."""
     done = subprocess.run(
         [
             mariadb_program("mariadb-binlog"),

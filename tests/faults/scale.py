@@ -1,4 +1,4 @@
-"""Many at once: a long outage with fifty thousand waiting, and senders that come and go."""
+"""Large numbers: a long outage with fifty thousand waiting notifications, and senders that scale up and down."""
 
 import contextlib
 import signal
@@ -10,22 +10,22 @@ from tidings.pipeline.delivery import RESERVED
 from tidings.runtime.container import DeliverySettings
 
 from local.stack.ports import Ports
-from local.stack.processes import Part
+from local.stack.processes import ProcessSpec
 from tests.faults.fault import Fault, Scene
 from tests.faults.world import wait
 
 OUTAGE = 50_000  # mails
-ATTEMPTS = 20  # the API's most: no outage burns them, and no other mails have so many
+ATTEMPTS = 20  # the API's maximum: an outage does not use them up, and no other mails have as many
 DOWN = 90.0  # seconds, at least
 SCALED = 10_000
-ARRAY = 1000  # the API's most, too
+ARRAY = 1000  # also the API's maximum
 DRAIN = 33.0  # seconds that a part may take to stop
-MOST_MEGABYTES = 400  # of the processes of one part together
-SLOWEST = 10.0  # seconds in which intake answers a single notification, whatever else goes on
+MOST_MEGABYTES = 400  # sum over the processes of a part
+SLOWEST = 10.0  # seconds in which intake must answer a single notification, under any load
 
 
 def outage(scene: Scene) -> None:
-    """The mail server takes no connection and drops those it has, until all are handed in and have been round."""
+    """The mail server is unreachable until all are submitted and have been retried."""
     world, load = scene.world, scene.load
     world.emulator.fail("email", stage="mail", drop="before_accept")
     world.emulator.fail("email", stage="connect", status=421)
@@ -38,7 +38,7 @@ def outage(scene: Scene) -> None:
         wait("the first at their third attempt", lambda: _count(scene, "attempt > 2") > 1000, within=120)
         down, refused = time.monotonic() - begun, _count(scene, "status = 'retrying'")
         world.emulator.forgive()
-        world.emulator.fail("email", delay=0.02)  # so that calls last, and those at once can be counted
+        world.emulator.fail("email", delay=0.02)  # so that calls overlap and can be counted
         back = time.monotonic()
         wait("all sent", lambda: _count(scene, "status IN ('pending', 'sending', 'retrying')"), _none, within=400)
         took = time.monotonic() - back
@@ -56,7 +56,7 @@ def outage(scene: Scene) -> None:
 
 
 def _count(scene: Scene, condition: str) -> int:
-    """Of the outage's mails."""
+    """Counts of the outage's mails."""
     found = scene.world.query(
         f"SELECT COUNT(*) FROM notifications WHERE tenant = 'local' AND max_attempts = %s AND {condition}", (ATTEMPTS,)
     )
@@ -69,13 +69,13 @@ def _none(count: int) -> bool:
 
 @contextlib.contextmanager
 def _memory(scene: Scene) -> Iterator[dict[str, int]]:
-    """The most megabytes that each part took in the block, by name."""
+    """Maximum megabytes of each part in the block, by name."""
     most: dict[str, int] = {}
     over = threading.Event()
 
     def watch() -> None:
         while not over.wait(1):
-            with contextlib.suppress(OSError):  # one of its processes ended while it was looked at
+            with contextlib.suppress(OSError):  # a process ended meanwhile
                 for name, usage in scene.world.usage().items():
                     most[name] = max(most.get(name, 0), usage.megabytes)
 
@@ -93,15 +93,15 @@ def _shown(most: dict[str, int]) -> str:
 
 
 def scaled(scene: Scene) -> None:
-    """Three more functions, each with a trigger of its own, and away again, while mails flow."""
+    """Add three more functions, each with its own trigger, and remove them, while mails are sent."""
     world = scene.world
-    world.emulator.fail("email", delay=0.4)  # some are left for the stopping to meet, however fast the machine
+    world.emulator.fail("email", delay=0.4)  # some must be left when the functions stop, even on a fast machine
     world.tell("trigger", signal.SIGCONT)
     scene.load.mails(SCALED, array=ARRAY)
     try:
         for number in (2, 3, 4):
             _add_sender(scene, number)
-        # One function goes before its trigger, by mistake: the trigger gives back what it cannot deliver.
+        # One function stops before its trigger, by mistake: the trigger requeues its messages.
         order = ("email-2", "trigger-2", "trigger-3", "email-3", "trigger-4", "email-4")
         took = {name: _stopped(scene, name) for name in order}
     finally:
@@ -118,12 +118,12 @@ def scaled(scene: Scene) -> None:
 
 
 def _add_sender(scene: Scene, number: int) -> None:
-    """It has sent some when this returns."""
+    """Return when it has sent some."""
     processes, port = scene.world.stack.processes, Ports.plan(0, ["email"]).channels["email"]
     url = f"http://127.0.0.1:{port}"
-    function = Part(command=["tidings.runtime.server", "email", "--port", str(port)], health=f"{url}/healthz")
+    function = ProcessSpec(command=["tidings.runtime.server", "email", "--port", str(port)], health=f"{url}/healthz")
     processes.add(f"email-{number}", function)
-    processes.add(f"trigger-{number}", Part(command=["tidings.runtime.trigger", f"email={url}"]))
+    processes.add(f"trigger-{number}", ProcessSpec(command=["tidings.runtime.trigger", f"email={url}"]))
     log = processes.log(f"email-{number}")
     wait(f"mails of sender {number}", lambda: '"sent"' in log.read_text(encoding="utf-8"))
 

@@ -1,4 +1,4 @@
-"""The soak: faults strike one world under steady load, one after another, with no time to recover between them."""
+"""The soak: faults in one world under steady load, one after another, without time to recover."""
 
 import contextlib
 import random
@@ -22,19 +22,19 @@ from tests.faults.world import TRANSIENT, Usage, World, wait, world
 HEADING = "## Soak"
 ALONE = (
     "none",
-    "dies at replay.",  # they replay, and so end one count of attempts and begin another
+    "dies at replay.",  # they replay, which restarts the count of attempts
     "a message that kills",  # half a minute each
-    "a sender stalls",  # until the sweep has taken over: a while
-    "the clock of",  # they judge times, which other faults delay
+    "a sender stalls",  # until the sweep has reclaimed
+    "the clock of",  # they check times, which other faults delay
     "1 to 4",
 )
-LONGEST = 90.0  # seconds to recover: what may take longer is not struck with
+LONGEST = 90.0  # seconds to recover: slower faults are not used
 RECOVERY = 300.0  # after the last
 
 
 @dataclass(kw_only=True)
 class Soaked:
-    """What the page says of it."""
+    """Its section of the page."""
 
     seed: int
     seconds: float
@@ -53,7 +53,7 @@ class Connections:
     broker: int
 
     def grown_to(self, now: "Connections") -> list[str]:
-        """F: of the servers' side. A worker that died has left none behind."""
+        """F, on the servers' side: dead workers have left no connections."""
         few = now.database <= self.database + 20 and now.broker <= self.broker + 10
         return [] if few else [f"F: {self} before, and {now} after"]
 
@@ -104,7 +104,7 @@ def _strike(scene: Scene, seconds: float, choice: random.Random, problems: list[
         fault = choice.choice(faults)
         struck[fault.name] += 1
         log(f"    {until - time.monotonic():.0f} s left: {fault.name}")
-        scene.world.emulator.forgive()  # a rule that is left over would be taken for this fault's
+        scene.world.emulator.forgive()  # a remaining rule would be attributed to this fault
         try:
             fault.inject(scene)
         except TRANSIENT as error:
@@ -114,14 +114,14 @@ def _strike(scene: Scene, seconds: float, choice: random.Random, problems: list[
 
 
 def _started_again(hurt: World) -> None:
-    """What ended by itself, as whoever runs the processes does."""
+    """Restart processes that ended by themselves."""
     processes = hurt.stack.processes
     while (ended := processes.ended()) is not None:
-        processes.again(ended)
+        processes.restart(ended)
 
 
 def _left_alone(scene: Scene, problems: list[str]) -> Result:
-    """Everything comes to its end, and is checked: A to E, then the replay."""
+    """Wait until everything has settled, and check A to E, then the replay."""
     hurt, load, begun = scene.world, scene.load, time.monotonic()
     hurt.emulator.forgive()
     with _noted(problems):
@@ -195,6 +195,6 @@ def without_section(page: str) -> str:
 
 
 def kept(file: Path) -> str:
-    """The section that a page has already, to be put below a new table."""
+    """The existing section of a page, to keep below a new table."""
     _, heading, rest = file.read_text(encoding="utf-8").partition(HEADING) if file.exists() else ("", "", "")
     return f"\n{heading}{rest}" if heading else ""

@@ -1,4 +1,4 @@
-"""The steps at which a process can be made to die, read from the code itself."""
+"""The failpoints at which a process can die, read from the code."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Two notifications with one address would look like one that was sent twice."""
+"""Addresses are unique: two notifications with one address would look like one that was sent twice."""
 
 import random
 from concurrent.futures import ThreadPoolExecutor
@@ -17,14 +17,14 @@ def drawn(load: Load, count: int) -> list[str]:
     return [one.address for one in load._made(count)]
 
 
-def test_two_loads_of_one_world_draw_no_address_twice_whatever_their_seeds() -> None:
+def test_two_loads_of_one_world_share_no_address_whatever_their_seeds() -> None:
     world = cast(World, SimpleNamespace(addresses=Addresses()))
     loads = [Load(world=world, random=random.Random(seed)) for seed in (7771, 7771, 1)]
     addresses = [address for load in loads for address in drawn(load, MANY)]
     assert len(set(addresses)) == len(loads) * MANY
 
 
-def test_threads_draw_no_address_twice() -> None:
+def test_threads_share_no_address() -> None:
     addresses = Addresses()
 
     def draw(channel: Channel) -> list[str]:

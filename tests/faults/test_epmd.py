@@ -1,4 +1,4 @@
-"""A node finds another where its own port mapper says, for as long as somebody says so."""
+"""A node finds another at the port in its own port mapper, as long as that is registered."""
 
 import socket
 import struct
@@ -12,7 +12,7 @@ SOMEWHERE = 12345
 
 
 def port_of(node: bytes, mapper: int) -> int | None:
-    """As a node asks."""
+    """Look up a node, as a node does."""
     with socket.create_connection((HOST, mapper), timeout=30) as asking, asking.makefile("rb") as answer:
         asking.sendall(struct.pack(">HB", len(node) + 1, PORT_PLEASE2_REQ) + node)
         kind, failed = answer.read(2)

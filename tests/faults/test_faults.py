@@ -16,7 +16,7 @@ QUICK = [fault for fault in FAULTS if fault.quick]
 
 @pytest.fixture(scope="module")
 def hurt(private_servers: None) -> Iterator[World]:
-    # None of these faults is about a time-out: a machine that is only slow must reach neither.
+    # None of these faults tests a time-out, so a slow machine must not reach one.
     with world(lease=10, provider_timeout=8) as started:
         yield started
 

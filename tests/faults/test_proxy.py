@@ -1,4 +1,4 @@
-"""The proxy is transparent until told, and what it watches for it finds however the stream is cut into chunks."""
+"""The proxy is transparent by default, and finds the watched piece however the stream is split into chunks."""
 
 import contextlib
 import socket
@@ -32,7 +32,7 @@ STREAMS = [
 
 @pytest.mark.parametrize(("watch", "stream", "wanted", "times"), STREAMS)
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 20, 1000])
-def test_a_watch_passes_every_byte_and_finds_what_it_is_there_for(
+def test_a_watch_passes_every_byte_and_finds_its_piece(
     watch: type[Watch], stream: list[bytes], wanted: bytes, times: int, size: int
 ) -> None:
     whole, watching = b"".join(stream), watch()
@@ -43,7 +43,7 @@ def test_a_watch_passes_every_byte_and_finds_what_it_is_there_for(
 
 
 class Echo:
-    """A server that answers in its own words to whatever it gets, and keeps it, each connection for itself."""
+    """A server that answers any data, and records the data of each connection."""
 
     def __init__(self) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -102,20 +102,20 @@ def asked(client: socket.socket, data: bytes) -> bytes:
     return answer
 
 
-def test_it_passes_all_and_the_end_too(between: Proxy) -> None:
+def test_it_passes_all_data_and_the_close(between: Proxy) -> None:
     with connected(between) as client:
         assert asked(client, QUERY * 10_000) == QUERY * 10_000
         client.shutdown(socket.SHUT_WR)
         assert client.recv(1) == b""
 
 
-def test_it_drips_without_losing_a_byte(between: Proxy) -> None:
+def test_byte_by_byte_it_loses_no_data(between: Proxy) -> None:
     with connected(between) as client, between.drip():
         assert asked(client, QUERY * 20) == QUERY * 20
 
 
 @pytest.mark.parametrize(("cut", "arrives"), [(Cut.BEFORE, False), (Cut.AFTER, True), (Cut.AT_REPLY, True)])
-def test_it_cuts_at_what_is_watched_for(echo: Echo, between: Proxy, cut: Cut, arrives: bool) -> None:
+def test_it_cuts_at_the_watched_piece(echo: Echo, between: Proxy, cut: Cut, arrives: bool) -> None:
     with between.cut_at(cut, times=1, every=2) as cutting:
         with connected(between) as client:
             assert asked(client, COMMIT) == COMMIT  # the first is not the second
@@ -143,7 +143,7 @@ def test_half_open_connections_stay_dead_and_new_ones_live(between: Proxy) -> No
             old.recv(1)
 
 
-def test_a_server_that_is_away_is_refused_and_found_again(echo: Echo, between: Proxy) -> None:
+def test_while_the_server_is_down_connections_are_refused(echo: Echo, between: Proxy) -> None:
     port = echo.port
     echo.listener.shutdown(socket.SHUT_RDWR)
     echo.listener.close()

@@ -1,4 +1,4 @@
-"""Rows are worked off world by world: servers that are started once serve all rows that want such."""
+"""Faults run world by world: servers are started once for all faults that need them."""
 
 import contextlib
 from collections import deque
@@ -14,7 +14,7 @@ from tests.faults.matrix import Result
 from tests.faults.world import Usage
 
 
-def test_each_kind_of_world_is_made_once_and_meets_all_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_kind_of_world_is_started_once_for_all_its_faults(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
 
     @contextlib.contextmanager

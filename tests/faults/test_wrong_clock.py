@@ -1,4 +1,4 @@
-"""The wrong clock is what a process sees and waits by, from the moment at which it is set."""
+"""A process uses the wrong clock for times and waits, from the moment it is set."""
 
 import subprocess
 import sys
@@ -32,7 +32,7 @@ def now(server: MariaDB) -> datetime:
         return datetime.fromisoformat(str((cursor.fetchone() or ())[0]))
 
 
-def test_the_clock_of_a_running_server_is_set_back_and_put_right(clock: SettableClock, server: MariaDB) -> None:
+def test_the_clock_of_a_running_server_is_set_back_and_corrected(clock: SettableClock, server: MariaDB) -> None:
     before = now(server)
     clock.set_off(-HOUR)
     back = now(server)
@@ -42,8 +42,8 @@ def test_the_clock_of_a_running_server_is_set_back_and_put_right(clock: Settable
 
 
 @pytest.mark.parametrize("seconds", [-HOUR, HOUR])
-def test_a_lock_is_waited_for_as_long_as_by_a_true_clock(clock: SettableClock, server: MariaDB, seconds: int) -> None:
-    """The kernel knows nothing of the wrong one: left to it, such a wait would be over at once, or in an hour."""
+def test_a_lock_wait_is_as_long_as_with_a_correct_clock(clock: SettableClock, server: MariaDB, seconds: int) -> None:
+    """The kernel has the correct clock: without translation such a wait would end at once, or in an hour."""
     clock.set_off(seconds)
     try:
         with connection(server.url) as holder, holder.cursor() as held, connection(server.url) as other:

@@ -1,7 +1,7 @@
-"""What a proxy watches for in a stream: a confirm, a COMMIT, a mail's final dot, the end of an HTTP request.
+"""Watches find a piece of a stream: a confirm, a COMMIT, a mail's final dot, the end of an HTTP request.
 
-A watch splits a stream into pieces, whose bytes together are the stream's, and marks the piece that it is there for.
-It holds back a few bytes at most, and only until it can tell what they begin.
+A watch splits a stream into pieces without changing its bytes, and marks the watched piece. It delays a few bytes at
+most, until it can identify them.
 """
 
 from abc import ABC, abstractmethod
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 Piece = tuple[bytes, bool]
-"""Bytes, and whether they are what is watched for."""
+"""Bytes, and whether they are the watched piece."""
 
 
 class Watch(ABC):
@@ -22,21 +22,21 @@ class Watch(ABC):
 
 
 class Nothing(Watch):
-    """All of it just passes."""
+    """Watches nothing."""
 
     def pieces(self, chunk: bytes) -> Iterator[Piece]:
         yield chunk, False
 
 
 class Frames(Watch):
-    """Of a protocol whose every message says its length in front. What is watched for has a size of its own."""
+    """For protocols with length-prefixed messages. The watched message has a unique size."""
 
     size: ClassVar[int]  # of what is watched for, all of it
     header: ClassVar[int]  # bytes after which the length is known
 
     def __init__(self) -> None:
         self._held = bytearray()
-        self._rest = 0  # bytes of the present frame that nobody needs to look at
+        self._rest = 0  # bytes of the current frame that need not be inspected
 
     def pieces(self, chunk: bytes) -> Iterator[Piece]:
         self._held += chunk
@@ -97,7 +97,7 @@ class Commits(Frames):
 
 
 class FinalDots(Watch):
-    """SMTP: the line with nothing but a dot, which says that the mail is complete."""
+    """SMTP: the line with only a dot, which ends the mail."""
 
     def __init__(self) -> None:
         self._before = b"\r\n"  # the last two bytes that passed

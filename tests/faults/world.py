@@ -1,4 +1,4 @@
-"""The world that is hurt: a private RabbitMQ and MariaDB, and every part of Tidings as a process of its own."""
+"""The world for faults: a private RabbitMQ and MariaDB, and every part of Tidings as a process."""
 
 import contextlib
 import os
@@ -33,13 +33,13 @@ from tests.faults.wrong_clock import SettableClock
 from tests.scenarios.caller import Caller
 
 LEASE = 5.0  # seconds
-PROVIDER_TIMEOUT = 4.0  # two for FCM. 48 calls at once, of three channels, on two busy cores, take a second each
+PROVIDER_TIMEOUT = 4.0  # two for FCM. 48 concurrent calls of three channels take a second each on two busy cores
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Usage:
-    """What the processes of one part use together."""
+    """Resources of all processes of a part."""
 
     megabytes: int
     threads: int
@@ -48,7 +48,7 @@ class Usage:
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """What lies between the processes of Tidings and all that they talk to. We ourselves ask the servers directly."""
+    """Proxies between the processes of Tidings and their servers. The test itself connects directly."""
 
     rabbitmq: Proxy
     mariadb: Proxy
@@ -58,7 +58,7 @@ class Network:
 
 @dataclass(kw_only=True)
 class Servers:
-    """What a world stands on, and what checks it: after a failover these are others."""
+    """The servers of a world, and the checks of them; a failover replaces these."""
 
     rabbitmq: RabbitMQ
     mariadb: MariaDB
@@ -112,7 +112,7 @@ class World:
     # --- what hurts ---------------------------------------------------------------------------------------------------
 
     def arm(self, name: str) -> None:
-        """The next process that reaches this step dies there."""
+        """Make the next process that reaches this step die there."""
         (self.flags / name).touch()
 
     def struck(self, name: str) -> bool:
@@ -123,7 +123,7 @@ class World:
 
     @contextlib.contextmanager
     def stopped(self, name: str) -> Iterator[None]:
-        """This part stands still (SIGSTOP) for the length of the block."""
+        """Stop this part (SIGSTOP) for the block."""
         self.tell(name, signal.SIGSTOP)
         try:
             yield
@@ -152,7 +152,7 @@ def world(
     provider_timeout: float = PROVIDER_TIMEOUT,
     servers: Callable[[Path], AbstractContextManager[Servers]] = alone,
 ) -> Iterator[World]:
-    """Seconds, the shorter the sooner a fault is over; but what takes longer on a busy machine is then ambiguous."""
+    """Seconds. Shorter ones end a fault sooner, but make slow calls on a busy machine ambiguous."""
     with contextlib.ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="tidings-"))  # short: a socket's path has a limit
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -175,7 +175,7 @@ def world(
 
 @contextlib.contextmanager
 def _network(servers: Servers) -> Iterator[Network]:
-    """The providers' ports are told later: they are chosen with the stack, which asks no provider while it starts."""
+    """The providers' ports are set later: they are chosen with the stack, which calls no provider while it starts."""
     with contextlib.ExitStack() as stack:
         loop = stack.enter_context(proxy.loop())
         yield Network(
@@ -207,11 +207,11 @@ TRANSIENT = (
     subprocess.TimeoutExpired,
     AssertionError,
 )
-"""What a look may meet while a server comes back."""
+"""Errors that a poll may get while a server restarts."""
 
 
 def wait(what: str, look: Callable[[], T], right: Callable[[T], bool] = bool, *, within: float = 60.0) -> T:
-    """What `look` sees, once it is right; a look that fails is repeated. Fail, saying what was waited for."""
+    """Poll `look` until `right` accepts its value; errors are retried. Fail with the description of the wait."""
     deadline = time.monotonic() + within
     while True:
         seen: object

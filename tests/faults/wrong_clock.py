@@ -1,4 +1,4 @@
-"""A wall clock that is off, for one process: the library that makes it so, and a clock that can be set meanwhile."""
+"""A wrong wall clock for one process: a preloaded library, and a clock that can be changed while it runs."""
 
 import shutil
 import struct
@@ -13,7 +13,7 @@ from local.services.process import ServiceError
 
 @dataclass(frozen=True, kw_only=True)
 class SettableClock:
-    """Of whatever process is started with this environment. It is right until it is set."""
+    """The clock of processes with this environment. Correct until it is set."""
 
     library: Path
     file: Path  # which the library maps into the process
@@ -29,13 +29,13 @@ class SettableClock:
         return {"LD_PRELOAD": str(self.library), "WRONG_CLOCK_FILE": str(self.file)}
 
     def set_off(self, seconds: int) -> None:
-        """From now on it is as many ahead; of a negative number, behind. In one write: it is read at any moment."""
+        """Set how many seconds it is ahead; negative: behind. A single write, because it may be read at any moment."""
         with open(self.file, "r+b" if self.file.exists() else "wb", buffering=0) as file:
             file.write(struct.pack("=q", seconds))
 
 
 def library(folder: Path) -> Path:
-    """Compiled there, unless it is. Fail if there cannot be one."""
+    """Compile the library if needed. Fail if that is not possible."""
     made = folder / "wrong_clock.so"
     if not made.exists():
         _compile(made)

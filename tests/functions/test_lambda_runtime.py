@@ -28,8 +28,8 @@ from tidings.pipeline.settlement import to_work
 from tidings.ports import Received
 from tidings.runtime.container import Container
 
-from local.lambda_emulator.environment import Deployed, Ended, Environment, InitFailed
-from local.lambda_emulator.sources import Mapping as EventSourceMapping
+from local.lambda_emulator.environment import Environment, InitError, InvocationResult, LambdaFunction
+from local.lambda_emulator.sources import EventSourceMapping
 from local.services.broker import BrokerServer
 from local.services.database import DatabaseServer
 from tests.collector import Collector, collector
@@ -71,11 +71,11 @@ class Ground:
             self._environments[name].start()
         return self._environments[name]
 
-    def deployed(self, name: str, *, timeout: float = 60, **variables: str) -> Deployed:
+    def deployed(self, name: str, *, timeout: float = 60, **variables: str) -> LambdaFunction:
         known = {**os.environ, **self.variables, **variables}
-        return Deployed(name=name, variables=known, timeout=timedelta(seconds=timeout), output=self._output)
+        return LambdaFunction(name=name, variables=known, timeout=timedelta(seconds=timeout), output=self._output)
 
-    def email(self, *rows: Notification) -> Ended:
+    def email(self, *rows: Notification) -> InvocationResult:
         return self["email"].invoke(json.dumps(rmq("email", *map(entry, rows))).encode())
 
     def post(self) -> tuple[int, str]:
@@ -220,9 +220,9 @@ def rows_of(ground: Ground, count: int, **changes: Any) -> list[Notification]:
 
 def test_a_wrong_setting_ends_the_init_with_one_clear_line(ground: Ground) -> None:
     mark = ground.mark
-    with pytest.raises(InitFailed) as failed:
+    with pytest.raises(InitError) as failed:
         Environment(ground.deployed("email", TIDINGS_SMTP_URL="ftp://user:secret@mail.example.com")).start()
-    assert failed.value.ended.error["errorType"] == "Runtime.ExitError"
+    assert failed.value.result.error["errorType"] == "Runtime.ExitError"
     said, report = ground.said_since(mark).splitlines()  # the other is Lambda's own
     assert said.startswith("tidings: email: TIDINGS_SMTP_URL: not smtp://, smtps:// or smtp+starttls://")
     assert "secret" not in said
@@ -230,9 +230,9 @@ def test_a_wrong_setting_ends_the_init_with_one_clear_line(ground: Ground) -> No
 
 
 def test_a_function_that_is_not_there_is_reported_by_the_runtime(ground: Ground) -> None:
-    with pytest.raises(InitFailed) as failed:
+    with pytest.raises(InitError) as failed:
         Environment(ground.deployed("carrier_pigeon")).start()
-    assert failed.value.ended.error["errorType"] == "Runtime.ImportModuleError"
+    assert failed.value.result.error["errorType"] == "Runtime.ImportModuleError"
 
 
 # --- invoke, and error ------------------------------------------------------------------------------------------------
@@ -296,11 +296,11 @@ def test_a_batch_that_fails_comes_again_whole_and_nothing_doubles(ground: Ground
 
 
 @contextlib.contextmanager
-def fed(ground: Ground) -> Iterator[list[Ended]]:
+def fed(ground: Ground) -> Iterator[list[InvocationResult]]:
     """The event source mapping of the channel's queue, for the length of the block. What came of each batch."""
-    environment, ends = ground["email"], list[Ended]()
+    environment, ends = ground["email"], list[InvocationResult]()
 
-    def invoke(event: bytes) -> Ended:
+    def invoke(event: bytes) -> InvocationResult:
         ends.append(ended := environment.invoke(event))
         return ended
 
@@ -319,12 +319,12 @@ def fed(ground: Ground) -> Iterator[list[Ended]]:
 
 @contextlib.contextmanager
 def timeout_of(environment: Environment, seconds: float) -> Iterator[None]:
-    before = environment.deployed
-    environment.deployed = replace(before, timeout=timedelta(seconds=seconds))
+    before = environment.function
+    environment.function = replace(before, timeout=timedelta(seconds=seconds))
     try:
         yield
     finally:
-        environment.deployed = before
+        environment.function = before
 
 
 def test_it_stops_before_its_deadline_and_the_next_invocation_sends_the_rest_once(ground: Ground) -> None:

@@ -1,5 +1,4 @@
-"""The templates, read as by CloudFormation: loops unrolled, SAM's globals in their place, parameters filled in. By
-cfn-lint, offline."""
+"""Read the templates like CloudFormation, by cfn-lint, offline: loops unrolled, SAM globals and parameters applied."""
 
 import json
 import re
@@ -12,7 +11,7 @@ from cfnlint.template import Template
 
 FOLDER = Path(__file__).parents[2] / "infra/aws"
 NAMES = ("network", "stores", "migrate", "template", "aliases", "mappings", "watch")
-"""In the order in which they are deployed."""
+"""In deployment order."""
 
 PSEUDO = {
     "AWS::Region": "eu-central-1",
@@ -61,7 +60,7 @@ def environment(name: str) -> dict[str, str]:
 
 
 def _filled(value: Any, known: dict[str, Any]) -> Any:
-    """Ref and Fn::Sub of what is known; the rest stays."""
+    """Resolve Ref and Fn::Sub of known names."""
     if isinstance(value, list):
         return [_filled(item, known) for item in value]
     if not isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""The manifests below infra/, read; and what all of their tests ask."""
+"""Read the manifests below infra/; shared by their tests."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class Manifest:
 
 @cache
 def manifests(folder: Path) -> list[Manifest]:
-    """Every resource below it, kustomizations left out."""
+    """Every resource below the folder, without kustomizations."""
     files = sorted(file for file in folder.rglob("*.yaml") if file.name not in NOT_APPLIED)
     found = [Manifest(file, content) for file in files for content in YAML(typ="safe").load_all(file)]
     return [one for one in found if one.content["kind"] not in KUSTOMIZE]
@@ -80,7 +80,7 @@ def every_container(manifest: Manifest) -> Iterator[Resource]:
 
 
 def all_containers() -> list[tuple[Manifest, Resource]]:
-    """Every container that a manifest of Kubernetes or of Cloud Run starts from an image of ours."""
+    """Every container in the manifests for Kubernetes and Cloud Run that runs our image."""
     found = [*workloads(KUBERNETES), *manifests(CLOUD_RUN)]
     return [(one, container) for one in found for container in every_container(one)]
 

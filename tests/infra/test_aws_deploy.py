@@ -1,4 +1,4 @@
-"""infra/aws/deploy: what it asks of AWS, and in which order. `aws` is one of ours, which notes how it was called."""
+"""infra/aws/deploy: its calls of AWS and their order. `aws` is a fake that records its arguments."""
 
 import os
 import shutil
@@ -33,7 +33,7 @@ def calls(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def deploy(tmp_path: Path, calls: Path) -> Deploy:
-    """In a copy of the folder, whose build makes nothing."""
+    """In a copy of the folder with a fake build."""
     aws = tmp_path / "root/infra/aws"
     shutil.copytree(FOLDER, aws, ignore=shutil.ignore_patterns("dist", "__pycache__"))
     (aws / "build").write_text('#!/usr/bin/env bash\nmkdir -p infra/aws/dist; echo build >> "$CALLS"\n')
@@ -76,7 +76,7 @@ def test_the_network_comes_before_the_stores(deploy: Deploy, calls: Path) -> Non
     assert steps(calls) == ["tidings-network", "tidings-stores"]
 
 
-def test_the_migration_comes_before_whatever_needs_it(deploy: Deploy, calls: Path) -> None:
+def test_the_migration_comes_before_the_functions_and_mappings(deploy: Deploy, calls: Path) -> None:
     """The schema before the functions, the queues before their mappings."""
     done = deploy(*FUNCTIONS)
     assert done.returncode == 0, done.stderr
@@ -101,7 +101,7 @@ def test_a_parameter_and_a_name_go_to_every_stack(deploy: Deploy, calls: Path) -
     assert "Topic=arn:aws:sns:x" in stacks[-1]
 
 
-def test_each_stack_is_told_the_version_of_each_value_in_ssm(deploy: Deploy, calls: Path) -> None:
+def test_each_stack_gets_the_version_of_each_ssm_value(deploy: Deploy, calls: Path) -> None:
     """After a restore `/tidings/database/url` has another, and the functions are updated to it."""
     assert deploy(*FUNCTIONS, "--name", "my-staging").returncode == 0
     stacks = [line for line in calls.read_text().splitlines() if line.startswith("cloudformation deploy")]
@@ -119,7 +119,7 @@ def test_each_stack_is_told_the_version_of_each_value_in_ssm(deploy: Deploy, cal
         (("stores", "--bucket"), "--bucket"),
     ],
 )
-def test_what_is_missing_or_unknown_is_one_line_and_nothing_is_done(
+def test_a_missing_or_unknown_argument_is_one_line_and_changes_nothing(
     deploy: Deploy, calls: Path, arguments: tuple[str, ...], says: str
 ) -> None:
     done = deploy(*arguments)

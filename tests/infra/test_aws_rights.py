@@ -1,4 +1,4 @@
-"""What each function may do on AWS: no more than it needs."""
+"""Each function's AWS permissions: no more than it needs."""
 
 import fnmatch
 import itertools
@@ -74,7 +74,7 @@ def test_a_function_may_read_the_secrets_that_it_names_and_no_others(name: str) 
     assert {re.split(r"secret:|-\?", one)[1] for one in named} <= made
 
 
-def test_what_lets_networks_through_may_write_its_log_and_nothing_else() -> None:
+def test_the_authorizer_may_only_write_its_log() -> None:
     (policy,) = resources("template")["NetworksRole"]["Properties"]["Policies"]
     (statement,) = policy["PolicyDocument"]["Statement"]
     assert statement["Action"] == ["logs:CreateLogStream", "logs:PutLogEvents"]
@@ -84,7 +84,7 @@ def test_what_lets_networks_through_may_write_its_log_and_nothing_else() -> None
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_only_what_is_invoked_by_the_broker_may_look_for_it(name: str) -> None:
+def test_only_queue_functions_may_look_up_the_broker(name: str) -> None:
     actions = {action for one in statements(name) for action in listed(one["Action"]) if one["Effect"] == "Allow"}
     needed = {"mq:DescribeBroker", "ec2:DescribeSecurityGroups", "ec2:DescribeVpcs"}
     assert actions & needed == (needed if name in CHANNELS else set())

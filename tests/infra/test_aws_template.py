@@ -1,4 +1,4 @@
-"""The templates for AWS: valid, and right in what the validator lets through."""
+"""The templates for AWS: valid, and correct where the validator does not check."""
 
 import json
 import math
@@ -30,7 +30,7 @@ from tests.settings_page import settings_classes
 
 FUNCTIONS = ("intake", "replay", "sweep", *CHANNELS)
 CODE = {"sweep": "replay"}
-"""Whose code it runs, where that is not its own."""
+"""Functions that run another function's code."""
 OWN = 60.0
 """Seconds that claiming, settling and publishing may take, besides the providers' calls."""
 
@@ -51,15 +51,15 @@ def test_the_validator_finds_nothing() -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_none_uses_what_cloudformation_does_not_take() -> None:
-    """Aliases, which the validator takes."""
+def test_none_uses_yaml_aliases() -> None:
+    """CloudFormation refuses them; the validator does not."""
     assert sorted(path.stem for path in FOLDER.glob("*.yaml")) == sorted(NAMES)
     for name in NAMES:
         assert not re.search(r"[:\-] [&*]\w", (FOLDER / f"{name}.yaml").read_text()), name
 
 
-def test_what_one_takes_another_has_put_there_before() -> None:
-    """Over SSM, by name, since each is a stack of its own."""
+def test_an_earlier_stack_exports_every_value_that_is_imported() -> None:
+    """Through SSM parameters, because each is its own stack."""
     there: set[str] = set()
     for name in NAMES:
         taken = set(re.findall(r"\{\{resolve:ssm:(/[^:}]+)", json.dumps(resources(name, **_given(name)))))
@@ -106,7 +106,7 @@ def test_all_run_on_one_python_and_one_machine_the_layers_too() -> None:
     assert len(runs) == 1
 
 
-def test_each_is_in_the_network_and_keeps_its_log_for_so_long() -> None:
+def test_each_function_is_in_the_network_and_has_a_log_retention() -> None:
     logs = {**of_type("template", "AWS::Logs::LogGroup"), **of_type("migrate", "AWS::Logs::LogGroup")}
     names = {one["LogGroupName"]: one["RetentionInDays"] for one in logs.values()}
     assert names == {f"/aws/lambda/tidings-{name}": 30 for name in (*functions(), "networks")}
@@ -116,7 +116,7 @@ def test_each_is_in_the_network_and_keeps_its_log_for_so_long() -> None:
         assert "Tracing" not in one
 
 
-def test_every_setting_is_one_of_the_code_and_of_its_kind() -> None:
+def test_every_setting_exists_and_has_a_valid_value() -> None:
     known = {cls.variable(field): cls for cls in settings_classes() for field in cls.model_fields}
     for name in functions():
         assert set(environment(name)) <= set(known), name
@@ -126,8 +126,8 @@ def test_every_setting_is_one_of_the_code_and_of_its_kind() -> None:
         assert load(TelemetrySettings, environment(name)).metrics == ("emf" if name != "migrate" else "off")
 
 
-def test_no_secret_stands_in_a_template() -> None:
-    """An environment names where it is."""
+def test_no_template_contains_a_secret() -> None:
+    """Environment variables refer to the secrets."""
     for name in functions():
         for key, value in environment(name).items():
             if re.search("KEY|TOKEN|ACCOUNT|URL|SENDER", key):
@@ -147,7 +147,7 @@ def test_intake_answers_before_its_api_gives_up_and_holds_few_connections() -> N
     assert of_intake + of_channels + of_operators + of_sweep < most / 2
 
 
-def test_no_number_of_requests_takes_the_sweeps_environments() -> None:
+def test_api_requests_cannot_use_up_the_sweeps_environments() -> None:
     assert list(functions()["sweep"]["Events"]) == ["Sweep"]
     assert list(functions()["replay"]["Events"]) == ["Http"]
     assert functions()["sweep"]["ReservedConcurrentExecutions"] >= 2  # one that is late to end, and the next
@@ -159,7 +159,7 @@ def test_no_number_of_requests_takes_the_sweeps_environments() -> None:
 
 
 def test_only_operators_networks_reach_replays_api() -> None:
-    """By default none. It is asked at each request, before replay is invoked."""
+    """By default none. Checked for each request, before replay is invoked."""
     auth = of_type("template", "AWS::Serverless::HttpApi")["ReplayApi"]["Auth"]
     authorizer = auth["Authorizers"][auth["DefaultAuthorizer"]]
     assert authorizer["FunctionArn"] == {"Fn::GetAtt": ["Networks", "Arn"]}
@@ -214,13 +214,13 @@ def test_no_two_mappings_are_of_one_source_to_one_function() -> None:
     assert {one["FunctionVersion"] for one in made} == {"$LATEST"}  # an update of the function is all it takes
 
 
-def test_a_queue_has_as_many_more_as_it_is_given_shards() -> None:
+def test_a_queue_has_one_mapping_per_shard() -> None:
     queues = [queue for one in mappings(EmailShards="1,2,3") for queue in one["Queues"]]
     assert (queues.count("tidings.email"), queues.count("tidings.email.high"), queues.count("tidings.sms")) == (3, 1, 1)
 
 
 @pytest.mark.parametrize("mapping", mappings(SmsShards="1,2"), ids=lambda one: str(one["Queues"]))
-def test_a_mapping_is_one_that_amazon_mq_takes(mapping: dict[str, Any]) -> None:
+def test_a_mapping_has_only_parameters_of_amazon_mq(mapping: dict[str, Any]) -> None:
     """https://docs.aws.amazon.com/lambda/latest/dg/services-mq-params.html, and what the validator does not look at."""
     assert len(mapping["Queues"]) == 1
     assert 1 <= mapping["BatchSize"] <= 10_000
@@ -266,7 +266,7 @@ def test_a_full_batch_of_the_slowest_calls_ends_before_the_function(channel: str
     assert work <= functions()[channel]["Timeout"]
 
 
-def test_whoever_reconciles_makes_two_calls() -> None:
+def test_a_provider_that_reconciles_makes_two_calls() -> None:
     assert not hasattr(SmtpProvider, "accepted")
     assert hasattr(TwilioProvider, "accepted")
 
@@ -278,8 +278,8 @@ def test_no_call_waits_for_a_connection_to_its_provider(channel: str) -> None:
     assert connections >= int(given["TIDINGS_CONCURRENCY"]) + 2  # two more, for high
 
 
-def test_our_own_part_is_what_the_settings_allow() -> None:
-    """Claim, letters, rows and retries, each of whose tries once takes all of its time."""
+def test_our_share_of_the_timeout_covers_the_settings() -> None:
+    """Claim, dead letters, rows and retries, if each times out once."""
     database, broker = load(DatabaseSettings, {}).database_timeout, load(BrokerSettings, {}).broker_timeout
     assert 2 * database + 2 * broker + 2 * database + 2 * broker <= OWN
     for channel in CHANNELS:
@@ -311,7 +311,7 @@ def test_the_broker_has_three_nodes_and_is_reached_from_inside_alone() -> None:
         assert "CidrIp" not in rule
 
 
-def test_what_only_the_operator_knows_stops_a_start_until_it_is_filled_in() -> None:
+def test_an_unset_secret_stops_the_start() -> None:
     made = of_type("stores", "AWS::SecretsManager::Secret")
     for cls, secret in ((SmtpSettings, "SmtpSecret"), (TwilioSettings, "TwilioSecret"), (FcmSettings, "FcmSecret")):
         fields = json.loads(made[secret]["SecretString"])

@@ -1,4 +1,4 @@
-"""The alarms and the dashboard on AWS: about metrics that are written, by the names under which they are written."""
+"""The alarms and the dashboard on AWS use metrics that exist, with their exact names and dimensions."""
 
 import json
 import re
@@ -24,7 +24,7 @@ def alarms() -> dict[str, dict[str, Any]]:
 
 
 def watched() -> dict[str, dict[str, Any]]:
-    """The metrics that the alarms look at, by the alarm's name, and by `name:id` where it looks at several."""
+    """The alarms' metrics, by the alarm's name, or by `name:id` if it has several."""
     found: dict[str, dict[str, Any]] = {}
     for name, alarm in alarms().items():
         if "Metrics" not in alarm:
@@ -43,8 +43,8 @@ OURS = {name: metric for name, metric in watched().items() if metric["Namespace"
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_an_alarm_is_about_what_the_function_writes(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The very line, from the meter: with a dimension less or more it would be another metric, and never alarm."""
+def test_an_alarms_metric_is_written_by_a_function(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """With one dimension more or less it would be another metric, and the alarm would never fire."""
     alarm, said = OURS[name], dimensions(OURS[name])
     metric = KNOWN[alarm["MetricName"]]
     service = said.pop("service")
@@ -58,7 +58,7 @@ def test_an_alarm_is_about_what_the_function_writes(name: str, capsys: pytest.Ca
     assert {key: line[key] for key in said} == said
 
 
-def test_their_labels_have_values_that_there_are() -> None:
+def test_alarm_dimensions_have_existing_values() -> None:
     queues = {queue.name for queue in topology.queues()}
     values: dict[str, set[str]] = {
         "channel": set(CHANNELS),
@@ -75,14 +75,14 @@ def test_their_labels_have_values_that_there_are() -> None:
             assert key == "service" or value in values[key], name
 
 
-def test_gauges_come_from_the_sweep_and_counters_from_who_counts() -> None:
+def test_gauges_come_from_the_sweep_and_counters_from_the_function_that_counts() -> None:
     for name, alarm in OURS.items():
         metric, said = KNOWN[alarm["MetricName"]], dimensions(alarm)
         by_sweep = metric.kind == "gauge" or metric.name.startswith("tidings_sweep")
         assert said["service"] == ("tidings-sweep" if by_sweep else f"tidings-{said['channel']}"), name
 
 
-def test_each_function_and_each_channel_is_watched_and_each_alarm_tells_somebody() -> None:
+def test_every_function_and_channel_has_alarms_and_every_alarm_notifies_the_topic() -> None:
     of_lambda = [
         (one["MetricName"], dimensions(one)["FunctionName"])
         for one in watched().values()
@@ -99,7 +99,7 @@ def test_each_function_and_each_channel_is_watched_and_each_alarm_tells_somebody
 
 
 @pytest.mark.parametrize("channel", CHANNELS)
-def test_a_backlog_of_an_account_that_is_refused_is_not_a_second_alarm(channel: str) -> None:
+def test_the_backlog_of_a_refused_account_raises_no_second_alarm(channel: str) -> None:
     """As in infra/observability/alerts.yaml. A gauge that was never written is filled with 0."""
     alarm = alarms()[f"{channel}BacklogOld"]
     (shown,) = [one for one in alarm["Metrics"] if one.get("ReturnData", True)]
@@ -113,11 +113,11 @@ def test_a_backlog_of_an_account_that_is_refused_is_not_a_second_alarm(channel: 
     assert named["refused"]["Dimensions"] == alarms()[f"{channel}AccountRefused"]["Dimensions"]
 
 
-def test_a_sweep_that_says_nothing_is_an_alarm() -> None:
+def test_missing_data_of_the_sweep_is_an_alarm() -> None:
     assert alarms()["SweepStopped"]["TreatMissingData"] == "breaching"
 
 
-def test_the_dashboard_searches_for_metrics_that_there_are_by_all_of_their_labels() -> None:
+def test_the_dashboard_uses_existing_metrics_with_all_dimensions() -> None:
     (dashboard,) = of_type("watch", "AWS::CloudWatch::Dashboard", **GIVEN).values()
     widgets = json.loads(dashboard["DashboardBody"])["widgets"]
     found = [
@@ -132,7 +132,7 @@ def test_the_dashboard_searches_for_metrics_that_there_are_by_all_of_their_label
         assert search is not None
         labels, name = set(search[1].split(",")), search[2]
         whole = {*KNOWN[name].labels, "service"}
-        # The ladder and parking belong to no channel, and a label without a value is left out.
+        # Retry queues and parking belong to no channel, and a dimension without a value is left out.
         assert labels in ((whole, whole - {"channel"}) if name == "tidings_queue_messages" else (whole,)), name
     places = [(one["x"], one["y"]) for one in widgets]
     assert len(set(places)) == len(places)

@@ -1,4 +1,4 @@
-"""What the manifests for Cloud Run promise. Their schemas are test_manifests' part, their commands test_commands'."""
+"""The manifests for Cloud Run. test_manifests checks their schemas, test_commands their commands."""
 
 import re
 
@@ -23,7 +23,7 @@ def plain(container: Resource) -> dict[str, str]:
     return {variable["name"]: variable["value"] for variable in container["env"] if "value" in variable}
 
 
-def test_everything_is_there() -> None:
+def test_every_part_has_a_manifest() -> None:
     assert {(one.kind, one.name) for one in manifests(CLOUD_RUN)} == {
         ("Job", "migrate"),
         ("Service", "intake"),
@@ -33,7 +33,7 @@ def test_everything_is_there() -> None:
     }
 
 
-def test_no_secret_stands_in_a_manifest_and_all_run_one_release() -> None:
+def test_no_manifest_contains_a_secret_and_all_run_one_release() -> None:
     found = [container for one in manifests(CLOUD_RUN) for container in every_container(one)]
     assert len({container["image"].rpartition(":")[2] for container in found}) == 1
     for container in found:
@@ -57,7 +57,7 @@ def test_a_call_to_a_provider_ends_before_an_instance_is_killed(channel: str) ->
 
 
 @pytest.mark.parametrize("name", ["intake", "replay"])
-def test_no_probe_asks_a_path_that_cloud_run_keeps_for_itself(name: str) -> None:
+def test_no_probe_uses_a_path_reserved_by_cloud_run(name: str) -> None:
     """https://cloud.google.com/run/docs/known-issues: some that end in z. `/healthz` is one, users found."""
     (container,) = named(CLOUD_RUN, "Service", name)["spec"]["template"]["spec"]["containers"]
     paths = [container[probe]["httpGet"]["path"] for probe in ("startupProbe", "livenessProbe")]
@@ -65,7 +65,7 @@ def test_no_probe_asks_a_path_that_cloud_run_keeps_for_itself(name: str) -> None
     assert set(paths) <= {*ALIVE, *READY}
 
 
-def test_the_sweep_deletes_what_is_over() -> None:
+def test_the_sweep_has_a_retention() -> None:
     (container,) = named(CLOUD_RUN, "Service", "replay")["spec"]["template"]["spec"]["containers"]
     retention = {RetentionSettings.variable(field) for field in RetentionSettings.model_fields} & set(plain(container))
     assert retention == {"TIDINGS_RETENTION_DAYS"}
@@ -75,7 +75,7 @@ def test_the_sweep_deletes_what_is_over() -> None:
     )
 
 
-def test_each_part_has_an_account_of_its_own_which_can_read_its_secrets_alone() -> None:
+def test_each_part_has_its_own_service_account_for_its_own_secrets() -> None:
     for one in manifests(CLOUD_RUN):
         spec = one.content["spec"]["template"]["spec"]
         account = spec["template"]["spec"] if one.kind == "Job" else spec

@@ -1,5 +1,5 @@
-"""Each container's command, with the settings that its manifest gives it and no others: it starts, and does its work;
-with the example's placeholders it does not."""
+"""Each container's command works with exactly the settings of its manifest, and refuses to start with the example's
+placeholders."""
 
 import contextlib
 import importlib
@@ -127,7 +127,7 @@ def test_a_function_starts(good: dict[str, str], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("one", "container"), containers_of("tidings.runtime.trigger"))
-def test_a_trigger_starts_consumes_and_ends_when_it_is_asked_to(
+def test_a_trigger_starts_consumes_and_stops(
     one: Manifest, container: Resource, good: dict[str, str], tmp_path: Path
 ) -> None:
     assert set(given(container)) >= STORES
@@ -188,7 +188,7 @@ def test_with_the_examples_placeholders_nothing_starts(
     imported: Callable[[Resource, Mapping[str, str]], None],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Not even where somebody deploys them."""
+    """Even if they are deployed by mistake."""
     (intake,), (email, trigger) = containers(deployment("intake")), containers(deployment("email"))
     for container, setting in ((intake, "TIDINGS_API_KEYS"), (email, "TIDINGS_TRIGGER_TOKEN")):
         with pytest.raises(SystemExit) as ended:

@@ -1,5 +1,4 @@
-"""What the manifests for Kubernetes promise of a pod: it is nobody and has nothing, and what is under way in it comes
-to its end."""
+"""The pods on Kubernetes are unprivileged, and have time to finish the work under way."""
 
 import re
 
@@ -34,7 +33,7 @@ every_channel = pytest.mark.parametrize("channel", CHANNELS)
 
 
 @every_workload
-def test_a_pod_is_nobody_has_nothing_and_is_not_written_to(workload: Manifest) -> None:
+def test_a_pod_is_unprivileged_and_read_only(workload: Manifest) -> None:
     """The profile `restricted`, and more: a root file system that is read-only, no token of Kubernetes' API."""
     spec = pod(workload)["spec"]
     assert spec["securityContext"] == {
@@ -44,7 +43,7 @@ def test_a_pod_is_nobody_has_nothing_and_is_not_written_to(workload: Manifest) -
         "seccompProfile": {"type": "RuntimeDefault"},
     }
     assert spec["automountServiceAccountToken"] is False
-    assert spec["enableServiceLinks"] is False  # they would be variables by the dozen
+    assert spec["enableServiceLinks"] is False  # these would be dozens of variables
     assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec)
     assert all(set(volume) == {"name", "emptyDir"} for volume in spec.get("volumes", []))
     for container in containers(workload):
@@ -54,7 +53,7 @@ def test_a_pod_is_nobody_has_nothing_and_is_not_written_to(workload: Manifest) -
             "capabilities": {"drop": ["ALL"]},
         }
         assert set(container["resources"]["requests"]) == {"cpu", "memory"}
-        assert set(container["resources"]["limits"]) == {"memory"}  # of CPU, none: it would only slow down
+        assert set(container["resources"]["limits"]) == {"memory"}  # no CPU limit: it would only slow the pod down
 
 
 def uid_of_the_image() -> int:
@@ -63,14 +62,14 @@ def uid_of_the_image() -> int:
     return int(found[1])
 
 
-def test_the_namespace_refuses_other_pods() -> None:
+def test_the_namespace_enforces_the_restricted_profile() -> None:
     labels = named(BASE, "Namespace", "tidings")["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
     assert named(BASE, "ServiceAccount", "tidings")["automountServiceAccountToken"] is False
 
 
 @every_workload
-def test_no_setting_that_is_a_secret_stands_in_a_manifest(workload: Manifest) -> None:
+def test_no_manifest_contains_a_secret(workload: Manifest) -> None:
     given = {variable["name"]: variable for container in containers(workload) for variable in container.get("env", [])}
     assert set(given) <= {"TIDINGS_DATABASE_TIMEOUT", "TIDINGS_CLOUDEVENTS"}
     for folder in kustomizations().values():
@@ -79,7 +78,7 @@ def test_no_setting_that_is_a_secret_stands_in_a_manifest(workload: Manifest) ->
 
 
 @every_channel
-def test_who_holds_a_secret_is_who_needs_it(channel: str) -> None:
+def test_a_pod_gets_only_the_secrets_it_needs(channel: str) -> None:
     function, trigger = spec_of(channel)["initContainers"][0], spec_of(channel)["containers"][0]
     assert secrets_of(function) == {"stores", "trigger", channel}
     assert secrets_of(trigger) == {"stores", "trigger"}
@@ -95,13 +94,13 @@ def secrets_of(container: Resource) -> set[str]:
 # --- a channel's pod --------------------------------------------------------------------------------------------------
 
 
-def test_channels_differ_in_their_name_alone() -> None:
+def test_channels_differ_only_in_their_name() -> None:
     texts = {channel: (BASE / f"{channel}.yaml").read_text() for channel in CHANNELS}
     assert len({re.sub(rf"\b{channel}\b", "CHANNEL", text) for channel, text in texts.items()}) == 1
 
 
 @every_channel
-def test_the_function_is_there_before_its_trigger_and_after_it(channel: str) -> None:
+def test_the_function_starts_before_its_trigger_and_stops_after_it(channel: str) -> None:
     """A native sidecar: it has started before the containers start, and is stopped when they have ended."""
     (function,), (trigger,) = spec_of(channel)["initContainers"], spec_of(channel)["containers"]
     assert function["restartPolicy"] == "Always"
@@ -112,14 +111,14 @@ def test_the_function_is_there_before_its_trigger_and_after_it(channel: str) -> 
 
 
 @every_channel
-def test_there_is_time_for_the_batch_under_way_and_for_the_functions_end(channel: str) -> None:
+def test_the_grace_period_covers_the_batch_and_the_functions_stop(channel: str) -> None:
     assert spec_of(channel)["terminationGracePeriodSeconds"] >= ANSWER_WITHIN.total_seconds() + DRAIN
 
 
 @pytest.mark.parametrize(
     "one", [one for one in workloads(KUBERNETES) if one.name in ("intake", "replay", "email-events")], ids=str
 )
-def test_what_is_called_from_outside_its_pod_has_time_to_be_forgotten_and_to_end(one: Manifest) -> None:
+def test_a_pod_behind_a_service_has_time_to_leave_it_and_to_drain(one: Manifest) -> None:
     (container,) = containers(one)
     assert container["lifecycle"]["preStop"]["exec"]["command"] == ["sleep", f"{PREFERRED:g}"]
     assert pod(one)["spec"]["terminationGracePeriodSeconds"] > PREFERRED + DRAIN
@@ -128,8 +127,8 @@ def test_what_is_called_from_outside_its_pod_has_time_to_be_forgotten_and_to_end
 
 
 @pytest.mark.parametrize("name", ["intake", "replay"])
-def test_a_database_that_is_down_takes_no_pod_out_and_restarts_none(name: str) -> None:
-    """It is down for all of them: they answer 503 and when to come again. Only a new pod must reach it once."""
+def test_a_database_outage_neither_removes_nor_restarts_a_pod(name: str) -> None:
+    """All pods are affected, and answer 503 with Retry-After. Only a new pod must reach it once."""
     (container,) = named(BASE, "Deployment", name)["spec"]["template"]["spec"]["containers"]
     paths = {
         probe: container[probe]["httpGet"]["path"] for probe in ("startupProbe", "readinessProbe", "livenessProbe")

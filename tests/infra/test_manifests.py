@@ -1,4 +1,4 @@
-"""Every manifest is what its schema says, down to the last field; every kustomization lists what there is."""
+"""Every manifest matches its schema, down to the last field; every kustomization lists all its files."""
 
 import copy
 import json
@@ -82,8 +82,8 @@ def test_it_keeps_to_its_schema(manifest: Manifest, version: str) -> None:
 
 
 @pytest.mark.parametrize("manifest", OURS, ids=str)
-def test_a_field_that_there_is_not_would_be_found(manifest: Manifest) -> None:
-    """A cluster would drop it without a word."""
+def test_an_unknown_field_is_found(manifest: Manifest) -> None:
+    """A cluster would drop it silently."""
     spoiled = copy.deepcopy(manifest.content)
     spoiled.get("spec", spoiled)["terminationGracePeriod"] = 120
     with pytest.raises((jsonschema.ValidationError, kubernetes_validate.ValidationError)):
@@ -111,7 +111,7 @@ KEYS = {
 
 
 @pytest.mark.parametrize("folder", kustomizations(), ids=lambda folder: str(folder.relative_to(KUBERNETES)))
-def test_a_kustomization_lists_every_file_and_none_that_is_not_there(folder: Path) -> None:
+def test_a_kustomization_lists_exactly_its_files(folder: Path) -> None:
     content = kustomizations()[folder]
     assert set(content) <= KEYS
     listed = [*content.get("resources", []), *content.get("components", [])]
@@ -120,7 +120,7 @@ def test_a_kustomization_lists_every_file_and_none_that_is_not_there(folder: Pat
     assert lying == {path for path in listed if path.endswith(".yaml")}
 
 
-def test_the_example_names_every_image_that_is_asked_for_and_no_other() -> None:
+def test_the_example_names_exactly_the_images_used() -> None:
     images = kustomizations()[EXAMPLE]["images"]
     asked = {container["image"] for one in workloads(KUBERNETES) for container in containers(one)}
     assert asked == {image["name"] for image in images}
@@ -149,7 +149,7 @@ def references(kind: str) -> set[str]:
     }
 
 
-def test_the_example_makes_every_secret_that_is_asked_for_and_no_other() -> None:
+def test_the_example_creates_exactly_the_secrets_used() -> None:
     made = {secret["name"]: secret for secret in kustomizations()[EXAMPLE]["secretGenerator"]}
     asked_by_keda = {
         reference["name"]: reference["key"]
@@ -167,12 +167,12 @@ def test_the_example_makes_every_secret_that_is_asked_for_and_no_other() -> None
         assert name not in asked_by_keda or asked_by_keda[name] in given
 
 
-def test_every_config_map_that_is_asked_for_is_made() -> None:
+def test_every_config_map_used_is_created() -> None:
     (made,) = kustomizations()[KUBERNETES / "base"]["configMapGenerator"]
     assert references("configMapRef") == {made["name"]}
 
 
-def test_what_goes_first_is_all_that_the_migration_needs() -> None:
+def test_the_first_stage_is_all_that_the_migration_needs() -> None:
     """`kubectl apply --selector tidings.dev/stage=first`, and then the rest."""
     first = {(one.kind, one.name) for one in manifests(KUBERNETES / "base") if is_first(one)}
     assert first == {
@@ -194,7 +194,7 @@ def is_first(one: Manifest) -> bool:
 
 
 @pytest.mark.parametrize("manifest", manifests(CLOUD_RUN), ids=str)
-def test_of_cloud_runs_own_kinds_the_part_that_is_knatives_keeps_to_its_schema(manifest: Manifest) -> None:
+def test_the_knative_part_of_cloud_run_manifests_matches_its_schema(manifest: Manifest) -> None:
     """A WorkerPool's template is a Service's, and so is a Job's once more inside. (By hand, all of them were read by
     the classes of gcloud 528, which are strict.)"""
     content = manifest.content

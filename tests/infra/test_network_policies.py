@@ -1,4 +1,4 @@
-"""Who reaches whom on Kubernetes: nobody whom no policy names."""
+"""Network policies on Kubernetes: only named connections are allowed."""
 
 import pytest
 from tidings.domain.channels import CHANNELS
@@ -33,7 +33,7 @@ def policies(direction: str, *folders: str) -> dict[str, Resource]:
     return {one.name: one.content["spec"] for one in allowing}
 
 
-def test_nothing_comes_in_and_nothing_goes_out_unless_it_is_named() -> None:
+def test_all_traffic_is_denied_by_default() -> None:
     assert named(BASE, "NetworkPolicy", "default-deny")["spec"] == {
         "podSelector": {},
         "policyTypes": ["Ingress", "Egress"],
@@ -46,14 +46,14 @@ def test_nothing_comes_in_and_nothing_goes_out_unless_it_is_named() -> None:
 
 @every_channel
 def test_a_channels_function_is_reached_by_its_trigger_alone(channel: str) -> None:
-    """It listens at the pod's loopback, and no policy lets anybody into the pod."""
+    """It listens at the pod's loopback, and no policy allows ingress to the pod."""
     assert listens_at(spec_of(channel)["initContainers"][0]) == LOOPBACK
     labels = deployment(channel)["spec"]["template"]["metadata"]["labels"]
     assert not [name for name, spec in policies("ingress").items() if selects(spec["podSelector"], labels)]
     assert not [one for one in manifests(BASE) if one.kind == "Service" and one.name == channel]
 
 
-def test_who_is_let_in_elsewhere() -> None:
+def test_ingress_of_the_other_pods() -> None:
     allowed = policies("ingress", "base", "components/metrics", "components/knative")
     assert set(allowed) == {"intake", "replay", "metrics", "email-events"}
     sources = {
@@ -86,7 +86,7 @@ def test_a_pod_reaches_what_it_needs_and_no_more(workload: Manifest) -> None:
     assert reached == names | expected
 
 
-def test_where_cloudevents_need_no_token_the_network_lets_only_their_sources_in() -> None:
+def test_a_function_without_a_token_is_reached_by_its_sources_alone() -> None:
     opened = [
         one
         for one in workloads(KUBERNETES)
@@ -125,14 +125,14 @@ STORES = KUBERNETES / "stores"
     ],
     ids=lambda value: "-".join(value.values()) if isinstance(value, dict) else "",
 )
-def test_the_stores_are_reached_at_their_tls_ports_and_by_nobody_unnamed(labels: Resource, reached: set[int]) -> None:
+def test_the_stores_are_reached_only_at_their_tls_ports_by_named_pods(labels: Resource, reached: set[int]) -> None:
     assert named(STORES, "NetworkPolicy", "default-deny")["spec"] == {"podSelector": {}, "policyTypes": ["Ingress"]}
     allowed = [spec for spec in policies("ingress", "stores").values() if selects(spec["podSelector"], labels)]
     assert {port["port"] for spec in allowed for rule in spec["ingress"] for port in rule["ports"]} == reached
     assert all(rule["from"] for spec in allowed for rule in spec["ingress"])
 
 
-def test_of_other_namespaces_tidings_and_what_runs_and_watches_the_stores_reach_them() -> None:
+def test_only_tidings_operators_and_keda_reach_the_stores_from_other_namespaces() -> None:
     found = {
         (name, source["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"])
         for name, spec in policies("ingress", "stores").items()

@@ -109,7 +109,7 @@ def test_dashboard_and_alerts_ask_for_metrics_that_exist(
         assert named(expression) <= KNOWN, expression
 
 
-def test_they_ask_by_labels_that_the_metric_has(panels: list[dict[str, Any]], alerts: list[dict[str, Any]]) -> None:
+def test_queries_use_labels_that_the_metric_has(panels: list[dict[str, Any]], alerts: list[dict[str, Any]]) -> None:
     labels = {metric.name: {*metric.labels, "le"} for metric in METRICS}
     for expression in (*expressions(panels), *(alert["expr"] for alert in alerts)):
         known = {
@@ -141,7 +141,7 @@ def test_the_dashboards_panels_can_be_told_apart_and_do_not_overlap() -> None:
     assert max(x for x, _ in cells) < 24
 
 
-def test_the_example_asks_every_function_and_holds_no_secret() -> None:
+def test_the_example_scrapes_every_function_and_contains_no_secret() -> None:
     jobs = YAML(typ="safe").load(FOLDER / "prometheus.yaml")["scrape_configs"]
     targets = {
         target.partition(":")[0] for job in jobs for static in job["static_configs"] for target in static["targets"]

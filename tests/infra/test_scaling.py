@@ -1,5 +1,4 @@
-"""How many run on Kubernetes, and on what: the queues are what scales, what disturbs is bounded, and the stores keep
-what they confirmed."""
+"""Scaling on Kubernetes by queue length, disruption budgets, and durable stores."""
 
 import configparser
 import re
@@ -97,8 +96,8 @@ def test_one_pod_sweeps_every_second_and_never_ends_by_itself() -> None:
     assert not [one for one in manifests(BASE) if one.kind == "CronJob"]
 
 
-def test_what_an_ingress_lets_through_is_what_intake_takes() -> None:
-    """nginx takes 1 MB unless it is told otherwise."""
+def test_the_ingress_body_limit_is_intakes() -> None:
+    """nginx's default is 1 MB."""
     annotations = named(KUBERNETES / "overlays" / "example", "Ingress", "intake")["metadata"]["annotations"]
     assert annotations["nginx.ingress.kubernetes.io/proxy-body-size"] == f"{MAX_BODY // 1024**2}m"
 
@@ -106,7 +105,7 @@ def test_what_an_ingress_lets_through_is_what_intake_takes() -> None:
 # --- metrics ----------------------------------------------------------------------------------------------------------
 
 
-def test_with_metrics_each_channels_function_listens_at_its_pods_address_and_else_nothing_changes() -> None:
+def test_the_metrics_component_only_changes_the_functions_address() -> None:
     (patch,) = kustomizations()[KUBERNETES / "components" / "metrics"]["patches"]
     assert patch["target"] == {"kind": "Deployment", "labelSelector": "tidings.dev/role=channel"}
     paths = re.findall(r"path: (\S+?),", patch["patch"])
@@ -116,7 +115,7 @@ def test_with_metrics_each_channels_function_listens_at_its_pods_address_and_els
         assert spec_of(channel)["initContainers"][0]["args"][5] == LOOPBACK
 
 
-def test_prometheus_is_told_where_they_are_in_words_that_it_knows(tmp_path: Path) -> None:
+def test_the_prometheus_configuration_is_valid(tmp_path: Path) -> None:
     """But for kubernetes_sd_configs, which Debian builds it without."""
     if "prometheus" in packages.missing(packages.CHECKS):
         packages.install(["prometheus"])
@@ -145,7 +144,7 @@ def test_the_broker_has_three_nodes_on_three_machines() -> None:
     assert given["quorum_queue.continuous_membership_reconciliation.target_group_size"] == "3"
 
 
-def test_the_database_has_on_disk_what_it_says_is_committed() -> None:
+def test_the_database_flushes_every_commit_to_disk() -> None:
     spec = named(STORES, "InnoDBCluster", "mysql")["spec"]
     server = configparser.ConfigParser(inline_comment_prefixes="#")
     server.read_string(spec["mycnf"])
@@ -157,7 +156,7 @@ def test_the_database_has_on_disk_what_it_says_is_committed() -> None:
     assert int(server["mysqld"]["max_connections"]) > connections_at_most()
 
 
-def test_the_database_starts_before_its_plugin_is_there() -> None:
+def test_the_database_starts_without_its_plugin() -> None:
     """The operator's sidecar loads group_replication later: a variable of it that is not `loose_` ends the server. It
     writes its own so: mysqloperator/controller/innodbcluster/cluster_objects.py, 01-group_replication.cnf."""
     server = configparser.ConfigParser(inline_comment_prefixes="#")
@@ -166,7 +165,7 @@ def test_the_database_starts_before_its_plugin_is_there() -> None:
     assert not [name for name in server["mysqld"] if name.startswith("group_replication")]
 
 
-def test_the_database_is_dumped_each_night_to_a_disk_that_there_is() -> None:
+def test_the_database_is_dumped_each_night_to_an_existing_disk() -> None:
     (schedule,) = named(STORES, "InnoDBCluster", "mysql")["spec"]["backupSchedules"]
     assert (schedule["enabled"], schedule["deleteBackupData"]) == (True, False)
     assert re.fullmatch(r"\d+ \d+ \* \* \*", schedule["schedule"])
@@ -174,7 +173,7 @@ def test_the_database_is_dumped_each_night_to_a_disk_that_there_is() -> None:
     assert named(STORES, "PersistentVolumeClaim", storage["persistentVolumeClaim"]["claimName"])
 
 
-def test_the_stores_are_asked_by_tls_alone_and_have_the_names_by_which_they_are_asked() -> None:
+def test_the_stores_accept_tls_only_and_their_certificates_have_their_names() -> None:
     rabbitmq, mysql = (
         named(STORES, *one)["spec"] for one in (("RabbitmqCluster", "rabbitmq"), ("InnoDBCluster", "mysql"))
     )
@@ -199,7 +198,7 @@ def test_the_stores_are_asked_by_tls_alone_and_have_the_names_by_which_they_are_
     assert (urlsplit(host).scheme, urlsplit(host).port) == ("https", 15671)
 
 
-def test_a_broker_of_an_authority_of_its_own_is_verified_by_that(tmp_path: Path) -> None:
+def test_a_broker_is_verified_with_its_own_ca(tmp_path: Path) -> None:
     """The example's URL, as it is written, but for the place of the file."""
     url = settings_file(KUBERNETES / "overlays/example/secrets/stores.env")["TIDINGS_BROKER_URL"]
     certificate, _ = self_signed(tmp_path)
@@ -213,7 +212,7 @@ AUTHORITY = "/etc/tidings/authority/ca.crt"
 
 
 @pytest.mark.parametrize("folder", [BASE, KNATIVE], ids=str)
-def test_each_container_that_asks_the_stores_has_their_authority(folder: Path) -> None:
+def test_each_container_that_connects_to_the_stores_has_their_ca(folder: Path) -> None:
     patches = kustomizations()[KUBERNETES / "components" / "authority"]["patches"]
     asking = [one for one in workloads(folder) if pod(one)["metadata"]["labels"].get("tidings.dev/asks") == "stores"]
     assert asking

@@ -1,5 +1,5 @@
-"""The example's URLs, as they are written, against a real RabbitMQ and a real MariaDB with certificates of an authority
-of their own: they are verified, and another authority's are refused."""
+"""The example's URLs, unchanged, with a real RabbitMQ and MariaDB that have certificates of their own CA: these are
+verified, and those of another CA are refused."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -62,7 +62,7 @@ def rabbitmq_tls(tmp_path_factory: pytest.TempPathFactory, certificate: tuple[Pa
         server.kill()
 
 
-def test_the_broker_is_asked_by_tls_and_verified(
+def test_the_broker_is_verified_by_tls(
     rabbitmq_tls: tuple[str, int], certificate: tuple[Path, Path], other: Path
 ) -> None:
     url = led_to("TIDINGS_BROKER_URL", *rabbitmq_tls, certificate[0])
@@ -88,9 +88,7 @@ def mariadb_tls(tmp_path_factory: pytest.TempPathFactory, certificate: tuple[Pat
         server.kill()
 
 
-def test_the_database_is_asked_by_tls_and_verified(
-    mariadb_tls: str, certificate: tuple[Path, Path], other: Path
-) -> None:
+def test_the_database_is_verified_by_tls(mariadb_tls: str, certificate: tuple[Path, Path], other: Path) -> None:
     port = urlsplit(mariadb_tls).port
     assert port is not None
     url = led_to("TIDINGS_DATABASE_URL", mariadb_tls, port, certificate[0])

@@ -70,7 +70,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Unpacked:
 
 @pytest.fixture
 def invoked(built: Unpacked, tmp_path: Path) -> Callable[[str], dict[str, Any]]:
-    """Call a function's handler with a trivial event, in a process that finds nothing of this environment."""
+    """Call a function's handler with a trivial event, in a process without this environment's packages."""
     account = {"type": "service_account", "project_id": "p", "client_email": "a@p.example", "private_key": _key()}
     environment = {
         "PATH": os.environ["PATH"],
@@ -149,7 +149,7 @@ def test_each_has_its_own_sdk_and_no_others(built: Unpacked, name: str) -> None:
     assert other == {name}
 
 
-def test_the_layer_has_what_all_need_and_not_what_lambda_has(built: Unpacked) -> None:
+def test_the_layer_has_the_shared_packages_without_those_of_lambda(built: Unpacked) -> None:
     names = built.names("layer")
     there = {path.split("/")[1] for path in names if path.startswith("python/")}
     assert "tidings_swagger" not in there  # two megabytes that only HTTP functions serve: they are in their zips
@@ -159,7 +159,7 @@ def test_the_layer_has_what_all_need_and_not_what_lambda_has(built: Unpacked) ->
     assert {path.split("/")[0] for path in names} == {"python", "rds-ca.pem"}
 
 
-def test_nothing_is_twice_in_the_layer_and_in_a_function(built: Unpacked) -> None:
+def test_no_package_is_in_both_the_layer_and_a_function(built: Unpacked) -> None:
     for name in FUNCTIONS:
         assert not set(built.made[name].packages) & set(built.made["layer"].packages)
 
@@ -182,7 +182,7 @@ def test_each_fits_into_lambda_with_room(built: Unpacked) -> None:
         assert (one.zipped, together) < (zips.ZIPPED // 2, zips.UNZIPPED // 2)
 
 
-def test_one_that_is_too_large_is_not_handed_over(built: Unpacked, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_zip_that_is_too_large_is_an_error(built: Unpacked, monkeypatch: pytest.MonkeyPatch) -> None:
     made = [built.made["layer"], built.made["sms"]]
     zips._check(made)
     monkeypatch.setattr(zips, "UNZIPPED", made[0].unzipped + made[1].unzipped - 1)
@@ -240,9 +240,7 @@ def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("machine", "tag"), [("aarch64", "manylinux2014_aarch64"), ("x86_64", "manylinux_2_28_x86_64")]
 )
-def test_a_package_is_taken_for_the_machine_that_will_run_it(
-    wheels: Path, tmp_path: Path, machine: str, tag: str
-) -> None:
+def test_a_package_is_chosen_for_the_target_machine(wheels: Path, tmp_path: Path, machine: str, tag: str) -> None:
     hashes = [wheel(wheels, one) for one in ("manylinux2014_aarch64", "manylinux_2_28_x86_64")]
     entry = "demo==1 \\\n" + " \\\n".join(hashes) + "\n"
     Locked(Target(python="3.12", machine=machine)).put({"demo": entry}, tmp_path / "out")
@@ -259,7 +257,7 @@ def test_a_package_is_taken_for_the_machine_that_will_run_it(
     ],
     ids=["for another machine", "changed since it was locked", "locked without a hash"],
 )
-def test_what_does_not_fit_is_not_taken(
+def test_a_package_without_a_matching_wheel_is_an_error(
     wheels: Path, tmp_path: Path, machine: str, digest: str | None, says: str
 ) -> None:
     line = wheel(wheels, "manylinux2014_aarch64")

@@ -1,4 +1,4 @@
-"""How fast Tidings is: `tests/load/bench [--only NAME] [--quick] [--write FILE]`."""
+"""The benchmark: `tests/load/bench [--only NAME] [--quick] [--write FILE]`."""
 
 import argparse
 import sys
@@ -44,7 +44,7 @@ def _names() -> str:
 
 
 def _measured(measured: World, name: str, sizes: Sizes) -> Report:
-    """One that breaks costs its own figures, and no other's."""
+    """A measure that fails does not affect the others."""
     begun = time.monotonic()
     try:
         measured.cleared()

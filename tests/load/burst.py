@@ -11,7 +11,7 @@ from tests.load.world import World
 
 def burst(world: World, sizes: Sizes) -> Report:
     processes = world.stack.processes
-    processes.again("intake")  # so that the most memory it ever had is this burst's
+    processes.restart("intake")  # so that the most memory it ever had is this burst's
     calm = megabytes(processes.running["intake"].pid)
     overflows = refused_at_the_door()
     handed = handed_in(world, Plan(body=mail(), connections=sizes.burst, keep_alive=False))

@@ -1,4 +1,4 @@
-"""A helper process of the benchmark: a line of JSON is asked, a line is answered. It ends when its input does."""
+"""A helper process of the benchmark: answers each line of JSON with a line. It ends when its input ends."""
 
 import json
 import os
@@ -18,7 +18,7 @@ class Child:
         self._process = subprocess.Popen(
             [sys.executable, "-m", module],
             cwd=ROOT,
-            # Unbuffered, Python forgets what a pipe did not take of a long line at once.
+            # Unbuffered, Python drops the part of a long line that the pipe did not accept at once.
             env={**os.environ, "PYTHONUNBUFFERED": ""},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

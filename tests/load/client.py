@@ -1,7 +1,7 @@
-"""The load generator, a process of its own: `python -m tests.load.client`.
+"""The load generator process: `python -m tests.load.client`.
 
-It speaks HTTP/1.1 with as little CPU as can be: requests are joined from prepared bytes, and of an answer only the
-status and the length are read.
+It uses as little CPU as possible: requests are joined from prepared bytes, and only the status and the length of an
+answer are read.
 """
 
 import asyncio
@@ -68,7 +68,7 @@ class Run:
         self._waiting = 0  # requests under way
         self._free: deque[Connection] = deque()
         self._due: deque[float] = deque()  # that found no free connection
-        self._is_over = False  # no more are begun
+        self._is_over = False  # no further requests
         self._last = time.monotonic()
         self._statuses: Counter[str] = Counter()
         self._answers: list[tuple[int, float, float]] = []
@@ -104,7 +104,7 @@ class Run:
         return protocol
 
     async def _asked(self, connections: list[Connection]) -> None:
-        """Return when no more requests are to be begun."""
+        """Return when no further requests are to be sent."""
         if self._plan.seconds is not None:
             self._until = time.monotonic() + self._plan.seconds
         if self._plan.every is not None:
@@ -117,7 +117,7 @@ class Run:
             await asyncio.sleep(0.01)
 
     async def _paced(self, every: float) -> None:
-        """One that finds no free connection waits for one, and its time counts from when its turn had come."""
+        """A request without a free connection waits for one; its latency counts from its scheduled time."""
         due = time.monotonic()
         while not self._ended():
             while due <= time.monotonic() and not self._ended():

@@ -1,5 +1,5 @@
-"""One function's start: `python -m tests.load.cold NAME` imports it, and says what that took. Without a name: what
-Python alone takes."""
+"""One function's start: `python -m tests.load.cold NAME` imports it, and prints the time. Without a name: Python
+alone."""
 
 import importlib
 import json

@@ -1,4 +1,4 @@
-"""From the POST to `sent`: everything at once."""
+"""End to end: from the POST to `sent`."""
 
 import time
 from collections import Counter
@@ -42,7 +42,7 @@ def sent(world: World, count: int, channel: str = "email") -> Sent:
     world.cleared()
     offset, before = time.time() - time.monotonic(), world.cpu()
     answers = world.generator.run(Plan(body=BODIES[channel](), connections=CONNECTIONS, count=count))
-    # The sink is asked first: it answers without taking CPU from what is measured.
+    # The sink is polled first: it takes no CPU from the measured processes.
     eventually("messages at the sink", lambda: world.sink.count() >= answers.accepted, within=120 + count / 50)
     eventually("sent", lambda: world.rows("status = 'sent'") >= answers.accepted, within=60)
     cpu, begun = world.cpu().since(before), min(answers.begun) + offset

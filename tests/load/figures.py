@@ -1,4 +1,4 @@
-"""What a measure returns: figures, each with what it is compared with and what was wished for."""
+"""The results of a measure: figures with comparison and target."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ class Figure:
 
     @property
     def falls_short(self) -> bool:
-        """A figure that could not be had (NaN) misses its target too."""
+        """A missing figure (NaN) misses its target too."""
         low = self.at_least is not None and not self.value >= self.at_least
         high = self.at_most is not None and not self.value <= self.at_most
         return low or high
@@ -32,18 +32,18 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What one measure found."""
+    """The result of one measure."""
 
     title: str
     how: str  # it was measured
     figures: Sequence[Figure] = ()
-    problems: Sequence[str] = ()  # what must not be at any speed: lost, doubled, refused
+    problems: Sequence[str] = ()  # errors at any speed: lost, sent twice, refused
     pictures: Mapping[str, str] = field(default_factory=dict)  # an SVG by name
     notes: Sequence[str] = ()
 
 
 def shown(value: float, unit: str = "") -> str:
-    """Three digits that count, and no more."""
+    """With three significant digits."""
     if math.isnan(value):
         text = "none"
     elif value == int(value) or abs(value) >= 100:

@@ -1,4 +1,4 @@
-"""Rows by the hundred thousand, made inside MariaDB: as they would be there after weeks, without waiting for weeks."""
+"""Create hundreds of thousands of rows inside MariaDB, as after weeks of use."""
 
 import time
 

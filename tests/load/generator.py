@@ -1,4 +1,4 @@
-"""The load generator, as the measures see it."""
+"""The interface of the load generator for the measures."""
 
 from dataclasses import asdict
 from typing import Self
@@ -8,7 +8,7 @@ from tests.load.plan import Answers, Plan
 
 
 class Generator:
-    """Hands in notifications at one intake. No number is used twice, and so no idempotency key either."""
+    """Submits notifications to one intake. Numbers are unique, and so are idempotency keys."""
 
     def __init__(self, *, port: int, key: str) -> None:
         self._port = port

@@ -60,7 +60,7 @@ class Table:
     spent: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     def block(self) -> None:
-        """Some batches from the insert to `sent`, and some looks."""
+        """Some batches from the insert to `sent`, and some look-ups."""
         batches = [_batch() for _ in range(IN_A_BLOCK)]
         self._each("insert of 100", [partial(self.store.insert, batch) for batch in batches])
         self._each(PLAINLY, [self._insert_plainly] * IN_A_BLOCK)

@@ -1,4 +1,4 @@
-"""Hostile callers beside a load: what the good ones notice of them."""
+"""Hostile callers beside a load: their effect on the others."""
 
 import subprocess
 import sys
@@ -59,7 +59,13 @@ def _latency(what: str, ran: list[Handed]) -> list[Figure]:
 
 @contextmanager
 def _strangers(world: World) -> Iterator[None]:
-    command = [sys.executable, "-m", "tests.load.stranger", str(world.stack.ports.intake), world.stack.secrets.api_key]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.load.hostile_callers",
+        str(world.stack.ports.intake),
+        world.stack.secrets.api_key,
+    ]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
         assert running.stdout is not None
         running.stdout.readline()

@@ -1,4 +1,4 @@
-"""Handing in: one notification a POST, and arrays of 1,000."""
+"""Submitting: one notification per POST, and arrays of 1,000."""
 
 from dataclasses import dataclass, replace
 from statistics import median
@@ -19,7 +19,7 @@ RATIO = 0.6
 
 @dataclass(frozen=True, kw_only=True)
 class Handed:
-    """One round of handing in."""
+    """One round of submissions."""
 
     answers: Answers
     notifications: int
@@ -32,12 +32,12 @@ class Handed:
 
 
 def handed_in(world: World, plan: Plan, *, size: int = 1) -> Handed:
-    """Run it, and see that a 202 means a row: no more, no less."""
+    """Run it, and check that there is exactly one row per 202."""
     rows, before = world.rows(), world.cpu()
     answers = world.generator.run(plan)
     cpu, notifications = world.cpu().since(before), answers.accepted * size
     problems, new = answers.problems(), world.rows() - rows
-    if not notifications <= new <= notifications + answers.failed * size:  # what got no answer may be a row
+    if not notifications <= new <= notifications + answers.failed * size:  # a request without an answer may have a row
         problems.append(f"{notifications} were accepted, and {new} rows came into the table")
     return Handed(answers=answers, notifications=notifications, cpu=cpu, problems=problems)
 
@@ -52,12 +52,12 @@ def singles(world: World, sizes: Sizes) -> Report:
             one.append(plain.one_by_one(world.mariadb.url, given))
             many.append(plain.by_the_thousand(world.mariadb.url, given))
             for count in PROCESSES:
-                world.stack.processes.again("intake", WORKERS=str(count))
+                world.stack.processes.restart("intake", WORKERS=str(count))
                 handed_in(world, Plan(body=mail(), connections=64, count=1000))  # warms it up
                 for number in CONNECTIONS:
                     plan = Plan(body=mail(), connections=number, seconds=sizes.intake_seconds)
                     rounds[count, number].append(handed_in(world, plan))
-        world.stack.processes.again("intake")
+        world.stack.processes.restart("intake")
     figures = [
         Figure(what="reference: plain inserts, one commit a row, 2 threads", value=median(one), unit="/s"),
         Figure(what="reference: plain inserts, 1,000 a statement", value=median(many), unit="/s"),
@@ -100,10 +100,10 @@ def arrays(world: World, sizes: Sizes) -> Report:
         for _ in range(sizes.rounds):
             references.append(plain.by_the_thousand(world.mariadb.url, given))
             for count in PROCESSES:
-                world.stack.processes.again("intake", WORKERS=str(count))
+                world.stack.processes.restart("intake", WORKERS=str(count))
                 handed_in(world, replace(plan, count=4), size=ARRAY)  # warms it up
                 rounds[count].append(handed_in(world, plan, size=ARRAY))
-        world.stack.processes.again("intake")
+        world.stack.processes.restart("intake")
     figures = [Figure(what="reference: plain inserts, 1,000 a statement", value=median(references), unit="/s")]
     for count, ran in rounds.items():
         figures += _array_figures(f"{count} process{'es' if count > 1 else ''}", ran, references)

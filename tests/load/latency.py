@@ -76,7 +76,7 @@ def _slowest(arrived: Arrived) -> float:
 
 
 def warmed(world: World) -> None:
-    """The first mails meet processes that have just been started, which is not what is measured."""
+    """The first mails warm up the processes and are not measured."""
     arrived(world, Plan(body=mail(), connections=CONNECTIONS, count=WARM))
 
 
@@ -88,7 +88,7 @@ def _loaded(world: World, sizes: Sizes, rate: float) -> Arrived:
 
 
 def _past_backlog(world: World, sizes: Sizes) -> tuple[Arrived, int]:
-    """And how many of the backlog were still pending when the last of high priority had arrived."""
+    """Also returns how many of the backlog were still pending when the last one of high priority had arrived."""
     world.cleared()
     backlog = world.generator.run(Plan(body=array(ARRAY), connections=3, count=sizes.backlog // ARRAY))
     plan = Plan(body=mail(priority="high"), connections=CONNECTIONS, seconds=sizes.high_seconds, every=HIGH_EVERY)

@@ -53,7 +53,7 @@ def _with_queued(world: World, count: int, seconds: float) -> tuple[dict[str, fl
         with world.broker() as broker:
             publish(broker, count)
         for name in ("email", "replay"):
-            processes.again(name)
+            processes.restart(name)
     most, until = dict.fromkeys(PARTS, 0.0), time.monotonic() + seconds
     while time.monotonic() < until:
         for name in PARTS:

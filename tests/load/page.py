@@ -63,7 +63,7 @@ def picture(file: Path, name: str) -> Path:
 
 
 def _short(reports: Iterable[Report]) -> str:
-    """What the page must not hide."""
+    """Errors, which the page must show."""
     wrong = [f"- {report.title}: {problem}" for report in reports for problem in report.problems]
     short = [
         f"- {report.title}: {figure.what} is {shown(figure.value, figure.unit)}, the target is {figure.target}"

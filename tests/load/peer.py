@@ -1,4 +1,4 @@
-"""The peer in `express`, for measures that compare: what one would otherwise write, on the same servers."""
+"""The peer in `express`, a usual implementation on the same servers, for comparison."""
 
 import contextlib
 import os
@@ -18,12 +18,12 @@ DATABASE = "express_peer"
 
 
 class Missing(Exception):
-    """It cannot be had here; the text says why."""
+    """The peer cannot run here; the text says why."""
 
 
 @contextlib.contextmanager
 def express(world: World) -> Iterator[Generator]:
-    """One API process and two workers; what hands in at it. Raise Missing without Node.js or its packages."""
+    """One API process and two workers, with a load generator. Raise Missing without Node.js or its packages."""
     _install()
     server = urlsplit(world.mariadb.url)
     with connection(world.mariadb.url) as connected, connected.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""What the load generator is told to do, and what it answers."""
+"""The load generator's instructions and results."""
 
 import json
 import math
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 MARK = "########"
-"""In a body: where the request's number goes. As wide as the number, so that every request of a plan is as long."""
+"""Placeholder of the request's number in a body. Same width, so that all requests of a plan have the same length."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """What came of a plan. Times are seconds of the machine's monotonic clock, which all its processes share."""
+    """The result of a plan. Times are seconds of the machine's monotonic clock, which all processes share."""
 
     statuses: dict[str, int]  # how often each was answered; of what was not answered: why
     numbers: list[int]  # of the requests that were answered 202, as are

@@ -21,7 +21,7 @@ def retention(world: World, sizes: Sizes) -> Report:
     warmed(world)
     before = _loaded(world, sizes)
     begun = time.monotonic()
-    world.stack.processes.again("replay", TIDINGS_RETENTION_DAYS=str(KEPT))
+    world.stack.processes.restart("replay", TIDINGS_RETENTION_DAYS=str(KEPT))
     during = _loaded(world, sizes)
     old = f"updated_at < UTC_TIMESTAMP() - INTERVAL {KEPT} DAY"
     left = world.rows(old)
@@ -29,7 +29,7 @@ def retention(world: World, sizes: Sizes) -> Report:
     eventually("the old rows are gone", lambda: world.rows(old) == 0, within=60 + count / 100, every=0.5)
     orphans = "SELECT COUNT(*) FROM events WHERE notification_id NOT IN (SELECT id FROM notifications)"
     events = int(world.query(orphans)[0][0])
-    world.stack.processes.again("replay")
+    world.stack.processes.restart("replay")
     return Report(
         title=f"Retention: {count:,} old rows",
         how=f"""Rows that ended {OLD} days ago, each with its event. {PACE} mails a second are submitted and sent at

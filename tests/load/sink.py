@@ -1,4 +1,4 @@
-"""A server that takes every mail, SMS and push, and notes when: `python -m tests.load.sink`, a process of its own."""
+"""A server process that accepts every mail, SMS and push, and records the time: `python -m tests.load.sink`."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ HELLO = b"250-sink\r\n250-PIPELINING\r\n250 SIZE 20000000\r\n"
 
 @dataclass(frozen=True)
 class Taken:
-    """What arrived: each message's number, and the second of the monotonic clock at which its last byte came."""
+    """Received messages: number, and monotonic time in seconds of the last byte."""
 
     numbers: list[int]
     at: list[float]
@@ -35,7 +35,7 @@ class Taken:
 
 
 class Sink:
-    """The process, as the measures see it."""
+    """The interface of the process for the measures."""
 
     def __init__(self) -> None:
         self._child = Child("tests.load.sink")
@@ -44,7 +44,7 @@ class Sink:
         self.http_port = int(told["http_port"])
 
     def delay(self, seconds: float, *, every: int = 1) -> None:
-        """From now on it waits so long before it answers a mail's final dot, or a message; or every so many-th."""
+        """Set the delay before it answers a mail's final dot or a message; or only every n-th."""
         self._child.ask({"delay": seconds, "every": every})
 
     def answered(self) -> int:
@@ -56,7 +56,7 @@ class Sink:
         return int(self._child.ask({})["count"])
 
     def take(self) -> Taken:
-        """What has arrived; it is forgotten there."""
+        """Take the received messages; the sink forgets them."""
         return Taken(**self._child.ask({"take": True}))
 
     @property

@@ -1,4 +1,4 @@
-"""What processes take of the machine, from /proc: CPU and memory, each with all that it has started."""
+"""CPU and memory of processes and their descendants, from /proc."""
 
 import contextlib
 import os
@@ -43,7 +43,7 @@ def cpu_seconds(pid: int) -> float:
     ticks = 0
     for one in _tree(pid):
         with contextlib.suppress(OSError):  # it has just ended
-            # The name, in brackets, may hold anything. From after it: the 12th to 15th, utime to cstime of proc(5).
+            # The name in brackets may contain anything. After it, fields 12 to 15 are utime to cstime of proc(5).
             after = Path(f"/proc/{one}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
             ticks += sum(map(int, after[11:15]))
     return ticks / TICKS
@@ -66,8 +66,8 @@ def megabytes_of_each(pid: int, line: str = "VmRSS") -> list[float]:
 
 
 def refused_at_the_door() -> int:
-    """How often the kernel has dropped an attempt to connect, since it started, because nobody had accepted the ones
-    before it. The client's kernel tries again after 1, 3, 7 and 15 s."""
+    """Connection attempts that the kernel has dropped since it started, because the backlog was full. The client's
+    kernel retries after 1, 3, 7 and 15 s."""
     names, values = (line.split() for line in Path("/proc/net/netstat").read_text(encoding="ascii").splitlines()[:2])
     return int(values[names.index("ListenOverflows")])
 

@@ -1,4 +1,4 @@
-"""Twilio and FCM, as the sink plays them: every message is taken at once. Answers are as long as the vendors' own."""
+"""Twilio and FCM in the sink: every message is accepted at once, with answers as long as the vendors'."""
 
 import asyncio
 import json

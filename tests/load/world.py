@@ -1,5 +1,5 @@
-"""The world that is measured: a private RabbitMQ and MariaDB, every part of Tidings as a process of its own, and two
-helpers that are not counted: the load generator, and the sink, which is mail server, Twilio and FCM in one."""
+"""The measured world: a private RabbitMQ and MariaDB, every part of Tidings as a process, and two helpers that are not
+counted: the load generator, and the sink, which is mail server, Twilio and FCM in one."""
 
 import contextlib
 import os
@@ -22,7 +22,7 @@ from local.services.database import connection
 from local.services.mariadb import MariaDB
 from local.services.rabbitmq import RabbitMQ
 from local.stack.ports import Ports
-from local.stack.processes import Part, Processes
+from local.stack.processes import Processes, ProcessSpec
 from local.stack.stack import Options, Stack, running
 from tests.load.generator import Generator
 from tests.load.sink import Sink
@@ -76,9 +76,9 @@ class World:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Nothing is read from the queues or swept, in the block, which begins with no rows and no messages."""
+        """For the block, queues are not consumed and not swept. It begins without rows and messages."""
         processes = self.stack.processes
-        parts = {name: processes.parts[name] for name in FEEDERS}
+        parts = {name: processes.specs[name] for name in FEEDERS}
         for name in parts:
             processes.remove(name)
         try:
@@ -90,7 +90,7 @@ class World:
             eventually("a trigger that consumes", self._consumed, within=60)
 
     def cleared(self) -> None:
-        """Everything runs, and nothing is left of what was before."""
+        """Start everything, and clear earlier rows and messages."""
         with self.paused():
             pass
 
@@ -106,7 +106,7 @@ class World:
         self.sink.take()
 
     def _consumed(self) -> bool:
-        """Whether somebody reads every channel's queue."""
+        """Whether every channel's queue has a consumer."""
         with self._channel() as channel:
             names = [topology.work_queue(name, Priority.NORMAL) for name in CHANNELS]
             return all(channel.queue_declare(name, passive=True).method.consumer_count for name in names)
@@ -118,10 +118,10 @@ class World:
 
     @contextlib.contextmanager
     def senders(self, count: int, **environment: str) -> Iterator[None]:
-        """So many email functions with these settings, each with a trigger of its own, in place of the one that is
-        there. To be used while all is paused."""
+        """Run this many email functions with these settings, each with its own trigger, instead of the existing one.
+        Use it while all is paused."""
         processes = self.stack.processes
-        first = processes.parts["email"]
+        first = processes.specs["email"]
         processes.remove("email")
         # The same running processes; what is started by this one has more settings.
         with_settings = replace(processes, environment={**processes.environment, **environment})
@@ -150,9 +150,9 @@ def _add_sender(processes: Processes, number: int) -> tuple[str, str]:
     port = Ports.plan(0, ["email"]).channels["email"]
     url, function, trigger = f"http://127.0.0.1:{port}", f"email-{number}", f"trigger-{number}"
     processes.add(
-        function, Part(command=["tidings.runtime.server", "email", "--port", str(port)], health=f"{url}/healthz")
+        function, ProcessSpec(command=["tidings.runtime.server", "email", "--port", str(port)], health=f"{url}/healthz")
     )
-    processes.add(trigger, Part(command=["tidings.runtime.trigger", f"email={url}"]))
+    processes.add(trigger, ProcessSpec(command=["tidings.runtime.trigger", f"email={url}"]))
     return function, trigger
 
 

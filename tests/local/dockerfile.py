@@ -1,4 +1,4 @@
-"""A Dockerfile, read: its stages and their steps, and what its .dockerignore lets through."""
+"""Parse a Dockerfile into stages and steps, and apply its .dockerignore."""
 
 import json
 import os
@@ -66,7 +66,7 @@ def expanded(text: str, values: Mapping[str, str]) -> str:
 
 
 def context(root: Path, ignore: Path, to: Path) -> None:
-    """Copy what the .dockerignore lets through: the last rule that fits decides, also about what is below."""
+    """Copy the files that the .dockerignore allows: the last matching rule decides, also for the files below."""
     rules = [
         (_pattern(line.removeprefix("!")), line.startswith("!"))
         for line in ignore.read_text(encoding="utf-8").splitlines()
@@ -81,10 +81,10 @@ def context(root: Path, ignore: Path, to: Path) -> None:
 
 
 def _files(root: Path) -> Iterator[Path]:
-    """Not by `rglob`, which fails where a folder goes away meanwhile: other tests keep their notes in this tree."""
+    """Not `rglob`, which fails if a folder disappears meanwhile: other tests write into this tree."""
     for folder, folders, names in os.walk(root):
         if Path(folder) == root:
-            folders[:] = [name for name in folders if name not in (".venv", ".git")]  # let through by no rule
+            folders[:] = [name for name in folders if name not in (".venv", ".git")]  # allowed by no rule
         yield from (path for name in names if (path := Path(folder, name)).is_file())
 
 

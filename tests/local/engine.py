@@ -1,7 +1,7 @@
-"""Runs a Dockerfile's steps where no engine runs: each RUN as it stands, in a root of its own, with Linux's own means.
+"""Runs the steps of a Dockerfile without an engine: each RUN unchanged, in its own root, with Linux namespaces.
 
-What stands in for the base image is this machine: its programs, read only, and a Python that is not the base image's.
-So this shows that the steps work, in this order, with what they copy; not what is in the base image, and no digest.
+This machine replaces the base image: its programs, read only, and its Python. So this tests that the steps work in
+this order with the files that they copy, not the content or the digest of the base image.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from pathlib import Path
 from tests.local.dockerfile import Dockerfile, Stage, Step, expanded
 
 OWN = ("tmp", "proc", "dev", "etc", "home", "root")
-"""Folders that a root has for itself."""
+"""Folders that each root has of its own."""
 OF_ETC = (
     "group",
     "hosts",
@@ -32,13 +32,13 @@ OF_ETC = (
     "ssl",
     "xdg",
 )
-"""Copied, since steps add users."""
+"""Copied, because steps add users."""
 SYSTEM = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @dataclass
 class Root:
-    """What a stage has made so far."""
+    """The state of a stage."""
 
     path: Path
     environment: dict[str, str] = field(default_factory=dict)
@@ -124,7 +124,7 @@ class Engine:
         for name in froms:
             path = source / name.lstrip("/")
             if path.is_dir() and source != self.context and not target.exists():
-                path.rename(target)  # of a stage that nobody builds upon
+                path.rename(target)  # no other stage builds upon it
             elif path.is_dir():
                 shutil.copytree(path, target, symlinks=True, dirs_exist_ok=True, copy_function=_linked)
             else:
@@ -176,7 +176,7 @@ def _path(environment: Mapping[str, str], building: bool) -> str:
 
 
 def _of_the_machine(building: bool) -> list[str]:
-    """What is there in every root: programs and libraries, and to build, this workplace's Python."""
+    """The content of every root: programs and libraries, and for a build, this machine's Python."""
     folders = ["/usr", "/opt", *(f"/{name}" for name in ("bin", "sbin", "lib", "lib64") if _is_folder(f"/{name}"))]
     if not sys.base_prefix.startswith("/usr"):
         folders.append(sys.base_prefix)
@@ -184,7 +184,7 @@ def _of_the_machine(building: bool) -> list[str]:
 
 
 def _of_the_network(building: bool) -> dict[str, str]:
-    """How this machine finds the packages: what an engine is given by its own configuration."""
+    """This machine's package index settings, which an engine gets from its own configuration."""
     kept = ("pip_", "ssl_cert", "requests_ca")
     return {name: value for name, value in os.environ.items() if building and name.lower().startswith(kept)}
 
@@ -216,7 +216,7 @@ def _taken_from_here(needed: str, site: Path) -> None:
 
 
 def _linked(source: str | Path, target: str | Path) -> None:
-    """Where it can be, the same file: nothing here writes into one that is there."""
+    """Hard link if possible: no step writes into an existing file."""
     try:
         os.link(source, target, follow_symlinks=False)
     except OSError:

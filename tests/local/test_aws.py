@@ -1,4 +1,4 @@
-"""What the emulated HTTP API hands to a function, and what it makes of the answer."""
+"""The emulated HTTP API: the events that it sends to a function, and the responses that it makes of the results."""
 
 import base64
 import json
@@ -11,38 +11,38 @@ from typing import Any
 
 import pytest
 
-from local.lambda_emulator.environment import Ended
+from local.lambda_emulator.environment import InvocationResult
 from local.lambda_emulator.gateway import Gateway
-from local.stack import direct
+from local.stack import no_proxy
 
-FAILED = Ended(payload=b'{"errorType":"Fault","errorMessage":"ada@example.com"}', failed=True)
+FAILED = InvocationResult(payload=b'{"errorType":"Fault","errorMessage":"ada@example.com"}', failed=True)
 
 
 @dataclass
 class Asked:
-    """A function that keeps what it is given, and how it is asked."""
+    """A function that records its events, behind the API."""
 
     url: str = ""
-    answer: Ended = field(default_factory=lambda: answer(b"{}"))
+    answer: InvocationResult = field(default_factory=lambda: answer(b"{}"))
     events: list[dict[str, Any]] = field(default_factory=list)
 
-    def invoke(self, event: bytes) -> Ended:
+    def invoke(self, event: bytes) -> InvocationResult:
         self.events.append(json.loads(event))
         return self.answer
 
     def __call__(self, path: str, body: bytes | None = None, **options: Any) -> tuple[int, bytes]:
         request = urllib.request.Request(f"{self.url}{path}", data=body, **options)
         try:
-            with direct.ask(request, timeout=30) as answer:
+            with no_proxy.open_url(request, timeout=30) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.read()
 
 
-def answer(body: bytes, *, status: int = 200, encoded: bool = True) -> Ended:
+def answer(body: bytes, *, status: int = 200, encoded: bool = True) -> InvocationResult:
     said = base64.b64encode(body).decode() if encoded else body.decode()
-    return Ended(
+    return InvocationResult(
         payload=json.dumps(
             {"statusCode": status, "headers": {"x-a": "b"}, "body": said, "isBase64Encoded": encoded}
         ).encode()
@@ -71,7 +71,9 @@ def asked() -> Iterator[Asked]:
         ("image/png", b"\x89PNG", False),
     ],
 )
-def test_text_is_handed_on_as_it_is_and_all_else_in_base64(asked: Asked, kind: str, body: bytes, is_text: bool) -> None:
+def test_a_text_body_is_passed_as_text_and_others_in_base64(
+    asked: Asked, kind: str, body: bytes, is_text: bool
+) -> None:
     assert asked("/v1/x%20y?a=1&b=", body, headers={"Content-Type": kind, "X-Who": "Ada"})[0] == 200
     (event,) = asked.events
     assert event["isBase64Encoded"] is not is_text
@@ -81,12 +83,12 @@ def test_text_is_handed_on_as_it_is_and_all_else_in_base64(asked: Asked, kind: s
 
 
 @pytest.mark.parametrize("encoded", [False, True])
-def test_the_answer_is_the_functions(asked: Asked, encoded: bool) -> None:
+def test_the_response_is_the_functions(asked: Asked, encoded: bool) -> None:
     asked.answer = answer(b"gone", status=410, encoded=encoded)
     assert asked("/", method="DELETE") == (410, b"gone")
     assert asked("/", method="HEAD") == (410, b"")
 
 
-def test_a_function_that_fails_is_a_500_that_says_nothing(asked: Asked) -> None:
+def test_a_function_that_fails_is_a_500_without_details(asked: Asked) -> None:
     asked.answer = FAILED
     assert asked("/") == (500, b'{"message":"Internal Server Error"}')

@@ -1,5 +1,5 @@
-"""local/compose.yaml: valid, reproducible, closed to the network, and true to the tree. tests/local/test_image.py runs
-what it starts of ours; no engine is asked here either."""
+"""local/compose.yaml: valid, reproducible, closed to the network, and consistent with the tree. Needs no engine;
+tests/local/test_image.py runs the containers' commands."""
 
 import importlib.util
 import json
@@ -27,18 +27,18 @@ FUNCTIONS = {"intake", "replay", *CHANNELS}
 NO_SETTINGS = {"OTEL_EXPORTER_OTLP_ENDPOINT"}
 """Of OpenTelemetry."""
 SHIPPED = {".py", ".typed", ".toml", ".txt", ".html", ".css", ".js", ".md", ".json", ".svg"}
-"""What code and pages are made of. A key or a database is none of these."""
+"""Suffixes of code and pages. Keys and databases have others."""
 
 
 @pytest.fixture(scope="module")
 def services() -> dict[str, dict[str, Any]]:
-    """The services, by name; YAML's merges are resolved."""
+    """The services by name, with YAML merges resolved."""
     loaded: dict[str, dict[str, Any]] = YAML(typ="safe").load(COMPOSE)["services"]
     return loaded
 
 
 def commands(services: dict[str, dict[str, Any]]) -> list[str]:
-    """Of ours, with the entrypoint of the emulator, which has options alone."""
+    """The commands of our containers; the emulator's entrypoint has options only."""
     emulator = " ".join(DOCKERFILE.entrypoint("emulator"))
     return [
         service["command"] if service["command"].startswith("python ") else f"{emulator} {service['command']}"
@@ -89,14 +89,14 @@ def test_every_variable_has_a_default() -> None:
     assert re.findall(r"(?<!\$)\$\{?\w+\}", COMPOSE.read_text()) == []
 
 
-def test_whoever_is_waited_for_exists_and_says_when_it_is_ready(services: dict[str, dict[str, Any]]) -> None:
+def test_every_dependency_exists_and_has_a_health_check(services: dict[str, dict[str, Any]]) -> None:
     for service in services.values():
         for name, awaited in service.get("depends_on", {}).items():
             assert ("healthcheck" in services[name]) == (awaited["condition"] == "service_healthy")
 
 
-def test_what_is_awaited_leads_to_the_servers(services: dict[str, dict[str, Any]]) -> None:
-    """The order: servers, migration, functions, what calls them."""
+def test_services_start_in_the_order_of_their_dependencies(services: dict[str, dict[str, Any]]) -> None:
+    """Servers, migration, functions, triggers and schedule."""
 
     def before(name: str) -> set[str]:
         awaited = set(services[name].get("depends_on", {}))
@@ -111,8 +111,8 @@ def test_what_is_awaited_leads_to_the_servers(services: dict[str, dict[str, Any]
     assert before("grafana") >= {"prometheus", "intake", "replay"}
 
 
-def test_whoever_is_asked_over_http_says_whether_it_is_healthy(services: dict[str, dict[str, Any]]) -> None:
-    """What takes from a queue or a clock, and asks others itself, ends when it fails, and is started again."""
+def test_every_http_service_has_a_health_check(services: dict[str, dict[str, Any]]) -> None:
+    """Triggers and the schedule serve no requests: they end when they fail, and are restarted."""
     assert {name for name, service in services.items() if "healthcheck" not in service} == {
         "migrate",
         "schedule",
@@ -120,7 +120,7 @@ def test_whoever_is_asked_over_http_says_whether_it_is_healthy(services: dict[st
     }
 
 
-def test_what_is_ours_has_no_rights_and_no_place_to_write(services: dict[str, dict[str, Any]]) -> None:
+def test_our_containers_are_unprivileged_and_read_only(services: dict[str, dict[str, Any]]) -> None:
     for service in ours(services):
         assert (service["read_only"], service["cap_drop"], service["tmpfs"]) == (True, ["ALL"], ["/tmp"])
         assert service["mem_limit"]
@@ -146,7 +146,7 @@ def test_every_function_runs_from_its_own_image(services: dict[str, dict[str, An
         assert [build for build in builds if build != builds[0]] == []
 
 
-def test_what_calls_a_function_runs_from_its_image(services: dict[str, dict[str, Any]]) -> None:
+def test_a_trigger_runs_from_its_functions_image(services: dict[str, dict[str, Any]]) -> None:
     for channel in CHANNELS:
         assert services[f"trigger-{channel}"]["image"] == services[channel]["image"]
     assert services["schedule"]["image"] == services["replay"]["image"]
@@ -158,14 +158,14 @@ def test_every_setting_given_is_one(services: dict[str, dict[str, Any]]) -> None
     assert given - settings == NO_SETTINGS
 
 
-def test_every_function_is_watched_where_that_is_wanted(services: dict[str, dict[str, Any]]) -> None:
+def test_prometheus_scrapes_every_function(services: dict[str, dict[str, Any]]) -> None:
     for function in FUNCTIONS:
         given = services[function]["environment"]
         assert given["TIDINGS_METRICS"] == "${TIDINGS_METRICS:-off}"
         assert given["TIDINGS_TRACING"] == "${TIDINGS_TRACING:-off}"
 
 
-def test_what_is_mounted_exists(services: dict[str, dict[str, Any]]) -> None:
+def test_every_mounted_file_exists(services: dict[str, dict[str, Any]]) -> None:
     loaded = YAML(typ="safe").load(COMPOSE)
     for service in services.values():
         for volume in service.get("volumes", []):
@@ -193,8 +193,8 @@ def test_every_channel_has_its_trigger(services: dict[str, dict[str, Any]]) -> N
     assert sorted(triggers) == sorted([f"{channel}=http://{channel}:8080"] for channel in CHANNELS)
 
 
-def test_nothing_is_killed_while_it_finishes_what_is_under_way(services: dict[str, dict[str, Any]]) -> None:
-    """Compose kills after 10 s unless it is told otherwise."""
+def test_every_grace_period_covers_the_work_under_way(services: dict[str, dict[str, Any]]) -> None:
+    """Compose kills after 10 s by default."""
 
     def grace(name: str) -> int:
         return int(services[name].get("stop_grace_period", "10s").removesuffix("s"))
@@ -225,7 +225,7 @@ def test_no_other_command_is_run(services: dict[str, dict[str, Any]]) -> None:
 
 
 def test_local_up_finds_its_services_and_their_settings(services: dict[str, dict[str, Any]]) -> None:
-    text = json.dumps([services[name] for name in docker.STARTED])
+    text = json.dumps([services[name] for name in docker.SERVICES])
     for setting in ("MYSQL_PORT", "RABBITMQ_PORT", "MANAGEMENT_PORT", "PASSWORD"):
         assert f"TIDINGS_LOCAL_{setting}" in text
 
@@ -247,7 +247,7 @@ def test_packages_are_installed_by_their_hashes_alone() -> None:
     assert [step for step in installs if "--require-hashes" not in step or "--only-binary :all:" not in step] == []
 
 
-def test_what_an_image_copies_is_let_through_and_nothing_else(tmp_path: Path) -> None:
+def test_the_dockerignore_allows_exactly_the_copied_files(tmp_path: Path) -> None:
     context(ROOT, ROOT / "local/Dockerfile.dockerignore", tmp_path)
     copied = {
         source.replace("${FUNCTION}", function)

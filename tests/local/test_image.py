@@ -1,7 +1,6 @@
-"""local/Dockerfile: each image holds and starts one function, as nobody in particular, and writes nowhere.
+"""local/Dockerfile: each image holds and starts one function, unprivileged and read-only.
 
-No container engine is asked. The steps are run by tests/local/engine.py, in roots of their own, with Linux's own means;
-what is not tried so is the base image, for which this machine stands in.
+Without a container engine: tests/local/engine.py runs the steps. This machine replaces the base image.
 """
 
 import contextlib
@@ -97,7 +96,7 @@ def state(tmp_path: Path) -> Path:
 
 
 def said_by(root: Root, *command: str, state: Path | None = None, settings: Mapping[str, str] | None = None) -> str:
-    """What a command of this image says, and how it ends: at the end in brackets. `settings`: other than SETTINGS."""
+    """Output of a command in this image, with its exit code in brackets at the end. `settings`: instead of SETTINGS."""
     volumes = {state: "/state"} if state else {}
     environment = root.environment | dict(SETTINGS if settings is None else settings)
     with started(root, [*root.entrypoint, *command], environment, volumes=volumes) as process:
@@ -129,7 +128,7 @@ def running(
 
 @pytest.mark.nightly
 def test_its_steps_work_as_they_stand(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the packages from an index, by their hashes: what the other tests leave out."""
+    """With packages from an index, checked by hash; the other tests leave that out."""
     monkeypatch.setenv("PIP_NO_COMPILE", "1")  # a fifth of the time
     given = dataclasses.replace(
         engine,
@@ -167,7 +166,7 @@ def test_it_holds_no_other_function_and_no_other_sdk(function: str, images: Imag
     assert there & {"twilio", "firebase_admin", "boto3", "pip", "pytest", "moto", "aiosmtpd"} == sdk
 
 
-def test_it_is_nobody_in_particular_and_writes_nowhere(images: Images) -> None:
+def test_it_runs_unprivileged_and_read_only(images: Images) -> None:
     root = images.of("intake")
     assert said_by(root, "id", "-u") == "10001 [0]"
     assert "[0]" in said_by(root, "touch", "/tmp/here")
@@ -179,7 +178,7 @@ def test_it_is_nobody_in_particular_and_writes_nowhere(images: Images) -> None:
         assert not file.stat().st_mode & 0o022
 
 
-def test_what_a_function_has_taken_on_it_finishes_after_the_stop_signal(images: Images, state: Path) -> None:
+def test_a_function_finishes_its_requests_after_the_stop_signal(images: Images, state: Path) -> None:
     root = images.of("intake")
     assert said_by(root, "python", "-m", "tidings.migrate", state=state).endswith("[0]")
     body = json.dumps({"channel": "sms", "recipient": "+15005550010", "content": {"text": "x"}}).encode()
@@ -202,7 +201,7 @@ def test_what_a_function_has_taken_on_it_finishes_after_the_stop_signal(images: 
 
 @pytest.mark.parametrize("module", ["tidings.runtime.trigger", "tidings.runtime.scheduler"])
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_what_calls_a_function_is_in_its_image(function: str, module: str, images: Images) -> None:
+def test_the_trigger_is_in_the_functions_image(function: str, module: str, images: Images) -> None:
     assert re.search(r"usage: .*\[0\]$", said_by(images.of(function), "python", "-m", module, "--help"), re.DOTALL)
 
 
@@ -216,7 +215,7 @@ def manifest_commands() -> list[object]:
 def test_a_manifests_command_starts_in_the_image_that_the_manifest_names(
     image: str, command: list[str], images: Images, state: Path
 ) -> None:
-    """All of its code and packages are there: it gets as far as its first missing setting. (The migration has none.)"""
+    """Its code and packages are complete if it gets to its first missing setting. (The migration has none.)"""
     assert image in FUNCTIONS, f"no such image: tidings-{image}"
     root = images.of(image)
     if command[2] == "tidings.migrate":

@@ -1,4 +1,4 @@
-"""What runs is declared where it is used, and locked: each function gets what it imports, and no more."""
+"""Packages are declared where they are used, and locked: each function gets the packages it imports, and no others."""
 
 import ast
 import re
@@ -32,7 +32,7 @@ RUNS = {
     "local/services": (LAYER,),
     "local/lambda_emulator": (LAYER,),
 }
-"""What an image or a zip holds of our code, and what declares what that imports."""
+"""The code of an image or zip, and the declarations of its packages."""
 OURS = {"tidings", "local", "functions"}
 
 
@@ -51,19 +51,19 @@ def foreign(code: str) -> set[str]:
 
 
 def missing(code: str, there: set[str]) -> set[str]:
-    """The modules that it imports, and that come with none of these packages."""
+    """Imported modules that none of these packages provides."""
     of = packages_distributions()
     return {module for module in foreign(code) if not {normal(name) for name in of[module]} & there}
 
 
 @pytest.mark.parametrize("code", sorted(RUNS))
-def test_what_is_imported_is_declared(code: str) -> None:
+def test_every_import_is_declared(code: str) -> None:
     there = packages(*RUNS[code])
     assert not missing(code, there)
     assert foreign(code) or code in ("local/lambda_emulator", "local/stack") or code.startswith("functions/")
 
 
-def test_local_up_gets_what_it_runs_and_nothing_of_the_tests() -> None:
+def test_local_up_gets_its_packages_and_no_test_packages() -> None:
     there = of_local_up()
     assert set().union(*(missing(code, there) for code in RUNS)) == {"botocore"}  # for a secret that is in AWS
     assert "awslambdaric" in there  # of local/up --lambda
@@ -71,7 +71,7 @@ def test_local_up_gets_what_it_runs_and_nothing_of_the_tests() -> None:
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_a_function_gets_no_sdk_of_another_and_nothing_of_the_tests(function: str) -> None:
+def test_a_function_gets_no_other_functions_sdk_and_no_test_packages(function: str) -> None:
     there = packages(f"functions/{function}/requirements.txt", STARTS, LAYER)
     assert {"twilio", "firebase-admin"} & there == {"sms": {"twilio"}, "push": {"firebase-admin"}}.get(function, set())
     assert not there & {"pytest", "mypy", "moto", "selenium", "aiosmtpd", "setuptools", "awslambdaric"}
@@ -88,8 +88,8 @@ def test_a_function_gets_no_sdk_of_another_and_nothing_of_the_tests(function: st
         ("pyproject.toml", "tidings-workspace (pyproject.toml)"),
     ],
 )
-def test_the_lock_is_of_what_is_declared(declaration: str, told: str) -> None:
-    """A declaration that was changed without the lock: CONTRIBUTING.md has the command that makes it anew."""
+def test_the_lock_is_up_to_date(declaration: str, told: str) -> None:
+    """If a declaration was changed without the lock: CONTRIBUTING.md has the command to update it."""
     entries = re.split(r"^(?=[a-z0-9])", LOCK, flags=re.MULTILINE)[1:]
     wanted = re.compile(rf"^    # (?:via|  ) *{re.escape(told)}$", re.MULTILINE)
     locked = {entry.partition("==")[0] for entry in entries if wanted.search(entry)}
@@ -105,20 +105,20 @@ class TestNeeded:
         "other==5 \\\n    --hash=sha256:e\n    # via -r y.txt\n"
     )
 
-    def test_it_goes_all_the_way_down(self) -> None:
+    def test_indirect_dependencies_are_included(self) -> None:
         assert list(needed(self.LOCK, ["app"])) == ["app", "deep", "deepest-of-all"]
 
     def test_an_entry_keeps_its_hash_and_all_its_versions(self) -> None:
         deep = needed(self.LOCK, ["Deep"])["deep"]
         assert [part in deep for part in ("==2", "sha256:b", "==3", "sha256:c")] == [True] * 4
 
-    def test_a_name_may_be_written_otherwise(self) -> None:
+    def test_a_name_is_normalized(self) -> None:
         assert list(needed(self.LOCK, ["Deepest_of.all"])) == ["deepest-of-all"]
 
-    def test_what_is_not_locked_is_an_error(self) -> None:
+    def test_a_package_that_is_not_locked_is_an_error(self) -> None:
         with pytest.raises(KeyError, match="stranger"):
             needed(self.LOCK, ["stranger"])
 
-    def test_an_extra_that_is_not_there_is_an_error(self) -> None:
+    def test_an_unknown_extra_is_an_error(self) -> None:
         with pytest.raises(KeyError, match="nothing"):
             declared("layers/common/pyproject.toml[nothing]", ROOT)

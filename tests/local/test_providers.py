@@ -44,7 +44,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 @pytest.fixture
 def providers(started: Running) -> Running:
-    """The shared emulator, with nothing arrived and nothing failing."""
+    """The shared emulator, with an empty inbox and no failures."""
     started.client.clear()
     return started
 
@@ -53,7 +53,7 @@ def providers(started: Running) -> Running:
 
 
 class Redirected(HTTPAdapter):
-    """Sends every request to the emulator instead, with no retry of its own."""
+    """Sends every request to the emulator, without retries."""
 
     def __init__(self, url: str) -> None:
         super().__init__(max_retries=0)
@@ -237,7 +237,7 @@ def test_a_smaller_size_limit_is_announced_and_kept(tmp_path: Path) -> None:
         assert providers.client.inbox() == []
 
 
-def test_a_client_that_says_nothing_for_too_long_is_told_so(tmp_path: Path) -> None:
+def test_an_idle_client_gets_a_timeout_reply(tmp_path: Path) -> None:
     with emulator(tmp_path, "--smtp-idle", "1") as providers, smtp(providers) as client:
         client.ehlo()
         client.send_message(mail())
@@ -246,7 +246,7 @@ def test_a_client_that_says_nothing_for_too_long_is_told_so(tmp_path: Path) -> N
             client.noop()
 
 
-def test_a_mail_that_is_answered_late_is_not_told_of_silence(tmp_path: Path) -> None:
+def test_a_slow_answer_to_a_mail_is_not_an_idle_timeout(tmp_path: Path) -> None:
     with emulator(tmp_path, "--smtp-idle", "1") as providers:
         providers.client.fail("email", next=1, delay=3)
         with smtp(providers) as client, pytest.raises(smtplib.SMTPServerDisconnected):
@@ -398,7 +398,7 @@ def test_an_sms_fails_on_demand_as_it_is_created(providers: Running, created: An
     assert (call["outcome"], call["status"], call["code"]) == ("refused", 201, code or created)
 
 
-def test_the_caps_of_the_day_are_reached_on_demand(providers: Running) -> None:
+def test_daily_limits_fail_on_demand(providers: Running) -> None:
     providers.client.fail("sms", next=1, status=429, code="63038")
     error = sms_error(providers)
     assert (error.status, error.code) == (429, 63038)
@@ -530,14 +530,12 @@ def test_special_tokens_are_refused_as_fcm_refuses_them(providers: Running, push
     assert codes == ["UNREGISTERED", "SENDER_ID_MISMATCH", "INVALID_ARGUMENT"]
 
 
-def test_a_key_of_apple_or_a_browser_is_refused_for_its_tokens_alone(
-    providers: Running, push: firebase_admin.App
-) -> None:
+def test_an_apns_or_web_push_key_is_refused_for_its_tokens_alone(providers: Running, push: firebase_admin.App) -> None:
     assert isinstance(push_error(push, to_device("third-party-1", data={"k": "v"})), messaging.ThirdPartyAuthError)
     messaging.send(to_device("device-1", data={"k": "v"}), app=push)
 
 
-def test_a_push_shows_how_urgent_it_is_and_what_it_replaces(providers: Running, push: firebase_admin.App) -> None:
+def test_a_push_shows_its_priority_and_collapse_id(providers: Running, push: firebase_admin.App) -> None:
     headers = {"apns-priority": "5", "apns-push-type": "background", "apns-collapse-id": "id-1"}
     payload = messaging.APNSPayload(aps=messaging.Aps(content_available=True))
     parts = {
@@ -551,9 +549,7 @@ def test_a_push_shows_how_urgent_it_is_and_what_it_replaces(providers: Running, 
     assert arrived["message"]["apns"]["headers"] == headers
 
 
-def test_a_quota_tells_when_to_come_again_in_the_header_or_in_the_body(
-    providers: Running, push: firebase_admin.App
-) -> None:
+def test_a_quota_error_has_retry_after_in_the_header_or_the_body(providers: Running, push: firebase_admin.App) -> None:
     providers.client.fail("push", next=1, status=429, retry_after=90)
     header = push_error(push, to_device("device-1", data={"k": "v"})).http_response
     providers.client.fail("push", next=1, status=429, retry_after=90, retry_info=True)
@@ -639,7 +635,7 @@ def test_a_push_needs_a_token_that_was_issued(providers: Running) -> None:
     assert post(url, body, {"Authorization": f"Bearer {access_token(providers)}"})[0] == 200
 
 
-def test_the_token_exchange_believes_only_its_own_key(providers: Running) -> None:
+def test_the_token_exchange_accepts_only_its_own_key(providers: Running) -> None:
     account, now = providers.account(), int(time.time())
     claims = {"iss": account["client_email"], "iat": now, "exp": now + 600}
     stranger = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -736,7 +732,7 @@ def test_sdks_see_a_dropped_call_as_a_connection_error(providers: Running, push:
 def test_a_slow_provider_has_accepted_though_the_client_gave_up(providers: Running) -> None:
     providers.client.fail("sms", next=1, delay=60)
 
-    # Long enough for the request to be read: one that was given up before has not arrived.
+    # Long enough for the request to be read before the client gives up.
     with twilio(providers, timeout=5) as client, pytest.raises(requests.ReadTimeout):
         client.messages.create(to=RECIPIENT, from_=SENDER, body="Hello")
 
@@ -774,7 +770,7 @@ def test_the_first_failure_that_matches_wins_until_it_is_spent(providers: Runnin
     assert providers.client.failures() == []
 
 
-def test_every_third_of_the_calls_that_a_rule_would_meet_fails(providers: Running) -> None:
+def test_every_third_matching_call_fails(providers: Running) -> None:
     providers.client.fail("sms", status=503, every=3, next=1)
     for _ in range(2):
         send_sms(providers)
@@ -812,7 +808,7 @@ def test_chance_decides_which_calls_fail(providers: Running) -> None:
         (b'{"channel": "email", "status": 451, "message": "a\\r\\nb"}', "message: "),
     ],
 )
-def test_a_senseless_failure_is_refused_with_the_reason(providers: Running, body: bytes, problem: str) -> None:
+def test_an_inconsistent_failure_rule_is_refused_with_the_reason(providers: Running, body: bytes, problem: str) -> None:
     status, answer = post(f"{providers.http_url}/failures.json", body)
 
     assert status == 400
@@ -832,7 +828,7 @@ ELSEWHERE = [
 
 
 @pytest.mark.parametrize("headers", ELSEWHERE, ids=str)
-def test_no_page_of_anothers_writes(providers: Running, headers: dict[str, str]) -> None:
+def test_another_sites_page_cannot_write(providers: Running, headers: dict[str, str]) -> None:
     send_mail(providers)
     url = providers.http_url
     for method, path, body in (
@@ -846,7 +842,7 @@ def test_no_page_of_anothers_writes(providers: Running, headers: dict[str, str])
     assert len(providers.client.inbox()) == 1
 
 
-def test_its_own_page_and_programs_write(providers: Running) -> None:
+def test_its_own_page_and_programs_can_write(providers: Running) -> None:
     own = {"Origin": providers.http_url, "Sec-Fetch-Site": "same-origin"}
     for headers in (own, {}):
         send_mail(providers)
@@ -857,8 +853,8 @@ def test_its_own_page_and_programs_write(providers: Running) -> None:
 @pytest.mark.parametrize(
     "host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", "", "[::1", "a@b"]
 )
-def test_no_name_of_anothers_leads_here(providers: Running, host: str) -> None:
-    """As a page does that has its own name resolve to this address, to read here as at home."""
+def test_another_host_name_is_refused(providers: Running, host: str) -> None:
+    """As in DNS rebinding: a page's own host name resolves to this address."""
     for path in ("/", "/inbox.json", "/calls.json", "/failures.json"):
         answer = requests.get(providers.http_url + path, headers={"Host": host}, timeout=10)
         assert answer.status_code in (400, 403), (path, host)
@@ -866,13 +862,13 @@ def test_no_name_of_anothers_leads_here(providers: Running, host: str) -> None:
         assert requests.get(f"{providers.http_url}/inbox.json", headers={"Host": ours}, timeout=10).status_code == 200
 
 
-def test_a_name_in_the_public_url_is_ours(tmp_path: Path) -> None:
+def test_the_host_name_of_the_public_url_is_accepted(tmp_path: Path) -> None:
     with emulator(tmp_path, "--public-url", "http://providers:8090") as running:
         named = requests.get(f"{running.http_url}/inbox.json", headers={"Host": "providers:8090"}, timeout=10)
         assert named.status_code == 200
 
 
-def test_the_page_is_in_no_others_frame(providers: Running) -> None:
+def test_another_site_cannot_frame_the_page(providers: Running) -> None:
     headers = requests.get(providers.http_url, timeout=10).headers
     assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
     assert headers["X-Frame-Options"] == "DENY"
@@ -937,7 +933,7 @@ def test_the_inbox_outlives_the_process_even_when_killed(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_stops_it_cleanly_and_waits_for_no_delay_in_mid_call(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_stops_it_cleanly_without_waiting_for_a_delay(tmp_path: Path, number: signal.Signals) -> None:
     with emulator(tmp_path) as providers, smtp(providers), ThreadPoolExecutor() as pool:
         providers.client.fail("sms", delay=60)
         call = pool.submit(send_sms, providers)

@@ -1,4 +1,4 @@
-"""`local/test --quick` starts nothing."""
+"""`local/test --quick` starts no process."""
 
 import subprocess
 import sys

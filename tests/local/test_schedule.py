@@ -1,4 +1,4 @@
-"""The schedule for a while, as a job runs it: it sweeps again and again, ends by itself, and says how it went."""
+"""The schedule with a time limit, as a job runs it: it sweeps repeatedly, ends by itself, and reports the result."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ KEY = "a-key-of-the-test"
 
 @contextmanager
 def replay(answers: list[int]) -> Iterator[tuple[str, list[str | None]]]:
-    """Its URL, and the authorization of each sweep. It answers these one after another, and the last for ever."""
+    """A server with these answers in order; the last repeats. Its URL, and the authorization of each sweep."""
     asked: list[str | None] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -49,7 +49,7 @@ def ran(url: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(("answers", "code"), [([200], 0), ([503], 1), ([503, 200], 0)])
-def test_for_a_while_it_sweeps_again_and_again_and_tells_how_the_last_one_went(answers: list[int], code: int) -> None:
+def test_with_a_limit_it_sweeps_repeatedly_and_reports_the_last_result(answers: list[int], code: int) -> None:
     with replay(answers) as (url, asked):
         done = ran(url)
     assert done.returncode == code, done.stderr

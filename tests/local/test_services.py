@@ -1,4 +1,4 @@
-"""Private MariaDB and RabbitMQ: they keep their data, take faults, and leave nothing behind."""
+"""Private MariaDB and RabbitMQ: they keep their data, survive faults, and leave no process behind."""
 
 import os
 import random
@@ -19,7 +19,7 @@ from local.services.access import free_port
 from local.services.broker import ManagedBroker
 from local.services.database import DatabaseServer, GivenDatabase, connection
 from local.services.mariadb import MariaDB
-from local.services.process import Guarded, ServiceError, locked
+from local.services.process import ServiceError, SupervisedProcess, locked
 from local.services.provision import services
 from local.services.rabbitmq import RabbitMQ
 from local.services.service import Service
@@ -30,7 +30,7 @@ GIVEN_BROKER = "amqp://somebody:secret@broker.example:5672/"
 
 
 def query(url: str, *statements: str) -> object:
-    """Run the statements; give the first value of the last one's first row."""
+    """Run the statements; the first value of the last one's first row."""
     with connection(url) as connected, connected.cursor() as cursor:
         for statement in statements:
             cursor.execute(statement)
@@ -50,7 +50,7 @@ def processes_of(state: Path) -> list[str]:
     for process in Path("/proc").glob("[0-9]*"):
         try:
             command, environment = (process / "cmdline").read_bytes(), (process / "environ").read_bytes()
-        except OSError:  # it has ended, or is a stranger's
+        except OSError:  # it has ended, or is another user's
             continue
         if os.fsencode(state) in command + environment and process.name != str(os.getpid()):
             found.append(command.replace(b"\0", b" ").decode(errors="replace"))
@@ -58,7 +58,7 @@ def processes_of(state: Path) -> list[str]:
 
 
 def parent_of(pid: str) -> str | None:
-    """The parent's id; None if the process has ended and was waited for."""
+    """The parent's id; None if the process has ended and was reaped."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[1]
     except OSError:
@@ -83,7 +83,7 @@ def both(private_servers: None, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.mark.usefixtures("private_servers")
 class TestMariaDB:
-    def test_data_and_url_last_over_a_new_start(self, tmp_path: Path) -> None:
+    def test_data_and_url_survive_a_restart(self, tmp_path: Path) -> None:
         with MariaDB(tmp_path) as first:
             url = first.url
             query(url, "CREATE TABLE kept (id INT)", "INSERT INTO kept VALUES (42)")
@@ -108,7 +108,7 @@ class TestMariaDB:
         assert not Path(f"/proc/{pid}").exists()
         assert processes_of(tmp_path) == []
 
-    def test_a_paused_one_answers_again_after_resume(self, tmp_path: Path) -> None:
+    def test_it_answers_again_after_a_pause(self, tmp_path: Path) -> None:
         with MariaDB(tmp_path) as database, connection(database.url) as connected, connected.cursor() as cursor:
             database.pause()
             resume = threading.Timer(0.5, database.resume)
@@ -124,7 +124,7 @@ class TestMariaDB:
             assert one.port != two.port
             assert query(two.url, "SHOW TABLES") is None
 
-    def test_a_folder_serves_one_at_a_time(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_folder_serves_one_instance_at_a_time(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with MariaDB(tmp_path):
             monkeypatch.setattr(MariaDB, "stop_within", MariaDB.stop_within * 0)
             with pytest.raises(ServiceError, match="in use by another process"):
@@ -137,7 +137,7 @@ class TestMariaDB:
             assert query(database.url, "SELECT COUNT(*) FROM mysql.global_priv WHERE host <> '127.0.0.1'") == 2
             assert f"MariaDB {query(database.url, 'SELECT VERSION()')}".startswith(f"{database.version}-MariaDB")
 
-    def test_a_folder_of_any_depth_will_do(self, tmp_path: Path) -> None:
+    def test_a_deep_folder_works(self, tmp_path: Path) -> None:
         with MariaDB(tmp_path / ("deep" * 30) / "with a space") as database:  # a socket's path ends at 107 bytes
             assert query(database.url, "SELECT 1") == 1
 
@@ -173,7 +173,7 @@ class TestRabbitMQ:
         url = broker.url
         opened = channel(url)
         opened.queue_declare("kept", durable=True, arguments={"x-queue-type": "quorum"})
-        # RabbitMQ 3.10 writes down every 0.5 s which quorum queues it runs: a younger one does not come back.
+        # RabbitMQ 3.10 stores its list of quorum queues every 0.5 s: a newer queue would be lost.
         wait_for(lambda: any(b"_kept" in names.read_bytes() for names in broker.state.glob("mnesia/**/names.dets")))
         opened.basic_publish("", "kept", b"still here")
         broker.kill()
@@ -217,17 +217,17 @@ def test_the_death_of_the_owner_ends_it(kind: type[Service], tmp_path: Path) -> 
     assert not Path(f"/proc/{pid}").exists()
 
 
-def test_a_guard_buries_what_its_command_leaves(tmp_path: Path) -> None:
+def test_the_supervisor_reaps_orphans_of_its_command(tmp_path: Path) -> None:
     orphans = f"cd {tmp_path}; for i in 1 2 3; do (setsid sh -c 'sleep 0.1; touch ended-'$i &); done; sleep 600"
     with locked(tmp_path / "lock", timedelta()) as lock:
-        process = Guarded.start(
+        process = SupervisedProcess.start(
             ["sh", "-c", orphans], environment=os.environ, log=tmp_path / "log", lock=lock, grace=timedelta(seconds=1)
         )
-    guard = parent_of(str(process.pid))
+    supervisor = parent_of(str(process.pid))
     try:
         wait_for(lambda: len(list(tmp_path.glob("ended-*"))) == 3)
-        # A dead one that nobody buried would stay.
-        wait_for(lambda: [parent_of(other.name) for other in Path("/proc").glob("[0-9]*")].count(guard) == 1)
+        # A zombie would stay.
+        wait_for(lambda: [parent_of(other.name) for other in Path("/proc").glob("[0-9]*")].count(supervisor) == 1)
     finally:
         process.stop()
 
@@ -274,13 +274,13 @@ class TestShared:
         with pytest.raises(pika.exceptions.AMQPConnectionError):
             channel(url)
 
-    def test_a_broker_without_its_management_api_is_told(self) -> None:
+    def test_a_broker_without_its_management_api_is_reported(self) -> None:
         with pytest.raises(ServiceError, match="management API"):
             ManagedBroker.given(f"amqp://u:p@127.0.0.1:{free_port()}", f"http://127.0.0.1:{free_port()}").create_vhost(
                 "x"
             )
 
-    def test_a_name_that_is_no_name_is_refused(self, mariadb: DatabaseServer) -> None:
+    def test_an_invalid_database_name_is_refused(self, mariadb: DatabaseServer) -> None:
         with pytest.raises(ServiceError, match="no name for a database"):
             mariadb.create_database("x`; DROP DATABASE tidings; --")
 
@@ -293,14 +293,14 @@ class TestPorts:
         "print(free_port(), drawn)"
     )
 
-    def test_what_was_given_is_not_given_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_reserved_port_is_not_reserved_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
         given, draw = free_port(), random.randrange
         drawn = [given]
         monkeypatch.setattr(random, "randrange", lambda *limits: drawn.pop() if drawn else draw(*limits))
         assert free_port() != given
         assert drawn == []
 
-    def test_nor_to_another_process(self) -> None:
+    def test_a_reserved_port_is_not_reserved_by_another_process(self) -> None:
         given = free_port()
         command = [sys.executable, "-c", self.DRAWN, str(given)]
         done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
@@ -315,7 +315,7 @@ class TestProvision:
             assert (given.database_url, given.broker_url) == (GIVEN_DATABASE, GIVEN_BROKER)
         assert list(tmp_path.iterdir()) == []
 
-    def test_without_docker_the_machines_packages_serve(
+    def test_without_docker_the_machines_packages_are_used(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_docker: Path
     ) -> None:
         fake_docker.write_text("#!/bin/sh\necho 'Cannot connect to the Docker daemon' >&2\nexit 1\n")
@@ -325,7 +325,7 @@ class TestProvision:
             assert given.described.startswith("MariaDB ")
         assert processes_of(tmp_path / "state") == []
 
-    def test_docker_is_asked_first_and_only_for_what_is_missing(self, tmp_path: Path, fake_docker: Path) -> None:
+    def test_docker_is_tried_first_and_starts_only_missing_servers(self, tmp_path: Path, fake_docker: Path) -> None:
         calls = tmp_path / "calls"
         fake_docker.write_text(f'#!/bin/sh\necho "$@ mysql=$TIDINGS_LOCAL_MYSQL_PORT" >> {calls}\n')
         with services(tmp_path / "state", None, GIVEN_BROKER) as given:
@@ -336,7 +336,7 @@ class TestProvision:
         assert f"--file {docker.COMPOSE}" in up
         assert f"{down} ".startswith(up.partition(" up ")[0] + " down ")
 
-    def test_a_failed_up_is_taken_down_and_told(self, tmp_path: Path, fake_docker: Path) -> None:
+    def test_a_failed_compose_up_is_stopped_and_reported(self, tmp_path: Path, fake_docker: Path) -> None:
         calls = tmp_path / "calls"
         fake_docker.write_text(
             f'#!/bin/sh\necho "$@" >> {calls}\ncase "$*" in *up*) echo no space left; exit 1;; esac\n'
@@ -351,7 +351,7 @@ class TestProvision:
 
 
 class TestPackages:
-    def test_they_are_installed_with_their_services_off(
+    def test_packages_are_installed_without_starting_their_services(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         calls, policy = tmp_path / "calls", tmp_path / "policy-rc.d"
@@ -369,7 +369,7 @@ class TestPackages:
         assert not policy.exists()
         assert "Installing rabbitmq-server" in capsys.readouterr().out
 
-    def test_the_machines_own_policy_stays(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_existing_policy_script_is_kept(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         fake(tmp_path, monkeypatch, "apt-get").write_text("#!/bin/sh\n")
         policy = tmp_path / "policy-rc.d"
         policy.write_text("theirs")
@@ -382,14 +382,14 @@ class TestPackages:
             packages.install(["mariadb-server"], policy=tmp_path / "policy-rc.d")
         assert not (tmp_path / "policy-rc.d").exists()
 
-    def test_who_may_not_install_is_told_what_to_do(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_user_who_may_not_install_gets_a_remedy(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(os, "geteuid", lambda: 1000)
         with pytest.raises(ServiceError, match=r"install rabbitmq-server and mariadb-server, start a Docker engine"):
             packages.install(["rabbitmq-server", "mariadb-server"])
 
 
 def fake(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> Path:
-    """A program of this name, the first in PATH, for the test to write. The user may install packages."""
+    """Put a program of this name first in PATH. The user may install packages."""
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     program = folder / "bin" / name
     program.parent.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""`local/setup` in a tree of its own, with a Python and a uv that write down what they are told."""
+"""`local/setup` in its own tree, with a fake Python and uv that record their arguments."""
 
 import os
 import shutil
@@ -34,7 +34,7 @@ class Tree:
     folder: Path
 
     def setup(self, *options: str, **environment: str) -> list[str]:
-        """What was told, step by step."""
+        """The recorded calls."""
         told = self.folder / "told"
         told.unlink(missing_ok=True)
         kept = {name: os.environ[name] for name in ("HOME",) if name in os.environ}
@@ -65,7 +65,7 @@ def tree(tmp_path: Path) -> Tree:
     return Tree(tmp_path)
 
 
-def test_local_up_gets_what_it_runs_by_hash_and_by_the_index_of_pip(tree: Tree) -> None:
+def test_packages_for_local_up_are_installed_by_hash_from_pips_index(tree: Tree) -> None:
     tree.has_uv()
     made, packages, layer = tree.setup("--running")
     assert made == "python -m venv --without-pip .venv"
@@ -76,7 +76,7 @@ def test_local_up_gets_what_it_runs_by_hash_and_by_the_index_of_pip(tree: Tree) 
     assert {line.partition("==")[0] for line in lines if line[0].isalnum()} == of_local_up()
 
 
-def test_the_tests_packages_are_added_to_it_and_neither_stage_makes_it_anew(tree: Tree) -> None:
+def test_test_packages_are_added_and_neither_stage_recreates_the_environment(tree: Tree) -> None:
     tree.has_uv()
     assert len(tree.setup("--running")) == 3
     assert tree.setup("--running") == []
@@ -86,7 +86,7 @@ def test_the_tests_packages_are_added_to_it_and_neither_stage_makes_it_anew(tree
     assert tree.setup("--running") == []
 
 
-def test_another_lock_or_declaration_makes_it_anew(tree: Tree) -> None:
+def test_a_changed_lock_or_declaration_recreates_it(tree: Tree) -> None:
     tree.has_uv()
     for file in ("requirements.lock", "layers/common/pyproject.toml", "functions/sms/requirements.txt"):
         tree.setup()
@@ -95,7 +95,7 @@ def test_another_lock_or_declaration_makes_it_anew(tree: Tree) -> None:
         assert tree.setup()[0] == "python -m venv --without-pip .venv"
 
 
-def test_without_uv_pip_gets_it_by_hash(tree: Tree) -> None:
+def test_without_uv_pip_installs_uv_by_hash(tree: Tree) -> None:
     told = tree.setup("--running")
     assert told[1].endswith("--require-hashes --only-binary :all: -r local/uv.txt")
     assert [line.partition(" ")[0] for line in told[2:]] == ["uv", "uv"]
@@ -103,7 +103,7 @@ def test_without_uv_pip_gets_it_by_hash(tree: Tree) -> None:
 
 
 @pytest.mark.parametrize("hindrance", ["NO_UV", "UV_FAILS"])
-def test_where_uv_cannot_pip_installs(tree: Tree, hindrance: str) -> None:
+def test_if_uv_fails_pip_installs(tree: Tree, hindrance: str) -> None:
     told = tree.setup("--running", **{hindrance: "1"})
     packages, layer = (line for line in told if line.startswith("python -m pip") and "--no-compile" in line)
     assert "--require-hashes" in packages

@@ -50,7 +50,7 @@ def message(number: int) -> Message:
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """One request, as the function saw it."""
+    """One request to the function."""
 
     at: float
     numbers: list[int]  # of its messages
@@ -59,7 +59,7 @@ class Call:
 
 @dataclass(kw_only=True)
 class HttpFunction:
-    """A function whose answers the test decides. A call waits while `open` is not set."""
+    """A function with answers set by the test. A call waits until `open` is set."""
 
     answer: Callable[[Sequence[int]], int] = lambda _: 200
     open: threading.Event = field(default_factory=threading.Event)
@@ -94,7 +94,7 @@ class HttpFunction:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """On any free port the first time, and on the same one afterwards."""
+        """Start it, on the same port each time."""
         function = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -161,7 +161,7 @@ def running(
 
 
 def left(broker: Broker) -> list[str | None]:
-    """What comes to the next consumer: nothing, if all was acknowledged."""
+    """Messages that another consumer gets: none if all were acknowledged."""
     consumer = broker.consume(QUEUES)
     try:
         return [item.message_id for item in consumer.receive(100, timedelta(seconds=1))]
@@ -179,7 +179,7 @@ def function() -> Iterator[HttpFunction]:
 
 @pytest.fixture
 def absent() -> Iterator[HttpFunction]:
-    """A function that is not there. Its port is held, though nobody listens, so that it is nobody else's meanwhile."""
+    """A function that is not running. Its port is reserved, so that no other process takes it."""
     with socket.socket() as held:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # the function can listen there all the same
         held.bind(("127.0.0.1", 0))
@@ -208,7 +208,7 @@ def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
     broker.close()
 
 
-def test_what_the_function_took_is_acknowledged(broker: Broker, function: HttpFunction) -> None:
+def test_a_delivered_batch_is_acknowledged(broker: Broker, function: HttpFunction) -> None:
     publish(broker, *range(30))
     with running(broker, function) as stack:
         wait_for(lambda: len(function.seen) == 30)
@@ -217,7 +217,7 @@ def test_what_the_function_took_is_acknowledged(broker: Broker, function: HttpFu
     assert left(broker) == []
 
 
-def test_a_batch_that_the_function_breaks_on_comes_again_after_a_pause(broker: Broker, function: HttpFunction) -> None:
+def test_a_batch_that_fails_is_redelivered_after_a_pause(broker: Broker, function: HttpFunction) -> None:
     function.answer = lambda _: 500 if len(function.calls) == 1 else 200
     publish(broker, 1)
     with running(broker, function) as stack:
@@ -229,7 +229,7 @@ def test_a_batch_that_the_function_breaks_on_comes_again_after_a_pause(broker: B
     assert left(broker) == []
 
 
-def test_a_fault_of_the_triggers_own_gives_the_batch_back(broker: Broker, function: HttpFunction) -> None:
+def test_an_internal_error_of_the_trigger_requeues_the_batch(broker: Broker, function: HttpFunction) -> None:
     class Faulty(Function):
         def invoke(self, batch: Sequence[Received]) -> None:
             if not any(item.redelivered for item in batch):
@@ -243,7 +243,7 @@ def test_a_fault_of_the_triggers_own_gives_the_batch_back(broker: Broker, functi
     assert left(broker) == []
 
 
-def test_a_function_that_is_not_there_is_waited_for(broker: Broker, absent: HttpFunction) -> None:
+def test_it_waits_for_a_function_that_is_not_running(broker: Broker, absent: HttpFunction) -> None:
     function = absent
     publish(broker, 1, 2)
     # One at a time: the two may come as two batches, and each has pauses of its own.
@@ -268,7 +268,7 @@ def test_a_function_that_is_not_there_is_waited_for(broker: Broker, absent: Http
     assert left(broker) == []
 
 
-def test_a_function_whose_database_is_down_is_asked_ever_more_slowly(broker: Broker, function: HttpFunction) -> None:
+def test_it_backs_off_while_the_functions_database_is_down(broker: Broker, function: HttpFunction) -> None:
     function.answer = lambda _: 503 if len(function.calls) < 4 else 200
     publish(broker, 1)
     with running(broker, function) as stack:
@@ -282,7 +282,7 @@ def test_a_function_whose_database_is_down_is_asked_ever_more_slowly(broker: Bro
     assert left(broker) == []
 
 
-def test_a_message_that_was_seen_often_is_delivered_alone(broker: Broker, function: HttpFunction) -> None:
+def test_a_message_with_many_deliveries_is_delivered_alone(broker: Broker, function: HttpFunction) -> None:
     poison = 3
     accepted: list[int] = []
 
@@ -319,9 +319,7 @@ def test_stopping_waits_for_the_batch_under_way_and_acknowledges_it(broker: Brok
     assert left(broker) == []
 
 
-def test_a_pause_ends_what_is_under_way_and_leaves_the_rest_in_the_queue(
-    broker: Broker, function: HttpFunction
-) -> None:
+def test_a_pause_finishes_batches_under_way_and_leaves_the_rest_queued(broker: Broker, function: HttpFunction) -> None:
     paused = threading.Event()
     function.open.clear()
     publish(broker, *range(3))
@@ -339,7 +337,7 @@ def test_a_pause_ends_what_is_under_way_and_leaves_the_rest_in_the_queue(
     assert left(broker) == []
 
 
-def test_a_pause_is_looked_up_now_and_then_and_outlasts_a_database_that_is_down(
+def test_a_pause_is_polled_and_outlasts_a_database_outage(
     database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
@@ -359,14 +357,14 @@ def test_a_pause_is_looked_up_now_and_then_and_outlasts_a_database_that_is_down(
     pauses.store.close()
 
 
-def test_stopping_gives_back_what_a_missing_function_never_got(broker: Broker, absent: HttpFunction) -> None:
+def test_stopping_requeues_messages_for_a_function_that_is_not_running(broker: Broker, absent: HttpFunction) -> None:
     publish(broker, 1)
     with running(broker, absent) as stack:
         stack.stop()  # which fails long before the trigger's patience ends
     assert wait_for(lambda: left(broker)) == [message(1).message_id]
 
 
-def test_the_function_never_has_more_batches_than_agreed(broker: Broker, function: HttpFunction) -> None:
+def test_concurrent_batches_stay_within_the_limit(broker: Broker, function: HttpFunction) -> None:
     function.open.clear()
     publish(broker, *range(60))
     with running(broker, function, batch=5, concurrency=2) as stack:
@@ -381,8 +379,8 @@ def test_the_function_never_has_more_batches_than_agreed(broker: Broker, functio
     assert left(broker) == []
 
 
-def test_what_is_high_waits_for_no_ordinary_batch(broker: Broker, function: HttpFunction) -> None:
-    """All places of ordinary batches are taken by some that do not end."""
+def test_high_priority_does_not_wait_for_normal_batches(broker: Broker, function: HttpFunction) -> None:
+    """All slots of normal batches are taken by batches that do not end."""
     function.open.clear()
     publish(broker, *range(20))
     with running(broker, function, batch=5, concurrency=2) as stack:
@@ -401,7 +399,7 @@ def test_what_is_high_waits_for_no_ordinary_batch(broker: Broker, function: Http
 
 
 class Wire:
-    """A TCP proxy: the connections to the broker that a test can cut."""
+    """A TCP proxy to the broker, whose connections a test can cut."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -517,7 +515,7 @@ def _published_again(broker: Broker, number: int) -> None:
     wait_for(published)
 
 
-def test_a_trigger_that_fails_ends_the_process_and_says_where_but_not_what(tmp_path: Path) -> None:
+def test_a_trigger_that_fails_ends_the_process_and_logs_where_without_the_message(tmp_path: Path) -> None:
     """Also where another channel's still runs, and where a container makes it the first process."""
     program = (
         "import sys; from tidings.runtime.trigger import __main__ as main, trigger\n"

@@ -1,4 +1,4 @@
-"""`local/up` as a newcomer and as a script see it: one process that starts, shows, watches and stops all the others."""
+"""`local/up`: one process that starts, reports, watches and stops all others."""
 
 import contextlib
 import json
@@ -46,7 +46,7 @@ class Up:
         return self.state / "env"
 
     def ready(self) -> dict[str, str]:
-        """The lines of `env`, as soon as they are there, and all is said: that comes a moment later."""
+        """The lines of `env`, once they are written and the output is complete."""
         wait_for(lambda: self.env_file.exists() or self.process.poll() is not None, within=READY_WITHIN)
         wait_for(lambda: "Ctrl-C" in self.said or self.process.poll() is not None)
         assert self.process.poll() is None, self.said
@@ -57,7 +57,7 @@ class Up:
         return Caller(url=env["TIDINGS_URL"], ops_url=env["TIDINGS_OPS_URL"], key=env["TIDINGS_API_KEY"])
 
     def ended(self) -> int:
-        """The exit code. Nothing may be left by then."""
+        """Wait for the exit code. No process may be left."""
         code = self.process.wait(ENDS_WITHIN)
         assert processes_of(self.state) == {}
         assert not self.env_file.exists()
@@ -66,7 +66,7 @@ class Up:
 
 @contextlib.contextmanager
 def up(state: Path, *options: str, name: str = "up", root: Path = ROOT, **environment: str) -> Iterator[Up]:
-    """Run it, from the tree at `root`; at the end make sure that it has ended."""
+    """Run it from the tree at `root`; make sure that it has ended at the end."""
     output = state.with_name(f"{name}.out")
     with output.open("wb") as file:
         process = subprocess.Popen(
@@ -88,12 +88,12 @@ def up(state: Path, *options: str, name: str = "up", root: Path = ROOT, **enviro
 
 
 def hinders(name: str) -> bool:
-    """What a developer's shell does not have: without bytecode a second start takes as long as the first."""
+    """Without the variables that turn bytecode off, which would make the second start as slow as the first."""
     return name == "PYTHONDONTWRITEBYTECODE" or name.startswith("TIDINGS_")
 
 
 def processes_of(state: Path) -> dict[int, str]:
-    """The processes that know of this folder, by their arguments or environment, and their command lines."""
+    """Command lines of the processes with this folder in their arguments or environment."""
     found = {}
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it has ended, or is a stranger's
@@ -122,7 +122,7 @@ def state() -> Iterator[Path]:
 
 
 def test_it_delivers_on_every_channel_and_the_second_start_finds_the_data(state: Path) -> None:
-    # A proxy for the way out is nothing to talk to one's own processes by.
+    # A proxy of the environment must not be used for our own processes.
     proxy = "http://127.0.0.1:9"
     hidden = only(of_local_up())  # as where nobody has run the tests yet
     with up(
@@ -147,7 +147,7 @@ def test_it_delivers_on_every_channel_and_the_second_start_finds_the_data(state:
         assert list(before.values()) == ["sent"] * 3
         shares = {command: memory(pid) for pid, command in processes_of(state).items()}
         assert sum(shares.values()) < MOST_MEMORY, shares
-        # One that is started again by mistake says so, and leaves the first one's file alone.
+        # A second start beside it fails and does not touch the first one's file.
         with up(state, name="again") as again:
             assert again.process.wait(ENDS_WITHIN) == 1
         assert "is in use by another process" in again.said
@@ -170,7 +170,7 @@ def test_it_delivers_on_every_channel_and_the_second_start_finds_the_data(state:
         assert before.items() <= after.items()
         assert len(after) == 6
         by_email = state / "logs" / "email.log"
-        wait_for(lambda: '"message":"sent"' in by_email.read_text())  # the function says so after it is so
+        wait_for(lambda: '"message":"sent"' in by_email.read_text())  # the function logs it after the row is updated
         assert json.loads(by_email.read_text().splitlines()[-1])["message"] == "sent"
         second.process.send_signal(signal.SIGINT)
         assert second.ended() == 0
@@ -178,7 +178,7 @@ def test_it_delivers_on_every_channel_and_the_second_start_finds_the_data(state:
         assert (state / "logs" / f"{log}.log").read_text() == ""
 
 
-def test_a_process_that_is_killed_is_named_and_ends_the_rest(state: Path) -> None:
+def test_a_killed_process_is_reported_and_stops_the_others(state: Path) -> None:
     with up(state) as stack:
         stack.ready()
         [victim] = [
@@ -188,15 +188,15 @@ def test_a_process_that_is_killed_is_named_and_ends_the_rest(state: Path) -> Non
         ]
         os.kill(victim, signal.SIGKILL)
         assert stack.ended() == 1
-        assert "local/up: trigger ended by itself" in stack.said
+        assert "local/up: trigger ended unexpectedly" in stack.said
 
 
-def test_a_stack_whose_owner_was_killed_leaves_nothing_and_can_be_started_again_at_once(state: Path) -> None:
+def test_after_the_owner_was_killed_no_process_is_left_and_it_can_be_restarted(state: Path) -> None:
     with up(state) as killed:
         killed.ready()
         killed.process.kill()
         killed.process.wait()
-        assert killed.env_file.exists()  # nobody was there to remove it
+        assert killed.env_file.exists()  # its owner was killed
         with up(state, name="again") as again:
             wait_for(lambda: not again.env_file.exists() or again.process.poll() is not None)
             again.ready()
@@ -223,14 +223,12 @@ def test_it_can_be_stopped_while_it_starts(state: Path, seen: str) -> None:
         assert stack.ended() == 0
 
 
-def test_a_stop_that_meets_the_migration_as_it_begins_waits_for_it(
-    state: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stop_at_the_start_of_the_migration_waits_for_it(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Met(subprocess.Popen[bytes]):
         def __init__(self, args: list[str], **more: Any) -> None:
             super().__init__(args, **more)
             if "tidings.migrate" in args:
-                self.returncode = 0  # nobody has heard of it yet
+                self.returncode = 0  # not yet reported
                 raise KeyboardInterrupt
 
     monkeypatch.setattr(subprocess, "Popen", Met)

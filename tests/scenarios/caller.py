@@ -1,4 +1,4 @@
-"""An application and an operator in one: they call a stack's API and wait for what becomes of their notifications."""
+"""A client for tests: calls a stack's APIs as an application and as an operator, and waits for results."""
 
 import json
 import time
@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-from local.stack import direct
+from local.stack import no_proxy
 
 ENDS = ("sent", "failed", "unknown", "canceled", "expired")
-WITHIN = 60.0  # seconds; everything is far quicker, unless the machine is busy with something else
+WITHIN = 60.0  # seconds; generous, for a busy machine
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -30,7 +30,7 @@ class Caller:
     url: str
     ops_url: str
     key: str
-    recipients: set[str] = field(default_factory=set, repr=False)  # all that were ever named: personal data
+    recipients: set[str] = field(default_factory=set, repr=False)  # all recipients used: personal data
 
     def ask(self, url: str, body: object = None, **headers: str) -> Answer:
         """POST the body, or GET."""
@@ -40,21 +40,21 @@ class Caller:
             headers={"authorization": f"Bearer {self.key}", "content-type": "application/json", **headers},
         )
         try:
-            with direct.ask(request, timeout=WITHIN) as answer:
+            with no_proxy.open_url(request, timeout=WITHIN) as answer:
                 return Answer(status=answer.status, body=json.load(answer))
         except urllib.error.HTTPError as error:
             with error:
                 return Answer(status=error.code, body=json.load(error))
 
     def post(self, notification: Json, **headers: str) -> str:
-        """Hand it in; its id."""
+        """Submit it; its id."""
         self._note(notification)
         answer = self.ask(f"{self.url}/v1/notifications", notification, **headers)
         assert answer.status == 202, answer
         return str(answer.body["id"])
 
     def post_all(self, notifications: Sequence[Json]) -> list[str]:
-        """Hand them in as one array; their ids, in order."""
+        """Submit them as one array; their ids, in order."""
         for notification in notifications:
             self._note(notification)
         answer = self.ask(f"{self.url}/v1/notifications", notifications)
@@ -88,7 +88,7 @@ class Caller:
         return dict(answer.body)
 
     def ended(self, id: str) -> Json:
-        """The notification, once it has come to an end."""
+        """The notification, once it has settled."""
         return wait_for(lambda: self.get(id), lambda found: found["status"] in ENDS)
 
     def _note(self, notification: Json) -> None:
@@ -97,13 +97,13 @@ class Caller:
 
 
 def whole_lines(log: Path) -> str:
-    """What has been written there. Of a line that is being written the end may be missing: it is left out."""
+    """The complete lines of the file."""
     text = log.read_text()
     return text[: text.rfind("\n") + 1]
 
 
 def wait_for(look: Callable[[], T], right: Callable[[T], bool] = bool, *, within: float = WITHIN) -> T:
-    """What `look` sees, once it is right. Fail, and show the last look, when the time is up."""
+    """Poll `look` until `right` accepts its value, and return it. Fail with the last value when the time is up."""
     deadline = time.monotonic() + within
     while not right(seen := look()):
         assert time.monotonic() < deadline, f"not within {within:g} s; last seen: {seen!r}"

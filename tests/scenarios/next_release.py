@@ -1,7 +1,7 @@
-"""A next release, made of this one: what releases change, of each kind one.
+"""Make a next release from this one, with one change of each kind.
 
-A migration with a column and a table, and code that writes them; messages of the next version, with a field that they
-must have; a word that says what to do with an ambiguous answer; and a ladder with one step less and one more.
+A migration with a column and a table, and code that writes them; messages of the next version with a new required
+field; a new value of `on_ambiguous`; and a retry schedule with one step removed and one added.
 """
 
 from pathlib import Path
@@ -46,7 +46,7 @@ def next_release(folder: Path) -> Path:
 
 
 def _schema(tree: Path, tidings: Path) -> None:
-    """It comes with its migration, and its rows with a shard."""
+    """The new column `shard` and its migration."""
     migrations = tree / "infra" / "migrations"
     head = str(ScriptDirectory(str(migrations)).get_current_head())
     number = f"{int(head) + 1:04}"
@@ -60,7 +60,7 @@ def _schema(tree: Path, tidings: Path) -> None:
 
 
 def _messages(tidings: Path) -> None:
-    """They name their shard. Those of the release before do not, and are read all the same."""
+    """Messages name their shard. Those of the previous release do not, and are read all the same."""
     envelope = tidings / "messaging" / "envelope.py"
     replaced(envelope, "SCHEMA = 1\n", "SCHEMA = 2\n")
     last = "    traceparent: str | None = None\n"

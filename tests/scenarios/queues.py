@@ -1,4 +1,4 @@
-"""What lies in the queues, and what went through them, on either broker."""
+"""Read the messages in the queues, and those that went through them, on either broker."""
 
 import contextlib
 import json
@@ -28,15 +28,15 @@ class Seen:
 
 class Queues(Protocol):
     def lying_in(self, queue: str) -> list[Seen]:
-        """Every message that waits there; it stays there."""
+        """Every waiting message, without removing it."""
 
     def passed(self) -> list[Seen]:
-        """Every message that this broker was seen to carry so far."""
+        """Every message that the broker has carried so far."""
 
 
 @dataclass(frozen=True)
 class EmbeddedQueues:
-    """The table; what it carried is gone, so only what lies there can be seen."""
+    """The table: delivered messages are gone, so only waiting ones are seen."""
 
     path: Path
 
@@ -69,7 +69,7 @@ class RabbitQueues:
             while (got := channel.basic_get(queue))[0] is not None:
                 method, properties, body = got
                 found.append(_seen(method.routing_key, properties.headers, body, f"{properties!r} {body!r}"))
-        # All are given back, as the connection closes without an acknowledgement; but not in the same moment.
+        # Closing the connection without acknowledgement requeues them, but not at once.
         wait_for(lambda: self._waiting_in(queue), lambda count: count >= len(found))
         return found
 

@@ -1,4 +1,4 @@
-"""The command line against a whole stack: what an application, an operator and a newcomer do with it."""
+"""The command line against a whole stack."""
 
 import json
 import re
@@ -50,7 +50,7 @@ class Run:
     ],
     ids=lambda arguments: " ".join(arguments[:2]),
 )
-def test_what_is_sent_is_followed_to_its_end(run: Run, arguments: list[str]) -> None:
+def test_a_sent_notification_is_followed_until_it_settles(run: Run, arguments: list[str]) -> None:
     answer = run("send", *arguments, "--follow", "--within", "60")
     assert (answer.code, answer.err) == (0, "")
     head, *lines = answer.out.splitlines()
@@ -58,14 +58,14 @@ def test_what_is_sent_is_followed_to_its_end(run: Run, arguments: list[str]) -> 
     assert [line.split()[1] for line in lines] == ["pending", "sending", "sent"]
 
 
-def test_what_fails_ends_with_4_and_says_why(run: Run) -> None:
+def test_following_a_failed_notification_ends_with_4_and_its_error(run: Run) -> None:
     answer = run("send", "sms", NO_MOBILE, "--text", "Hello", "--follow", "--json")
     assert answer.code == 4
     assert answer.document["status"] == "failed"
     assert answer.err.startswith(f"tidings: {answer.document['id']} is failed: 21614")
 
 
-def test_what_is_not_over_in_time_ends_with_4(run: Run) -> None:
+def test_following_ends_with_4_when_the_time_is_up(run: Run) -> None:
     later = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
     sent = run("send", "sms", "+15005550010", "--text", "Hello", "--at", later, "--json")
     id = sent.document["id"]
@@ -87,7 +87,7 @@ def test_the_same_key_is_the_same_notification(run: Run) -> None:
     assert first["id"] == second["id"]
     assert (first["replayed"], second["replayed"]) == (False, True)
     again = ("send", "sms", "+15005550010", "--text", "Hello", "--key", f"k-{run.folder}")
-    assert run(*again).out == f"{first['id']} was accepted before with this key; nothing was sent.\n"
+    assert run(*again).out == f"{first['id']} was already accepted with this key; nothing was sent.\n"
     assert "nothing was sent" in run(*again, "--follow").err
     assert "nothing was sent" not in run("send", "sms", "+15005550010", "--text", "Hello").out
 
@@ -150,10 +150,10 @@ def test_the_doctor_finds_nothing_wrong(world: World, settings: Mapping[str, str
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        (["send", "sms", "+15005550010"], "nothing to send"),
-        (["send", "sms", "+15005550010", "--content", "{"], "no JSON"),
+        (["send", "sms", "+15005550010"], "no content"),
+        (["send", "sms", "+15005550010", "--content", "{"], "not valid JSON"),
         (["send", "sms", "+15005550010", "--content", "[]"], "a JSON object"),
-        (["send", "sms", "+15005550010", "--content", "{}", "--text", "x"], "alone"),
+        (["send", "sms", "+15005550010", "--content", "{}", "--text", "x"], "cannot be combined"),
         (["send", "sms", "+15005550010", "--text", "x", "--at", "tomorrow"], "RFC 3339"),
         (["send", "sms", "+15005550010", "--text", "x", "--at", "2026-11-22T10:00:00"], "time zone"),
         (["send", "sms", "+15005550010", "--text", "x", "--key", "naïve"], "printable ASCII"),
@@ -168,7 +168,7 @@ def test_wrong_usage_ends_with_2_and_sends_nothing(run: Run, arguments: list[str
 
 
 @on_embedded
-def test_what_the_server_finds_wrong_ends_with_1(run: Run) -> None:
+def test_a_refused_request_ends_with_1(run: Run) -> None:
     answer = run("send", "sms", "nobody", "--text", "Hello")
     assert (answer.code, answer.out) == (1, "")
     assert answer.err.startswith("tidings: 422 The notification is not valid: recipient ")
@@ -177,21 +177,21 @@ def test_what_the_server_finds_wrong_ends_with_1(run: Run) -> None:
 
 
 @on_embedded
-def test_the_address_of_the_other_function_is_told(run: Run) -> None:
+def test_the_wrong_functions_url_is_reported(run: Run) -> None:
     answer = run("sweep", "--ops-url", run.settings["TIDINGS_URL"])
     assert answer.code == 1
     assert "TIDINGS_OPS_URL" in answer.err
 
 
 @on_embedded
-def test_an_intake_that_is_not_there_ends_with_3(run: Run) -> None:
+def test_an_unreachable_intake_ends_with_3(run: Run) -> None:
     for command in (["list"], ["load-test", "--count", "2"]):
         answer = run(*command, "--url", f"http://127.0.0.1:{refusing_port()}")
         assert answer.code == 3, answer
 
 
 @on_embedded
-def test_what_a_recipient_wrote_cannot_drive_the_terminal(run: Run) -> None:
+def test_control_characters_do_not_reach_the_terminal(run: Run) -> None:
     content = json.dumps({"subject": "x", "text": "x", "headers": {"X-A": "b"}})
     answer = run("send", "email", "ada@example.com", "--content", content, "--metadata", "a=\x1b[31m", "--follow")
     assert "\x1b" not in answer.out + answer.err

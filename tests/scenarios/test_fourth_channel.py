@@ -104,7 +104,7 @@ TEXT = "Order 4711 has left."
 
 @dataclass(kw_only=True)
 class Room:
-    """The vendor. It refuses TEXT once, and writes down what it took."""
+    """The vendor. It refuses TEXT once, and records accepted messages."""
 
     url: str = ""
     calls: int = 0

@@ -1,4 +1,4 @@
-"""The main job, through real processes: on the embedded default, on RabbitMQ with MariaDB, and there on Lambda."""
+"""The main scenarios with real processes: on SQLite, on RabbitMQ with MariaDB, and there on Lambda."""
 
 import itertools
 import json
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.parametrize("world", [*FOUNDATIONS, LAMBDA], indirect=T
 CHANNELS: tuple[Channel, ...] = ("email", "sms", "push")
 NUMBERS = itertools.count(1)
 
-# How each vendor says: not now, but try again; and: never. (status, code): the code is the timeline's.
+# Each vendor's transient and permanent error: (status, code); the code is the timeline's.
 NOT_NOW: dict[Channel, tuple[dict[str, Any], str]] = {
     "email": ({"status": 451, "enhanced": "4.3.0"}, "4.3.0"),
     "sms": ({"status": 429}, "20429"),
@@ -35,7 +35,7 @@ NEVER: dict[Channel, tuple[dict[str, Any], str]] = {
 
 
 def notification(channel: Channel, **more: Any) -> Json:
-    """One to a recipient whom no other test knows."""
+    """A notification to a new recipient."""
     number = next(NUMBERS)
     if channel == "email":
         subject = f"Order {number}"
@@ -113,7 +113,7 @@ class TestDelivery:
         sent = world.caller.ended(world.caller.post(wanted))
         assert (sent["status"], sent["priority"], sent["attempts"]) == ("sent", "high", 2)
         keys = [seen.routing_key for seen in world.queues.passed() if seen.id == sent["id"]]
-        assert set(keys) <= {"sms.high"}  # what the embedded broker carried is gone by now
+        assert set(keys) <= {"sms.high"}  # the embedded broker does not keep delivered messages
 
     def test_three_hundred_in_arrays_are_each_sent_exactly_once(self, world: World) -> None:
         begun = ahead(0)
@@ -226,7 +226,7 @@ class TestTimes:
         calls = world.emulator.calls("email", recipient=address(wanted))
         assert {call["outcome"] for call in calls} == {"refused"}
         begun = [event["at"] for event in expired["events"] if event["status"] == "sending"]
-        assert 0 < len(calls) <= len(begun)  # one whose turn came too late was begun, and not called for
+        assert 0 < len(calls) <= len(begun)  # an attempt that began too late makes no call
         assert all(instant(at) < instant(wanted["expires_at"]) for at in begun)
 
     def test_a_canceled_one_is_never_sent(self, world: World) -> None:
@@ -235,7 +235,7 @@ class TestTimes:
         first, second = world.caller.post_all([canceled, neighbour])
         answer = world.caller.cancel(first)
         assert (answer.status, answer.body["status"]) == (200, "canceled")
-        # Its neighbour, due at the same moment, has gone: so would it have.
+        # Its neighbour, due at the same time, was sent: so this one would have been.
         assert world.caller.ended(second)["status"] == "sent"
         assert steps(world.caller.get(first)) == ["pending", "canceled"]
         assert world.emulator.calls("sms", recipient=address(canceled)) == []
@@ -251,14 +251,14 @@ def _about(lines: list[Json], id: str) -> list[Json]:
 
 
 class TestWhatIsLeftBehind:
-    """Last in this file: about all that the tests above have done."""
+    """Last in this file: checks all that the tests above have done."""
 
     def test_logs_are_json_lines_with_the_notification_and_no_recipient(self, world: World) -> None:
         wanted = notification("email")
         id = world.caller.post(wanted)
         world.caller.ended(id)
         assert world.caller.listed(recipient=address(wanted))[0]["id"] == id  # nor does a query's log name them
-        # An end is written down first, and told then.
+        # An outcome is stored first, and logged then.
         wait_for(lambda: "sent" in [line["message"] for line in _about(_logged(world, "email"), id)])
         wait_for(lambda: "queued" in [line["message"] for line in _about(_logged(world, "intake"), id)])
         lines: dict[str, list[Json]] = {}
@@ -268,7 +268,7 @@ class TestWhatIsLeftBehind:
                 assert private not in text, file.name
             if file.stem not in ("providers", "migrate"):  # the emulator is no part of Tidings
                 lines[file.stem] = [json.loads(line) for line in text.splitlines()]
-        assert set(world.stack.processes.parts) - {"providers"} == set(lines)
+        assert set(world.stack.processes.specs) - {"providers"} == set(lines)
         for name, service in lines.items():
             assert {line["service"] for line in service} <= {name}
         told = [(service, line["message"]) for service in lines for line in _about(lines[service], id)]

@@ -139,7 +139,7 @@ def test_the_systems_are_named_as_the_conventions_say(traced: Traced) -> None:
     }
 
 
-def test_a_callers_wish_not_to_be_traced_is_kept_to(traced: Traced) -> None:
+def test_an_unsampled_trace_of_the_caller_is_not_exported(traced: Traced) -> None:
     trace, traceparent = begun()
     id = traced.caller.post(mail(), traceparent=f"{traceparent[:-2]}00")
     traced.caller.ended(id)
@@ -149,7 +149,7 @@ def test_a_callers_wish_not_to_be_traced_is_kept_to(traced: Traced) -> None:
 
 
 @pytest.mark.parametrize("given", [None, "no traceparent at all", f"00-{'0' * 32}-{'0' * 16}-01"])
-def test_who_gives_no_valid_trace_gets_one(traced: Traced, given: str | None) -> None:
+def test_a_request_without_a_valid_trace_gets_a_new_one(traced: Traced, given: str | None) -> None:
     id = traced.caller.post(mail(), **({"traceparent": given} if given is not None else {}))
     traced.caller.ended(id)
 
@@ -161,7 +161,7 @@ def test_who_gives_no_valid_trace_gets_one(traced: Traced, given: str | None) ->
     wait_for(lambda: "POST /v1/notifications" in {span.name for span in traced.collector.spans(attempt.trace)})
 
 
-def test_an_array_is_one_request_and_each_of_it_an_attempt_of_its_own(traced: Traced) -> None:
+def test_an_array_is_one_request_span_and_one_attempt_span_per_item(traced: Traced) -> None:
     trace, traceparent = begun()
     many = [mail(f"many{n}") for n in range(20)]
     answer = traced.caller.ask(f"{traced.stack.url}/v1/notifications", many, traceparent=traceparent)
@@ -192,7 +192,7 @@ def test_no_span_names_a_recipient_a_content_or_a_key(traced: Traced) -> None:
 # --- the collector is nobody's business -------------------------------------------------------------------------------
 
 
-def test_without_a_collector_everything_is_delivered_and_ends_in_time(folder: Path) -> None:
+def test_without_a_collector_everything_is_delivered_and_stops_in_time(folder: Path) -> None:
     nowhere = {
         "TIDINGS_TRACING": "otlp",
         "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
@@ -209,7 +209,7 @@ def test_without_a_collector_everything_is_delivered_and_ends_in_time(folder: Pa
     assert time.monotonic() - asked < 28  # who waits for the exporter is killed after 30 s
 
 
-def test_what_was_not_exported_yet_is_at_the_end_of_the_process(folder: Path) -> None:
+def test_pending_spans_are_exported_when_the_process_ends(folder: Path) -> None:
     code = layer(copied(folder / "tree"))  # the same, but with time to export on a busy machine
     replaced(code / "tidings" / "observability" / "tracing.py", "FLUSH_WITHIN = 2.0\n", "FLUSH_WITHIN = 20.0\n")
     with collector() as collected:

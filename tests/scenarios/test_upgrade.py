@@ -24,7 +24,7 @@ from tidings.messaging import topology
 
 from local.emulators.client import Emulator
 from local.stack.ports import Ports
-from local.stack.processes import Part, Processes
+from local.stack.processes import Processes, ProcessSpec
 from local.stack.stack import Stack, running
 from tests.foundations import founded
 from tests.scenarios.caller import Answer, Caller, Json, wait_for, whole_lines
@@ -43,14 +43,14 @@ NUMBERS = itertools.count()
 
 
 def notification(**more: str) -> Json:
-    """To somebody to whom no other is."""
+    """A notification to a new recipient."""
     number = f"+1555{next(NUMBERS):05}{secrets.randbelow(10**4):04}"
     return {"channel": "sms", "recipient": number, "content": {"text": "Shipped."}, "idempotency_key": number, **more}
 
 
 @dataclass(kw_only=True)
 class Callers:
-    """They hand in notifications all the time, at whichever intake answers, with a key: so each is accepted once."""
+    """Callers that submit notifications continuously to any intake, with idempotency keys: each is accepted once."""
 
     key: str
     urls: Sequence[str]
@@ -77,7 +77,7 @@ class Callers:
             one.result()
 
     def hand_in(self, *batch: Json) -> None:
-        """Again until it is answered with 202, as a caller does that has a key."""
+        """Repeat until it is answered with 202, as a caller with an idempotency key may."""
         deadline = time.monotonic() + 60
         while True:
             url = random.choice(self.urls)
@@ -107,7 +107,7 @@ class Fleet:
     """One release's processes."""
 
     processes: Processes
-    parts: dict[str, Part]
+    parts: dict[str, ProcessSpec]
     url: str  # of its intake
 
     def start(self) -> None:
@@ -133,7 +133,7 @@ class World:
     new: Fleet
     new_tree: Path
     callers: Callers
-    caller: Caller  # who looks
+    caller: Caller  # of the observer
     emulator: Emulator
     queues: Queues
 
@@ -156,22 +156,24 @@ class World:
         wait_for(standing, lambda found: set(found) <= {"sent"})
 
     def put_back(self) -> int:
-        """How many messages the old release has put back for the next one."""
+        """Number of messages that the old release has deferred for the next one."""
         return sum(line["messages"] for line in self.old.said("newer_put_back"))
 
     def parked(self) -> list[str]:
         return [seen.everything for seen in self.queues.lying_in(topology.PARKING)]
 
 
-def _moved(part: Part, ports: dict[int, int]) -> Part:
-    """The same part of another release: it and what it calls listen elsewhere."""
+def _moved(part: ProcessSpec, ports: dict[int, int]) -> ProcessSpec:
+    """The same process of another release, with its own ports."""
 
     def moved(text: str) -> str:
         for old, new in ports.items():
             text = text.replace(str(old), str(new))
         return text
 
-    return Part(command=[*map(moved, part.command)], health=moved(part.health) if part.health is not None else None)
+    return ProcessSpec(
+        command=[*map(moved, part.command)], health=moved(part.health) if part.health is not None else None
+    )
 
 
 def _next_fleet(stack: Stack, tree: Path) -> Fleet:
@@ -182,14 +184,14 @@ def _next_fleet(stack: Stack, tree: Path) -> Fleet:
     environment = {**old.environment, "PYTHONPATH": str(layer(tree))}
     return Fleet(
         processes=Processes(environment=environment, folder=tree, logs=logs, lock=old.lock),
-        parts={name: _moved(old.parts[name], moved) for name in IN_ORDER},
+        parts={name: _moved(old.specs[name], moved) for name in IN_ORDER},
         url=f"http://127.0.0.1:{ports.intake}",
     )
 
 
 @pytest.fixture(params=["services"])  # "embedded" passes as well, and would take half a minute more
 def world(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    """The old release runs. Its 30 s, for which it puts a message off, are one here."""
+    """The old release runs. It defers a message for 1 s here instead of 30 s."""
     old, new = copied(tmp_path / "old"), next_release(tmp_path / "new")
     replaced(
         layer(old) / "tidings" / "domain" / "timing.py",
@@ -201,7 +203,7 @@ def world(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     with contextlib.ExitStack() as ends:
         options = ends.enter_context(founded(request, request.param, environment={"PYTHONPATH": str(layer(old))}))
         stack = ends.enter_context(running(options))
-        parts = {name: stack.processes.parts[name] for name in IN_ORDER}
+        parts = {name: stack.processes.specs[name] for name in IN_ORDER}
         new_fleet, url = _next_fleet(stack, new), options.broker_url
         ends.callback(lambda: new_fleet.stop(*[*new_fleet.processes.running][::-1]))
         yield World(
@@ -215,7 +217,7 @@ def world(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         )
 
 
-def test_an_update_and_a_rollback_under_load_lose_nothing_and_double_nothing(world: World) -> None:
+def test_an_update_and_a_rollback_under_load_lose_nothing_and_send_nothing_twice(world: World) -> None:
     callers, old, new = world.callers, world.old, world.new
     with callers.at_work():
         callers.some_more()

@@ -1,4 +1,4 @@
-"""Copies of the tree, to be changed: what a developer or a later release would do to it."""
+"""Copies of the source tree, for tests that change it."""
 
 import shutil
 from pathlib import Path
@@ -9,7 +9,9 @@ PARTS = ("functions", "infra", "layers", "local")
 
 def copied(to: Path) -> Path:
     """The tree as it is, with what is compiled of it, so that it starts as soon."""
-    passing = shutil.ignore_patterns("*.egg-info", "*.pyc.*")  # the second: what is being compiled at this moment
+    passing = shutil.ignore_patterns(
+        "*.egg-info", "*.pyc.*"
+    )  # the second: files that are being compiled at this moment
     for part in PARTS:
         shutil.copytree(ROOT / part, to / part, ignore=passing)
     shutil.copy(ROOT / "pyproject.toml", to)

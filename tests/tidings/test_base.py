@@ -79,5 +79,5 @@ def test_the_command_needs_no_more(url: str) -> None:
 def test_the_doctor_says_which_extra_it_needs() -> None:
     done = run("-m", "tidings.cli", "doctor")
     assert done.returncode == 2
-    assert done.stderr.startswith("tidings: doctor is run where the functions run: ")
+    assert done.stderr.startswith("tidings: doctor must run where the functions run: ")
     assert done.stderr.endswith("install tidings[server]\n")

@@ -314,7 +314,7 @@ def test_a_dry_run_counts_and_changes_nothing(operator: Operator) -> None:
     assert answer.out.startswith("1 would be replayed.\n1 more are unknown and may have arrived: --status unknown")
     assert failed in answer.out
     named = operator.run("dead", "replay", "--dry-run", "--status", "unknown")
-    assert named.out.startswith("1 would be replayed.\n1 of them may double")
+    assert named.out.startswith("1 would be replayed.\n1 of them may be sent twice")
     assert operator.now(failed).status is Status.FAILED
     assert operator.now(unknown).status is Status.UNKNOWN
 
@@ -377,7 +377,7 @@ def test_what_was_replayed_is_followed_to_its_end_with_its_doubt(operator: Opera
     operator.end(row, Status.FAILED, NO_MOBILE)
     answer = operator.run("dead", "replay", row.id, "--yes", "--follow", "--within", "0.1")
     assert answer.code == 4
-    assert "Of 1: 1 pending.\n1 of those that are not sent may have been" in answer.err
+    assert "Of 1: 1 pending.\n1 of those not sent may have been sent" in answer.err
 
 
 def test_where_a_dry_run_finds_nothing_nothing_is_replayed(operator: Operator) -> None:
@@ -409,7 +409,7 @@ def test_a_second_replay_of_the_same_ids_does_nothing_and_says_so(operator: Oper
     operator.run("dead", "replay", failed, "--yes")
     answer = operator.run("dead", "replay", failed, "--yes")
     assert answer.code == 0
-    assert answer.out.startswith("0 replayed.\n1 of the ids given match no dead letter")
+    assert answer.out.startswith("0 replayed.\n1 of the given ids are not dead letters")
     assert operator.now(failed).generation == 2
 
 
@@ -417,7 +417,7 @@ def test_a_rate_spreads_the_replay_over_seconds(operator: Operator) -> None:
     operator.dead(NO_MOBILE, count=3)
     answer = operator.run("dead", "replay", "--rate", "1", "--yes")
     assert answer.code == 0
-    assert answer.out.startswith("3 replayed, 1 of them queued at once")
+    assert answer.out.startswith("3 replayed, 1 of them queued now")
 
 
 def test_without_a_terminal_replay_refuses_and_names_yes(operator: Operator) -> None:
@@ -635,7 +635,7 @@ def test_a_database_that_is_down_is_told_with_when_to_try_again(operator: Operat
 
 
 class _Elsewhere(http.server.BaseHTTPRequestHandler):
-    """Some web server that is no Tidings: a page, and a redirect."""
+    """Some web server that is not Tidings: a page, and a redirect."""
 
     def do_GET(self) -> None:
         self.server.seen.append(self.path)  # type: ignore[attr-defined]
@@ -663,7 +663,7 @@ def elsewhere() -> Iterator[http.server.HTTPServer]:
 
 def test_a_web_page_in_its_place_is_told_apart(operator: Operator, elsewhere: http.server.HTTPServer) -> None:
     url = f"http://127.0.0.1:{elsewhere.server_port}/page"
-    _says(operator.run("dead", "list", "--ops-url", url), 1, "no Tidings", "TIDINGS_OPS_URL")
+    _says(operator.run("dead", "list", "--ops-url", url), 1, "not Tidings", "TIDINGS_OPS_URL")
 
 
 def test_the_key_does_not_follow_a_redirect(operator: Operator, elsewhere: http.server.HTTPServer) -> None:

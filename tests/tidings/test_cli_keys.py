@@ -100,7 +100,7 @@ def test_a_setting_that_is_missing_or_wrong_is_named(tmp_path: Path) -> None:
     refused(tidings("keys", "rotate", "shop", folder=tmp_path), "TIDINGS_API_KEYS", "--file")
     refused(tidings("keys", "list", "--file", "nowhere", folder=tmp_path), "nowhere")
     refused(tidings("keys", "list", "--file", "-", folder=tmp_path, typed="shop:send:abc"), "TIDINGS_API_KEYS")
-    refused(keys(tmp_path, Setting("shop"), "rotate", "nobody"), "no key of nobody")
+    refused(keys(tmp_path, Setting("shop"), "rotate", "nobody"), "no key matches nobody")
 
 
 def test_a_key_is_shown_once_and_not_in_the_setting(tmp_path: Path) -> None:

@@ -205,7 +205,7 @@ def test_a_provider_that_refuses_our_account_is_told_with_what_it_says(settings:
     found = doctor(settings)["account: twilio"]
     assert found["state"] == "wrong"
     assert "(20003: no)" in found["text"]
-    assert "sms goes on by itself" in found["remedy"]
+    assert "sms resumes by itself" in found["remedy"]
     store.close()
 
 

@@ -1,26 +1,26 @@
-// The overview's numbers. A long window is asked for as a whole once a minute; in between, only its last minutes are.
+// Loads the overview's numbers. A long window is loaded whole once a minute; in between, only its last minutes are.
 
 import * as api from "./api.js";
 
-const SHORT = 60; // minutes that are few enough to be asked for each time
-const LAST = 5; // minutes that are asked for in between
-const WHOLE_EVERY = 60_000; // milliseconds
+const SHORT = 60; // minutes; a window up to this is loaded whole each time
+const LAST = 5; // minutes loaded in between
+const RELOAD_EVERY = 60_000; // milliseconds between two loads of a long window
 
 export class Activity {
   constructor(signal) {
     this.signal = signal;
   }
 
-  async look(minutes) {
-    const ask = number => api.get("overview", {minutes: number}, this.signal);
-    if (minutes <= SHORT) return ask(minutes);
-    if (this.minutes === minutes && Date.now() - this.at < WHOLE_EVERY) return merged(this.whole, await ask(LAST));
-    const whole = await ask(minutes);
+  async load(minutes) {
+    const fetched = number => api.get("overview", {minutes: number}, this.signal);
+    if (minutes <= SHORT) return fetched(minutes);
+    if (this.minutes === minutes && Date.now() - this.at < RELOAD_EVERY) return merged(this.whole, await fetched(LAST));
+    const whole = await fetched(minutes);
     return Object.assign(this, {whole, minutes, at: Date.now()}).whole;
   }
 }
 
-/** The newer answer, with the older minutes of the whole one. How fast it was is the whole window's. */
+/** The last minutes, appended to the older minutes of the whole window. The latency stays that of the whole window. */
 function merged(whole, last) {
   const size = whole.minutes.length;
   const older = whole.minutes.filter(at => at < last.minutes[0]).length;

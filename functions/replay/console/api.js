@@ -1,25 +1,25 @@
-// The API, asked with the key that was typed in.
+// Calls the API with the key of the sign-in form.
 //
-// The key lies in this tab's sessionStorage and nowhere else: no cookie, so no other site can make this browser act; no
-// session at the server, so the function stays stateless and keeps no new secret. It ends with the tab or "Sign out".
+// The key is kept in this tab's sessionStorage only. There is no cookie, so no other site can make this browser act, and no
+// session on the server, so the function stays stateless. The key is gone when the tab closes or on "Sign out".
 
-import {serverTime} from "./words.js";
+import {serverTime} from "./format.js";
 
 const KEY = "tidings-key";
 const DISMISSED = "tidings-dismissed";
 const TIMEOUT = 20_000; // milliseconds
-// Relative to the page, so that it is right behind a gateway's prefix as well.
+// Relative to the page, so that it also works behind a gateway's prefix.
 const BASE = new URL("../v1/", document.baseURI);
 
 export const key = () => sessionStorage.getItem(KEY) || "";
 export const keepKey = value => sessionStorage.setItem(KEY, value);
 export const forgetKey = () => [KEY, DISMISSED].forEach(name => sessionStorage.removeItem(name));
 
-/** How many failed ones this tab was told not to point at. */
+/** The number of failed notifications that was dismissed in this tab. */
 export const dismissed = () => Number(sessionStorage.getItem(DISMISSED)) || 0;
 export const dismiss = number => sessionStorage.setItem(DISMISSED, String(number));
 
-/** The API said no; `status` is HTTP's. */
+/** The API refused the request; `status` is the HTTP status. */
 export class Refused extends Error {
   constructor(status, problem) {
     const errors = problem.errors || [];
@@ -39,23 +39,23 @@ export class Refused extends Error {
   }
 }
 
-/** No answer, or none that comes from the API. */
+/** No answer, or one that is not from the API. */
 export class Unreachable extends Error {}
 
-/** Nobody knows what was done: the answer is missing, or the server could not say. */
-export const isOpen = error => error instanceof Unreachable || error.status >= 500;
+/** Whether the request may have been carried out all the same: no answer came, or the server failed. */
+export const isUncertain = error => error instanceof Unreachable || error.status >= 500;
 
 let refused = () => {};
-/** What to do when the key is not valid any more. */
+/** Set the handler that is called when the API answers 401 for the stored key. */
 export const onKeyRefused = handler => {
   refused = handler;
 };
 
-export const get = (path, query = {}, signal) => ask("GET", path + search(query), {signal});
-export const post = (path, body = {}, {headers = {}, signal} = {}) => ask("POST", path, {body, headers, signal});
+export const get = (path, query = {}, signal) => request("GET", path + queryString(query), {signal});
+export const post = (path, body = {}, {headers = {}, signal} = {}) => request("POST", path, {body, headers, signal});
 
-async function ask(method, path, {body, headers = {}, signal, withKey = key()}) {
-  const late = AbortSignal.timeout(TIMEOUT);
+async function request(method, path, {body, headers = {}, signal, withKey = key()}) {
+  const timeout = AbortSignal.timeout(TIMEOUT);
   let answer, text;
   try {
     answer = await fetch(new URL(path, BASE), {
@@ -65,13 +65,13 @@ async function ask(method, path, {body, headers = {}, signal, withKey = key()}) 
       cache: "no-store",
       credentials: "omit",
       redirect: "error",
-      signal: signal ? AbortSignal.any([signal, late]) : late,
+      signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
     });
     text = await answer.text();
     serverTime(answer.headers.get("date"));
   } catch (error) {
-    if (signal && signal.aborted) throw error; // the page was left: nobody waits for it
-    throw new Unreachable(late.aborted ? "no answer in time" : "no answer");
+    if (signal && signal.aborted) throw error; // the page was left
+    throw new Unreachable(timeout.aborted ? "timed out" : "no answer");
   }
   const found = parsed(text);
   if (answer.ok && found) return found;
@@ -80,8 +80,8 @@ async function ask(method, path, {body, headers = {}, signal, withKey = key()}) 
   throw new Refused(answer.status, found);
 }
 
-/** Whose key this is. Raises Refused or Unreachable. */
-export const whoHas = withKey => ask("GET", "me", {withKey});
+/** The tenant and the scopes of a key. Throws Refused or Unreachable. */
+export const whoami = withKey => request("GET", "me", {withKey});
 
 function parsed(text) {
   try {
@@ -92,8 +92,8 @@ function parsed(text) {
   }
 }
 
-/** Only what is given. */
-export function search(query) {
+/** "?name=value&…" without the empty values; "" if there are none. */
+export function queryString(query) {
   const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== null && value !== "");
   return given.length ? `?${new URLSearchParams(given)}` : "";
 }

@@ -1,20 +1,20 @@
-// Find the page that the address names, and keep it up to date.
+// Opens the page that the address names, and keeps it up to date.
 
 import * as api from "./api.js";
-import {h, say, show} from "./dom.js";
-import {deadLetters, group} from "./dead.js";
+import {announce, h, render} from "./dom.js";
+import {deadLetters, group} from "./dead-letters.js";
 import {notification} from "./notification.js";
 import {notifications} from "./notifications.js";
 import {overview} from "./overview.js";
-import {forgetPlaces, place} from "./places.js";
-import {door} from "./sign-in.js";
+import {currentEntry, forgetEntries} from "./history.js";
+import {signInForm} from "./sign-in.js";
 import {test} from "./test.js";
-import {clock, zone} from "./words.js";
+import {clock, zone} from "./format.js";
 
-const EVERY = 2000; // milliseconds between two looks
-const AT_MOST = 30_000; // between two looks while nothing answers
+const REFRESH_EVERY = 2000; // milliseconds
+const REFRESH_MAX = 30_000; // milliseconds, while nothing answers
 
-const PAGES = [
+const ROUTES = [
   {path: /^\/$/, open: overview},
   {path: /^\/notifications$/, open: notifications},
   {path: /^\/notifications\/([^/]+)$/, open: notification},
@@ -31,7 +31,7 @@ const LINKS = [
 
 const main = document.getElementById("main");
 let me = null; // {tenant, scopes}
-let page = null; // {controller, refresh, timer, failures, busy, wanted, place, loaded, root}
+let page = null; // {controller, refresh, timer, failures, busy, wanted, entry, loaded, root}
 
 // --- pages -----------------------------------------------------------------------------------------------------------
 
@@ -44,19 +44,19 @@ function go(focus = true) {
   leave();
   if (!me) return signIn();
   const {path, query} = address();
-  const found = PAGES.find(one => one.path.test(path));
+  const found = ROUTES.find(one => one.path.test(path));
   if (!found) return location.replace("#/");
   const controller = new AbortController();
   const root = h("div", {class: "page"});
   main.replaceChildren(root);
   navigation(path);
-  page = {controller, failures: 0, place: place(), root};
+  page = {controller, failures: 0, entry: currentEntry(), root};
   const current = page;
   const opened = found.open({
     root,
     query,
     me,
-    place: current.place,
+    entry: current.entry,
     signal: controller.signal,
     argument: path.match(found.path)[1],
     title: text => {
@@ -65,7 +65,7 @@ function go(focus = true) {
     again: () => refresh(current),
   });
   current.refresh = opened;
-  scrollTo(0, current.place.scroll || 0);
+  scrollTo(0, current.entry.scroll || 0);
   if (focus) main.focus({preventScroll: true});
   refresh(current);
 }
@@ -73,16 +73,16 @@ function go(focus = true) {
 function leave() {
   if (!page) return;
   page.controller.abort();
-  page.place.scroll = scrollY;
-  page.place.link = document.activeElement?.closest("main a[href]")?.getAttribute("href");
+  page.entry.scroll = scrollY;
+  page.entry.link = document.activeElement?.closest("main a[href]")?.getAttribute("href");
   clearTimeout(page.timer);
   page = null;
   if (!unreachable) banner("");
   for (const dialog of document.querySelectorAll("dialog")) dialog.close("");
 }
 
-/** Look now, and again after a while: longer and longer while nothing answers. One look at a time, so that no answer
- * comes after a newer one. */
+/** Refresh now, and again after a pause that grows while nothing answers. One refresh at a time, so that no answer
+ * overwrites a newer one. */
 async function refresh(current) {
   clearTimeout(current.timer);
   current.wanted = true;
@@ -90,14 +90,14 @@ async function refresh(current) {
   current.busy = true;
   while (current.wanted && current === page && current.refresh && !document.hidden) {
     current.wanted = false;
-    await look(current);
+    await refreshOnce(current);
   }
   current.busy = false;
   if (current !== page) return;
-  current.timer = setTimeout(() => refresh(current), Math.min(EVERY * 2 ** Math.min(current.failures, 5), AT_MOST));
+  current.timer = setTimeout(() => refresh(current), Math.min(REFRESH_EVERY * 2 ** Math.min(current.failures, 5), REFRESH_MAX));
 }
 
-async function look(current) {
+async function refreshOnce(current) {
   try {
     await current.refresh();
     if (current === page) reached(current);
@@ -111,10 +111,10 @@ async function look(current) {
 }
 
 const waiting = () =>
-  h("p", {class: "nothing waiting"}, "Nothing could be loaded yet. It appears here as soon as the API answers.");
+  h("p", {class: "nothing waiting"}, "Nothing loaded yet. The page fills as soon as the API answers.");
 
-/** Back where one was, as far as the rows are there again. */
-function restore({place: {scroll, link}, root}) {
+/** Restore scroll position and focus, once the rows are there again. */
+function restore({entry: {scroll, link}, root}) {
   if (scroll && scrollY < scroll) scrollTo(0, scroll);
   if (link && document.activeElement === main)
     root.querySelector(`a[href="${CSS.escape(link)}"]`)?.focus({preventScroll: true});
@@ -129,7 +129,7 @@ function reached(current) {
     current.root.querySelector(".waiting")?.remove();
     restore(current);
   }
-  if (unreachable) say("Reachable again.");
+  if (unreachable) announce("Connected again.");
   unreachable = null;
   banner("");
 }
@@ -137,41 +137,41 @@ function reached(current) {
 function problem(error) {
   if (error instanceof api.Unreachable || error.status >= 500) {
     unreachable ||= new Date();
-    banner(`Not reachable since ${clock(unreachable)} (${error.message}). What you see is from before; trying again.`);
+    banner(`API unreachable since ${clock(unreachable)} (${error.message}). This page may be out of date. Retrying.`);
   } else if (error instanceof api.Refused) {
     banner(error.message);
   } else {
-    banner("A fault of the console. Reload the page; the browser's console says more.");
+    banner("Internal error in the console. Reload the page. The browser's developer console has the details.");
     console.error(error);
   }
 }
 
 function banner(text) {
-  const place = document.getElementById("banner");
-  if (place.textContent !== text) place.textContent = text;
-  place.hidden = !text;
+  const element = document.getElementById("banner");
+  if (element.textContent !== text) element.textContent = text;
+  element.hidden = !text;
 }
 
 function navigation(path) {
   const nav = document.getElementById("nav");
-  const here = target => (target === "/" ? path === "/" : path.startsWith(target));
-  show(
+  const isCurrent = target => (target === "/" ? path === "/" : path.startsWith(target));
+  render(
     nav,
-    LINKS.map(([target, text]) => h("a", {href: `#${target}`, "aria-current": here(target) && "page"}, text)),
+    LINKS.map(([target, text]) => h("a", {href: `#${target}`, "aria-current": isCurrent(target) && "page"}, text)),
   );
   nav.hidden = false;
-  const who = document.getElementById("who");
-  show(
-    who,
+  const account = document.getElementById("account");
+  render(
+    account,
     h(
       "span",
-      {class: "tenant", title: `Its key may: ${me.scopes.join(", ")}`},
+      {class: "tenant", title: `Scopes of the API key: ${me.scopes.join(", ")}`},
       h("span", {class: "unseen"}, "Tenant "),
       me.tenant,
     ),
     h("button", {type: "button", class: "quiet", onclick: () => signOut("You are signed out.")}, "Sign out"),
   );
-  who.hidden = false;
+  account.hidden = false;
   const footer = document.getElementById("zone");
   footer.textContent = `All times are in ${zone()}.`;
   footer.hidden = false;
@@ -180,8 +180,8 @@ function navigation(path) {
 // --- sign in and out -------------------------------------------------------------------------------------------------
 
 function signIn(reason) {
-  for (const id of ["nav", "who", "zone"]) document.getElementById(id).hidden = true;
-  door(main, reason, found => {
+  for (const id of ["nav", "account", "zone"]) document.getElementById(id).hidden = true;
+  signInForm(main, reason, found => {
     me = found;
     go();
   });
@@ -191,18 +191,18 @@ function signOut(reason) {
   api.forgetKey();
   me = null;
   leave();
-  forgetPlaces();
+  forgetEntries();
   banner("");
   signIn(reason);
-  say(reason);
+  announce(reason);
 }
 
-api.onKeyRefused(() => signOut("The key is not valid any more. Sign in again."));
+api.onKeyRefused(() => signOut("The API key is no longer valid. Sign in again."));
 
 // --- start -----------------------------------------------------------------------------------------------------------
 
 document.querySelector(".skip").onclick = event => {
-  event.preventDefault(); // the part behind # is the page's name
+  event.preventDefault(); // the part after # names the page
   const heading = main.querySelector("h1");
   heading?.setAttribute("tabindex", "-1");
   (heading || main).focus();
@@ -215,7 +215,7 @@ document.addEventListener("visibilitychange", () => {
 async function start() {
   if (!api.key()) return signIn();
   try {
-    me = await api.whoHas(api.key());
+    me = await api.whoami(api.key());
     banner("");
     return go(false);
   } catch (error) {
@@ -223,7 +223,7 @@ async function start() {
     if (error.status === 403) return signOut(error.message);
     problem(error);
     if (!main.querySelector(".waiting")) main.replaceChildren(waiting());
-    setTimeout(start, EVERY);
+    setTimeout(start, REFRESH_EVERY);
     return null;
   }
 }

@@ -1,11 +1,11 @@
-// A channel: what it did, how fast, and its switch.
+// One channel: its chart, its latency, and the button that pauses it.
 
 import * as api from "./api.js";
 import {SERIES, chart, columns, sum, table} from "./chart.js";
-import {confirmed, h, say, told} from "./dom.js";
-import {count, name, relative, span} from "./words.js";
+import {announce, confirm, h, showMessage} from "./dom.js";
+import {count, name, relative, span} from "./format.js";
 
-/** Of a chart in one of the grid's columns: one unit is one pixel, so that its text is as large as it says. */
+/** The width of a chart in a column of the grid. One unit is one pixel, so that text has its real size. */
 export function widthIn(grid) {
   const column = parseFloat(getComputedStyle(grid).gridTemplateColumns) || grid.clientWidth;
   return Math.max(200, Math.floor(column - 34));
@@ -23,7 +23,7 @@ export function channel(one, minutes, width, {open, act}) {
       open.has(one.channel) && table(one.channel, all),
     ),
   );
-  detail.listens.ontoggle = detail.ontoggle = event => {
+  detail.handlers.ontoggle = detail.ontoggle = event => {
     if (event.target.open !== open.has(one.channel)) {
       open[event.target.open ? "add" : "delete"](one.channel);
       act.again();
@@ -45,7 +45,7 @@ export function channel(one, minutes, width, {open, act}) {
             ? `refused by ${one.refusal.provider}, ${relative(one.refusal.since)}`
             : "running",
       ),
-      switchOf(one, act),
+      pauseButton(one, act),
     ),
     chart(one.channel, all, width),
     h(
@@ -67,21 +67,21 @@ export function channel(one, minutes, width, {open, act}) {
   );
 }
 
-/** What was accepted are rows of that time; the others are changes, and lead to what is like that now. */
+/** "accepted" leads to the notifications of that time; every other series to the notifications that have that status now. */
 function listOf(channel, series, since) {
-  if (series === "accepted") return `#/notifications${api.search({channel, since})}`;
-  if (series === "failed" || series === "unknown") return `#/dead${api.search({status: series, channel})}`;
-  return `#/notifications${api.search({status: series, channel})}`;
+  if (series === "accepted") return `#/notifications${api.queryString({channel, since})}`;
+  if (series === "failed" || series === "unknown") return `#/dead${api.queryString({status: series, channel})}`;
+  return `#/notifications${api.queryString({status: series, channel})}`;
 }
 
 function latency({count: number, p50, p95, p99}) {
   if (!number) return h("p", {class: "latency"}, "Nothing was sent.");
   const part = (label, seconds) =>
     h("span", {}, `${label} `, h("b", {}, seconds == null ? "> 2 h" : `≤ ${span(seconds)}`));
-  return h("p", {class: "latency"}, "From due to sent: ", part("half", p50), part("95%", p95), part("99%", p99));
+  return h("p", {class: "latency"}, "From due to sent: ", part("p50", p50), part("p95", p95), part("p99", p99));
 }
 
-function switchOf(one, {can, again}) {
+function pauseButton(one, {can, again}) {
   const id = `may-${one.channel}`;
   const text = one.paused ? "Resume" : "Pause";
   return [
@@ -101,34 +101,32 @@ function switchOf(one, {can, again}) {
 }
 
 async function pause(channel, again) {
-  const sure = await confirmed(
-    `Pause ${name(channel)}?`,
-    `Pause ${name(channel)}`,
+  const sure = await confirm(
+    {title: `Pause ${name(channel)}?`, action: `Pause ${name(channel)}`},
     h(
       "p",
       {},
-      "New notifications are accepted and wait. What a worker has already is finished. Nothing is lost, and what expires while it waits is not sent.",
+      "New notifications are accepted and wait. Attempts under way finish. Nothing is lost. A notification that expires while it waits is not sent.",
     ),
-    h("p", {}, h("strong", {}, "It stops this channel for all tenants"), " until someone resumes it."),
+    h("p", {}, h("strong", {}, "This stops the channel for all tenants"), " until someone resumes it."),
   );
-  if (sure) await turn(channel, "pause", again);
+  if (sure) await setPaused(channel, "pause", again);
 }
 
 async function resume(channel, again) {
-  const sure = await confirmed(
-    `Resume ${name(channel)}?`,
-    `Resume ${name(channel)}`,
-    h("p", {}, "What has waited is sent from now on, as fast as the channel can."),
+  const sure = await confirm(
+    {title: `Resume ${name(channel)}?`, action: `Resume ${name(channel)}`},
+    h("p", {}, "Waiting notifications are sent, as fast as the channel can."),
   );
-  if (sure) await turn(channel, "resume", again);
+  if (sure) await setPaused(channel, "resume", again);
 }
 
-async function turn(channel, what, again) {
+async function setPaused(channel, what, again) {
   try {
     const {paused} = await api.post(`channels/${encodeURIComponent(channel)}/${what}`);
-    say(`${name(channel)} is ${paused ? "paused" : "running"}.`);
+    announce(`${name(channel)} is ${paused ? "paused" : "running"}.`);
   } catch (error) {
-    await told("That did not work", error.message);
+    await showMessage("Request failed", error.message);
   }
   again();
 }

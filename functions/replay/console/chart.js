@@ -1,34 +1,34 @@
-// Small multiples: what a channel did, minute by minute. Above, what it took and sent; below, on a scale of its own, what
-// did not go well: three failures among three thousand are to be seen.
+// A channel's chart, minute by minute. Upper part: accepted and sent. Lower part, on its own scale: what went wrong, so that
+// three failures among three thousand are visible.
 
 import {h, s} from "./dom.js";
-import {count, minute, name} from "./words.js";
+import {count, minute, name} from "./format.js";
 
-/** What happened, and how it is counted: a retry is an attempt, and a failure may have been replayed since. */
+/** Labels of the events that are counted: a retry is one attempt, and a failure may have been replayed since. */
 export const SERIES = {
   accepted: "accepted",
   sent: "sent",
   retrying: "retries",
   failed: "failures",
-  unknown: "unknown answers",
+  unknown: "unknown",
   expired: "expired",
   canceled: "canceled",
 };
 const NAMES = Object.keys(SERIES);
 const TROUBLE = ["retrying", "failed", "unknown", "expired"];
 const PATTERNS = ["retrying", "unknown"];
-const COLUMNS = 60; // at most: more minutes than that are added up
+const MAX_COLUMNS = 60; // more minutes are added up
 const UPPER = 76,
   GAP = 22,
   LOWER = 36,
   AXIS = 18; // heights
-const HEAD = 16; // of the upper part, for its scale
+const HEAD = 16; // height above the upper part, for its scale's text
 const HEIGHT = UPPER + GAP + LOWER + AXIS;
 
-/** A column a minute, or a few minutes each: {at, each, accepted, sent, …}. */
+/** One column per minute, or per `each` minutes: {at, each, accepted, sent, …}. */
 export function columns(minutes, counts) {
-  const each = Math.max(1, Math.ceil(minutes.length / COLUMNS));
-  // The newest column is a whole one, so that the columns do not jump as minutes go by: the remainder is the oldest.
+  const each = Math.max(1, Math.ceil(minutes.length / MAX_COLUMNS));
+  // The oldest column takes the remainder: the newest one is always whole, so that the columns do not jump.
   const first = minutes.length % each;
   const starts = [
     ...(first ? [0] : []),
@@ -48,7 +48,7 @@ export function chart(channel, all, width) {
     gap = step > 4 ? 1 : 0;
   const most = Math.max(1, ...all.map(one => Math.max(one.accepted, one.sent)));
   const worst = Math.max(1, ...all.map(one => sum(TROUBLE.map(series => one[series]))));
-  const per = all[0]?.each > 1 ? `in ${all[0].each} min` : "a minute";
+  const per = all[0]?.each > 1 ? `per ${all[0].each} min` : "per minute";
   const floor = UPPER + GAP + LOWER;
   const drawn = all.map((one, n) =>
     column(one, {x: n * step, wide: Math.max(step - gap, 0.5), most, worst, floor, channel}),
@@ -72,7 +72,7 @@ export function chart(channel, all, width) {
     drawn,
     s("path", {class: "line accepted", d: steps(all, step, most)}),
     s("text", {x: 0, y: 10}, `${count(most)} ${per}`),
-    s("text", {x: 0, y: UPPER + GAP - 5}, troubled ? `${count(worst)} ${per}` : "no retry, no failure, none unknown or expired"),
+    s("text", {x: 0, y: UPPER + GAP - 5}, troubled ? `${count(worst)} ${per}` : "no retries, failures, unknown or expired"),
     axis(all, step, width),
   );
 }
@@ -86,7 +86,7 @@ function column(one, {x, wide, most, worst, floor, channel}) {
   const stacked = TROUBLE.filter(series => one[series]).map(series => {
     const high = Math.max((one[series] / worst) * LOWER, 2);
     y -= high;
-    // A name is found in the page itself only from an attribute; in a stylesheet it would be one of the stylesheet's.
+    // An attribute: in a stylesheet, url(#…) would be resolved against the stylesheet, not the page.
     const fill = PATTERNS.includes(series) ? `url(#${series}-${channel})` : undefined;
     return s("rect", {key: series, class: series, fill, x, y, width: wide, height: high});
   });
@@ -128,7 +128,7 @@ function axis(all, step, width) {
   ];
 }
 
-/** The same as numbers, newest first. What did not happen at all has no column, for a phone has room for few. */
+/** The same numbers as a table, newest first. A series without events has no column: a phone has room for few. */
 export function table(channel, all) {
   const some = NAMES.filter(series => series === "accepted" || series === "sent" || all.some(one => one[series]));
   return h(

@@ -1,8 +1,8 @@
-// What a person decides about one notification.
+// The actions an operator can take on one notification.
 
 import * as api from "./api.js";
-import {asked, expiryField, field, h, say, told} from "./dom.js";
-import {DOUBT, isDoubtful, sinceNow, state, utc} from "./words.js";
+import {announce, confirm, expiryField, field, h, showMessage} from "./dom.js";
+import {DOUBT, isDoubtful, sinceNow, state, utc} from "./format.js";
 
 const CANCELABLE = ["pending", "retrying"];
 
@@ -25,75 +25,75 @@ export function actions(found, again) {
     );
   const buttons = [];
   if (found.status === "unknown")
-    buttons.push(button("It arrived", () => arrived(found), true), button("Send it again", () => sendAgain(found)));
+    buttons.push(button("Mark as arrived", () => markArrived(found), true), button("Send again", () => sendAgain(found)));
   if (found.status === "failed") buttons.push(button("Replay", () => replay(found), true));
-  if (CANCELABLE.includes(found.status)) buttons.push(button("Cancel it", () => cancel(found)));
+  if (CANCELABLE.includes(found.status)) buttons.push(button("Cancel notification", () => cancel(found)));
   return buttons.length > 0 && h("div", {class: "buttons"}, buttons);
 }
 
-async function arrived(found) {
-  const text = "It becomes sent, by your word: the timeline says “operator”. It will not be sent again.";
-  if (await asked({title: "Did it arrive?", action: "Yes, it arrived"}, h("p", {}, text)))
-    await tried(() => resolve(found, {outcome: "sent"}));
+async function markArrived(found) {
+  const text = "Its status becomes sent, and its timeline names the operator. It will not be sent again.";
+  if (await confirm({title: "Did it arrive?", action: "Yes, it arrived"}, h("p", {}, text)))
+    await attempt(() => resolve(found, {outcome: "sent"}));
 }
 
 async function sendAgain(found) {
-  const text = "If the last attempt did arrive, the recipient gets it twice. Look at the provider's side first.";
-  const expiry = await askedToSend(found, {title: "Send it again?", action: "Send it again"}, h("p", {}, text));
-  if (expiry) await tried(() => resolve(found, {outcome: "replay", ...expiry}));
+  const text = "If the last attempt arrived, the recipient gets it twice. Check with the provider first.";
+  const expiry = await confirmWithExpiry(found, {title: "Send it again?", action: "Send again"}, h("p", {}, text));
+  if (expiry) await attempt(() => resolve(found, {outcome: "replay", ...expiry}));
 }
 
 async function replay(found) {
-  const expiry = await askedToSend(
+  const expiry = await confirmWithExpiry(
     found,
     {title: "Replay it?", action: "Replay"},
-    h("p", {}, "It becomes pending again, with all its attempts."),
-    found.may_have_been_sent && h("p", {}, h("strong", {}, "It may double: "), "an attempt may have been accepted."),
+    h("p", {}, "Its status becomes pending, and it gets its full number of attempts again."),
+    found.may_have_been_sent && h("p", {}, h("strong", {}, "It may be sent twice: "), "an attempt may have been accepted."),
   );
   if (!expiry) return;
-  await tried(async () => {
+  await attempt(async () => {
     const done = await api.post("dead-letters/replay", {ids: [found.id], status: found.status, ...expiry});
-    if (done.count) say("It is pending again.");
-    else if (done.expired) await told("It was not replayed", "It has expired. Replay it with a new time to expire.");
-    else await told("It was not replayed", "It is no dead letter any more: somebody else was faster.");
+    if (done.count) announce("It is pending again.");
+    else if (done.expired) await showMessage("Not replayed", "It has expired. Replay it with a new expiry time.");
+    else await showMessage("Not replayed", "It is no longer a dead letter: someone else acted first.");
   });
 }
 
-/** Ask, and for a new expiry where the old one is over. What the API is given of it; null: no. */
-async function askedToSend(found, question, ...body) {
-  const over = found.expires_at && sinceNow(found.expires_at) >= 0;
+/** Ask to confirm; an expired notification also needs a new expiry time. The API's fields for it; null if declined. */
+async function confirmWithExpiry(found, question, ...body) {
+  const hasExpired = found.expires_at && sinceNow(found.expires_at) >= 0;
   const until = expiryField("new-expiry", {required: true});
-  const sure = await asked(
-    {...question, check: () => !over || until.isValid()},
+  const sure = await confirm(
+    {...question, check: () => !hasExpired || until.isValid()},
     body,
-    over && field("Expires at", until.control, "It has expired: without a new time it is not sent."),
+    hasExpired && field("Expires at", until.control, "It has expired: a new expiry time is required."),
   );
-  return sure ? (over ? {expires_at: utc(until.control.value)} : {}) : null;
+  return sure ? (hasExpired ? {expires_at: utc(until.control.value)} : {}) : null;
 }
 
 async function cancel(found) {
-  const sure = await asked(
-    {title: "Cancel it?", action: "Cancel it", otherwise: "Keep it"},
-    h("p", {}, "It is not sent any more, and cannot be replayed. An attempt that is under way is not stopped."),
+  const sure = await confirm(
+    {title: "Cancel this notification?", action: "Cancel notification", otherwise: "Keep it"},
+    h("p", {}, "It will not be sent, and cannot be replayed. An attempt under way is not stopped."),
     isDoubtful(found) && h("p", {}, h("strong", {}, DOUBT), " Canceling it does not undo that."),
   );
   if (!sure) return;
-  await tried(async () => {
+  await attempt(async () => {
     const canceled = await api.post(`notifications/${encodeURIComponent(found.id)}/cancel`);
-    say(`It is ${state(canceled)}.`);
-    if (isDoubtful(canceled)) await told("It is canceled", DOUBT);
-  }, "It was not canceled");
+    announce(`It is ${state(canceled)}.`);
+    if (isDoubtful(canceled)) await showMessage("Canceled", DOUBT);
+  }, "Not canceled");
 }
 
 const resolve = (found, decision) => api.post(`notifications/${encodeURIComponent(found.id)}/resolve`, decision);
 
-/** An answer that does not come leaves open what was done; the page shows it as soon as it can be looked at. */
-async function tried(act, title = "That did not work") {
+/** Without an answer it is not known what was done; the page shows it after its next refresh. */
+async function attempt(act, title = "Request failed") {
   try {
     await act();
   } catch (error) {
-    if (api.isOpen(error))
-      await told("No answer came", `It may have been done all the same (${error.message}). Asking once more is harmless.`);
-    else await told(title, error.message);
+    if (api.isUncertain(error))
+      await showMessage("No answer", `The request may have been carried out (${error.message}). Repeating it is harmless.`);
+    else await showMessage(title, error.message);
   }
 }

@@ -1,22 +1,22 @@
-// Elements, made and brought up to date in place. Text only ever goes in as text: a notification brings no markup along.
+// Creates elements and updates them in place. Text is only ever inserted as text, never as markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** An element. `on…` are handlers, `key` says which it is among its siblings, `keep` that its content is its own. */
+/** An element. `on…`: event handlers; `key`: identifies it among its siblings; `keep`: updates leave its content alone. */
 export function h(tag, props = {}, ...children) {
-  return filled(document.createElement(tag), props, children);
+  return build(document.createElement(tag), props, children);
 }
 
 /** The same for SVG. */
 export function s(tag, props = {}, ...children) {
-  return filled(document.createElementNS(SVG, tag), props, children);
+  return build(document.createElementNS(SVG, tag), props, children);
 }
 
-function filled(node, props, children) {
-  node.listens = {};
+function build(node, props, children) {
+  node.handlers = {};
   for (const [name, value] of Object.entries(props)) {
     if (value === undefined || value === null || value === false) continue;
-    if (name.startsWith("on")) node[name] = node.listens[name] = value;
+    if (name.startsWith("on")) node[name] = node.handlers[name] = value;
     else if (name === "key" || name === "keep") node[name] = value;
     else node.setAttribute(name, value === true ? "" : value);
   }
@@ -28,23 +28,23 @@ function filled(node, props, children) {
   return node;
 }
 
-/** Make `parent` hold what `wanted` says and touch nothing that is right already: focus, selection, scroll positions,
- * open details and whatever was typed stay. */
-export function show(parent, ...wanted) {
+/** Make the children of `parent` equal `wanted`. Nodes that are equal already are not touched, so that focus, selection,
+ * scroll positions, open details and typed text stay. */
+export function render(parent, ...wanted) {
   const fresh = document.createDocumentFragment();
   fresh.append(
     ...wanted.flat(Infinity).filter(child => child !== undefined && child !== null && child !== false && child !== ""),
   );
-  children(parent, fresh);
+  updateChildren(parent, fresh);
 }
 
-function children(parent, wanted) {
+function updateChildren(parent, wanted) {
   const keyed = new Map([...parent.childNodes].filter(node => node.key !== undefined).map(node => [node.key, node]));
   let at = parent.firstChild;
   for (const next of [...wanted.childNodes]) {
     const same =
-      next.key !== undefined ? keyed.get(next.key) : at && at.key === undefined && alike(at, next) ? at : null;
-    if (!same || !alike(same, next)) {
+      next.key !== undefined ? keyed.get(next.key) : at && at.key === undefined && isSameElement(at, next) ? at : null;
+    if (!same || !isSameElement(same, next)) {
       parent.insertBefore(next, at);
     } else if (same === at) {
       at = at.nextSibling;
@@ -61,7 +61,7 @@ function children(parent, wanted) {
   }
 }
 
-function alike(one, other) {
+function isSameElement(one, other) {
   return one.nodeType === other.nodeType && one.nodeName === other.nodeName && one.key === other.key;
 }
 
@@ -76,26 +76,25 @@ function update(node, wanted) {
   for (const {name} of [...node.attributes]) {
     if (!wanted.hasAttribute(name) && name !== "open") node.removeAttribute(name);
   }
-  for (const name of Object.keys(node.listens || {})) if (!(name in wanted.listens)) node[name] = null;
-  Object.assign(node, wanted.listens);
-  node.listens = wanted.listens;
-  if (!node.keep) children(node, wanted);
+  for (const name of Object.keys(node.handlers || {})) if (!(name in wanted.handlers)) node[name] = null;
+  Object.assign(node, wanted.handlers);
+  node.handlers = wanted.handlers;
+  if (!node.keep) updateChildren(node, wanted);
 }
 
-/** Said by a screen reader, seen by nobody. */
-export function say(text) {
-  const region = document.getElementById("say");
+/** Announce to screen readers; not visible. */
+export function announce(text) {
+  const region = document.getElementById("announcement");
   region.textContent = "";
-  // Text that is the same as before is said again only where the region was empty in between.
+  // The same text is announced again only if the region was empty in between.
   setTimeout(() => {
     region.textContent = text;
   }, 50);
 }
 
-/** Ask in a dialog; true if the answer is `action`, which is only taken where `check` finds nothing wrong. Escape is
- * no. */
-export const asked = ({title, action, otherwise = "Cancel", check = () => true}, ...body) =>
-  dialogue(
+/** Ask in a dialog; true if confirmed. `check` can keep the dialog open. Escape declines. */
+export const confirm = ({title, action, otherwise = "Cancel", check = () => true}, ...body) =>
+  openDialog(
     title,
     body,
     [
@@ -105,16 +104,14 @@ export const asked = ({title, action, otherwise = "Cancel", check = () => true},
     check,
   );
 
-export const confirmed = (title, action, ...body) => asked({title, action}, ...body);
+/** Show a message in a dialog. */
+export const showMessage = (title, text) => openDialog(title, h("p", {}, text), [["Close", ""]]);
 
-/** Tell in a dialog. */
-export const told = (title, text) => dialogue(title, h("p", {}, text), [["Close", ""]]);
+let dialogs = 0;
 
-let dialogues = 0;
-
-function dialogue(title, body, answers, check = () => true) {
+function openDialog(title, body, answers, check = () => true) {
   return new Promise(resolve => {
-    const id = `dialogue-${++dialogues}`;
+    const id = `dialog-${++dialogs}`;
     const dialog = h(
       "dialog",
       {"aria-labelledby": id},
@@ -141,10 +138,10 @@ function dialogue(title, body, answers, check = () => true) {
   });
 }
 
-/** A form's control with its label, a hint and room for what is wrong with it. */
+/** A form control with its label, a hint and an error message. */
 export function field(label, control, hint) {
   const id = control.id;
-  const described = [hint && `${id}-hint`, `${id}-wrong`].filter(Boolean).join(" ");
+  const described = [hint && `${id}-hint`, `${id}-error`].filter(Boolean).join(" ");
   control.setAttribute("aria-describedby", described);
   return h(
     "div",
@@ -152,27 +149,27 @@ export function field(label, control, hint) {
     h("label", {for: id}, label),
     control,
     hint && h("p", {class: "hint", id: `${id}-hint`}, hint),
-    h("p", {class: "wrong", id: `${id}-wrong`, hidden: true}),
+    h("p", {class: "wrong", id: `${id}-error`, hidden: true}),
   );
 }
 
-/** A control for a time to expire, in the reader's own time, and whether what it holds is one that is still to come. */
+/** A control for an expiry time in the browser's time zone. `isValid`: it is empty and optional, or in the future. */
 export function expiryField(id, {required = false} = {}) {
   const control = h("input", {id, type: "datetime-local", required});
   const isValid = () => {
     const fine = control.validity.valid && (!control.value || Date.parse(control.value) > Date.now());
-    wrong(control, fine ? "" : "A time that is still to come.");
+    setError(control, fine ? "" : "Enter a time in the future.");
     if (!fine) control.focus();
     return fine;
   };
   return {control, isValid};
 }
 
-/** Say below a control what is wrong with it; "" takes it back. */
-export function wrong(control, text) {
-  const place = document.getElementById(`${control.id}-wrong`);
-  place.textContent = text;
-  place.hidden = !text;
+/** Show an error below a control; "" removes it. */
+export function setError(control, text) {
+  const message = document.getElementById(`${control.id}-error`);
+  message.textContent = text;
+  message.hidden = !text;
   if (text) control.setAttribute("aria-invalid", "true");
   else control.removeAttribute("aria-invalid");
 }

@@ -1,34 +1,34 @@
-// A list of notifications, newest first: its first page is looked at again and again, older ones on demand.
+// A list of notifications, newest first. The first page is refreshed; older pages are loaded on demand.
 
 import * as api from "./api.js";
-import {h, say} from "./dom.js";
-import {name, recipient, sinceNow, standing, when} from "./words.js";
+import {announce, h} from "./dom.js";
+import {name, recipient, sinceNow, chipWithDoubt, when} from "./format.js";
 
 const PAGE = 50;
 
 export class Listing {
-  /** `place`: the history's entry that it is on. Where that has the same list already, it goes on from there. */
-  constructor(path, filters, signal, place) {
+  /** `entry`: the history entry of the page. If it holds the same list already, its rows are shown at once. */
+  constructor(path, filters, signal, entry) {
     const which = JSON.stringify([path, filters]);
-    const {items = [], cursor} = place.list?.which === which ? place.list : {};
-    Object.assign(this, {path, filters, signal, place, which, items, cursor, asked: items.length > 0});
+    const {items = [], cursor} = entry.list?.which === which ? entry.list : {};
+    Object.assign(this, {path, filters, signal, entry, which, items, cursor, loaded: items.length > 0});
   }
 
-  /** The first page anew; what was loaded below it stays. */
+  /** Load the first page again; older rows stay. */
   async refresh() {
     const {notifications: first, next_cursor: next} = await this.page();
     const last = first.at(-1)?.id;
     const older = next ? this.items.filter(item => item.id < last) : [];
-    const meets = this.items.length && this.items[0].id >= last; // else there may be some in between
+    const meets = this.items.length && this.items[0].id >= last; // else rows may be missing in between
     this.items = [...first, ...(meets ? older : [])];
     if (!(meets && older.length)) this.cursor = next;
-    this.asked = true;
+    this.loaded = true;
     this.keep();
   }
 
   keep() {
     const {which, items, cursor} = this;
-    this.place.list = {which, items, cursor};
+    this.entry.list = {which, items, cursor};
   }
 
   async more() {
@@ -36,20 +36,20 @@ export class Listing {
     this.items.push(...found);
     this.cursor = next;
     this.keep();
-    say(`${found.length} more.`);
+    announce(`${found.length} more.`);
   }
 
   page(cursor) {
     return api.get(this.path, {...this.filters, limit: PAGE, cursor}, this.signal);
   }
 
-  /** `changed` is called when there is more to show. */
+  /** `changed` is called when older rows were loaded; `nothing` is shown if there are no rows. */
   view(changed, nothing) {
-    if (!this.asked) return h("p", {class: "hint"}, "Looking …");
+    if (!this.loaded) return h("p", {class: "hint"}, "Loading …");
     if (!this.items.length) return h("p", {class: "nothing"}, nothing);
     const more = async event => {
       event.target.disabled = true;
-      await this.more().catch(error => say(error.message));
+      await this.more().catch(error => announce(error.message));
       event.target.disabled = false;
       changed();
     };
@@ -58,14 +58,14 @@ export class Listing {
       h(
         "p",
         {class: "below"},
-        `${this.items.length} shown${this.cursor ? "" : ", that is all"}. `,
+        this.cursor ? `${this.items.length} shown. ` : `All ${this.items.length} shown.`,
         this.cursor && h("button", {type: "button", onclick: more}, "Show more"),
       ),
     ];
   }
 }
 
-/** A table that a narrow window shows as cards: its roles are named, for they would get lost with its layout. */
+/** A table that a narrow window shows as cards. The roles are explicit: the card layout would drop the implicit ones. */
 export function rows(items) {
   const head = (text, props) => h("th", {scope: "col", role: "columnheader", ...props}, text);
   return h(
@@ -82,7 +82,7 @@ export function rows(items) {
         head("Recipient"),
         head("Accepted"),
         head("Attempts", {class: "number"}),
-        head("Last error, next time"),
+        head("Last error, next attempt"),
       ),
     ),
     h("tbody", {role: "rowgroup"}, items.map(row)),
@@ -96,7 +96,7 @@ function row(item) {
   return h(
     "tr",
     {key: item.id, role: "row"},
-    cell("Status", standing(item)),
+    cell("Status", chipWithDoubt(item)),
     cell("Channel", name(item.channel)),
     cell(
       "Recipient",
@@ -108,7 +108,7 @@ function row(item) {
   );
 }
 
-/** When it goes on, if it waits for that. */
+/** The time of the next attempt, if it is in the future. */
 function next(item) {
   const due =
     item.status === "retrying"
@@ -117,6 +117,6 @@ function next(item) {
   return (
     due &&
     sinceNow(due) < 0 &&
-    h("b", {}, item.status === "retrying" ? "next try " : "due ", when(due), item.last_error && ": ")
+    h("b", {}, item.status === "retrying" ? "next attempt " : "due ", when(due), item.last_error && ": ")
   );
 }

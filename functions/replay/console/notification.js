@@ -1,9 +1,9 @@
-// One notification: what it is, how it went, why, and what happens next.
+// One notification: its timeline, its content, its last error, and what happens next.
 
 import * as api from "./api.js";
 import {content} from "./content.js";
 import {actions} from "./decisions.js";
-import {h, say, show} from "./dom.js";
+import {announce, h, render} from "./dom.js";
 import {timeline, why} from "./timeline.js";
 import {
   DOUBT,
@@ -16,23 +16,23 @@ import {
   refusal,
   relative,
   sinceNow,
-  standing,
+  chipWithDoubt,
   state,
   when,
-} from "./words.js";
+} from "./format.js";
 
 const WAITS = ["pending", "retrying"];
 
 export function notification({root, argument: id, title, again, signal}) {
-  title("A notification");
+  title("Notification");
   const parts = Object.fromEntries(
-    ["head", "next", "timeline", "content", "facts"].map(part => [part, h("div", {class: part})]),
+    ["head", "next", "timeline", "content", "details"].map(part => [part, h("div", {class: part})]),
   );
   root.append(
     parts.head,
-    h("div", {class: "two"}, h("div", {}, parts.next, parts.timeline), h("div", {}, parts.content, parts.facts)),
+    h("div", {class: "two"}, h("div", {}, parts.next, parts.timeline), h("div", {}, parts.content, parts.details)),
   );
-  show(parts.head, h("h1", {}, "A notification"), h("p", {class: "hint"}, "Looking …"));
+  render(parts.head, h("h1", {}, "Notification"), h("p", {class: "hint"}, "Loading …"));
   let known = null;
   return async () => {
     let found;
@@ -40,28 +40,28 @@ export function notification({root, argument: id, title, again, signal}) {
       found = await api.get(`notifications/${encodeURIComponent(id)}`, {}, signal);
     } catch (error) {
       if (error.status !== 404) throw error;
-      for (const part of [parts.next, parts.timeline, parts.content, parts.facts]) show(part); // it may have been there
-      return show(
+      for (const part of [parts.next, parts.timeline, parts.content, parts.details]) render(part); // it may have been deleted since
+      return render(
         parts.head,
-        h("h1", {}, "A notification"),
+        h("h1", {}, "Notification"),
         h(
           "p",
           {class: "nothing"},
-          "There is none with the id ",
+          "No notification with the ID ",
           h("code", {}, id),
-          ". It may belong to another tenant, or be deleted.",
+          ". It may belong to another tenant, or have been deleted.",
         ),
       );
     }
     const channel = WAITS.includes(found.status) ? await channelNow(found.channel, signal) : {};
     title(`${name(found.channel)}, ${state(found)}`);
-    if (known && known !== state(found)) say(`It is ${state(found)} now.`);
+    if (known && known !== state(found)) announce(`Status: ${state(found)}.`);
     known = state(found);
-    show(parts.head, head(found));
-    show(parts.next, next(found, channel, again));
-    show(parts.timeline, timeline(found));
-    show(parts.content, content(found));
-    show(parts.facts, facts(found));
+    render(parts.head, head(found));
+    render(parts.next, next(found, channel, again));
+    render(parts.timeline, timeline(found));
+    render(parts.content, content(found));
+    render(parts.details, details(found));
   };
 }
 
@@ -76,7 +76,7 @@ function head(found) {
       "div",
       {class: "heading"},
       h("h1", {}, `${name(found.channel)} to `, h("bdi", {}, recipient(found.recipient))),
-      standing(found),
+      chipWithDoubt(found),
     ),
     h("p", {class: "hint id"}, h("code", {}, found.id)),
   ];
@@ -87,7 +87,7 @@ function head(found) {
 function next(found, channel, again) {
   return h(
     "section",
-    {class: `card status-${found.status}`, "aria-labelledby": "what-next"},
+    {class: "card", "aria-labelledby": "what-next"},
     h("h2", {id: "what-next"}, "What happens next"),
     h("p", {class: "big"}, sentence(found, channel)),
     isDoubtful(found) && h("p", {class: "doubt"}, DOUBT),
@@ -100,34 +100,34 @@ function sentence(found, channel) {
   const due = found.next_attempt_at || found.send_at;
   const attempt = `attempt ${found.attempts + 1} of ${found.max_attempts}`;
   if (found.status === "pending" && due && sinceNow(due) < 0) return ["It is due ", when(due), ` (${clock(due)}).`];
-  if (channel.paused) return `It waits: ${name(found.channel)} is paused. It goes on when someone resumes the channel.`;
-  if (channel.refusal) return `It waits: ${refusal(channel.refusal)} It is sent once ${channel.refusal.provider} accepts again.`;
+  if (channel.paused) return `Waiting: ${name(found.channel)} is paused. It is sent after the channel is resumed.`;
+  if (channel.refusal) return `Waiting: ${refusal(channel.refusal)} It is sent once ${channel.refusal.provider} accepts again.`;
   switch (found.status) {
     case "pending":
-      return "It is due, and waits for a worker.";
+      return "It is due, waiting for a worker.";
     case "sending":
-      return `A worker has it: attempt ${found.attempts} of ${found.max_attempts}. If the worker dies, the sweep takes it back when its lease is over.`;
+      return `A worker is sending it: attempt ${found.attempts} of ${found.max_attempts}. If the worker dies, the sweep reclaims it when its lease expires.`;
     case "retrying":
-      if (due && sinceNow(due) < 0) return [`The next try, ${attempt}, comes `, when(due), ` (${clock(due)}).`];
-      return `The next try, ${attempt}, is due.`;
+      if (due && sinceNow(due) < 0) return [`Next: ${attempt}, `, when(due), ` (${clock(due)}).`];
+      return `Next: ${attempt}, due now.`;
     case "failed":
-      return "Nothing, unless someone replays it.";
+      return "Nothing, unless an operator replays it.";
     case "unknown":
-      return "It waits for a decision: it may have arrived. Look at the provider's side, then say what happened.";
+      return "Waiting for a decision: it may have arrived. Check with the provider, then decide.";
     case "sent":
-      if (found.provider === "operator") return `Nothing: an operator said that it was sent, ${relative(found.updated_at)}.`;
+      if (found.provider === "operator") return `Nothing: an operator marked it as sent ${relative(found.updated_at)}.`;
       return `Nothing: ${found.provider || "the provider"} accepted it ${relative(found.updated_at)}.`;
     default:
       return `Nothing: ${STATUSES[found.status] || found.status}.`;
   }
 }
 
-// --- the rest --------------------------------------------------------------------------------------------------------
+// --- details --------------------------------------------------------------------------------------------------------
 
-function facts(found) {
+function details(found) {
   const list = [
     ["Priority", found.priority],
-    ["If ambiguous", found.on_ambiguous],
+    ["On ambiguous", found.on_ambiguous],
     ["Attempts", `${found.attempts} of ${found.max_attempts}`],
     [
       "Generation",
@@ -136,8 +136,8 @@ function facts(found) {
         : "1: never replayed",
     ],
     ["Accepted", when(found.created_at, `${clock(found.created_at)}, ${relative(found.created_at)}`)],
-    ["Changed", when(found.updated_at, `${clock(found.updated_at)}, ${relative(found.updated_at)}`)],
-    ["To be sent at", found.send_at && when(found.send_at, clock(found.send_at))],
+    ["Updated", when(found.updated_at, `${clock(found.updated_at)}, ${relative(found.updated_at)}`)],
+    ["Send at", found.send_at && when(found.send_at, clock(found.send_at))],
     [
       "Expires",
       found.expires_at && when(found.expires_at, `${clock(found.expires_at)}, ${relative(found.expires_at)}`),
@@ -148,8 +148,8 @@ function facts(found) {
   ];
   return h(
     "section",
-    {class: "card", "aria-labelledby": "facts"},
-    h("h2", {id: "facts"}, "Facts"),
+    {class: "card", "aria-labelledby": "details"},
+    h("h2", {id: "details"}, "Details"),
     h(
       "dl",
       {},

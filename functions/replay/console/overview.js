@@ -1,12 +1,12 @@
-// What is stuck, and what goes well.
+// The overview: what needs attention, counts by status, the channels' charts, the queues.
 
 import {Activity} from "./activity.js";
 import * as api from "./api.js";
 import {channel, widthIn} from "./channels.js";
-import {h, select, show} from "./dom.js";
-import {readdress} from "./places.js";
+import {h, render, select} from "./dom.js";
+import {replaceAddress} from "./history.js";
 import {queues} from "./queues.js";
-import {clock, count, counted, many, name, refusal, sinceNow, span} from "./words.js";
+import {clock, count, counted, many, name, refusal, sinceNow, span} from "./format.js";
 
 const WINDOWS = [
   ["15", "15 minutes"],
@@ -14,7 +14,7 @@ const WINDOWS = [
   ["360", "6 hours"],
   ["1440", "24 hours"],
 ];
-const LATE = 30; // seconds that one may be due before it is worth a word
+const LATE = 30; // seconds that a notification may be due before it is reported
 
 export function overview({root, query, me, title, again, signal}) {
   title("Overview");
@@ -24,7 +24,7 @@ export function overview({root, query, me, title, again, signal}) {
     WINDOWS.some(([value]) => value === query.minutes) ? query.minutes : "60",
   );
   choice.onchange = () => {
-    readdress(`#/?minutes=${choice.value}`);
+    replaceAddress(`#/?minutes=${choice.value}`);
     again();
   };
   const state = h("p", {class: "fresh"});
@@ -43,32 +43,32 @@ export function overview({root, query, me, title, again, signal}) {
     parts.channels,
     parts.queues,
   );
-  const open = new Set(); // the channels whose numbers are shown as a table
+  const open = new Set(); // channels whose numbers are shown as a table
   const act = {can: me.scopes.includes("admin"), again};
   const activity = new Activity(signal);
-  let at = null; // of what is shown
-  const look = async () => {
-    const found = await activity.look(Number(choice.value));
+  let at = null; // the time of what is shown
+  const load = async () => {
+    const found = await activity.load(Number(choice.value));
     at = clock(found.at);
     state.className = "fresh";
     root.classList.remove("stale");
-    show(state, `Live. ${at}`);
-    show(parts.needs, needs(found, again));
-    show(parts.now, now(found));
-    show(parts.happened, happened(WINDOWS.find(([value]) => value === choice.value)[1]));
-    show(
+    render(state, `Live. ${at}`);
+    render(parts.needs, needs(found, again));
+    render(parts.now, now(found));
+    render(parts.happened, happened(WINDOWS.find(([value]) => value === choice.value)[1]));
+    render(
       parts.channels,
       found.channels.map(one => channel(one, found.minutes, widthIn(parts.channels), {open, act})),
     );
-    show(parts.queues, queues(found, act.can));
+    render(parts.queues, queues(found, act.can));
   };
-  look.stale = () => {
+  load.stale = () => {
     state.className = "fresh stale";
     root.classList.add("stale");
-    show(state, at ? `Not live. This is from ${at}.` : "Not live.");
-    parts.needs.querySelector(".well")?.remove(); // nobody knows
+    render(state, at ? `Not live. Last updated ${at}.` : "Not live.");
+    parts.needs.querySelector(".well")?.remove(); // not known now
   };
-  return look;
+  return load;
 }
 
 const happened = window => [
@@ -76,17 +76,17 @@ const happened = window => [
   h(
     "p",
     {class: "hint"},
-    "Counted are events: one notification may be retried often, and what failed may have been replayed since. What was canceled or has expired may have been sent all the same, where an attempt was ambiguous: the lists say of which. The numbers above count notifications, as they are now.",
+    "These are counts of events: one notification can be retried many times, and a failed one may have been replayed since. A canceled or expired notification may have been sent if an attempt was ambiguous; the lists show which. The tiles above count notifications by their current status.",
   ),
 ];
 
-// --- what needs a person ---------------------------------------------------------------------------------------------
+// --- what needs attention ---------------------------------------------------------------------------------------------
 
 function needs(found, again) {
   const list = [...concerns(found)];
-  if (!list.length) return h("p", {class: "well"}, h("span", {"aria-hidden": "true"}, "✓ "), "Nothing needs you.");
+  if (!list.length) return h("p", {class: "well"}, h("span", {"aria-hidden": "true"}, "✓ "), "Nothing needs attention.");
   return [
-    h("h2", {class: "unseen"}, "What needs you"),
+    h("h2", {class: "unseen"}, "Needs attention"),
     h(
       "ul",
       {},
@@ -107,52 +107,52 @@ function* concerns(found) {
   if (found.broker !== "ok")
     yield [
       "bad",
-      "The broker does not answer. What comes in is stored and waits; the sweep queues it when the broker is back.",
+      "The broker does not answer. New notifications are stored and wait; the sweep queues them when the broker is back.",
     ];
   for (const one of found.channels) {
     if (one.paused)
       yield [
         "warn",
-        `${name(one.channel)} is paused${one.paused_at ? ` since ${clock(one.paused_at)}` : ""}: what comes in waits.`,
+        `${name(one.channel)} is paused${one.paused_at ? ` since ${clock(one.paused_at)}` : ""}: new notifications wait.`,
       ];
   }
   for (const one of found.channels) {
     if (one.refusal)
       yield [
         "bad",
-        `${name(one.channel)}: ${refusal(one.refusal)} What waits is sent once it accepts again; until then one at a time is tried.`,
+        `${name(one.channel)}: ${refusal(one.refusal)} Waiting notifications are sent once it accepts again; until then one at a time is tried.`,
       ];
   }
   for (const queue of found.queues) {
     if (queue.kind === "work" && queue.consumers === 0)
-      yield ["bad", `Nobody takes from ${queue.queue}: does its trigger run?`];
+      yield ["bad", `${queue.queue} has no consumer: is its trigger running?`];
     if (queue.kind === "parking" && queue.ready)
-      yield ["bad", `${many(queue.ready, "message")} in ${queue.queue}: cannot be read, or kept crashing a worker.`];
+      yield ["bad", `${many(queue.ready, "message")} in ${queue.queue}: unreadable, or crashed a worker repeatedly.`];
   }
   if (found.oldest_waiting && sinceNow(found.oldest_waiting) > LATE) {
     yield [
       "bad",
-      `The oldest that is due has waited for ${span(sinceNow(found.oldest_waiting))}.`,
-      "See it",
+      `The oldest due notification has waited for ${span(sinceNow(found.oldest_waiting))}.`,
+      "Show it",
       `#/notifications/${found.oldest_waiting_id}`,
     ];
   }
   if (found.now.unknown.count)
     yield [
       "warn",
-      `${counted(found.now.unknown)} unknown: may have arrived, and will not be sent again unless you decide.`,
+      `${counted(found.now.unknown)} unknown: they may have arrived, and are not sent again unless you decide so.`,
       "Decide",
       "#/dead?status=unknown",
     ];
   const {failed} = found.now;
-  if (failed.count < api.dismissed()) api.dismiss(failed.count); // replayed: the next that fails is news again
+  if (failed.count < api.dismissed()) api.dismiss(failed.count); // some were replayed: report the next failure again
   if (failed.more || failed.count > api.dismissed())
     yield [
       "bad",
       `${counted(failed)} failed.`,
       "See why",
       "#/dead?status=failed",
-      // More than can be counted cannot be told from more still.
+      // The count is capped, so a new failure would not show: no dismissing.
       !failed.more && (() => api.dismiss(failed.count)),
     ];
 }
@@ -161,16 +161,16 @@ function* concerns(found) {
 
 const TILES = [
   ["pending", pending, "#/notifications?status=pending"],
-  ["sending", "at a worker", "#/notifications?status=sending"],
-  ["retrying", "wait for their next try", "#/notifications?status=retrying"],
+  ["sending", "a worker is sending them", "#/notifications?status=sending"],
+  ["retrying", "waiting for the next attempt", "#/notifications?status=retrying"],
   ["failed", "dead letters", "#/dead?status=failed"],
-  ["unknown", "wait for you", "#/dead?status=unknown"],
+  ["unknown", "waiting for a decision", "#/dead?status=unknown"],
 ];
 
 function pending({now: {pending: all}, scheduled}) {
-  if (!all.count) return "none waits";
-  if (!scheduled) return "due: a worker takes them";
-  return scheduled === all.count && !all.more ? "all for later" : `${count(scheduled)} of them for later`;
+  if (!all.count) return "none waiting";
+  if (!scheduled) return "due, waiting for a worker";
+  return scheduled === all.count && !all.more ? "all scheduled for later" : `${count(scheduled)} scheduled for later`;
 }
 
 function now(found) {
@@ -203,7 +203,7 @@ function now(found) {
           {href: oldest && `#/notifications/${found.oldest_waiting_id}`, class: `tile ${oldest && sinceNow(oldest) > LATE ? "failed" : "none"}`},
           h("b", {}, oldest ? span(Math.max(0, Math.round(sinceNow(oldest)))) : "–"),
           h("span", {}, "oldest waiting"),
-          h("small", {}, oldest ? `due ${clock(oldest)}` : "none is due"),
+          h("small", {}, oldest ? `due ${clock(oldest)}` : "none due"),
         ),
       ),
     ),

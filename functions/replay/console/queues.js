@@ -1,18 +1,18 @@
-// The broker's queues, and the retry ladder.
+// The broker's queues, and the retry schedule.
 
 import {sum} from "./chart.js";
 import {h} from "./dom.js";
-import {count, many, name, span} from "./words.js";
+import {count, many, name, span} from "./format.js";
 
 const HEADS = ["Waiting", "High priority", "Consumers", "Dead-letter queue"];
 
-export function queues(found, may) {
-  if (!may)
+export function queues(found, isAdmin) {
+  if (!isAdmin)
     return h(
       "section",
       {key: "none", class: "card"},
       h("h2", {}, "Queues"),
-      h("p", {class: "hint"}, "They hold the messages of all tenants, so they are shown to a key with the scope admin."),
+      h("p", {class: "hint"}, "Queues hold the messages of all tenants. Showing them needs a key with the scope admin."),
     );
   const kind = wanted => found.queues.filter(queue => queue.kind === wanted);
   if (!found.queues.length)
@@ -54,17 +54,17 @@ export function queues(found, may) {
       h(
         "p",
         {class: "hint"},
-        parked ? `${many(parked, "message")} parked.` : "Nothing is parked: every message can be read.",
+        parked ? `${many(parked, "message")} parked.` : "No messages are parked.",
       ),
     ),
     h(
       "section",
-      {key: "ladder", class: "card", "aria-labelledby": "ladder"},
-      h("h2", {id: "ladder"}, "Retry ladder"),
-      h("p", {class: "hint"}, "Where notifications wait after an attempt that failed for now. All channels share it."),
+      {key: "schedule", class: "card", "aria-labelledby": "schedule"},
+      h("h2", {id: "schedule"}, "Retry schedule"),
+      h("p", {class: "hint"}, "Notifications wait here after a failed attempt. All channels share these queues."),
       h(
         "ol",
-        {class: "ladder"},
+        {class: "schedule"},
         kind("retry").map(queue =>
           h(
             "li",
@@ -90,7 +90,7 @@ function queueRow(channel, list) {
     h("th", {scope: "row"}, name(channel)),
     cell(ready(of("normal"))),
     cell(ready(of("high"))),
-    cell(known.length ? count(Math.min(...known)) : h("span", {title: "The embedded broker does not know"}, "–")),
+    cell(known.length ? count(Math.min(...known)) : h("span", {title: "Not known for the embedded broker"}, "–")),
     cell(ready(list.filter(queue => queue.kind === "dead"))),
   );
 }

@@ -1,12 +1,12 @@
-// The door: a key is typed in, tried, and kept if it may operate.
+// The sign-in form: checks an API key, and stores it if it has the scope operate.
 
 import * as api from "./api.js";
-import {field, h, say, wrong} from "./dom.js";
+import {announce, field, h, setError} from "./dom.js";
 
-const NOT_ENOUGH = "This key has not the scope operate, which the console needs.";
+const LACKS_SCOPE = "This API key lacks the scope operate, which the console needs.";
 
-/** Ask for a key in `place`, for that `reason`; call `entered` with whose it is once it is right, and kept. */
-export function door(place, reason, entered) {
+/** Show the form in `parent`, with the `reason` for it. Once a key is stored, call `signedIn` with its tenant and scopes. */
+export function signInForm(parent, reason, signedIn) {
   document.title = "Sign in · Tidings";
   const input = h("input", {id: "key", type: "password", autocomplete: "off", spellcheck: "false", required: true});
   const button = h("button", {class: "primary"}, "Sign in");
@@ -14,37 +14,37 @@ export function door(place, reason, entered) {
     "form",
     {class: "card sign-in", novalidate: true},
     h("h1", {}, "Sign in"),
-    h("p", {class: "hint"}, reason || "With an API key that has the scope operate."),
-    field("API key", input, "It stays in this tab, and is gone when you close it."),
+    h("p", {class: "hint"}, reason || "Use an API key with the scope operate."),
+    field("API key", input, "Kept in this tab only, until you close it."),
     button,
   );
   form.onsubmit = async event => {
     event.preventDefault();
     button.disabled = true;
-    const {who, fault} = await tried(input.value.trim());
+    const {account, fault} = await check(input.value.trim());
     button.disabled = false;
-    if (who) return entered(who);
-    wrong(input, fault);
-    say(fault);
+    if (account) return signedIn(account);
+    setError(input, fault);
+    announce(fault);
     input.select();
     return input.focus();
   };
-  place.replaceChildren(form);
+  parent.replaceChildren(form);
   input.focus();
 }
 
-/** Whose key it is, or what is wrong with it. */
-async function tried(key) {
-  if (!key) return {fault: "Type the key."};
-  if (!/^[\x21-\x7e]+$/.test(key)) return {fault: "This is no key: a key has letters, digits and signs only."};
+/** The tenant and scopes of the key, or what is wrong with it. */
+async function check(key) {
+  if (!key) return {fault: "Enter an API key."};
+  if (!/^[\x21-\x7e]+$/.test(key)) return {fault: "Not an API key: a key has no spaces and no accented letters."};
   try {
-    const who = await api.whoHas(key);
-    if (!who.scopes.includes("operate")) return {fault: NOT_ENOUGH};
+    const account = await api.whoami(key);
+    if (!account.scopes.includes("operate")) return {fault: LACKS_SCOPE};
     api.keepKey(key);
-    return {who};
+    return {account};
   } catch (error) {
-    if (error.status === 401) return {fault: "This key is not valid."};
-    if (error.status === 403) return {fault: NOT_ENOUGH};
-    return {fault: `Nothing was found out about this key: ${error.message}.`};
+    if (error.status === 401) return {fault: "This API key is not valid."};
+    if (error.status === 403) return {fault: LACKS_SCOPE};
+    return {fault: `The API key could not be checked: ${error.message}.`};
   }
 }

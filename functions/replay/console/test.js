@@ -1,8 +1,8 @@
-// Send a test notification, and follow it.
+// The page that sends a test notification.
 
 import * as api from "./api.js";
-import {field, h, say, select, wrong} from "./dom.js";
-import {NAMES} from "./words.js";
+import {announce, field, h, select, setError} from "./dom.js";
+import {NAMES} from "./format.js";
 
 const FORMS = {
   email: {
@@ -44,34 +44,34 @@ export function test({root, me, title, signal}) {
       "p",
       {class: "hint"},
       may
-        ? "A real notification, by the real provider, to whom you name. You then see how it goes."
-        : "Your key has not the scope send, which this needs.",
+        ? "Sends a real notification through the real provider, then shows its timeline."
+        : "Your API key lacks the scope send, which this page needs.",
     ),
     form,
   );
   const fill = () => inputs.replaceChildren(...fields(channel.value));
   channel.onchange = fill;
   fill();
-  // One for each filled form: pressing the button again after an answer that was lost sends nothing twice.
-  let once = null;
+  // One idempotency key for each filled form: pressing Send again after a lost answer sends nothing twice.
+  let idempotencyKey = null;
   form.oninput = () => {
-    once = null;
+    idempotencyKey = null;
   };
   form.onsubmit = async event => {
     event.preventDefault();
-    once ||= random();
+    idempotencyKey ||= randomKey();
     button.disabled = true;
     fault.hidden = true;
-    for (const input of form.querySelectorAll("input, textarea")) wrong(input, "");
+    for (const input of form.querySelectorAll("input, textarea")) setError(input, "");
     try {
-      const {id} = await api.post("notifications", written(channel.value, form), {
-        headers: {"idempotency-key": once},
+      const {id} = await api.post("notifications", bodyOf(channel.value, form), {
+        headers: {"idempotency-key": idempotencyKey},
         signal,
       });
-      say("Accepted.");
+      announce("Accepted.");
       location.hash = `#/notifications/${id}`;
     } catch (error) {
-      if (!signal.aborted) refused(error, form, fault);
+      if (!signal.aborted) showErrors(error, form, fault);
     }
     button.disabled = !may;
   };
@@ -97,7 +97,7 @@ function fields(channel) {
   ];
 }
 
-function written(channel, form) {
+function bodyOf(channel, form) {
   const to = form.querySelector("#recipient").value.trim();
   const content = Object.fromEntries(
     FORMS[channel].fields.map(([name]) => [name, form.querySelector(`#${name}`).value]),
@@ -105,8 +105,8 @@ function written(channel, form) {
   return {channel, recipient: channel === "push" ? {token: to} : to, content, metadata: {sent_from: "console"}};
 }
 
-/** What is wrong is said where it is wrong, if the API names a field of the form. */
-function refused(error, form, fault) {
+/** Show an error at its field, if the API names a field of the form; else below the form. */
+function showErrors(error, form, fault) {
   let first = null;
   for (const one of error.errors || []) {
     const name = (one.pointer || one.field || "")
@@ -115,7 +115,7 @@ function refused(error, form, fault) {
       .find(part => form.querySelector(`#${CSS.escape(part)}`));
     if (!name) continue;
     const input = form.querySelector(`#${CSS.escape(name)}`);
-    wrong(input, one.detail);
+    setError(input, one.detail);
     first ||= input;
   }
   if (first) return first.focus();
@@ -124,6 +124,6 @@ function refused(error, form, fault) {
   return null;
 }
 
-function random() {
+function randomKey() {
   return `console-${[...crypto.getRandomValues(new Uint8Array(16))].map(byte => byte.toString(16).padStart(2, "0")).join("")}`;
 }

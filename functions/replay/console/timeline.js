@@ -1,9 +1,9 @@
-// How one notification went: each change of its state, and why.
+// The timeline of a notification: each change of its status, and why.
 
 import {h} from "./dom.js";
-import {CLASSES, clock, span, standing, when} from "./words.js";
+import {CLASSES, clock, span, chipWithDoubt, when} from "./format.js";
 
-const WITHOUT_CALL = ["canceled", "expired"]; // it became that between two attempts
+const WITHOUT_CALL = ["canceled", "expired"]; // happens between two attempts, without a provider call
 
 export function timeline(found) {
   const events = found.events || [];
@@ -28,7 +28,7 @@ function step(event, before, n) {
       : again
         ? `replayed: generation ${event.generation}`
         : event.provider === "operator"
-          ? "by an operator's word"
+          ? "by an operator"
           : event.attempt && !WITHOUT_CALL.includes(event.status)
             ? `attempt ${event.attempt}`
             : "";
@@ -45,19 +45,19 @@ function step(event, before, n) {
     h(
       "div",
       {},
-      standing(event),
+      chipWithDoubt(event),
       " ",
       h("span", {class: "label"}, label),
       by && h("p", {class: "hint id"}, "by ", h("bdi", {}, by)),
-      event.provider_response && h("p", {class: "hint id"}, "It said: ", h("bdi", {}, event.provider_response)),
+      event.provider_response && h("p", {class: "hint id"}, "Provider response: ", h("bdi", {}, event.provider_response)),
       event.error && why(event.error),
       event.next_attempt_at &&
-        h("p", {class: "hint"}, "Next try at ", when(event.next_attempt_at, clock(event.next_attempt_at))),
+        h("p", {class: "hint"}, "Next attempt at ", when(event.next_attempt_at, clock(event.next_attempt_at))),
     ),
   );
 }
 
-/** An error: the code, the words, and what its class means. */
+/** An error: its code, its message, and the meaning of its class. */
 export function why(error) {
   return h(
     "div",

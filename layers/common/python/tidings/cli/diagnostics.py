@@ -1,4 +1,4 @@
-"""What the doctor looks at, and what it says is to be done."""
+"""The checks of `tidings doctor`, each with a remedy."""
 
 import json
 import os
@@ -22,15 +22,15 @@ from tidings.runtime.container import Container, build_container, utc_now
 
 State = Literal["ok", "warning", "wrong"]
 
-START_WITHIN = 60  # seconds for a function to be loaded and its provider to answer
-WRONG_SETTING = 2  # how a function ends then, see runtime.start
-LARGEST_STATEMENT = 16 * 1024 * 1024  # bytes; MAX_CONTENT and what stands around it
-APART = timedelta(seconds=1)  # what clocks may differ by
+START_WITHIN = 60  # seconds to load a function and check its provider
+WRONG_SETTING = 2  # the exit code of a function with a wrong setting, see runtime.start
+LARGEST_STATEMENT = 16 * 1024 * 1024  # bytes: MAX_CONTENT and the rest of the statement
+MAX_CLOCK_DIFFERENCE = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One line. `remedy`: what to do, where something is to be done."""
+    """One line of the output. `remedy`: what to do, if anything."""
 
     name: str
     state: State
@@ -54,13 +54,13 @@ def warning(name: str, text: str, remedy: str) -> Finding:
 
 
 def functions(folder: Path, names: Sequence[str]) -> Iterator[Finding]:
-    """Each is loaded in a process of its own, as its runtime loads it: what would stop its start, stops it here."""
+    """Load each function in its own process, as its runtime does, to find what would stop its start."""
     there = sorted(main.parent.name for main in folder.glob("*/main.py"))
     if not there:
         yield warning(
             "functions",
-            f"there are none in {folder}: their settings and providers were not looked at",
-            "run it where they run, or name their folder with --functions",
+            f"there are none in {folder}: their settings and providers were not checked",
+            "run doctor where the functions run, or give their folder with --functions",
         )
         return
     wanted = names or there
@@ -72,43 +72,52 @@ def functions(folder: Path, names: Sequence[str]) -> Iterator[Finding]:
 def _function(folder: Path, name: str, is_there: bool) -> Sequence[Finding]:
     if not is_there:
         return [
-            wrong(name, f"there is no {folder / name / 'main.py'}", "name a function, or its folder with --functions")
+            wrong(
+                name,
+                f"there is no {folder / name / 'main.py'}",
+                "give another function, or their folder with --functions",
+            )
         ]
     command = [sys.executable, "-m", "tidings.cli.load_function", str(folder), name]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=START_WITHIN, check=False)
     except subprocess.TimeoutExpired:
-        return [wrong(name, f"it did not load and ask within {START_WITHIN} s", "is the provider reachable from here?")]
+        return [wrong(name, f"not loaded and checked within {START_WITHIN} s", "is the provider reachable from here?")]
     if done.returncode != 0:
         return [_not_loaded(name, done.returncode, done.stderr)]
-    told = json.loads(done.stdout.splitlines()[-1])
-    return [ok(f"{name}: settings", "complete"), *_provider(f"{name}: {told['provider']}", told)]
+    report = json.loads(done.stdout.splitlines()[-1])
+    return [ok(f"{name}: settings", "complete"), *_provider(f"{name}: {report['provider']}", report)]
 
 
-def _not_loaded(name: str, code: int, said: str) -> Finding:
-    last = (said.strip().splitlines() or ["it ended without a word"])[-1]
+def _not_loaded(name: str, code: int, output: str) -> Finding:
+    last = (output.strip().splitlines() or ["it ended without output"])[-1]
     if code == WRONG_SETTING:
-        return wrong(f"{name}: settings", last.removeprefix(f"tidings: {name}: "), "set the variable that it names")
+        return wrong(f"{name}: settings", last.removeprefix(f"tidings: {name}: "), "correct this environment variable")
     if last.startswith("ModuleNotFoundError: "):
-        return wrong(name, last, f"install what it needs; or where {name} does not run, name those that do")
-    # The text of what we did not foresee may hold a secret.
+        return wrong(
+            name,
+            last,
+            f"install its requirements; if {name} does not run here, give the names of the functions that do",
+        )
+    # The message of an unexpected exception may hold a secret.
     return wrong(
         name,
         f"it did not load: {last.partition(':')[0]}",
-        f"python -m tidings.cli.load_function FOLDER {name} tells more",
+        f"python -m tidings.cli.load_function FOLDER {name} shows the whole error",
     )
 
 
-def _provider(name: str, told: dict[str, object]) -> Iterator[Finding]:
-    if "error" in told:
-        remedy = "see the provider's credentials" if told["account"] else "see the provider's address, and the network"
-        yield wrong(name, told["error"], remedy)
-    elif told["said"] is not None:
-        yield ok(name, str(told["said"]))
+def _provider(name: str, report: dict[str, object]) -> Iterator[Finding]:
+    if "error" in report:
+        is_account = report["account"]
+        remedy = "check the provider's credentials" if is_account else "check the provider's address and the network"
+        yield wrong(name, report["error"], remedy)
+    elif report["answer"] is not None:
+        yield ok(name, str(report["answer"]))
 
 
 def keys() -> Iterator[Finding]:
-    """Where there are any; whether there must be, the functions say."""
+    """Check the API keys if there are any. A function that needs them reports missing ones itself."""
     try:
         known = load(KeySettings).api_keys
     except ConfigurationError:
@@ -116,7 +125,9 @@ def keys() -> Iterator[Finding]:
     for key in known:
         if key.unknown:
             text = f"a key of {key.tenant} has scopes that this release does not know: {' '.join(key.unknown)}"
-            yield warning("keys", text, "correct them, unless a later release is to read them: here they grant nothing")
+            yield warning(
+                "keys", text, "correct them, unless they are meant for a later release; this release ignores them"
+            )
 
 
 # --- the database -----------------------------------------------------------------------------------------------------
@@ -125,82 +136,84 @@ def keys() -> Iterator[Finding]:
 def services() -> Iterator[Finding]:
     """The database, then the broker."""
     try:
-        parts = build_container()
+        container = build_container()
     except ConfigurationError as error:
-        yield wrong("database and broker: settings", error, "set the variable that it names")
+        yield wrong("database and broker: settings", error, "correct this environment variable")
         return
     try:
-        yield from _database(parts)
-        yield from _broker(parts)
+        yield from _database(container)
+        yield from _broker(container)
     finally:
-        parts.close()
+        container.close()
 
 
-def _database(parts: Container) -> Iterator[Finding]:
-    url = parts.database.database_url
+def _database(container: Container) -> Iterator[Finding]:
+    url = container.database.database_url
     file = url.removeprefix("sqlite:///") if url.startswith("sqlite:///") else None
     if file is not None and not Path(file).exists():
-        yield wrong("database", f"there is no {file}", "python -m tidings.migrate makes it; see TIDINGS_DATABASE_URL")
+        yield wrong(
+            "database", f"there is no {file}", "python -m tidings.migrate creates it; check TIDINGS_DATABASE_URL"
+        )
         return
     try:
-        yield from _clock(parts)
-        yield from _statements(parts)
+        yield from _clock(container)
+        yield from _statements(container)
     except StoreUnavailable as error:
-        yield wrong("database", error, "does it run? See TIDINGS_DATABASE_URL")
+        yield wrong("database", error, "is it running? Check TIDINGS_DATABASE_URL")
         return
     try:
-        present, ours = versions(parts.database, load(MigrationSettings).migrations)
+        present, ours = versions(container.database, load(MigrationSettings).migrations)
     except ConfigurationError as error:
-        yield warning("schema", str(error), "its version was not looked at")
+        yield warning("schema", str(error), "set TIDINGS_MIGRATIONS to check the schema's version")
     else:
         if present == ours:
-            yield ok("schema", f"{ours}, this version's")
-            yield from _accounts(parts)
+            yield ok("schema", f"{ours}, as this release needs")
+            yield from _accounts(container)
         elif is_later(present, ours):
-            yield ok("schema", f"{present}, a later release's; this version's is {ours}")
+            yield ok("schema", f"{present}, of a later release; this release needs {ours}")
         else:
             yield wrong(
-                "schema", f"{present or 'there is none'}; this version's is {ours}", "python -m tidings.migrate"
+                "schema", f"{present or 'there is none'}; this release needs {ours}", "python -m tidings.migrate"
             )
 
 
-def _accounts(parts: Container) -> Iterator[Finding]:
-    """What the workers have found out; the functions' own check asks each provider anew."""
-    for one in parts.store.connections():
+def _accounts(container: Container) -> Iterator[Finding]:
+    """What the workers know about each provider account; `functions` asks the providers again."""
+    for one in container.store.connections():
         name = f"account: {one.name}"
         if one.refusing_at is None:
-            yield ok(name, "does not refuse our account")
+            yield ok(name, "accepts our account")
             continue
         yield wrong(
             name,
             f"refuses our account since {one.refusing_at:%Y-%m-%d %H:%M} UTC ({one.error_code}: {one.error_message})",
-            f"mend the account or its settings; {one.channel} goes on by itself, within a minute of it",
+            f"fix the account or its settings; {one.channel} resumes by itself within a minute",
         )
 
 
-def _clock(parts: Container) -> Iterator[Finding]:
-    parts.database_time()  # connects, which is not to count
+def _clock(container: Container) -> Iterator[Finding]:
+    container.database_time()  # connect first, so that connecting is not measured
     before = utc_now()
-    theirs = parts.database_time()
-    apart = _apart(before, theirs, utc_now())
+    theirs = container.database_time()
+    difference = _difference(before, theirs, utc_now())
     yield ok("database", "answers")
-    if apart > APART:
+    if difference > MAX_CLOCK_DIFFERENCE:
         yield warning(
             "clock",
-            f"the database's and this machine's are {apart.total_seconds():.1f} s apart",
-            "keep both by NTP; what is due is the database's word",
+            f"the clocks of the database and of this machine differ by {difference.total_seconds():.1f} s",
+            "synchronize both with NTP; due times follow the database's clock",
         )
     else:
-        yield ok("clock", "the database's and this machine's agree")
+        yield ok("clock", "the clocks of the database and of this machine agree")
 
 
-def _statements(parts: Container) -> Iterator[Finding]:
-    """What the database takes at once, against the largest notification that the intake takes."""
-    limit, needed = parts.largest_statement(), LARGEST_STATEMENT
+def _statements(container: Container) -> Iterator[Finding]:
+    """Compare the database's largest statement with the largest notification that the intake accepts."""
+    limit, needed = container.largest_statement(), LARGEST_STATEMENT
     if limit is not None and limit < needed:
         yield warning(
             "max_allowed_packet",
-            f"{limit} bytes: a larger notification is refused with 413 (too_large_for_database), though Tidings takes"
+            f"{limit} bytes: a larger notification is refused with 413 (too_large_for_database), though Tidings accepts"
             f" {MAX_CONTENT}",
             f"set max_allowed_packet to {needed} or more in the database's configuration",
         )
@@ -208,51 +221,51 @@ def _statements(parts: Container) -> Iterator[Finding]:
         yield ok("max_allowed_packet", f"{limit} bytes, enough for the largest notification")
 
 
-def _apart(before: datetime, theirs: datetime, after: datetime) -> timedelta:
-    """How far theirs lies outside of the time in which it was asked."""
+def _difference(before: datetime, theirs: datetime, after: datetime) -> timedelta:
+    """How far `theirs` lies outside the interval in which it was read."""
     return max(before - theirs, theirs - after, timedelta())
 
 
 # --- the broker -------------------------------------------------------------------------------------------------------
 
 
-def _broker(parts: Container) -> Iterator[Finding]:
-    if parts.broker_settings.broker_url is None:
-        yield ok("broker", "the embedded one, in the database; TIDINGS_BROKER_URL is not set")
+def _broker(container: Container) -> Iterator[Finding]:
+    if container.broker_settings.broker_url is None:
+        yield ok("broker", "embedded, in the database; TIDINGS_BROKER_URL is not set")
         return
     try:
-        parts.broker.check()
+        container.broker.check()
         yield ok("broker", "answers")
-        yield from _topology(parts)
+        yield from _topology(container)
     except BrokerUnavailable as error:
-        yield wrong("broker", error, "does it run, and may this user use its virtual host? See TIDINGS_BROKER_URL")
+        yield wrong("broker", error, "is it running, and may this user use its virtual host? Check TIDINGS_BROKER_URL")
 
 
-def _topology(parts: Container) -> Iterator[Finding]:
-    differences = parts.topology_differences()
+def _topology(container: Container) -> Iterator[Finding]:
+    differences = container.topology_differences()
     for difference in differences:
         missing = difference.endswith("is missing")
-        remedy = (
-            "it is declared by the first trigger, or message" if missing else "drain it, delete it, start the trigger"
-        )
+        remedy = "the first trigger or message declares it" if missing else "drain it, delete it, start the trigger"
         yield wrong("topology", difference, remedy)
     if differences:
         return
-    yield ok("topology", "every exchange and queue is there, as it should be")
+    yield ok("topology", "every exchange and queue is declared correctly")
     for channel in CHANNELS:
         queues = topology.work_queues(channel)
-        depths = parts.broker.depths(queues)
+        depths = container.broker.depths(queues)
         waiting = sum(depths[queue].ready for queue in queues)
         if all(depths[queue].consumers == 0 for queue in queues):
-            yield warning(f"trigger: {channel}", f"nobody takes from its queues; {waiting} wait", "start its trigger")
+            yield warning(
+                f"trigger: {channel}", f"its queues have no consumer; {waiting} messages wait", "start its trigger"
+            )
         else:
-            yield ok(f"trigger: {channel}", f"takes from its queues; {waiting} wait")
+            yield ok(f"trigger: {channel}", f"consumes its queues; {waiting} messages wait")
 
 
 def proxies() -> Iterator[Finding]:
-    """A proxy of the environment is asked for what is not excepted, also for a provider on this machine."""
+    """Warn of a proxy in the environment: providers are called through it, even one on this machine."""
     named = [name for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy") if os.environ.get(name)]
     if named:
         yield warning(
-            "proxy", f"{', '.join(named)} is set", "providers are asked by way of it, unless NO_PROXY names them"
+            "proxy", f"{', '.join(named)} is set", "providers are called through it, unless NO_PROXY lists them"
         )

@@ -1,4 +1,4 @@
-"""Look at everything that must be right, where the functions run, and name the remedy."""
+"""The command `tidings doctor`: checks the deployment where the functions run, and names remedies."""
 
 import argparse
 from collections.abc import Iterator
@@ -7,8 +7,8 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tidings.cli.api_client import IntakeSettings, OperatorSettings, chosen, intake, operator
-from tidings.cli.exit_codes import REFUSED, Failed
+from tidings.cli.api_client import IntakeSettings, OperatorSettings, intake, load_settings, operator
+from tidings.cli.exit_codes import REFUSED, CommandFailed
 from tidings.cli.options import Commands, Parents
 from tidings.cli.output import plain, progress, show
 from tidings.domain.errors import ConfigurationError
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 
 def doctor(options: argparse.Namespace) -> int:
     try:
-        # Loaded only here: no other command needs a database's driver.
+        # Imported here: no other command needs a database driver.
         from tidings.cli import diagnostics
     except ModuleNotFoundError as error:
         raise ConfigurationError(
-            f"doctor is run where the functions run: {error.name} is not installed here; install tidings[server]"
+            f"doctor must run where the functions run: {error.name} is not installed here; install tidings[server]"
         ) from None
 
-    looked = (
-        diagnostics.functions(options.functions, options.parts),
+    checks = (
+        diagnostics.functions(options.functions, options.names),
         diagnostics.keys(),
         diagnostics.services(),
-        _addresses(options),
+        _urls(options),
         diagnostics.proxies(),
     )
     found = []
-    with progress("looking", None) as advance:
-        for finding in chain.from_iterable(looked):
+    with progress("checking", None) as advance:
+        for finding in chain.from_iterable(checks):
             found.append(finding)
             advance(0, finding.name)
     shown = [{name: value for name, value in asdict(one).items() if value is not None} for one in found]
@@ -49,31 +49,34 @@ def _remedy(text: str | None) -> str:
     return f"\n         -> {plain(text)}" if text is not None else ""
 
 
-def _addresses(options: argparse.Namespace) -> Iterator["diagnostics.Finding"]:
-    """The two HTTP functions and our key, where their addresses are set."""
+def _urls(options: argparse.Namespace) -> Iterator["diagnostics.Finding"]:
+    """Call the two HTTP APIs with our API key, if their URLs are set."""
     from tidings.cli import diagnostics
 
-    for name, settings, ask in (("intake", IntakeSettings, _intake), ("operator", OperatorSettings, _operator)):
+    for name, settings, check in (
+        ("intake", IntakeSettings, _check_intake),
+        ("operator", OperatorSettings, _check_operator),
+    ):
         try:
-            chosen(settings, options)
+            load_settings(settings, options)
         except ConfigurationError:
             continue
         try:
-            yield diagnostics.ok(f"address: {name}", ask(options))
-        except Failed as failed:
-            yield diagnostics.wrong(f"address: {name}", str(failed), "see the line itself")
+            yield diagnostics.ok(f"address: {name}", check(options))
+        except CommandFailed as failed:
+            yield diagnostics.wrong(f"address: {name}", str(failed), "do as the message says")
 
 
-def _intake(options: argparse.Namespace) -> str:
+def _check_intake(options: argparse.Namespace) -> str:
     with intake(options, deadline=0) as client:
         client.page(limit=1)
-    return "answers, and knows the key"
+    return "answers, and accepts the API key"
 
 
-def _operator(options: argparse.Namespace) -> str:
+def _check_operator(options: argparse.Namespace) -> str:
     with operator(options) as server:
         me = server.get("/v1/me")
-    return f"answers, and knows the key: {me['tenant']}, {' '.join(me['scopes'])}"
+    return f"answers, and accepts the API key: {me['tenant']}, {' '.join(me['scopes'])}"
 
 
 def add(commands: Commands, parents: Parents) -> None:
@@ -82,6 +85,12 @@ def add(commands: Commands, parents: Parents) -> None:
         parents=[parents.output],
         help="check settings, database, migrations, broker, topology, providers, clock; run it where the functions run",
     )
-    one.add_argument("parts", metavar="FUNCTION", nargs="*", help="only these; all that are there if not given")
-    one.add_argument("--functions", type=Path, default=Path("functions"), metavar="FOLDER", help="default: functions")
+    one.add_argument("names", metavar="FUNCTION", nargs="*", help="check these only; default: all in the folder")
+    one.add_argument(
+        "--functions",
+        type=Path,
+        default=Path("functions"),
+        metavar="FOLDER",
+        help="the functions' folder; default: functions",
+    )
     one.set_defaults(run=doctor)

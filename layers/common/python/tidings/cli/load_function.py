@@ -1,7 +1,7 @@
-"""Load one function as its runtime does, and ask its provider: `python -m tidings.cli.load_function FOLDER NAME`.
+"""Load one function as its runtime does, and check its provider: `python -m tidings.cli.load_function FOLDER NAME`.
 
-The doctor runs it as a process for each function, with the function's own environment. A wrong setting ends it as it
-ends the function: with 2 and one line on standard error. Else one JSON line tells what the provider said.
+`tidings doctor` runs it as a process for each function, with the function's environment. A wrong setting ends it like
+the function: with exit code 2 and one line on standard error. Else it prints the provider's answer as one JSON line.
 """
 
 import importlib
@@ -17,16 +17,16 @@ from tidings.runtime.queue_function import QueueFunction
 def main(folder: Path, name: str) -> int:
     sys.path.insert(0, str(folder.resolve().parent))
     module = importlib.import_module(f"{folder.name}.{name}.main")
-    if not isinstance(module.function, QueueFunction):  # it sends nothing itself
-        print(json.dumps({"provider": None, "said": None}))
+    if not isinstance(module.function, QueueFunction):  # it has no provider
+        print(json.dumps({"provider": None, "answer": None}))
         return 0
     provider = module.function.delivery.provider
     try:
-        said = provider.check() if isinstance(provider, Checkable) else None
-        print(json.dumps({"provider": provider.name, "said": said}))
+        answer = provider.check() if isinstance(provider, Checkable) else None
+        print(json.dumps({"provider": provider.name, "answer": answer}))
     except DeliveryError as error:
-        is_ours = isinstance(error, AccountError)
-        print(json.dumps({"provider": provider.name, "error": f"{error.code}: {error.message}", "account": is_ours}))
+        is_account = isinstance(error, AccountError)
+        print(json.dumps({"provider": provider.name, "error": f"{error.code}: {error.message}", "account": is_account}))
     finally:
         provider.close()
     return 0

@@ -1,4 +1,4 @@
-"""Options that commands share, and how their values are read."""
+"""Options that several commands share, and the parsers of their values."""
 
 import argparse
 from dataclasses import dataclass
@@ -7,15 +7,15 @@ from typing import Any, TypeAlias
 
 from tidings.domain.channels import CHANNELS
 
-Commands: TypeAlias = Any  # argparse's own class for it is private
+Commands: TypeAlias = Any  # argparse's class for it is private
 
-TIME = "like 2026-11-22T10:00:00Z"
-_INSTANT = "must be an RFC 3339 timestamp, like 2026-05-01T12:00:00Z"
+EXAMPLE_TIME = "like 2026-05-01T12:00:00Z"
+_TIMESTAMP = f"must be an RFC 3339 timestamp, {EXAMPLE_TIME}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parents:
-    """What a command may take over."""
+    """Parent parsers: groups of options that a command can include."""
 
     output: argparse.ArgumentParser
     intake: argparse.ArgumentParser
@@ -23,36 +23,36 @@ class Parents:
     within: argparse.ArgumentParser
 
     @classmethod
-    def made(cls) -> "Parents":
+    def create(cls) -> "Parents":
         output, key, within = (argparse.ArgumentParser(add_help=False) for _ in range(3))
-        output.add_argument("--json", action="store_true", help="the answer as JSON")
-        key.add_argument("--api-key", metavar="KEY", help="in place of TIDINGS_API_KEY; who can list processes sees it")
+        output.add_argument("--json", action="store_true", help="print JSON")
+        key.add_argument("--api-key", metavar="KEY", help="overrides TIDINGS_API_KEY; visible in the process list")
         intake = argparse.ArgumentParser(add_help=False, parents=[key])
-        intake.add_argument("--url", metavar="URL", help="in place of TIDINGS_URL")
+        intake.add_argument("--url", metavar="URL", help="overrides TIDINGS_URL")
         operator = argparse.ArgumentParser(add_help=False, parents=[key])
-        operator.add_argument("--ops-url", metavar="URL", help="in place of TIDINGS_OPS_URL")
+        operator.add_argument("--ops-url", metavar="URL", help="overrides TIDINGS_OPS_URL")
         within.add_argument(
-            "--within", type=seconds, metavar="SECONDS", help="follow for so long at most; for ever if not given"
+            "--within", type=seconds, metavar="SECONDS", help="stop following after this time; default: no limit"
         )
         return cls(output=output, intake=intake, operator=operator, within=within)
 
 
-def add_filters(to: argparse.ArgumentParser, statuses: list[str], told: str) -> None:
-    to.add_argument("--channel", choices=CHANNELS)
-    to.add_argument("--status", choices=statuses, help=told)
-    to.add_argument("--since", type=instant, metavar="TIME", help=f"created at or after, {TIME}")
-    to.add_argument("--until", type=instant, metavar="TIME", help="created before")
+def add_filters(parser: argparse.ArgumentParser, statuses: list[str], status_help: str) -> None:
+    parser.add_argument("--channel", choices=CHANNELS)
+    parser.add_argument("--status", choices=statuses, help=status_help)
+    parser.add_argument("--since", type=timestamp, metavar="TIME", help=f"created at or after, {EXAMPLE_TIME}")
+    parser.add_argument("--until", type=timestamp, metavar="TIME", help="created before")
 
 
 def filters(options: argparse.Namespace, *names: str) -> dict[str, Any]:
-    """What was given of these, as the API takes it."""
+    """The given ones of these options, as the API expects them."""
     given = {name: value for name in names if (value := getattr(options, name)) is not None}
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in given.items()}
 
 
 def positive(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 1")
     return int(text)
 
 
@@ -62,22 +62,22 @@ def seconds(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number of seconds above 0")
     return value
 
 
-def instant(text: str) -> datetime:
+def timestamp(text: str) -> datetime:
     try:
         value = datetime.fromisoformat(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} {_INSTANT}") from None
+        raise argparse.ArgumentTypeError(f"{text!r} {_TIMESTAMP}") from None
     if value.tzinfo is None:
-        raise argparse.ArgumentTypeError(f"{text!r} has no time zone; it {_INSTANT}")
+        raise argparse.ArgumentTypeError(f"{text!r} has no time zone; it {_TIMESTAMP}")
     return value
 
 
-def pair(text: str) -> tuple[str, str]:
+def name_value(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not name:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+        raise argparse.ArgumentTypeError(f"{text!r} must be NAME=VALUE")
     return name, value

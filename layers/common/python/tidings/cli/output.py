@@ -1,4 +1,4 @@
-"""What is shown: tables, timelines, JSON, and progress on a terminal."""
+"""Output of the commands: tables, timelines, JSON, and progress bars."""
 
 import argparse
 import json
@@ -13,12 +13,12 @@ from tidings.api.responses import state
 from tidings.domain.notification import CLAIMABLE, OPERATOR, Status
 
 Advance = Callable[[int, str], None]
-"""How many are done, and a word or two beside the bar."""
+"""Called with the number done and a short text beside the bar."""
 
 
 def plain(value: object) -> str:
-    """On one line, and nothing in it that a terminal would obey: providers' words and recipients come from outside."""
-    return "".join(letter if letter.isprintable() else " " for letter in str(value))
+    """On one line, without control characters: providers' messages and recipients are untrusted."""
+    return "".join(character if character.isprintable() else " " for character in str(value))
 
 
 def show(options: argparse.Namespace, document: object, text: str) -> None:
@@ -26,13 +26,13 @@ def show(options: argparse.Namespace, document: object, text: str) -> None:
 
 
 def note(text: str) -> None:
-    """Beside what is asked for: it is in nobody's pipe."""
+    """Print to standard error, so that pipes get the result only."""
     print(text, file=sys.stderr, flush=True)
 
 
 def table(rows: Sequence[Sequence[object]], *, fits: bool = True) -> str:
-    """Aligned columns; the first row is the head. On a terminal that is too narrow for them, a row takes several lines,
-    and what is longer than a line is cut. Elsewhere, and with `fits` False, nothing is cut: a program may read it."""
+    """Aligned columns; the first row is the head. On a terminal that is too narrow, a row is folded into several lines,
+    and a longer cell is cut. Elsewhere, and with `fits` False, nothing is cut: a program may read it."""
     cells = [[plain(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     groups = (
@@ -41,14 +41,14 @@ def table(rows: Sequence[Sequence[object]], *, fits: bool = True) -> str:
     return "\n".join(line for row in cells for line in _lines(row, groups))
 
 
-GAP, LEAST = "  ", 12  # between columns, and indents; the fewest letters of a last column that is cut
+GAP, LEAST = "  ", 12  # between columns, also the indent; minimum width of a cut last column
 
 Columns = list[tuple[int, int]]
-"""Places of columns in their row, each with its width."""
+"""Columns of one line: index in the row, and width."""
 
 
 def _folded(widths: Sequence[int], within: int) -> list[Columns]:
-    """The columns of each line. The last column takes what is left of its line, if that is enough to read it."""
+    """The columns of each line. The last column takes the rest of its line, if that is LEAST or more."""
     groups: list[Columns] = [[]]
     left = within
     for place, width in enumerate(widths):
@@ -80,12 +80,12 @@ def recipient_of(item: Mapping[str, Any]) -> str:
 
 
 def state_of(item: Mapping[str, Any]) -> str:
-    """Of a notification, or of an entry of its timeline."""
+    """The status and its doubt, of a notification or a timeline entry."""
     return state(item["status"], item.get("may_have_been_sent"))
 
 
 def notifications(items: Sequence[Mapping[str, Any]], *, dead: bool = False) -> str:
-    """A line each; of dead letters with when and why they ended."""
+    """A table; for dead letters with the time they ended."""
     rows = [["ID", "STATUS", "CHANNEL", "RECIPIENT", "ENDED" if dead else "CREATED", "ATTEMPTS", "CODE", "REASON"]]
     for item in items:
         error = item.get("last_error") or {}
@@ -96,11 +96,11 @@ def notifications(items: Sequence[Mapping[str, Any]], *, dead: bool = False) -> 
 
 
 WITHOUT_CALL = frozenset({Status.CANCELED, Status.EXPIRED})
-"""What becomes of a notification between two attempts: no provider was called for it."""
+"""Statuses that are reached between two attempts, without a provider call."""
 
 
 def event(entry: Mapping[str, Any]) -> str:
-    """A line of a timeline."""
+    """One line of a timeline."""
     words = [f"{entry['at'][:23].rstrip('Z'):<23}Z", f"{state_of(entry):<9}"]
     if entry["attempt"] and entry["status"] not in WITHOUT_CALL and entry.get("provider") != OPERATOR:
         words.append(f"attempt {entry['attempt']}")
@@ -115,7 +115,7 @@ def event(entry: Mapping[str, Any]) -> str:
 
 
 def head(item: Mapping[str, Any]) -> Sequence[str]:
-    """What a timeline is of, and when it goes on if it waits for a time."""
+    """The lines above a timeline: the notification, and when it is due if that is in the future."""
     first = plain(f"{item['id']}  {item['channel']} to {recipient_of(item)}")
     due = item.get("next_attempt_at") or item.get("send_at")
     if item["status"] not in CLAIMABLE or due is None:
@@ -133,8 +133,8 @@ def _span(seconds: float) -> str:
 
 @contextmanager
 def progress(label: str, total: int | None) -> Iterator[Advance]:
-    """A bar on standard error, if that is a terminal and the extra `cli` is installed; else nothing. `total` None: how
-    long it takes is not known."""
+    """A bar on standard error if that is a terminal and the extra `cli` is installed, else nothing. `total` None: the
+    total is not known."""
     bar = _bar(label, total) if sys.stderr.isatty() else None
     if bar is None:
         yield lambda _done, _words: None

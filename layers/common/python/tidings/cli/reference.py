@@ -1,4 +1,4 @@
-"""The page of all commands, made from the parser: `python -m tidings.cli.reference > docs/cli.md`."""
+"""Generates docs/cli.md from the parser: `python -m tidings.cli.reference > docs/cli.md`."""
 
 import argparse
 import sys
@@ -9,24 +9,23 @@ from tidings.cli.parser import parser
 
 HEAD = """# The command `tidings`
 
-It comes with the layer: `pip install 'layers/common[cli]'`. The extra `cli` is for the progress bars; without it, all
-else is the same. `doctor` also needs what the functions need: the extra `server`. This page is made from the command
-itself: `python -m tidings.cli.reference > docs/cli.md`.
+Install it with the layer: `pip install 'layers/common[cli]'`. The extra `cli` adds progress bars. `doctor` also needs
+the extra `server`. This page is generated from the command: `python -m tidings.cli.reference > docs/cli.md`.
 
-What it needs comes from the environment, or from `.tidings/env` in the working folder (KEY=value lines, as `local/up`
-writes them): `TIDINGS_URL` for the intake, `TIDINGS_OPS_URL` for the operator's side, and `TIDINGS_API_KEY`. `doctor`
-reads the functions' own settings, and is run where they run; it loads each function as its runtime does, in a process
-of its own, asks its provider without sending anything, and names the remedy of what is wrong. `keys` reads
-`TIDINGS_API_KEYS` and prints it as it should be.
+Settings come from the environment, or from `.tidings/env` in the working folder (KEY=value lines, written by
+`local/up`): `TIDINGS_URL` for the intake, `TIDINGS_OPS_URL` for the replay function, and `TIDINGS_API_KEY`. `doctor`
+runs where the functions run and reads their settings. It loads each function in its own process, as its runtime does,
+checks its provider without sending anything, and prints a remedy for each problem. `keys` reads `TIDINGS_API_KEYS` and
+prints the new value.
 
-`tidings --version` prints the version. Every command takes `--json`. What is said beside the answer goes to standard
-error, as does a progress bar, which is only shown on a terminal. There, a list is made as wide as the terminal; through
-a pipe it is whole. What goes to the intake is tried again for 20 s where it is lost on the way, which cannot
-double: `send` makes an idempotency key. What goes to the operator's side is asked once; a replay or a decision whose
-answer was lost may be given again, which is harmless. No proxy is asked, and no redirect is followed.
+`tidings --version` prints the version. Every command takes `--json`. Notes and progress bars go to standard error; a
+progress bar is shown on a terminal only. On a terminal, a list is as wide as the terminal; in a pipe nothing is cut.
+Requests to the intake are retried for 20 s if they are lost; that cannot send twice, because `send` makes an
+idempotency key. Requests to the replay function are not retried; repeating a replay or a decision whose answer was lost
+is harmless. No proxy is used, and no redirect is followed.
 
-A status has its doubt beside it, wherever it is shown: `canceled (may have been sent)` had an attempt that the provider
-may have accepted. In JSON that is `may_have_been_sent`.
+Beside a status stands whether the notification may have been sent all the same: `canceled (may have been sent)` had an
+attempt that the provider may have accepted. In JSON that is `may_have_been_sent`.
 """
 
 
@@ -37,23 +36,23 @@ def page() -> str:
     return "\n".join([HEAD, f"## Exit codes\n\n| Code | Meaning |\n|---|---|\n{codes}", *_sections(made)]) + "\n"
 
 
-def _sections(of: argparse.ArgumentParser, told: str = "") -> Iterator[str]:
-    nested = [action for action in of._actions if isinstance(action, argparse._SubParsersAction)]
+def _sections(command: argparse.ArgumentParser, help_text: str = "") -> Iterator[str]:
+    nested = [action for action in command._actions if isinstance(action, argparse._SubParsersAction)]
     if not nested:
-        yield f"\n## {of.prog}\n\n{told[:1].upper()}{told[1:]}.\n"
-        rows = [_row(action) for action in of._actions if not isinstance(action, argparse._HelpAction)]
+        yield f"\n## {command.prog}\n\n{help_text[:1].upper()}{help_text[1:]}.\n"
+        rows = [_row(action) for action in command._actions if not isinstance(action, argparse._HelpAction)]
         yield "\n".join(["| | |", "|---|---|", *rows])
     for action in nested:
         helps = {choice.dest: choice.help or "" for choice in action._choices_actions}
-        for name, command in action.choices.items():
-            yield from _sections(command, helps[name])
+        for name, subcommand in action.choices.items():
+            yield from _sections(subcommand, helps[name])
 
 
 def _row(action: argparse.Action) -> str:
     value = action.metavar or ("|".join(map(str, action.choices)) if action.choices else action.dest.upper())
     shown = " ".join([*action.option_strings[:1], *([str(value)] if action.nargs != 0 else [])])
-    told = action.help or (", ".join(map(str, action.choices)) if action.choices else "")
-    return f"| `{_cell(shown)}` | {_cell(told)} |"
+    help_text = action.help or (", ".join(map(str, action.choices)) if action.choices else "")
+    return f"| `{_cell(shown)}` | {_cell(help_text)} |"
 
 
 def _cell(text: str) -> str:

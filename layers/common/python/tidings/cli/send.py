@@ -1,4 +1,4 @@
-"""Hand in, follow, look up, list, cancel: what an application does, by hand."""
+"""The commands `send`, `status`, `list` and `cancel`: what an application does through the API."""
 
 import argparse
 import json
@@ -8,20 +8,20 @@ from itertools import islice
 from typing import Any
 
 from tidings.cli.api_client import intake
-from tidings.cli.exit_codes import Usage
+from tidings.cli.exit_codes import UsageError
 from tidings.cli.follow import follow
-from tidings.cli.options import TIME, Commands, Parents, add_filters, filters, instant, pair, positive
+from tidings.cli.options import EXAMPLE_TIME, Commands, Parents, add_filters, filters, name_value, positive, timestamp
 from tidings.cli.output import event, head, note, notifications, plain, show, state_of
 from tidings.client import Draft
 from tidings.domain.channels import CHANNELS
 from tidings.domain.notification import OnAmbiguous, Status
 
-PARTS = {
-    "text": "of a mail or an SMS",
-    "subject": "of a mail",
-    "html": "of a mail",
-    "title": "of a push message",
-    "body": "of a push message",
+CONTENT_FIELDS = {
+    "text": "text of an email or SMS",
+    "subject": "subject of an email",
+    "html": "HTML of an email",
+    "title": "title of a push message",
+    "body": "body of a push message",
 }
 
 
@@ -29,21 +29,21 @@ def send(options: argparse.Namespace) -> None:
     draft = _draft(options)
     with intake(options) as client:
         accepted = client.send_draft(draft)
-        # A key that this command made is repeated only by its own tries: the first of them got through.
+        # With a generated key, "replayed" only means that a retry of this command found the first try's row.
         repeated = options.key is not None and accepted.replayed
         if not options.follow:
             document = accepted.model_dump(mode="json", exclude_none=True)
             show(
                 options,
                 document,
-                plain(f"{accepted.id} was accepted before with this key; nothing was sent.")
+                plain(f"{accepted.id} was already accepted with this key; nothing was sent.")
                 if repeated
                 else plain(f"{accepted.id} is {accepted.status}."),
             )
             note(f"Follow it with: tidings status {plain(accepted.id)} --follow")
             return
         if repeated:
-            note("Accepted before with this key; nothing was sent.")
+            note("Already accepted with this key; nothing was sent.")
         follow(client, accepted.id, options)
 
 
@@ -63,7 +63,7 @@ def _draft(options: argparse.Namespace) -> Draft:
             **given,
         )
     except ValueError as error:
-        raise Usage(f"--key: {error}") from None
+        raise UsageError(f"--key: {error}") from None
 
 
 def _recipient(options: argparse.Namespace) -> str | dict[str, str]:
@@ -74,21 +74,21 @@ def _recipient(options: argparse.Namespace) -> str | dict[str, str]:
 
 
 def _content(options: argparse.Namespace) -> Mapping[str, Any]:
-    parts: dict[str, Any] = filters(options, *PARTS)
+    given: dict[str, Any] = filters(options, *CONTENT_FIELDS)
     if options.data:
-        parts["data"] = dict(options.data)
+        given["data"] = dict(options.data)
     if options.content is None:
-        if not parts:
-            raise Usage("there is nothing to send: give --text, --title and --body, or --content JSON")
-        return parts
-    if parts:
-        raise Usage("--content is the whole content: give it alone")
+        if not given:
+            raise UsageError("no content: give --text, --title and --body, or --content JSON")
+        return given
+    if given:
+        raise UsageError("--content cannot be combined with other content options")
     try:
         content = json.loads(sys.stdin.read() if options.content == "-" else options.content)
     except ValueError as error:
-        raise Usage(f"--content is no JSON: {error}") from None
+        raise UsageError(f"--content is not valid JSON: {error}") from None
     if not isinstance(content, dict):
-        raise Usage('--content is a JSON object, like {"text": "Hello"}')
+        raise UsageError('--content must be a JSON object, like {"text": "Hello"}')
     return content
 
 
@@ -118,19 +118,29 @@ def cancel(options: argparse.Namespace) -> None:
 
 
 def add(commands: Commands, parents: Parents) -> None:
-    _add_send(commands.add_parser("send", parents=[parents.output, parents.intake, parents.within], help="hand one in"))
+    _add_send(
+        commands.add_parser(
+            "send", parents=[parents.output, parents.intake, parents.within], help="send a notification"
+        )
+    )
     looked = commands.add_parser(
-        "status", parents=[parents.output, parents.intake, parents.within], help="one with its timeline"
+        "status", parents=[parents.output, parents.intake, parents.within], help="show a notification with its timeline"
     )
     looked.add_argument("id", metavar="ID")
-    looked.add_argument("--follow", action="store_true", help="until it is over")
+    looked.add_argument("--follow", action="store_true", help="wait until it has settled")
     looked.set_defaults(run=status)
-    found = commands.add_parser("list", parents=[parents.output, parents.intake], help="notifications, newest first")
-    add_filters(found, sorted(map(str, Status)), "any if not given")
-    found.add_argument("--recipient", metavar="WHO", help="an address, a number, token:... or topic:...")
+    found = commands.add_parser(
+        "list", parents=[parents.output, parents.intake], help="list notifications, newest first"
+    )
+    add_filters(found, sorted(map(str, Status)), "default: all")
+    found.add_argument(
+        "--recipient", metavar="RECIPIENT", help="an email address, a phone number, token:... or topic:..."
+    )
     found.add_argument("--limit", type=positive, default=50, metavar="N", help="at most this many (default: 50)")
     found.set_defaults(run=listed)
-    canceled = commands.add_parser("cancel", parents=[parents.output, parents.intake], help="cancel one that waits")
+    canceled = commands.add_parser(
+        "cancel", parents=[parents.output, parents.intake], help="cancel a waiting notification"
+    )
     canceled.add_argument("id", metavar="ID")
     canceled.set_defaults(run=cancel)
 
@@ -138,18 +148,28 @@ def add(commands: Commands, parents: Parents) -> None:
 def _add_send(one: argparse.ArgumentParser) -> None:
     one.add_argument("channel", metavar="CHANNEL", choices=CHANNELS, help=", ".join(CHANNELS))
     one.add_argument(
-        "recipient", metavar="RECIPIENT", help="an address, a number, a device's token, token:... or topic:..."
+        "recipient",
+        metavar="RECIPIENT",
+        help="an email address, a phone number, a device token, token:... or topic:...",
     )
-    for name, told in PARTS.items():
-        one.add_argument(f"--{name}", help=told)
-    one.add_argument("--data", type=pair, action="append", metavar="NAME=VALUE", help="of a push message; repeatable")
-    one.add_argument("--content", metavar="JSON", help="all of it, in place of these; -: from standard input")
-    one.add_argument("--at", type=instant, metavar="TIME", help=f"not before, {TIME}; at once if it is in the past")
-    one.add_argument("--expires", type=instant, metavar="TIME", help="not after; one in the past is refused")
-    one.add_argument("--high", action="store_true", help="it passes what is of normal priority")
-    one.add_argument("--on-ambiguous", choices=[*map(str, OnAmbiguous)], help="when a provider may have accepted")
-    one.add_argument("--max-attempts", type=positive, metavar="N", help="then it is a dead letter")
-    one.add_argument("--metadata", type=pair, action="append", metavar="NAME=VALUE", help="yours; repeatable")
-    one.add_argument("--key", metavar="KEY", help="idempotency key: the same again is the same notification")
-    one.add_argument("--follow", action="store_true", help="print its timeline until it is over")
+    for name, help_text in CONTENT_FIELDS.items():
+        one.add_argument(f"--{name}", help=help_text)
+    one.add_argument(
+        "--data", type=name_value, action="append", metavar="NAME=VALUE", help="data of a push message; repeatable"
+    )
+    one.add_argument(
+        "--content", metavar="JSON", help="the whole content, instead of the options above; -: from standard input"
+    )
+    one.add_argument("--at", type=timestamp, metavar="TIME", help=f"do not send before this time, {EXAMPLE_TIME}")
+    one.add_argument("--expires", type=timestamp, metavar="TIME", help="do not send after this time")
+    one.add_argument("--high", action="store_true", help="high priority: sent before normal ones")
+    one.add_argument(
+        "--on-ambiguous",
+        choices=[*map(str, OnAmbiguous)],
+        help="what to do if the provider may have accepted an attempt",
+    )
+    one.add_argument("--max-attempts", type=positive, metavar="N", help="after these it becomes a dead letter")
+    one.add_argument("--metadata", type=name_value, action="append", metavar="NAME=VALUE", help="metadata; repeatable")
+    one.add_argument("--key", metavar="KEY", help="idempotency key: repeating it sends nothing twice")
+    one.add_argument("--follow", action="store_true", help="print its timeline until it has settled")
     one.set_defaults(run=send)

@@ -1,4 +1,4 @@
-"""Move what should have moved, now."""
+"""The command `tidings sweep`."""
 
 import argparse
 
@@ -10,12 +10,14 @@ from tidings.cli.output import progress, show, table
 def sweep(options: argparse.Namespace) -> None:
     with operator(options) as server, progress("sweeping", None):
         counts = server.post("/v1/sweep", {})
-    found = [[name, str(count)] for name, count in counts.items() if count]
-    show(options, counts, table(found) if found else "Nothing was overdue.")
+    rows = [[name, str(count)] for name, count in counts.items() if count]
+    show(options, counts, table(rows) if rows else "Nothing was overdue.")
 
 
 def add(commands: Commands, parents: Parents) -> None:
     swept = commands.add_parser(
-        "sweep", parents=[parents.output, parents.operator], help="move what should have moved, now"
+        "sweep",
+        parents=[parents.output, parents.operator],
+        help="queue overdue notifications and publish owed dead letters now",
     )
     swept.set_defaults(run=sweep)

@@ -1,4 +1,4 @@
-"""A small client of the intake's API, for programs that hand notifications in.
+"""A small client of the intake API, for applications that send notifications.
 
 ::
 
@@ -8,9 +8,9 @@
         accepted = tidings.send("sms", "+15005550010", {"text": "Order 4711 is on its way."})
         print(tidings.get(accepted.id).status)
 
-Whatever goes wrong on the way is tried again, and cannot double: each notification has an idempotency key, made here
-unless you give one, and the same in every try. Give one of your own (`order-4711-shipped`) where your program may run
-again itself: then that cannot double either.
+Requests that fail on the way are retried. That cannot send twice: each notification has an idempotency key, made here
+unless you give one, and the same in every try. Give your own (`order-4711-shipped`) if your program itself may run
+again.
 """
 
 from tidings.api.responses import NotificationView, Page

@@ -1,4 +1,4 @@
-"""The intake's five calls."""
+"""The client of the intake API."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,22 +15,22 @@ from tidings.client.transport import Answer, Transport
 
 M = TypeVar("M", bound=BaseModel)
 
-ITEMS = 1000  # of an array, at most: the API's limit
-BYTES = 8 * 1024 * 1024  # of an array; the API takes 16 MiB
+MAX_ITEMS = 1000  # of an array: the API's limit
+MAX_BYTES = 8 * 1024 * 1024  # of an array; the API's limit is 16 MiB
 
 
 class Client:
-    """The intake, with a key of scope `send`. Thread-safe; keeps a connection a thread alive.
+    """Calls the intake with an API key of scope `send`. Thread-safe; keeps connections alive.
 
-    Every call may be repeated, and is: after a lost connection, a time-out, 429, 502, 503 or 504, waiting as long as
-    Retry-After says, until `deadline`. All raise Refused, Unreachable or Unexpected.
+    Every request is retried after a lost connection, a time-out, 408, 429, 502, 503 or 504, waiting as long as
+    Retry-After says, until `deadline`. All methods raise Refused, Unreachable or Unexpected.
     """
 
     def __init__(self, *, url: str, api_key: str, timeout: float = 10.0, deadline: float = 60.0) -> None:
-        """`timeout`: seconds to wait for the server, each time; `deadline`: seconds of a call with all its tries, or 0:
-        the first try is the last. Opens nothing. Raise ValueError for what is no URL or no key."""
+        """`timeout`: seconds to wait for the server in each try; `deadline`: seconds for all tries of a request, 0: no
+        retries. Opens no connection. Raise ValueError for an invalid URL or key."""
         self._transport = Transport(
-            url=url, api_key=api_key, timeout=timeout, deadline=deadline or timeout, repeats=deadline > 0
+            url=url, api_key=api_key, timeout=timeout, deadline=deadline or timeout, retries=deadline > 0
         )
 
     def send(
@@ -47,7 +47,7 @@ class Client:
         max_attempts: int | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> Accepted:
-        """Return once the row is committed. The fields are those of a Draft; without a key, one is made."""
+        """Return when the row is committed. The fields are those of Draft; without an idempotency key, one is made."""
         own_key = {} if idempotency_key is None else {"idempotency_key": idempotency_key}
         draft = Draft(
             channel=channel,
@@ -64,29 +64,31 @@ class Client:
         return self.send_draft(draft)
 
     def send_draft(self, draft: Draft) -> Accepted:
-        """As `send`."""
+        """Like `send`."""
         body = draft.document()
         key = body.pop("idempotency_key")
-        answer = self._transport.call("POST", "/v1/notifications", body=body, headers={"idempotency-key": _quoted(key)})
+        answer = self._transport.request(
+            "POST", "/v1/notifications", body=body, headers={"idempotency-key": _quoted(key)}
+        )
         replayed = answer.headers.get("idempotency-replayed") == "true"
         return self._accepted(answer.document, key, replayed=replayed)
 
     def send_many(self, drafts: Sequence[Draft]) -> list[Accepted | Refused]:
-        """Each one's end, in order: a bad one spoils none of the others. Any number, a thousand a request. Where it
-        raises, some may have been accepted: the same drafts again are no others."""
-        ends: list[Accepted | Refused] = []
-        for part in _parts(drafts):
-            results = self._results([draft.document() for draft in part])
+        """Send any number, up to MAX_ITEMS per request. One result per draft, in order: an invalid draft does not
+        affect the others. If it raises, some may have been accepted; sending the same drafts again sends none twice."""
+        outcomes: list[Accepted | Refused] = []
+        for batch in _batches(drafts):
+            results = self._results([draft.document() for draft in batch])
             try:
-                ends += [self._end(draft, result) for draft, result in zip(part, results, strict=True)]
+                outcomes += [self._outcome(draft, result) for draft, result in zip(batch, results, strict=True)]
             except (KeyError, TypeError, ValueError):
                 raise self._unexpected() from None
-        return ends
+        return outcomes
 
     def _results(self, body: Sequence[Mapping[str, Any]]) -> Any:
-        """One an item, also where every item is bad, which is a 422."""
+        """One result per item; if every item is invalid, the API answers 422 with the same results."""
         try:
-            document = self._transport.call("POST", "/v1/notifications", body=body).document
+            document = self._transport.request("POST", "/v1/notifications", body=body).document
         except Refused as refused:
             if not isinstance(refused.document, dict) or "results" not in refused.document:
                 raise
@@ -94,21 +96,21 @@ class Client:
         return document.get("results") if isinstance(document, dict) else None
 
     def get(self, id: str) -> NotificationView:
-        """As it stands, with its timeline."""
-        return self._read(NotificationView, self._transport.call("GET", _path(id)))
+        """The notification with its timeline."""
+        return self._read(NotificationView, self._transport.request("GET", _path(id)))
 
     def page(self, *, cursor: str | None = None, limit: int = 200, **filters: Any) -> Page:
-        """Newest first. Filters: status, channel, recipient, since, until. `cursor`: next_cursor of the page before."""
+        """One page, newest first. Filters: status, channel, recipient, since, until. `cursor`: a page's next_cursor."""
         given = {"cursor": cursor, "limit": limit, **filters}
         query = {
             name: value.isoformat() if isinstance(value, datetime) else value
             for name, value in given.items()
             if value is not None
         }
-        return self._read(Page, self._transport.call("GET", "/v1/notifications", query=query))
+        return self._read(Page, self._transport.request("GET", "/v1/notifications", query=query))
 
     def list(self, **filters: Any) -> Iterator[NotificationView]:
-        """All that match, newest first, fetched page by page. The filters of `page`."""
+        """All matching notifications, newest first, fetched page by page. Filters as for `page`."""
         cursor = None
         while True:
             page = self.page(cursor=cursor, **filters)
@@ -117,11 +119,11 @@ class Client:
                 return
 
     def cancel(self, id: str) -> NotificationView:
-        """Canceled, once or twice. Raise Refused 409 if it is claimed or over."""
-        return self._read(NotificationView, self._transport.call("POST", f"{_path(id)}/cancel"))
+        """Cancel it; repeating that is harmless. Raise Refused with status 409 if it is claimed or terminal."""
+        return self._read(NotificationView, self._transport.request("POST", f"{_path(id)}/cancel"))
 
     def close(self) -> None:
-        """Give up connections; the next call opens one again."""
+        """Close the idle connections; the next request opens a new one."""
         self._transport.close()
 
     def __enter__(self) -> "Client":
@@ -130,9 +132,9 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _end(self, draft: Draft, result: Any) -> Accepted | Refused:
+    def _outcome(self, draft: Draft, result: Any) -> Accepted | Refused:
         if "error" in result:
-            return Refused.told(int(result["error"]["status"]), result["error"])
+            return Refused.from_document(int(result["error"]["status"]), result["error"])
         return self._accepted(result, draft.idempotency_key)
 
     def _accepted(self, document: Any, key: str, *, replayed: bool | None = None) -> Accepted:
@@ -148,7 +150,7 @@ class Client:
             raise self._unexpected() from None
 
     def _unexpected(self) -> Unexpected:
-        return Unexpected(f"what answers at {self._transport.url} is no Tidings, or one of another version")
+        return Unexpected(f"the server at {self._transport.url} is not Tidings, or has another version")
 
 
 def _path(id: str) -> str:
@@ -156,19 +158,19 @@ def _path(id: str) -> str:
 
 
 def _quoted(key: str) -> str:
-    """The header's quoted string (the IETF draft's form)."""
+    """As a quoted string, the form of the header in the IETF draft."""
     escaped = key.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
 
-def _parts(drafts: Sequence[Draft]) -> Iterator[Sequence[Draft]]:
-    """In order, none over the API's limits unless a single draft is."""
-    begun, size = 0, 0
+def _batches(drafts: Sequence[Draft]) -> Iterator[Sequence[Draft]]:
+    """In order, each within the API's limits unless a single draft exceeds them."""
+    start, size = 0, 0
     for index, draft in enumerate(drafts):
         weight = len(json.dumps(draft.document()))
-        if index > begun and (index - begun == ITEMS or size + weight > BYTES):
-            yield drafts[begun:index]
-            begun, size = index, 0
+        if index > start and (index - start == MAX_ITEMS or size + weight > MAX_BYTES):
+            yield drafts[start:index]
+            start, size = index, 0
         size += weight
-    if begun < len(drafts):
-        yield drafts[begun:]
+    if start < len(drafts):
+        yield drafts[start:]

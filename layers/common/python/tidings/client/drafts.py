@@ -1,4 +1,4 @@
-"""What is handed in, and what is answered."""
+"""What is sent to the intake, and its answer."""
 
 import uuid
 from collections.abc import Mapping
@@ -15,9 +15,9 @@ def _new_key() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Draft:
-    """One notification to be handed in. Its key is made with it: the same draft, sent again, is the same notification.
+    """A notification to send. Its idempotency key is made with it: sending the same draft again sends nothing twice.
 
-    `recipient` and `content` are as in the API's document: {"subject", "text", "html"} for email, {"text"} for sms,
+    `recipient` and `content` are as in the API: {"subject", "text", "html"} for email, {"text"} for sms,
     {"title", "body", "data"} and a recipient {"token"} or {"topic"} for push. Times need a time zone.
     """
 
@@ -33,13 +33,13 @@ class Draft:
     metadata: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
-        """Raise ValueError for a key that no header can carry."""
+        """Raise ValueError for a key that a header cannot carry."""
         key = self.idempotency_key
         if not 1 <= len(key) <= 255 or not key.isascii() or not key.isprintable():
-            raise ValueError("an idempotency key has 1 to 255 printable ASCII characters")
+            raise ValueError("an idempotency key must have 1 to 255 printable ASCII characters")
 
     def document(self) -> dict[str, Any]:
-        """The request's JSON: what was not given is left out, so that the server's defaults hold."""
+        """The request's JSON. Fields without a value are left out, so that the server's defaults apply."""
         given = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         written = {
             name: value.isoformat() if isinstance(value, datetime) else value
@@ -50,7 +50,7 @@ class Draft:
 
 
 class Accepted(AcceptedView):
-    """202: the row is committed. `replayed`: it was by an earlier try or call with this key."""
+    """202: the row is committed. `replayed`: an earlier request with this key had committed it."""
 
     idempotency_key: str
-    replayed: bool | None = None  # not told of an array's items
+    replayed: bool | None = None  # not known for items of an array

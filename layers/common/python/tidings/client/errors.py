@@ -1,11 +1,11 @@
-"""What a call can end with in place of its answer.
+"""Errors of the client.
 
 ::
 
     ClientError
-    ├── Refused        the server says no, or that it cannot now
-    ├── Unreachable    no answer came in time; it may have been accepted: the same key finds out without harm
-    └── Unexpected     something answered that is no Tidings
+    ├── Refused        the server refuses the request, or is overloaded
+    ├── Unreachable    no answer came in time; it may have been accepted: retry with the same idempotency key
+    └── Unexpected     the answer is not from Tidings
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,11 +13,11 @@ from typing import Any
 
 
 class ClientError(Exception):
-    """The base of them."""
+    """Base class."""
 
 
 class Refused(ClientError):
-    """A problem (RFC 9457). `errors` has one entry a field: pointer, field, detail, and in an array the index."""
+    """A problem (RFC 9457). `errors` has one entry per field: pointer, field, detail, and in an array the index."""
 
     def __init__(
         self,
@@ -29,20 +29,22 @@ class Refused(ClientError):
         retry_after: float | None = None,
         document: object = None,
     ) -> None:
-        """`retry_after` in seconds, where the server named a time. `document`: all that it said, if it was JSON."""
+        """`retry_after`: seconds, if the server gave them. `document`: the answer's body, if it was JSON."""
         self.status = status
         self.title = title
         self.detail = detail
         self.errors = tuple(errors)
         self.retry_after = retry_after
         self.document = document
-        wrong = "; ".join(f"{entry.get('field')} {entry.get('detail')}" for entry in self.errors)
-        said = [title, wrong or detail]
-        super().__init__(f"{status} " + ": ".join(str(part).rstrip(".") for part in said if part))
+        field_errors = "; ".join(f"{entry.get('field')} {entry.get('detail')}" for entry in self.errors)
+        parts = [title, field_errors or detail]
+        super().__init__(f"{status} " + ": ".join(str(part).rstrip(".") for part in parts if part))
 
     @classmethod
-    def told(cls, status: int, document: object, *, reason: str = "", retry_after: float | None = None) -> "Refused":
-        """From a problem document; where a proxy answered with something else, from the status and its reason."""
+    def from_document(
+        cls, status: int, document: object, *, reason: str = "", retry_after: float | None = None
+    ) -> "Refused":
+        """From a problem document; if a proxy answered something else, from the status and its reason."""
         problem: dict[str, Any] = document if isinstance(document, dict) else {}
         entries = problem.get("errors")
         detail = problem.get("detail")
@@ -57,8 +59,8 @@ class Refused(ClientError):
 
 
 class Unreachable(ClientError):
-    """No connection, or it broke, or the time was up."""
+    """The connection failed or broke, or the time was up."""
 
 
 class Unexpected(ClientError):
-    """An answer that none of ours gives: a web page, a redirect's target, another service."""
+    """An answer that Tidings does not give: a web page, another service."""

@@ -1,4 +1,4 @@
-"""HTTP with a key: connections kept alive, and what did not come through tried again until a deadline."""
+"""HTTP requests with an API key, kept-alive connections, and retries until a deadline."""
 
 import http.client
 import json
@@ -15,17 +15,17 @@ from urllib.parse import urlencode, urlsplit
 
 from tidings.client.errors import ClientError, Refused, Unexpected, Unreachable
 
-PASSING = frozenset({408, 429, 502, 503, 504})
-"""It cannot now. 502 and 504 are a proxy's, which may have handed the request on."""
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds; doubling, and drawn anew below that each time
-FRESH = 2.0
-"""Seconds for which a connection that is not in use may be used again: servers close theirs, uvicorn after 5."""
+RETRYABLE = frozenset({408, 429, 502, 503, 504})
+"""Temporary refusals. 502 and 504 come from a proxy, which may have forwarded the request."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds; doubling, each time with full jitter
+IDLE_MAX = 2.0
+"""Seconds after which an idle connection is not reused: servers close theirs, uvicorn after 5."""
 CHUNK = 65_536
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: 2xx, and JSON."""
+    """A 2xx answer with JSON."""
 
     status: int
     headers: Mapping[str, str]  # names in lower case
@@ -43,22 +43,22 @@ class _Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Transport:
-    """One server. Thread-safe: each call has a connection for itself.
+    """Requests to one server. Thread-safe: each request has a connection for itself.
 
-    A call is repeated as a whole, so with `repeats` only what may arrive twice is to be called. Redirects are not
-    followed: the key goes to no other address. No proxy is asked.
+    With `retries`, send idempotent requests only: one may arrive twice. Redirects are not followed, so that the key
+    goes to no other server. No proxy is used.
     """
 
     url: str  # http(s)://host[:port][/path]
     api_key: str = field(repr=False)
-    timeout: float = 10.0  # seconds to wait for the server, each time
-    deadline: float = 60.0  # seconds that a call may take with all its tries
-    repeats: bool = True
+    timeout: float = 10.0  # seconds to wait for the server in each try
+    deadline: float = 60.0  # seconds for all tries of a request
+    retries: bool = True
     _idle: list[tuple[float, http.client.HTTPConnection]] = field(default_factory=list, init=False, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Raise ValueError. The key's text is in no message."""
+        """Raise ValueError. No message contains the key."""
         parts = urlsplit(self.url)
         if (
             parts.scheme not in ("http", "https")
@@ -67,11 +67,11 @@ class Transport:
             or parts.fragment
             or "@" in parts.netloc
         ):
-            raise ValueError("the url is http(s)://host[:port], maybe with a path")
-        if not self.api_key or not all("!" <= letter <= "~" for letter in self.api_key):
-            raise ValueError("the key is printable ASCII without spaces")
+            raise ValueError("the url must be http(s)://host[:port], with an optional path")
+        if not self.api_key or not all("!" <= character <= "~" for character in self.api_key):
+            raise ValueError("the key must be printable ASCII without spaces")
 
-    def call(
+    def request(
         self,
         method: str,
         path: str,
@@ -80,8 +80,7 @@ class Transport:
         body: object = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """`path`: percent-encoded where it has to be; `body`: anything that JSON can say. Raise Refused, Unreachable or
-        Unexpected."""
+        """`path`: percent-encoded; `body`: any JSON value. Raise Refused, Unreachable or Unexpected."""
         request = _Request(
             method=method,
             target=urlsplit(self.url).path.rstrip("/") + path + (f"?{urlencode(query)}" if query else ""),
@@ -91,7 +90,7 @@ class Transport:
         )
         for attempt in count():
             try:
-                return self._once(request)
+                return self._try(request)
             except (Refused, Unreachable) as error:
                 pause = self._pause(error, attempt)
                 if pause is None or time.monotonic() + pause >= request.until:
@@ -106,12 +105,12 @@ class Transport:
             connection.close()
 
     def _pause(self, error: ClientError, attempt: int) -> float | None:
-        """Seconds until the next try; None: there is none."""
-        if not self.repeats or (isinstance(error, Refused) and error.status not in PASSING):
+        """Seconds until the next try; None: do not retry."""
+        if not self.retries or (isinstance(error, Refused) and error.status not in RETRYABLE):
             return None
-        drawn = random.uniform(0, min(FIRST_PAUSE * 2 ** min(attempt, 10), LONGEST_PAUSE))  # noqa: S311
-        asked = error.retry_after if isinstance(error, Refused) else None
-        return drawn if asked is None else asked + drawn
+        jitter = random.uniform(0, min(FIRST_PAUSE * 2 ** min(attempt, 10), LONGEST_PAUSE))  # noqa: S311
+        wanted = error.retry_after if isinstance(error, Refused) else None
+        return jitter if wanted is None else wanted + jitter
 
     # --- one try ------------------------------------------------------------------------------------------------------
 
@@ -119,17 +118,17 @@ class Transport:
         own = {"authorization": f"Bearer {self.api_key}", "accept": "application/json"}
         return {**own, **({"content-type": "application/json"} if has_body else {}), **more}
 
-    def _once(self, request: _Request) -> Answer:
-        connection = self._taken()
+    def _try(self, request: _Request) -> Answer:
+        connection = self._acquire()
         try:
-            answer, content = self._exchanged(connection, request)
+            answer, content = self._exchange(connection, request)
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             raise Unreachable(f"no answer from {self.url} ({_reason(error)})") from None
         except BaseException:
             connection.close()
             raise
-        self._given_back(connection)
+        self._release(connection)
         try:
             document = json.loads(content)
         except ValueError:
@@ -137,28 +136,28 @@ class Transport:
         headers = {name.lower(): value for name, value in answer.headers.items()}
         if not 200 <= answer.status < 300:
             after = _seconds(headers.get("retry-after"))
-            raise Refused.told(answer.status, document, reason=answer.reason, retry_after=after)
+            raise Refused.from_document(answer.status, document, reason=answer.reason, retry_after=after)
         if document is None:
-            raise Unexpected(f"what answers at {self.url} is no Tidings")
+            raise Unexpected(f"the server at {self.url} is not Tidings")
         return Answer(answer.status, headers, document)
 
-    def _exchanged(
+    def _exchange(
         self, connection: http.client.HTTPConnection, request: _Request
     ) -> tuple[http.client.HTTPResponse, bytes]:
-        self._limit(connection, request.until)
+        self._set_timeout(connection, request.until)
         connection.request(request.method, request.target, request.body, dict(request.headers))
-        self._limit(connection, request.until)
+        self._set_timeout(connection, request.until)
         answer = connection.getresponse()
         parts = []
         while part := answer.read(CHUNK):
             parts.append(part)
-            self._limit(connection, request.until)
-        if answer.length:  # which `read` with a size does not look at
+            self._set_timeout(connection, request.until)
+        if answer.length:  # `read` with a size does not check the length
             raise http.client.IncompleteRead(b"", answer.length)
         return answer, b"".join(parts)
 
-    def _limit(self, connection: http.client.HTTPConnection, until: float) -> None:
-        """The next wait is for the time-out at most, and for what is left until the deadline."""
+    def _set_timeout(self, connection: http.client.HTTPConnection, until: float) -> None:
+        """Limit the next wait to the time-out and to the time left until the deadline."""
         left = until - time.monotonic()
         if left <= 0:
             raise TimeoutError("the time is up")
@@ -166,12 +165,12 @@ class Transport:
         if connection.sock is not None:
             connection.sock.settimeout(connection.timeout)
 
-    def _taken(self) -> http.client.HTTPConnection:
+    def _acquire(self) -> http.client.HTTPConnection:
         with self._lock:
-            kept = self._idle.pop() if self._idle else None
-        if kept is not None:
-            since, connection = kept
-            if time.monotonic() - since < FRESH:
+            idle = self._idle.pop() if self._idle else None
+        if idle is not None:
+            since, connection = idle
+            if time.monotonic() - since < IDLE_MAX:
                 return connection
             connection.close()
             self.close()  # the others are older
@@ -179,8 +178,8 @@ class Transport:
         made = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         return made(str(parts.hostname), parts.port)
 
-    def _given_back(self, connection: http.client.HTTPConnection) -> None:
-        if connection.sock is not None:  # http.client has closed it where the server said that it will
+    def _release(self, connection: http.client.HTTPConnection) -> None:
+        if connection.sock is not None:  # http.client has closed it if the server asked for that
             with self._lock:
                 self._idle.append((time.monotonic(), connection))
 
@@ -192,7 +191,7 @@ def _reason(error: Exception) -> str:
 
 
 def _seconds(value: str | None) -> float | None:
-    """Of a Retry-After: seconds, or a date (RFC 9110, 10.2.3)."""
+    """Seconds of a Retry-After, which is a number or a date (RFC 9110, 10.2.3)."""
     if value is None:
         return None
     if value.strip().isdecimal():

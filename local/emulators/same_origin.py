@@ -1,7 +1,7 @@
-"""Which pages may use the control API from a browser: the emulator's own, and no other.
+"""Protects the control API, which has no login, against other sites' pages in the same browser.
 
-It has no login. So another site's page, open in the same browser, must not empty the inbox or arm failures (CSRF), and
-must not read it under a name of its own that leads here (DNS rebinding). Programs send neither header.
+They must not change anything (CSRF), nor read it under a host name of theirs that resolves to this machine (DNS
+rebinding). Programs send neither an Origin nor a Sec-Fetch-Site header.
 """
 
 import ipaddress
@@ -14,9 +14,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 READS = ("GET", "HEAD")
 
 
-class OwnPagesOnly:
-    """Refuses what comes from elsewhere. `names`: host names of ours besides localhost and IP addresses; None: the Host
-    may be any, as a vendor's client has that vendor's."""
+class SameOriginOnly:
+    """Refuses requests of other sites. `names`: allowed host names besides localhost and IP addresses; None: any Host,
+    because a vendor's client sends that vendor's."""
 
     def __init__(self, app: ASGIApp, *, names: frozenset[str] | None) -> None:
         self._app = app
@@ -31,18 +31,18 @@ class OwnPagesOnly:
 
     def _refused(self, method: str, headers: Headers) -> str | None:
         host = headers.get("host", "")
-        if not self._is_ours(host):
-            return "this Host is not the emulator's; use its address, localhost, or the name in --public-url"
+        if not self._is_known(host):
+            return "unknown Host; use an IP address, localhost, or the name in --public-url"
         if method in READS:
             return None
         origin = headers.get("origin")
         if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-            return "only the emulator's own page may do this"
+            return "only the emulator's own page may send this request"
         if origin is not None and urlsplit(origin).netloc != host:
-            return "only the emulator's own page may do this"
+            return "only the emulator's own page may send this request"
         return None
 
-    def _is_ours(self, host: str) -> bool:
+    def _is_known(self, host: str) -> bool:
         try:
             name = urlsplit(f"//{host}").hostname or ""
         except ValueError:
@@ -51,7 +51,7 @@ class OwnPagesOnly:
 
 
 def _is_address(name: str) -> bool:
-    """No name can be led here that is none."""
+    """Whether it is an IP address, which DNS rebinding cannot use."""
     try:
         ipaddress.ip_address(name)
     except ValueError:

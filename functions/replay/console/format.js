@@ -1,4 +1,4 @@
-// What codes, times and numbers mean, in words.
+// How statuses, errors, times and numbers are shown.
 
 import {h} from "./dom.js";
 
@@ -6,27 +6,27 @@ export const NAMES = {email: "Email", sms: "SMS", push: "Push"};
 export const name = channel => NAMES[channel] || channel;
 
 export const STATUSES = {
-  pending: "stored; waits for its turn or its time",
-  sending: "a worker has it",
-  retrying: "the last attempt is not known to have succeeded; the next has its time",
+  pending: "stored; waiting for a worker or for its send time",
+  sending: "a worker is sending it",
+  retrying: "the last attempt did not succeed for certain; the next is scheduled",
   sent: "the provider accepted it",
   delivered: "the provider reported that it arrived",
   undelivered: "the provider reported that it did not arrive",
-  failed: "refused for good, or out of attempts; it can be replayed",
-  unknown: "the provider may have accepted it; a person decides",
-  canceled: "canceled while it waited",
-  expired: "its time was over while it waited",
+  failed: "refused permanently, or out of attempts; can be replayed",
+  unknown: "the provider may have accepted it; an operator decides",
+  canceled: "canceled while waiting",
+  expired: "expired while waiting",
 };
 
 export const CLASSES = {
-  transient: "This attempt was proven not accepted; trying again may help.",
-  permanent: "This attempt was proven not accepted; the same again would be refused again, unless its cause is gone.",
-  ambiguous: "It may have been accepted: the answer is missing or says nothing. Sending it again may double it.",
+  transient: "The provider did not accept this attempt. A retry may succeed.",
+  permanent: "The provider did not accept this attempt. A retry would fail again unless the cause is fixed.",
+  ambiguous: "The provider may have accepted this attempt: its answer is missing or unclear. If it is sent again, it may arrive twice.",
   account:
-    "The provider refuses our account, not this notification. Someone has to mend that. Until then it waits, for a day at most, and no attempt counts.",
+    "The provider refuses our account, not this notification. Fix the account. Until then the notification waits, for a day at most, and no attempt counts.",
 };
 
-/** Why a whole channel waits. */
+/** Why all notifications of a channel wait. */
 export const refusal = ({provider, since, code, message}) =>
   `${provider} has refused our account since ${clock(since)} (${code}: ${message.replace(/\.$/, "")}).`;
 
@@ -44,15 +44,15 @@ const MARKS = {
 };
 
 export const DOUBT = "It may have been sent: the provider may have accepted an attempt.";
-const BRIEFLY = "may have been sent";
+const DOUBT_LABEL = "may have been sent";
 
-/** Whether a status leaves something to say: `unknown` says it by its name. */
+/** Whether the doubt must be shown beside the status; `unknown` already says it. */
 export const isDoubtful = ({status, may_have_been_sent: may}) => Boolean(may) && status !== "unknown";
 
-/** A state as one reads it, of a notification or of an entry of its timeline. `view.state` words it alike. */
-export const state = item => (isDoubtful(item) ? `${item.status} (${BRIEFLY})` : item.status);
+/** The status and its doubt as text, of a notification or of a timeline entry. The command line words it the same. */
+export const state = item => (isDoubtful(item) ? `${item.status} (${DOUBT_LABEL})` : item.status);
 
-/** A status as a chip: a mark, a word and a colour, so that none of them is needed alone. */
+/** A status as a chip. It has a mark and a word besides its colour, so that it can be read without the colour. */
 export function chip(status) {
   return h(
     "span",
@@ -62,16 +62,16 @@ export function chip(status) {
   );
 }
 
-/** The same as a chip, with its doubt. */
-export const standing = item =>
+/** A chip, with the doubt beside it. */
+export const chipWithDoubt = item =>
   h(
     "span",
-    {class: "standing"},
+    {class: "status"},
     chip(item.status),
-    isDoubtful(item) && [" ", h("span", {class: "doubt", title: DOUBT}, BRIEFLY)],
+    isDoubtful(item) && [" ", h("span", {class: "doubt", title: DOUBT}, DOUBT_LABEL)],
   );
 
-/** What a datetime-local control holds, the reader's own time, as the API takes it. */
+/** A datetime-local control's value, in UTC as the API takes it. */
 export const utc = value => (value ? new Date(value).toISOString() : "");
 
 export const count = number => number.toLocaleString("en");
@@ -96,17 +96,17 @@ export function bytes(size) {
   return size < 999_500 ? `${Math.round(size / 1000)} KB` : `${Math.round(size / 100_000) / 10} MB`;
 }
 
-let ahead = 0; // milliseconds by which the server's clock is ahead of this machine's
+let clockOffset = 0; // milliseconds by which the server's clock is ahead of this machine's
 
-/** What the server says that it is now, to the second. A difference that may come of the way is none. */
+/** Set the clock offset from a Date header, which has whole seconds. A difference within network delay is ignored. */
 export function serverTime(date) {
   const difference = Date.parse(date) - Date.now();
-  if (!Number.isNaN(difference)) ahead = Math.abs(difference) > 2500 ? difference : 0;
+  if (!Number.isNaN(difference)) clockOffset = Math.abs(difference) > 2500 ? difference : 0;
 }
 
-export const sinceNow = at => (Date.now() + ahead - Date.parse(at)) / 1000;
+export const sinceNow = at => (Date.now() + clockOffset - Date.parse(at)) / 1000;
 
-/** "3 s ago", "in 2 min". Whole seconds: it is looked at every other second. */
+/** "3 s ago", "in 2 min". Whole seconds: it is refreshed every two seconds. */
 export function relative(at) {
   const seconds = sinceNow(at);
   if (Math.abs(seconds) < 1) return "now";
@@ -114,7 +114,7 @@ export function relative(at) {
   return seconds < 0 ? `in ${whole}` : `${whole} ago`;
 }
 
-const day = date => date.toLocaleDateString("en-CA"); // 2026-11-25, in the reader's own zone
+const day = date => date.toLocaleDateString("en-CA"); // 2026-11-25, in the browser's time zone
 const sameDay = date => day(date) === day(new Date());
 
 export function clock(at, {fraction = false} = {}) {
@@ -126,7 +126,7 @@ export function clock(at, {fraction = false} = {}) {
   return sameDay(date) ? time : `${day(date)} ${time}`;
 }
 
-/** The reader's own, as "Europe/Berlin (UTC+01:00)". */
+/** The browser's time zone, like "Europe/Berlin (UTC+01:00)". */
 export function zone() {
   const {timeZone} = Intl.DateTimeFormat().resolvedOptions();
   const ahead = -new Date().getTimezoneOffset(); // minutes
@@ -137,7 +137,7 @@ export function zone() {
 
 export const minute = at => new Date(at).toLocaleTimeString("en-GB", {hour: "2-digit", minute: "2-digit"});
 
-/** A time as one reads it; the exact one in UTC is its title. */
+/** A relative time; its title is the exact time in UTC. */
 export const when = (at, text = relative(at)) => h("time", {datetime: at, title: at}, text);
 
 export function recipient(shown) {

@@ -1,53 +1,53 @@
-// Replay: first what it would do, then a person's word, then how it goes. What is unknown may be decided as arrived, too.
+// The replay panel: a dry run, a confirmation, then the progress. Unknown notifications can also be marked as arrived.
 
 import * as api from "./api.js";
-import {confirmed, expiryField, field, h, say, show, wrong} from "./dom.js";
+import {announce, confirm, expiryField, field, h, render, setError} from "./dom.js";
 import {rows} from "./listing.js";
-import {Arrivals, MOST, Run} from "./replaying.js";
-import {chip, count, many, utc, zone} from "./words.js";
+import {ArrivalRun, MAX_REPLAY, ReplayRun} from "./replay-run.js";
+import {chip, count, many, utc, zone} from "./format.js";
 
-const SAMPLE = 5; // shown
+const SAMPLE = 5; // rows shown
 
 export function replayPanel({filters: chosen, signal, again}) {
-  // Named, also where the page has both: what is unknown may double, and is replayed only where that was asked for.
+  // The status is always named: unknown notifications may be sent twice, so they are replayed only if asked for.
   const filters = {...chosen, status: chosen.status || "failed"};
   const limit = h("input", {
     id: "limit",
     type: "number",
     min: "1",
-    max: `${MOST}`,
+    max: `${MAX_REPLAY}`,
     value: "1000",
     inputmode: "numeric",
     required: true,
   });
-  const rate = h("input", {id: "rate", type: "number", min: "1", max: `${MOST}`, inputmode: "numeric"});
+  const rate = h("input", {id: "rate", type: "number", min: "1", max: `${MAX_REPLAY}`, inputmode: "numeric"});
   const until = expiryField("expires");
   const outcome = h("div", {class: "outcome"});
   const form = h(
     "form",
     {novalidate: true},
-    field("At most", limit, "notifications, the oldest first"),
-    field("A second", rate, "empty: as fast as can be"),
-    field("Expires at", until.control, `of what has expired, in ${zone()}; empty: that is left out`),
+    field("At most", limit, "notifications, oldest first"),
+    field("Per second", rate, "empty: as fast as possible"),
+    field("Expires at", until.control, `new expiry time for expired notifications, in ${zone()}; empty: skip them`),
     h("div", {class: "buttons"}, h("button", {class: "primary"}, "Dry run")),
   );
   const panel = h(
     "section",
     {class: "card replay", "aria-labelledby": "replay"},
     h("h2", {id: "replay"}, "Replay"),
-    h("p", {class: "hint"}, "A dry run counts and changes nothing. You decide after it."),
+    h("p", {class: "hint"}, "A dry run counts and changes nothing. You confirm after it."),
     !chosen.status &&
       h(
         "p",
         {class: "hint"},
-        "Only what has failed is replayed here. ",
-        h("a", {href: `#/dead/group${api.search({...chosen, status: "unknown"})}`}, "Decide what is unknown"),
+        "Only failed notifications are replayed here. ",
+        h("a", {href: `#/dead/group${api.queryString({...chosen, status: "unknown"})}`}, "Decide about the unknown ones"),
       ),
     form,
     outcome,
   );
-  const state = {filters, signal, again, paint: () => show(outcome, view(state))};
-  const ask = async event => {
+  const state = {filters, signal, again, paint: () => render(outcome, view(state))};
+  const dryRun = async event => {
     event.preventDefault();
     if (state.run && state.run.phase !== "over") return;
     if (![...[limit, rate].map(valid), until.isValid()].every(Boolean)) return;
@@ -59,61 +59,61 @@ export function replayPanel({filters: chosen, signal, again}) {
       run: null,
       fault: "",
     });
-    await tried(state, async () => {
+    await attempt(state, async () => {
       const {limit: most, expires: expires_at} = state;
       state.dry = await api.post("dead-letters/replay", {...filters, dry_run: true, limit: most, expires_at}, {signal});
     });
-    if (state.dry) say(told(state).filter(Boolean).join(" "));
+    if (state.dry) announce(summary(state).filter(Boolean).join(" "));
   };
-  form.onsubmit = ask;
-  // A number that was changed is not the one that was counted with.
+  form.onsubmit = dryRun;
+  // A changed input makes the dry run's count wrong.
   form.oninput = () => {
     if (state.run) return;
     state.dry = null;
     state.paint();
   };
-  return {panel, refresh: () => followed(state)};
+  return {panel, refresh: () => follow(state)};
 }
 
 function valid(input) {
   const fine = input.validity.valid;
-  wrong(input, fine ? "" : `A whole number from 1 to ${count(MOST)}.`);
+  setError(input, fine ? "" : `Enter a whole number from 1 to ${count(MAX_REPLAY)}.`);
   if (!fine) input.focus();
   return fine;
 }
 
-async function tried(state, act) {
+async function attempt(state, act) {
   try {
     await act();
   } catch (error) {
     if (state.signal.aborted) return;
     state.fault = error.message;
-    say(error.message);
+    announce(error.message);
   }
   state.paint();
 }
 
-// --- what is seen ----------------------------------------------------------------------------------------------------
+// --- view ----------------------------------------------------------------------------------------------------
 
 const planned = ({dry, limit}) => Math.min(dry.count, limit);
 
-function told(state) {
+function summary(state) {
   const {dry, rate} = state,
     number = planned(state);
   if (!number) return ["Nothing would be replayed.", "", ...leftOut(dry)];
   const rest = dry.count > number ? ` of ${count(dry.count)}` : "";
   return [
-    `${many(number, "notification")}${rest} would be replayed${rate ? `, ${count(rate)} a second: within ${count(Math.ceil(number / rate))} s` : ""}.`,
+    `${many(number, "notification")}${rest} would be replayed${rate ? `, ${count(rate)} per second: within ${count(Math.ceil(number / rate))} s` : ""}.`,
     dry.may_double
-      ? `${count(dry.may_double)} of them may double: an attempt may have been accepted.`
-      : "None of them can double: each was proven not accepted.",
+      ? `${count(dry.may_double)} of them may be sent twice: an attempt may have been accepted.`
+      : "None of them can be sent twice: no attempt was accepted.",
     ...leftOut(dry),
   ];
 }
 
 const leftOut = ({expired, unknown}) => [
-  ...(expired ? [`${count(expired)} more have expired and are left out: they need a new time to expire.`] : []),
-  ...(unknown ? [`${count(unknown)} more are unknown and left out: they may have arrived.`] : []),
+  ...(expired ? [`${count(expired)} more have expired and are left out: they need a new expiry time.`] : []),
+  ...(unknown ? [`${count(unknown)} more are unknown and are left out: they may have arrived.`] : []),
 ];
 
 function view(state) {
@@ -127,12 +127,12 @@ function view(state) {
 function plan(state) {
   const {dry} = state,
     number = planned(state),
-    [first, second, ...rest] = told(state);
+    [first, second, ...rest] = summary(state);
   return h(
     "div",
     {key: "plan", class: "plan"},
     h("p", {class: "big"}, first),
-    second && h("p", {class: dry.may_double ? "doubles" : "safe"}, second),
+    second && h("p", {class: dry.may_double ? "may-double" : "safe"}, second),
     rest.map(line => h("p", {key: line, class: "hint"}, line)),
     number > 0 &&
       h(
@@ -140,7 +140,7 @@ function plan(state) {
         {class: "buttons"},
         h("button", {type: "button", class: "primary", onclick: () => replay(state)}, `Replay ${count(number)} now`),
         state.filters.status === "unknown" &&
-          h("button", {type: "button", onclick: () => arrived(state)}, `Mark ${count(number)} as arrived`),
+          h("button", {type: "button", onclick: () => markArrived(state)}, `Mark ${count(number)} as arrived`),
       ),
     dry.sample.length > 0 &&
       h(
@@ -153,10 +153,10 @@ function plan(state) {
 }
 
 const DOING = {
-  collect: "Listing them …",
-  revive: "Setting them back to pending …",
+  collect: "Collecting their IDs …",
+  replay: "Setting their status to pending …",
   decide: "Marking them as sent …",
-  follow: "On their way. You may leave this page: it goes on without you.",
+  follow: "Delivering. You may leave this page.",
 };
 
 function progress({run}) {
@@ -175,30 +175,30 @@ function progress({run}) {
       ),
     ),
     run.doubtful > 0 &&
-      h("p", {class: "doubt"}, `${count(run.doubtful)} of those that are not sent may have been: an attempt may have been accepted.`),
+      h("p", {class: "doubt"}, `${count(run.doubtful)} of those not sent may have been sent: an attempt may have been accepted.`),
     notes(run).map(text => h("p", {key: text, class: "hint"}, text)),
-    late > 0 && h("p", {class: "hint"}, `${count(late)} are not queued yet: the sweep does that when they are due.`),
-    ["revive", "decide"].includes(run.phase) && h("div", {class: "buttons"}, stopping(run)),
+    late > 0 && h("p", {class: "hint"}, `${count(late)} are not queued yet: the sweep queues them when they are due.`),
+    ["replay", "decide"].includes(run.phase) && h("div", {class: "buttons"}, stopButton(run)),
   );
 }
 
-function stopping(run) {
+function stopButton(run) {
   const stop = () => {
     run.stopped = true;
   };
-  return h("button", {type: "button", onclick: stop}, run.phase === "decide" ? "Stop" : "Stop after this page");
+  return h("button", {type: "button", onclick: stop}, run.phase === "decide" ? "Stop" : "Stop after this batch");
 }
 
-/** What else came of it, and would be missed in the counts. */
+/** Results that the counts do not show. */
 const notes = ({expired, lost}) => [
-  ...(expired ? [`${many(expired, "has", "have")} expired: left out.`] : []),
-  ...(lost ? ["No answer came to a call: what it did is not known here. A dry run says what is left."] : []),
+  ...(expired ? [`${count(expired)} expired and were left out.`] : []),
+  ...(lost ? ["A request got no answer: what it did is not known. A dry run shows what is left."] : []),
 ];
 
 function ending({ids, statuses, lost, expired}) {
-  if (!ids.length && lost) return "Nobody knows what was changed.";
+  if (!ids.length && lost) return "It is not known what was changed.";
   if (!ids.length && expired) return "Nothing was changed.";
-  if (!ids.length) return "Nothing was changed: they were not dead letters any more.";
+  if (!ids.length) return "Nothing was changed: they are no longer dead letters.";
   return `Settled: ${largestFirst(statuses)
     .map(([status, number]) => `${count(number)} ${status}`)
     .join(", ")}.`;
@@ -206,34 +206,32 @@ function ending({ids, statuses, lost, expired}) {
 
 const largestFirst = statuses => Object.entries(statuses).sort(([, one], [, other]) => other - one);
 
-// --- what is done ----------------------------------------------------------------------------------------------------
+// --- actions ----------------------------------------------------------------------------------------------------
 
 async function replay(state) {
   const number = count(planned(state)),
     {dry} = state;
   const sure =
     !dry.may_double ||
-    (await confirmed(
-      `Replay ${number}?`,
-      `Replay ${number}`,
+    (await confirm(
+      {title: `Replay ${number}?`, action: `Replay ${number}`},
       h(
         "p",
         {},
-        h("strong", {}, `${count(dry.may_double)} of them may double: `),
-        "an attempt may have been accepted, and the recipient then gets it twice.",
+        h("strong", {}, `${count(dry.may_double)} of them may be sent twice: `),
+        "an attempt may have been accepted.",
       ),
     ));
-  if (sure) await begin(state, Run);
+  if (sure) await begin(state, ReplayRun);
 }
 
-async function arrived(state) {
+async function markArrived(state) {
   const number = count(planned(state));
-  const sure = await confirmed(
-    `Mark ${number} as arrived?`,
-    `Yes, ${number} arrived`,
-    h("p", {}, "They become sent, by your word: the timelines say “operator”. They will not be sent again."),
+  const sure = await confirm(
+    {title: `Mark ${number} as arrived?`, action: `Yes, ${number} arrived`},
+    h("p", {}, "Their status becomes sent, and their timelines name the operator. They will not be sent again."),
   );
-  if (sure) await begin(state, Arrivals);
+  if (sure) await begin(state, ArrivalRun);
 }
 
 async function begin(state, Kind) {
@@ -242,15 +240,15 @@ async function begin(state, Kind) {
   const run = new Kind({filters, rate, expires, total: planned(state), newest: dry.newest});
   state.run = run;
   state.paint();
-  await tried(state, () => run.begin(state.paint));
-  if (!state.fault) say(Kind === Run ? `${many(run.ids.length, "notification")} on the way.` : `${count(run.ids.length)} decided.`);
+  await attempt(state, () => run.begin(state.paint));
+  if (!state.fault) announce(Kind === ReplayRun ? `${many(run.ids.length, "notification")} set to pending.` : `${count(run.ids.length)} decided.`);
   state.again();
 }
 
-async function followed(state) {
+async function follow(state) {
   const {run, signal} = state;
   if (run?.phase !== "follow") return;
   await run.follow(signal);
-  if (run.phase === "over") say(ending(run));
+  if (run.phase === "over") announce(ending(run));
   state.paint();
 }

@@ -1,6 +1,6 @@
-"""Callers who mean no good, a process of its own: `python -m tests.load.stranger PORT KEY`, until its input ends.
+"""Hostile callers, a process: `python -m tests.load.hostile_callers PORT KEY`, until its input ends.
 
-Each kind has a thread, which goes on as fast as it is answered. The last kind has a key, the others have none.
+Each kind has a thread, which sends as fast as it is answered. The last kind has a key, the others have none.
 """
 
 import json
@@ -41,7 +41,7 @@ def wrong_key(port: int) -> None:
 
 
 def half_sent(port: int, held: list[socket.socket]) -> None:
-    """200 that are never finished; those that were closed are opened again."""
+    """200 requests that are never completed; closed ones are opened again."""
     with suppress(OSError):
         if len(held) < 200:
             held.append(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE))

@@ -1,6 +1,6 @@
-"""The way of one message through an emulated HTTP provider, the same for each vendor.
+"""Handling of a send request, the same for each emulated HTTP provider.
 
-auth -> failure on demand -> the vendor's own checks -> accept -> (delay) -> answer, or no answer at all
+authentication -> failure on demand -> the vendor's checks -> accept -> (delay) -> answer, or disconnect
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from local.emulators.connection import HungUp
 from local.emulators.failures import Failures, Rule
-from local.emulators.ledger import Ledger, accepted
+from local.emulators.ledger import Ledger, accepted_outcome
 from local.emulators.records import Call, Outcome, Received
 
 
@@ -28,8 +28,8 @@ class Refusal:
         return JSONResponse(self.body, self.status, headers=self.headers)
 
 
-class Sending(Protocol):
-    """One request to send one message, as its vendor understands it."""
+class VendorRequest(Protocol):
+    """A vendor's request to send one message."""
 
     @property
     def channel(self) -> str: ...
@@ -39,69 +39,71 @@ class Sending(Protocol):
 
     @property
     def summary(self) -> dict[str, Any]:
-        """What the call log shows of it."""
+        """Its fields in the call log."""
 
     def unauthenticated(self) -> Refusal | None: ...
 
     def problem(self) -> Refusal | None: ...
 
     def failed(self, rule: Rule, status: int) -> Refusal:
-        """The vendor's words for a failure on demand."""
+        """The vendor's answer for a failure on demand."""
 
     def received(self) -> Received: ...
 
     def keeps(self) -> bool:
-        """Whether an accepted message goes to its recipient; a dry run does not."""
+        """Whether the message goes to its recipient; False for a dry run."""
 
     def answer(self, received: Received) -> Response: ...
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reception:
-    """Takes each sending, and writes down how it ended."""
+class SendHandler:
+    """Handles each request, and logs how it ended."""
 
     ledger: Ledger
     failures: Failures
 
-    async def take(self, sending: Sending) -> Response:
-        with self.ledger.calls.under_way(sending.channel):
-            return await self._taken(sending)
+    async def handle(self, request: VendorRequest) -> Response:
+        with self.ledger.calls.under_way(request.channel):
+            return await self._handle(request)
 
-    async def _taken(self, sending: Sending) -> Response:
-        if (refusal := sending.unauthenticated()) is not None:
-            return self._refuse(sending, refusal)
-        rule = self.failures.take(sending.channel, [sending.recipient or ""])
+    async def _handle(self, request: VendorRequest) -> Response:
+        if (refusal := request.unauthenticated()) is not None:
+            return self._refuse(request, refusal)
+        rule = self.failures.take(request.channel, [request.recipient or ""])
         if rule is not None and (status := 201 if rule.created is not None else rule.status) is not None:
-            response = self._refuse(sending, sending.failed(rule, status))
+            response = self._refuse(request, request.failed(rule, status))
             await self.failures.pause(rule)
             return response
         if rule is not None and rule.drop == "before_accept":
-            self.ledger.note(self._call(sending, Outcome.DROPPED_BEFORE_ACCEPT, status=0))
+            self.ledger.add_call(self._call(request, Outcome.DROPPED_BEFORE_ACCEPT, status=0))
             await self.failures.pause(rule)
             return HungUp()
-        if (refusal := sending.problem()) is not None:
-            return self._refuse(sending, refusal)
-        return await self._accept(sending, rule)
+        if (refusal := request.problem()) is not None:
+            return self._refuse(request, refusal)
+        return await self._accept(request, rule)
 
-    async def _accept(self, sending: Sending, rule: Rule | None) -> Response:
-        received = sending.received()
+    async def _accept(self, request: VendorRequest, rule: Rule | None) -> Response:
+        received = request.received()
         drop = rule.drop if rule is not None else None
-        response = sending.answer(received)
-        call = self._call(sending, accepted(drop), status=response.status_code, message_id=received.provider_message_id)
-        if sending.keeps():
+        response = request.answer(received)
+        call = self._call(
+            request, accepted_outcome(drop), status=response.status_code, message_id=received.provider_message_id
+        )
+        if request.keeps():
             self.ledger.accept(received, call)
         else:
-            self.ledger.note(call)
+            self.ledger.add_call(call)
         await self.failures.pause(rule)
         return response if drop is None else HungUp()
 
-    def _refuse(self, sending: Sending, refusal: Refusal) -> Response:
-        self.ledger.note(self._call(sending, Outcome.REFUSED, status=refusal.status, code=refusal.code))
+    def _refuse(self, request: VendorRequest, refusal: Refusal) -> Response:
+        self.ledger.add_call(self._call(request, Outcome.REFUSED, status=refusal.status, code=refusal.code))
         return refusal.response()
 
     def _call(
         self,
-        sending: Sending,
+        request: VendorRequest,
         outcome: Outcome,
         *,
         status: int,
@@ -109,11 +111,11 @@ class Reception:
         message_id: str | None = None,
     ) -> Call:
         return Call(
-            channel=sending.channel,
-            recipient=sending.recipient,
+            channel=request.channel,
+            recipient=request.recipient,
             outcome=outcome,
             status=status,
             code=code,
             message_id=message_id,
-            fields=sending.summary,
+            fields=request.summary,
         )

@@ -1,4 +1,4 @@
-"""For everyone: with a screen reader, on a phone, in the dark, with little contrast in the eyes."""
+"""Accessibility: screen readers, small screens, dark mode, contrast."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -9,7 +9,7 @@ import pytest
 
 from tests.browser.chromium import PHONE, WITHIN, Browser
 from tests.browser.conftest import World
-from tests.browser.test_story import mail, someone
+from tests.browser.test_operator import mail, someone
 from tests.foundations import on_embedded
 from tests.scenarios.caller import wait_for
 
@@ -20,7 +20,7 @@ NAMED = {"button", "link", "textbox", "searchbox", "combobox", "spinbutton", "ch
 
 @pytest.fixture(scope="module")
 def example(world: World) -> str:
-    """The id of one that failed, so that every page has something to show."""
+    """The ID of a failed notification, so that every page has something to show."""
     world.emulator.fail("email", status=550, enhanced="5.1.1", next=1, message="Nobody of that name")
     id = world.caller.post(mail(someone()))
     assert world.caller.ended(id)["status"] == "failed"
@@ -29,14 +29,14 @@ def example(world: World) -> str:
 
 @pytest.fixture
 def pages(example: str) -> Sequence[tuple[str, str]]:
-    """Each page, and a text that it has once it is there, and that the one before it has not."""
+    """Each page, and a text that it has and that the page before it has not."""
     return (
-        ("#/", "Retry ladder"),
+        ("#/", "Retry schedule"),
         ("#/notifications", "shown"),
         (f"#/notifications/{example}", "What happens next"),
-        ("#/dead", "by their last error"),
-        ("#/dead/group?status=failed&channel=email&code=5.1.1", "The letters"),
-        ("#/test", "A real notification"),
+        ("#/dead", "grouped by last error"),
+        ("#/dead/group?status=failed&channel=email&code=5.1.1", "← Dead letters"),
+        ("#/test", "Sends a real notification"),
     )
 
 
@@ -79,7 +79,7 @@ def test_everything_has_a_name_and_headings_are_in_order(console: Browser, pages
     assert console.js("return document.documentElement.lang") == "en"
 
 
-def test_a_chart_says_in_words_what_it_shows(world: World, console: Browser) -> None:
+def test_a_chart_has_a_text_alternative(world: World, console: Browser) -> None:
     wait_for(
         lambda: [n for n in tree(console) if value(n, "role") in ("img", "image") and "Email" in value(n, "name")],
         within=WITHIN,
@@ -95,23 +95,23 @@ def test_a_chart_says_in_words_what_it_shows(world: World, console: Browser) -> 
     assert console.all(".numbers table th[scope=row]")
 
 
-def test_a_change_is_said_once_and_politely(world: World, console: Browser) -> None:
+def test_a_status_change_is_announced_once_and_politely(world: World, console: Browser) -> None:
     console.js(
-        "window.said = []; new MutationObserver(() => { const t = document.getElementById('say').textContent;"
-        " if (t) window.said.push(t); }).observe(document.getElementById('say'), {childList: true})"
+        "window.said = []; new MutationObserver(() => { const t = document.getElementById('announcement').textContent;"
+        " if (t) window.said.push(t); }).observe(document.getElementById('announcement'), {childList: true})"
     )
-    # It waits, so that the page has seen it as it is before it changes.
+    # It is scheduled, so that the page has loaded it before its status changes.
     id = world.caller.post(mail(someone(), send_at=(datetime.now(UTC) + timedelta(hours=1)).isoformat()))
     console.go(f"#/notifications/{id}")
     console.see("It is due in ")
     assert world.caller.cancel(id).status == 200
-    console.see("Nothing: canceled while it waited")
-    wait_for(lambda: console.js("return window.said"), lambda said: "It is canceled now." in said, within=WITHIN)
-    for _ in range(2):  # the page has been brought up to date since
+    console.see("Nothing: canceled while waiting")
+    wait_for(lambda: console.js("return window.said"), lambda said: "Status: canceled." in said, within=WITHIN)
+    for _ in range(2):  # after two more refreshes
         seen = console.text
         wait_for(lambda before=seen: console.text != before, within=WITHIN)  # type: ignore[misc]
-    assert console.js("return window.said").count("It is canceled now.") == 1
-    assert console.js("return document.getElementById('say').getAttribute('aria-live')") == "polite"
+    assert console.js("return window.said").count("Status: canceled.") == 1
+    assert console.js("return document.getElementById('announcement').getAttribute('aria-live')") == "polite"
 
 
 # --- sizes and colours ------------------------------------------------------------------------------------------------
@@ -184,7 +184,7 @@ return low;
 def test_text_has_contrast(console: Browser, pages: Sequence[tuple[str, str]], scheme: str) -> None:
     console.prefer(
         prefers_color_scheme=scheme, prefers_reduced_motion="reduce"
-    )  # a colour on its way is none to measure
+    )  # no colour is in transition while it is measured
     for page, text in pages:
         console.go(page)
         console.see(text)
@@ -193,7 +193,7 @@ def test_text_has_contrast(console: Browser, pages: Sequence[tuple[str, str]], s
     assert (page_colour == "rgb(20, 20, 19)") == (scheme == "dark")
 
 
-def test_who_wants_no_motion_gets_none(console: Browser) -> None:
+def test_reduced_motion_turns_transitions_off(console: Browser) -> None:
     console.prefer(prefers_reduced_motion="reduce")
     durations = "[...document.querySelectorAll('*')].map(e => parseFloat(getComputedStyle(e).transitionDuration))"
     assert console.js(f"return Math.max(...{durations})") == 0

@@ -1,11 +1,11 @@
-// Dead letters: grouped by their error, and the letters of one group with their replay.
+// Dead letters grouped by error, and the page of one group with its replay.
 
 import * as api from "./api.js";
-import {h, field, select, show} from "./dom.js";
+import {field, h, render, select} from "./dom.js";
 import {Listing} from "./listing.js";
-import {readdress} from "./places.js";
-import {replayPanel} from "./replay.js";
-import {CLASSES, NAMES, chip, count, many, name, when} from "./words.js";
+import {replaceAddress} from "./history.js";
+import {replayPanel} from "./replay-panel.js";
+import {CLASSES, NAMES, chip, count, many, name, when} from "./format.js";
 
 const FILTERS = ["status", "channel", "error_class", "code"];
 
@@ -24,7 +24,7 @@ export function deadLetters({root, query, title, again, signal}) {
   const found = h("div", {class: "found"});
   const filters = () => ({status: status.value, channel: channel.value});
   status.onchange = channel.onchange = () => {
-    readdress(`#/dead${api.search(filters())}`);
+    replaceAddress(`#/dead${api.queryString(filters())}`);
     again();
   };
   root.append(
@@ -38,23 +38,23 @@ export function deadLetters({root, query, title, again, signal}) {
   );
   return async () => {
     const chosen = filters();
-    show(found, groups(await api.get("dead-letters/groups", chosen, signal), chosen));
+    render(found, groups(await api.get("dead-letters/groups", chosen, signal), chosen));
   };
 }
 
 function groups({groups: list, more, looked_at: looked}, filters) {
   if (!list.length) {
     const narrowed = Object.values(filters).some(Boolean);
-    return h("p", {class: "nothing"}, narrowed ? "No dead letters match." : "There are no dead letters. Good.");
+    return h("p", {class: "nothing"}, narrowed ? "No dead letters match." : "No dead letters.");
   }
   const all = list.reduce((sum, one) => sum + one.count, 0);
   return [
     h(
       "p",
       {},
-      more ? `The newest ${count(looked)} of more, ` : `${many(all, "dead letter")}, `,
-      `by their last error. `,
-      h("a", {href: `#/dead/group${api.search(filters)}`}, "Open all of them"),
+      more ? `The newest ${count(looked)} dead letters` : many(all, "dead letter"),
+      ", grouped by last error. ",
+      h("a", {href: `#/dead/group${api.queryString(filters)}`}, "Show all"),
     ),
     h(
       "ul",
@@ -65,7 +65,7 @@ function groups({groups: list, more, looked_at: looked}, filters) {
 }
 
 function summary(one, all) {
-  const target = `#/dead/group${api.search(Object.fromEntries(FILTERS.map(part => [part, one[part]])))}`;
+  const target = `#/dead/group${api.queryString(Object.fromEntries(FILTERS.map(part => [part, one[part]])))}`;
   const share = h("span", {class: "share", "aria-hidden": "true"}, h("i", {keep: true}));
   share.firstChild.style.width = `${Math.max(2, (one.count / all) * 100)}%`;
   return h(
@@ -74,7 +74,7 @@ function summary(one, all) {
     h("div", {class: "amount"}, h("b", {}, count(one.count)), share),
     h(
       "div",
-      {class: "reason"},
+      {},
       h("p", {}, chip(one.status), " ", name(one.channel), " ", h("code", {}, one.code || "no code")),
       h("h2", {}, h("a", {href: target}, h("bdi", {}, one.message || "no message"))),
       h("p", {class: "hint"}, h("b", {}, `${one.error_class || "no class"}. `), CLASSES[one.error_class] || ""),
@@ -89,15 +89,15 @@ function summary(one, all) {
   );
 }
 
-export function group({root, query, place, title, again, signal}) {
+export function group({root, query, entry, title, again, signal}) {
   const filters = Object.fromEntries(FILTERS.filter(part => query[part]).map(part => [part, query[part]]));
   const heading = headline(filters);
   title([heading, filters.status].filter(Boolean).join(", "));
   const letters = h("div", {class: "found"});
-  const listing = new Listing("dead-letters", filters, signal, place);
-  const paint = () => show(letters, h("h2", {}, "The letters"), listing.view(paint, "None is left."));
+  const listing = new Listing("dead-letters", filters, signal, entry);
+  const paint = () => render(letters, h("h2", {}, "Dead letters"), listing.view(paint, "None left."));
   const replay = replayPanel({filters, signal, again});
-  show(
+  render(
     root,
     h("p", {class: "up"}, h("a", {href: "#/dead"}, "← Dead letters")),
     h("div", {class: "heading"}, h("h1", {}, heading), filters.status && chip(filters.status)),
@@ -106,7 +106,7 @@ export function group({root, query, place, title, again, signal}) {
     replay.panel,
     letters,
   );
-  if (listing.asked) paint();
+  if (listing.loaded) paint();
   return async () => {
     await listing.refresh();
     paint();

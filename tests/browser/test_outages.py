@@ -1,4 +1,4 @@
-"""When something is missing: a right, a valid key, the function itself."""
+"""When something is missing: a scope, a valid key, the function itself."""
 
 import contextlib
 import http.client
@@ -17,28 +17,28 @@ from tests.scenarios.caller import wait_for
 pytestmark = on_embedded
 
 
-def test_a_key_of_operate_alone_is_told_what_it_may_not(world: World, window: Browser) -> None:
+def test_a_key_with_operate_alone_sees_which_scopes_it_lacks(world: World, window: Browser) -> None:
     window.open()
     window.sign_in(world.narrow_key)
-    window.see("Live.", "needs a key with the scope admin", "shown to a key with the scope admin")
-    assert "Retry ladder" not in window.text
+    window.see("Live.", "needs a key with the scope admin", "Showing them needs a key with the scope admin")
+    assert "Retry schedule" not in window.text
     pause = window.tried(lambda: window.one("//button[normalize-space()='Pause SMS']"))
     assert not pause.is_enabled()
     window.go("#/test")
-    window.see("Your key has not the scope send")
+    window.see("Your API key lacks the scope send")
     assert not window.one("//button[normalize-space()='Send']").is_enabled()
 
 
-def test_a_key_that_is_not_valid_any_more_leads_back_to_the_door(world: World, console: Browser) -> None:
+def test_a_revoked_key_leads_back_to_the_sign_in_form(world: World, console: Browser) -> None:
     console.refused.add(401)
     console.js("sessionStorage.setItem('tidings-key', 'revoked')")
-    console.see("The key is not valid any more. Sign in again.")
+    console.see("The API key is no longer valid. Sign in again.")
     assert console.js("return sessionStorage.length") == 0
     console.sign_in(world.key)
     console.see("Live.")
 
 
-def test_the_key_ends_with_sign_out_and_is_in_no_other_tab(world: World, console: Browser) -> None:
+def test_signing_out_deletes_the_key_and_no_other_tab_has_it(world: World, console: Browser) -> None:
     console.driver.refresh()
     console.see("Live.")  # the tab keeps it
     first = console.driver.current_window_handle
@@ -50,27 +50,27 @@ def test_the_key_ends_with_sign_out_and_is_in_no_other_tab(world: World, console
     console.see("You are signed out.")
     assert console.js("return [sessionStorage.length, localStorage.length, document.cookie]") == [0, 0, ""]
     console.driver.refresh()
-    console.see("With an API key")
+    console.see("Use an API key")
 
 
-def test_while_the_function_is_away_it_says_so_and_what_is_typed_stays(world: World, console: Browser) -> None:
+def test_while_the_function_is_down_the_page_says_so_and_typed_text_stays(world: World, console: Browser) -> None:
     console.go("#/notifications")
     console.see("Search")
-    console.type("Id or recipient", "ada@exam")
+    console.type("ID or recipient", "ada@exam")
     world.stack.processes.running["replay"].stop()
     try:
-        console.see("Not reachable since", "trying again")
+        console.see("API unreachable since", "Retrying.")
     finally:
-        world.stack.processes.again("replay")
-    wait_for(lambda: "Not reachable" not in console.text, within=WITHIN)
-    assert console.control("Id or recipient").get_attribute("value") == "ada@exam"
+        world.stack.processes.restart("replay")
+    wait_for(lambda: "API unreachable" not in console.text, within=WITHIN)
+    assert console.control("ID or recipient").get_attribute("value") == "ada@exam"
     lost = [line for line in console.complaints() if "net::ERR_" not in line]
     assert lost == []
 
 
 @contextlib.contextmanager
 def outage(console: Browser) -> Iterator[None]:
-    """No call of the API gets through; the page's own files do, as they may from a cache."""
+    """Block all API requests; the page's own files load, as they may from a cache."""
     console.cdp("Network.enable")
     console.cdp("Network.setBlockedURLs", urls=["*/v1/*"])
     try:
@@ -80,10 +80,10 @@ def outage(console: Browser) -> Iterator[None]:
         assert [line for line in console.complaints() if "net::ERR_" not in line] == []
 
 
-def test_in_an_outage_nothing_says_that_all_is_well(world: World, console: Browser) -> None:
+def test_in_an_outage_nothing_is_shown_as_healthy(world: World, console: Browser) -> None:
     with outage(console):
-        console.see("Not reachable since", "Not live. This is from")
-        assert "Nothing needs you." not in console.text
+        console.see("API unreachable since", "Not live. Last updated")
+        assert "Nothing needs attention." not in console.text
         colour = console.js("return getComputedStyle(document.querySelector('.fresh'), '::before').backgroundColor")
         assert colour == "rgb(179, 38, 30)", "no green mark"
         green = (
@@ -94,37 +94,37 @@ def test_in_an_outage_nothing_says_that_all_is_well(world: World, console: Brows
     wait_for(lambda: "Not live." not in console.text, within=WITHIN)
 
 
-def test_a_page_that_is_opened_in_an_outage_is_not_blank(world: World, console: Browser) -> None:
+def test_a_page_opened_in_an_outage_is_not_blank(world: World, console: Browser) -> None:
     with outage(console):
         for page in ("Notifications", "Dead letters", "Overview"):
             console.follow_nav(page)
-            console.see(page, "Nothing could be loaded yet.")
+            console.see(page, "Nothing loaded yet.")
         console.driver.refresh()
-        console.see("Not reachable since", "Nothing could be loaded yet.")
-    console.see("Live.", "Retry ladder")
-    assert "Nothing could be loaded" not in console.text
+        console.see("API unreachable since", "Nothing loaded yet.")
+    console.see("Live.", "Retry schedule")
+    assert "Nothing loaded yet" not in console.text
 
 
-def test_a_provider_that_refuses_our_account_is_one_line_at_the_top(world: World, console: Browser) -> None:
+def test_a_provider_that_refuses_our_account_is_shown_at_the_top(world: World, console: Browser) -> None:
     world.emulator.fail("push", status=403, code="PERMISSION_DENIED", message="The API is not enabled")
     push = {"channel": "push", "content": {"title": "Shipped"}}
     ids = world.caller.post_all([{**push, "recipient": {"token": f"device-{number}"}} for number in range(4)])
     console.see("fcm has refused our account since", "PERMISSION_DENIED", "refused by fcm")
     console.go(f"#/notifications/{ids[-1]}")
-    console.see("It waits: fcm has refused our account")
+    console.see("Waiting: fcm has refused our account")
     world.emulator.forgive()
     console.go("#/")
     wait_for(lambda: "refused our account" not in console.text, within=WITHIN)
 
 
 @pytest.mark.parametrize("page", ["#/nowhere", "#/notifications/%3Cscript%3E", "#/notifications/..%2F..%2Fsweep"])
-def test_an_address_that_leads_nowhere_breaks_nothing(console: Browser, page: str) -> None:
+def test_an_unknown_address_breaks_nothing(console: Browser, page: str) -> None:
     console.refused.update({404, 405})
     console.go(page)
-    console.see("Overview" if page == "#/nowhere" else "There is none with the id")
+    console.see("Overview" if page == "#/nowhere" else "No notification with the ID")
 
 
-def test_a_hidden_tab_asks_nothing(console: Browser) -> None:
+def test_a_hidden_tab_sends_no_requests(console: Browser) -> None:
     console.asked()
     console.js(
         "Object.defineProperty(document, 'hidden', {configurable: true, get: () => true});"
@@ -133,17 +133,17 @@ def test_a_hidden_tab_asks_nothing(console: Browser) -> None:
 
     def quiet() -> bool:
         console.asked()
-        console.js("return new Promise(done => setTimeout(done, 4000))")  # twice as long as between two looks
+        console.js("return new Promise(done => setTimeout(done, 4000))")  # twice the refresh interval
         return console.asked() == []
 
-    wait_for(quiet, within=WITHIN)  # one look may be under way, and one timer
+    wait_for(quiet, within=WITHIN)  # one refresh may be under way, and one timer
     console.js("delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))")
     wait_for(console.asked, within=WITHIN)
 
 
-def test_it_works_behind_a_prefix_and_asks_nothing_outside_of_it(world: World, window: Browser) -> None:
+def test_it_works_behind_a_prefix_and_requests_nothing_outside_of_it(world: World, window: Browser) -> None:
     with behind_prefix(world.stack.ops_url, "/prod") as url:
-        window.base = f"{url}/console"  # without its slash: it is sent on, and keeps the prefix
+        window.base = f"{url}/console"  # without the slash: redirected, keeping the prefix
         window.open()
         window.sign_in(world.key)
         window.see("Live.")
@@ -156,12 +156,12 @@ def test_it_works_behind_a_prefix_and_asks_nothing_outside_of_it(world: World, w
         wait_for(addresses, lambda asked: f"{url}/v1/dead-letters/groups" in asked, within=WITHIN)
         wait_for(lambda: window.driver.current_url, lambda here: here == f"{url}/console/#/dead", within=WITHIN)
         assert [address for address in window.addresses if not address.startswith((f"{url}/", "data:", "about:"))] == []
-        window.driver.get("about:blank")  # it asks no more, now that the gateway ends
+        window.driver.get("about:blank")  # stop its requests before the gateway ends
 
 
 @contextlib.contextmanager
 def behind_prefix(target: str, prefix: str) -> Iterator[str]:
-    """A gateway that knows the target under the prefix, as an API gateway's stage is. Its address."""
+    """A gateway that serves the target under a prefix, like the stage of an API gateway. Yields its URL."""
 
     class Gateway(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

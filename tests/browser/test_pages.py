@@ -1,4 +1,4 @@
-"""What the pages say is so: each number, what it leads to, and the time it is of."""
+"""The pages are correct: each number, the rows it links to, and its times."""
 
 import base64
 import re
@@ -9,7 +9,7 @@ import pytest
 
 from tests.browser.chromium import WITHIN, Browser
 from tests.browser.conftest import World
-from tests.browser.test_story import mail, someone, tile
+from tests.browser.test_operator import mail, someone, tile
 from tests.foundations import on_embedded
 from tests.scenarios.caller import wait_for
 
@@ -39,30 +39,32 @@ def fail_one(world: World, message: str = "Nobody of that name") -> str:
 # --- numbers ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_number_leads_to_its_rows_whatever_was_searched_for_before(world: World, console: Browser) -> None:
+def test_a_tile_leads_to_its_rows_whatever_was_searched_for_before(world: World, console: Browser) -> None:
     to = someone()
     world.caller.post(mail(to, send_at=tomorrow()))
     console.follow_nav("Notifications")
-    console.type("Id or recipient", someone())
+    console.type("ID or recipient", someone())
     console.press("Search")
     console.see("No notifications match.")
     console.follow_nav("Overview")
     console.tried(lambda: console.one("//a[contains(@class, 'tile')][span='pending']").click())
     wait_for(console.cells, lambda rows: to in str(rows), within=WITHIN)
-    assert console.control("Id or recipient").get_attribute("value") == ""
+    assert console.control("ID or recipient").get_attribute("value") == ""
     assert {row[0].split()[-1] for row in console.cells()} == {"pending"}
 
 
-def test_what_is_scheduled_does_not_wait_for_a_worker(world: World, console: Browser) -> None:
+def test_a_scheduled_notification_does_not_count_as_due(world: World, console: Browser) -> None:
     world.caller.post(mail(someone(), send_at=tomorrow()))
     shown = "//a[contains(@class, 'tile')][span='pending']/small"
     wait_for(
-        lambda: console.tried(lambda: console.one(shown).text), lambda said: said == "all for later", within=WITHIN
+        lambda: console.tried(lambda: console.one(shown).text),
+        lambda said: said == "all scheduled for later",
+        within=WITHIN,
     )
-    console.see("oldest waiting", "none is due")
+    console.see("oldest waiting", "none due")
 
 
-def test_the_alarm_and_the_tile_say_the_same_also_after_a_replay(world: World, console: Browser) -> None:
+def test_the_alarm_and_the_tile_show_the_same_number_also_after_a_replay(world: World, console: Browser) -> None:
     again, _ = fail_one(world), fail_one(world)
     world.emulator.fail("email", status=550, enhanced="5.1.1", next=1)
     assert world.caller.replay(ids=[again])["count"] == 1
@@ -71,10 +73,10 @@ def test_the_alarm_and_the_tile_say_the_same_also_after_a_replay(world: World, c
     failed = failed_now(world)
     wait_for(lambda: console.tried(lambda: tile(console, "failed")), lambda shown: shown == failed, within=WITHIN)
     assert re.findall(r"(\d+) failed\b", console.text) == [str(failed)]
-    console.see("Counted are events")
+    console.see("These are counts of events")
 
 
-def test_a_bounce_is_dismissed_until_the_next_one(world: World, console: Browser) -> None:
+def test_a_failure_is_dismissed_until_the_next_one(world: World, console: Browser) -> None:
     fail_one(world)
     failed = failed_now(world)
     console.see(f"{failed} failed.", "See why")
@@ -90,7 +92,7 @@ def test_a_bounce_is_dismissed_until_the_next_one(world: World, console: Browser
     assert console.js("return sessionStorage.length") == 0
 
 
-def test_what_was_canceled_or_has_expired_is_counted_and_found(world: World, console: Browser) -> None:
+def test_canceled_and_expired_notifications_are_counted_and_found(world: World, console: Browser) -> None:
     before = console.tried(lambda: event_count(console, "sms", "canceled"))
     sms = {"channel": "sms", "recipient": "+15005550010", "content": {"text": "Later"}}
     id = world.caller.post({**sms, "send_at": tomorrow()})
@@ -104,21 +106,21 @@ def test_what_was_canceled_or_has_expired_is_counted_and_found(world: World, con
     assert {row[1] for row in console.cells()} == {"SMS"}
 
 
-def test_what_waits_longest_is_a_link_to_it(world: World, console: Browser) -> None:
+def test_the_oldest_waiting_tile_links_to_its_notification(world: World, console: Browser) -> None:
     assert world.caller.ask(f"{world.caller.ops_url}/v1/channels/push/pause", {}).status == 200
     try:
-        log = world.stack.processes.log("trigger")  # it looks once a second whether a channel is paused
+        log = world.stack.processes.log("trigger")  # it checks once a second whether a channel is paused
         wait_for(lambda: [line for line in log.read_text().splitlines() if '"paused"' in line and '"push"' in line])
         push = {"channel": "push", "recipient": {"token": "waits"}, "content": {"title": "a"}}
         id = world.caller.post(push)
         console.tried(lambda: console.one(f"//a[@href='#/notifications/{id}'][span='oldest waiting']").click())
-        console.see("It waits: Push is paused.")
+        console.see("Waiting: Push is paused.")
     finally:
         world.caller.ask(f"{world.caller.ops_url}/v1/channels/push/resume", {})
     world.caller.ended(id)
 
 
-def test_a_long_window_is_not_loaded_anew_every_other_second(world: World, console: Browser) -> None:
+def test_a_long_window_is_not_reloaded_at_every_refresh(world: World, console: Browser) -> None:
     console.choose("The last", "24 hours")
     console.see("in the last 24 hours")
     console.asked()
@@ -185,24 +187,24 @@ def test_a_mail_is_shown_as_a_mail(world: World, console: Browser) -> None:
 
 
 def show_more(console: Browser) -> None:
-    """As often as it takes: on a busy machine the list is painted anew under the pointer, and the click is lost."""
+    """Repeat the click: on a busy machine the list is rendered again under the pointer, and a click is lost."""
 
     def pressed() -> bool:
         console.js("[...document.querySelectorAll('.below button:enabled')].forEach(button => button.click())")
-        return "that is all" in console.text
+        return "All 60 shown." in console.text
 
     wait_for(pressed, within=WITHIN)
 
 
-def test_back_leads_to_the_same_rows_at_the_same_place(world: World, console: Browser) -> None:
+def test_back_restores_the_rows_and_the_scroll_position(world: World, console: Browser) -> None:
     to = someone()
     world.caller.post_all([mail(to, send_at=tomorrow()) for _ in range(60)])
     console.follow_nav("Notifications")
-    console.type("Id or recipient", to)
+    console.type("ID or recipient", to)
     console.press("Search")
     console.see("50 shown.")
     show_more(console)
-    console.see("60 shown, that is all.")
+    console.see("All 60 shown.")
     last = console.tried(lambda: console.all(".found .rows tbody tr a")[-1])
     target = last.get_attribute("href")
     console.js("arguments[0].scrollIntoView()", last)
@@ -211,12 +213,12 @@ def test_back_leads_to_the_same_rows_at_the_same_place(world: World, console: Br
     last.click()
     console.see(f"Email to {to}", "What happens next")
     console.driver.back()
-    console.see("60 shown, that is all.")
+    console.see("All 60 shown.")
     wait_for(lambda: console.js("return scrollY"), lambda y: abs(y - scrolled) < 100, within=WITHIN)
-    assert console.control("Id or recipient").get_attribute("value") == to
+    assert console.control("ID or recipient").get_attribute("value") == to
     wait_for(lambda: console.js("return document.activeElement.href"), lambda href: href == target, within=WITHIN)
     assert to not in console.driver.current_url
     console.press("Sign out")
     console.sign_in(world.key)
     console.see("shown")
-    assert console.control("Id or recipient").get_attribute("value") == "", "the next person gets none of it"
+    assert console.control("ID or recipient").get_attribute("value") == "", "the next user sees none of it"

@@ -1,4 +1,4 @@
-"""Dead letters: list, group, show, replay, resolve."""
+"""The commands `tidings dead …`: list, groups, show, replay, resolve."""
 
 import argparse
 import sys
@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from tidings.cli.api_client import operator
-from tidings.cli.exit_codes import Usage
-from tidings.cli.follow import end_of, follow_many
-from tidings.cli.options import Commands, Parents, add_filters, filters, instant, positive
+from tidings.cli.exit_codes import UsageError
+from tidings.cli.follow import follow_many, report_end
+from tidings.cli.options import Commands, Parents, add_filters, filters, positive, timestamp
 from tidings.cli.output import event, head, note, notifications, plain, progress, show, state_of, table
 from tidings.domain.notification import REPLAYABLE
 
@@ -51,7 +51,7 @@ def dead_groups(options: argparse.Namespace) -> None:
         rows.append([*cells, group.get("message", "")])
     show(options, found, table(rows) if found["groups"] else "No dead letters match.")
     if found["more"]:
-        note(f"Only the newest {found['looked_at']} were looked at.")
+        note(f"Only the newest {found['looked_at']} dead letters were counted.")
 
 
 def dead_show(options: argparse.Namespace) -> None:
@@ -66,7 +66,7 @@ def dead_show(options: argparse.Namespace) -> None:
 
 def dead_replay(options: argparse.Namespace) -> None:
     if not (options.dry_run or options.yes or sys.stdin.isatty()):
-        raise Usage("there is no terminal to ask on: --dry-run shows what would be done, --yes does it")
+        raise UsageError("no terminal to confirm on: --dry-run shows what would be replayed, --yes replays it")
     wanted = {**filters(options, *FILTERS, "rate"), "limit": options.limit, **_expiry(options)}
     if options.ids:
         wanted["ids"] = options.ids
@@ -77,18 +77,18 @@ def dead_replay(options: argparse.Namespace) -> None:
                 show(options, dry, _dry_run(dry, options.limit))
                 return
             note(_dry_run(dry, options.limit))
-            if dry["count"] == 0 or not _agreed():  # what fails meanwhile was not asked about
+            if dry["count"] == 0 or not _confirmed():  # the question did not include what failed since
                 note("Nothing was replayed.")
                 return
-        # In one request: by pages, what fails again at once would be replayed again with the next.
-        with progress("reviving", None):
+        # In one request: with several, what fails again at once would be replayed again by the next one.
+        with progress("replaying", None):
             done = server.post("/v1/dead-letters/replay", wanted)
         show(options, done, _replayed(done, options))
         if options.follow and done["ids"]:
-            end_of(follow_many(server, done["ids"], options.within), done["count"])
+            report_end(follow_many(server, done["ids"], options.within), done["count"])
 
 
-def _agreed() -> bool:
+def _confirmed() -> bool:
     print("Replay? [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
@@ -98,7 +98,9 @@ def _dry_run(dry: Mapping[str, Any], limit: int) -> str:
     if dry["count"] > limit:
         lines = [f"{dry['count']} match; the {limit} oldest would be replayed (--limit)."]
     if dry["may_double"]:
-        lines.append(f"{dry['may_double']} of them may double: the provider may have accepted an earlier attempt.")
+        lines.append(
+            f"{dry['may_double']} of them may be sent twice: the provider may have accepted an earlier attempt."
+        )
     lines += _left_out(dry)
     if dry["sample"]:
         lines += ["The first:", notifications(dry["sample"], dead=True)]
@@ -116,9 +118,7 @@ def _left_out(answer: Mapping[str, Any]) -> list[str]:
 
 def _replayed(done: Mapping[str, Any], options: argparse.Namespace) -> str:
     count, asked = done["count"], len(set(options.ids))
-    lines = [
-        f"{count} replayed, {done['queued']} of them queued at once; the sweep queues the others when they are due."
-    ]
+    lines = [f"{count} replayed, {done['queued']} of them queued now; the sweep queues the others when they are due."]
     if count == done["queued"]:
         lines = [f"{count} replayed."]
     lines += _left_out(done)
@@ -126,7 +126,7 @@ def _replayed(done: Mapping[str, Any], options: argparse.Namespace) -> str:
     if count == options.limit:
         lines.append("There may be more: run it again, or raise --limit.")
     elif missing > 0:
-        lines.append(f"{missing} of the ids given match no dead letter, or no longer.")
+        lines.append(f"{missing} of the given ids are not dead letters, or no longer.")
     return "\n".join(lines)
 
 
@@ -148,46 +148,53 @@ def add(commands: Commands, parents: Parents) -> None:
     group = commands.add_parser("dead", help="dead letters: list, groups, show, replay, resolve")
     dead = group.add_subparsers(required=True, metavar="COMMAND")
     chosen = argparse.ArgumentParser(add_help=False)
-    _add_filters(chosen, "both if not given")
+    _add_filters(chosen, "default: both")
     shared = [parents.output, parents.operator]
-    found = dead.add_parser("list", parents=[chosen, *shared], help="newest first")
+    found = dead.add_parser("list", parents=[chosen, *shared], help="list dead letters, newest first")
     found.add_argument("--limit", type=positive, default=50, metavar="N", help="at most this many (default: 50)")
     found.set_defaults(run=dead_list)
-    dead.add_parser("groups", parents=[chosen, *shared], help="by what they failed of").set_defaults(run=dead_groups)
-    shown = dead.add_parser("show", parents=shared, help="one with its timeline")
+    dead.add_parser("groups", parents=[chosen, *shared], help="grouped by error").set_defaults(run=dead_groups)
+    shown = dead.add_parser("show", parents=shared, help="show one with its timeline")
     shown.add_argument("id", metavar="ID")
     shown.set_defaults(run=dead_show)
     _add_replay(dead.add_parser(
         "replay",
         parents=[*shared, parents.within],
-        help="set them back to pending, oldest first; twice is harmless",
+        help="set dead letters back to pending, oldest first; repeating it is harmless",
     ))  # fmt: skip
-    resolve = dead.add_parser("resolve", parents=shared, help="decide about one that is unknown")
+    resolve = dead.add_parser("resolve", parents=shared, help="decide about an unknown one")
     resolve.add_argument("id", metavar="ID")
     outcome = resolve.add_mutually_exclusive_group(required=True)
-    for name, told in (("sent", "it had arrived"), ("replay", "send it again; it may double")):
-        outcome.add_argument(f"--{name}", dest="outcome", action="store_const", const=name, help=told)
-    resolve.add_argument("--expires", type=instant, metavar="TIME", help="of a replay, where it has expired")
+    for name, help_text in (("sent", "it has arrived"), ("replay", "send it again; it may be sent twice")):
+        outcome.add_argument(f"--{name}", dest="outcome", action="store_const", const=name, help=help_text)
+    resolve.add_argument(
+        "--expires", type=timestamp, metavar="TIME", help="with --replay: the new expiry time, if it has expired"
+    )
     resolve.set_defaults(run=dead_resolve)
 
 
-def _add_filters(to: argparse.ArgumentParser, told: str) -> None:
-    add_filters(to, sorted(map(str, REPLAYABLE)), told)
-    to.add_argument(
+def _add_filters(parser: argparse.ArgumentParser, status_help: str) -> None:
+    add_filters(parser, sorted(map(str, REPLAYABLE)), status_help)
+    parser.add_argument(
         "--error-class", choices=("transient", "permanent", "ambiguous", "account"), help="of the last error"
     )
-    to.add_argument("--code", help="of the last error, as the list shows it")
+    parser.add_argument("--code", help="of the last error, as in the list")
 
 
 def _add_replay(replay: argparse.ArgumentParser) -> None:
-    _add_filters(replay, "failed if not given; what is unknown may have arrived")
-    replay.add_argument("ids", metavar="ID", nargs="*", help="these; without any, all that the filters leave")
-    replay.add_argument("--dry-run", action="store_true", help="count and show some, change nothing")
+    _add_filters(replay, "default: failed; an unknown one may have arrived")
+    replay.add_argument("ids", metavar="ID", nargs="*", help="replay these only; default: all that match the filters")
+    replay.add_argument("--dry-run", action="store_true", help="count them and show a sample, change nothing")
     replay.add_argument("--limit", type=positive, default=1000, metavar="N", help="at most this many (default: 1000)")
-    replay.add_argument("--rate", type=positive, metavar="N", help="a second; as fast as can be if not given")
     replay.add_argument(
-        "--expires", type=instant, metavar="TIME", help="of those that have expired, which are else left out"
+        "--rate", type=positive, metavar="N", help="notifications per second; default: as fast as possible"
     )
-    replay.add_argument("--yes", action="store_true", help="do not ask")
-    replay.add_argument("--follow", action="store_true", help="wait for what becomes of them")
+    replay.add_argument(
+        "--expires",
+        type=timestamp,
+        metavar="TIME",
+        help="new expiry time for expired ones; without it they are left out",
+    )
+    replay.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+    replay.add_argument("--follow", action="store_true", help="wait until they have settled")
     replay.set_defaults(run=dead_replay)
