@@ -10,7 +10,7 @@ from tidings.runtime.http_function import HttpFunction, framework_function
 
 def build(parts: Container) -> App:
     endpoints = IntakeEndpoints(intake=parts.intake(), store=parts.store, broker=parts.broker, now=utc_now)
-    return App(parts.observed(endpoints.bound()), parts.api_keys())
+    return App(parts.observed(endpoints.all()), parts.api_keys())
 
 
 function = HttpFunction("intake", build)

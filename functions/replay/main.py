@@ -24,8 +24,8 @@ def build(parts: Container) -> App:
         intake=parts.intake(),
         now=utc_now,
     )
-    observed = parts.observed(endpoints.bound(), gauges=parts.gauges())
-    return App([*observed, *Console(CONSOLE).bound()], parts.api_keys())
+    observed = parts.observed(endpoints.all(), gauges=parts.gauges())
+    return App([*observed, *Console(CONSOLE).endpoints()], parts.api_keys())
 
 
 function = HttpFunction("replay", build)

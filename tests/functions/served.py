@@ -123,7 +123,7 @@ def _content(headers: Mapping[str, str], body: bytes) -> Any:
 
 def intake_of(parts: Container, keys: Keys, declared: Declared | None = None) -> Caller:
     routes = IntakeEndpoints(intake=parts.intake(), store=parts.store, broker=parts.broker, now=utc_now)
-    return Caller(App(routes.bound(), ApiKeys(keys=keys.kept)), keys.send, declared)
+    return Caller(App(routes.all(), ApiKeys(keys=keys.kept)), keys.send, declared)
 
 
 def replay_of(parts: Container, keys: Keys, declared: Declared | None = None) -> Caller:
@@ -136,7 +136,7 @@ def replay_of(parts: Container, keys: Keys, declared: Declared | None = None) ->
         intake=parts.intake(),
         now=utc_now,
     )
-    return Caller(App(routes.bound(), ApiKeys(keys=keys.kept)), keys.operate, declared)
+    return Caller(App(routes.all(), ApiKeys(keys=keys.kept)), keys.operate, declared)
 
 
 # --- what is sent -----------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ NAMESPACE = "http://www.w3.org/2000/svg"
 
 
 def get(path: str, headers: Mapping[str, str] | None = None, *, folder: Path = FOLDER) -> Response:
-    api = App(Console(folder).bound(), ApiKeys(keys=()))
+    api = App(Console(folder).endpoints(), ApiKeys(keys=()))
     return asyncio.run(api.answer(Request(method="GET", path=path, headers=headers or {})))
 
 

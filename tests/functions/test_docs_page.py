@@ -13,12 +13,14 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 from tidings.api import docs_page
+from tidings.api.examples import SUBMITTED
 
 from tests.browser.chromium import chrome_or_skip
 from tests.functions.served import Answer, Caller, Keys, Process, process
 
 ASSETS = Path(tidings_swagger.__file__).parent
 PAGES = ("intake", "replay")
+FIRST_EXAMPLE = next(iter(SUBMITTED.values()))
 
 
 @pytest.fixture(params=PAGES)
@@ -125,7 +127,7 @@ def test_a_reader_tries_the_api_and_the_browser_asks_no_other_server(
     click(".auth-btn-wrapper button.btn-done")
     click("#operations-notifications-send .opblock-summary-control")
     example = found("#operations-notifications-send textarea.body-param__text")
-    WebDriverWait(browser, WITHIN).until(lambda _: "ada@example.com" in str(example.get_attribute("value")))
+    WebDriverWait(browser, WITHIN).until(lambda _: FIRST_EXAMPLE["recipient"] in str(example.get_attribute("value")))
     click("#operations-notifications-send button.execute")
     status = found("#operations-notifications-send .live-responses-table tr.response .response-col_status")
     WebDriverWait(browser, WITHIN).until(lambda _: status.text.strip().startswith("202"))

@@ -130,7 +130,7 @@ def test_the_largest_mails_keep_nobody_waiting_while_a_statement_is_made_of_them
 def cost(wiring: Container, keys: Keys, body: bytes, expected: int) -> tuple[list[float], int]:
     """Seconds of each turn of the loop that anything else had to wait for; and bytes."""
     routes = IntakeEndpoints(intake=wiring.intake(), store=wiring.store, broker=wiring.broker, now=utc_now)
-    api = App(routes.bound(), ApiKeys(keys=keys.kept))
+    api = App(routes.all(), ApiKeys(keys=keys.kept))
     gaps: list[float] = []
 
     async def run() -> int:

@@ -40,7 +40,7 @@ def asked(wiring: Container, keys: Keys, *, store: TestClock, intake: TestClock)
     database = SqlStore(Database(wiring.database, clock=store))
     accept = Intake(store=database, broker=wiring.broker)
     routes = IntakeEndpoints(intake=accept, store=database, broker=wiring.broker, now=intake)
-    return Caller(App(routes.bound(), ApiKeys(keys=keys.kept)), keys.send)
+    return Caller(App(routes.all(), ApiKeys(keys=keys.kept)), keys.send)
 
 
 def test_a_request_repeated_after_its_expiry_is_answered_as_at_first(

@@ -110,7 +110,7 @@ def mail(name: str, size: int) -> dict[str, Any]:
 def test_a_large_mail_fails_alone_and_says_what_the_operator_can_do(parts: Container) -> None:
     key, kept = new_key("acme", [Scope.SEND])
     routes = IntakeEndpoints(intake=parts.intake(), store=parts.store, broker=parts.broker, now=utc_now)
-    api = App(routes.bound(), ApiKeys(keys=(kept,)))
+    api = App(routes.all(), ApiKeys(keys=(kept,)))
 
     async def post(body: object) -> Any:
         headers = {"authorization": f"Bearer {key}"}

@@ -1,4 +1,7 @@
-"""An endpoint is declared once. The App routes by the declaration, and the OpenAPI document is made from it."""
+"""An endpoint is declared once. The App routes by the declaration, and the OpenAPI document is made from it.
+
+To add one, declare it beside its handler, and bind it in a list: `intake.ROUTES`, `shared` or `operator.endpoints.OWN`.
+"""
 
 import enum
 import re

@@ -39,7 +39,7 @@ class IntakeEndpoints:
         self._intake = intake
         self._coalescer: Coalescer[Draft, Taken] = Coalescer(self._accept_together, threads, weigh=_weight)
 
-    def bound(self) -> Sequence[BoundEndpoint]:
+    def all(self) -> Sequence[BoundEndpoint]:
         return [route.bind(self.shared) for route in ROUTES]
 
     async def _accept(self, drafts: Sequence[Notification]) -> Sequence[Taken]:

@@ -56,7 +56,7 @@ class Console:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def bound(self) -> Sequence[BoundEndpoint]:
+    def endpoints(self) -> Sequence[BoundEndpoint]:
         return [
             _get("/", self.enter),
             _get("/console", self.enter),

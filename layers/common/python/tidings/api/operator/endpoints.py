@@ -99,7 +99,7 @@ class OperatorEndpoints:
         self.overview = Overview(insight=insight, store=store, broker=broker, now=now, threads=threads)
         self.channels = Channels(store=store, threads=threads)
 
-    def bound(self) -> Sequence[BoundEndpoint]:
+    def all(self) -> Sequence[BoundEndpoint]:
         return [*(route.bind(self) for route in OWN), *(route.bind(self.shared) for route in SHARED)]
 
     async def me(self, request: AuthenticatedRequest) -> Response:
