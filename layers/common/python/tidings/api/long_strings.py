@@ -18,6 +18,7 @@ LONG = 25_000  # bytes; no field without a MaxLength takes so many: 4,096 charac
 PIECE = 64 * 1024  # bytes that are parsed in one call, in up to 0.4 ms
 
 _PADDING = "x" * 5000  # a placeholder is longer than any field without a MaxLength may be
+_LONGEST_ESCAPE = 12  # bytes: a surrogate pair
 _SHOWN = 100  # characters of an unknown field's name in an answer; a placeholder begins as its string does
 
 
@@ -66,14 +67,16 @@ class Skeleton:
                 return
             pieces.append(to_json(text)[1:-1])
             length += len(text)
-            beginning = beginning or text[:_SHOWN]
+            if len(beginning) < _SHOWN:
+                beginning = (beginning + text)[:_SHOWN]
         name = secrets.token_hex(16)
         placeholder = f"{beginning}{name}{_PADDING}"
         self._texts[placeholder] = LongText(name, length, pieces)
         self._replace(cuts[0], cuts[-1], to_json(placeholder)[1:-1])
 
     def _leave_only(self, start: int, end: int, cuts: Sequence[int]) -> None:
-        """The piece that is no JSON: the parser says what is wrong with it."""
+        """The piece that is no JSON, and what follows it closely: the parser says what is wrong with it."""
+        end = min(end + _LONGEST_ESCAPE, cuts[-1])
         self._replace(cuts[0], start, b"")
         self._replace(end, cuts[-1], b"")
 

@@ -1,7 +1,6 @@
 """What a caller hands in: one model a channel, made from its content class."""
 
 import hashlib
-import io
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -145,9 +144,7 @@ def _whole(content: str, texts: Sequence[LongText]) -> str | bytes:
     """The JSON with its long texts in it, as pydantic would have written it."""
     if not texts:
         return content
-    whole = io.BytesIO()  # it grows in place, and its value is not copied
-    whole.writelines(_pieces(content, texts, bytes))
-    return whole.getvalue()
+    return b"".join(_pieces(content, texts, bytes))  # one copy, during which other threads run
 
 
 def _pieces(json_text: str, texts: Sequence[LongText], written: Callable[[bytes], bytes]) -> Iterator[bytes]:
