@@ -130,9 +130,11 @@ def test_a_large_mail_fails_alone_and_says_what_the_operator_can_do(parts: Conta
     assert [one.get("error", {}).get("code") for one in found["results"]] == [None, "too_large_for_database", None]
 
 
-def test_the_store_says_so_before_the_server_hangs_up(parts: Container) -> None:
+@pytest.mark.parametrize("content", ["x" * 1_000_000, b"'" * 500_000, b"\\" * 500_000])
+def test_the_store_says_so_before_the_server_hangs_up(parts: Container, content: str | bytes) -> None:
+    """Also where only what is escaped makes it too large."""
     large = Notification(
-        id=new_id(AT), tenant="a", channel="sms", recipient="b", created_at=AT, updated_at=AT, content="x" * 1_000_000
+        id=new_id(AT), tenant="a", channel="sms", recipient="b", created_at=AT, updated_at=AT, content=content
     )
     with pytest.raises(RowTooLarge, match=str(MIB)):
         parts.store.insert([large])
