@@ -70,6 +70,12 @@ def test_what_breaks_a_batch_is_found_and_fails_alone(poison: list[str]) -> None
     assert len(store.calls) <= 1 + 12 * len(poison)  # by halves, not one by one
 
 
+def test_an_empty_batch_asks_nobody() -> None:
+    store = Picky(gone_after=0)
+    assert accepted(store, []) == []
+    assert store.calls == []
+
+
 def test_a_database_that_is_gone_is_not_asked_again_and_again() -> None:
     store = Picky(gone_after=0)
     with pytest.raises(StoreUnavailable):

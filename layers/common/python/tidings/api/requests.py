@@ -25,7 +25,7 @@ from pydantic_core import from_json
 from tidings.api.json_shape import Body, as_item, items
 from tidings.api.long_strings import Item
 from tidings.api.responses import Problem
-from tidings.api.validation_problems import MAX_ERRORS, NOT_VALID, entry, problem_of
+from tidings.api.validation_problems import MAX_ERRORS, NOT_VALID, entry, has_passed, problem_of
 from tidings.domain.channels import CHANNELS, Content, StrictModel
 from tidings.domain.channels.long_text import LongText
 from tidings.domain.notification import Notification, OnAmbiguous, Priority, new_id
@@ -243,5 +243,17 @@ def check_times(submission: Submission, now: datetime, *, index: int | None = No
         wrong.append(entry(("expires_at",), "must be after send_at", index))
     for name, at in (("send_at", send_at), ("expires_at", expires_at)):
         if at is not None and at > now + LONGEST_WAIT:
-            wrong.append(entry((name,), f"lies more than {LONGEST_WAIT.days} days ahead", index))
+            wrong.append(too_far_ahead(name, index))
     return Problem(422, NOT_VALID, errors=wrong) if wrong else None
+
+
+def too_far_ahead(name: str, index: int | None = None) -> dict[str, Any]:
+    return entry((name,), f"lies more than {LONGEST_WAIT.days} days ahead", index)
+
+
+def check_new_expiry(expires_at: datetime, now: datetime, *, title: str) -> None:
+    """Of what is sent again. Raise Problem."""
+    if expires_at <= now:
+        raise Problem(422, title, errors=[has_passed(now)])
+    if expires_at > now + LONGEST_WAIT:
+        raise Problem(422, title, errors=[too_far_ahead("expires_at")])

@@ -19,8 +19,9 @@ from tidings.api.operator.openapi import document
 from tidings.api.operator.overview import OverviewRoutes
 from tidings.api.operator.responses import DryRunView, MeView, ReplayedView, ReplayRequest, ResolveRequest, SweptView
 from tidings.api.queries import DeadQuery, query_of
+from tidings.api.requests import check_new_expiry
 from tidings.api.submit import SubmitEndpoint
-from tidings.api.validation_problems import has_passed, problem_of
+from tidings.api.validation_problems import problem_of
 from tidings.domain.notification import Notification, Status
 from tidings.observability.request_ids import in_thread
 from tidings.pipeline.intake import Intake
@@ -135,8 +136,8 @@ class OperatorEndpoints:
         return answer
 
     async def _check_expiry(self, expires_at: datetime | None, title: str) -> None:
-        if expires_at is not None and expires_at <= (now := await self._run(self._store.now)):
-            raise Problem(422, title, errors=[has_passed(now)])
+        if expires_at is not None:
+            check_new_expiry(expires_at, await self._run(self._store.now), title=title)
 
     async def sweep(self, _call: AuthenticatedRequest) -> Response:
         """The rows of all tenants: it finds what is stuck and changes nothing else."""
