@@ -64,15 +64,20 @@ def test_a_row_comes_back_as_it_was_inserted(store: SqlStore, clock: TestClock) 
     assert store.get("acme", row.id) == replace(row, queued_at=clock())
 
 
+@pytest.mark.parametrize("is_bytes", [False, True])
 @pytest.mark.parametrize("before", range(8))
-def test_a_large_content_of_quotes_comes_back_as_it_was(store: SqlStore, clock: TestClock, before: int) -> None:
+def test_a_large_content_of_quotes_comes_back_as_it_was(
+    store: SqlStore, clock: TestClock, before: int, is_bytes: bool
+) -> None:
     """Wherever it is cut for the driver."""
     content = "x" * before + "\\'\"\n%s\x1aé☂😀;--" * 20_000
-    row = make.notification(clock(), content=content)
-    store.insert([row])
-    found = store.get("acme", row.id)
-    assert found is not None
-    assert found.content == content
+    row = make.notification(clock(), content=content.encode() if is_bytes else content)
+    small = make.notification(clock(), content="small")
+    store.insert([small, row])
+    assert [found and found.content for found in (store.get("acme", one.id) for one in (row, small))] == [
+        content,
+        "small",
+    ]
 
 
 def test_a_key_that_is_taken_answers_the_earlier_row_and_writes_nothing(store: SqlStore, clock: TestClock) -> None:

@@ -9,6 +9,7 @@ import gc
 import json
 import random
 import re
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,16 +28,29 @@ from tidings.runtime.container import Container, utc_now
 from tests.functions.served import ROOT, Keys, mail, wired_to
 
 MB = 1_000_000
-LONGEST = 0.100
-"""Seconds. 5 to 15 ms are usual: a thread gives way after 5, and a call into C is not cut short. Before, it was 0.2 to
-4 s. How fast it is the bench measures; this test tells only whether somebody is kept waiting again."""
+LONGEST = 0.010
+"""Seconds. A thread gives way after one millisecond, and a call into C is not cut short: the longest, of 1.2 MB of
+escapes, takes 3 to 6 ms. Where the machine is busy, the system may let the thread run on: so it is the best of some."""
+TRIES = 5
 
 
 def mails(count: int, **content: Any) -> bytes:
     return json.dumps([mail(content={"subject": "s", **content})] * count).encode()
 
 
+def one_mail(field: bytes) -> bytes:
+    return b'{"channel":"email","recipient":"a@example.com","content":{"subject":"s",%b}}' % field
+
+
+QUOTES = b'\\"' * 12_400  # a string that is read with its body
 BODIES = {
+    "one string of quotes": (one_mail(b'"text":"' + b'\\"' * 8 * MB + b'"'), 422),
+    "one name of quotes": (one_mail(b'"' + b'\\"' * 8 * MB + b'":1'), 422),
+    "an array of strings of quotes": (
+        b"[" + b",".join([one_mail(b'"cc":[' + b",".join([b'"' + QUOTES + b'"'] * 47) + b"]")] * 13) + b"]",
+        422,
+    ),
+    "gaps": (one_mail(b",".join(b'"k":%b1' % (b" " * 60_000) for _ in range(260))), 422),
     "a list of bad addresses": (
         json.dumps(mail(content={"subject": "s", "text": "t", "cc": ["a"] * 200_000})).encode(),
         422,
@@ -61,7 +75,25 @@ LARGEST = {
     "one file, as PHP writes it": json.dumps(mail(content={"subject": "s", "text": "t", "attachments": [
         {"filename": "a.bin", "content": FILE}]})).replace("/", "\\/").encode(),
     "quotes and line breaks": json.dumps(mail(content={"subject": "s", "html": '"\n' * 1_000_000})).encode(),
+    "four bytes a character": json.dumps(mail(content={
+        "subject": "s", "text": "😀" * 1_000_000, "html": "😀" * 2_000_000}), ensure_ascii=False).encode(),
+    "a file, and a text of escapes": json.dumps({**mail(content={
+        "subject": "s", "text": "é" * 1_000_000, "attachments": [{"filename": "a.bin", "content": FILE}]}),
+        "idempotency_key": "k", "metadata": {"b": "1", "a": "2"}}).encode(),
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _as_in_a_process_that_serves() -> Iterator[None]:
+    """As `tidings.runtime.server` sets it."""
+    interval, thresholds = sys.getswitchinterval(), gc.get_threshold()
+    sys.setswitchinterval(0.001)
+    gc.set_threshold(100_000, 20, 100)
+    gc.freeze()
+    yield
+    gc.unfreeze()
+    gc.set_threshold(*thresholds)
+    sys.setswitchinterval(interval)
 
 
 @contextmanager
@@ -110,21 +142,33 @@ async def posted(application: Any, key: str, body: bytes) -> int:
 def test_a_large_body_keeps_nobody_waiting_and_costs_at_most_four_times_its_size(
     wiring: Container, keys: Keys, name: str
 ) -> None:
-    gaps, used = cost(wiring, keys, *BODIES[name])
-    assert max(gaps) < LONGEST
-    assert used < 4 * len(BODIES[name][0]) + 8 * MB
+    check_cost(wiring, keys, *BODIES[name])
 
 
 @pytest.mark.parametrize("name", LARGEST)
-def test_the_largest_mails_keep_nobody_waiting_while_a_statement_is_made_of_them(
-    mariadb_url: str, keys: Keys, name: str
+def test_the_largest_mails_keep_nobody_waiting_nor_cost_more_than_others(
+    wiring: Container, keys: Keys, name: str
 ) -> None:
+    check_cost(wiring, keys, LARGEST[name], 202)
+
+
+@pytest.mark.parametrize("name", LARGEST)
+def test_neither_do_they_while_a_statement_is_made_of_them(mariadb_url: str, keys: Keys, name: str) -> None:
     """By the driver, which copied it five times: that was 8 to 9 times the body's size."""
     migrate(DatabaseSettings(database_url=mariadb_url), ROOT / "infra/migrations")
     with wired_to(mariadb_url) as wiring:
-        gaps, used = cost(wiring, keys, LARGEST[name], 202)
-    assert max(gaps) < LONGEST
-    assert used < 6.5 * len(LARGEST[name]) + 8 * MB
+        check_cost(wiring, keys, LARGEST[name], 202)
+
+
+def check_cost(wiring: Container, keys: Keys, body: bytes, expected: int) -> None:
+    longest, most = 1.0, 0
+    for _ in range(TRIES):
+        gaps, used = cost(wiring, keys, body, expected)
+        longest, most = min(longest, max(gaps)), max(most, used)
+        assert most < 4 * len(body) + 8 * MB
+        if longest < LONGEST:
+            return
+    raise AssertionError(f"{longest * 1000:.1f} ms")
 
 
 def cost(wiring: Container, keys: Keys, body: bytes, expected: int) -> tuple[list[float], int]:
@@ -145,9 +189,5 @@ def cost(wiring: Container, keys: Keys, body: bytes, expected: int) -> tuple[lis
             await asyncio.sleep(0.01)
         return memory("VmHWM") - before
 
-    gc.freeze()  # as in a process that serves: tidings.runtime.server
-    try:
-        used = asyncio.run(run())
-    finally:
-        gc.unfreeze()
+    used = asyncio.run(run())
     return gaps, used

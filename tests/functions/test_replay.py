@@ -231,6 +231,19 @@ def test_expired_dead_letters_are_counted_and_need_a_new_expiry(replay: Caller, 
     assert stored(wiring, [id])[0].status == "pending"
 
 
+def test_a_new_expiry_lies_at_most_a_year_ahead_as_that_of_a_submission(replay: Caller, fail: Fail) -> None:
+    (id,) = fail(error=AmbiguousError("timeout", "no answer"))
+    for days, expected in ((367, 422), (365, 200)):
+        at = (datetime.now(UTC) + timedelta(days=days)).isoformat()
+        answers = (
+            replay("POST", REPLAY, {"expires_at": at}),
+            replay("POST", resolve(id), {"outcome": "replay", "expires_at": at}),
+        )
+        assert [answer.status for answer in answers] == [expected] * 2
+        if expected == 422:
+            assert {answer.errors["#/expires_at"] for answer in answers} == {"lies more than 366 days ahead"}
+
+
 def test_replaying_twice_is_harmless(replay: Caller, wiring: Container, fail: Fail) -> None:
     ids = fail(3)
     assert replay("POST", REPLAY, {"ids": ids}).body["count"] == 3

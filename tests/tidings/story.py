@@ -205,4 +205,5 @@ class Vendor:
 
 def what(row: Notification) -> tuple[str, str]:
     """What the recipient gets: two notifications that agree in it are rivals for one receipt."""
+    assert isinstance(row.content, str)  # as it is read from the database
     return row.recipient, row.content

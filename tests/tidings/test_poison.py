@@ -71,6 +71,12 @@ def test_what_breaks_a_batch_is_found_and_fails_alone(poison: list[str]) -> None
     assert len(store.calls) <= 1 + 12 * len(poison)  # by halves, not one by one
 
 
+def test_an_empty_batch_asks_nobody() -> None:
+    store = Picky(gone_after=0)
+    assert accepted(store, []) == []
+    assert store.calls == []
+
+
 def test_a_database_that_is_gone_is_not_asked_again_and_again() -> None:
     store = Picky(gone_after=0)
     with pytest.raises(StoreUnavailable):
@@ -131,9 +137,11 @@ def test_a_large_mail_fails_alone_and_says_what_the_operator_can_do(parts: Conta
     assert [one.get("error", {}).get("code") for one in found["results"]] == [None, "too_large_for_database", None]
 
 
-def test_the_store_says_so_before_the_server_hangs_up(parts: Container) -> None:
+@pytest.mark.parametrize("content", ["x" * 1_000_000, b"'" * 500_000, b"\\" * 500_000])
+def test_the_store_says_so_before_the_server_hangs_up(parts: Container, content: str | bytes) -> None:
+    """Also where only what is escaped makes it too large."""
     large = Notification(
-        id=new_id(AT), tenant="a", channel="sms", recipient="b", created_at=AT, updated_at=AT, content="x" * 1_000_000
+        id=new_id(AT), tenant="a", channel="sms", recipient="b", created_at=AT, updated_at=AT, content=content
     )
     with pytest.raises(RowTooLarge, match=str(MIB)):
         parts.store.insert([large])

@@ -1,12 +1,14 @@
 """A look at a JSON body before it is parsed: where an array's items are, and whether anything of it is absurd.
 
-The parser builds whatever it reads, and nobody else's turn comes meanwhile. So nothing is handed to it but one item
-after another, of bounded depth and number of values. What is no JSON at all the parser finds.
+The parser builds whatever it reads in one call, and no other thread runs meanwhile. So it gets one item after another,
+of bounded size, depth and number of values, and long strings apart from them (`long_strings`). What is no JSON at all
+the parser finds.
 """
 
 import re
 from collections.abc import Iterator
 
+from tidings.api.long_strings import LONG, PIECE, Item, Skeleton
 from tidings.api.problems import Problem
 
 Body = bytes | bytearray
@@ -14,6 +16,7 @@ Body = bytes | bytearray
 MAX_DEPTH = 32  # of arrays and objects in each other; a notification has 4
 MAX_VALUES = 2500  # of an item: a push message of 4,051 bytes has up to 2,073 keys
 MAX_VALUES_TOGETHER = 250_000  # of a body
+MAX_SIZE = 1_200_000  # bytes of an item besides its long strings: a mail whose every character is escaped has less
 MAX_NUMBER = 1000  # characters of a number, a word or what else is no string
 
 MAX_GAP = 64 * 1024  # characters in a row that are in no string
@@ -22,14 +25,16 @@ MAX_GAP = 64 * 1024  # characters in a row that are in no string
 _ARRAY = re.compile(rb"[ \t\r\n]{0,65536}\[")
 _GAP = re.compile(rb'[^\[\]{},"]{0,65536}')
 _QUOTE = ord('"')
-_STRING = re.compile(rb'(?:[^"\\]{1,256}+|\\.){0,256}+', re.DOTALL)
+_STRING = re.compile(
+    rb"""(?:[^"\\]{1,256}+|\\(?:u[dD][89abAB][^"\\]{2}\\u[^"\\]{4}|u[^"\\]{4}|.)){0,256}+""", re.DOTALL
+)  # it ends behind an escape, and behind both of a surrogate pair
 
 
 def is_array(body: Body) -> bool:
     return _ARRAY.match(body) is not None
 
 
-def items(body: Body) -> Iterator[Body | Problem]:
+def items(body: Body) -> Iterator[Item | Problem]:
     """The items of the array that the body is, or what is absurd about one. Raise Problem, if the whole is."""
     return _Scan(body).items()
 
@@ -37,15 +42,16 @@ def items(body: Body) -> Iterator[Body | Problem]:
 SMALL = 4096  # bytes, in which there are fewer values than an item may have, and no number is too long for the parser
 
 
-def check(body: Body) -> None:
-    """Raise Problem for a body that is absurd, whether it is an array or not."""
+def as_item(body: Body) -> Item:
+    """The body as one item. Raise Problem for one that is absurd, whether it is an array or not."""
     if len(body) <= SMALL and body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
-        return  # nearly every body: the scan would cost a fifth of the request
-    scan = _Scan(body)
-    while scan.next_sign() is not None and scan.absurd is None:
-        scan.count()
-    if scan.absurd is not None:
-        raise scan.absurd
+        return Item(body)  # nearly every body: the scan would cost a fifth of the request
+    return _Scan(body).whole()
+
+
+def check(body: Body) -> None:
+    """Raise Problem for a body that is absurd."""
+    as_item(body)
 
 
 class _Scan:
@@ -57,25 +63,41 @@ class _Scan:
         self._at = 0
         self._depth = 0
         self._values = self._together = 0
+        self._skeleton = Skeleton(body, 0)
 
-    def items(self) -> Iterator[Body | Problem]:
+    def whole(self) -> Item:
+        while self.next_sign() is not None and self.absurd is None:
+            self.count()
+        item = self._item(len(self._body))
+        if isinstance(item, Problem):
+            raise item
+        return item
+
+    def items(self) -> Iterator[Item | Problem]:
         self.next_sign()  # its bracket
         start, number = self._at, 0
+        self._skeleton = Skeleton(self._body, start)
         while (sign := self.next_sign()) is not None:
             self.count()
             if self._depth > 1 or (self._depth == 1 and sign != b","):
                 continue
-            item = self._body[start : self._at - 1]
-            if number or sign == b"," or item.strip():  # else the array is empty
-                yield self.absurd or item
+            item = self._item(self._at - 1)
+            if number or sign == b"," or isinstance(item, Problem) or item.json.strip():  # else the array is empty
+                yield item
             start, number = self._at, number + 1
             self._values, self.absurd = 0, None
+            self._skeleton = Skeleton(self._body, start)
             if self._depth == 0:
                 break
         if self._depth != 0 or sign != b"]":
             raise not_json("the array has no end")
         if len(self._body) - start > MAX_GAP or self._body[start:].strip():
             raise not_json("there is more after the array's end")
+
+    def _item(self, end: int) -> Item | Problem:
+        if self._skeleton.size(end) > MAX_SIZE:
+            self._is_absurd(f"Its long texts aside, it has more than {MAX_SIZE} bytes.")
+        return self.absurd or self._skeleton.item(end)
 
     def next_sign(self) -> Body | None:
         """The next bracket or comma, past strings and all else. Raise Problem."""
@@ -101,13 +123,25 @@ class _Scan:
 
     def _pass_string(self) -> None:
         body, at = self._body, self._at + 1
+        cuts = [at]
         while at < len(body) and body[at] != _QUOTE:
             begun, at = at, _STRING.match(body, at).end()  # type: ignore[union-attr]
             if at == begun:
                 break  # a backslash is the last
+            if at - cuts[-1] >= PIECE:
+                cuts.append(at := self._after_character(at))
         if at >= len(body) or body[at] != _QUOTE:
             raise not_json("a string has no end")
+        if at - cuts[0] > LONG and self.absurd is None:
+            self._skeleton.take_out([*cuts, at])
         self._at = at + 1
+
+    def _after_character(self, at: int) -> int:
+        """Past what is left of a character in UTF-8: three bytes at most."""
+        end = min(at + 3, len(self._body))
+        while at < end and self._body[at] & 0xC0 == 0x80:
+            at += 1
+        return at
 
     def count(self) -> None:
         """A comma or a bracket: about one value. Raise Problem for too many together."""

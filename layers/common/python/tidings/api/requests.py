@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, Union
 
@@ -19,11 +20,14 @@ from pydantic import (
     create_model,
     field_validator,
 )
+from pydantic_core import from_json
 
-from tidings.api.json_shape import Body, check, items
+from tidings.api.json_shape import Body, as_item, items
+from tidings.api.long_strings import Item
 from tidings.api.problems import Problem
-from tidings.api.validation_problems import MAX_ERRORS, NOT_VALID, entry, problem_of
+from tidings.api.validation_problems import MAX_ERRORS, NOT_VALID, entry, has_passed, problem_of
 from tidings.domain.channels import CHANNELS, Content, StrictModel
+from tidings.domain.channels.long_text import LongText
 from tidings.domain.notification import Notification, OnAmbiguous, Priority, new_id
 
 MAX_ITEMS = 1000
@@ -104,7 +108,9 @@ class Submission(StrictModel):
             tenant=tenant,
             channel=self.channel,
             recipient=content_class.stored(self.recipient),
-            content=self.content.model_dump_json(by_alias=True, exclude_defaults=True),
+            content=_whole(
+                self.content.model_dump_json(by_alias=True, exclude_defaults=True), self.content.long_texts()
+            ),
             priority=self.priority,
             on_ambiguous=self.on_ambiguous,
             max_attempts=self.max_attempts,
@@ -123,9 +129,37 @@ class Submission(StrictModel):
         """The same for the same payload, whatever the order of its keys; and by a release that knows one field more, or
         the repeated request would be refused in the middle of an update."""
         payload = self.model_dump_json(exclude={"idempotency_key"}, exclude_defaults=True)
-        if any(isinstance(value, dict) and len(value) > 1 for value in (self.metadata, *vars(self.content).values())):
+        is_sorted = any(
+            isinstance(value, dict) and len(value) > 1 for value in (self.metadata, *vars(self.content).values())
+        )
+        if is_sorted:
             payload = json.dumps(json.loads(payload), sort_keys=True)  # only these keep the caller's order
-        return _hash(payload)
+        digest = hashlib.sha256()
+        for piece in _pieces(payload, self.content.long_texts(), _all_escaped if is_sorted else bytes):
+            digest.update(piece)
+        return digest.hexdigest()
+
+
+def _whole(content: str, texts: Sequence[LongText]) -> str | bytes:
+    """The JSON with its long texts in it, as pydantic would have written it."""
+    if not texts:
+        return content
+    return b"".join(_pieces(content, texts, bytes))  # one copy, during which other threads run
+
+
+def _pieces(json_text: str, texts: Sequence[LongText], written: Callable[[bytes], bytes]) -> Iterator[bytes]:
+    """The JSON, with the pieces of each long text, `written` so, in place of its name."""
+    by_name = {str(text): text for text in texts}
+    for part in re.split(f"({'|'.join(by_name)})", json_text) if texts else (json_text,):
+        if part in by_name:
+            yield from map(written, by_name[part].pieces)
+        else:
+            yield part.encode()
+
+
+def _all_escaped(piece: bytes) -> bytes:
+    """As `json.dumps` writes it: in ASCII."""
+    return json.dumps(from_json(b'"%b"' % piece))[1:-1].encode()
 
 
 def _json(metadata: dict[str, str]) -> str:
@@ -161,11 +195,11 @@ class Reader:
 
     def one(self, body: Body) -> Submission:
         """Raise Problem: 400 for what is no JSON, 422 with an entry a field."""
-        check(body)
+        item = as_item(body)
         try:
-            return self._one.validate_json(body, by_alias=True, by_name=False)
+            return self._validated(item)
         except ValidationError as invalid:
-            raise problem_of(invalid) from None
+            raise problem_of(invalid, column=item.column) from None
 
     def many(self, body: Body) -> Sequence[Submission | Problem]:
         """Each item or what is wrong with it, in order. Raise Problem if the array as a whole cannot be read."""
@@ -180,17 +214,20 @@ class Reader:
             raise _wrong_number("none")
         return read
 
-    def _item(self, item: Body | Problem, index: int, most: int) -> Submission | Problem:
+    def _item(self, item: Item | Problem, index: int, most: int) -> Submission | Problem:
         """A bad item becomes its errors, so that it never spoils the good ones. Raise Problem for what is no JSON."""
         if isinstance(item, Problem):
             return item
         try:
-            return self._one.validate_json(item, by_alias=True, by_name=False)
+            return self._validated(item)
         except ValidationError as invalid:
-            problem = problem_of(invalid, index=index, most=most)
+            problem = problem_of(invalid, index=index, most=most, column=item.column)
         if problem.status == 400:
             raise problem
         return problem
+
+    def _validated(self, item: Item) -> Submission:
+        return self._one.validate_json(item.json, context=item.texts, by_alias=True, by_name=False)
 
 
 def _wrong_number(what: str) -> Problem:
@@ -206,5 +243,17 @@ def check_times(submission: Submission, now: datetime, *, index: int | None = No
         wrong.append(entry(("expires_at",), "must be after send_at", index))
     for name, at in (("send_at", send_at), ("expires_at", expires_at)):
         if at is not None and at > now + LONGEST_WAIT:
-            wrong.append(entry((name,), f"lies more than {LONGEST_WAIT.days} days ahead", index))
+            wrong.append(too_far_ahead(name, index))
     return Problem(422, NOT_VALID, errors=wrong) if wrong else None
+
+
+def too_far_ahead(name: str, index: int | None = None) -> dict[str, Any]:
+    return entry((name,), f"lies more than {LONGEST_WAIT.days} days ahead", index)
+
+
+def check_new_expiry(expires_at: datetime, now: datetime, *, title: str) -> None:
+    """Of what is sent again. Raise Problem."""
+    if expires_at <= now:
+        raise Problem(422, title, errors=[has_passed(now)])
+    if expires_at > now + LONGEST_WAIT:
+        raise Problem(422, title, errors=[too_far_ahead("expires_at")])

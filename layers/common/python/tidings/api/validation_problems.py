@@ -1,6 +1,6 @@
 """Problems of bodies and queries that are not valid: one entry for each field."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -83,12 +83,14 @@ def problem_of(
     index: int | None = None,
     title: str = NOT_VALID,
     most: int = MAX_ERRORS,
+    column: Callable[[int, int], int] = lambda _line, column: column,
 ) -> Problem:
-    """One entry for each invalid field, at most `most`. Values are left out: they may be personal data."""
+    """One entry for each invalid field, at most `most`. Values are left out: they may be personal data.
+    `column`: the column in the body, by the line and the column in what was parsed."""
     errors = invalid.errors(include_url=False, include_input=False)
     if errors[0]["type"] == "json_invalid":
         item = f" of item {index}" if index is not None else ""
-        return not_json(f"{_json_words(errors[0]['msg'])}{item}")
+        return not_json(f"{_json_words(errors[0]['msg'], column)}{item}")
     shown = errors[:most]
     detail = f"{len(errors)} fields are not valid." if len(errors) > len(shown) else None
     return Problem(422, title, detail, errors=[entry(_place(error), _words(error), index) for error in shown])
@@ -123,12 +125,13 @@ def _place(error: Any) -> tuple[int | str, ...]:
     return tuple(part for part in place if part != "[key]")
 
 
-def _json_words(message: str) -> str:
+def _json_words(message: str, column: Callable[[int, int], int]) -> str:
     what, _, place = message.removeprefix("Invalid JSON: ").rpartition(" at line ")
     known = next((words for beginning, words in _JSON_WORDS.items() if what.startswith(beginning)), "it cannot be read")
     if what == "expected value" and place == "1 column 1":
         known = "it begins with no value; it must be UTF-8 without a byte order mark"
-    return f"{known}, at line {place}"
+    line, _, at = place.partition(" column ")
+    return f"{known}, at line {line} column {column(int(line), int(at))}"
 
 
 def _words(error: Any) -> str:

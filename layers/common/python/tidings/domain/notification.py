@@ -8,6 +8,8 @@ from typing import TypeVar
 
 Word = TypeVar("Word", bound=enum.StrEnum)
 
+_COUNTED = 256 * 1024  # bytes of a content that are looked at in one call
+
 
 class Status(enum.StrEnum):
     """Where a notification stands.
@@ -89,7 +91,7 @@ class Notification:
     tenant: str
     channel: str
     recipient: str  # the stored form: an address, an E.164 number, "token:..." or "topic:..."
-    content: str = ""  # JSON of the channel's content class; left out of lists
+    content: str | bytes = ""  # JSON of the channel's content class, a large new one in UTF-8; left out of lists
     priority: Priority = Priority.NORMAL
     on_ambiguous: OnAmbiguous = OnAmbiguous.RESEND
     max_attempts: int = 10
@@ -134,6 +136,13 @@ class Notification:
         if self.next_attempt_at is not None and self.next_attempt_at > self.created_at:
             return self.next_attempt_at
         return self.created_at if self.generation == 1 else self.updated_at
+
+    @property
+    def size_in_statement(self) -> int:
+        """Bytes of the content as a literal of SQL, in which each quote and backslash is doubled."""
+        content = self.content.encode() if isinstance(self.content, str) else self.content
+        pieces = ((start, start + _COUNTED) for start in range(0, len(content), _COUNTED))
+        return len(content) + sum(content.count(b"'", *piece) + content.count(b"\\", *piece) for piece in pieces)
 
     @property
     def is_last_attempt(self) -> bool:

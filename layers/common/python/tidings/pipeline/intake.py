@@ -25,6 +25,8 @@ class Intake:
     def accept(self, batch: Sequence[Notification]) -> Sequence[Taken]:
         """In the order of the batch. Raise StoreUnavailable; nothing of it is then promised, and it may be tried again
         as it is, with the same ids. One that cannot be stored fails alone: its place has the error."""
+        if not batch:
+            return []
         stopwatch = Stopwatch()
         # The database's clock decides, which is asked only for what has expired by ours.
         taken = self._insert_unexpired(batch) if any(row.came_expired for row in batch) else self._insert(batch)

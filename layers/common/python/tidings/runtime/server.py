@@ -53,6 +53,8 @@ def main() -> None:
     gc.freeze()
     # Hardly anything of a request refers to itself: what a thousand hold at once is seldom to be looked through either.
     gc.set_threshold(100_000, 20, 100)
+    # A thread that reads a large body lets the event loop run after one millisecond, and not after five.
+    sys.setswitchinterval(0.001)
     server = create_server(app, False, **settings)  # type: ignore[no-untyped-call]
     server.run(options.host, options.port)
 

@@ -17,7 +17,18 @@ def insert_many(connection: Connection, statement: Insert, columns: Mapping[str,
     given = {name: values for name, values in columns.items() if any(value is not None for value in values)}
     text, names = _compiled(statement, connection.dialect, tuple(given))
     rows = zip(*(_as_stored(statement, name, given[name]) for name in names), strict=True)
-    connection.exec_driver_sql(text, list(rows))
+    batch = list(rows)
+    if connection.dialect.name == "sqlite":
+        text = _with_bytes_as_text(text, batch)
+    connection.exec_driver_sql(text, batch)
+
+
+def _with_bytes_as_text(statement: str, rows: Sequence[Sequence[Any]]) -> str:
+    """SQLite takes bytes for a BLOB, also in a column for text."""
+    first, *literals = statement.split("?")
+    columns = zip(*rows, strict=True)
+    marks = ["CAST(? AS TEXT)" if any(isinstance(value, bytes) for value in column) else "?" for column in columns]
+    return first + "".join(mark + literal for mark, literal in zip(marks, literals, strict=True))
 
 
 @lru_cache(maxsize=100)

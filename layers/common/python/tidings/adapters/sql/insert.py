@@ -27,7 +27,7 @@ _UNLESS_TAKEN = {
 }
 
 
-LARGE = 256 * 1024  # characters of a content; each server takes statements of smaller ones
+LARGE = 256 * 1024  # characters or bytes of a content; each server takes statements of smaller ones
 OVERHEAD = 256 * 1024  # bytes of a statement besides one content: metadata is most of it, and each may be escaped
 
 
@@ -62,11 +62,7 @@ def largest_statement(connection: Connection) -> int | None:
 
 def _check_sizes(connection: Connection, batch: Sequence[Notification]) -> None:
     """Raise RowTooLarge before the server sees it: it would close the connection, as if it were gone."""
-    large = [
-        len(one.content.encode()) + one.content.count('"') + one.content.count("\\")
-        for one in batch
-        if len(one.content) > LARGE
-    ]
+    large = [one.size_in_statement for one in batch if len(one.content) > LARGE]
     if not large:
         return
     limit = largest_statement(connection)

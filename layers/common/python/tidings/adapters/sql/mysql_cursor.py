@@ -1,28 +1,53 @@
 """PyMySQL's cursor for statements with megabytes in them.
 
-PyMySQL escapes a text in one call, in which no other thread has its turn, and copies a statement five times on its way
-to the socket. Here a large text goes piece by piece from its escape into the bytes that are sent.
+PyMySQL escapes a text in one call, in which no other thread runs, and copies a statement five times on its way to the
+socket. Here a large text goes to the socket piece by piece, and there is no statement of it in memory.
 """
 
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from pymysql.constants.COMMAND import COM_QUERY
+from pymysql.constants.SERVER_STATUS import SERVER_STATUS_NO_BACKSLASH_ESCAPES
 from pymysql.cursors import Cursor
+from pymysql.err import InterfaceError
 
-LARGE = 64 * 1024  # characters of a text that are escaped at a time; one without more goes PyMySQL's own way
+LARGE = 64 * 1024  # characters of a text, or bytes, that are escaped at a time; one without more goes PyMySQL's own way
+MAX_PACKET = 2**24 - 1  # bytes; a statement that is larger is sent as several packets
 
 
 class FrugalCursor(Cursor):
-    """A row with a large text is a statement of its own: several would be in memory together."""
+    """A row with a large text is a statement of its own: several would be in memory together. Bytes are UTF-8."""
 
     def _mogrify(self, query: Any, args: Any) -> Any:
-        """As bytes, which `execute` sends as they are, where a value is large."""
+        """The statement, which `execute` gives to `_query`: in pieces, where a value is large."""
         if not isinstance(args, tuple | list) or not _is_large(args):
             return super()._mogrify(query, args)  # type: ignore[misc]
-        statement = bytearray()
-        for piece in self._pieces(query, args):
-            statement += piece  # it grows in place: the pieces and the whole are never in memory together
-        return bytes(statement)
+        return lambda: self._pieces(query, args)
+
+    def _query(self, statement: Any) -> int:
+        if not callable(statement):
+            return super()._query(statement)  # type: ignore[misc, no-any-return]
+        size = sum(map(len, statement()))  # the packet begins with it
+        if size + 1 >= MAX_PACKET:
+            return super()._query(b"".join(statement()))  # type: ignore[misc, no-any-return]
+        self._clear_result()  # type: ignore[attr-defined]
+        self._send(size, statement())
+        self._do_get_result()  # type: ignore[attr-defined]
+        return self.rowcount
+
+    def _send(self, size: int, pieces: Iterable[bytes]) -> None:
+        """What PyMySQL's `Connection.query` does, without a copy of the statement."""
+        connection: Any = self.connection
+        if connection._sock is None:
+            raise InterfaceError(0, "")
+        connection._result = None
+        connection._write_bytes(struct.pack("<iB", size + 1, COM_QUERY))
+        for piece in pieces:
+            connection._write_bytes(piece)
+        connection._next_seq_id = 1
+        connection._affected_rows = connection._read_query_result()
 
     def _do_execute_many(  # noqa: PLR0917 - the driver's
         self, prefix: Any, values: str, postfix: Any, args: Iterable[Any], max_stmt_length: int, encoding: str
@@ -36,15 +61,18 @@ class FrugalCursor(Cursor):
         return self.rowcount
 
     def _pieces(self, query: str, args: Sequence[Any]) -> Iterator[bytes]:
-        connection = self.connection
+        connection: Any = self.connection
         encoding = connection.encoding
+        has_escapes = not connection.server_status & SERVER_STATUS_NO_BACKSLASH_ESCAPES
         first, *literals = query.replace("%%", "%").split("%s")
         yield first.encode(encoding)
         for value, literal in zip(args, literals, strict=True):
-            if isinstance(value, str) and len(value) > LARGE:
+            if isinstance(value, bytes) or (isinstance(value, str) and len(value) > LARGE):
                 yield b"'"
                 for start in range(0, len(value), LARGE):
-                    yield connection.escape(value[start : start + LARGE])[1:-1].encode(encoding)
+                    piece = value[start : start + LARGE]
+                    quoted = (piece if isinstance(piece, bytes) else piece.encode(encoding)).replace(b"'", b"''")
+                    yield quoted.replace(b"\\", b"\\\\") if has_escapes else quoted
                 yield b"'"
             else:
                 yield connection.escape(value).encode(encoding, "surrogateescape")
@@ -52,4 +80,4 @@ class FrugalCursor(Cursor):
 
 
 def _is_large(row: Sequence[Any]) -> bool:
-    return any(isinstance(value, str) and len(value) > LARGE for value in row)
+    return any(isinstance(value, bytes) or (isinstance(value, str) and len(value) > LARGE) for value in row)

@@ -21,8 +21,9 @@ from tidings.api.operator.responses import (
 from tidings.api.problems import Problem, no_such_notification
 from tidings.api.queries import DeadFilter, DeadQuery, body_of, query_of
 from tidings.api.reads import encoded, id_of, page
+from tidings.api.requests import check_new_expiry
 from tidings.api.responses import NotificationView, Page, state, to_response
-from tidings.api.validation_problems import entry, has_passed
+from tidings.api.validation_problems import entry
 from tidings.domain.notification import Status
 from tidings.observability.request_ids import in_thread
 from tidings.pipeline.replay import Replay
@@ -205,8 +206,8 @@ class DeadLetters:
         return answer
 
     async def _check_expiry(self, expires_at: datetime | None, title: str) -> None:
-        if expires_at is not None and expires_at <= (now := await self._run(self.store.now)):
-            raise Problem(422, title, errors=[has_passed(now)])
+        if expires_at is not None:
+            check_new_expiry(expires_at, await self._run(self.store.now), title=title)
 
     async def _run(self, work: Callable[..., T], *args: Any) -> T:
         return await in_thread(self.threads, work, *args)

@@ -33,7 +33,10 @@ class ReplayRequest(DeadFilter):
     ] = None
     expires_at: Annotated[
         Instant | None,
-        Field(description="of those that have expired; without it they are left out. One that has passed is refused"),
+        Field(
+            description="of those that have expired; without it they are left out. One that has passed, or is over"
+            " 366 days ahead, is refused"
+        ),
     ] = None
 
     def selection(self, tenant: str) -> Selection:
@@ -50,7 +53,10 @@ class ResolveRequest(BaseModel):
         Literal["sent", "replay"], Field(description="sent: it had arrived; replay: send it again, it may double")
     ]
     expires_at: Annotated[
-        Instant | None, Field(description="of a replay, where it has expired. One that has passed is refused")
+        Instant | None,
+        Field(
+            description="of a replay, where it has expired. One that has passed, or is over 366 days ahead, is refused"
+        ),
     ] = None
 
 

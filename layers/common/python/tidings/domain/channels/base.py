@@ -1,10 +1,12 @@
 """What every channel has: the model of its content, and how its recipient is read, stored and shown."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from tidings.domain.channels.long_text import LongText
 
 
 class StrictModel(BaseModel):
@@ -25,6 +27,10 @@ class Content(StrictModel):
     def check(self, recipient: Any) -> None:
         """Raise ValueError for what the vendor is known to refuse. Asked only when a notification is submitted: what an
         earlier release has stored is read without it. `recipient` is of the type `Recipient`."""
+
+    def long_texts(self) -> Sequence[LongText]:
+        """Those that stand in its fields: only for fields with a `MaxLength` there may be some."""
+        return ()
 
     @classmethod
     def stored(cls, recipient: Any) -> str:

@@ -2,13 +2,14 @@
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, FailFast, Field, StringConstraints, field_validator, model_validator
 
 from tidings.domain.addresses import EmailAddress, Line, Mailbox, one_line
 from tidings.domain.channels.base import Content, StrictModel
+from tidings.domain.channels.long_text import LongText, MaxLength, base64_pieces, length
 
 MAX_ATTACHMENTS = 20
 MAX_ATTACHMENT_BYTES = 7 * 1024 * 1024  # decoded, all together; base64 adds a third, and receivers stop at 10-25 MB
@@ -86,7 +87,7 @@ def _check_headers(headers: Mapping[str, str]) -> None:
             raise ValueError(f"the header {name} has over {MAX_UNBROKEN} letters without a space; shorten it")
 
 
-_BASE64_PIECE = 256 * 1024  # characters; a multiple of four, so that each piece is base64 by itself
+_MAX_BASE64 = MAX_ATTACHMENT_BYTES * 4 // 3 + 4  # characters
 
 
 class Attachment(StrictModel):
@@ -96,7 +97,7 @@ class Attachment(StrictModel):
     content_type: Annotated[
         str, StringConstraints(pattern=r"^[A-Za-z0-9!#$&^_.+-]{1,64}/[A-Za-z0-9!#$&^_.+-]{1,64}$")
     ] = "application/octet-stream"
-    content: Annotated[str, StringConstraints(max_length=MAX_ATTACHMENT_BYTES * 4 // 3 + 4)]
+    content: Annotated[str, MaxLength(_MAX_BASE64)]
 
     @field_validator("content_type")
     @classmethod
@@ -107,13 +108,14 @@ class Attachment(StrictModel):
 
     @model_validator(mode="after")
     def _is_base64(self) -> Self:
-        content, end = self.content, len(self.content) - 2
+        is_padded = False
         try:
-            # In pieces: a single call for megabytes would hold up everybody else.
-            if "=" in content[:end]:
-                raise ValueError
-            for start in range(0, len(content), _BASE64_PIECE):
-                base64.b64decode(content[start : start + _BASE64_PIECE], validate=True)
+            # In pieces: a single call for megabytes would block the process.
+            for piece in base64_pieces(self.content):
+                if b"=" in piece[:-2] or (is_padded and piece):
+                    raise ValueError
+                base64.b64decode(piece, validate=True)
+                is_padded = is_padded or b"=" in piece
         except ValueError:  # also where it is not ASCII
             raise ValueError("content is not base64 (RFC 4648, with padding, in one line)") from None
         return self
@@ -135,8 +137,8 @@ class EmailContent(Content):
     }
 
     subject: Line
-    text: Annotated[str, StringConstraints(max_length=1_000_000)] | None = None
-    html: Annotated[str, StringConstraints(max_length=2_000_000)] | None = None
+    text: Annotated[str, MaxLength(1_000_000)] | None = None
+    html: Annotated[str, MaxLength(2_000_000)] | None = None
     from_: Annotated[Mailbox | None, Field(alias="from")] = None  # None: the provider's default sender
     reply_to: Mailbox | None = None
     cc: Annotated[tuple[EmailAddress, ...], Field(max_length=50, strict=False), FailFast()] = ()
@@ -148,7 +150,7 @@ class EmailContent(Content):
     def _says_something(self) -> Self:
         if self.text is None and self.html is None:
             raise ValueError("give text, html, or both")
-        if sum(len(attachment.content) for attachment in self.attachments) > MAX_ATTACHMENT_BYTES * 4 // 3 + 4:
+        if sum(length(attachment.content) for attachment in self.attachments) > _MAX_BASE64:
             raise ValueError(f"attachments are over {MAX_ATTACHMENT_BYTES} bytes together")
         return self
 
@@ -167,3 +169,7 @@ class EmailContent(Content):
                 f"a mail has at most {MAX_RECIPIENTS} recipients, to, cc and bcc together, not {number}; send several"
             )
         _check_headers(self.headers)
+
+    def long_texts(self) -> Sequence[LongText]:
+        texts = (self.text, self.html, *(attachment.content for attachment in self.attachments))
+        return [text for text in texts if isinstance(text, LongText)]

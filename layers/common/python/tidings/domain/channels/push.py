@@ -54,7 +54,10 @@ class PushContent(Content):
 
     title: Annotated[str, StringConstraints(min_length=1, max_length=1024)] | None = None
     body: Annotated[str, StringConstraints(max_length=4096)] | None = None
-    data: dict[Annotated[str, AfterValidator(_data_key)], str] = Field(default_factory=dict)
+    data: dict[
+        Annotated[str, StringConstraints(max_length=4096), AfterValidator(_data_key)],
+        Annotated[str, StringConstraints(max_length=4096)],
+    ] = Field(default_factory=dict)
     image: Annotated[str, StringConstraints(pattern=r"^https://\S+$", max_length=2048)] | None = None
 
     @model_validator(mode="after")

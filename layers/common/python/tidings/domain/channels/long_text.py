@@ -1,0 +1,61 @@
+"""A text of many kilobytes, kept beside its content in pieces: one call for all of it would block the process."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from pydantic import ValidationInfo
+from pydantic_core import CoreSchema, PydanticKnownError
+from pydantic_core.core_schema import str_schema, with_info_after_validator_function
+
+_PIECE = 64 * 1024
+
+
+class LongText(str):
+    """Stands in a content's field for a long text. As a `str` it is only a name that occurs nowhere else."""
+
+    length: int  # characters
+    pieces: Sequence[bytes]  # JSON without the quotes, as pydantic writes it; each has whole characters
+
+    def __new__(cls, name: str, length: int, pieces: Sequence[bytes]) -> "LongText":
+        text = super().__new__(cls, name)
+        text.length, text.pieces = length, pieces
+        return text
+
+
+@dataclass(frozen=True)
+class MaxLength:
+    """The limit of a field that may hold a LongText. They are given as the validation's context, each by the
+    placeholder that stands for it in the JSON."""
+
+    characters: int
+
+    def __get_pydantic_core_schema__(self, _source: object, _handler: object) -> CoreSchema:
+        return with_info_after_validator_function(self._resolved, str_schema(max_length=self.characters))
+
+    def _resolved(self, value: str, info: ValidationInfo) -> str:
+        long: LongText | None = info.context.get(value) if info.context else None
+        if long is None:
+            return value
+        if long.length > self.characters:
+            raise PydanticKnownError("string_too_long", {"max_length": self.characters})
+        return long
+
+
+def length(text: str) -> int:
+    return text.length if isinstance(text, LongText) else len(text)
+
+
+def base64_pieces(text: str) -> Iterator[bytes]:
+    """The text in pieces of whole groups of four; the last has what is left, and one group at least. Where the text is
+    escaped in JSON, the pieces are too: none of what JSON escapes is base64."""
+    left = b""
+    for piece in text.pieces if isinstance(text, LongText) else _encoded(text):
+        left += piece
+        end = max(len(left) // 4 - 1, 0) * 4
+        yield left[:end]
+        left = left[end:]
+    yield left
+
+
+def _encoded(text: str) -> Iterator[bytes]:
+    return (text[start : start + _PIECE].encode() for start in range(0, len(text), _PIECE))
