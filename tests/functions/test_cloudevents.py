@@ -160,7 +160,7 @@ def test_one_that_is_none_of_ours_is_parked_and_takes_no_neighbour_along(
     assert ask(main, body, {**BATCHED, **BEARER}).status == 200
     assert wiring.broker.depth(topology.PARKING) == 1
     assert len(lines.named("parked")) == 1
-    assert len(lines.named("duplicate_dropped")) == 1
+    assert len(lines.named("stale_message_dropped")) == 1
 
 
 def test_what_comes_while_its_channel_is_paused_is_put_off(main: Any, wiring: Container) -> None:

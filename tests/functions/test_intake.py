@@ -910,7 +910,7 @@ def test_a_broker_that_is_down_refuses_nobody(
         ready = intake("GET", "/readyz", key=None)
     assert [(row["status"], row["queued_at"]) for row in rows(database_file)] == [("pending", None)] * 3
     assert (ready.status, ready.body) == (200, {"status": "degraded", "database": "ok", "broker": "unavailable"})
-    assert [line["notifications"] for line in lines.named("left_to_the_sweep")] == [1, 2]
+    assert [line["notifications"] for line in lines.named("publish_deferred")] == [1, 2]
 
 
 def test_a_database_that_is_down_is_a_503_that_says_when_to_come_again(
@@ -971,7 +971,7 @@ def test_a_fault_of_ours_says_nothing_of_what_was_sent(
         assert "+15005550010" not in told
         assert "secret" not in told
     if answer.status == 500:
-        (line,) = lines.named("fault")
+        (line,) = lines.named("unexpected_error")
         assert line["error"] == error.__name__
         assert "test_intake.py:" in line["where"]
 

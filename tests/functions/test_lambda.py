@@ -282,7 +282,7 @@ def test_without_the_database_and_the_broker_it_waits_before_the_batch_comes_aga
     with pytest.raises((StoreUnavailable, BrokerUnavailable)):
         imported(channel).handler(rmq(channel, entry(of_channel(channel))), CONTEXT)
     assert without_database.client.call_totals()[channel] == 0
-    assert len(lines.named("batch_comes_again")) == 1
+    assert len(lines.named("batch_aborted")) == 1
     assert slept == [30]
 
 

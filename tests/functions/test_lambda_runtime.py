@@ -276,7 +276,7 @@ def test_a_fault_says_where_it_is_and_nothing_personal(ground: Ground, function:
     assert ended.error["errorType"] == "Fault"
     assert ended.error["errorMessage"].startswith("DataError at ")
     told = ended.payload.decode() + ground.said_since(mark)
-    assert '"message":"fault"' in told
+    assert '"message":"unexpected_error"' in told
     assert private not in told
     assert not ground.email(row).failed
     assert ground.stored(row).status == "sent"

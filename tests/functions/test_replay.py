@@ -591,7 +591,7 @@ def test_without_the_database_everything_is_a_503(keys: Keys, lines: Lines) -> N
             assert answer.status == 503
             assert int(answer.headers["retry-after"]) >= 1
         assert replay("GET", "/healthz", key=None).status == 200
-    assert len(lines.named("unavailable")) == 3
+    assert len(lines.named("service_unavailable")) == 3
 
 
 def test_without_the_broker_a_replay_still_revives(

@@ -99,7 +99,7 @@ class Stage:
         """A step of the code, in any of its threads."""
         if self.dead:
             raise Crash
-        if step == "settling.after_rows":
+        if step == "settlement.after_rows":
             self.vendor.under_way.clear()
         if self.fault is not None and self.fault[0] == step:
             (_, strike), self.fault = self.fault, None

@@ -186,7 +186,9 @@ def test_a_later_versions_message_goes_back_as_it_came_and_is_not_parked(
     batch = [later(queue), *letters(row), later(queue)]
     (house.delivery.defer if paused else house.delivery.deliver)(batch)
     assert house.row(row).status is (Status.PENDING if paused else Status.SENT)
-    assert [record.__dict__["messages"] for record in caplog.records if record.msg == "newer_put_back"] == [2]
+    assert [
+        record.__dict__["messages"] for record in caplog.records if record.msg == "unsupported_version_deferred"
+    ] == [2]
     assert not waiting(house, topology.PARKING)
     assert not waiting(house, queue), "it would spin"
     house.clock.advance(seconds=30)
@@ -329,7 +331,7 @@ def test_what_was_sent_is_tried_to_be_written_down_no_longer_than_its_process_li
         tried.append(within)
         commit(self, *args, within=within, **kwargs)
 
-    monkeypatch.setattr(Settler, "commit", watched)
+    monkeypatch.setattr(Settler, "record", watched)
     house.delivery.deliver(letters(row), within=timedelta(seconds=90))
     assert timedelta(seconds=60) < tried[0] < timedelta(seconds=90)
 

@@ -118,7 +118,7 @@ def test_a_database_that_is_away_is_asked_again_soon(
     monkeypatch.setattr(house.store, "renew", failing)
     with sending(house, gate) as (_, _, ids):
         eventually("a renewed lease", renewed_after(house, ids, 0.5), within=WAIT)
-    assert [record.msg for record in caplog.records].count("leases_not_renewed") == 2
+    assert [record.msg for record in caplog.records].count("lease_renewal_failed") == 2
 
 
 @pytest.mark.parametrize("failure", [None, StoreUnavailable("gone"), ValueError("cannot be written")])

@@ -101,7 +101,7 @@ def test_the_id_of_a_notification_finds_its_whole_way(house: House, log: pytest.
     lines = told(log, of=row)
     assert names(lines) == [
         *("accepted", "queued", "claimed", "retry_scheduled", "claimed", "dead_lettered"),
-        *("replayed", "queued", "claimed", "sent", "duplicate_dropped"),
+        *("replayed", "queued", "claimed", "sent", "stale_message_dropped"),
     ]
     assert {line["trace_id"] for _, line in lines[:-1]} == {TRACE}
     assert {(line.get("tenant", "acme"), line["channel"]) for _, line in lines} == {("acme", "email")}
@@ -232,7 +232,7 @@ def test_what_was_sent_stays_sent_whoever_fails_to_hear_of_it(house: House, log:
     assert house.row(row).status is Status.SENT
     assert (len(watcher.facts), watcher.flushed) == (4, 1)
     assert names(told(log)) == ["accepted", "queued", "claimed", "sent"]
-    faults = [vars(record) for record in log.records if record.getMessage() == "telemetry_fault"]
+    faults = [vars(record) for record in log.records if record.getMessage() == "telemetry_failed"]
     assert [(fault["observer"], fault["error"]) for fault in faults] == [("Broken", "RuntimeError")] * 4 + [
         ("Broken", "OSError")
     ]

@@ -319,7 +319,7 @@ def test_a_dead_letter_that_is_owed_is_published_once_the_broker_is_back(house: 
     end = house.settler.settlement_for(claims, claims.acquired[0], PermanentError("550", "no"))
     house.store.settle([end], letters_owed=True)
     house.clock.advance(seconds=10)
-    assert sweep.run() == Swept(lettered=1)
+    assert sweep.run() == Swept(dead_lettered=1)
     assert sweep.run() == Swept()
     (letter,) = waiting(house, "tidings.email.dead")
     assert letter.headers["tidings-code"] == "550"
@@ -346,7 +346,7 @@ def test_a_queue_that_takes_nothing_holds_up_no_other(house: House, monkeypatch:
     assert [item.message_id for item in waiting(house, "tidings.email")] == [f"{row.id}:1:0"]
     full.clear()
     house.clock.advance(seconds=10)
-    assert sweep.run() == Swept(published=1, lettered=1)
+    assert sweep.run() == Swept(published=1, dead_lettered=1)
     assert [item.message_id for item in waiting(house, "tidings.email.high")] == [f"{stuck.id}:1:0"]
 
 

@@ -168,7 +168,7 @@ def test_an_aws_that_is_gone_leaves_what_was_known(
     with caplog.at_level("WARNING", "tidings"):
         for _ in range(3):  # and does not hold up every connection
             assert rotating.connect(Server("amqp://right/").connect, is_refusal=is_refusal) == "connected"
-    assert [record.getMessage() for record in caplog.records] == ["settings_unread"]
+    assert [record.getMessage() for record in caplog.records] == ["settings_refresh_failed"]
     assert "right" not in str(caplog.records[0].__dict__)
 
 

@@ -103,10 +103,10 @@ class App:
                 self._tell(problem, request)
                 response = problem.response()
             except (StoreUnavailable, BrokerUnavailable) as error:
-                log.error("unavailable", extra={"error": str(error)})
+                log.error("service_unavailable", extra={"error": str(error)})
                 response = unavailable(error).response()
             except Exception as error:
-                log.error("fault", extra={"error": type(error).__name__, "where": fault_location(error)})
+                log.error("unexpected_error", extra={"error": type(error).__name__, "where": fault_location(error)})
                 response = internal_error().response()
             if log.isEnabledFor(logging.DEBUG):
                 self._tell_answered(request, response, stopwatch)
@@ -116,7 +116,7 @@ class App:
         """Without what a caller chose: the route, and not the path."""
         route = next((route.path for pattern, route in self._patterns if pattern.fullmatch(request.path)), None)
         said = {"method": request.method[:16], "route": route, "status": response.status}
-        log.debug("answered", extra={**said, "duration_seconds": round(stopwatch.elapsed().seconds, 4)})
+        log.debug("request_answered", extra={**said, "duration_seconds": round(stopwatch.elapsed().seconds, 4)})
 
     async def _answer(self, request: Request, read: Read | None) -> Response:
         route, parameters = self._route(request)

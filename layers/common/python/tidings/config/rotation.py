@@ -54,5 +54,5 @@ class Rotation(Generic[S]):
                 self._latest = load_again(self._latest, anew=anew)
             except ConfigurationError as error:  # what was right a moment ago may still be
                 self._unread_at = self._clock()
-                log.warning("settings_unread", extra={"error": str(error)})
+                log.warning("settings_refresh_failed", extra={"error": str(error)})
         return self._latest

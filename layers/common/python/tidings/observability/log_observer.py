@@ -56,7 +56,7 @@ class LogObserver:
                     "claimed",
                     ({**_attempt(row), "waited_seconds": _rounded(waited(row, at))} for row in claims.acquired),
                 )
-                _tell("duplicate_dropped", (_dropped(message) for message in claims.stale))
+                _tell("stale_message_dropped", (_dropped(message) for message in claims.stale))
             case Settled():
                 _tell_ends(fact)
             case Canceled(notification=row):

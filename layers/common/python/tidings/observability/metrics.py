@@ -106,7 +106,7 @@ RESOLVED = Metric(
 SWEEPS = Metric(name="tidings_sweeps_total", help="Sweeps that came to their end")
 SWEEP_FOUND = Metric(
     name="tidings_sweep_found_total",
-    help="What sweeps found: published, waiting, abandoned, lettered, expired, given_up, refused, purged;"
+    help="What sweeps found: published, waiting, abandoned, dead_lettered, expired, given_up, refused, purged;"
     " lost: of those published, whose message was missing",
     labels=("found",),
 )

@@ -44,7 +44,7 @@ class Observers:
             work()
         except Exception as error:
             said = {"observer": type(observer).__name__, "error": type(error).__name__, "where": fault_location(error)}
-            log.error("telemetry_fault", extra=said)
+            log.error("telemetry_failed", extra=said)
 
 
 LOG_ONLY = Observers()

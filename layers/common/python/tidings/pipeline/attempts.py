@@ -39,12 +39,16 @@ class Attempts:
             receipt = self.provider.send(outbound)
         except (DeliveryError, NotSent, Expired) as error:
             if isinstance(error, DeliveryError) and error.code == INTERNAL:
-                log.error("provider_fault", extra={"notification_id": notification.id, "error": error.message})
+                log.error(
+                    "unexpected_provider_error", extra={"notification_id": notification.id, "error": error.message}
+                )
             return error
         except Exception as error:
             # A fault of ours, at a point we do not know: the request may have been written. The text could hold a
             # recipient, so only the type is kept.
-            log.error("provider_fault", extra={"notification_id": notification.id, "error": type(error).__name__})
+            log.error(
+                "unexpected_provider_error", extra={"notification_id": notification.id, "error": type(error).__name__}
+            )
             return AmbiguousError(INTERNAL, f"unexpected {type(error).__name__}")
         failpoints.step("delivery.mid_send")
         return receipt

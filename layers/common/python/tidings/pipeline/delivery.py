@@ -192,7 +192,7 @@ class Delivery:
         later = [letter for letter in batch if letter.later is not None]
         unreadable = [letter for letter in batch if letter.message is None and letter.later is None]
         if later:
-            log.warning("newer_put_back", extra={"messages": len(later), "reason": later[0].unreadable})
+            log.warning("unsupported_version_deferred", extra={"messages": len(later), "reason": later[0].unreadable})
         for letter in unreadable:
             log.error("parked", extra={"queue": letter.queue, "reason": letter.unreadable, "bytes": len(letter.body)})
         self.broker.publish([*map(_back, later), *map(_parked, unreadable)])

@@ -90,7 +90,7 @@ class Leases:
         try:
             held = self._store.renew({id: lease.token for id, lease in lasting.items()}, self._lease)
         except StoreUnavailable as error:
-            log.warning("leases_not_renewed", extra={"error": str(error), "notifications": len(lasting)})
+            log.warning("lease_renewal_failed", extra={"error": str(error), "notifications": len(lasting)})
             return False
         with self._lock:
             for id in held:

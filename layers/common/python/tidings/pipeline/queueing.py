@@ -24,7 +24,7 @@ def queue(rows: Sequence[Notification], *, store: Store, broker: Broker, observe
     try:
         broker.publish([to_work(row) for row in rows])
     except BrokerUnavailable as error:
-        log.error("left_to_the_sweep", extra={"error": str(error), "notifications": len(rows)})
+        log.error("publish_deferred", extra={"error": str(error), "notifications": len(rows)})
         with suppress(StoreUnavailable):  # the sweep finds them all the same, some seconds later
             store.mark_unqueued(rows)
         return False

@@ -97,7 +97,7 @@ class Replay:
             revived = self.store.reset_for_replay(
                 dead, page, timedelta(seconds=second), after=after, expires_at=expires_at
             )
-            failpoints.step("replay.after_revive")
+            failpoints.step("replay.after_reset")
             ids += [notification.id for notification in revived]
             if revived:
                 self.observers.emit(events.Replayed(notifications=revived))

@@ -126,16 +126,16 @@ class Settler:
             if s.status is Status.FAILED
         ]
         unpublished, lettered = self._publish(letters)
-        failpoints.step("settling.after_letters")
+        failpoints.step("settlement.after_dead_letters")
         stopwatch = Stopwatch()
         lost = self._settle(settlements, letters_owed=unpublished is not None, within=within)
         settled = stopwatch.elapsed()
-        failpoints.step("settling.after_rows")
+        failpoints.step("settlement.after_rows")
         failed, retried = self._publish([_retry(s) for s in settlements if s.delay is not None and s not in lost])
         # Told once all is done, which is at once where nothing is to be tried again.
         told = Settled(settlements=settlements, lost=lost, letters=lettered, settling=settled, retries=retried)
         self.observers.emit(told)
-        failpoints.step("settling.after_retries")
+        failpoints.step("settlement.after_retries")
         if (error := failed or unpublished) is not None:
             raise error
 
@@ -166,7 +166,7 @@ class Settler:
             except StoreUnavailable as error:
                 if time.monotonic() + pause > deadline:
                     raise
-                log.error("settle_waits", extra={"error": str(error), "notifications": len(settlements)})
+                log.error("settlement_delayed", extra={"error": str(error), "notifications": len(settlements)})
                 self.sleep(pause)
                 pause = min(pause * 2, 1.0)
 

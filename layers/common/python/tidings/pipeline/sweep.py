@@ -30,7 +30,7 @@ class Swept:
     published: int = 0  # never queued, due, retry overdue, or its message lost
     waiting: int = 0  # overdue, but their queue has not come to them yet: left alone for a while
     abandoned: int = 0  # their worker's lease ran out
-    lettered: int = 0  # failed, and their dead letter was owed
+    dead_lettered: int = 0  # failed, and their dead letter was owed: published now
     expired: int = 0
     given_up: int = 0  # failed, after a day in which their provider refused our account
     refused: int = 0  # the broker did not take what was to be published: the next sweep but one tries again
@@ -79,7 +79,7 @@ class Sweep:
             swept, missing, more = self._page()
             total += swept
             lost += missing
-            more = more and (not swept.refused or swept.published + swept.lettered > 0)
+            more = more and (not swept.refused or swept.published + swept.dead_lettered > 0)
         if self.insight is not None:
             _summarize(self.insight, deadline)
         if self.keep is not None:
@@ -104,7 +104,7 @@ class Sweep:
             published=len(published),
             waiting=len(waiting),
             abandoned=len(overdue.abandoned.acquired) if overdue.abandoned is not None else 0,
-            lettered=len(lettered),
+            dead_lettered=len(lettered),
             expired=overdue.expired,
             given_up=len(given_up),
             refused=len(overdue.dead_letters_owed) + len(given_up) - len(lettered) + len(lost) - len(published),

@@ -141,7 +141,8 @@ class OperatorEndpoints:
     async def sweep(self, _call: AuthenticatedRequest) -> Response:
         """The rows of all tenants: it finds what is stuck and changes nothing else."""
         swept = await self._run(self._sweep.run)
-        return encoded(SweptView(**swept.counts))
+        counts = dict(swept.counts)
+        return encoded(SweptView(lettered=counts.pop("dead_lettered"), **counts))
 
     async def me(self, call: AuthenticatedRequest) -> Response:
         return encoded(MeView(tenant=call.tenant, scopes=sorted(call.key.scopes) if call.key is not None else []))
