@@ -20,7 +20,7 @@ it; `local/up --json` does not). Each line has `level`, `message` (the event), `
 `location`. An empty field is left out.
 
 ```json
-{{"level":"INFO","location":"_tell:85","message":"sent","timestamp":"2026-11-25T01:33:10.207+00:00","service":"email",
+{{"level":"INFO","location":"_log:85","message":"sent","timestamp":"2026-11-25T01:33:10.207+00:00","service":"email",
  "notification_id":"01a2123c-82ae-74cc-a0a9-eae0f6eebf95","tenant":"local","channel":"email","generation":1,"attempt":1,
  "trace_id":"4bf92f3577b34da6a3ce929d0e0e4736","provider":"smtp","duration_seconds":0.0043,"end_to_end_seconds":0.0312}}
 ```

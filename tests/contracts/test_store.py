@@ -22,7 +22,7 @@ from tidings.domain.errors import (
 from tidings.domain.notification import Notification, OnAmbiguous, Priority, Status
 from tidings.domain.stopwatch import Elapsed
 from tidings.domain.timing import REQUEUE_AFTER, SWEEP_GRACE
-from tidings.ports import Backlog, Changed, Claims, Selection, Settlement
+from tidings.ports import Backlog, Changed, Claims, Selection, Settlement, Suppression
 
 from tests import make
 from tests.clock import TestClock
@@ -430,9 +430,12 @@ def test_the_largest_metadata_and_content_fit(store: SqlStore, clock: TestClock)
 
 def test_a_recipient_that_can_take_nothing_more_is_recorded(store: SqlStore, clock: TestClock) -> None:
     claims = claimed(store, inserted(store, clock, 2, recipient="gone@example.com"))
-    error = PermanentError("550", "no such user", suppress="mailbox_unknown")
+    suppression = Suppression(recipient="gone@example.com", reason="mailbox_unknown")
     store.settle(
-        [Settlement(claims=claims, notification=row, status=Status.FAILED, error=error) for row in claims.acquired]
+        [
+            Settlement(claims=claims, notification=row, status=Status.FAILED, suppression=suppression)
+            for row in claims.acquired
+        ]
     )
     with store.database.engine.connect() as connection:
         rows = connection.execute(select(suppressions)).all()
@@ -579,7 +582,7 @@ def test_a_dead_letter_that_is_owed_is_found_until_it_is_confirmed(store: SqlSto
     claims = claimed(store, inserted(store, clock))
     error = PermanentError("550", "no")
     failed = [Settlement(claims=claims, notification=row, status=Status.FAILED, error=error) for row in claims.acquired]
-    store.settle(failed, letters_owed=True)
+    store.settle(failed, dead_letters_owed=True)
     clock.advance(seconds=SWEEP_GRACE.total_seconds())
     (owed,) = store.overdue(10, LEASE).dead_letters_owed
     store.mark_dead_letter_published([owed])
@@ -593,7 +596,7 @@ def test_a_dead_letter_of_a_later_generation_is_still_owed(store: SqlStore, cloc
     def fail(row: Notification) -> None:
         claims = claimed(store, [row])
         ends = [Settlement(claims=claims, notification=one, status=Status.FAILED) for one in claims.acquired]
-        store.settle(ends, letters_owed=True)
+        store.settle(ends, dead_letters_owed=True)
 
     (row,) = inserted(store, clock)
     fail(row)
@@ -1021,7 +1024,7 @@ def test_what_still_moves_or_waits_for_a_person_is_never_deleted(store: SqlStore
     store.settle([again])
     claimed(store, [sending])
     owed = claimed(store, inserted(store, clock))
-    store.settle([replace(sent(row, owed), status=Status.FAILED) for row in owed.acquired], letters_owed=True)
+    store.settle([replace(sent(row, owed), status=Status.FAILED) for row in owed.acquired], dead_letters_owed=True)
     clock.advance(days=365)
     assert store.purge(KEEP, 10).rows == 0
     kept = {row.id for row in store.find(EVERYTHING, 10)}
@@ -1055,9 +1058,14 @@ def test_the_retention_goes_page_by_page_the_oldest_first(store: SqlStore, clock
 def test_old_suppressions_leave_with_the_retention_page_by_page(store: SqlStore, clock: TestClock) -> None:
     def suppressed(count: int) -> None:
         claims = claimed(store, inserted(store, clock, count))
-        error = PermanentError("550", "no such user", suppress="mailbox_unknown")
         ends = [
-            Settlement(claims=claims, notification=row, status=Status.FAILED, error=error) for row in claims.acquired
+            Settlement(
+                claims=claims,
+                notification=row,
+                status=Status.FAILED,
+                suppression=Suppression(recipient=row.recipient, reason="mailbox_unknown"),
+            )
+            for row in claims.acquired
         ]
         store.settle(ends)
 

@@ -23,7 +23,7 @@ from tidings.api.api_keys import ApiKey, ApiKeys
 from tidings.api.app import App, Request, Response
 from tidings.api.intake.routes import IntakeEndpoints
 from tidings.api.operator.routes import OperatorEndpoints
-from tidings.observability.logging import OfRequest
+from tidings.observability.logging import RequestIdFilter
 from tidings.runtime.container import Container, utc_now
 
 from local.services.access import free_port
@@ -167,7 +167,7 @@ class Lines(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
-        self.addFilter(OfRequest())
+        self.addFilter(RequestIdFilter())
         self.records: list[logging.LogRecord] = []
 
     def emit(self, record: logging.LogRecord) -> None:

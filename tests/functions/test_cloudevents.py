@@ -12,7 +12,7 @@ from tidings.domain.notification import Notification
 from tidings.messaging import topology
 from tidings.messaging.cloudevents import LONGEST
 from tidings.messaging.envelope import Message
-from tidings.pipeline.settlement import message_for
+from tidings.pipeline.outgoing import message_for
 from tidings.runtime.container import Container
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.test import EnvironBuilder

@@ -16,7 +16,7 @@ from tidings.api.body_limits import MAX_BODY
 from tidings.domain.errors import BrokerUnavailable, InvalidMessage, StoreUnavailable
 from tidings.domain.notification import Notification, Priority
 from tidings.messaging import topology
-from tidings.pipeline.settlement import message_for, to_work
+from tidings.pipeline.outgoing import message_for, to_work
 from tidings.runtime.container import Container
 
 from tests.emulator import Running, emulator

@@ -14,7 +14,7 @@ import pytest
 from tidings.domain.errors import BrokerUnavailable, ConfigurationError, StoreUnavailable
 from tidings.domain.notification import Notification, Status
 from tidings.messaging.envelope import to_event
-from tidings.pipeline.settlement import message_for
+from tidings.pipeline.outgoing import message_for
 from tidings.runtime.container import Container
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request

@@ -15,7 +15,7 @@ from tidings.domain.errors import AmbiguousError, DeliveryError, PermanentError,
 from tidings.domain.notification import Notification, OnAmbiguous, Priority, Status
 from tidings.messaging import topology
 from tidings.pipeline import sweep
-from tidings.pipeline.settlement import message_for
+from tidings.pipeline.outgoing import message_for
 from tidings.pipeline.sweep import Swept
 from tidings.runtime.container import Container
 

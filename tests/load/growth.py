@@ -20,7 +20,7 @@ from tidings.adapters.sql.rollups import SETTLED_DOWN
 from tidings.adapters.sql.store import SqlStore
 from tidings.domain.notification import Notification, Status, new_id
 from tidings.migrate import migrate
-from tidings.pipeline.settlement import message_for
+from tidings.pipeline.outgoing import message_for
 from tidings.ports import Claims, Selection, Settlement
 
 from local.services.database import connection

@@ -14,8 +14,9 @@ from tidings.domain.errors import BrokerUnavailable
 from tidings.domain.notification import Notification
 from tidings.migrate import migrate
 from tidings.pipeline.delivery import Delivery
+from tidings.pipeline.outgoing import to_work
 from tidings.pipeline.retry import RetrySchedule
-from tidings.pipeline.settlement import Settler, to_work
+from tidings.pipeline.settlement import Settler
 from tidings.ports import Acceptance, Broker, Consumer, Depth, Outgoing, SendRequest
 
 from tests.clock import TestClock
@@ -25,7 +26,17 @@ MIGRATIONS = Path(__file__).parents[2] / "infra" / "migrations"
 
 def set_worker_clock(monkeypatch: pytest.MonkeyPatch, monotonic: Callable[[], float]) -> None:
     """By which a worker measures leases, deadlines and durations."""
-    measuring = ("account", "attempts", "delivery", "leases", "settlement", "sweep")
+    measuring = (
+        "account",
+        "account_probe",
+        "attempts",
+        "delivery",
+        "leases",
+        "retention",
+        "send_checks",
+        "settlement",
+        "sweep",
+    )
     for module in ("domain.stopwatch", *(f"pipeline.{name}" for name in measuring)):
         monkeypatch.setattr(f"tidings.{module}.time", SimpleNamespace(monotonic=monotonic))
 

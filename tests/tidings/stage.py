@@ -85,7 +85,7 @@ class Stage:
         # A worker measures its lease with its own clock, which here is the test's.
         set_worker_clock(ground.monkeypatch, self._monotonic)
         # A group is as large as what is under way, however slow the machine is.
-        ground.monkeypatch.setattr("tidings.pipeline.recorder.RECORD_WITHIN", timedelta(hours=1))
+        ground.monkeypatch.setattr("tidings.pipeline.settlement_buffer.RECORD_WITHIN", timedelta(hours=1))
 
     def _monotonic(self) -> float:
         return (self.clock.now - START).total_seconds()

@@ -15,7 +15,7 @@ from tidings.domain.timing import FIRST_PROBE, LONGEST_PROBE, WAIT_FOR_ACCOUNT
 from tidings.messaging import topology
 from tidings.messaging.envelope import IncomingMessage, from_event
 from tidings.pipeline.delivery import Delivery
-from tidings.pipeline.settlement import to_work
+from tidings.pipeline.outgoing import to_work
 from tidings.pipeline.sweep import Sweep
 from tidings.ports import Acceptance, Provider, Selection, SendRequest
 from tidings.providers.fcm.provider import FcmProvider, FcmSettings
@@ -144,7 +144,7 @@ def test_several_refused_recipients_close_the_connection_with_one_alarm(
     first = [at for at, _ in vendor.calls if at - vendor.calls[0][0] < FIRST_PROBE]
     assert len(first) <= 100, "what was claimed when the first was refused, and no more"
     assert len(vendor.calls) - len(first) <= 20, "single probes, ever further apart"
-    assert all(row.attempt == row.spared for row in map(house.row, rows)), "no attempt counts"
+    assert all(row.attempt == row.uncounted_attempts for row in map(house.row, rows)), "no attempt counts"
     untouched = [row for row in rows if not house.store.events(row.id)]
     assert len(untouched) >= 85, "what waits has no call, no attempt and no line"
 
@@ -152,7 +152,7 @@ def test_several_refused_recipients_close_the_connection_with_one_alarm(
 def test_a_worker_that_sees_several_refused_claims_no_more_before_it_is_written_down(
     house: House, worker: Delivery, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tidings.pipeline.recorder.RECORD_WITHIN", timedelta(hours=1))
+    monkeypatch.setattr("tidings.pipeline.settlement_buffer.RECORD_WITHIN", timedelta(hours=1))
     vendor.says = refuses
     added(house, 100)
     worker.deliver(taken(house))
@@ -221,7 +221,9 @@ def test_a_refusal_that_can_mean_either_counts_until_others_are_refused_as_well(
     assert connection.is_refusing
     after = [house.row(row) for row in rows]
     assert {row.status for row in after} <= {Status.PENDING, Status.RETRYING}
-    assert max(row.attempt - row.spared for row in after) == 1, "only those that were under way at the first refusal"
+    assert max(row.attempt - row.uncounted_attempts for row in after) == 1, (
+        "only those that were under way at the first refusal"
+    )
 
 
 def test_where_little_is_sent_the_first_few_show_it_within_seconds(
@@ -424,7 +426,9 @@ def test_an_hour_of_refusals_with_thousands_waiting(
     assert house.store.count(SENT) == waiting
     assert refused < 100 + 70, "those claimed at the first refusal, and a probe a minute"
     assert batches < 300, "a batch a probe, and those that were refused first; not every message again and again"
-    assert {row.attempt - row.spared for row in house.store.find(ALL, waiting)} == {1}, "no attempt was burnt"
+    assert {row.attempt - row.uncounted_attempts for row in house.store.find(ALL, waiting)} == {1}, (
+        "no attempt was burnt"
+    )
     assert alarms(caplog) == ["account_refused"]
     assert len(vendor.calls) - refused == waiting
 
@@ -483,7 +487,7 @@ def test_an_hour_of_refusals_by_a_real_provider(
     hour.run(until=house.clock() + timedelta(minutes=5), step=5)
     worker.close()
     assert set(statuses(house, rows)) == {Status.SENT}
-    assert {row.attempt - row.spared for row in map(house.row, rows)} == {1}
+    assert {row.attempt - row.uncounted_attempts for row in map(house.row, rows)} == {1}
     assert refused < 100 + 70
     assert alarms(caplog) == ["account_refused"]
     assert vendors.client.totals()[channel] == len(rows)

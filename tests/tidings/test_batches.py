@@ -104,9 +104,9 @@ def test_a_slow_call_does_not_hold_what_its_neighbours_send(
     settled: list[Settlement] = []
     settle = house.store.settle
 
-    def watched(settlements: Sequence[Settlement], *, letters_owed: bool = False) -> Sequence[Settlement]:
+    def watched(settlements: Sequence[Settlement], *, dead_letters_owed: bool = False) -> Sequence[Settlement]:
         settled.extend(settlements)
-        return settle(settlements, letters_owed=letters_owed)
+        return settle(settlements, dead_letters_owed=dead_letters_owed)
 
     monkeypatch.setattr(house.store, "settle", watched)
     delivery.deliver(letters(*[added(house) for _ in range(4)]))

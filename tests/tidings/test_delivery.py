@@ -119,7 +119,7 @@ def test_a_refused_account_burns_no_attempt_and_pages_nobody_while_it_is_alone(
             house.clock.advance(minutes=3)
     assert not caplog.records
     after = house.row(row)
-    assert (after.status, after.attempt, after.spared) == (Status.RETRYING, 5, 4)
+    assert (after.status, after.attempt, after.uncounted_attempts) == (Status.RETRYING, 5, 4)
     house.delivery.deliver(letters(row))
     assert house.row(row).status is Status.SENT
 
@@ -164,7 +164,7 @@ def test_content_that_this_version_cannot_read_waits_for_one_that_can(house: Hou
     row = added(house, content='{"from_the_future": true}', max_attempts=1)
     house.delivery.deliver(letters(row))
     after = house.row(row)
-    assert (after.status, after.error_code, after.spared) == (Status.RETRYING, "content_version", 1)
+    assert (after.status, after.error_code, after.uncounted_attempts) == (Status.RETRYING, "content_version", 1)
     assert not house.provider.calls
 
 
@@ -234,7 +234,7 @@ def test_nothing_is_begun_under_a_lease_that_is_nearly_over(house: House, monkey
     house.delivery.deliver(letters(row))
     after = house.row(row)
     assert not house.provider.calls
-    assert (after.status, after.spared) == (Status.RETRYING, 1)
+    assert (after.status, after.uncounted_attempts) == (Status.RETRYING, 1)
 
 
 class Killed(BaseException):
@@ -279,7 +279,7 @@ def test_nothing_is_begun_that_could_outlast_its_process(house: House, monkeypat
     house.delivery.deliver(letters(row), within=within)
     after = house.row(row)
     assert not house.provider.calls
-    assert (after.status, after.spared, after.error_code) == (Status.RETRYING, 1, None)
+    assert (after.status, after.uncounted_attempts, after.error_code) == (Status.RETRYING, 1, None)
     house.clock.advance(seconds=1)
     spent(house, monkeypatch, at_step="delivery.after_claim", seconds=0)
     house.delivery.deliver(letters(row), within=within)
@@ -312,7 +312,7 @@ def test_without_time_for_one_call_it_waits_and_the_log_says_what_to_raise(
         after = house.row(row)
         assert (after.status, after.error_class, after.error_code) == (Status.RETRYING, "account", "no_time")
         assert "time-out leaves no room for one call" in str(after.error_message)
-        assert after.spared == 3  # none is worn out
+        assert after.uncounted_attempts == 3  # none is worn out
     alarms = [record for record in caplog.records if record.msg == "retry_scheduled" and record.levelname == "ERROR"]
     assert {entry["code"] for record in alarms for entry in record.each} == {"no_time"}  # type: ignore[attr-defined]
     spent(house, monkeypatch, at_step="delivery.after_claim", seconds=0)
@@ -357,10 +357,10 @@ def test_a_database_that_is_away_for_a_moment_costs_no_second_send(
     row = added(house)
     settle, failures = house.store.settle, [StoreUnavailable("gone"), StoreUnavailable("gone")]
 
-    def failing(ends: Sequence[Settlement], *, letters_owed: bool = False) -> Sequence[Settlement]:
+    def failing(ends: Sequence[Settlement], *, dead_letters_owed: bool = False) -> Sequence[Settlement]:
         if failures:
             raise failures.pop()
-        return settle(ends, letters_owed=letters_owed)
+        return settle(ends, dead_letters_owed=dead_letters_owed)
 
     monkeypatch.setattr(house.store, "settle", failing)
     house.delivery.deliver(letters(row))

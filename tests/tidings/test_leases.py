@@ -13,7 +13,7 @@ from tidings.domain.notification import Status
 from tidings.domain.timing import NO_DEADLINE
 from tidings.pipeline.deadlines import Deadlines
 from tidings.pipeline.delivery import Delivery
-from tidings.pipeline.settlement import NotSent
+from tidings.pipeline.outcomes import NoTimeLeft
 from tidings.pipeline.sweep import Sweep
 from tidings.ports import Acceptance, SendRequest
 
@@ -140,5 +140,5 @@ def test_no_call_begins_under_a_lease_that_is_over(house: House) -> None:
     claims = house.store.claim([make.message(row)], LEASE)
     house.delivery._leases.keep(claims, asked_at=time.monotonic() - house.delivery.lease.total_seconds())
     deadlines = Deadlines.of(time.monotonic(), within=NO_DEADLINE, call=house.provider.timeout)
-    assert isinstance(house.delivery._attempts.make(claims.acquired[0], claims, deadlines), NotSent)
+    assert isinstance(house.delivery._attempts.make(claims.acquired[0], claims, deadlines), NoTimeLeft)
     assert not house.provider.calls

@@ -17,8 +17,8 @@ from tidings.observability.log_observer import LogObserver
 from tidings.observability.observers import LOG_ONLY, Observers
 from tidings.pipeline.delivery import Delivery
 from tidings.pipeline.intake import Intake
+from tidings.pipeline.outgoing import message_for
 from tidings.pipeline.replay import Replay
-from tidings.pipeline.settlement import message_for
 from tidings.pipeline.sweep import Sweep
 from tidings.ports import Selection
 
@@ -215,7 +215,9 @@ def test_where_the_level_is_higher_no_line_is_made(house: House, caplog: pytest.
 
 
 def test_what_is_claimed_and_settled_together_is_told_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tidings.pipeline.recorder.RECORD_WITHIN", timedelta(hours=1))  # however slow the machine is
+    monkeypatch.setattr(
+        "tidings.pipeline.settlement_buffer.RECORD_WITHIN", timedelta(hours=1)
+    )  # however slow the machine is
     watcher = Watcher()
     observers = Observers(observers=[watcher])
     letters = accepted(house, *[notification(house.clock()) for _ in range(50)], observers=observers)

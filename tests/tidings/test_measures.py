@@ -32,8 +32,8 @@ from tidings.observability.metrics_observer import MetricsObserver
 from tidings.observability.observers import Observers
 from tidings.observability.prometheus import PrometheusMeter
 from tidings.pipeline.intake import Intake
+from tidings.pipeline.outgoing import message_for
 from tidings.pipeline.replay import Replay
-from tidings.pipeline.settlement import message_for
 from tidings.pipeline.sweep import Sweep
 from tidings.ports import Selection
 

@@ -163,7 +163,7 @@ def test_a_list_that_refuses_our_account_burns_no_attempt_and_is_asked_again(
         delivery.deliver(letters(row))
         house.clock.advance(minutes=5)
     after = house.row(row)
-    assert (after.status, after.spared, len(listing.calls)) == (Status.SENT, 1, 1)
+    assert (after.status, after.uncounted_attempts, len(listing.calls)) == (Status.SENT, 1, 1)
 
 
 def test_a_database_that_is_away_while_it_reconciles_sends_nothing(

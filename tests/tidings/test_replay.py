@@ -317,7 +317,7 @@ def test_a_dead_letter_that_is_owed_is_published_once_the_broker_is_back(house: 
     row = added(house)
     claims = house.store.claim([make.message(row)], timedelta(seconds=60))
     end = house.settler.settlement_for(claims, claims.acquired[0], PermanentError("550", "no"))
-    house.store.settle([end], letters_owed=True)
+    house.store.settle([end], dead_letters_owed=True)
     house.clock.advance(seconds=10)
     assert sweep.run() == Swept(dead_lettered=1)
     assert sweep.run() == Swept()
@@ -330,7 +330,7 @@ def test_a_queue_that_takes_nothing_holds_up_no_other(house: House, monkeypatch:
     failing = added(house)
     claims = house.store.claim([make.message(failing)], timedelta(seconds=60))
     end = house.settler.settlement_for(claims, claims.acquired[0], PermanentError("550", "no"))
-    house.store.settle([end], letters_owed=True)
+    house.store.settle([end], dead_letters_owed=True)
     publish = house.broker.publish
     full = {"email.dead", "email.high"}
 
@@ -424,7 +424,7 @@ def test_a_sweep_deletes_what_is_over_for_longer_than_it_is_kept_and_leaves_as_m
     kept = Sweep(store=house.store, broker=house.broker, settler=house.settler)
     assert kept.run() == Swept()  # not told how long, it keeps everything
     monkeypatch.setattr(
-        "tidings.pipeline.sweep.PURGE_FOR", timedelta(minutes=5)
+        "tidings.pipeline.retention.PURGE_FOR", timedelta(minutes=5)
     )  # a busy machine comes to the last page too
     pauses: list[float] = []
     sweep = replace(kept, keep=timedelta(days=7), sleep=pauses.append)

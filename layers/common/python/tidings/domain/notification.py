@@ -104,7 +104,7 @@ class Notification:
     status: Status = Status.PENDING
     generation: int = 1  # raised by a replay
     attempt: int = 0  # claims in this generation; raised by each
-    spared: int = 0  # attempts that do not count against max_attempts: our account's fault, not the notification's
+    uncounted_attempts: int = 0  # do not count against max_attempts: nothing about this notification failed
     next_attempt_at: datetime | None = None  # None: at once
     claimed_at: datetime | None = None
     lease_until: datetime | None = None
@@ -138,7 +138,7 @@ class Notification:
     @property
     def is_last_attempt(self) -> bool:
         """True if the attempt under way is the last that counts."""
-        return self.attempt - self.spared >= self.max_attempts
+        return self.attempt - self.uncounted_attempts >= self.max_attempts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -109,7 +109,7 @@ def is_newer(headers: Mapping[str, object]) -> bool:
     return (_version(headers) or 0) > SCHEMA
 
 
-def as_it_came(headers: Mapping[str, object]) -> dict[str, str]:
+def unchanged_headers(headers: Mapping[str, object]) -> dict[str, str]:
     """The headers of a message that is published again unread: all but the broker's own."""
     return {
         name: str(value).encode(errors="replace").decode()
@@ -170,7 +170,7 @@ def _letter(queue: str, entry: object, channel: str) -> IncomingMessage:
         return IncomingMessage(queue=queue, body=body, message=parse(body, decoded, channel), channel=channel)
     except (InvalidMessage, ValueError, RecursionError) as error:
         reason = str(error) if isinstance(error, InvalidMessage) else f"{type(error).__name__} in data or headers"
-        later = as_it_came(decoded) if isinstance(error, UnsupportedVersion) else None
+        later = unchanged_headers(decoded) if isinstance(error, UnsupportedVersion) else None
         return IncomingMessage(
             queue=queue, body=body, message=None, unreadable=reason[:LONGEST_REASON], channel=channel, later=later
         )

@@ -1,4 +1,4 @@
-"""How the whole system stands, asked when somebody wants to know: queues, what waits, what needs a person."""
+"""The gauges of the whole system, read at each scrape: queues, what waits, what needs an operator."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,17 +24,17 @@ Gauges = Callable[[], Sequence[Gauge]]
 
 @dataclass(frozen=True, kw_only=True)
 class SystemGauges:
-    """One look at the database and one at the broker. A part that does not answer has no figures but `part_up`: 0."""
+    """Reads the database and the broker once. A part that does not answer has only `tidings_part_up` 0."""
 
     store: Store
     broker: Broker
 
     def __call__(self) -> Sequence[Gauge]:
-        return [*self._of("database", self._backlog), *self._of("broker", self._queues)]
+        return [*self._read("database", self._backlog), *self._read("broker", self._queues)]
 
-    def _of(self, part: str, ask: Callable[[], Sequence[Gauge]]) -> Sequence[Gauge]:
+    def _read(self, part: str, read: Callable[[], Sequence[Gauge]]) -> Sequence[Gauge]:
         try:
-            gauges = ask()
+            gauges = read()
         except (StoreUnavailable, BrokerUnavailable):
             return [Gauge(metric=UP, labels=(part,), value=0)]
         return [Gauge(metric=UP, labels=(part,), value=1), *gauges]
@@ -65,7 +65,7 @@ class SystemGauges:
 
 
 def _labels() -> Iterator[tuple[str, str, str]]:
-    """Every queue, its kind, and whose it is: the ladder and parking are everybody's."""
+    """Every queue, its kind and its channel: retry queues and parking belong to all channels."""
     for channel in CHANNELS:
         for priority in Priority:
             yield topology.work_queue(channel, priority), "work", channel

@@ -17,6 +17,7 @@ from tidings.ports.records import (
     Purged,
     Selection,
     Settlement,
+    Suppression,
     Taken,
 )
 from tidings.ports.store import Store
@@ -45,6 +46,7 @@ __all__ = [
     "SendRequest",
     "Settlement",
     "Store",
+    "Suppression",
     "Taken",
 ]
 

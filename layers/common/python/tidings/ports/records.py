@@ -57,10 +57,18 @@ class Claims:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Settlement:
-    """The end of one attempt, decided."""
+class Suppression:
+    """This recipient can take nothing more on the notification's channel."""
 
-    claims: Claims = field(compare=False, repr=False)  # that it ends
+    recipient: str
+    reason: str  # token_dead, opted_out, mailbox_unknown
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settlement:
+    """What follows from one attempt, decided by the pipeline. The Store writes it as it is."""
+
+    claims: Claims = field(compare=False, repr=False)  # under which the attempt was made
     notification: Notification  # as it was claimed
     status: Status
     provider: str | None = None
@@ -68,8 +76,9 @@ class Settlement:
     provider_response: str | None = None
     error: DeliveryError | None = None
     delay: timedelta | None = None  # retrying: until the next attempt
-    spared: bool = False  # the attempt does not count
-    elapsed: Elapsed | None = None  # the provider's part of it; None: it was not called
+    uncounted: bool = False  # the attempt does not count against max_attempts
+    suppression: Suppression | None = None  # stored in the same transaction
+    elapsed: Elapsed | None = None  # the provider call; None: there was none
 
     @property
     def answered_at(self) -> datetime | None:

@@ -40,10 +40,10 @@ class Store(Protocol):
     def renew(self, tokens: Mapping[str, str], lease: timedelta) -> Collection[str]:
         """Extend the leases of these, by id and token, from now on. Answer the ids of those that are still held."""
 
-    def settle(self, settlements: Sequence[Settlement], *, letters_owed: bool = False) -> Sequence[Settlement]:
+    def settle(self, settlements: Sequence[Settlement], *, dead_letters_owed: bool = False) -> Sequence[Settlement]:
         """Write the ends and their events, of any number of claims. Answer those that lost their lease:
         nothing was written of them. An event has the time of the provider's answer.
-        `letters_owed`: the dead letters could not be published; the sweep will find the failed rows and do it."""
+        `dead_letters_owed`: the dead letters could not be published; the sweep will find the failed rows and do it."""
 
     def overdue(self, limit: int, lease: timedelta) -> Overdue:
         """Take what should have moved by now and has not."""

@@ -46,8 +46,8 @@ class SqlStore(Reads):
     def renew(self, tokens: Mapping[str, str], lease: timedelta) -> Collection[str]:
         return self._write(claim.renew, tokens, lease) if tokens else ()
 
-    def settle(self, settlements: Sequence[Settlement], *, letters_owed: bool = False) -> Sequence[Settlement]:
-        return self._write(claim.settle, settlements, letters_owed) if settlements else []
+    def settle(self, settlements: Sequence[Settlement], *, dead_letters_owed: bool = False) -> Sequence[Settlement]:
+        return self._write(claim.settle, settlements, dead_letters_owed) if settlements else []
 
     def overdue(self, limit: int, lease: timedelta) -> Overdue:
         return self._write(maintenance.overdue, limit, lease, uuid.uuid4().hex)

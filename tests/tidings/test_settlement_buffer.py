@@ -11,7 +11,7 @@ from tidings.domain.errors import StoreUnavailable
 from tidings.domain.notification import Status
 from tidings.domain.timing import NO_DEADLINE
 from tidings.pipeline.deadlines import Deadlines
-from tidings.pipeline.recorder import Recorder, Work
+from tidings.pipeline.settlement_buffer import BatchProgress, SettlementBuffer
 from tidings.ports import Claims, Settlement
 
 from tests import make
@@ -53,15 +53,15 @@ def book() -> Book:
 
 
 @pytest.fixture
-def recorder(book: Book) -> Iterator[Recorder]:
-    made = Recorder(book.record)
+def buffer(book: Book) -> Iterator[SettlementBuffer]:
+    made = SettlementBuffer(book.record)
     yield made
     book.gate.set()
     made.close()
 
 
-def work(seconds: float = NO_DEADLINE.total_seconds()) -> Work:
-    return Work(Deadlines.of(time.monotonic(), within=timedelta(seconds=seconds), call=timedelta(seconds=1)))
+def work(seconds: float = NO_DEADLINE.total_seconds()) -> BatchProgress:
+    return BatchProgress(Deadlines.of(time.monotonic(), within=timedelta(seconds=seconds), call=timedelta(seconds=1)))
 
 
 def settlement() -> Settlement:
@@ -70,128 +70,128 @@ def settlement() -> Settlement:
 
 
 def test_a_delivery_whose_calls_have_all_ended_is_recorded_at_once(
-    recorder: Recorder, book: Book, monkeypatch: pytest.MonkeyPatch
+    buffer: SettlementBuffer, book: Book, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tidings.pipeline.recorder.RECORD_WITHIN", NO_DEADLINE)
+    monkeypatch.setattr("tidings.pipeline.settlement_buffer.RECORD_WITHIN", NO_DEADLINE)
     slow, mine = work(), work()
-    recorder.expect(slow, 1)
-    recorder.expect(mine, 10)
+    buffer.expect(slow, 1)
+    buffer.expect(mine, 10)
     for _ in range(10):
-        recorder.add(settlement(), mine)
-    assert mine.wait(WAIT)
+        buffer.add(settlement(), mine)
+    assert mine.wait_until_settled(WAIT)
     assert book.sizes == [10]
-    recorder.add(settlement(), slow)
-    assert slow.wait(WAIT)
+    buffer.add(settlement(), slow)
+    assert slow.wait_until_settled(WAIT)
 
 
 def test_what_has_ended_is_one_group_whatever_its_batch(
-    recorder: Recorder, book: Book, monkeypatch: pytest.MonkeyPatch
+    buffer: SettlementBuffer, book: Book, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tidings.pipeline.recorder.RECORD_WITHIN", NO_DEADLINE)
+    monkeypatch.setattr("tidings.pipeline.settlement_buffer.RECORD_WITHIN", NO_DEADLINE)
     first, second = work(), work()
-    recorder.expect(first, 10)
-    recorder.expect(second, 11)
+    buffer.expect(first, 10)
+    buffer.expect(second, 11)
     for _ in range(10):
-        recorder.add(settlement(), second)
+        buffer.add(settlement(), second)
     for _ in range(10):
-        recorder.add(settlement(), first)
-    assert first.wait(WAIT)
+        buffer.add(settlement(), first)
+    assert first.wait_until_settled(WAIT)
     assert book.sizes == [20]
-    recorder.add(settlement(), second)
-    assert second.wait(WAIT)
+    buffer.add(settlement(), second)
+    assert second.wait_until_settled(WAIT)
 
 
-def test_a_slow_call_holds_up_nobody(recorder: Recorder, book: Book) -> None:
+def test_a_slow_call_holds_up_nobody(buffer: SettlementBuffer, book: Book) -> None:
     mine = work()
-    recorder.expect(mine, 3)
+    buffer.expect(mine, 3)
     for _ in range(2):
-        recorder.add(settlement(), mine)
+        buffer.add(settlement(), mine)
     eventually("those that have ended", lambda: sum(book.sizes) == 2, within=WAIT.total_seconds())
-    assert not mine.wait(timedelta(0))
-    recorder.add(settlement(), mine)
-    assert mine.wait(WAIT)
+    assert not mine.wait_until_settled(timedelta(0))
+    buffer.add(settlement(), mine)
+    assert mine.wait_until_settled(WAIT)
 
 
 def test_calls_wait_for_those_that_their_delivery_is_about_to_begin(
-    recorder: Recorder, book: Book, monkeypatch: pytest.MonkeyPatch
+    buffer: SettlementBuffer, book: Book, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tidings.pipeline.recorder.RECORD_WITHIN", NO_DEADLINE)
+    monkeypatch.setattr("tidings.pipeline.settlement_buffer.RECORD_WITHIN", NO_DEADLINE)
     mine = work()
-    with recorder.more_to_come(mine):
-        recorder.expect(mine, 1)
-        recorder.add(settlement(), mine)
-        recorder.expect(mine, 1)
-    assert not mine.wait(timedelta(seconds=0.1))
-    recorder.add(settlement(), mine)
-    assert mine.wait(WAIT)
+    with buffer.more_to_come(mine):
+        buffer.expect(mine, 1)
+        buffer.add(settlement(), mine)
+        buffer.expect(mine, 1)
+    assert not mine.wait_until_settled(timedelta(seconds=0.1))
+    buffer.add(settlement(), mine)
+    assert mine.wait_until_settled(WAIT)
     assert book.sizes == [2]
 
 
-def test_a_group_has_a_largest_size(recorder: Recorder, book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tidings.pipeline.recorder.RECORD_WITHIN", NO_DEADLINE)
-    monkeypatch.setattr("tidings.pipeline.recorder.LARGEST_GROUP", 3)
+def test_a_group_has_a_largest_size(buffer: SettlementBuffer, book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidings.pipeline.settlement_buffer.RECORD_WITHIN", NO_DEADLINE)
+    monkeypatch.setattr("tidings.pipeline.settlement_buffer.LARGEST_GROUP", 3)
     mine = work()
-    recorder.expect(mine, 4)
+    buffer.expect(mine, 4)
     for _ in range(3):
-        recorder.add(settlement(), mine)
+        buffer.add(settlement(), mine)
     eventually("a full group", lambda: book.sizes == [3], within=WAIT.total_seconds())
-    recorder.add(settlement(), mine)
+    buffer.add(settlement(), mine)
 
 
-def test_a_poison_settlement_fails_alone(recorder: Recorder, book: Book) -> None:
+def test_a_poison_settlement_fails_alone(buffer: SettlementBuffer, book: Book) -> None:
     good, bad = [settlement() for _ in range(7)], settlement()
     book.poison.add(bad.notification.id)
     book.gate.clear()
     theirs, its = work(), work()
-    recorder.expect(theirs, 7)
-    recorder.expect(its, 1)
+    buffer.expect(theirs, 7)
+    buffer.expect(its, 1)
     for one in good[:4]:
-        recorder.add(one, theirs)
-    recorder.add(bad, its)
+        buffer.add(one, theirs)
+    buffer.add(bad, its)
     for one in good[4:]:
-        recorder.add(one, theirs)
+        buffer.add(one, theirs)
     book.gate.set()
-    assert theirs.wait(WAIT)
+    assert theirs.wait_until_settled(WAIT)
     with pytest.raises(ValueError, match="cannot be written"):
-        its.wait(WAIT)
+        its.wait_until_settled(WAIT)
     assert {one.notification.id for group in book.groups for one in group} == {one.notification.id for one in good}
 
 
-def test_a_database_that_is_away_is_told_to_each_batch_of_the_group(recorder: Recorder, book: Book) -> None:
+def test_a_database_that_is_away_is_told_to_each_batch_of_the_group(buffer: SettlementBuffer, book: Book) -> None:
     book.failure = StoreUnavailable("gone")
     batches = [work(), work()]
     for one in batches:
-        recorder.expect(one, 1)
+        buffer.expect(one, 1)
     for one in batches:
-        recorder.add(settlement(), one)
+        buffer.add(settlement(), one)
     for one in batches:
         with pytest.raises(StoreUnavailable):
-            one.wait(WAIT)
+            one.wait_until_settled(WAIT)
     book.failure = None
     after = work()
-    recorder.expect(after, 1)
-    recorder.add(settlement(), after)
-    assert after.wait(WAIT)
+    buffer.expect(after, 1)
+    buffer.add(settlement(), after)
+    assert after.wait_until_settled(WAIT)
 
 
 def test_a_group_is_recorded_within_the_shortest_time_of_its_batches(
-    recorder: Recorder, book: Book, monkeypatch: pytest.MonkeyPatch
+    buffer: SettlementBuffer, book: Book, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tidings.pipeline.recorder.RECORD_WITHIN", NO_DEADLINE)
+    monkeypatch.setattr("tidings.pipeline.settlement_buffer.RECORD_WITHIN", NO_DEADLINE)
     long, short = work(), work(30)
     for one in (long, short):
-        recorder.expect(one, 1)
-    with recorder.more_to_come(long):  # so that it does not end alone
+        buffer.expect(one, 1)
+    with buffer.more_to_come(long):  # so that it does not end alone
         for one in (long, short):
-            recorder.add(settlement(), one)
-    assert short.wait(WAIT)
+            buffer.add(settlement(), one)
+    assert short.wait_until_settled(WAIT)
     assert book.deadlines == [short.deadlines]
 
 
 def test_closing_records_what_waits(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tidings.pipeline.recorder.RECORD_WITHIN", NO_DEADLINE)
-    recorder, mine = Recorder(book.record), work()
-    recorder.expect(mine, 2)
-    recorder.add(settlement(), mine)
-    recorder.close()
+    monkeypatch.setattr("tidings.pipeline.settlement_buffer.RECORD_WITHIN", NO_DEADLINE)
+    buffer, mine = SettlementBuffer(book.record), work()
+    buffer.expect(mine, 2)
+    buffer.add(settlement(), mine)
+    buffer.close()
     assert book.sizes == [1]
