@@ -22,7 +22,7 @@ from tidings.domain.errors import (
 from tidings.domain.notification import Notification, OnAmbiguous, Priority, Status
 from tidings.domain.stopwatch import Elapsed
 from tidings.domain.timing import REQUEUE_AFTER, SWEEP_GRACE
-from tidings.ports import Backlog, Changed, Claims, Selection, Settlement, Suppression
+from tidings.ports import Changed, Claims, Selection, Settlement, Suppression
 
 from tests import make
 from tests.clock import TestClock
@@ -607,55 +607,6 @@ def test_a_dead_letter_of_a_later_generation_is_still_owed(store: SqlStore, cloc
     store.mark_dead_letter_published([owed])
     clock.advance(seconds=SWEEP_GRACE.total_seconds())
     assert [again.generation for again in store.overdue(10, LEASE).dead_letters_owed] == [2]
-
-
-# --- what waits -------------------------------------------------------------------------------------------------------
-
-
-def test_the_backlog_tells_how_long_the_longest_waiting_has_waited_and_what_needs_a_person(
-    store: SqlStore, clock: TestClock
-) -> None:
-    assert store.backlog() == Backlog(oldest={}, counts={})
-    inserted(store, clock, tenant="globex")
-    clock.advance(seconds=40)
-    inserted(store, clock, 3)
-    inserted(store, clock, channel="sms", send_at=clock() + HOUR, next_attempt_at=clock() + HOUR)
-    for tenant, status, count in (
-        ("acme", Status.FAILED, 2),
-        ("globex", Status.FAILED, 1),
-        ("acme", Status.UNKNOWN, 1),
-    ):
-        claims = claimed(store, inserted(store, clock, count, tenant=tenant))
-        store.settle([Settlement(claims=claims, notification=row, status=status) for row in claims.acquired])
-    claims = claimed(store, inserted(store, clock, channel="push"))
-    retrying = [
-        Settlement(claims=claims, notification=row, status=Status.RETRYING, delay=LEASE) for row in claims.acquired
-    ]
-    store.settle(retrying)
-    clock.advance(seconds=20)
-    told = store.backlog()
-    assert told.oldest == {"email": 60.0}  # neither a retry nor what is to be sent later is due yet
-    assert told.counts == {("email", Status.FAILED): 3, ("email", Status.UNKNOWN): 1}
-    clock.advance(seconds=70)
-    assert store.backlog().oldest == {"email": 130.0, "push": 30.0}
-    clock.advance(hours=1)
-    assert store.backlog().oldest["sms"] == 90.0
-
-
-def test_what_was_replayed_waits_since_its_replay(store: SqlStore, clock: TestClock) -> None:
-    failed(store, clock)
-    clock.advance(hours=9)
-    store.reset_for_replay(EVERYTHING, 10, timedelta(0))
-    clock.advance(seconds=2)
-    assert store.backlog().oldest == {"email": 2.0}
-
-
-def test_a_long_backlog_is_not_counted_to_its_end(
-    store: SqlStore, clock: TestClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tidings.adapters.sql.backlog.LOOK_AHEAD", 3)
-    failed(store, clock, 5)
-    assert store.backlog().counts == {("email", Status.FAILED): 3}
 
 
 # --- replay and cancel ------------------------------------------------------------------------------------------------

@@ -80,7 +80,7 @@ class Table:
         hour = datetime.now(UTC) - timedelta(hours=1)
         return {
             "console, the last hour": partial(self.insight.activity, TENANT, hour),
-            "console, what waits": partial(self.insight.waiting, TENANT),
+            "console, what waits": partial(self.insight.backlog, TENANT),
             "console, dead letters by error": partial(self.insight.dead_groups, Selection(tenant=TENANT)),
         }
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
+from tidings.adapters.sql.insight import SqlInsight
 from tidings.domain.connection import CallEnd
 from tidings.domain.errors import AmbiguousError, BrokerUnavailable, PermanentError, StoreUnavailable, TransientError
 from tidings.domain.notification import Notification, OnAmbiguous
@@ -80,6 +81,10 @@ def a_day(house: House, observers: Observers) -> None:
     replay.replay(Selection(tenant="acme"), limit=1)
     Sweep(store=house.store, broker=house.broker, settler=delivery.settler, observers=observers).run()
     observers.emit(Answered(status=202, elapsed=Elapsed(0.0, 0.004)))
+
+
+def gauges_of(house: House) -> SystemGauges:
+    return SystemGauges(store=house.store, insight=SqlInsight(house.store.database), broker=house.broker)
 
 
 def test_prometheus_reads_what_became_of_everything(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +172,7 @@ def test_the_gauges_tell_how_the_system_stands(house: House) -> None:
     Intake(store=house.store, broker=house.broker).accept(rows)
     house.clock.advance(seconds=30)
     house.delivery.deliver(letters(*rows[:2]))
-    gauges = SystemGauges(store=house.store, broker=house.broker)()
+    gauges = gauges_of(house)()
     found = samples(PrometheusMeter().exposition(gauges))
     queue = {"kind": "work", "channel": "email", "queue": "tidings.email"}
     assert value(found, "tidings_queue_messages", **queue) == 3
@@ -182,7 +187,7 @@ def test_the_gauges_tell_how_the_system_stands(house: House) -> None:
 
 def test_a_refused_account_is_one_figure_of_its_channel_and_provider(house: House) -> None:
     def shown() -> list[tuple[object, float]]:
-        gauges = SystemGauges(store=house.store, broker=house.broker)()
+        gauges = gauges_of(house)()
         return [(gauge.labels, gauge.value) for gauge in gauges if gauge.metric is ACCOUNT_REFUSED]
 
     assert shown() == []
@@ -195,7 +200,7 @@ def test_a_refused_account_is_one_figure_of_its_channel_and_provider(house: Hous
 
 
 def test_every_queue_of_the_topology_is_watched(house: House) -> None:
-    gauges = SystemGauges(store=house.store, broker=house.broker)()
+    gauges = gauges_of(house)()
     watched = [gauge.labels[0] for gauge in gauges if gauge.metric is QUEUE_MESSAGES]
     assert sorted(watched) == sorted(queue.name for queue in topology.queues())
 
@@ -205,18 +210,18 @@ def test_a_part_that_does_not_answer_is_told_and_hides_no_other(house: House, mo
         raise BrokerUnavailable("down")
 
     monkeypatch.setattr(house.broker, "depths", down)
-    gauges = SystemGauges(store=house.store, broker=house.broker)()
+    gauges = gauges_of(house)()
     found = samples(PrometheusMeter().exposition(gauges))
     assert value(found, "tidings_part_up", part="broker") == 0
     assert value(found, "tidings_part_up", part="database") == 1
     assert value(found, "tidings_notifications", channel="sms", status="failed") == 0
     assert not [name for name, _ in found if name == "tidings_queue_messages"]
 
-    def lost() -> None:
+    def lost(*_: object) -> None:
         raise StoreUnavailable("down")
 
-    monkeypatch.setattr(house.store, "backlog", lost)
-    found = samples(PrometheusMeter().exposition(SystemGauges(store=house.store, broker=house.broker)()))
+    monkeypatch.setattr(SqlInsight, "backlog", lost)
+    found = samples(PrometheusMeter().exposition(gauges_of(house)()))
     assert value(found, "tidings_part_up", part="database") == 0
 
 

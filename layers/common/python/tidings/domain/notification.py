@@ -129,8 +129,8 @@ class Notification:
 
     @property
     def due_at(self) -> datetime:
-        """Since when it is due, or when it will be. Of what was replayed to be sent at once and is claimed, the row
-        only tells when it was claimed. `backlog_sql.DUE_AT` is the same in SQL."""
+        """When it became or becomes due. Of one that was replayed to be sent at once and is claimed, the row only tells
+        when it was claimed. `adapters.sql.backlog.DUE_AT` is the same in SQL."""
         if self.next_attempt_at is not None and self.next_attempt_at > self.created_at:
             return self.next_attempt_at
         return self.created_at if self.generation == 1 else self.updated_at

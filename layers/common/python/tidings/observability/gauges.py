@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tidings.domain import timing
 from tidings.domain.channels import CHANNELS
 from tidings.domain.errors import BrokerUnavailable, StoreUnavailable
-from tidings.domain.notification import REPLAYABLE, Priority
+from tidings.domain.notification import REPLAYABLE, Priority, Status
 from tidings.messaging import topology
 from tidings.observability.metrics import (
     ACCOUNT_REFUSED,
@@ -18,6 +18,7 @@ from tidings.observability.metrics import (
     Gauge,
 )
 from tidings.ports import Broker, Store
+from tidings.ports.insight import Backlog, Capped, Insight
 
 Gauges = Callable[[], Sequence[Gauge]]
 
@@ -27,6 +28,7 @@ class SystemGauges:
     """Reads the database and the broker once. A part that does not answer has only `tidings_part_up` 0."""
 
     store: Store
+    insight: Insight
     broker: Broker
 
     def __call__(self) -> Sequence[Gauge]:
@@ -45,13 +47,12 @@ class SystemGauges:
         return [Gauge(metric=QUEUE_MESSAGES, labels=one, value=depths[one[0]].ready) for one in labels]
 
     def _backlog(self) -> Sequence[Gauge]:
-        backlog = self.store.backlog()
+        backlog = self.insight.backlog()
         oldest = [
-            Gauge(metric=OLDEST_SECONDS, labels=(channel,), value=backlog.oldest.get(channel, 0.0))
-            for channel in CHANNELS
+            Gauge(metric=OLDEST_SECONDS, labels=(channel,), value=_seconds(backlog, channel)) for channel in CHANNELS
         ]
         waiting = [
-            Gauge(metric=NOTIFICATIONS, labels=(channel, status), value=backlog.counts.get((channel, status), 0))
+            Gauge(metric=NOTIFICATIONS, labels=(channel, status), value=_count(backlog, channel, status))
             for channel in CHANNELS
             for status in sorted(REPLAYABLE)
         ]
@@ -62,6 +63,15 @@ class SystemGauges:
             for one in self.store.connections()
         ]
         return [*oldest, *waiting, *paused, *refused]
+
+
+def _seconds(backlog: Backlog, channel: str) -> float:
+    since = backlog.oldest.get(channel)
+    return (backlog.at - since).total_seconds() if since is not None else 0.0
+
+
+def _count(backlog: Backlog, channel: str, status: Status) -> int:
+    return backlog.counts.get((channel, status), Capped()).count
 
 
 def _labels() -> Iterator[tuple[str, str, str]]:

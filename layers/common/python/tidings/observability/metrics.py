@@ -124,12 +124,12 @@ QUEUE_MESSAGES = Metric(
 )
 OLDEST_SECONDS = Metric(
     name="tidings_oldest_due_seconds",
-    help="How long the longest waiting of those that are due has waited, of the 5,000 oldest a tenant; 0: none waits",
+    help="Seconds that the longest waiting due notification has waited, of the 10,000 oldest per tenant; 0: none waits",
     labels=("channel",),
 )
 NOTIFICATIONS = Metric(
     name="tidings_notifications",
-    help="Notifications that wait for an operator: failed, unknown; of each at most 5,000 a tenant are counted",
+    help="Notifications that wait for an operator: failed, unknown; at most 10,000 of each per tenant are counted",
     labels=("channel", "status"),
 )
 PAUSED = Metric(

@@ -8,7 +8,6 @@ from tidings.ports.provider import Acceptance, AcceptanceLookup, Checkable, Prov
 from tidings.ports.records import (
     LOOK_AHEAD,
     PAGE,
-    Backlog,
     Changed,
     Claims,
     Deferred,
@@ -27,7 +26,6 @@ __all__ = [
     "PAGE",
     "Acceptance",
     "AcceptanceLookup",
-    "Backlog",
     "Broker",
     "Changed",
     "Checkable",

@@ -1,6 +1,6 @@
 """What goes into the database and comes out of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -114,14 +114,6 @@ class Purged:
 
     rows: int
     last: str | None  # its highest id; None: there is no more
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Backlog:
-    """What waits, of every tenant, as far as a bounded look shows: the oldest LOOK_AHEAD a tenant and status."""
-
-    oldest: Mapping[str, float]  # seconds since the longest waiting of the channel was due; a channel may be missing
-    counts: Mapping[tuple[str, Status], int]  # failed and unknown by channel
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

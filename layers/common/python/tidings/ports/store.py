@@ -7,7 +7,7 @@ from typing import Protocol
 from tidings.domain.connection import CallEnd, Connection
 from tidings.domain.notification import Notification, Priority, TimelineEntry
 from tidings.messaging.envelope import Message
-from tidings.ports.records import Backlog, Changed, Claims, Inserted, Overdue, Purged, Selection, Settlement
+from tidings.ports.records import Changed, Claims, Inserted, Overdue, Purged, Selection, Settlement
 
 
 class Store(Protocol):
@@ -138,9 +138,6 @@ class Store(Protocol):
 
     def count_doubtful(self, selection: Selection, limit: int) -> int:
         """Of the oldest of these, at most so many: how many may have been sent. As `may_have_been_sent` says."""
-
-    def backlog(self) -> Backlog:
-        """For a gauge: it takes milliseconds, whatever the number of rows."""
 
     def check(self) -> None:
         """Raise StoreUnavailable unless the database answers and its schema is this version's."""

@@ -172,7 +172,7 @@ class Container:
         )
 
     def gauges(self) -> Gauges:
-        return SystemGauges(store=self.store, broker=self.broker)
+        return SystemGauges(store=self.store, insight=self.insight, broker=self.broker)
 
     def watched(self, routes: Sequence[Route], *, gauges: Gauges | None = None) -> Sequence[Route]:
         """An HTTP function's, with whoever watches, and `GET /metrics`, with these gauges if there are any."""

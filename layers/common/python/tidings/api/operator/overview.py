@@ -36,7 +36,7 @@ from tidings.domain.notification import Priority, Status
 from tidings.messaging import topology
 from tidings.observability.request_ids import in_thread
 from tidings.ports import Broker, Clock, Depth, Store
-from tidings.ports.insight import ACCEPTED, Activity, Insight, Latency
+from tidings.ports.insight import ACCEPTED, WAITING, Activity, Insight, Latency
 
 T = TypeVar("T")
 
@@ -81,9 +81,9 @@ class OverviewRoutes:
     async def overview(self, call: AuthenticatedRequest) -> Response:
         minutes = query_of(OverviewQuery, call.request.query).minutes
         since = self._now() - (minutes + 1) * MINUTE  # the database's clock, which counts, may be behind
-        activity, waiting, paused, connections, found = await asyncio.gather(
+        activity, backlog, paused, connections, found = await asyncio.gather(
             self._run(self._insight.activity, call.tenant, since),
-            self._run(self._insight.waiting, call.tenant),
+            self._run(self._insight.backlog, call.tenant),
             self._run(self._store.paused),
             self._run(self._store.connections),
             self._depths(),
@@ -95,13 +95,10 @@ class OverviewRoutes:
                 at=activity.at,
                 minutes=starts,
                 channels=list(_channels(activity, starts, paused, connections)),
-                now={
-                    status: CappedView(count=counted.count, more=counted.more)
-                    for status, counted in waiting.counts.items()
-                },
-                scheduled=waiting.scheduled,
-                oldest_waiting=waiting.oldest,
-                oldest_waiting_id=waiting.oldest_id,
+                now={status: CappedView(**asdict(backlog.of(status))) for status in WAITING},
+                scheduled=backlog.scheduled,
+                oldest_waiting=min(backlog.oldest.values(), default=None),
+                oldest_waiting_id=backlog.oldest_id,
                 broker="ok" if found is not None else "unavailable",
                 queues=list(_queues(found)) if found is not None and _may_see_queues(call) else [],
             )
