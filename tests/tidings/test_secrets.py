@@ -306,7 +306,10 @@ def test_it_starts_where_all_is_right(aws: Aws) -> None:
     [
         ("secretsmanager:tidings/none#keys", "secret tidings/none cannot be read: "),
         ("secretsmanager:tidings/keys#none", "secret tidings/keys is not a JSON object with the key none"),
-        ("secretsmanager:tidings/keys#null", "secret tidings/keys is not a JSON object with the key null and a text"),
+        (
+            "secretsmanager:tidings/keys#null",
+            "secret tidings/keys is not a JSON object with the key null and a string value",
+        ),
         ("ssm:/tidings/none", "parameter /tidings/none cannot be read: "),
     ],
 )

@@ -1,4 +1,4 @@
-"""What the pipeline asks of the outside: small Protocols, implemented in `adapters` and `providers`."""
+"""What the pipeline needs from outside: small Protocols, implemented in `adapters` and `providers`."""
 
 from datetime import datetime
 from typing import Protocol

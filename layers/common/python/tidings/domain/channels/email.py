@@ -1,4 +1,4 @@
-"""Email: a mail's content, and the address of its recipient."""
+"""Email: the content of a mail, and its recipient's address."""
 
 import base64
 import re
@@ -13,7 +13,9 @@ from tidings.domain.channels.base import Content, StrictModel
 MAX_ATTACHMENTS = 20
 MAX_ATTACHMENT_BYTES = 7 * 1024 * 1024  # decoded, all together; base64 adds a third, and receivers stop at 10-25 MB
 MAX_RECIPIENTS = 100  # of a mail; a server must take so many, and may refuse more with 452 (RFC 5321, 4.5.3.1.8)
-MAX_UNBROKEN = 900  # letters in a row in a structured header: a line has 998 with the name, and is cut at spaces only
+MAX_UNBROKEN = (
+    900  # characters without a space in a structured header: a line has at most 998, and is folded at spaces only
+)
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,76}")
 _OWN_HEADERS = frozenset(
     [
@@ -58,14 +60,14 @@ _STRUCTURED_HEADERS = frozenset(
         "return-receipt-to",
     ]
 )
-"""Those that programs read. Encoded words, which other letters than ASCII need, are not allowed there (RFC 2047, 5)."""
+"""Headers that programs read. Encoded words, which non-ASCII text needs, are not allowed there (RFC 2047, 5)."""
 
 
 def _header_name(value: str) -> str:
     if not _HEADER_NAME.fullmatch(value):
         raise ValueError("not a header name: letters, digits and hyphens, at most 76")
     if value.lower() in _OWN_HEADERS or value.lower().startswith("resent-"):
-        raise ValueError(f"the header {value} is made by Tidings; use the field of that name where there is one")
+        raise ValueError(f"the header {value} is set by Tidings; use the field of that name if there is one")
     return value
 
 
@@ -76,14 +78,14 @@ def _check_headers(headers: Mapping[str, str]) -> None:
     seen: set[str] = set()
     for name, value in headers.items():
         if name.lower() in seen:
-            raise ValueError(f"the header {name} is given twice, in other capitals; give it once")
+            raise ValueError(f"the header {name} is given twice, with different capitals; give it once")
         seen.add(name.lower())
         if name.lower() not in _STRUCTURED_HEADERS:
             continue
         if not value.isascii() or "=?" in value:
             raise ValueError(f"the header {name} must be ASCII without =?; percent-encode the URL in it")
         if max(map(len, value.split()), default=0) > MAX_UNBROKEN:
-            raise ValueError(f"the header {name} has over {MAX_UNBROKEN} letters without a space; shorten it")
+            raise ValueError(f"the header {name} has over {MAX_UNBROKEN} characters without a space; shorten it")
 
 
 _BASE64_PIECE = 256 * 1024  # characters; a multiple of four, so that each piece is base64 by itself
@@ -109,12 +111,12 @@ class Attachment(StrictModel):
     def _is_base64(self) -> Self:
         content, end = self.content, len(self.content) - 2
         try:
-            # In pieces: a single call for megabytes would hold up everybody else.
+            # In pieces: one call for megabytes would block other threads.
             if "=" in content[:end]:
                 raise ValueError
             for start in range(0, len(content), _BASE64_PIECE):
                 base64.b64decode(content[start : start + _BASE64_PIECE], validate=True)
-        except ValueError:  # also where it is not ASCII
+        except ValueError:  # also for non-ASCII content
             raise ValueError("content is not base64 (RFC 4648, with padding, in one line)") from None
         return self
 
