@@ -93,7 +93,7 @@ class FragileBroker:
 
 
 @dataclass
-class House:
+class Parts:
     """All parts of one process."""
 
     clock: TestClock
@@ -115,7 +115,7 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
+def parts(tmp_path: Path) -> Iterator[Parts]:
     settings = DatabaseSettings(database_url=f"sqlite:///{tmp_path}/tidings.db")
     migrate(settings, MIGRATIONS)
     clock = TestClock()
@@ -131,7 +131,7 @@ def house(tmp_path: Path) -> Iterator[House]:
         lease=timedelta(seconds=60),
         concurrency=4,
     )
-    yield House(clock, store, broker, provider, settling, delivery)
+    yield Parts(clock, store, broker, provider, settling, delivery)
     delivery.close()
     broker.close()
     store.close()

@@ -84,7 +84,7 @@ def test_a_delivery_whose_calls_have_all_ended_is_recorded_at_once(
     assert slow.wait_until_settled(WAIT)
 
 
-def test_what_has_ended_is_one_group_whatever_its_batch(
+def test_calls_of_several_batches_that_ended_are_one_group(
     buffer: SettlementBuffer, book: Book, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tidings.pipeline.settlement_buffer.RECORD_WITHIN", NO_DEADLINE)
@@ -101,7 +101,7 @@ def test_what_has_ended_is_one_group_whatever_its_batch(
     assert second.wait_until_settled(WAIT)
 
 
-def test_a_slow_call_holds_up_nobody(buffer: SettlementBuffer, book: Book) -> None:
+def test_a_slow_call_does_not_delay_other_settlements(buffer: SettlementBuffer, book: Book) -> None:
     mine = work()
     buffer.expect(mine, 3)
     for _ in range(2):
@@ -112,7 +112,7 @@ def test_a_slow_call_holds_up_nobody(buffer: SettlementBuffer, book: Book) -> No
     assert mine.wait_until_settled(WAIT)
 
 
-def test_calls_wait_for_those_that_their_delivery_is_about_to_begin(
+def test_settlements_wait_for_calls_that_their_delivery_is_about_to_start(
     buffer: SettlementBuffer, book: Book, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tidings.pipeline.settlement_buffer.RECORD_WITHIN", NO_DEADLINE)
@@ -157,7 +157,7 @@ def test_a_poison_settlement_fails_alone(buffer: SettlementBuffer, book: Book) -
     assert {one.notification.id for group in book.groups for one in group} == {one.notification.id for one in good}
 
 
-def test_a_database_that_is_away_is_told_to_each_batch_of_the_group(buffer: SettlementBuffer, book: Book) -> None:
+def test_a_database_outage_is_raised_in_every_batch_of_the_group(buffer: SettlementBuffer, book: Book) -> None:
     book.failure = StoreUnavailable("gone")
     batches = [work(), work()]
     for one in batches:

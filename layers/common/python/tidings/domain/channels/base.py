@@ -23,8 +23,8 @@ class Content(StrictModel):
     reconcilable: ClassVar[bool] = False  # its vendors can look up what they accepted: `on_ambiguous: reconcile`
 
     def check(self, recipient: Any) -> None:
-        """Raise ValueError for what the vendor is known to refuse. Called only when a notification is submitted: content
-        stored by an earlier release is read without it. `recipient` is of the type `Recipient`."""
+        """Raise ValueError for what the vendor is known to refuse. Called only when a notification is submitted: stored
+        content of an earlier release is read without it. `recipient` is of the type `Recipient`."""
 
     @classmethod
     def stored(cls, recipient: Any) -> str:
