@@ -6,7 +6,7 @@ from typing import Any
 
 from tidings.domain.notification import Notification, new_id
 from tidings.messaging.envelope import Message
-from tidings.pipeline.settlement import message_for
+from tidings.pipeline.outgoing import message_for
 
 _numbers = itertools.count()
 

@@ -13,47 +13,47 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 
 def events_page() -> str:
-    return f"""# The events of the log
+    return f"""# Log events
 
-Every line of the log is one event: JSON on standard output, or text for people (`TIDINGS_LOG_FORMAT=text`, as
-`local/up` sets it; `local/up --json` does not). Each line has `level`, `message` (the event), `timestamp` (UTC),
-`service` and `location`. A field that has nothing to say is left out.
+Every log line is one event: JSON on standard output, or text for people (`TIDINGS_LOG_FORMAT=text`, as `local/up` sets
+it; `local/up --json` does not). Each line has `level`, `message` (the event), `timestamp` (UTC), `service` and
+`location`. An empty field is left out.
 
 ```json
-{{"level":"INFO","location":"_tell:85","message":"sent","timestamp":"2026-11-25T01:33:10.207+00:00","service":"email",
+{{"level":"INFO","location":"_log:85","message":"sent","timestamp":"2026-11-25T01:33:10.207+00:00","service":"email",
  "notification_id":"01a2123c-82ae-74cc-a0a9-eae0f6eebf95","tenant":"local","channel":"email","generation":1,"attempt":1,
  "trace_id":"4bf92f3577b34da6a3ce929d0e0e4736","provider":"smtp","duration_seconds":0.0043,"end_to_end_seconds":0.0312}}
 ```
 
-No line has a whole recipient, a content, a key or a vendor's words. Where a person may want to know whom it concerns,
-`recipient` is masked: `a***@example.com`, `+1***10`, `token:***3f9c`.
+No line has a full recipient, content, a key or a vendor's text. Where a person may need the recipient, `recipient` is
+masked: `a***@example.com`, `+1***10`, `token:***3f9c`.
 
 `python -m tests.pages` makes this page from
 [log_catalog.py](../layers/common/python/tidings/observability/log_catalog.py).
 
 ## What happens to notifications
 
-One line a notification and event. `duration_seconds` is the provider's call, `waited_seconds` from when it was due to
-its claim, `end_to_end_seconds` from the POST (or `send_at`) to the provider's acceptance. `trace_id` is that of the
-POST's `traceparent`, if it had one or [tracing](traces.md) is on.
+One line per notification and event. `duration_seconds` is the provider call, `waited_seconds` the time from due to
+claimed, `end_to_end_seconds` the time from the POST (or `send_at`) to the provider's acceptance. `trace_id` comes from
+the `traceparent` of the POST, if it had one or [tracing](traces.md) is on.
 
-A line that is written while a request is served has its `request_id` too, as the answer's header `Request-Id`: those
-of a request that was refused or failed, and `accepted`, `queued`, `canceled`, `replayed`. Requests that come at the
-same moment are stored together: each notification's line has the id of its own request, and a line about all of them,
-like `left_to_the_sweep`, has `request_ids`, the first 20.
+A line written while a request is served has its `request_id`, the same as the answer's header `Request-Id`: lines of a
+refused or failed request, and `accepted`, `queued`, `canceled`, `replayed`. Requests that arrive at the same moment are
+stored together: each notification's line has the id of its own request, and a line about all of them, like
+`publish_deferred`, has the first 20 as `request_ids`.
 
 {_table(LIFECYCLE)}
 
-A notification that was sent at the first attempt has four lines, at about 3 µs of CPU each: `accepted` and `queued` of
-the intake, `claimed` and `sent` of its channel's function. So its id alone finds its whole way, also that of one whose
-worker died between two of them.
+A notification sent at the first attempt has four lines, about 3 µs of CPU each: `accepted` and `queued` from intake,
+`claimed` and `sent` from its channel's function. So its id finds its whole path, even if a worker died between two of
+them.
 
-## What goes wrong with us, and what is stopped and started
+## Faults, pauses and resumes
 
 {_table(FAULTS)}
 
-`TIDINGS_LOG_LEVEL=DEBUG` adds a line for each request, `answered`. At the usual level there is none: what is accepted,
-refused or failed has a line of its own, and what stands in front (a load balancer, an ingress) logs each request.
+`TIDINGS_LOG_LEVEL=DEBUG` adds a line for each request, `request_answered`. The default level has none: an accepted,
+refused or failed request has its own line, and a load balancer or ingress logs each request.
 """
 
 
@@ -69,29 +69,29 @@ def _event(event: LogEvent) -> str:
 
 def metrics_page() -> str:
     rows = "\n".join(map(_metric, METRICS))
-    return f"""# The metrics
+    return f"""# Metrics
 
-`TIDINGS_METRICS=prometheus` makes each function answer `GET /metrics`: intake and replay to a key with the scope
-`admin`, since the figures are of all tenants, a channel's function to the trigger's token, both as
-`Authorization: Bearer ...`. Each tells what it has done itself; the gauges, which are about the whole system, are asked
-of the database and the broker at each scrape of the replay function, and take some milliseconds however many rows there
-are, and one more for each tenant. The package is `tidings[metrics]`. `local/up` has it on.
+With `TIDINGS_METRICS=prometheus` each function answers `GET /metrics`. Intake and replay require an API key with the
+scope `admin`, because the figures cover all tenants; a channel's function requires the trigger's token. Both are sent
+as `Authorization: Bearer ...`. Each function reports its own counters. The gauges describe the whole system: the replay
+function asks the database and the broker at each scrape, which takes a few milliseconds whatever the number of rows,
+and one more for each tenant. The package is `tidings[metrics]`. `local/up` has it on.
 
-`TIDINGS_METRICS=emf`, for Lambda, writes the same names as lines of CloudWatch's embedded metric format at the end of
-each invocation, namespace `Tidings`; the gauges come with each scheduled run of the replay function.
+`TIDINGS_METRICS=emf`, for Lambda, writes the same names in CloudWatch's embedded metric format at the end of each
+invocation, namespace `Tidings`; the gauges are written at each scheduled run of the replay function.
 
 Where several workers of a function share a port (`WORKERS`), set `PROMETHEUS_MULTIPROC_DIR` to a folder that only this
-function uses and that is empty when it starts: whichever worker is asked adds up all.
+function uses and that is empty when it starts: each worker then answers with the sum of all.
 
 [infra/observability](../infra/observability) has a [dashboard](../infra/observability/dashboard.json) for Grafana,
-[alerts](../infra/observability/alerts.yaml) and an [example](../infra/observability/prometheus.yaml) of how Prometheus
-is told where to look.
+[alerts](../infra/observability/alerts.yaml) and an [example](../infra/observability/prometheus.yaml) scrape
+configuration.
 
-No label has a value that a caller chooses: no tenant, no id, no recipient.
+No label has a value chosen by a caller: no tenant, no id, no recipient.
 
 `python -m tests.pages` makes this page from [metrics.py](../layers/common/python/tidings/observability/metrics.py).
 
-| Metric | Kind | Labels | What it is |
+| Metric | Kind | Labels | Meaning |
 |---|---|---|---|
 {rows}
 """

@@ -185,7 +185,7 @@ def test_a_paused_channel_waits_until_it_is_resumed(world: World, console: Brows
     console.see("SMS is paused since", "Resume")
     # The trigger checks once a second. What it takes until then is redelivered half a minute later.
     log = world.stack.processes.log("trigger")
-    wait_for(lambda: [line for line in log.read_text().splitlines() if '"paused"' in line and '"sms"' in line])
+    wait_for(lambda: [line for line in log.read_text().splitlines() if '"trigger_paused"' in line and '"sms"' in line])
     id = world.caller.post({"channel": "sms", "recipient": "+15005550010", "content": {"text": "Later"}})
     console.go(f"#/notifications/{id}")
     console.see("Waiting: SMS is paused.")

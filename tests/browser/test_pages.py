@@ -110,7 +110,9 @@ def test_the_oldest_waiting_tile_links_to_its_notification(world: World, console
     assert world.caller.ask(f"{world.caller.ops_url}/v1/channels/push/pause", {}).status == 200
     try:
         log = world.stack.processes.log("trigger")  # it checks once a second whether a channel is paused
-        wait_for(lambda: [line for line in log.read_text().splitlines() if '"paused"' in line and '"push"' in line])
+        wait_for(
+            lambda: [line for line in log.read_text().splitlines() if '"trigger_paused"' in line and '"push"' in line]
+        )
         push = {"channel": "push", "recipient": {"token": "waits"}, "content": {"title": "a"}}
         id = world.caller.post(push)
         console.tried(lambda: console.one(f"//a[@href='#/notifications/{id}'][span='oldest waiting']").click())

@@ -391,7 +391,7 @@ def test_a_queue_that_somebody_declared_otherwise_is_told_by_name_and_stops_nobo
         broker.publish([to_work(number) for number in range(3)])
         received(consumer, 3)
     broker.close()
-    (told,) = [record.__dict__["error"] for record in caplog.records if record.msg == "declared_otherwise"]
+    (told,) = [record.__dict__["error"] for record in caplog.records if record.msg == "topology_mismatch"]
     assert f"for queue '{name}'" in told
     assert "drain it, delete it" in told
 
@@ -412,7 +412,7 @@ def test_two_releases_with_different_ladders_share_a_broker(
     with consuming(brokers[1]) as consumer:  # of the second, which knows nothing of that step
         items = received(consumer, 4)
     assert {item.message_id for item in items} == {message(0).message_id, message(1).message_id}
-    assert not [record for record in caplog.records if record.msg == "declared_otherwise"]
+    assert not [record for record in caplog.records if record.msg == "topology_mismatch"]
     for broker in brokers:
         broker.close()
 

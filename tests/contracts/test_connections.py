@@ -166,7 +166,7 @@ def test_a_vendors_long_words_are_cut_and_undo_nothing(store: SqlStore, clock: T
 # --- what waits -------------------------------------------------------------------------------------------------------
 
 
-def settled(store: SqlStore, rows: Sequence[Notification], error: Exception | None, *, spared: bool) -> None:
+def settled(store: SqlStore, rows: Sequence[Notification], error: Exception | None, *, uncounted: bool) -> None:
     claims = store.claim([make.message(row) for row in rows], LEASE)
     store.settle(
         [
@@ -176,7 +176,7 @@ def settled(store: SqlStore, rows: Sequence[Notification], error: Exception | No
                 status=Status.RETRYING,
                 error=error,  # type: ignore[arg-type]
                 delay=timedelta(seconds=1),
-                spared=spared,
+                uncounted=uncounted,
             )
             for row in claims.acquired
         ]
@@ -194,18 +194,18 @@ def test_a_row_knows_since_when_our_account_keeps_it(store: SqlStore, clock: Tes
     store.insert([row])
     account, later = AccountError("20003", "wrong token"), TransientError("429", "slow down")
     since = clock()
-    for error, spared, kept in (
+    for error, uncounted, kept in (
         (account, True, True),
         (None, True, True),  # not sent, for want of time
         (account, False, True),  # counted, since others were accepted
         (TransientError("5.7.1", "denied", may_be_account=True), True, True),
         (later, False, False),
     ):
-        settled(store, [row], error, spared=spared)
+        settled(store, [row], error, uncounted=uncounted)
         assert (refused_at(store, row) == since) is kept
         clock.advance(seconds=2)
     assert refused_at(store, row) is None
-    settled(store, [row], account, spared=True)
+    settled(store, [row], account, uncounted=True)
     claims = store.claim([make.message(row)], LEASE)
     assert not claims.acquired
     clock.advance(seconds=2)
@@ -235,7 +235,7 @@ def test_what_is_given_up_is_a_dead_letter_that_is_owed(store: SqlStore, clock: 
 def test_a_replay_begins_to_wait_anew(store: SqlStore, clock: TestClock) -> None:
     row = make.notification(clock(), channel="sms")
     store.insert([row])
-    settled(store, [row], AccountError("20003", "wrong token"), spared=True)
+    settled(store, [row], AccountError("20003", "wrong token"), uncounted=True)
     assert refused_at(store, row) is not None
     clock.advance(days=2)
     assert store.give_up(store.find(Selection(tenant="acme"), 1), refusing(store, clock))

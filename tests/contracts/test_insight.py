@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 from sqlalchemy import event
+from tidings.adapters.sql import backlog as backlog_sql
 from tidings.adapters.sql import insight as insight_sql
 from tidings.adapters.sql.database import Database, DatabaseSettings
 from tidings.adapters.sql.insight import SqlInsight
 from tidings.adapters.sql.store import SqlStore
 from tidings.domain.errors import AmbiguousError, DeliveryError, PermanentError
-from tidings.domain.notification import Notification, Status
+from tidings.domain.notification import REPLAYABLE, Notification, Status
 from tidings.ports import Selection, Settlement
 from tidings.ports.insight import ACCEPTED, KEPT_FOR, Activity, Capped, Tally
 
@@ -153,31 +154,37 @@ def test_another_tenants_counts_are_not_seen(store: SqlStore, insight: SqlInsigh
     clock.advance(minutes=1)
     insight.summarize(100)
     assert insight.activity("acme", since).counts == []
-    assert insight.waiting("acme").counts[Status.FAILED] == Capped(0)
+    assert insight.backlog("acme").of(Status.FAILED) == Capped(0)
     assert insight.dead_groups(Selection(tenant="acme")).groups == []
 
 
 # --- what waits -------------------------------------------------------------------------------------------------------
 
 
+def waited(insight: SqlInsight) -> dict[str, float]:
+    """Seconds since the longest waiting of all tenants was due, by channel."""
+    backlog = insight.backlog()
+    return {channel: (backlog.at - since).total_seconds() for channel, since in backlog.oldest.items()}
+
+
 def test_what_waits_is_counted_and_the_oldest_that_is_due_is_named(
     store: SqlStore, insight: SqlInsight, clock: TestClock
 ) -> None:
     inserted(store, clock, 3, send_at=clock() + timedelta(days=1), next_attempt_at=clock() + timedelta(days=1))
-    only_later = insight.waiting("acme")
-    assert (only_later.scheduled, only_later.oldest, only_later.oldest_id) == (3, None, None)
+    only_later = insight.backlog("acme")
+    assert (only_later.scheduled, only_later.oldest, only_later.oldest_id) == (3, {}, None)
     clock.advance(seconds=10)
     began = clock()
     first = inserted(store, clock, 2)
     clock.advance(seconds=10)
     inserted(store, clock, 1)
-    waiting = insight.waiting("acme")
-    assert waiting.counts[Status.PENDING] == Capped(6)
+    waiting = insight.backlog("acme")
+    assert waiting.of(Status.PENDING) == Capped(6)
     assert waiting.scheduled == 3
-    assert waiting.oldest == began
+    assert waiting.oldest == {"email": began}
     assert waiting.oldest_id == min(row.id for row in first)
     clock.advance(days=1)
-    assert insight.waiting("acme").scheduled == 0, "they are due"
+    assert insight.backlog("acme").scheduled == 0, "they are due"
 
 
 def sent_at(store: SqlStore, clock: TestClock, delay: timedelta) -> None:
@@ -191,9 +198,10 @@ def replayed(store: SqlStore, clock: TestClock, due_in: timedelta) -> None:
     store.reset_for_replay(Selection(tenant="acme"), 10, due_in)
 
 
-def retried(store: SqlStore, clock: TestClock) -> None:
-    claims = store.claim([make.message(row) for row in inserted(store, clock)], LEASE)
-    delay = timedelta(seconds=5)
+def retried(
+    store: SqlStore, clock: TestClock, *, channel: str = "email", delay: timedelta = timedelta(seconds=5)
+) -> None:
+    claims = store.claim([make.message(row) for row in inserted(store, clock, channel=channel)], LEASE)
     store.settle(
         [Settlement(claims=claims, notification=row, status=Status.RETRYING, delay=delay) for row in claims.acquired]
     )
@@ -218,19 +226,65 @@ def test_the_overview_the_metric_and_the_row_agree_since_when_it_is_due(
     clock.advance(seconds=10)
     (row,) = store.find(Selection(tenant="acme"), 10)
     since = clock() - timedelta(seconds=waits)
-    assert store.backlog().oldest == {"email": waits}
-    assert insight.waiting("acme").oldest == since
+    assert waited(insight) == {"email": waits}
+    assert insight.backlog("acme").oldest == {"email": since}
     assert row.due_at == since
+
+
+def test_the_backlog_tells_how_long_the_longest_waiting_has_waited_and_what_needs_a_person(
+    store: SqlStore, insight: SqlInsight, clock: TestClock
+) -> None:
+    assert waited(insight) == {}
+    assert insight.backlog().counts == {}
+    inserted(store, clock, tenant="globex")
+    clock.advance(seconds=40)
+    inserted(store, clock, 3)
+    in_an_hour = clock() + timedelta(hours=1)
+    inserted(store, clock, channel="sms", send_at=in_an_hour, next_attempt_at=in_an_hour)
+    for tenant, status, count in (
+        ("acme", Status.FAILED, 2),
+        ("globex", Status.FAILED, 1),
+        ("acme", Status.UNKNOWN, 1),
+    ):
+        settled(store, inserted(store, clock, count, tenant=tenant), status)
+    retried(store, clock, channel="push", delay=LEASE)
+    clock.advance(seconds=20)
+    assert waited(insight) == {"email": 60.0}  # neither a retry nor what is to be sent later is due yet
+    counts = insight.backlog().counts
+    assert {key: count.count for key, count in counts.items() if key[1] in REPLAYABLE} == {
+        ("email", Status.FAILED): 3,
+        ("email", Status.UNKNOWN): 1,
+    }
+    clock.advance(seconds=70)
+    assert waited(insight) == {"email": 130.0, "push": 30.0}
+    clock.advance(hours=1)
+    assert waited(insight)["sms"] == 90.0
+
+
+def test_what_was_replayed_waits_since_its_replay(store: SqlStore, insight: SqlInsight, clock: TestClock) -> None:
+    settled(store, inserted(store, clock), Status.FAILED)
+    clock.advance(hours=9)
+    store.reset_for_replay(Selection(tenant="acme"), 10, timedelta(0))
+    clock.advance(seconds=2)
+    assert waited(insight) == {"email": 2.0}
+
+
+def test_a_long_backlog_is_not_counted_to_its_end(
+    store: SqlStore, insight: SqlInsight, clock: TestClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backlog_sql, "COUNTED_UP_TO", 3)
+    settled(store, inserted(store, clock, 5), Status.FAILED)
+    assert insight.backlog().counts == {("email", Status.FAILED): Capped(3, more=True)}
 
 
 def test_a_backlog_is_counted_up_to_a_bound(
     store: SqlStore, insight: SqlInsight, clock: TestClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(insight_sql, "COUNTED_UP_TO", 10)
+    monkeypatch.setattr(backlog_sql, "COUNTED_UP_TO", 10)
     inserted(store, clock, 10)
-    assert insight.waiting("acme").counts[Status.PENDING] == Capped(10)
+    assert insight.backlog("acme").of(Status.PENDING) == Capped(10)
     inserted(store, clock, 1)
-    assert insight.waiting("acme").counts[Status.PENDING] == Capped(10, more=True)
+    assert insight.backlog("acme").of(Status.PENDING) == Capped(10, more=True)
 
 
 # --- dead letters -----------------------------------------------------------------------------------------------------
@@ -321,7 +375,7 @@ def test_looking_takes_the_same_number_of_statements_whatever_there_is(
     def look() -> int:
         before = len(statements)
         insight.activity("acme", clock() - timedelta(hours=1))
-        insight.waiting("acme")
+        insight.backlog("acme")
         insight.dead_groups(Selection(tenant="acme"))
         return len(statements) - before
 

@@ -142,7 +142,7 @@ def test_pauses_and_counts_with_a_later_versions_words_disturb_nobody(store: Sql
     assert insight.summarize(100) == 2
     assert insight.activity("acme", clock() - timedelta(hours=1)).counts == before
     assert set(store.paused()) == {"chat"}
-    assert {status for _, status in store.backlog().counts} <= set(Status)
+    assert {status for _, status in SqlInsight(store.database).backlog().counts} <= set(Status)
 
 
 def test_a_later_versions_rows_are_not_purged(store: SqlStore, clock: TestClock) -> None:

@@ -115,7 +115,8 @@ def _exercise(store: SqlStore, broker: EmbeddedBroker, clock: TestClock) -> None
     insight = SqlInsight(store.database)
     insight.activity("acme", clock() - timedelta(hours=2))
     insight.summarize(10)
-    insight.waiting("acme")
+    insight.backlog("acme")
+    insight.backlog()
     insight.dead_groups(everything)
     insight.count_by_status("acme", [row.id for row in rows])
 

@@ -22,7 +22,7 @@ from tidings.domain.errors import (
 from tidings.domain.notification import Notification, OnAmbiguous, Priority, Status
 from tidings.domain.stopwatch import Elapsed
 from tidings.domain.timing import REQUEUE_AFTER, SWEEP_GRACE
-from tidings.ports import Backlog, Changed, Claims, Selection, Settlement
+from tidings.ports import Changed, Claims, Selection, Settlement, Suppression
 
 from tests import make
 from tests.clock import TestClock
@@ -435,9 +435,12 @@ def test_the_largest_metadata_and_content_fit(store: SqlStore, clock: TestClock)
 
 def test_a_recipient_that_can_take_nothing_more_is_recorded(store: SqlStore, clock: TestClock) -> None:
     claims = claimed(store, inserted(store, clock, 2, recipient="gone@example.com"))
-    error = PermanentError("550", "no such user", suppress="mailbox_unknown")
+    suppression = Suppression(recipient="gone@example.com", reason="mailbox_unknown")
     store.settle(
-        [Settlement(claims=claims, notification=row, status=Status.FAILED, error=error) for row in claims.acquired]
+        [
+            Settlement(claims=claims, notification=row, status=Status.FAILED, suppression=suppression)
+            for row in claims.acquired
+        ]
     )
     with store.database.engine.connect() as connection:
         rows = connection.execute(select(suppressions)).all()
@@ -584,7 +587,7 @@ def test_a_dead_letter_that_is_owed_is_found_until_it_is_confirmed(store: SqlSto
     claims = claimed(store, inserted(store, clock))
     error = PermanentError("550", "no")
     failed = [Settlement(claims=claims, notification=row, status=Status.FAILED, error=error) for row in claims.acquired]
-    store.settle(failed, letters_owed=True)
+    store.settle(failed, dead_letters_owed=True)
     clock.advance(seconds=SWEEP_GRACE.total_seconds())
     (owed,) = store.overdue(10, LEASE).dead_letters_owed
     store.mark_dead_letter_published([owed])
@@ -598,7 +601,7 @@ def test_a_dead_letter_of_a_later_generation_is_still_owed(store: SqlStore, cloc
     def fail(row: Notification) -> None:
         claims = claimed(store, [row])
         ends = [Settlement(claims=claims, notification=one, status=Status.FAILED) for one in claims.acquired]
-        store.settle(ends, letters_owed=True)
+        store.settle(ends, dead_letters_owed=True)
 
     (row,) = inserted(store, clock)
     fail(row)
@@ -609,55 +612,6 @@ def test_a_dead_letter_of_a_later_generation_is_still_owed(store: SqlStore, cloc
     store.mark_dead_letter_published([owed])
     clock.advance(seconds=SWEEP_GRACE.total_seconds())
     assert [again.generation for again in store.overdue(10, LEASE).dead_letters_owed] == [2]
-
-
-# --- what waits -------------------------------------------------------------------------------------------------------
-
-
-def test_the_backlog_tells_how_long_the_longest_waiting_has_waited_and_what_needs_a_person(
-    store: SqlStore, clock: TestClock
-) -> None:
-    assert store.backlog() == Backlog(oldest={}, counts={})
-    inserted(store, clock, tenant="globex")
-    clock.advance(seconds=40)
-    inserted(store, clock, 3)
-    inserted(store, clock, channel="sms", send_at=clock() + HOUR, next_attempt_at=clock() + HOUR)
-    for tenant, status, count in (
-        ("acme", Status.FAILED, 2),
-        ("globex", Status.FAILED, 1),
-        ("acme", Status.UNKNOWN, 1),
-    ):
-        claims = claimed(store, inserted(store, clock, count, tenant=tenant))
-        store.settle([Settlement(claims=claims, notification=row, status=status) for row in claims.acquired])
-    claims = claimed(store, inserted(store, clock, channel="push"))
-    retrying = [
-        Settlement(claims=claims, notification=row, status=Status.RETRYING, delay=LEASE) for row in claims.acquired
-    ]
-    store.settle(retrying)
-    clock.advance(seconds=20)
-    told = store.backlog()
-    assert told.oldest == {"email": 60.0}  # neither a retry nor what is to be sent later is due yet
-    assert told.counts == {("email", Status.FAILED): 3, ("email", Status.UNKNOWN): 1}
-    clock.advance(seconds=70)
-    assert store.backlog().oldest == {"email": 130.0, "push": 30.0}
-    clock.advance(hours=1)
-    assert store.backlog().oldest["sms"] == 90.0
-
-
-def test_what_was_replayed_waits_since_its_replay(store: SqlStore, clock: TestClock) -> None:
-    failed(store, clock)
-    clock.advance(hours=9)
-    store.reset_for_replay(EVERYTHING, 10, timedelta(0))
-    clock.advance(seconds=2)
-    assert store.backlog().oldest == {"email": 2.0}
-
-
-def test_a_long_backlog_is_not_counted_to_its_end(
-    store: SqlStore, clock: TestClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tidings.adapters.sql.backlog.LOOK_AHEAD", 3)
-    failed(store, clock, 5)
-    assert store.backlog().counts == {("email", Status.FAILED): 3}
 
 
 # --- replay and cancel ------------------------------------------------------------------------------------------------
@@ -1026,7 +980,7 @@ def test_what_still_moves_or_waits_for_a_person_is_never_deleted(store: SqlStore
     store.settle([again])
     claimed(store, [sending])
     owed = claimed(store, inserted(store, clock))
-    store.settle([replace(sent(row, owed), status=Status.FAILED) for row in owed.acquired], letters_owed=True)
+    store.settle([replace(sent(row, owed), status=Status.FAILED) for row in owed.acquired], dead_letters_owed=True)
     clock.advance(days=365)
     assert store.purge(KEEP, 10).rows == 0
     kept = {row.id for row in store.find(EVERYTHING, 10)}
@@ -1060,9 +1014,14 @@ def test_the_retention_goes_page_by_page_the_oldest_first(store: SqlStore, clock
 def test_old_suppressions_leave_with_the_retention_page_by_page(store: SqlStore, clock: TestClock) -> None:
     def suppressed(count: int) -> None:
         claims = claimed(store, inserted(store, clock, count))
-        error = PermanentError("550", "no such user", suppress="mailbox_unknown")
         ends = [
-            Settlement(claims=claims, notification=row, status=Status.FAILED, error=error) for row in claims.acquired
+            Settlement(
+                claims=claims,
+                notification=row,
+                status=Status.FAILED,
+                suppression=Suppression(recipient=row.recipient, reason="mailbox_unknown"),
+            )
+            for row in claims.acquired
         ]
         store.settle(ends)
 

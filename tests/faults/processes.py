@@ -111,12 +111,12 @@ def stopped(name: str) -> Callable[[Scene], None]:
     return inject
 
 
-QUICK = ("delivery.after_claim", "delivery.after_send", "settling.after_letters", "settling.after_rows")
+QUICK = ("delivery.after_claim", "delivery.after_send", "settlement.after_dead_letters", "settlement.after_rows")
 STEPS_OF_DELIVERY = (
     *QUICK[:1],
     "delivery.mid_send",
     *QUICK[1:],
-    "settling.after_retries",
+    "settlement.after_retries",
     "delivery.before_return",
 )
 ENDED_LATELY = 50  # attempts in 100 ms: three channels together send less than 500 per second on two cores
@@ -125,7 +125,7 @@ AMBIGUOUS_AT_MOST = load(DeliverySettings, {}).concurrency + RESERVED + ENDED_LA
 not settled yet."""
 FULL_BATCHES = 1500
 """Messages of the three channels: enough for two full batches of 100 in the worker, and more in the queue."""
-BOUNDED = ("delivery.after_send", "settling.after_retries", "delivery.before_return")
+BOUNDED = ("delivery.after_send", "settlement.after_retries", "delivery.before_return")
 FAULTS = (
     *(
         Fault(name=f"dies at {name}", inject=dies_at(name), quick=name == "intake.after_commit", at_once=False)
@@ -146,7 +146,7 @@ FAULTS = (
     Fault(name="dies at trigger.before_acknowledge", inject=dies_at("trigger.before_acknowledge"), quick=True),
     *(
         Fault(name=f"dies at {name}", inject=replay_dies_at(name), at_once=False)
-        for name in ("replay.after_revive", "replay.after_publish")
+        for name in ("replay.after_reset", "replay.after_publish")
     ),
     *(
         Fault(name=f"dies at {name}", inject=sweep_dies_at(name), at_once=False)

@@ -24,7 +24,7 @@ from tidings.api.app import App
 from tidings.api.http import Request, Response
 from tidings.api.intake import IntakeEndpoints
 from tidings.api.operator.endpoints import OperatorEndpoints
-from tidings.observability.logging import OfRequest
+from tidings.observability.logging import RequestIdFilter
 from tidings.runtime.container import Container, utc_now
 
 from local.services.access import free_port
@@ -168,7 +168,7 @@ class Lines(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
-        self.addFilter(OfRequest())
+        self.addFilter(RequestIdFilter())
         self.records: list[logging.LogRecord] = []
 
     def emit(self, record: logging.LogRecord) -> None:

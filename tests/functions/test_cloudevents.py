@@ -12,7 +12,7 @@ from tidings.domain.notification import Notification
 from tidings.messaging import topology
 from tidings.messaging.cloudevents import LONGEST
 from tidings.messaging.envelope import Message
-from tidings.pipeline.settlement import message_for
+from tidings.pipeline.outgoing import message_for
 from tidings.runtime.container import Container
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.test import EnvironBuilder
@@ -160,7 +160,7 @@ def test_one_that_is_none_of_ours_is_parked_and_takes_no_neighbour_along(
     assert ask(main, body, {**BATCHED, **BEARER}).status == 200
     assert wiring.broker.depth(topology.PARKING) == 1
     assert len(lines.named("parked")) == 1
-    assert len(lines.named("duplicate_dropped")) == 1
+    assert len(lines.named("stale_message_dropped")) == 1
 
 
 def test_what_comes_while_its_channel_is_paused_is_put_off(main: Any, wiring: Container) -> None:

@@ -61,7 +61,7 @@ def urls(keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[
         yield {"intake": intake.url, "replay": replay.url}
     for running in (intake, replay):
         log = running.log.read_text()
-        assert '"fault"' not in log, log
+        assert '"unexpected_error"' not in log, log
         assert "Traceback" not in log, log
 
 

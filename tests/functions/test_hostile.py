@@ -230,7 +230,7 @@ def test_no_request_without_a_key_is_a_fault_of_ours(one_process: Process, name:
     assert one_process("GET", "/healthz").status == 200
     log = one_process.log.read_text()[before:]
     assert "Traceback" not in log
-    assert '"fault"' not in log
+    assert '"unexpected_error"' not in log
 
 
 def test_what_is_no_http_is_told_so_as_a_problem(one_process: Process) -> None:

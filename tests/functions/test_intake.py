@@ -913,7 +913,7 @@ def test_notifications_are_accepted_without_the_broker(
         ready = intake("GET", "/readyz", key=None)
     assert [(row["status"], row["queued_at"]) for row in rows(database_file)] == [("pending", None)] * 3
     assert (ready.status, ready.body) == (200, {"status": "degraded", "database": "ok", "broker": "unavailable"})
-    assert [line["notifications"] for line in lines.named("left_to_the_sweep")] == [1, 2]
+    assert [line["notifications"] for line in lines.named("publish_deferred")] == [1, 2]
 
 
 def test_returns_503_with_retry_after_when_the_database_is_down(keys: Keys, declared: Declared, lines: Lines) -> None:
@@ -972,7 +972,7 @@ def test_an_internal_error_repeats_nothing_of_the_request(
         assert "+15005550010" not in told
         assert "secret" not in told
     if answer.status == 500:
-        (line,) = lines.named("fault")
+        (line,) = lines.named("unexpected_error")
         assert line["error"] == error.__name__
         assert "test_intake.py:" in line["where"]
 

@@ -16,7 +16,7 @@ from tidings.api.body_limits import MAX_BODY
 from tidings.domain.errors import BrokerUnavailable, InvalidMessage, StoreUnavailable
 from tidings.domain.notification import Notification, Priority
 from tidings.messaging import topology
-from tidings.pipeline.settlement import message_for, to_work
+from tidings.pipeline.outgoing import message_for, to_work
 from tidings.runtime.container import Container
 
 from tests.emulator import Running, emulator
@@ -282,7 +282,7 @@ def test_without_the_database_and_the_broker_it_waits_before_the_batch_comes_aga
     with pytest.raises((StoreUnavailable, BrokerUnavailable)):
         imported(channel).handler(rmq(channel, entry(of_channel(channel))), CONTEXT)
     assert without_database.client.call_totals()[channel] == 0
-    assert len(lines.named("batch_comes_again")) == 1
+    assert len(lines.named("batch_aborted")) == 1
     assert slept == [30]
 
 

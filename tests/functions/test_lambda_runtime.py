@@ -24,7 +24,7 @@ from tidings.domain.notification import Notification, OnAmbiguous, Priority
 from tidings.domain.timing import SETTLE_RESERVE
 from tidings.messaging import topology
 from tidings.migrate import migrate
-from tidings.pipeline.settlement import to_work
+from tidings.pipeline.outgoing import to_work
 from tidings.ports import Received
 from tidings.runtime.container import Container
 
@@ -276,7 +276,7 @@ def test_a_fault_says_where_it_is_and_nothing_personal(ground: Ground, function:
     assert ended.error["errorType"] == "Fault"
     assert ended.error["errorMessage"].startswith("DataError at ")
     told = ended.payload.decode() + ground.said_since(mark)
-    assert '"message":"fault"' in told
+    assert '"message":"unexpected_error"' in told
     assert private not in told
     assert not ground.email(row).failed
     assert ground.stored(row).status == "sent"
@@ -339,7 +339,7 @@ def test_it_stops_before_its_deadline_and_the_next_invocation_sends_the_rest_onc
         wait_for(lambda: {ground.stored(row).status for row in rows}, lambda found: found == {"sent"})
     assert not [ended.error for ended in ends if ended.failed]
     after = [ground.stored(row) for row in rows]
-    assert {row.attempt - row.spared for row in after} == {1}  # what was put off has burnt no attempt
+    assert {row.attempt - row.uncounted_attempts for row in after} == {1}  # what was put off has burnt no attempt
     assert ground.providers.client.call_totals()["email"] == 4
 
 

@@ -14,7 +14,7 @@ import pytest
 from tidings.domain.errors import BrokerUnavailable, ConfigurationError, StoreUnavailable
 from tidings.domain.notification import Notification, Status
 from tidings.messaging.envelope import to_event
-from tidings.pipeline.settlement import message_for
+from tidings.pipeline.outgoing import message_for
 from tidings.runtime.container import Container
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request
@@ -110,11 +110,11 @@ class Broken:
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (StoreUnavailable("the database does not answer"), (503, "batch_comes_again")),
-        (BrokerUnavailable("not confirmed"), (503, "batch_comes_again")),
-        (ConfigurationError("TIDINGS_LEASE: too short"), (500, "configuration")),
-        (ValueError("ada@example.com"), (500, "fault")),
-        (RuntimeError("ada@example.com"), (500, "fault")),
+        (StoreUnavailable("the database does not answer"), (503, "batch_aborted")),
+        (BrokerUnavailable("not confirmed"), (503, "batch_aborted")),
+        (ConfigurationError("TIDINGS_LEASE: too short"), (500, "configuration_invalid")),
+        (ValueError("ada@example.com"), (500, "unexpected_error")),
+        (RuntimeError("ada@example.com"), (500, "unexpected_error")),
     ],
 )
 def test_what_fails_makes_the_batch_come_again_and_says_nothing_of_it(
@@ -161,7 +161,7 @@ def test_a_real_process_settles_a_batch_and_logs_it_without_its_recipient(
     assert end.status == "sent"
     log = post.log.read_text()
     logged = {line["message"]: line for line in map(json.loads, filter(None, log.splitlines()))}
-    assert set(logged) == {"claimed", "sent", "parked", "duplicate_dropped"}
+    assert set(logged) == {"claimed", "sent", "parked", "stale_message_dropped"}
     sent = logged["sent"]
     assert sent["duration_seconds"] > 0
     assert sent["end_to_end_seconds"] >= logged["claimed"]["waited_seconds"] >= 0

@@ -15,7 +15,7 @@ from tidings.domain.errors import AmbiguousError, DeliveryError, PermanentError,
 from tidings.domain.notification import Notification, OnAmbiguous, Priority, Status
 from tidings.messaging import topology
 from tidings.pipeline import sweep
-from tidings.pipeline.settlement import message_for
+from tidings.pipeline.outgoing import message_for
 from tidings.pipeline.sweep import Swept
 from tidings.runtime.container import Container
 
@@ -608,7 +608,7 @@ def test_everything_returns_503_without_the_database(keys: Keys, lines: Lines) -
             assert answer.status == 503
             assert int(answer.headers["retry-after"]) >= 1
         assert replay("GET", "/healthz", key=None).status == 200
-    assert len(lines.named("unavailable")) == 3
+    assert len(lines.named("service_unavailable")) == 3
 
 
 def test_a_replay_works_without_the_broker(keys: Keys, wiring: Container, fail: Fail, database_url: str) -> None:

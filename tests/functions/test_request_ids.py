@@ -54,7 +54,7 @@ def test_a_log_line_of_a_batch_has_the_ids_of_its_requests(
 
     monkeypatch.setattr(wiring.broker, "publish", refuse)
     made = sent(intake_of(wiring, keys), [f"request-{n}" for n in range(SHOWN * 3)])
-    told = lines.named("left_to_the_sweep")
+    told = lines.named("publish_deferred")
     several = [line for line in told if line["notifications"] > 1]
     assert several, "some were stored together, or this shows nothing"
     for line in told:
@@ -78,7 +78,7 @@ def test_a_request_is_logged_at_debug_level_only(intake: Caller, lines: Lines) -
     (id,) = sent(intake, ["request-1"])
     intake("GET", f"{SEND}/{id}", headers={"request-id": "look-1"})
     intake("GET", "/nowhere/ada@example.com", headers={"request-id": "look-2"})
-    told = [(line["route"], line["status"], line["request_id"]) for line in lines.named("answered")]
+    told = [(line["route"], line["status"], line["request_id"]) for line in lines.named("request_answered")]
     assert told == [(SEND, 202, "request-1"), (f"{SEND}/{{id}}", 200, "look-1"), (None, 404, "look-2")]
     assert "ada@example.com" not in lines.text()
 
@@ -93,4 +93,4 @@ def test_a_process_logs_the_request_id(settings: dict[str, str], keys: Keys, tmp
     for event, id in {"accepted": "request-1", "queued": "request-1", "request_refused": "request-2"}.items():
         (line,) = [line for line in log.splitlines() if event in line]
         assert (f'"request_id":"{id}"' if form == "json" else f"request_id={id}") in line
-    assert "answered" not in log
+    assert "request_answered" not in log

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tidings.observability import tracing
-from tidings.pipeline.settlement import message_for
+from tidings.pipeline.outgoing import message_for
 from tidings.runtime.container import Container
 
 from tests.collector import collector

@@ -20,7 +20,7 @@ from tidings.adapters.sql.rollups import SETTLED_DOWN
 from tidings.adapters.sql.store import SqlStore
 from tidings.domain.notification import Notification, Status, new_id
 from tidings.migrate import migrate
-from tidings.pipeline.settlement import message_for
+from tidings.pipeline.outgoing import message_for
 from tidings.ports import Claims, Selection, Settlement
 
 from local.services.database import connection
@@ -80,7 +80,7 @@ class Table:
         hour = datetime.now(UTC) - timedelta(hours=1)
         return {
             "console, the last hour": partial(self.insight.activity, TENANT, hour),
-            "console, what waits": partial(self.insight.waiting, TENANT),
+            "console, what waits": partial(self.insight.backlog, TENANT),
             "console, dead letters by error": partial(self.insight.dead_groups, Selection(tenant=TENANT)),
         }
 

@@ -54,7 +54,11 @@ def _schema(tree: Path, tidings: Path) -> None:
     schema, rows = tidings / "adapters" / "sql" / "schema.py", tidings / "adapters" / "sql" / "reads.py"
     replaced(schema, "    # NULLs are distinct", '    Column("shard", Integer),\n    # NULLs are distinct')
     replaced(schema, "\nmessages = Table(\n", TABLE)
-    replaced(rows, '"generation", "attempt", "spared", ', '"generation", "attempt", "spared", "shard", ')
+    replaced(
+        rows,
+        '"generation", "attempt", "uncounted_attempts", ',
+        '"generation", "attempt", "uncounted_attempts", "shard", ',
+    )
     last = "    error_message: str | None = None\n\n    @property"
     replaced(tidings / "domain" / "notification.py", last, last.replace("\n\n", "\n    shard: int | None = 7\n\n"))
 

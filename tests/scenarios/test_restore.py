@@ -101,7 +101,7 @@ def test_what_was_sent_since_the_backup_waits_for_an_operator_and_is_not_sent_ag
     caller, processes = house.caller, house.stack.processes
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     pause(caller, "pause")  # so that the backup has them all, and none of them sent
-    wait_for(lambda: '"message":"paused"' in processes.log("trigger").read_text())  # it polls
+    wait_for(lambda: '"message":"trigger_paused"' in processes.log("trigger").read_text())  # it polls
     waiting = [*(mail(f"waits{n}") for n in range(20)), *(mail(f"holds{n}", on_ambiguous="hold") for n in range(5))]
     ids = caller.post_all(waiting)
     (scheduled,) = caller.post_all([mail("tomorrow", send_at=tomorrow)])

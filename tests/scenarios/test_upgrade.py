@@ -37,7 +37,14 @@ IN_ORDER = ("replay", "sms", "trigger", "schedule", "intake")
 """In which docs/upgrades.md has a release started."""
 THE_OTHER_WAY = ("schedule", "trigger", "sms", "replay", "intake")
 """In which it is stopped: what feeds before what is fed, and the one that callers see last."""
-FAULTS = ("fault", "batch_failed", "parked", "declared_otherwise", "provider_fault", "configuration")
+FAULTS = (
+    "unexpected_error",
+    "batch_failed",
+    "parked",
+    "topology_mismatch",
+    "unexpected_provider_error",
+    "configuration_invalid",
+)
 SOME = 20  # notifications
 NUMBERS = itertools.count()
 
@@ -157,7 +164,7 @@ class World:
 
     def put_back(self) -> int:
         """Number of messages that the old release has deferred for the next one."""
-        return sum(line["messages"] for line in self.old.said("newer_put_back"))
+        return sum(line["messages"] for line in self.old.said("unsupported_version_deferred"))
 
     def parked(self) -> list[str]:
         return [seen.everything for seen in self.queues.lying_in(topology.PARKING)]
@@ -227,7 +234,7 @@ def test_an_update_and_a_rollback_under_load_lose_nothing_and_send_nothing_twice
         new.start()
         callers.urls = [old.url, new.url]
         callers.some_more()
-        wait_for(lambda: old.said("newer_put_back") and new.said("sent"))
+        wait_for(lambda: old.said("unsupported_version_deferred") and new.said("sent"))
         callers.urls = [new.url]
         old.stop(*THE_OTHER_WAY)
         world.all_sent()

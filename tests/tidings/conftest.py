@@ -14,8 +14,9 @@ from tidings.domain.errors import BrokerUnavailable
 from tidings.domain.notification import Notification
 from tidings.migrate import migrate
 from tidings.pipeline.delivery import Delivery
+from tidings.pipeline.outgoing import to_work
 from tidings.pipeline.retry import RetrySchedule
-from tidings.pipeline.settlement import Settler, to_work
+from tidings.pipeline.settlement import Settler
 from tidings.ports import Acceptance, Broker, Consumer, Depth, Outgoing, SendRequest
 
 from tests.clock import TestClock
@@ -25,7 +26,17 @@ MIGRATIONS = Path(__file__).parents[2] / "infra" / "migrations"
 
 def set_worker_clock(monkeypatch: pytest.MonkeyPatch, monotonic: Callable[[], float]) -> None:
     """By which a worker measures leases, deadlines and durations."""
-    measuring = ("account", "attempts", "delivery", "leases", "settlement", "sweep")
+    measuring = (
+        "account",
+        "account_probe",
+        "attempts",
+        "delivery",
+        "leases",
+        "retention",
+        "send_checks",
+        "settlement",
+        "sweep",
+    )
     for module in ("domain.stopwatch", *(f"pipeline.{name}" for name in measuring)):
         monkeypatch.setattr(f"tidings.{module}.time", SimpleNamespace(monotonic=monotonic))
 
@@ -82,7 +93,7 @@ class FragileBroker:
 
 
 @dataclass
-class House:
+class Parts:
     """All parts of one process."""
 
     clock: TestClock
@@ -104,7 +115,7 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
+def parts(tmp_path: Path) -> Iterator[Parts]:
     settings = DatabaseSettings(database_url=f"sqlite:///{tmp_path}/tidings.db")
     migrate(settings, MIGRATIONS)
     clock = TestClock()
@@ -120,7 +131,7 @@ def house(tmp_path: Path) -> Iterator[House]:
         lease=timedelta(seconds=60),
         concurrency=4,
     )
-    yield House(clock, store, broker, provider, settling, delivery)
+    yield Parts(clock, store, broker, provider, settling, delivery)
     delivery.close()
     broker.close()
     store.close()

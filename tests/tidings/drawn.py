@@ -11,8 +11,8 @@ from tests import make
 from tests.tidings.story import ANSWERS, LISTS
 
 OPEN = tuple(answer for answer in ANSWERS if answer.startswith("ambiguous"))
-UNSETTLED = ("ask", "listed", "call", "delivery.mid_send", "delivery.after_send", "settling.after_letters")
-SETTLED = ("settling.after_rows", "settling.after_retries")
+UNSETTLED = ("ask", "listed", "call", "delivery.mid_send", "delivery.after_send", "settlement.after_dead_letters")
+SETTLED = ("settlement.after_rows", "settlement.after_retries")
 STEPS = ("delivery.after_claim", *UNSETTLED, *SETTLED, "delivery.before_return")
 
 

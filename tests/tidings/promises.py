@@ -75,7 +75,7 @@ def timeline_tells_the_row(row: Notification, timeline: Sequence[TimelineEntry])
         before = event
     assert row.generation == generation, "a generation without a replay in the timeline"
     assert row.attempt == attempt + (row.status is Status.SENDING), "the row counts other attempts than its timeline"
-    assert row.attempt - row.spared <= row.max_attempts, "more attempts than it was given"
+    assert row.attempt - row.uncounted_attempts <= row.max_attempts, "more attempts than it was given"
     assert ended == (row.status not in MOVING), "one has ended, the row or its timeline, and not the other"
     if row.status is not Status.SENDING:
         last = timeline[-1].status if timeline else Status.PENDING

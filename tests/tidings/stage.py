@@ -85,7 +85,7 @@ class Stage:
         # A worker measures its lease with its own clock, which here is the test's.
         set_worker_clock(ground.monkeypatch, self._monotonic)
         # A group is as large as what is under way, however slow the machine is.
-        ground.monkeypatch.setattr("tidings.pipeline.recorder.RECORD_WITHIN", timedelta(hours=1))
+        ground.monkeypatch.setattr("tidings.pipeline.settlement_buffer.RECORD_WITHIN", timedelta(hours=1))
 
     def _monotonic(self) -> float:
         return (self.clock.now - START).total_seconds()
@@ -99,7 +99,7 @@ class Stage:
         """A step of the code, in any of its threads."""
         if self.dead:
             raise Crash
-        if step == "settling.after_rows":
+        if step == "settlement.after_rows":
             self.vendor.under_way.clear()
         if self.fault is not None and self.fault[0] == step:
             (_, strike), self.fault = self.fault, None
@@ -192,7 +192,7 @@ class Stage:
         self._accepted(draft, len(turn.answers), None, None)
         self._attempted(self._wake_ups([id for id in self.ids if id not in before]), turn)
 
-    def _delivered(self, letters: Sequence[IncomingMessage]) -> None:
+    def _delivered(self, batch: Sequence[IncomingMessage]) -> None:
         """By a process of its own."""
         delivery = Delivery(
             provider=self.vendor,
@@ -204,7 +204,7 @@ class Stage:
             reserved=0,
         )
         try:
-            delivery.deliver(letters)
+            delivery.deliver(batch)
         finally:
             delivery.close()
             # What it had called and could not write down is for the sweep to find.
@@ -212,12 +212,12 @@ class Stage:
                 call.ambiguous = True
             self.vendor.under_way = []
 
-    def _attempted(self, letters: Sequence[IncomingMessage], turn: Turn) -> bool:
+    def _attempted(self, batch: Sequence[IncomingMessage], turn: Turn) -> bool:
         self.vendor.answers, self.vendor.lists, self.store.fault = list(turn.answers), list(turn.lists), turn.store
         before = self.broker.state
         self.broker.state = turn.broker or before
         fault = (turn.step, lambda: self._strike(turn.strike)) if turn.step is not None else None
-        done = self._alive(lambda: self._delivered(letters), fault)
+        done = self._alive(lambda: self._delivered(batch), fault)
         self.vendor.answers, self.vendor.lists, self.store.fault = [], [], None
         self.broker.state = before
         return done

@@ -80,11 +80,11 @@ class WeakStore(SqlStore):
 
     fault: str | None = None
 
-    def settle(self, settlements: Sequence[Settlement], *, letters_owed: bool = False) -> Sequence[Settlement]:
+    def settle(self, settlements: Sequence[Settlement], *, dead_letters_owed: bool = False) -> Sequence[Settlement]:
         fault, self.fault = self.fault, None
         if fault == "before":
             raise StoreUnavailable("down")
-        lost = super().settle(settlements, letters_owed=letters_owed)
+        lost = super().settle(settlements, dead_letters_owed=dead_letters_owed)
         if fault == "after":
             raise StoreUnavailable("the answer to COMMIT is lost")
         return lost

@@ -15,7 +15,7 @@ from tidings.domain.timing import FIRST_PROBE, LONGEST_PROBE, WAIT_FOR_ACCOUNT
 from tidings.messaging import topology
 from tidings.messaging.envelope import IncomingMessage, from_event
 from tidings.pipeline.delivery import Delivery
-from tidings.pipeline.settlement import to_work
+from tidings.pipeline.outgoing import to_work
 from tidings.pipeline.sweep import Sweep
 from tidings.ports import Acceptance, Provider, Selection, SendRequest
 from tidings.providers.fcm.provider import FcmProvider, FcmSettings
@@ -29,7 +29,7 @@ from tidings.runtime.trigger.trigger import to_rmq
 from local.emulators.client import Failure
 from tests import make
 from tests.emulator import Running, emulator
-from tests.tidings.conftest import House, set_worker_clock
+from tests.tidings.conftest import Parts, set_worker_clock
 
 WAITING, NIGHTLY = 1_000, 10_000
 FAILED = Selection(tenant="acme", statuses=[Status.FAILED])
@@ -57,22 +57,22 @@ class Vendor:
 
 
 @pytest.fixture
-def vendor(house: House, monkeypatch: pytest.MonkeyPatch) -> Vendor:
-    set_worker_clock(monkeypatch, lambda: house.clock().timestamp())
-    return Vendor(house.clock)
+def vendor(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> Vendor:
+    set_worker_clock(monkeypatch, lambda: parts.clock().timestamp())
+    return Vendor(parts.clock)
 
 
 @pytest.fixture
-def worker(house: House, vendor: Vendor) -> Delivery:
-    return another(house, vendor)
+def worker(parts: Parts, vendor: Vendor) -> Delivery:
+    return another(parts, vendor)
 
 
-def another(house: House, vendor: Provider) -> Delivery:
+def another(parts: Parts, vendor: Provider) -> Delivery:
     return Delivery(
         provider=vendor,
-        store=house.store,
-        broker=house.broker,
-        settler=house.settler,
+        store=parts.store,
+        broker=parts.broker,
+        settler=parts.settler,
         lease=timedelta(seconds=15),
         concurrency=4,
     )
@@ -86,15 +86,15 @@ def may_refuse(_: SendRequest) -> DeliveryError:
     return TransientError("5.7.1", "denied", may_be_account=True)
 
 
-def added(house: House, count: int, **changes: object) -> list[Notification]:
-    rows = [make.notification(house.clock(), **changes) for _ in range(count)]
-    house.add(*rows)
+def added(parts: Parts, count: int, **changes: object) -> list[Notification]:
+    rows = [make.notification(parts.clock(), **changes) for _ in range(count)]
+    parts.add(*rows)
     return rows
 
 
-def taken(house: House, limit: int = 100, channel: str = "email") -> list[IncomingMessage]:
+def taken(parts: Parts, limit: int = 100, channel: str = "email") -> list[IncomingMessage]:
     """What the queue gives now, as a trigger takes it and a function reads it."""
-    consumer = house.broker.consume(topology.work_queues(channel))
+    consumer = parts.broker.consume(topology.work_queues(channel))
     try:
         received = consumer.receive(limit, timedelta(0))
         consumer.acknowledge(received)
@@ -103,28 +103,28 @@ def taken(house: House, limit: int = 100, channel: str = "email") -> list[Incomi
     return from_event(to_rmq(received), channel)
 
 
-def run(house: House, worker: Delivery, *, until: datetime, step: float = 1.0) -> None:
+def run(parts: Parts, worker: Delivery, *, until: datetime, step: float = 1.0) -> None:
     """Deliver what comes, until this time."""
-    while house.clock() < until:
-        while batch := taken(house):
+    while parts.clock() < until:
+        while batch := taken(parts):
             worker.deliver(batch)
-        house.clock.advance(seconds=step)
+        parts.clock.advance(seconds=step)
 
 
 def alarms(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.msg for record in caplog.records if record.levelno >= logging.ERROR]
 
 
-def statuses(house: House, rows: Sequence[Notification]) -> list[Status]:
-    return [house.row(row).status for row in rows]
+def statuses(parts: Parts, rows: Sequence[Notification]) -> list[Status]:
+    return [parts.row(row).status for row in rows]
 
 
-def refused(house: House, worker: Delivery, vendor: Vendor, count: int = 20) -> list[Notification]:
+def refused(parts: Parts, worker: Delivery, vendor: Vendor, count: int = 20) -> list[Notification]:
     """So many wait, and the provider counts as refusing us."""
     vendor.says = refuses
-    rows = added(house, count)
-    run(house, worker, until=house.clock() + timedelta(seconds=5))
-    (connection,) = house.store.connections()
+    rows = added(parts, count)
+    run(parts, worker, until=parts.clock() + timedelta(seconds=5))
+    (connection,) = parts.store.connections()
     assert connection.is_refusing
     return rows
 
@@ -134,54 +134,54 @@ def refused(house: House, worker: Delivery, vendor: Vendor, count: int = 20) -> 
 
 @pytest.mark.slow
 def test_several_refused_recipients_close_the_connection_with_one_alarm(
-    house: House, worker: Delivery, vendor: Vendor, caplog: pytest.LogCaptureFixture
+    parts: Parts, worker: Delivery, vendor: Vendor, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rows = refused(house, worker, vendor, 200)
-    run(house, worker, until=house.clock() + timedelta(minutes=10))
+    rows = refused(parts, worker, vendor, 200)
+    run(parts, worker, until=parts.clock() + timedelta(minutes=10))
     assert alarms(caplog) == ["account_refused"]
-    (connection,) = house.store.connections()
+    (connection,) = parts.store.connections()
     assert (connection.name, connection.channel, connection.error_code) == ("vendor", "email", "20003")
     first = [at for at, _ in vendor.calls if at - vendor.calls[0][0] < FIRST_PROBE]
     assert len(first) <= 100, "what was claimed when the first was refused, and no more"
     assert len(vendor.calls) - len(first) <= 20, "single probes, ever further apart"
-    assert all(row.attempt == row.spared for row in map(house.row, rows)), "no attempt counts"
-    untouched = [row for row in rows if not house.store.events(row.id)]
+    assert all(row.attempt == row.uncounted_attempts for row in map(parts.row, rows)), "no attempt counts"
+    untouched = [row for row in rows if not parts.store.events(row.id)]
     assert len(untouched) >= 85, "what waits has no call, no attempt and no line"
 
 
-def test_a_worker_that_sees_several_refused_claims_no_more_before_it_is_written_down(
-    house: House, worker: Delivery, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+def test_a_worker_that_sees_several_refused_stops_claiming_before_it_is_recorded(
+    parts: Parts, worker: Delivery, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tidings.pipeline.recorder.RECORD_WITHIN", timedelta(hours=1))
+    monkeypatch.setattr("tidings.pipeline.settlement_buffer.RECORD_WITHIN", timedelta(hours=1))
     vendor.says = refuses
-    added(house, 100)
-    worker.deliver(taken(house))
+    added(parts, 100)
+    worker.deliver(taken(parts))
     assert len(vendor.calls) <= 20
 
 
 def test_one_strangers_recipient_never_closes_the_connection(
-    house: House, worker: Delivery, vendor: Vendor, caplog: pytest.LogCaptureFixture
+    parts: Parts, worker: Delivery, vendor: Vendor, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nobody is paged, others are sent at once, and the one is a dead letter when its attempts are used up."""
-    (stranger,) = added(house, 1, recipient="stranger@example.com", max_attempts=4)
+    (stranger,) = added(parts, 1, recipient="stranger@example.com", max_attempts=4)
     vendor.says = lambda outbound: refuses(outbound) if outbound.recipient == stranger.recipient else None
     others = []
-    until = house.clock() + timedelta(hours=12)
-    while house.clock() < until and house.row(stranger).status is not Status.FAILED:
-        others += added(house, 1)
-        run(house, worker, until=house.clock() + timedelta(minutes=1), step=30)
-    assert house.row(stranger).status is Status.FAILED
+    until = parts.clock() + timedelta(hours=12)
+    while parts.clock() < until and parts.row(stranger).status is not Status.FAILED:
+        others += added(parts, 1)
+        run(parts, worker, until=parts.clock() + timedelta(minutes=1), step=30)
+    assert parts.row(stranger).status is Status.FAILED
     assert sum(recipient == stranger.recipient for _, recipient in vendor.calls) <= 8, (
         "four that count, and the first few"
     )
-    assert set(statuses(house, others)) == {Status.SENT}
-    assert {house.row(row).attempt for row in others} == {1}
+    assert set(statuses(parts, others)) == {Status.SENT}
+    assert {parts.row(row).attempt for row in others} == {1}
     assert not alarms(caplog)
 
 
 @pytest.mark.parametrize("error", [refuses, may_refuse])
 def test_refusals_beside_acceptances_close_nothing(
-    house: House, worker: Delivery, vendor: Vendor, error: Says, caplog: pytest.LogCaptureFixture
+    parts: Parts, worker: Delivery, vendor: Vendor, error: Says, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Neither then, nor when they are tried again, among themselves."""
     bad: set[str] = set()
@@ -189,67 +189,69 @@ def test_refusals_beside_acceptances_close_nothing(
     for _ in range(10):
         others = []
         for _ in range(10):
-            bad |= {row.recipient for row in added(house, 1)}
-            others += added(house, 1)
-        run(house, worker, until=house.clock() + timedelta(seconds=3))
-        assert set(statuses(house, others)) == {Status.SENT}
+            bad |= {row.recipient for row in added(parts, 1)}
+            others += added(parts, 1)
+        run(parts, worker, until=parts.clock() + timedelta(seconds=3))
+        assert set(statuses(parts, others)) == {Status.SENT}
     assert not alarms(caplog)
 
 
 def test_a_burst_of_refused_recipients_does_not_keep_others_from_being_tried(
-    house: House, worker: Delivery, vendor: Vendor
+    parts: Parts, worker: Delivery, vendor: Vendor
 ) -> None:
     """One caller's many, in front of everybody else's."""
-    bad = {row.recipient for row in added(house, 100)}
+    bad = {row.recipient for row in added(parts, 100)}
     vendor.says = lambda outbound: refuses(outbound) if outbound.recipient in bad else None
-    others = added(house, 100)
-    run(house, worker, until=house.clock() + timedelta(minutes=5), step=5)
-    assert set(statuses(house, others)) == {Status.SENT}
+    others = added(parts, 100)
+    run(parts, worker, until=parts.clock() + timedelta(minutes=5), step=5)
+    assert set(statuses(parts, others)) == {Status.SENT}
 
 
 @pytest.mark.slow
 def test_a_refusal_that_can_mean_either_counts_until_others_are_refused_as_well(
-    house: House, worker: Delivery, vendor: Vendor
+    parts: Parts, worker: Delivery, vendor: Vendor
 ) -> None:
     vendor.says = may_refuse
-    (one,) = added(house, 1, max_attempts=3)
-    run(house, worker, until=house.clock() + timedelta(minutes=5))
-    assert house.row(one).status is Status.FAILED, "alone it is bounded by its attempts"
-    rows = added(house, 30)
-    run(house, worker, until=house.clock() + timedelta(minutes=30), step=5)
-    (connection,) = house.store.connections()
+    (one,) = added(parts, 1, max_attempts=3)
+    run(parts, worker, until=parts.clock() + timedelta(minutes=5))
+    assert parts.row(one).status is Status.FAILED, "alone it is bounded by its attempts"
+    rows = added(parts, 30)
+    run(parts, worker, until=parts.clock() + timedelta(minutes=30), step=5)
+    (connection,) = parts.store.connections()
     assert connection.is_refusing
-    after = [house.row(row) for row in rows]
+    after = [parts.row(row) for row in rows]
     assert {row.status for row in after} <= {Status.PENDING, Status.RETRYING}
-    assert max(row.attempt - row.spared for row in after) == 1, "only those that were under way at the first refusal"
+    assert max(row.attempt - row.uncounted_attempts for row in after) == 1, (
+        "only those that were under way at the first refusal"
+    )
 
 
-def test_where_little_is_sent_the_first_few_show_it_within_seconds(
-    house: House, worker: Delivery, vendor: Vendor, caplog: pytest.LogCaptureFixture
+def test_with_little_traffic_a_refused_account_is_found_within_seconds(
+    parts: Parts, worker: Delivery, vendor: Vendor, caplog: pytest.LogCaptureFixture
 ) -> None:
     vendor.says = refuses
-    rows = added(house, 3)
-    run(house, worker, until=house.clock() + timedelta(seconds=15))
+    rows = added(parts, 3)
+    run(parts, worker, until=parts.clock() + timedelta(seconds=15))
     assert alarms(caplog) == ["account_refused"]
     vendor.says = lambda _: None
-    run(house, worker, until=house.clock() + timedelta(minutes=3))
-    assert set(statuses(house, rows)) == {Status.SENT}
+    run(parts, worker, until=parts.clock() + timedelta(minutes=3))
+    assert set(statuses(parts, rows)) == {Status.SENT}
 
 
 # --- while it lasts ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
-def test_one_probe_at_a_time_whatever_the_number_of_workers(house: House, worker: Delivery, vendor: Vendor) -> None:
-    refused(house, worker, vendor)
-    workers = [another(house, vendor) for _ in range(3)]
+def test_one_probe_at_a_time_whatever_the_number_of_workers(parts: Parts, worker: Delivery, vendor: Vendor) -> None:
+    refused(parts, worker, vendor)
+    workers = [another(parts, vendor) for _ in range(3)]
     try:
         vendor.calls.clear()
-        until = house.clock() + timedelta(minutes=10)
-        while house.clock() < until:
+        until = parts.clock() + timedelta(minutes=10)
+        while parts.clock() < until:
             for one in workers:
-                one.deliver(taken(house, 5))
-            house.clock.advance(seconds=1)
+                one.deliver(taken(parts, 5))
+            parts.clock.advance(seconds=1)
     finally:
         for one in workers:
             one.close()
@@ -260,54 +262,54 @@ def test_one_probe_at_a_time_whatever_the_number_of_workers(house: House, worker
     assert max(pauses) >= LONGEST_PROBE
 
 
-def test_a_probe_under_way_keeps_others_from_being_sent(house: House, worker: Delivery, vendor: Vendor) -> None:
+def test_a_probe_under_way_keeps_others_from_being_sent(parts: Parts, worker: Delivery, vendor: Vendor) -> None:
     """However long its call takes."""
-    rows = refused(house, worker, vendor)
-    house.clock.advance(minutes=3)
-    assert house.store.claim([make.message(rows[-1])], timedelta(hours=1)).acquired, "the row is being sent"
-    assert house.store.take_probe("vendor", rows[-1].id, timedelta(seconds=15))
-    house.clock.advance(minutes=3)
-    assert not house.store.take_probe("vendor", rows[0].id, timedelta(seconds=15))
+    rows = refused(parts, worker, vendor)
+    parts.clock.advance(minutes=3)
+    assert parts.store.claim([make.message(rows[-1])], timedelta(hours=1)).acquired, "the row is being sent"
+    assert parts.store.take_probe("vendor", rows[-1].id, timedelta(seconds=15))
+    parts.clock.advance(minutes=3)
+    assert not parts.store.take_probe("vendor", rows[0].id, timedelta(seconds=15))
 
 
-def test_a_stale_message_leaves_the_probes_place_to_the_next(house: House, worker: Delivery, vendor: Vendor) -> None:
-    rows = refused(house, worker, vendor)
-    house.store.cancel("acme", rows[-1].id)
-    house.clock.advance(minutes=3)
+def test_a_stale_message_leaves_the_probes_place_to_the_next(parts: Parts, worker: Delivery, vendor: Vendor) -> None:
+    rows = refused(parts, worker, vendor)
+    parts.store.cancel("acme", rows[-1].id)
+    parts.clock.advance(minutes=3)
     vendor.calls.clear()
     for _ in range(10):  # whichever of them is looked at first
         stale, due = rows[-1], rows[-2]
         batch = [IncomingMessage(queue="tidings.email", body=b"", message=make.message(row)) for row in (stale, due)]
         worker.deliver(batch)
         assert [recipient for _, recipient in vendor.calls] == [due.recipient]
-        house.clock.advance(minutes=11)
+        parts.clock.advance(minutes=11)
         vendor.calls.clear()
 
 
 def test_one_that_is_refused_in_front_of_the_others_is_not_the_only_one_that_is_tried(
-    house: House, worker: Delivery, vendor: Vendor
+    parts: Parts, worker: Delivery, vendor: Vendor
 ) -> None:
-    bad = refused(house, worker, vendor)[-1]
-    (good,) = added(house, 1)
+    bad = refused(parts, worker, vendor)[-1]
+    (good,) = added(parts, 1)
     vendor.says = lambda outbound: None if outbound.recipient == good.recipient else refuses(outbound)
     batch = [IncomingMessage(queue="tidings.email", body=b"", message=make.message(row)) for row in (bad, good)]
     for _ in range(30):
-        house.clock.advance(minutes=11)
+        parts.clock.advance(minutes=11)
         worker.deliver(batch)
-    assert house.row(good).status is Status.SENT
+    assert parts.row(good).status is Status.SENT
 
 
 def test_a_probe_that_is_refused_for_its_own_sake_lets_the_next_be_tried_at_once(
-    house: House, worker: Delivery, vendor: Vendor
+    parts: Parts, worker: Delivery, vendor: Vendor
 ) -> None:
-    rows = refused(house, worker, vendor)
-    house.clock.advance(minutes=3)
+    rows = refused(parts, worker, vendor)
+    parts.clock.advance(minutes=3)
     bad = {row.recipient for row in rows}
     vendor.says = lambda outbound: PermanentError("550", "who?") if outbound.recipient in bad else None
-    good = added(house, 1)
-    run(house, worker, until=house.clock() + timedelta(seconds=90))
-    assert statuses(house, good) == [Status.SENT]
-    assert set(statuses(house, rows)) == {Status.FAILED}
+    good = added(parts, 1)
+    run(parts, worker, until=parts.clock() + timedelta(seconds=90))
+    assert statuses(parts, good) == [Status.SENT]
+    assert set(statuses(parts, rows)) == {Status.FAILED}
 
 
 # --- the end ----------------------------------------------------------------------------------------------------------
@@ -315,13 +317,13 @@ def test_a_probe_that_is_refused_for_its_own_sake_lets_the_next_be_tried_at_once
 
 @pytest.mark.slow
 def test_the_first_acceptance_opens_it_and_all_that_waited_is_sent(
-    house: House, worker: Delivery, vendor: Vendor, caplog: pytest.LogCaptureFixture
+    parts: Parts, worker: Delivery, vendor: Vendor, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rows = refused(house, worker, vendor, 200)
-    run(house, worker, until=house.clock() + timedelta(minutes=20), step=10)
+    rows = refused(parts, worker, vendor, 200)
+    run(parts, worker, until=parts.clock() + timedelta(minutes=20), step=10)
     vendor.says = lambda _: None
-    run(house, worker, until=house.clock() + timedelta(minutes=4), step=5)
-    assert set(statuses(house, rows)) == {Status.SENT}
+    run(parts, worker, until=parts.clock() + timedelta(minutes=4), step=5)
+    assert set(statuses(parts, rows)) == {Status.SENT}
     told = [record for record in caplog.records if record.msg.startswith("account_")]
     assert [record.msg for record in told] == ["account_refused", "account_restored"]
     refused_line, restored_line = (line for record in told for line in record.__dict__["each"])
@@ -329,47 +331,47 @@ def test_the_first_acceptance_opens_it_and_all_that_waited_is_sent(
     assert refused_line == said
     assert {**said, "refused_seconds": restored_line["refused_seconds"]} == restored_line
     assert 1200 <= restored_line["refused_seconds"] <= 1300
-    (connection,) = house.store.connections()
+    (connection,) = parts.store.connections()
     assert connection.is_open
     assert connection.is_clean
 
 
 def test_after_a_day_what_waits_is_a_dead_letter_that_can_be_replayed(
-    house: House, worker: Delivery, vendor: Vendor, caplog: pytest.LogCaptureFixture
+    parts: Parts, worker: Delivery, vendor: Vendor, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rows = refused(house, worker, vendor, 300)
-    sweep = Sweep(store=house.store, broker=house.broker, settler=house.settler)
-    house.clock.advance(seconds=WAIT_FOR_ACCOUNT.total_seconds() - 600)
-    late = added(house, 5)
+    rows = refused(parts, worker, vendor, 300)
+    sweep = Sweep(store=parts.store, broker=parts.broker, settler=parts.settler)
+    parts.clock.advance(seconds=WAIT_FOR_ACCOUNT.total_seconds() - 600)
+    late = added(parts, 5)
     sweep.run()
-    assert Status.FAILED not in statuses(house, rows)
-    house.clock.advance(seconds=1200)
+    assert Status.FAILED not in statuses(parts, rows)
+    parts.clock.advance(seconds=1200)
     for _ in range(3):
         sweep.run()
-        house.clock.advance(seconds=60)
-    assert set(statuses(house, rows)) == {Status.FAILED}
-    assert set(statuses(house, late)) == {Status.PENDING}, "these have not waited for a day"
-    dead = house.row(rows[-1])
+        parts.clock.advance(seconds=60)
+    assert set(statuses(parts, rows)) == {Status.FAILED}
+    assert set(statuses(parts, late)) == {Status.PENDING}, "these have not waited for a day"
+    dead = parts.row(rows[-1])
     assert (dead.error_class, dead.error_code, dead.provider) == ("account", "20003", "vendor")
-    assert house.store.events(dead.id)[-1].error_message == "wrong token"
-    assert house.broker.depth("tidings.email.dead") == len(rows)
+    assert parts.store.events(dead.id)[-1].error_message == "wrong token"
+    assert parts.broker.depth("tidings.email.dead") == len(rows)
     vendor.says = lambda _: None
-    house.broker.publish([to_work(row) for row in house.store.reset_for_replay(FAILED, 1000, timedelta(0))])
-    run(house, worker, until=house.clock() + timedelta(minutes=5), step=10)
-    assert set(statuses(house, rows)) == {Status.SENT}
+    parts.broker.publish([to_work(row) for row in parts.store.reset_for_replay(FAILED, 1000, timedelta(0))])
+    run(parts, worker, until=parts.clock() + timedelta(minutes=5), step=10)
+    assert set(statuses(parts, rows)) == {Status.SENT}
 
 
 @pytest.mark.slow
 def test_one_that_is_tried_again_and_again_is_given_up_after_a_day_as_well(
-    house: House, worker: Delivery, vendor: Vendor, caplog: pytest.LogCaptureFixture
+    parts: Parts, worker: Delivery, vendor: Vendor, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Where it is alone, nothing else is refused or accepted: it waits as long, and no longer."""
     vendor.says = refuses
-    (one,) = added(house, 1, max_attempts=2)
-    run(house, worker, until=house.clock() + WAIT_FOR_ACCOUNT - timedelta(hours=1), step=300)
-    assert house.row(one).status is Status.RETRYING
-    run(house, worker, until=house.clock() + timedelta(hours=2), step=300)
-    assert house.row(one).status is Status.FAILED
+    (one,) = added(parts, 1, max_attempts=2)
+    run(parts, worker, until=parts.clock() + WAIT_FOR_ACCOUNT - timedelta(hours=1), step=300)
+    assert parts.row(one).status is Status.RETRYING
+    run(parts, worker, until=parts.clock() + timedelta(hours=2), step=300)
+    assert parts.row(one).status is Status.FAILED
     assert not alarms(caplog)
 
 
@@ -380,28 +382,28 @@ def test_one_that_is_tried_again_and_again_is_given_up_after_a_day_as_well(
 class Hour:
     """The trigger's loop, on the test's clock: while it is to be left alone, what waits stays in its queue."""
 
-    house: House
+    parts: Parts
     worker: Delivery
     channel: str
     leave_alone: Pauses
     batches: int = 0
 
     def run(self, *, until: datetime, step: float = 1.0) -> None:
-        while self.house.clock() < until:
-            while not self.leave_alone() and (batch := taken(self.house, channel=self.channel)):
+        while self.parts.clock() < until:
+            while not self.leave_alone() and (batch := taken(self.parts, channel=self.channel)):
                 self.worker.deliver(batch)
                 self.batches += 1
-            self.house.clock.advance(seconds=step)
+            self.parts.clock.advance(seconds=step)
 
 
 @pytest.fixture
-def hour(house: House, worker: Delivery, monkeypatch: pytest.MonkeyPatch) -> Hour:
-    return hour_of(house, worker, "email", monkeypatch)
+def hour(parts: Parts, worker: Delivery, monkeypatch: pytest.MonkeyPatch) -> Hour:
+    return hour_of(parts, worker, "email", monkeypatch)
 
 
-def hour_of(house: House, worker: Delivery, channel: str, monkeypatch: pytest.MonkeyPatch) -> Hour:
-    monkeypatch.setattr(pauses_module, "time", SimpleNamespace(monotonic=lambda: house.clock().timestamp()))
-    return Hour(house, worker, channel, Pauses(house.store, channel))
+def hour_of(parts: Parts, worker: Delivery, channel: str, monkeypatch: pytest.MonkeyPatch) -> Hour:
+    monkeypatch.setattr(pauses_module, "time", SimpleNamespace(monotonic=lambda: parts.clock().timestamp()))
+    return Hour(parts, worker, channel, Pauses(parts.store, channel))
 
 
 ALL = Selection(tenant="acme")
@@ -410,21 +412,23 @@ SENT = Selection(tenant="acme", statuses=[Status.SENT])
 
 @pytest.mark.slow
 def test_an_hour_of_refusals_with_thousands_waiting(
-    house: House, hour: Hour, vendor: Vendor, caplog: pytest.LogCaptureFixture, nightly: bool
+    parts: Parts, hour: Hour, vendor: Vendor, caplog: pytest.LogCaptureFixture, nightly: bool
 ) -> None:
     waiting = NIGHTLY if nightly else WAITING
     vendor.says = refuses
-    added(house, waiting)
-    hour.run(until=house.clock() + timedelta(hours=1))
-    Sweep(store=house.store, broker=house.broker, settler=house.settler).run()
+    added(parts, waiting)
+    hour.run(until=parts.clock() + timedelta(hours=1))
+    Sweep(store=parts.store, broker=parts.broker, settler=parts.settler).run()
     refused, batches = len(vendor.calls), hour.batches
     vendor.says = lambda _: None
     for _ in range(10):
-        hour.run(until=house.clock() + timedelta(minutes=1))
-    assert house.store.count(SENT) == waiting
+        hour.run(until=parts.clock() + timedelta(minutes=1))
+    assert parts.store.count(SENT) == waiting
     assert refused < 100 + 70, "those claimed at the first refusal, and a probe a minute"
     assert batches < 300, "a batch a probe, and those that were refused first; not every message again and again"
-    assert {row.attempt - row.spared for row in house.store.find(ALL, waiting)} == {1}, "no attempt was burnt"
+    assert {row.attempt - row.uncounted_attempts for row in parts.store.find(ALL, waiting)} == {1}, (
+        "no attempt was burnt"
+    )
     assert alarms(caplog) == ["account_refused"]
     assert len(vendor.calls) - refused == waiting
 
@@ -456,34 +460,38 @@ def vendors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield running
 
 
-def theirs(house: House, channel: str, count: int, **more: Any) -> list[Notification]:
+def theirs(parts: Parts, channel: str, count: int, **more: Any) -> list[Notification]:
     changes = REAL[channel][2]
     rows = []
     for number in range(1000, 1000 + count):
         given = {**changes, "recipient": changes["recipient"] % number} if changes else {}
-        rows.append(make.notification(house.clock(), channel=channel, **{**given, **more}))
-    house.add(*rows)
+        rows.append(make.notification(parts.clock(), channel=channel, **{**given, **more}))
+    parts.add(*rows)
     return rows
 
 
 @pytest.mark.parametrize("channel", REAL)
 def test_an_hour_of_refusals_by_a_real_provider(
-    house: House, vendors: Running, channel: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    parts: Parts,
+    vendors: Running,
+    channel: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     make_provider, failure, _ = REAL[channel]
-    set_worker_clock(monkeypatch, lambda: house.clock().timestamp())
-    worker = another(house, make_provider(vendors))
-    hour = hour_of(house, worker, channel, monkeypatch)
+    set_worker_clock(monkeypatch, lambda: parts.clock().timestamp())
+    worker = another(parts, make_provider(vendors))
+    hour = hour_of(parts, worker, channel, monkeypatch)
     vendors.client.clear()
     vendors.client.fail(channel, **failure)  # type: ignore[arg-type]
-    rows = theirs(house, channel, 200)
-    hour.run(until=house.clock() + timedelta(hours=1), step=5)
+    rows = theirs(parts, channel, 200)
+    hour.run(until=parts.clock() + timedelta(hours=1), step=5)
     refused = vendors.client.call_totals()[channel]
     vendors.client.forgive()
-    hour.run(until=house.clock() + timedelta(minutes=5), step=5)
+    hour.run(until=parts.clock() + timedelta(minutes=5), step=5)
     worker.close()
-    assert set(statuses(house, rows)) == {Status.SENT}
-    assert {row.attempt - row.spared for row in map(house.row, rows)} == {1}
+    assert set(statuses(parts, rows)) == {Status.SENT}
+    assert {row.attempt - row.uncounted_attempts for row in map(parts.row, rows)} == {1}
     assert refused < 100 + 70
     assert alarms(caplog) == ["account_refused"]
     assert vendors.client.totals()[channel] == len(rows)
@@ -498,20 +506,24 @@ STRANGERS = {
 
 @pytest.mark.parametrize("channel", REAL)
 def test_a_strangers_recipient_is_one_dead_letter_and_no_alarm(
-    house: House, vendors: Running, channel: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    parts: Parts,
+    vendors: Running,
+    channel: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     recipient, failure = STRANGERS[channel]
-    set_worker_clock(monkeypatch, lambda: house.clock().timestamp())
-    worker = another(house, REAL[channel][0](vendors))
-    hour = hour_of(house, worker, channel, monkeypatch)
+    set_worker_clock(monkeypatch, lambda: parts.clock().timestamp())
+    worker = another(parts, REAL[channel][0](vendors))
+    hour = hour_of(parts, worker, channel, monkeypatch)
     vendors.client.clear()
     vendors.client.fail(channel, recipient=recipient.removeprefix("token:"), **failure)  # type: ignore[arg-type]
-    (stranger,) = theirs(house, channel, 1, recipient=recipient, max_attempts=3)
-    rows = theirs(house, channel, 20)
-    hour.run(until=house.clock() + timedelta(hours=1), step=5)
+    (stranger,) = theirs(parts, channel, 1, recipient=recipient, max_attempts=3)
+    rows = theirs(parts, channel, 20)
+    hour.run(until=parts.clock() + timedelta(hours=1), step=5)
     worker.close()
-    assert house.row(stranger).status is Status.FAILED
-    assert set(statuses(house, rows)) == {Status.SENT}
-    assert {house.row(row).attempt for row in rows} == {1}
+    assert parts.row(stranger).status is Status.FAILED
+    assert set(statuses(parts, rows)) == {Status.SENT}
+    assert {parts.row(row).attempt for row in rows} == {1}
     assert not alarms(caplog)
-    assert house.broker.depth(topology.dead_queue(channel)) == 1
+    assert parts.broker.depth(topology.dead_queue(channel)) == 1

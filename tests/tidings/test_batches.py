@@ -14,8 +14,8 @@ from tidings.pipeline.delivery import Delivery
 from tidings.ports import Acceptance, Claims, SendRequest, Settlement
 
 from tests import make
-from tests.tidings.conftest import House
-from tests.tidings.test_delivery import added, letters, waiting
+from tests.tidings.conftest import Parts
+from tests.tidings.test_delivery import added, incoming, waiting
 from tests.wait import eventually
 
 WAIT = 60.0
@@ -49,9 +49,9 @@ def provider() -> Iterator[SlowProvider]:
 
 
 @pytest.fixture
-def delivery(house: House, provider: SlowProvider) -> Iterator[Delivery]:
+def delivery(parts: Parts, provider: SlowProvider) -> Iterator[Delivery]:
     """Four senders, and one that only urgent calls take."""
-    made = replace(house.delivery, provider=provider, concurrency=4, reserved=1)
+    made = replace(parts.delivery, provider=provider, concurrency=4, reserved=1)
     yield made
     provider.gate.set()
     made.close()
@@ -64,130 +64,130 @@ def callers(provider: SlowProvider) -> Iterator[ThreadPoolExecutor]:
         provider.gate.set()
 
 
-def status(house: House, *rows: Notification) -> list[Status]:
-    return [house.row(row).status for row in rows]
+def status(parts: Parts, *rows: Notification) -> list[Status]:
+    return [parts.row(row).status for row in rows]
 
 
-def slow(house: House, provider: SlowProvider, count: int) -> list[Notification]:
-    rows = [added(house) for _ in range(count)]
+def slow(parts: Parts, provider: SlowProvider, count: int) -> list[Notification]:
+    rows = [added(parts) for _ in range(count)]
     provider.slow |= {row.recipient for row in rows}
     return rows
 
 
 def stuck(
-    house: House, provider: SlowProvider, delivery: Delivery, callers: ThreadPoolExecutor, count: int
+    parts: Parts, provider: SlowProvider, delivery: Delivery, callers: ThreadPoolExecutor, count: int
 ) -> tuple[Sequence[Notification], Future[bool]]:
     """So many calls hang."""
-    rows = slow(house, provider, count)
-    running = callers.submit(delivery.deliver, letters(*rows))
+    rows = slow(parts, provider, count)
+    running = callers.submit(delivery.deliver, incoming(*rows))
     eventually("calls that hang", lambda: len(provider.begun) >= count, within=WAIT)
     return rows, running
 
 
-def test_the_quick_are_settled_while_a_slow_one_is_under_way(
-    house: House, provider: SlowProvider, delivery: Delivery, callers: ThreadPoolExecutor
+def test_quick_calls_are_settled_while_a_slow_one_is_running(
+    parts: Parts, provider: SlowProvider, delivery: Delivery, callers: ThreadPoolExecutor
 ) -> None:
-    (hanging,), quick = slow(house, provider, 1), [added(house) for _ in range(20)]
-    running = callers.submit(delivery.deliver, letters(hanging, *quick))
-    eventually("the quick", lambda: status(house, *quick) == [Status.SENT] * 20, within=WAIT)
-    assert status(house, hanging) == [Status.SENDING]
+    (hanging,), quick = slow(parts, provider, 1), [added(parts) for _ in range(20)]
+    running = callers.submit(delivery.deliver, incoming(hanging, *quick))
+    eventually("the quick", lambda: status(parts, *quick) == [Status.SENT] * 20, within=WAIT)
+    assert status(parts, hanging) == [Status.SENDING]
     assert not running.done(), "who may freeze this process is answered when all of it has ended"
     provider.gate.set()
     assert running.result(WAIT) is True
-    assert status(house, hanging) == [Status.SENT]
+    assert status(parts, hanging) == [Status.SENT]
 
 
-def test_a_slow_call_does_not_hold_what_its_neighbours_send(
-    house: House, delivery: Delivery, monkeypatch: pytest.MonkeyPatch
+def test_a_slow_call_does_not_keep_its_neighbours_content_in_memory(
+    parts: Parts, delivery: Delivery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Which may be megabytes each: a slow call of each batch would hold all of them."""
     settled: list[Settlement] = []
-    settle = house.store.settle
+    settle = parts.store.settle
 
-    def watched(settlements: Sequence[Settlement], *, letters_owed: bool = False) -> Sequence[Settlement]:
+    def watched(settlements: Sequence[Settlement], *, dead_letters_owed: bool = False) -> Sequence[Settlement]:
         settled.extend(settlements)
-        return settle(settlements, letters_owed=letters_owed)
+        return settle(settlements, dead_letters_owed=dead_letters_owed)
 
-    monkeypatch.setattr(house.store, "settle", watched)
-    delivery.deliver(letters(*[added(house) for _ in range(4)]))
+    monkeypatch.setattr(parts.store, "settle", watched)
+    delivery.deliver(incoming(*[added(parts) for _ in range(4)]))
     assert [(len(one.claims.acquired), one.claims.size > 0) for one in settled] == [(0, True)] * 4
 
 
 def test_the_next_batch_does_not_wait_for_the_slowest_of_the_last(
-    house: House, provider: SlowProvider, delivery: Delivery, callers: ThreadPoolExecutor
+    parts: Parts, provider: SlowProvider, delivery: Delivery, callers: ThreadPoolExecutor
 ) -> None:
-    stuck(house, provider, delivery, callers, 3)  # of four senders
-    rows = [added(house) for _ in range(30)]
-    assert delivery.deliver(letters(*rows)) is True
-    assert status(house, *rows) == [Status.SENT] * 30
+    stuck(parts, provider, delivery, callers, 3)  # of four senders
+    rows = [added(parts) for _ in range(30)]
+    assert delivery.deliver(incoming(*rows)) is True
+    assert status(parts, *rows) == [Status.SENT] * 30
 
 
-def test_a_detached_batch_is_answered_once_all_of_it_is_under_way(
-    house: House, provider: SlowProvider, delivery: Delivery
+def test_a_detached_batch_returns_once_all_calls_have_started(
+    parts: Parts, provider: SlowProvider, delivery: Delivery
 ) -> None:
-    (hanging,), quick = slow(house, provider, 1), [added(house) for _ in range(3)]
-    assert delivery.deliver(letters(hanging, *quick), detach=True) is False
+    (hanging,), quick = slow(parts, provider, 1), [added(parts) for _ in range(3)]
+    assert delivery.deliver(incoming(hanging, *quick), detach=True) is False
     assert hanging.recipient in provider.begun
-    assert status(house, hanging) == [Status.SENDING]
+    assert status(parts, hanging) == [Status.SENDING]
     provider.gate.set()
-    eventually("the slow one", lambda: status(house, hanging) == [Status.SENT], within=WAIT)
+    eventually("the slow one", lambda: status(parts, hanging) == [Status.SENT], within=WAIT)
 
 
-def test_a_quick_batch_is_settled_though_it_may_be_detached(
-    house: House, delivery: Delivery, monkeypatch: pytest.MonkeyPatch
+def test_a_quick_batch_is_settled_even_with_detach(
+    parts: Parts, delivery: Delivery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tidings.pipeline.delivery.DETACH_AFTER", timedelta(seconds=WAIT))
-    rows = [added(house) for _ in range(10)]
-    assert delivery.deliver(letters(*rows), detach=True) is True
-    assert status(house, *rows) == [Status.SENT] * 10
+    rows = [added(parts) for _ in range(10)]
+    assert delivery.deliver(incoming(*rows), detach=True) is True
+    assert status(parts, *rows) == [Status.SENT] * 10
 
 
-def test_no_more_is_claimed_than_can_be_begun(
-    house: House, provider: SlowProvider, delivery: Delivery, callers: ThreadPoolExecutor
+def test_no_more_is_claimed_than_senders_are_free(
+    parts: Parts, provider: SlowProvider, delivery: Delivery, callers: ThreadPoolExecutor
 ) -> None:
     """What waits for a sender is nobody's yet: if this worker dies, it is not ambiguous."""
-    stuck(house, provider, delivery, callers, 3)
-    more = slow(house, provider, 10)
-    running = callers.submit(delivery.deliver, letters(*more))
+    stuck(parts, provider, delivery, callers, 3)
+    more = slow(parts, provider, 10)
+    running = callers.submit(delivery.deliver, incoming(*more))
     eventually("the last sender", lambda: len(provider.begun) == 4, within=WAIT)
-    assert sorted(status(house, *more)) == [Status.PENDING] * 9 + [Status.SENDING]
+    assert sorted(status(parts, *more)) == [Status.PENDING] * 9 + [Status.SENDING]
     provider.gate.set()
     assert running.result(WAIT) is True
-    assert status(house, *more) == [Status.SENT] * 10
+    assert status(parts, *more) == [Status.SENT] * 10
 
 
-def test_what_finds_no_free_sender_in_time_is_put_back_unclaimed(
-    house: House,
+def test_messages_without_a_free_sender_in_time_are_deferred_unclaimed(
+    parts: Parts,
     provider: SlowProvider,
     delivery: Delivery,
     callers: ThreadPoolExecutor,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    stuck(house, provider, delivery, callers, 4)
+    stuck(parts, provider, delivery, callers, 4)
     monkeypatch.setattr("tidings.pipeline.deadlines.BEGIN_WITHIN", timedelta(0))
-    rows = [added(house) for _ in range(2)]
-    before = len(waiting(house, "tidings.email"))
-    delivery.deliver(letters(*rows))
-    assert [(row.status, row.attempt) for row in map(house.row, rows)] == [(Status.PENDING, 0)] * 2
-    house.clock.advance(seconds=1)
-    assert len(waiting(house, "tidings.email")) == before + 2
+    rows = [added(parts) for _ in range(2)]
+    before = len(waiting(parts, "tidings.email"))
+    delivery.deliver(incoming(*rows))
+    assert [(row.status, row.attempt) for row in map(parts.row, rows)] == [(Status.PENDING, 0)] * 2
+    parts.clock.advance(seconds=1)
+    assert len(waiting(parts, "tidings.email")) == before + 2
 
 
-def test_the_urgent_find_a_sender_though_all_others_hang(
-    house: House, provider: SlowProvider, delivery: Delivery, callers: ThreadPoolExecutor
+def test_urgent_notifications_have_a_sender_while_all_others_hang(
+    parts: Parts, provider: SlowProvider, delivery: Delivery, callers: ThreadPoolExecutor
 ) -> None:
-    stuck(house, provider, delivery, callers, 4)
-    row = added(house, priority=Priority.HIGH)
+    stuck(parts, provider, delivery, callers, 4)
+    row = added(parts, priority=Priority.HIGH)
     delivery.deliver([IncomingMessage(queue="tidings.email.high", body=b"", message=make.message(row))])
-    assert status(house, row) == [Status.SENT]
+    assert status(parts, row) == [Status.SENT]
 
 
-def test_a_claim_that_fails_leaves_nothing_under_way_behind(
-    house: House, delivery: Delivery, monkeypatch: pytest.MonkeyPatch
+def test_a_failed_claim_waits_for_the_running_calls(
+    parts: Parts, delivery: Delivery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever is told may freeze or end this process at once."""
-    rows = [added(house) for _ in range(8)]
-    claim, calls = house.store.claim, []
+    rows = [added(parts) for _ in range(8)]
+    claim, calls = parts.store.claim, []
 
     def failing(*args: object, **given: object) -> Claims:
         calls.append(args)
@@ -195,33 +195,33 @@ def test_a_claim_that_fails_leaves_nothing_under_way_behind(
             raise StoreUnavailable("gone")
         return claim(*args, **given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(house.store, "claim", failing)
+    monkeypatch.setattr(parts.store, "claim", failing)
     with pytest.raises(StoreUnavailable):
-        delivery.deliver(letters(*rows))
-    found = status(house, *rows)
+        delivery.deliver(incoming(*rows))
+    found = status(parts, *rows)
     assert Status.SENDING not in found
     assert Status.SENT in found
-    delivery.deliver(letters(*rows))
-    assert status(house, *rows) == [Status.SENT] * 8
+    delivery.deliver(incoming(*rows))
+    assert status(parts, *rows) == [Status.SENT] * 8
 
 
-def test_what_comes_again_while_it_is_under_way_is_not_sent_twice(
-    house: House, provider: SlowProvider, delivery: Delivery, callers: ThreadPoolExecutor
+def test_a_message_redelivered_during_its_call_is_not_sent_twice(
+    parts: Parts, provider: SlowProvider, delivery: Delivery, callers: ThreadPoolExecutor
 ) -> None:
-    rows, running = stuck(house, provider, delivery, callers, 2)
-    assert delivery.deliver(letters(*rows)) is True
+    rows, running = stuck(parts, provider, delivery, callers, 2)
+    assert delivery.deliver(incoming(*rows)) is True
     provider.gate.set()
     assert running.result(WAIT) is True
     assert sorted(provider.begun) == sorted(row.recipient for row in rows)
 
 
-def test_closing_settles_what_a_detached_batch_left_under_way(
-    house: House, provider: SlowProvider, delivery: Delivery, callers: ThreadPoolExecutor
+def test_closing_settles_the_running_calls_of_a_detached_batch(
+    parts: Parts, provider: SlowProvider, delivery: Delivery, callers: ThreadPoolExecutor
 ) -> None:
     """As at a SIGTERM, where no request waits for it."""
-    (hanging,) = slow(house, provider, 1)
-    delivery.deliver(letters(hanging), detach=True)
+    (hanging,) = slow(parts, provider, 1)
+    delivery.deliver(incoming(hanging), detach=True)
     closing = callers.submit(delivery.close)
     provider.gate.set()
     closing.result(WAIT)
-    assert status(house, hanging) == [Status.SENT]
+    assert status(parts, hanging) == [Status.SENT]

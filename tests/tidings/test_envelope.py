@@ -12,7 +12,7 @@ from tidings.adapters.rabbitmq.frames import frames
 from tidings.domain.errors import InvalidMessage
 from tidings.domain.notification import new_id
 from tidings.messaging import topology
-from tidings.messaging.envelope import LONGEST_REASON, TYPE, Message, as_it_came, from_event, parse, to_event
+from tidings.messaging.envelope import LONGEST_REASON, TYPE, Message, from_event, parse, to_event, unchanged_headers
 from tidings.ports import Outgoing
 
 ID = new_id(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
@@ -31,7 +31,7 @@ def event(*entries: Any, queue: str = "tidings.sms::/") -> dict[str, Any]:
     return {"eventSource": "aws:rmq", "eventSourceArn": "arn", "rmqMessagesByQueue": {queue: list(entries)}}
 
 
-def test_a_message_comes_back_from_its_event() -> None:
+def test_a_message_survives_the_round_trip_through_its_event() -> None:
     made = to_event([("tidings.sms", MESSAGE.body, {"headers": MESSAGE.headers, "messageId": "x"}, True)])
     (letter,) = from_event(json.loads(json.dumps(made)), "sms")
     assert (letter.message, letter.queue, letter.unreadable) == (MESSAGE, "tidings.sms", None)
@@ -70,7 +70,7 @@ def test_an_event_of_aws_is_read_with_all_that_it_holds() -> None:
     assert letter.message == MESSAGE
 
 
-def test_headers_as_plain_strings_and_numbers_do_as_well() -> None:
+def test_headers_may_be_plain_strings_and_numbers() -> None:
     headers: dict[str, Any] = {**MESSAGE.headers, "ce-generation": 2, "ce-attempt": 3}
     (letter,) = from_event(event(entry(basicProperties={"headers": headers})), "sms")
     assert letter.message == MESSAGE
@@ -78,7 +78,7 @@ def test_headers_as_plain_strings_and_numbers_do_as_well() -> None:
 
 @pytest.mark.parametrize("name", ["ce-attempt", "ce-traceparent"])
 @pytest.mark.parametrize("how", ["null", "missing"])
-def test_what_decides_nothing_may_be_null_or_missing(name: str, how: str) -> None:
+def test_optional_properties_may_be_null_or_missing(name: str, how: str) -> None:
     headers: dict[str, Any] = {**MESSAGE.headers, name: None}
     if how == "missing":
         del headers[name]
@@ -137,13 +137,13 @@ BAD: list[tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize("bad", [item for _, item in BAD], ids=[name for name, _ in BAD])
-def test_an_unreadable_entry_is_one_letter_and_spoils_no_other(bad: Any) -> None:
+def test_an_unreadable_entry_is_one_unreadable_message_and_affects_no_other(bad: Any) -> None:
     letters = from_event(event(entry(), bad, entry()), "sms")
     assert [letter.message for letter in letters] == [MESSAGE, None, MESSAGE]
     assert letters[1].unreadable
 
 
-def test_headers_nested_without_end_spoil_no_other() -> None:
+def test_deeply_nested_headers_affect_no_other_message() -> None:
     deep: Any = {}
     for _ in range(600):
         deep = {"a": [deep]}
@@ -163,7 +163,7 @@ def test_a_reason_is_short_enough_for_a_header() -> None:
     assert letter.unreadable.isprintable()
 
 
-def test_an_unreadable_letter_keeps_what_came() -> None:
+def test_an_unreadable_message_keeps_its_body() -> None:
     (letter,) = from_event(event(entry(data=base64.b64encode(b"\0raw\xff").decode())), "sms")
     assert (letter.body, letter.queue) == (b"\0raw\xff", "tidings.sms")
 
@@ -184,7 +184,7 @@ def test_an_unreadable_letter_keeps_what_came() -> None:
         {"eventSource": "aws:rmq", "rmqMessagesByQueue": {"q::/": {"a": 1}}},
     ],
 )
-def test_what_is_no_event_at_all_is_refused(wrong: object) -> None:
+def test_anything_but_an_aws_rmq_event_is_refused(wrong: object) -> None:
     with pytest.raises(InvalidMessage, match="not an aws:rmq event"):
         from_event(wrong, "sms")
 
@@ -200,7 +200,7 @@ def test_several_queues_and_empty_ones_are_read_in_order() -> None:
     ]
 
 
-def test_what_a_later_version_adds_to_a_message_is_passed_over() -> None:
+def test_headers_and_keys_added_by_a_newer_release_are_ignored() -> None:
     """So may it add, without a version of its own."""
     more = json.dumps({**json.loads(MESSAGE.body), "shard": [7]}).encode()
     headers = {**MESSAGE.headers, "ce-shard": "7", "ce-time": None, "ce-more": {"a": [1]}}
@@ -216,9 +216,9 @@ def test_an_old_message_is_read_as_long_as_its_version_is() -> None:
     assert (read.generation, read.attempt, read.traceparent) == (3, 0, None)
 
 
-def test_headers_that_go_back_unread_can_be_written_whatever_they_are() -> None:
+def test_any_headers_of_a_deferred_unread_message_can_be_written() -> None:
     given = {"ce-type": "t", "ce-n": 7, "": "x", "é": "x", "n" * 300: "x", "s": "\ud800", "x-death": "x", "d": {"a": 1}}
-    kept = as_it_came(given)
+    kept = unchanged_headers(given)
     assert kept == {"ce-type": "t", "ce-n": "7", "s": "?"}
     frames(1, Outgoing(raw=b"", to=topology.parking(), headers=kept), 1000)
 
@@ -238,7 +238,7 @@ anything = st.recursive(
 
 @settings(max_examples=50)
 @given(anything, anything)
-def test_no_entry_whatever_it_holds_spoils_another(bad: Any, headers: Any) -> None:
+def test_no_entry_affects_another_whatever_it_holds(bad: Any, headers: Any) -> None:
     properties = {"headers": headers}
     letters = from_event(event(bad, entry(basicProperties=properties), entry()), "sms")
     assert len(letters) == 3

@@ -81,7 +81,7 @@ def test_what_arrives_during_a_flush_is_the_next_batch(threads: Executor) -> Non
     finish(run())
 
 
-def test_those_who_were_answered_come_again_as_one_batch_with_those_who_waited(
+def test_answered_callers_that_call_again_share_a_batch_with_those_that_waited(
     threads: Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -111,7 +111,9 @@ def test_those_who_were_answered_come_again_as_one_batch_with_those_who_waited(
 
 
 @pytest.mark.parametrize("forever", ["PAUSE", "LONGEST"])
-def test_nobody_is_waited_for_who_does_not_come_again(monkeypatch: pytest.MonkeyPatch, forever: str) -> None:
+def test_a_batch_does_not_wait_for_callers_that_do_not_call_again(
+    monkeypatch: pytest.MonkeyPatch, forever: str
+) -> None:
     """Where nobody comes any more, and where somebody comes all the time, but not all who were answered."""
     monkeypatch.setattr(f"tidings.pipeline.coalescer.{forever}", 2 * WITHIN)
 
@@ -147,7 +149,7 @@ def test_a_batch_is_no_larger_than_the_limit_and_no_call_is_split(threads: Execu
     finish(run())
 
 
-def test_what_is_heavy_counts_for_more(threads: Executor) -> None:
+def test_the_weight_of_an_item_counts_against_the_limit(threads: Executor) -> None:
     async def run() -> None:
         gate = Gate()
         gather = Coalescer(gate, threads, limit=10, waiting=21, weigh=lambda item: item)
@@ -184,7 +186,7 @@ def test_a_full_batch_runs_beside_another_and_no_third(threads: Executor) -> Non
     finish(run())
 
 
-def test_a_single_one_does_not_wait_for_a_full_batch(threads: Executor) -> None:
+def test_a_single_item_does_not_wait_for_a_full_batch(threads: Executor) -> None:
     async def run() -> None:
         gate = Gate()
         gather = Coalescer(gate, threads, limit=10)
@@ -234,7 +236,7 @@ def test_too_much_waiting_is_refused_at_once_and_taken_again_later(threads: Exec
     finish(run())
 
 
-def test_a_caller_who_goes_away_disturbs_nobody(threads: Executor) -> None:
+def test_a_caller_that_disconnects_does_not_affect_the_batch(threads: Executor) -> None:
     async def run() -> None:
         gate = Gate()
         gather = Coalescer(gate, threads)

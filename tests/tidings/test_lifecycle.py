@@ -17,13 +17,13 @@ from tidings.observability.log_observer import LogObserver
 from tidings.observability.observers import LOG_ONLY, Observers
 from tidings.pipeline.delivery import Delivery
 from tidings.pipeline.intake import Intake
+from tidings.pipeline.outgoing import message_for
 from tidings.pipeline.replay import Replay
-from tidings.pipeline.settlement import message_for
 from tidings.pipeline.sweep import Sweep
 from tidings.ports import Selection
 
 from tests.make import notification
-from tests.tidings.conftest import House
+from tests.tidings.conftest import Parts
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 TRACEPARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
@@ -74,34 +74,34 @@ def names(lines: Sequence[tuple[str, dict[str, Any]]]) -> list[str]:
     return [name for name, _ in lines]
 
 
-def accepted(house: House, *rows: Notification, observers: Observers = LOG_ONLY) -> list[IncomingMessage]:
-    Intake(store=house.store, broker=house.broker, observers=observers).accept(rows)
+def accepted(parts: Parts, *rows: Notification, observers: Observers = LOG_ONLY) -> list[IncomingMessage]:
+    Intake(store=parts.store, broker=parts.broker, observers=observers).accept(rows)
     return [IncomingMessage(queue="tidings.email", body=b"", message=message_for(row)) for row in rows]
 
 
-def watched(house: House, observers: Observers) -> Delivery:
-    return replace(house.delivery, observers=observers, settler=replace(house.settler, observers=observers))
+def watched(parts: Parts, observers: Observers) -> Delivery:
+    return replace(parts.delivery, observers=observers, settler=replace(parts.settler, observers=observers))
 
 
 # --- the log ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_id_of_a_notification_finds_its_whole_way(house: House, log: pytest.LogCaptureFixture) -> None:
-    row = notification(house.clock(), traceparent=TRACEPARENT, recipient="adelaide@example.com")
-    letters = accepted(house, row)
-    house.provider.script[row.recipient] = [TransientError("451", "later"), PermanentError("550", "no adelaide")]
-    house.clock.advance(seconds=2)
-    house.delivery.deliver(letters)
-    house.clock.advance(seconds=3)
-    house.delivery.deliver(letters)
-    Replay(store=house.store, broker=house.broker).replay(Selection(tenant="acme"), limit=1)
-    again = house.row(row)
-    house.delivery.deliver([replace(letters[0], message=message_for(again))])
-    house.delivery.deliver(letters)
+def test_the_log_has_every_step_of_a_notification_by_its_id(parts: Parts, log: pytest.LogCaptureFixture) -> None:
+    row = notification(parts.clock(), traceparent=TRACEPARENT, recipient="adelaide@example.com")
+    incoming = accepted(parts, row)
+    parts.provider.script[row.recipient] = [TransientError("451", "later"), PermanentError("550", "no adelaide")]
+    parts.clock.advance(seconds=2)
+    parts.delivery.deliver(incoming)
+    parts.clock.advance(seconds=3)
+    parts.delivery.deliver(incoming)
+    Replay(store=parts.store, broker=parts.broker).replay(Selection(tenant="acme"), limit=1)
+    again = parts.row(row)
+    parts.delivery.deliver([replace(incoming[0], message=message_for(again))])
+    parts.delivery.deliver(incoming)
     lines = told(log, of=row)
     assert names(lines) == [
         *("accepted", "queued", "claimed", "retry_scheduled", "claimed", "dead_lettered"),
-        *("replayed", "queued", "claimed", "sent", "duplicate_dropped"),
+        *("replayed", "queued", "claimed", "sent", "stale_message_dropped"),
     ]
     assert {line["trace_id"] for _, line in lines[:-1]} == {TRACE}
     assert {(line.get("tenant", "acme"), line["channel"]) for _, line in lines} == {("acme", "email")}
@@ -118,12 +118,12 @@ def test_the_id_of_a_notification_finds_its_whole_way(house: House, log: pytest.
     assert "adelaide" not in str(told(log))
 
 
-def test_the_time_from_the_post_to_the_acceptance_is_told(house: House, log: pytest.LogCaptureFixture) -> None:
-    at = house.clock()
+def test_the_time_from_post_to_acceptance_is_logged(parts: Parts, log: pytest.LogCaptureFixture) -> None:
+    at = parts.clock()
     now, later = notification(at), notification(at, send_at=at + timedelta(seconds=30), next_attempt_at=at)
-    letters = accepted(house, now, later)
-    house.clock.advance(seconds=40)
-    house.delivery.deliver(letters)
+    incoming = accepted(parts, now, later)
+    parts.clock.advance(seconds=40)
+    parts.delivery.deliver(incoming)
     elapsed = {line["notification_id"]: line["end_to_end_seconds"] for name, line in told(log) if name == "sent"}
     # And what the machine itself took from the claim on.
     assert 40 <= elapsed[now.id] < 70
@@ -133,13 +133,13 @@ def test_the_time_from_the_post_to_the_acceptance_is_told(house: House, log: pyt
 @pytest.mark.parametrize(
     ("policy", "end"), [(OnAmbiguous.RESEND, "retry_scheduled"), (OnAmbiguous.HOLD, "held_unknown")]
 )
-def test_an_ambiguous_answer_is_an_event_of_its_own(
-    house: House, log: pytest.LogCaptureFixture, policy: OnAmbiguous, end: str
+def test_an_ambiguous_outcome_has_its_own_log_event(
+    parts: Parts, log: pytest.LogCaptureFixture, policy: OnAmbiguous, end: str
 ) -> None:
-    row = notification(house.clock(), on_ambiguous=policy)
-    letters = accepted(house, row)
-    house.provider.script[row.recipient] = [AmbiguousError("timeout", f"no answer about {row.recipient}")]
-    house.delivery.deliver(letters)
+    row = notification(parts.clock(), on_ambiguous=policy)
+    incoming = accepted(parts, row)
+    parts.provider.script[row.recipient] = [AmbiguousError("timeout", f"no answer about {row.recipient}")]
+    parts.delivery.deliver(incoming)
     assert names(told(log, of=row))[-2:] == ["ambiguous", end]
     [record] = [record for record in log.records if record.getMessage() == "ambiguous"]
     assert record.levelno == logging.WARNING
@@ -151,10 +151,10 @@ ACCOUNT = {"account_refused", "account_restored"}
 """Told of a provider and not of notifications: tests/tidings/test_account.py has them."""
 
 
-def test_a_line_has_the_fields_of_the_catalogue_and_no_whole_recipient(
-    house: House, log: pytest.LogCaptureFixture
+def test_a_line_has_the_fields_of_the_catalog_and_no_full_recipient(
+    parts: Parts, log: pytest.LogCaptureFixture
 ) -> None:
-    hold, at = OnAmbiguous.HOLD, house.clock()
+    hold, at = OnAmbiguous.HOLD, parts.clock()
     errors: list[Exception | None] = [
         None,
         TransientError("451", "later"),
@@ -164,24 +164,27 @@ def test_a_line_has_the_fields_of_the_catalogue_and_no_whole_recipient(
         RuntimeError("with a recipient"),
     ]
     rows = [notification(at, on_ambiguous=hold, recipient=f"somebody{n}@example.com") for n in range(len(errors))]
-    letters = accepted(house, *rows)
+    incoming = accepted(parts, *rows)
     for row, error in zip(rows, errors, strict=True):
         if error is not None:
-            house.provider.script[row.recipient] = [error]
-    intake, replay = Intake(store=house.store, broker=house.broker), Replay(store=house.store, broker=house.broker)
-    house.delivery.deliver([*letters, letters[0]])
-    house.delivery.deliver(letters)
+            parts.provider.script[row.recipient] = [error]
+    intake, replay = (
+        Intake(store=parts.store, broker=parts.broker),
+        Replay(store=parts.store, broker=parts.broker),
+    )
+    parts.delivery.deliver([*incoming, incoming[0]])
+    parts.delivery.deliver(incoming)
     intake.cancel("acme", rows[3].id)
     replay.mark_sent("acme", rows[4].id)
     replay.again("acme", rows[5].id)
     replay.replay(Selection(tenant="acme"), limit=10)
-    lost, taken = rows[5], message_for(house.row(rows[5]))
-    house.store.claim([taken], timedelta(seconds=1))
+    lost, taken = rows[5], message_for(parts.row(rows[5]))
+    parts.store.claim([taken], timedelta(seconds=1))
     for _ in range(3):
-        house.clock.advance(minutes=2)
-        Sweep(store=house.store, broker=house.broker, settler=house.settler).run()
+        parts.clock.advance(minutes=2)
+        Sweep(store=parts.store, broker=parts.broker, settler=parts.settler).run()
     lines = told(log)
-    assert house.row(lost).status is Status.UNKNOWN
+    assert parts.row(lost).status is Status.UNKNOWN
     assert set(names(lines)) == {event.name for event in LIFECYCLE} - {"expired", "settled_late", *ACCOUNT}
     for name, line in lines:
         assert set(line) <= FIELDS[name], name
@@ -190,84 +193,84 @@ def test_a_line_has_the_fields_of_the_catalogue_and_no_whole_recipient(
     assert "with a recipient" not in text
 
 
-def test_what_a_late_worker_was_told_is_kept_in_the_log(house: House, log: pytest.LogCaptureFixture) -> None:
-    row = notification(house.clock())
-    accepted(house, row)
-    late = house.store.claim([message_for(row)], timedelta(seconds=1))
+def test_the_answer_to_a_late_worker_is_logged(parts: Parts, log: pytest.LogCaptureFixture) -> None:
+    row = notification(parts.clock())
+    accepted(parts, row)
+    late = parts.store.claim([message_for(row)], timedelta(seconds=1))
     for _ in range(2):
-        house.clock.advance(seconds=10)
-        Sweep(store=house.store, broker=house.broker, settler=house.settler).run()
-    end = house.settler.settlement_for(late, late.acquired[0], PermanentError("550", "no"), provider="smtp")
-    house.settler.record([end])
+        parts.clock.advance(seconds=10)
+        Sweep(store=parts.store, broker=parts.broker, settler=parts.settler).run()
+    end = parts.settler.settlement_for(late, late.acquired[0], PermanentError("550", "no"), provider="smtp")
+    parts.settler.record([end])
     name, said = told(log, of=row)[-1]
     assert (name, said["status"], said["provider"], said["code"]) == ("settled_late", "failed", "smtp", "550")
     assert set(said) <= FIELDS[name]
 
 
-def test_where_the_level_is_higher_no_line_is_made(house: House, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_line_is_built_below_the_log_level(parts: Parts, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR, logger="tidings")
-    row = notification(house.clock())
-    house.delivery.deliver(accepted(house, row))
+    row = notification(parts.clock())
+    parts.delivery.deliver(accepted(parts, row))
     assert not caplog.records
 
 
 # --- whoever watches --------------------------------------------------------------------------------------------------
 
 
-def test_what_is_claimed_and_settled_together_is_told_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tidings.pipeline.recorder.RECORD_WITHIN", timedelta(hours=1))  # however slow the machine is
+def test_a_batch_is_one_event_per_claim_and_per_settlement(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "tidings.pipeline.settlement_buffer.RECORD_WITHIN", timedelta(hours=1)
+    )  # however slow the machine is
     watcher = Watcher()
     observers = Observers(observers=[watcher])
-    letters = accepted(house, *[notification(house.clock()) for _ in range(50)], observers=observers)
-    replace(watched(house, observers), concurrency=50).deliver(letters)
+    incoming = accepted(parts, *[notification(parts.clock()) for _ in range(50)], observers=observers)
+    replace(watched(parts, observers), concurrency=50).deliver(incoming)
     assert Counter(map(type, watcher.facts)) == {Accepted: 1, Queued: 1, Claimed: 1, Settled: 1}
 
 
-def test_what_was_sent_stays_sent_whoever_fails_to_hear_of_it(house: House, log: pytest.LogCaptureFixture) -> None:
+def test_a_failing_observer_does_not_undo_a_send(parts: Parts, log: pytest.LogCaptureFixture) -> None:
     watcher = Watcher()
     observers = Observers(observers=[Broken(), LogObserver(), watcher])
-    row = notification(house.clock())
-    watched(house, observers).deliver(accepted(house, row, observers=observers))
+    row = notification(parts.clock())
+    watched(parts, observers).deliver(accepted(parts, row, observers=observers))
     observers.flush()
-    assert house.row(row).status is Status.SENT
+    assert parts.row(row).status is Status.SENT
     assert (len(watcher.facts), watcher.flushed) == (4, 1)
     assert names(told(log)) == ["accepted", "queued", "claimed", "sent"]
-    faults = [vars(record) for record in log.records if record.getMessage() == "telemetry_fault"]
+    faults = [vars(record) for record in log.records if record.getMessage() == "telemetry_failed"]
     assert [(fault["observer"], fault["error"]) for fault in faults] == [("Broken", "RuntimeError")] * 4 + [
         ("Broken", "OSError")
     ]
     assert "with what a user sent" not in str(faults)
 
 
-def test_what_is_settled_is_told_also_where_its_retry_cannot_be_queued(
-    house: House, log: pytest.LogCaptureFixture
-) -> None:
-    row = notification(house.clock())
-    letters = accepted(house, row)
-    house.provider.script[row.recipient] = [TransientError("451", "later")]
-    house.broker.down = True
+def test_settled_is_emitted_even_if_the_retry_cannot_be_published(parts: Parts, log: pytest.LogCaptureFixture) -> None:
+    row = notification(parts.clock())
+    incoming = accepted(parts, row)
+    parts.provider.script[row.recipient] = [TransientError("451", "later")]
+    parts.broker.down = True
     with pytest.raises(BrokerUnavailable):
-        house.delivery.deliver(letters)
+        parts.delivery.deliver(incoming)
     assert names(told(log, of=row))[-1] == "retry_scheduled"
 
 
-def test_what_the_broker_did_not_take_is_not_told_as_queued(house: House, log: pytest.LogCaptureFixture) -> None:
-    house.broker.down = True
-    row = notification(house.clock())
-    accepted(house, row)
+def test_queued_is_not_emitted_without_a_confirm(parts: Parts, log: pytest.LogCaptureFixture) -> None:
+    parts.broker.down = True
+    row = notification(parts.clock())
+    accepted(parts, row)
     assert names(told(log, of=row)) == ["accepted"]
-    house.broker.down = False
-    house.clock.advance(minutes=1)
-    Sweep(store=house.store, broker=house.broker, settler=house.settler).run()
+    parts.broker.down = False
+    parts.clock.advance(minutes=1)
+    Sweep(store=parts.store, broker=parts.broker, settler=parts.settler).run()
     assert names(told(log, of=row)) == ["accepted", "queued"]
     [swept] = [line for name, line in told(log) if name == "swept"]
     assert (swept["published"], swept["lost"]) == (1, 1)
 
 
-def test_what_waited_for_its_time_is_not_told_as_lost(house: House, log: pytest.LogCaptureFixture) -> None:
-    due = house.clock() + timedelta(minutes=1)
-    accepted(house, notification(house.clock(), send_at=due, next_attempt_at=due))
-    house.clock.advance(minutes=2)
-    Sweep(store=house.store, broker=house.broker, settler=house.settler).run()
+def test_a_scheduled_notification_does_not_count_as_lost(parts: Parts, log: pytest.LogCaptureFixture) -> None:
+    due = parts.clock() + timedelta(minutes=1)
+    accepted(parts, notification(parts.clock(), send_at=due, next_attempt_at=due))
+    parts.clock.advance(minutes=2)
+    Sweep(store=parts.store, broker=parts.broker, settler=parts.settler).run()
     [swept] = [line for name, line in told(log) if name == "swept"]
     assert (swept["published"], swept["lost"]) == (1, 0)

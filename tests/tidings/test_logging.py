@@ -58,11 +58,11 @@ def test_an_event_is_one_json_line_with_what_belongs_to_it() -> None:
 
 
 @pytest.mark.parametrize(("level", "count"), [("DEBUG", 3), ("", 2), ("INFO", 2), ("WARNING", 1), ("ERROR", 1)])
-def test_the_level_decides_how_much_is_said(level: str, count: int) -> None:
+def test_the_log_level_filters_lines(level: str, count: int) -> None:
     assert len(logged(level)[0]) == count
 
 
-def test_configured_twice_it_says_everything_once() -> None:
+def test_configuring_twice_writes_each_line_once() -> None:
     lines, stderr = logged(times=3)
     assert [line["message"] for line in lines] == ["sent", "parked"]
     assert stderr == "not ours\n"
@@ -77,7 +77,7 @@ def test_people_read_the_time_the_service_the_event_and_what_belongs_to_it() -> 
     assert stderr == "not ours\n"
 
 
-def test_a_format_that_is_none_is_refused() -> None:
+def test_an_unknown_log_format_is_refused() -> None:
     with pytest.raises(subprocess.CalledProcessError) as refused:
         said(TIDINGS_LOG_FORMAT="xml")
     assert "TIDINGS_LOG_FORMAT" in refused.value.stderr

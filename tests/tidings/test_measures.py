@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
+from tidings.adapters.sql.insight import SqlInsight
 from tidings.domain.connection import CallEnd
 from tidings.domain.errors import AmbiguousError, BrokerUnavailable, PermanentError, StoreUnavailable, TransientError
 from tidings.domain.notification import Notification, OnAmbiguous
@@ -32,13 +33,13 @@ from tidings.observability.metrics_observer import MetricsObserver
 from tidings.observability.observers import Observers
 from tidings.observability.prometheus import PrometheusMeter
 from tidings.pipeline.intake import Intake
+from tidings.pipeline.outgoing import message_for
 from tidings.pipeline.replay import Replay
-from tidings.pipeline.settlement import message_for
 from tidings.pipeline.sweep import Sweep
 from tidings.ports import Selection
 
 from tests.make import notification
-from tests.tidings.conftest import House, set_worker_clock
+from tests.tidings.conftest import Parts, set_worker_clock
 from tests.tidings.test_lifecycle import watched
 
 Samples = Mapping[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -56,37 +57,41 @@ def value(found: Samples, name: str, /, **labels: str) -> float:
     return found[name, tuple(sorted(labels.items()))]
 
 
-def letters(*rows: Notification) -> list[IncomingMessage]:
+def incoming(*rows: Notification) -> list[IncomingMessage]:
     return [IncomingMessage(queue="tidings.email", body=b"", message=message_for(row)) for row in rows]
 
 
-def a_day(house: House, observers: Observers) -> None:
+def a_day(parts: Parts, observers: Observers) -> None:
     """Three sent, one retried and then sent, one refused and replayed, one unknown and resolved, one canceled."""
-    intake = Intake(store=house.store, broker=house.broker, observers=observers)
-    rows = [notification(house.clock(), on_ambiguous=OnAmbiguous.HOLD) for _ in range(7)]
+    intake = Intake(store=parts.store, broker=parts.broker, observers=observers)
+    rows = [notification(parts.clock(), on_ambiguous=OnAmbiguous.HOLD) for _ in range(7)]
     retried, refused, unknown, canceled = rows[3:]
-    house.provider.script[retried.recipient] = [TransientError("451", "later")]
-    house.provider.script[refused.recipient] = [PermanentError("550", "no")]
-    house.provider.script[unknown.recipient] = [AmbiguousError("timeout", "?")]
+    parts.provider.script[retried.recipient] = [TransientError("451", "later")]
+    parts.provider.script[refused.recipient] = [PermanentError("550", "no")]
+    parts.provider.script[unknown.recipient] = [AmbiguousError("timeout", "?")]
     intake.accept(rows)
     intake.cancel("acme", canceled.id)
-    house.clock.advance(seconds=3)
-    delivery = watched(house, observers)
-    delivery.deliver(letters(*rows))
-    house.clock.advance(seconds=3)
-    delivery.deliver(letters(retried))
-    replay = Replay(store=house.store, broker=house.broker, observers=observers)
+    parts.clock.advance(seconds=3)
+    delivery = watched(parts, observers)
+    delivery.deliver(incoming(*rows))
+    parts.clock.advance(seconds=3)
+    delivery.deliver(incoming(retried))
+    replay = Replay(store=parts.store, broker=parts.broker, observers=observers)
     replay.mark_sent("acme", unknown.id)
     replay.replay(Selection(tenant="acme"), limit=1)
-    Sweep(store=house.store, broker=house.broker, settler=delivery.settler, observers=observers).run()
+    Sweep(store=parts.store, broker=parts.broker, settler=delivery.settler, observers=observers).run()
     observers.emit(Answered(status=202, elapsed=Elapsed(0.0, 0.004)))
 
 
-def test_prometheus_reads_what_became_of_everything(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def gauges_of(parts: Parts) -> SystemGauges:
+    return SystemGauges(store=parts.store, insight=SqlInsight(parts.store.database), broker=parts.broker)
+
+
+def test_prometheus_reads_what_became_of_everything(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     # What the machine itself takes is in no bucket: it may be busy.
     set_worker_clock(monkeypatch, lambda: 0.0)
     meter = PrometheusMeter()
-    a_day(house, Observers(observers=[MetricsObserver(meter)]))
+    a_day(parts, Observers(observers=[MetricsObserver(meter)]))
     found = samples(meter.exposition())
     assert value(found, "tidings_accepted_total", channel="email") == 7
     assert value(found, "tidings_queued_total", channel="email") == 8
@@ -112,20 +117,20 @@ def test_prometheus_reads_what_became_of_everything(house: House, monkeypatch: p
     assert value(found, "tidings_sweep_found_total", found="lost") == 0
 
 
-def test_a_series_of_late_settlements_begins_with_the_claim_and_not_with_the_first_late_one(house: House) -> None:
+def test_a_series_of_late_settlements_begins_with_the_claim_and_not_with_the_first_late_one(parts: Parts) -> None:
     """`increase()` does not see the first count of a series that begins with it. A settlement that is late comes at
     least a lease after its claim: a scrape sees the 0 between."""
     meter = PrometheusMeter()
-    row = notification(house.clock())
-    house.store.insert([row])
-    claims = house.store.claim([message_for(row)], timedelta(seconds=15))
+    row = notification(parts.clock())
+    parts.store.insert([row])
+    claims = parts.store.claim([message_for(row)], timedelta(seconds=15))
     MetricsObserver(meter).observe(Claimed(claims=claims, elapsed=Elapsed(0.0, 0.0)))
     assert value(samples(meter.exposition()), "tidings_settled_late_total", channel="email") == 0
 
 
-def test_no_label_has_a_value_that_somebody_chose(house: House) -> None:
+def test_no_label_has_a_value_chosen_by_a_caller_or_vendor(parts: Parts) -> None:
     meter = PrometheusMeter()
-    a_day(house, Observers(observers=[MetricsObserver(meter)]))
+    a_day(parts, Observers(observers=[MetricsObserver(meter)]))
     text = " ".join(re.findall(r"\{.*?\}", meter.exposition().decode()))
     assert "scripted" in text
     for chosen in ("acme", "@", "451", "550", "timeout", "receipt"):
@@ -160,14 +165,14 @@ def test_threads_lose_no_count() -> None:
 # --- gauges -----------------------------------------------------------------------------------------------------------
 
 
-def test_the_gauges_tell_how_the_system_stands(house: House) -> None:
-    rows = [notification(house.clock()) for _ in range(3)]
-    house.provider.script[rows[0].recipient] = [PermanentError("550", "no")]
-    house.provider.script[rows[1].recipient] = [TransientError("451", "later")]
-    Intake(store=house.store, broker=house.broker).accept(rows)
-    house.clock.advance(seconds=30)
-    house.delivery.deliver(letters(*rows[:2]))
-    gauges = SystemGauges(store=house.store, broker=house.broker)()
+def test_the_gauges_tell_how_the_system_stands(parts: Parts) -> None:
+    rows = [notification(parts.clock()) for _ in range(3)]
+    parts.provider.script[rows[0].recipient] = [PermanentError("550", "no")]
+    parts.provider.script[rows[1].recipient] = [TransientError("451", "later")]
+    Intake(store=parts.store, broker=parts.broker).accept(rows)
+    parts.clock.advance(seconds=30)
+    parts.delivery.deliver(incoming(*rows[:2]))
+    gauges = gauges_of(parts)()
     found = samples(PrometheusMeter().exposition(gauges))
     queue = {"kind": "work", "channel": "email", "queue": "tidings.email"}
     assert value(found, "tidings_queue_messages", **queue) == 3
@@ -180,43 +185,45 @@ def test_the_gauges_tell_how_the_system_stands(house: House) -> None:
     assert value(found, "tidings_part_up", part="database") == value(found, "tidings_part_up", part="broker") == 1
 
 
-def test_a_refused_account_is_one_figure_of_its_channel_and_provider(house: House) -> None:
+def test_a_refused_account_is_one_figure_of_its_channel_and_provider(parts: Parts) -> None:
     def shown() -> list[tuple[object, float]]:
-        gauges = SystemGauges(store=house.store, broker=house.broker)()
+        gauges = gauges_of(parts)()
         return [(gauge.labels, gauge.value) for gauge in gauges if gauge.metric is ACCOUNT_REFUSED]
 
     assert shown() == []
     ends = [CallEnd(notification_id=to, recipient=to, refused=True, code="401") for to in ("a", "b", "c")]
-    house.store.report("twilio", "sms", ends)
+    parts.store.report("twilio", "sms", ends)
     assert shown() == [(("sms", "twilio"), 0)]
-    house.clock.advance(seconds=5)
-    house.store.report("twilio", "sms", ends)
+    parts.clock.advance(seconds=5)
+    parts.store.report("twilio", "sms", ends)
     assert shown() == [(("sms", "twilio"), 1)]
 
 
-def test_every_queue_of_the_topology_is_watched(house: House) -> None:
-    gauges = SystemGauges(store=house.store, broker=house.broker)()
+def test_every_queue_of_the_topology_is_watched(parts: Parts) -> None:
+    gauges = gauges_of(parts)()
     watched = [gauge.labels[0] for gauge in gauges if gauge.metric is QUEUE_MESSAGES]
     assert sorted(watched) == sorted(queue.name for queue in topology.queues())
 
 
-def test_a_part_that_does_not_answer_is_told_and_hides_no_other(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_that_is_down_has_gauge_0_and_does_not_hide_the_others(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def down(*_: object) -> int:
         raise BrokerUnavailable("down")
 
-    monkeypatch.setattr(house.broker, "depths", down)
-    gauges = SystemGauges(store=house.store, broker=house.broker)()
+    monkeypatch.setattr(parts.broker, "depths", down)
+    gauges = gauges_of(parts)()
     found = samples(PrometheusMeter().exposition(gauges))
     assert value(found, "tidings_part_up", part="broker") == 0
     assert value(found, "tidings_part_up", part="database") == 1
     assert value(found, "tidings_notifications", channel="sms", status="failed") == 0
     assert not [name for name, _ in found if name == "tidings_queue_messages"]
 
-    def lost() -> None:
+    def lost(*_: object) -> None:
         raise StoreUnavailable("down")
 
-    monkeypatch.setattr(house.store, "backlog", lost)
-    found = samples(PrometheusMeter().exposition(SystemGauges(store=house.store, broker=house.broker)()))
+    monkeypatch.setattr(SqlInsight, "backlog", lost)
+    found = samples(PrometheusMeter().exposition(gauges_of(parts)()))
     assert value(found, "tidings_part_up", part="database") == 0
 
 
@@ -240,10 +247,10 @@ def numbers(lines: list[dict[str, object]], name: str, **labels: str) -> list[fl
 
 
 def test_cloudwatch_reads_the_same_at_the_end_of_the_invocation(
-    house: House, capsys: pytest.CaptureFixture[str]
+    parts: Parts, capsys: pytest.CaptureFixture[str]
 ) -> None:
     observers = Observers(observers=[MetricsObserver(EmfMeter("mail"))])
-    a_day(house, observers)
+    a_day(parts, observers)
     assert capsys.readouterr().out == ""
     observers.flush()
     lines = embedded(capsys.readouterr().out)

@@ -36,3 +36,13 @@ def test_what_happens_to_notifications_is_named_in_one_place_only() -> None:
     assert names.isdisjoint(event.name for event in FAULTS)
     told = set(re.findall(r'"(\w+)"', (ROOT / LINES).read_text(encoding="utf-8")))
     assert names <= told
+
+
+def test_the_upgrade_page_names_new_log_events_and_no_old_name_is_in_use() -> None:
+    page = (DOCS / "upgrades.md").read_text(encoding="utf-8")
+    table = page.partition("| Log event | is now |")[2].partition("\n\n")[0]
+    renamed = [[re.findall(r"`(\w+)`", cell) for cell in row.split("|")[1:3]] for row in table.splitlines()[2:]]
+    names = {event.name for event in (*FAULTS, *LIFECYCLE)}
+    assert len(renamed) > 10
+    assert {name for _, new in renamed for name in new} <= names | {"dead_lettered"}
+    assert not {name for old, new in renamed for name in old if name not in new} & names

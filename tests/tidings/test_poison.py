@@ -63,7 +63,7 @@ def accepted(store: Any, names: Sequence[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("poison", [["0"], ["41"], ["20"], ["3", "4", "17"]], ids=str)
-def test_what_breaks_a_batch_is_found_and_fails_alone(poison: list[str]) -> None:
+def test_the_notification_that_breaks_a_batch_fails_alone(poison: list[str]) -> None:
     store = Picky(*poison)
     names = [str(n) for n in range(42)]
     assert accepted(store, names) == ["ValueError" if name in poison else "Inserted" for name in names]
@@ -77,14 +77,14 @@ def test_an_empty_batch_asks_nobody() -> None:
     assert store.calls == []
 
 
-def test_a_database_that_is_gone_is_not_asked_again_and_again() -> None:
+def test_a_database_outage_is_not_retried_by_halving() -> None:
     store = Picky(gone_after=0)
     with pytest.raises(StoreUnavailable):
         accepted(store, ["1"] * 500)
     assert store.calls == [500]
 
 
-def test_what_is_stored_stays_accepted_where_the_database_goes_away_in_the_middle() -> None:
+def test_the_stored_half_stays_accepted_if_the_database_fails_in_between() -> None:
     store = Picky("3", gone_after=2)  # the whole breaks, the first half is stored, then it is gone
     assert accepted(store, ["0", "1", "2", "3"]) == ["Inserted", "Inserted", "StoreUnavailable", "StoreUnavailable"]
     assert store.stored == ["0", "1"]
@@ -138,7 +138,7 @@ def test_a_large_mail_fails_alone_and_says_what_the_operator_can_do(parts: Conta
 
 
 @pytest.mark.parametrize("content", ["x" * 1_000_000, b"'" * 500_000, b"\\" * 500_000])
-def test_the_store_says_so_before_the_server_hangs_up(parts: Container, content: str | bytes) -> None:
+def test_a_row_too_large_is_refused_before_the_server_hangs_up(parts: Container, content: str | bytes) -> None:
     """Also where only what is escaped makes it too large."""
     large = Notification(
         id=new_id(AT), tenant="a", channel="sms", recipient="b", created_at=AT, updated_at=AT, content=content
@@ -159,7 +159,7 @@ def test_the_doctor_compares_the_setting_with_what_the_intake_takes(
     assert finding.state == "ok"
 
 
-def test_a_database_without_a_limit_is_not_spoken_of(tmp_path: Path) -> None:
+def test_the_doctor_says_nothing_about_a_database_without_a_limit(tmp_path: Path) -> None:
     parts = Container(DatabaseSettings(database_url=f"sqlite:///{tmp_path}/t.db"), BrokerSettings(broker_url=None))
     assert [*diagnostics._statements(parts)] == []
     parts.close()

@@ -16,8 +16,8 @@ from tidings.ports import Acceptance, Clock, Selection, SendRequest
 
 from tests import make
 from tests.clock import TestClock
-from tests.tidings.conftest import House, ScriptedProvider
-from tests.tidings.test_delivery import letters
+from tests.tidings.conftest import Parts, ScriptedProvider
+from tests.tidings.test_delivery import incoming
 
 NUMBER = "+15005550010"
 TIMEOUT = AmbiguousError("timeout", "no answer")
@@ -57,21 +57,21 @@ class ListingProvider(ScriptedProvider):
 
 
 @pytest.fixture
-def listing(house: House) -> ListingProvider:
-    return ListingProvider(clock=house.clock)
+def listing(parts: Parts) -> ListingProvider:
+    return ListingProvider(clock=parts.clock)
 
 
 @pytest.fixture
-def delivery(house: House, listing: ListingProvider) -> Iterator[Delivery]:
-    made = replace(house.delivery, provider=listing)
+def delivery(parts: Parts, listing: ListingProvider) -> Iterator[Delivery]:
+    made = replace(parts.delivery, provider=listing)
     yield made
     made.close()
 
 
-def added(house: House, **changes: object) -> Notification:
+def added(parts: Parts, **changes: object) -> Notification:
     given = {"channel": "sms", "recipient": NUMBER, "content": '{"text":"Hello"}', **changes}
-    row = make.notification(house.clock(), **{"on_ambiguous": OnAmbiguous.RECONCILE, **given})
-    house.store.insert([row])
+    row = make.notification(parts.clock(), **{"on_ambiguous": OnAmbiguous.RECONCILE, **given})
+    parts.store.insert([row])
     return row
 
 
@@ -81,266 +81,268 @@ def outbound(row: Notification) -> SendRequest:
     return SendRequest(id=row.id, attempt=row.attempt, recipient=row.recipient, content=content)
 
 
-def due(house: House, row: Notification) -> Notification:
+def due(parts: Parts, row: Notification) -> Notification:
     """Move the clock to its next attempt."""
-    at = house.row(row).next_attempt_at
+    at = parts.row(row).next_attempt_at
     assert at is not None
-    house.clock.now = at
+    parts.clock.now = at
     return row
 
 
-def test_what_had_arrived_is_sent_without_a_second_send(
-    house: House, delivery: Delivery, listing: ListingProvider
+def test_an_attempt_found_accepted_is_sent_without_a_second_call(
+    parts: Parts, delivery: Delivery, listing: ListingProvider
 ) -> None:
-    row, begun = added(house), house.clock()
+    row, begun = added(parts), parts.clock()
     listing.lost = 1
-    delivery.deliver(letters(row))
-    delivery.deliver(letters(due(house, row)))
-    after = house.row(row)
+    delivery.deliver(incoming(row))
+    delivery.deliver(incoming(due(parts, row)))
+    after = parts.row(row)
     assert (after.status, after.provider_message_id, len(listing.calls)) == (Status.SENT, "SM0", 1)
     assert listing.asked == [begun - CLOCK_SKEW]
 
 
-def test_what_had_not_arrived_is_sent(house: House, delivery: Delivery, listing: ListingProvider) -> None:
-    row = added(house)
+def test_an_attempt_found_not_accepted_is_sent_again(
+    parts: Parts, delivery: Delivery, listing: ListingProvider
+) -> None:
+    row = added(parts)
     listing.script[NUMBER] = [TIMEOUT]
-    delivery.deliver(letters(row))
-    delivery.deliver(letters(due(house, row)))
-    assert (house.row(row).status, len(listing.calls)) == (Status.SENT, 2)
+    delivery.deliver(incoming(row))
+    delivery.deliver(incoming(due(parts, row)))
+    assert (parts.row(row).status, len(listing.calls)) == (Status.SENT, 2)
 
 
 def test_the_provider_has_time_to_list_what_it_accepted(
-    house: House, delivery: Delivery, listing: ListingProvider
+    parts: Parts, delivery: Delivery, listing: ListingProvider
 ) -> None:
-    row = added(house)
+    row = added(parts)
     listing.lost = 1
-    delivery.deliver(letters(row))
-    assert house.row(row).next_attempt_at == house.clock() + LISTED_AFTER
+    delivery.deliver(incoming(row))
+    assert parts.row(row).next_attempt_at == parts.clock() + LISTED_AFTER
 
 
-def test_nobody_is_asked_about_a_first_attempt_or_one_proven_not_accepted(
-    house: House, delivery: Delivery, listing: ListingProvider
+def test_no_lookup_for_a_first_attempt_or_one_proven_not_accepted(
+    parts: Parts, delivery: Delivery, listing: ListingProvider
 ) -> None:
-    row = added(house)
+    row = added(parts)
     listing.script[NUMBER] = [TransientError("429", "later")]
-    delivery.deliver(letters(row))
-    delivery.deliver(letters(due(house, row)))
-    assert (house.row(row).status, listing.asked) == (Status.SENT, [])
+    delivery.deliver(incoming(row))
+    delivery.deliver(incoming(due(parts, row)))
+    assert (parts.row(row).status, listing.asked) == (Status.SENT, [])
 
 
 @pytest.mark.parametrize("policy", [OnAmbiguous.RESEND, OnAmbiguous.HOLD])
-def test_nobody_is_asked_under_another_policy(
-    house: House, delivery: Delivery, listing: ListingProvider, policy: OnAmbiguous
+def test_no_lookup_under_another_policy(
+    parts: Parts, delivery: Delivery, listing: ListingProvider, policy: OnAmbiguous
 ) -> None:
-    row = added(house, on_ambiguous=policy)
+    row = added(parts, on_ambiguous=policy)
     listing.lost = 1
-    delivery.deliver(letters(row))
-    house.clock.advance(minutes=1)
-    delivery.deliver(letters(row))
+    delivery.deliver(incoming(row))
+    parts.clock.advance(minutes=1)
+    delivery.deliver(incoming(row))
     assert listing.asked == []
 
 
 @pytest.mark.parametrize("error", [TransientError("connect", "no"), AmbiguousError("500", "no"), RuntimeError("fault")])
-def test_while_the_list_fails_nothing_is_sent_and_in_the_end_an_operator_decides(
-    house: House, delivery: Delivery, listing: ListingProvider, error: Exception
+def test_while_the_lookup_fails_nothing_is_sent_and_finally_an_operator_decides(
+    parts: Parts, delivery: Delivery, listing: ListingProvider, error: Exception
 ) -> None:
-    row = added(house, max_attempts=3)
+    row = added(parts, max_attempts=3)
     listing.lost, listing.refusals = 1, [error] * 2
-    delivery.deliver(letters(row))
+    delivery.deliver(incoming(row))
     for _ in range(2):
-        assert house.row(row).status is Status.RETRYING
-        delivery.deliver(letters(due(house, row)))
-    after = house.row(row)
+        assert parts.row(row).status is Status.RETRYING
+        delivery.deliver(incoming(due(parts, row)))
+    after = parts.row(row)
     assert (after.status, after.error_class, len(listing.calls)) == (Status.UNKNOWN, "ambiguous", 1)
 
 
-def test_a_list_that_refuses_our_account_burns_no_attempt_and_is_asked_again(
-    house: House, delivery: Delivery, listing: ListingProvider
+def test_a_lookup_that_refuses_our_account_counts_no_attempt_and_is_repeated(
+    parts: Parts, delivery: Delivery, listing: ListingProvider
 ) -> None:
-    row = added(house, max_attempts=2)
+    row = added(parts, max_attempts=2)
     listing.lost, listing.refusals = 1, [AccountError("401", "no")]
     for _ in range(3):
-        delivery.deliver(letters(row))
-        house.clock.advance(minutes=5)
-    after = house.row(row)
-    assert (after.status, after.spared, len(listing.calls)) == (Status.SENT, 1, 1)
+        delivery.deliver(incoming(row))
+        parts.clock.advance(minutes=5)
+    after = parts.row(row)
+    assert (after.status, after.uncounted_attempts, len(listing.calls)) == (Status.SENT, 1, 1)
 
 
-def test_a_database_that_is_away_while_it_reconciles_sends_nothing(
-    house: House, delivery: Delivery, listing: ListingProvider, monkeypatch: pytest.MonkeyPatch
+def test_nothing_is_sent_if_the_database_fails_during_the_lookup(
+    parts: Parts, delivery: Delivery, listing: ListingProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    row = added(house)
+    row = added(parts)
     listing.lost = 1
-    delivery.deliver(letters(row))
+    delivery.deliver(incoming(row))
 
     def gone(_: str) -> Sequence[TimelineEntry]:
         raise StoreUnavailable("gone")
 
     with monkeypatch.context() as patched:
-        patched.setattr(house.store, "events", gone)
-        delivery.deliver(letters(due(house, row)))
-    assert (house.row(row).status, len(listing.calls)) == (Status.RETRYING, 1)
+        patched.setattr(parts.store, "events", gone)
+        delivery.deliver(incoming(due(parts, row)))
+    assert (parts.row(row).status, len(listing.calls)) == (Status.RETRYING, 1)
 
 
-def test_after_its_worker_died_it_is_reconciled_too(house: House, delivery: Delivery, listing: ListingProvider) -> None:
-    row = added(house)
-    claims = house.store.claim([make.message(row)], timedelta(seconds=60))
+def test_after_its_worker_died_it_is_reconciled_too(parts: Parts, delivery: Delivery, listing: ListingProvider) -> None:
+    row = added(parts)
+    claims = parts.store.claim([make.message(row)], timedelta(seconds=60))
     listing.lost = 1
     with pytest.raises(AmbiguousError):  # sent, and then the worker dies
         listing.send(outbound(claims.acquired[0]))
     for _ in range(2):
-        house.clock.advance(minutes=2)
-        Sweep(store=house.store, broker=house.broker, settler=house.settler).run()
-    delivery.deliver(letters(due(house, row)))
-    assert (house.row(row).status, len(listing.calls)) == (Status.SENT, 1)
+        parts.clock.advance(minutes=2)
+        Sweep(store=parts.store, broker=parts.broker, settler=parts.settler).run()
+    delivery.deliver(incoming(due(parts, row)))
+    assert (parts.row(row).status, len(listing.calls)) == (Status.SENT, 1)
 
 
-def test_a_provider_that_cannot_tell_sends_nothing_again(house: House) -> None:
-    row = added(house, max_attempts=2)
-    house.provider.script[NUMBER] = [TIMEOUT]
-    house.delivery.deliver(letters(row))
-    house.delivery.deliver(letters(due(house, row)))
-    assert (house.row(row).status, len(house.provider.calls)) == (Status.UNKNOWN, 1)
+def test_a_provider_that_cannot_tell_sends_nothing_again(parts: Parts) -> None:
+    row = added(parts, max_attempts=2)
+    parts.provider.script[NUMBER] = [TIMEOUT]
+    parts.delivery.deliver(incoming(row))
+    parts.delivery.deliver(incoming(due(parts, row)))
+    assert (parts.row(row).status, len(parts.provider.calls)) == (Status.UNKNOWN, 1)
 
 
 # --- the same text to the same number -------------------------------------------------------------------------------
 
 
 def test_the_message_of_another_notification_is_not_taken_for_ours(
-    house: House, delivery: Delivery, listing: ListingProvider
+    parts: Parts, delivery: Delivery, listing: ListingProvider
 ) -> None:
-    row, twin = added(house), added(house)
+    row, twin = added(parts), added(parts)
     listing.script[NUMBER] = [TIMEOUT]
-    delivery.deliver(letters(row))
-    delivery.deliver(letters(twin))
-    taken = house.row(twin).provider_message_id
+    delivery.deliver(incoming(row))
+    delivery.deliver(incoming(twin))
+    taken = parts.row(twin).provider_message_id
     listing.listed = [(taken or "", text, at) for _, text, at in listing.listed]
-    delivery.deliver(letters(due(house, row)))
-    assert [house.row(each).status for each in (row, twin)] == [Status.SENT] * 2
+    delivery.deliver(incoming(due(parts, row)))
+    assert [parts.row(each).status for each in (row, twin)] == [Status.SENT] * 2
     assert len(listing.calls) == 3
 
 
-def test_one_arrival_that_may_be_either_of_two_is_left_to_an_operator(
-    house: House, delivery: Delivery, listing: ListingProvider
+def test_one_acceptance_that_may_belong_to_two_is_left_to_an_operator(
+    parts: Parts, delivery: Delivery, listing: ListingProvider
 ) -> None:
-    twins = [added(house, max_attempts=3) for _ in range(2)]
+    twins = [added(parts, max_attempts=3) for _ in range(2)]
     listing.lost = 1
-    delivery.deliver(letters(twins[0]))
+    delivery.deliver(incoming(twins[0]))
     listing.script[NUMBER] = [TIMEOUT]
-    delivery.deliver(letters(twins[1]))
+    delivery.deliver(incoming(twins[1]))
     for _ in range(2):
-        house.clock.advance(hours=1)
-        delivery.deliver(letters(*twins))
-    assert [house.row(twin).status for twin in twins] == [Status.UNKNOWN] * 2
+        parts.clock.advance(hours=1)
+        delivery.deliver(incoming(*twins))
+    assert [parts.row(twin).status for twin in twins] == [Status.UNKNOWN] * 2
     assert len(listing.calls) == 2
 
 
-def test_what_arrived_just_before_may_be_an_earlier_ones(
-    house: House, delivery: Delivery, listing: ListingProvider
+def test_a_recent_acceptance_may_belong_to_an_earlier_notification(
+    parts: Parts, delivery: Delivery, listing: ListingProvider
 ) -> None:
     """The clocks' margin reaches back to before our first attempt; so does the look at the other rows."""
-    before, row = added(house), added(house)
+    before, row = added(parts), added(parts)
     listing.lost = 1
-    delivery.deliver(letters(before))
-    house.clock.advance(seconds=3)
+    delivery.deliver(incoming(before))
+    parts.clock.advance(seconds=3)
     listing.script[NUMBER] = [TIMEOUT]
-    delivery.deliver(letters(row))
-    delivery.deliver(letters(due(house, row)))
-    assert (house.row(row).status, house.row(row).error_code) == (Status.RETRYING, "reconcile")
+    delivery.deliver(incoming(row))
+    delivery.deliver(incoming(due(parts, row)))
+    assert (parts.row(row).status, parts.row(row).error_code) == (Status.RETRYING, "reconcile")
 
 
-def test_twins_whose_ends_are_both_open_are_left_to_an_operator(
-    house: House, delivery: Delivery, listing: ListingProvider
+def test_two_equal_notifications_that_are_both_ambiguous_are_left_to_an_operator(
+    parts: Parts, delivery: Delivery, listing: ListingProvider
 ) -> None:
     """Whose of the two it is, no list tells; and taking one at a time would be a race."""
-    twins = [added(house, max_attempts=2) for _ in range(2)]
+    twins = [added(parts, max_attempts=2) for _ in range(2)]
     listing.lost = 2
-    delivery.deliver(letters(*twins))
-    house.clock.advance(hours=1)
-    delivery.deliver(letters(*twins))
-    assert [house.row(twin).status for twin in twins] == [Status.UNKNOWN] * 2
+    delivery.deliver(incoming(*twins))
+    parts.clock.advance(hours=1)
+    delivery.deliver(incoming(*twins))
+    assert [parts.row(twin).status for twin in twins] == [Status.UNKNOWN] * 2
     assert len(listing.calls) == 2
 
 
-def test_what_a_rival_is_just_sending_is_not_taken_for_ours(
-    house: House, delivery: Delivery, listing: ListingProvider
+def test_a_message_that_another_notification_is_sending_is_not_taken_for_ours(
+    parts: Parts, delivery: Delivery, listing: ListingProvider
 ) -> None:
-    row = added(house)
+    row = added(parts)
     listing.script[NUMBER] = [TIMEOUT]
-    delivery.deliver(letters(row))
-    rival = added(house)
-    claims = house.store.claim([make.message(rival)], timedelta(seconds=60))
+    delivery.deliver(incoming(row))
+    rival = added(parts)
+    claims = parts.store.claim([make.message(rival)], timedelta(seconds=60))
     receipt = listing.send(outbound(claims.acquired[0]))
-    delivery.deliver(letters(due(house, row)))  # asks while the rival's message is listed and its row does not say so
-    assert house.row(row).status is Status.RETRYING
-    house.store.settle([house.settler.settlement_for(claims, claims.acquired[0], receipt, provider="listing")])
-    delivery.deliver(letters(due(house, row)))
-    sent = [house.row(each) for each in (row, rival)]
+    delivery.deliver(incoming(due(parts, row)))  # asks while the rival's message is listed and its row does not say so
+    assert parts.row(row).status is Status.RETRYING
+    parts.store.settle([parts.settler.settlement_for(claims, claims.acquired[0], receipt, provider="listing")])
+    delivery.deliver(incoming(due(parts, row)))
+    sent = [parts.row(each) for each in (row, rival)]
     assert [each.status for each in sent] == [Status.SENT] * 2
     assert len({each.provider_message_id for each in sent}) == 2
 
 
 @pytest.mark.parametrize("later", [AccountError("401", "no"), None])
-def test_an_open_end_that_its_row_no_longer_shows_is_a_rival_all_the_same(
-    house: House, delivery: Delivery, listing: ListingProvider, later: AccountError | None
+def test_an_earlier_ambiguous_attempt_of_another_notification_makes_it_a_rival(
+    parts: Parts, delivery: Delivery, listing: ListingProvider, later: AccountError | None
 ) -> None:
     """It arrived twice or went on to another error: one of the listed is its own, though its row does not say which."""
-    rival = added(house, on_ambiguous=OnAmbiguous.RECONCILE if later else OnAmbiguous.RESEND)
+    rival = added(parts, on_ambiguous=OnAmbiguous.RECONCILE if later else OnAmbiguous.RESEND)
     listing.lost, listing.refusals = 1, [later] if later else []
-    delivery.deliver(letters(rival))
-    delivery.deliver(letters(due(house, rival)))
-    row = added(house)
+    delivery.deliver(incoming(rival))
+    delivery.deliver(incoming(due(parts, rival)))
+    row = added(parts)
     listing.script[NUMBER] = [TIMEOUT]
-    delivery.deliver(letters(row))
-    delivery.deliver(letters(due(house, row)))
-    assert (house.row(row).status, house.row(row).error_code) == (Status.RETRYING, "reconcile")
+    delivery.deliver(incoming(row))
+    delivery.deliver(incoming(due(parts, row)))
+    assert (parts.row(row).status, parts.row(row).error_code) == (Status.RETRYING, "reconcile")
 
 
 def test_another_text_to_the_same_number_does_not_matter(
-    house: House, delivery: Delivery, listing: ListingProvider
+    parts: Parts, delivery: Delivery, listing: ListingProvider
 ) -> None:
-    rows = [added(house), added(house, content='{"text":"Goodbye"}')]
+    rows = [added(parts), added(parts, content='{"text":"Goodbye"}')]
     listing.lost = 2
-    delivery.deliver(letters(*rows))
-    house.clock.advance(hours=1)
-    delivery.deliver(letters(rows[0]))
-    assert house.row(rows[0]).status is Status.SENT
+    delivery.deliver(incoming(*rows))
+    parts.clock.advance(hours=1)
+    delivery.deliver(incoming(rows[0]))
+    assert parts.row(rows[0]).status is Status.SENT
 
 
 # --- an operator decides ----------------------------------------------------------------------------------------------
 
 
-def unknown(house: House, delivery: Delivery, listing: ListingProvider, **changes: object) -> Notification:
-    row = added(house, max_attempts=1, **changes)
-    delivery.deliver(letters(row))
-    assert house.row(row).status is Status.UNKNOWN
+def unknown(parts: Parts, delivery: Delivery, listing: ListingProvider, **changes: object) -> Notification:
+    row = added(parts, max_attempts=1, **changes)
+    delivery.deliver(incoming(row))
+    assert parts.row(row).status is Status.UNKNOWN
     return row
 
 
-def test_a_replay_asks_once_more_and_sends_only_what_is_not_there(
-    house: House, delivery: Delivery, listing: ListingProvider
+def test_a_replay_looks_up_once_more_and_sends_only_what_was_not_accepted(
+    parts: Parts, delivery: Delivery, listing: ListingProvider
 ) -> None:
     listing.lost = 1
-    arrived = unknown(house, delivery, listing)
+    arrived = unknown(parts, delivery, listing)
     listing.script[NUMBER] = [TIMEOUT]
-    missing = unknown(house, delivery, listing, content='{"text":"Goodbye"}')
+    missing = unknown(parts, delivery, listing, content='{"text":"Goodbye"}')
     named = Selection(tenant="acme", statuses=[Status.UNKNOWN])
-    Replay(store=house.store, broker=house.broker).replay(named, limit=10)
-    delivery.deliver(letters(house.row(arrived), house.row(missing)))
-    assert [house.row(each).status for each in (arrived, missing)] == [Status.SENT] * 2
+    Replay(store=parts.store, broker=parts.broker).replay(named, limit=10)
+    delivery.deliver(incoming(parts.row(arrived), parts.row(missing)))
+    assert [parts.row(each).status for each in (arrived, missing)] == [Status.SENT] * 2
     assert sorted(call.id for call in listing.calls) == sorted([arrived.id, missing.id, missing.id])
 
 
-def test_what_an_operator_replays_though_nobody_can_tell_is_sent(
-    house: House, delivery: Delivery, listing: ListingProvider
+def test_a_replay_by_an_operator_is_sent_although_the_lookup_is_unclear(
+    parts: Parts, delivery: Delivery, listing: ListingProvider
 ) -> None:
     listing.lost = 1
-    row = unknown(house, delivery, listing)
+    row = unknown(parts, delivery, listing)
     listing.script[NUMBER] = [TIMEOUT]
-    unknown(house, delivery, listing)
-    replay = Replay(store=house.store, broker=house.broker)
+    unknown(parts, delivery, listing)
+    replay = Replay(store=parts.store, broker=parts.broker)
     again = replay.again("acme", row.id)
     assert again is not None
     assert (again.notification.status, again.notification.generation) == (Status.PENDING, 2)
-    delivery.deliver(letters(again.notification))
-    assert (house.row(row).status, len(listing.calls)) == (Status.SENT, 3)
+    delivery.deliver(incoming(again.notification))
+    assert (parts.row(row).status, len(listing.calls)) == (Status.SENT, 3)

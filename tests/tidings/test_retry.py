@@ -21,7 +21,7 @@ def test_jitter_only_adds() -> None:
     assert RetrySchedule(jitter=0.1, fraction=lambda: 0.0).delay_after(3) == timedelta(seconds=30)
 
 
-def test_the_vendors_wish_is_a_lower_bound_and_is_cut_where_it_is_absurd() -> None:
+def test_retry_after_is_a_lower_bound_and_is_capped() -> None:
     assert CALM.delay_after(1, retry_after=timedelta(seconds=90)) == timedelta(seconds=90)
     assert CALM.delay_after(3, retry_after=timedelta(seconds=2)) == timedelta(seconds=30)
     assert CALM.delay_after(1, retry_after=timedelta(days=30)) == CALM.longest
@@ -38,5 +38,5 @@ def test_the_vendors_wish_is_a_lower_bound_and_is_cut_where_it_is_absurd() -> No
         (90_000, "tidings.retry.3600s"),
     ],
 )
-def test_a_retry_goes_down_the_longest_step_that_is_not_too_long(seconds: float, queue: str) -> None:
+def test_a_retry_waits_in_the_longest_step_that_is_not_too_long(seconds: float, queue: str) -> None:
     assert topology.retry(timedelta(seconds=seconds), "email", Priority.NORMAL).exchange == queue

@@ -96,7 +96,7 @@ def test_a_value_is_asked_for_once_and_then_kept(aws: Aws) -> None:
     assert aws.asked == before + 1
 
 
-def test_and_again_when_it_was_kept_long_enough(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cached_secret_is_read_again_after_its_time(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(secrets, "KEPT", 0)
     aws.put_secret("tidings/kept", "amqp://first/")
     variables = {"TIDINGS_BROKER_URL": "secretsmanager:tidings/kept"}
@@ -138,7 +138,7 @@ def test_a_wrong_password_does_not_ask_aws_at_every_connection(aws: Aws) -> None
     assert server.tried[-2:] == ["amqp://wrong/", "amqp://right/"]
 
 
-def test_what_is_no_refusal_asks_nobody(aws: Aws) -> None:
+def test_an_error_other_than_a_refusal_does_not_read_aws(aws: Aws) -> None:
     aws.put_secret("tidings/url", "amqp://wrong/")
     rotating = Rotation(load(BrokerSettings, {"TIDINGS_BROKER_URL": "secretsmanager:tidings/url"}))
     before, server = aws.asked, Server("amqp://right/")
@@ -155,7 +155,7 @@ def test_settings_that_are_not_in_aws_stay_and_are_tried_once() -> None:
     assert server.tried == ["amqp://wrong/"]
 
 
-def test_an_aws_that_is_gone_leaves_what_was_known(
+def test_the_last_known_secret_is_used_while_aws_does_not_answer(
     tmp_path: Path, aws: Aws, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(secrets, "KEPT", 0)
@@ -168,7 +168,7 @@ def test_an_aws_that_is_gone_leaves_what_was_known(
     with caplog.at_level("WARNING", "tidings"):
         for _ in range(3):  # and does not hold up every connection
             assert rotating.connect(Server("amqp://right/").connect, is_refusal=is_refusal) == "connected"
-    assert [record.getMessage() for record in caplog.records] == ["settings_unread"]
+    assert [record.getMessage() for record in caplog.records] == ["settings_refresh_failed"]
     assert "right" not in str(caplog.records[0].__dict__)
 
 
@@ -290,7 +290,7 @@ SAYS = "tidings: intake: TIDINGS_API_KEYS: the"
 SECRET, PARAMETER = "secretsmanager:tidings/keys#keys", "ssm:/tidings/keys"
 
 
-def test_it_starts_where_all_is_right(aws: Aws) -> None:
+def test_a_function_starts_with_readable_secrets(aws: Aws) -> None:
     key = str(new_key("acme", [Scope.SEND])[1])
     aws.put_secret("tidings/keys", {"keys": key, "other": "x"})
     aws.put_parameter("/tidings/keys", key)
@@ -306,7 +306,10 @@ def test_it_starts_where_all_is_right(aws: Aws) -> None:
     [
         ("secretsmanager:tidings/none#keys", "secret tidings/none cannot be read: "),
         ("secretsmanager:tidings/keys#none", "secret tidings/keys is not a JSON object with the key none"),
-        ("secretsmanager:tidings/keys#null", "secret tidings/keys is not a JSON object with the key null and a text"),
+        (
+            "secretsmanager:tidings/keys#null",
+            "secret tidings/keys is not a JSON object with the key null and a string value",
+        ),
         ("ssm:/tidings/none", "parameter /tidings/none cannot be read: "),
     ],
 )

@@ -137,7 +137,7 @@ def test_few_start_at_once_and_all_threads_run_where_calls_last(
     pool.close()
 
 
-def test_the_urgent_go_first(gate: threading.Event) -> None:
+def test_urgent_calls_start_first(gate: threading.Event) -> None:
     pool, order = SendPool(1), list[str]()
     deferred(pool, gate, 1)
     # More than there are places for: only the order of what waits is looked at.
@@ -183,9 +183,7 @@ def test_closing_ends_what_was_begun_and_takes_nothing_more(gate: threading.Even
         pool.reserve(1, urgent=False, within=LONG)
 
 
-def test_who_waits_for_a_place_is_told_that_the_pool_is_closed(
-    gate: threading.Event, callers: ThreadPoolExecutor
-) -> None:
+def test_reserve_raises_when_the_pool_is_closed(gate: threading.Event, callers: ThreadPoolExecutor) -> None:
     pool = SendPool(1)
     deferred(pool, gate, 1)
     waiting = callers.submit(pool.reserve, 1, urgent=False, within=LONG)

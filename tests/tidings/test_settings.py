@@ -77,7 +77,7 @@ def test_a_wrong_value_under_the_old_name_is_refused() -> None:
         load(Stove, {"TIDINGS_FLAME": "blue"})
 
 
-def test_what_belongs_to_another_is_left_alone() -> None:
+def test_variables_of_other_owners_are_ignored() -> None:
     assert load(Oven, {"TIDINGS_OVEN_NAME": "left", "TIDINGS_OVEN_LIGHT": "on", "TIDINGS_HEAT": "x"}).name == "left"
 
 

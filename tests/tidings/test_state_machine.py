@@ -118,7 +118,7 @@ class Notifications(Stage, RuleBasedStateMachine):
     @rule(
         after=st.sampled_from([0, 6, 70]),
         crash=st.sampled_from(
-            [*[None] * 5, "sweep.after_take", "settling.after_letters", *SETTLED, "sweep.after_publish"]
+            [*[None] * 5, "sweep.after_take", "settlement.after_dead_letters", *SETTLED, "sweep.after_publish"]
         ),
     )
     def sweep(self, after: float, crash: str | None) -> None:
@@ -129,7 +129,7 @@ class Notifications(Stage, RuleBasedStateMachine):
     @rule(
         picked=st.one_of(st.none(), PICKED),
         rate=st.sampled_from([None, 1]),
-        crash=st.sampled_from([None, None, "replay.after_revive", "replay.after_publish"]),
+        crash=st.sampled_from([None, None, "replay.after_reset", "replay.after_publish"]),
     )
     def replay(self, picked: list[int] | None, rate: int | None, crash: str | None) -> None:
         ids = self.ids if picked is None else self._some(picked)

@@ -32,7 +32,7 @@ def test_a_lease_that_ends_before_an_outcome_is_recorded_is_refused() -> None:
         ("REQUEUE_AFTER", timedelta(seconds=1), "REQUEUE_AFTER must leave"),
     ],
 )
-def test_each_relation_is_looked_at(name: str, value: object, remedy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_relation_is_checked(name: str, value: object, remedy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, name, value)
     with pytest.raises(ConfigurationError, match=remedy):
         timing.check()

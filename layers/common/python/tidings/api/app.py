@@ -49,10 +49,10 @@ class App:
                 self._log_refused(problem, request)
                 response = problem.response()
             except (StoreUnavailable, BrokerUnavailable) as error:
-                log.error("unavailable", extra={"error": str(error)})
+                log.error("service_unavailable", extra={"error": str(error)})
                 response = unavailable(error).response()
             except Exception as error:
-                log.error("fault", extra={"error": type(error).__name__, "where": fault_location(error)})
+                log.error("unexpected_error", extra={"error": type(error).__name__, "where": fault_location(error)})
                 response = internal_error().response()
             if log.isEnabledFor(logging.DEBUG):
                 self._log_answered(request, response, stopwatch)
@@ -103,7 +103,7 @@ class App:
         """Log the endpoint's path: the request's own may hold personal data."""
         path = next((bound.endpoint.path for pattern, bound in self._patterns if pattern.fullmatch(request.path)), None)
         fields = {"method": request.method[:16], "route": path, "status": response.status}
-        log.debug("answered", extra={**fields, "duration_seconds": round(stopwatch.elapsed().seconds, 4)})
+        log.debug("request_answered", extra={**fields, "duration_seconds": round(stopwatch.elapsed().seconds, 4)})
 
     def _log_refused(self, problem: Problem, request: Request) -> None:
         """Log nothing that the client sent but the method: a path may hold personal data."""

@@ -48,7 +48,7 @@ def _failure(error: Exception, index: int | None) -> Problem:
             " raise to 16 MiB. Trying again before that cannot help.",
             code="too_large_for_database",
         )
-    log.error("fault", extra={"error": type(error).__name__, "where": fault_location(error)})
+    log.error("unexpected_error", extra={"error": type(error).__name__, "where": fault_location(error)})
     return internal_error()
 
 

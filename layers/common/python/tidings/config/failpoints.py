@@ -1,8 +1,8 @@
-"""Named steps at which a process can be made to die, for the tests of what then happens.
+"""Failpoints: named steps at which tests kill the process.
 
-`TIDINGS_FAILPOINT=delivery.after_send@/path/to/flag` kills the process that first reaches the step while the flag file
-is there, as `kill -9` would: it takes the file away, so it happens once, however many processes there are. Several are
-separated by spaces. Unset, which is always but in those tests, a step is a call of an empty function.
+`TIDINGS_FAILPOINT=delivery.after_send@/path/to/flag` kills the first process that reaches the step while the flag file
+exists, as `kill -9` would. That process removes the file, so it happens once, however many processes there are. Several
+are separated by spaces. Outside tests the variable is unset, and a step is a call of an empty function.
 """
 
 import os
@@ -29,8 +29,8 @@ def _armed(setting: str) -> Callable[[str], None]:
 
 
 def _unarmed(reached: str) -> None:
-    """Nothing happens here."""
+    """Does nothing."""
 
 
 step: Callable[[str], None] = _armed(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else _unarmed
-"""Say that this step is reached."""
+"""Call it when this step is reached."""

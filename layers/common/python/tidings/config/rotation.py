@@ -1,4 +1,4 @@
-"""Passwords that change while a process runs: each new connection is made with what is in AWS by now."""
+"""Secrets that change while a process runs: each new connection uses the present value in AWS."""
 
 import logging
 import math
@@ -16,13 +16,13 @@ S = TypeVar("S", bound=Settings)
 T = TypeVar("T")
 
 UNREAD = 30.0
-"""Seconds for which AWS is left alone after it did not answer: each question may have waited for some seconds."""
+"""Seconds without a request to AWS after it did not answer: each request may take some seconds."""
 PAUSE = 5.0
-"""Seconds between two questions to AWS because of a refusal: a wrong password does not make each connection one."""
+"""Seconds between two requests to AWS because of a refusal: a wrong password must not cause one per connection."""
 
 
 class Rotation(Generic[S]):
-    """An owner's settings as they are now. Those that do not come from AWS stay as they are. Thread-safe."""
+    """Present settings of an owner. Values that are not in AWS do not change. Thread-safe."""
 
     def __init__(self, settings: S, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._latest = settings
@@ -31,17 +31,17 @@ class Rotation(Generic[S]):
         self._lock = threading.Lock()
 
     def connect(self, connect: Callable[[S], T], *, is_refusal: Callable[[Exception], bool]) -> T:
-        """What `connect` makes. Where the server refuses it, once more if AWS has something else by now."""
+        """What `connect` returns. If the server refuses, connect once more if AWS has a new value."""
         tried = self._now()
         try:
             return connect(tried)
         except Exception as error:
-            if not is_refusal(error) or (newer := self._asked()) == tried:
+            if not is_refusal(error) or (newer := self._reread()) == tried:
                 raise
         return connect(newer)
 
-    def _asked(self) -> S:
-        """AWS, for what has changed within the time that it is kept; not again and again."""
+    def _reread(self) -> S:
+        """The settings, read from AWS without the cache, at most every PAUSE."""
         with self._lock:
             if self._clock() - self._asked_at < PAUSE:
                 return self._latest
@@ -52,7 +52,7 @@ class Rotation(Generic[S]):
         if self._latest.are_in_aws and self._clock() - self._unread_at >= UNREAD:
             try:
                 self._latest = load_again(self._latest, anew=anew)
-            except ConfigurationError as error:  # what was right a moment ago may still be
+            except ConfigurationError as error:  # the last known value may still be right
                 self._unread_at = self._clock()
-                log.warning("settings_unread", extra={"error": str(error)})
+                log.warning("settings_refresh_failed", extra={"error": str(error)})
         return self._latest

@@ -1,4 +1,4 @@
-"""Values that lie in AWS: read by Powertools, kept for a while, and read anew where a server takes them for wrong."""
+"""Secrets in AWS: read by Powertools, cached, and read again if a server refuses them."""
 
 import json
 import os
@@ -10,10 +10,10 @@ from urllib.parse import quote
 from tidings.domain.errors import ConfigurationError
 
 KEPT = 300
-"""Seconds for which a value is used before AWS is asked again."""
+"""Seconds for which a value is cached."""
 
 CONNECT_WITHIN, ANSWER_WITHIN, ATTEMPTS = 2, 3, 2
-"""Seconds, twice. Lambda gives a start ten: where AWS cannot be reached, what is wrong is to be said before that."""
+"""Seconds, each tried twice. Lambda gives a start ten seconds; an unreachable AWS must be reported before that."""
 
 _KINDS = {"secretsmanager": "secret", "ssm": "parameter"}
 _WHOLE = re.compile(r"(secretsmanager|ssm):(.*)", re.DOTALL)
@@ -25,9 +25,9 @@ def is_reference(text: str) -> bool:
 
 
 def resolved(name: str, text: str) -> str:
-    """The variable's value. Raise ConfigurationError, which names the variable.
+    """The variable's value. A reference in braces inside a longer value is part of a URL, so it is escaped.
 
-    What stands inside a longer value, in braces, is a part of a URL, and is escaped for it.
+    Raise ConfigurationError, which names the variable.
     """
     if whole := _WHOLE.fullmatch(text):
         return _read(name, whole[1], whole[2])
@@ -35,7 +35,7 @@ def resolved(name: str, text: str) -> str:
 
 
 def forget() -> None:
-    """What is kept: AWS is asked for all of it anew."""
+    """Clear the cache."""
     for scheme in _KINDS:
         provider(scheme, os.getpid()).clear_cache()
 
@@ -46,7 +46,7 @@ def _read(name: str, scheme: str, reference: str) -> str:
     options = {"decrypt": True} if scheme == "ssm" else {}
     try:
         value: Any = provider(scheme, os.getpid()).get(path, max_age=KEPT, **options)
-    except Exception as error:  # AWS says no, or boto3 finds no region, no credentials; or is not there itself
+    except Exception as error:  # refused by AWS, no region, no credentials, or boto3 is missing
         raise ConfigurationError(f"{name}: the {kind} {path} cannot be read: {_cause(error)}") from None
     try:
         text = value.decode() if isinstance(value, bytes) else str(value)
@@ -57,14 +57,16 @@ def _read(name: str, scheme: str, reference: str) -> str:
     except (ValueError, KeyError, TypeError):
         found = None
     if not isinstance(found, str | int):
-        raise ConfigurationError(f"{name}: the {kind} {path} is not a JSON object with the key {key} and a text for it")
+        raise ConfigurationError(
+            f"{name}: the {kind} {path} is not a JSON object with the key {key} and a string value"
+        )
     return str(found)
 
 
 @cache
 def provider(scheme: str, _process: int) -> Any:
-    """Powertools' provider, which keeps what it has read. One a process: its connections must not pass a fork."""
-    from aws_lambda_powertools.utilities import parameters  # needs boto3: only where a value points to AWS
+    """Powertools' provider, with its cache. One per process: its connections must not survive a fork."""
+    from aws_lambda_powertools.utilities import parameters  # needs boto3: imported only if a value is in AWS
     from botocore.config import Config
 
     config = Config(

@@ -1,7 +1,6 @@
-"""Settings: each is declared once, beside its owner, with its unit and default; a wrong one stops the start.
+"""Settings: each is declared once, beside its owner, with its unit and default. A wrong one stops the start.
 
-A value comes from the environment variable named after the class's prefix and the field. It may point to a secret
-instead of being one::
+The environment variable is named after the class's prefix and the field. Its value may refer to a secret::
 
     TIDINGS_DATABASE_URL=secretsmanager:prod/tidings#database_url     one key of a JSON secret
     TIDINGS_SMTP_URL=secretsmanager:prod/tidings-smtp                 the whole secret
@@ -23,20 +22,20 @@ log = logging.getLogger(__name__)
 
 
 class Settings(BaseModel):
-    """The base of every owner's settings: frozen, and made by `load`."""
+    """The base of every owner's settings. Frozen; created by `load`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
     prefix: ClassVar[str] = "TIDINGS_"
-    formerly: ClassVar[Mapping[str, str]] = {}  # field -> the variable's old name, which is read for one release more
-    _variables: dict[str, str] = PrivateAttr(default_factory=dict)  # what `load` found, as it stands there
+    formerly: ClassVar[Mapping[str, str]] = {}  # field -> the variable's old name, read for one more release
+    _variables: dict[str, str] = PrivateAttr(default_factory=dict)  # the raw values that `load` found
 
     @property
     def are_in_aws(self) -> bool:
-        """In part at least: they may be others by and by, see `Rotating`."""
+        """At least one value is in AWS and may change, see `Rotation`."""
         return any(map(secrets.is_reference, self._variables.values()))
 
     def __eq__(self, other: object) -> bool:
-        """Where a value was found makes no difference."""
+        """The source of a value makes no difference."""
         return type(self) is type(other) and self.__dict__ == other.__dict__
 
     def __hash__(self) -> int:
@@ -51,10 +50,10 @@ S = TypeVar("S", bound=Settings)
 
 
 def load(cls: type[S], environment: Mapping[str, str] | None = None) -> S:
-    """Read the class's settings. Raise ConfigurationError, naming the variable, never its value.
+    """Read the class's settings. Raise ConfigurationError, which names the variable and never its value.
 
-    An empty variable counts as not set: container files cannot leave one out. A renamed variable is also read under its
-    old name, with a warning.
+    An empty variable counts as not set, because container files cannot omit one. A renamed variable is also read under
+    its old name, with a warning.
     """
     source = os.environ if environment is None else environment
     fields = {cls.variable(field): field for field in cls.model_fields}
@@ -74,7 +73,7 @@ def load(cls: type[S], environment: Mapping[str, str] | None = None) -> S:
 
 
 def _formerly(cls: type[Settings], field: str, source: Mapping[str, str]) -> str | None:
-    """The value that still has the variable's old name."""
+    """The value under the variable's old name."""
     old = cls.formerly.get(field)
     if old is None or not (text := source.get(old)):
         return None
@@ -83,7 +82,7 @@ def _formerly(cls: type[Settings], field: str, source: Mapping[str, str]) -> str
 
 
 def load_again(settings: S, *, anew: bool = False) -> S:
-    """The same ones, as they are now. `anew`: however fresh what is kept of AWS. Raise ConfigurationError."""
+    """Read the same settings again. `anew`: without the cache of AWS. Raise ConfigurationError."""
     if anew:
         secrets.forget()
     return load(type(settings), settings._variables)

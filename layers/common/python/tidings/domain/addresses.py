@@ -1,4 +1,4 @@
-"""How an address is written: of a mail, of a phone, and what may stand on one line."""
+"""Email addresses, phone numbers, and what counts as one line."""
 
 import re
 from functools import cache, lru_cache
@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, StringConstraints
 
-# Also what only some readers take for the end of a line: VT, FF, the separators, NEL.
+# Also characters that only some readers take for the end of a line: VT, FF, the separators, NEL.
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -20,12 +20,12 @@ _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _PLAIN = re.compile(rf"({_ATOM}(?:\.{_ATOM})*)@([^@]+)")
 
 
-# email_validator is imported when an address is checked: the client has the models, and does not install it.
+# email_validator is imported when an address is checked: the client uses the models but does not install it.
 
 
 @cache
 def _case_insensitive() -> frozenset[str]:
-    """Names of mailboxes that it writes in small letters."""
+    """Mailbox names that the library writes in lower case."""
     from email_validator.rfc_constants import CASE_INSENSITIVE_MAILBOX_NAMES
 
     return frozenset(CASE_INSENSITIVE_MAILBOX_NAMES)
@@ -33,8 +33,8 @@ def _case_insensitive() -> frozenset[str]:
 
 @lru_cache(maxsize=10_000)
 def _domain(name: str) -> str | None:
-    """As it is written, or None if it cannot be one. The same few are seen again and again, and checking one costs half
-    of what accepting a mail does."""
+    """The domain in its normal form; None: not a domain. Cached: the same few domains repeat, and a check costs half of
+    what accepting a mail costs."""
     from email_validator import EmailNotValidError, validate_email
 
     try:
@@ -66,8 +66,8 @@ _QUOTED_NAME = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 
 def mailbox(value: str) -> str:
-    """An address, or `Name <address>`. The name may be quoted and is kept without quotes; what this gives back, it also
-    takes, because stored content is read by the same rules."""
+    """An address, or `Name <address>`. A quoted name loses its quotes. The result is valid input again, because stored
+    content is read by the same rules."""
     value = one_line(value).strip()
     if not value.endswith(">"):
         return email_address(value)

@@ -1,7 +1,8 @@
-"""A connection: a provider's account with us, and whether it refuses us.
+"""A connection: our account at a provider, and whether the provider refuses it.
 
-That is one fact for all workers, kept in the database; not a fact of each notification. `suspects` are the recipients
-refused since the last acceptance. The rules are here; `account` applies them in a worker, the Store keeps the rows.
+This is one state for all workers, kept in the database, and not a state of each notification. `suspects` are the
+recipients refused since the last acceptance. The rules are here; `pipeline.account` applies them in a worker, and the
+Store keeps the rows.
 
 ::
 
@@ -21,18 +22,18 @@ from tidings.domain.notification import Notification
 from tidings.domain.timing import FIRST_PROBE, LONGEST_PROBE, LONGEST_PROBE_RETRY_AFTER, SUSPECT_FOR
 
 SEVERAL = 3
-"""Recipients. One stranger's address in a sign-up form, or two, must not stop a channel."""
+"""Recipients. One or two bad addresses from a sign-up form must not stop a channel."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CallEnd:
-    """What a call says of the connection."""
+    """What a call says about the connection."""
 
     notification_id: str
     recipient: str
     accepted: bool = False
-    refused: bool = False  # us, or perhaps us
-    permanent: bool = False  # the recipient or content was refused: the next probe need not wait
+    refused: bool = False  # our account was refused, or may have been
+    permanent: bool = False  # the recipient or content was refused, so the next probe need not wait
     code: str = ""
     message: str = ""
     retry_after: timedelta | None = None
@@ -40,29 +41,29 @@ class CallEnd:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Connection:
-    """As it stood at the database's time `at`. Every time is the database's."""
+    """Its state at `at`. Every time is the database's."""
 
     name: str  # of the provider
-    channel: str = ""  # whose notifications it sends; empty: nothing was heard of it yet
+    channel: str = ""  # that it sends for; empty: no call has been reported yet
     at: datetime | None = None
     accepted_at: datetime | None = None  # when something was last accepted, to the second
     suspected_at: datetime | None = None  # the first refusal since then
     suspects: tuple[str, ...] = ()  # hashes of the recipients that were refused since then, SEVERAL at most
-    refusing_at: datetime | None = None  # since when it refuses us; None: it does not
+    refusing_at: datetime | None = None  # since when it refuses our account; None: it does not
     error_code: str | None = None  # of the last refusal
     error_message: str | None = None
     probes: int = 0
-    probe_id: str | None = None  # the notification that is, or was last, the probe
+    probe_id: str | None = None  # the notification of the present or last probe
     probe_at: datetime | None = None  # when the next probe may be sent
 
     @property
     def is_clean(self) -> bool:
-        """Whether nobody was refused since the last acceptance."""
+        """True: nothing was refused since the last acceptance."""
         return self.suspected_at is None
 
     @property
     def is_open(self) -> bool:
-        """Whether notifications are sent as they come."""
+        """True: notifications are sent normally, without probes."""
         return len(self.suspects) < SEVERAL
 
     @property
@@ -77,7 +78,7 @@ class Connection:
         return max(self.probe_at - self.at, timedelta(0))
 
     def after(self, calls: Iterable[CallEnd], now: datetime) -> "Connection":
-        """How it stands once these calls have ended. One acceptance outweighs all refusals beside it."""
+        """The state after these calls. One acceptance outweighs every refusal among them."""
         ended = list(calls)
         if any(call.accepted for call in ended):
             return Connection(name=self.name, channel=self.channel, at=now, accepted_at=now)
@@ -116,14 +117,14 @@ class Connection:
 
 
 def others_accepted_since(notification: Notification, connection: Connection) -> bool:
-    """Whether the provider has accepted others since it first refused this one in words that mean us. Then it is this
-    one that it refuses."""
+    """True: the provider has accepted others since it first refused our account for this one. Then it refuses this
+    notification, and not our account."""
     refused_at, accepted_at = notification.refused_at, connection.accepted_at
     return refused_at is not None and accepted_at is not None and accepted_at >= refused_at
 
 
 def waited_for_account(notification: Notification, connection: Connection | None, now: datetime) -> timedelta:
-    """How long this one has waited because the provider refuses our account."""
+    """How long the notification has waited because the provider refuses our account."""
     since = notification.refused_at
     if since is None and connection is not None and connection.refusing_at is not None:
         since = max(connection.refusing_at, notification.due_at)
@@ -131,5 +132,5 @@ def waited_for_account(notification: Notification, connection: Connection | None
 
 
 def _hash(recipient: str) -> str:
-    """Short: it tells two recipients apart, and need not do more."""
+    """Short: it only has to tell a few recipients apart."""
     return hashlib.sha256(recipient.encode()).hexdigest()[:16]

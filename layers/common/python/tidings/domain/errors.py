@@ -1,4 +1,4 @@
-"""What can go wrong, as values.
+"""The errors, as a tree.
 
 ::
 
@@ -7,13 +7,14 @@
     │   ├── TransientError       proven not accepted; trying again may help
     │   ├── PermanentError       proven not accepted; trying again cannot help
     │   ├── AmbiguousError       it may have accepted
-    │   └── AccountError         it refuses us, whoever the recipient is
-    │       └── NotReady         this worker cannot send it; the provider was not asked
+    │   └── AccountError         it refuses our account, for every recipient
+    │       └── NotReady         this worker cannot send it; the provider was not called
     ├── StoreUnavailable         the database does not answer
-    ├── RowTooLarge              the database's settings do not let it take a row of this size
+    ├── RowTooLarge              the database's settings do not allow a row of this size
+    ├── AlreadyExpired           `expires_at` had passed when it was submitted
     ├── BrokerUnavailable        the broker does not answer or confirm
-    ├── Unreadable               a message that is none of ours
-    │   └── Newer                a message that a later version of ours wrote
+    ├── InvalidMessage           not a message of Tidings
+    │   └── UnsupportedVersion   a message of a newer release
     └── ConfigurationError       a setting is missing or wrong
 """
 
@@ -21,7 +22,7 @@ from datetime import datetime, timedelta
 
 
 class DeliveryError(Exception):
-    """A provider did not say "accepted". `code` is the provider's own, or a short name of ours (`timeout`)."""
+    """A provider did not say "accepted". `code` is the provider's, or one of ours (`timeout`)."""
 
     kind = "delivery"
 
@@ -35,7 +36,7 @@ class DeliveryError(Exception):
 class TransientError(DeliveryError):
     """Proven not accepted; trying again may help.
 
-    `may_be_account`: the refusal can mean this recipient, and as well us. What becomes of other recipients tells.
+    `may_be_account`: the error may mean this recipient or our account. The outcomes of other recipients decide.
     """
 
     kind = "transient"
@@ -50,7 +51,7 @@ class TransientError(DeliveryError):
 class PermanentError(DeliveryError):
     """Proven not accepted; trying again cannot help.
 
-    `suppress` says why this recipient can take nothing any more (`token_dead`, `opted_out`, `mailbox_unknown`).
+    `suppress`: why this recipient can take nothing more (`token_dead`, `opted_out`, `mailbox_unknown`).
     """
 
     kind = "permanent"
@@ -61,40 +62,39 @@ class PermanentError(DeliveryError):
 
 
 class AmbiguousError(DeliveryError):
-    """It may have accepted: the answer is missing or says nothing. Sending again may double."""
+    """It may have accepted: the answer is missing or unclear. Sending again may send twice."""
 
     kind = "ambiguous"
 
 
 INTERNAL = "internal"
-"""Of a fault of ours in a provider's class: transient where it had not written anything yet, ambiguous where it may
-have."""
+"""The code of a bug in a provider class: transient if no byte of the request was written, otherwise ambiguous."""
 
 LEASE_EXPIRED = "lease_expired"
-"""Of an AmbiguousError of our own: the worker that had it did not settle it in time. It may have died of it."""
+"""The code of an AmbiguousError of ours: its worker did not settle it in time, and may have been killed by it."""
 
 
 class AccountError(DeliveryError):
-    """The provider refuses us (credentials, sender, quota), whoever the recipient is.
+    """The provider refuses our account (credentials, sender, quota), for every recipient.
 
-    A person must act. Until then the notification waits, and no attempt counts. A refusal that depends on one recipient
-    or on one caller is never this.
+    An operator must act. Until then the notification waits, and no attempt counts. A refusal that depends on one
+    recipient or one caller is never this.
     """
 
     kind = "account"
 
 
 class NotReady(AccountError):
-    """This worker cannot send it, whatever the provider says, which was not asked: a person must act as well."""
+    """This worker cannot send it. The provider was not called. An operator must act here too."""
 
 
 class StoreUnavailable(Exception):
-    """The database does not answer. A transaction whose COMMIT was not answered may be committed, as a whole: try the
-    whole call again, which does what is missing."""
+    """The database does not answer. A transaction whose COMMIT was not answered may be committed as a whole. Repeat the
+    whole call: it does only what is missing."""
 
 
 class RowTooLarge(Exception):
-    """The database's settings do not let it take this row (`max_allowed_packet`). Trying again cannot help."""
+    """The database's `max_allowed_packet` is too small for this row. Trying again cannot help."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"max_allowed_packet is {limit} bytes")
@@ -102,7 +102,7 @@ class RowTooLarge(Exception):
 
 
 class AlreadyExpired(Exception):
-    """Its `expires_at` had passed when it was submitted. Nothing is stored: it could never be sent."""
+    """Its `expires_at` had passed when it was submitted. Nothing is stored."""
 
     def __init__(self, now: datetime) -> None:
         super().__init__(f"the database's clock says {now}")
@@ -110,23 +110,23 @@ class AlreadyExpired(Exception):
 
 
 class BrokerUnavailable(Exception):
-    """The broker did not confirm. Some of the wave may be queued: publishing it again is harmless."""
+    """The broker did not confirm. Part of the wave may be queued; publishing it again is harmless."""
 
 
 class InvalidMessage(Exception):
-    """A message that is none of ours: no id, no channel, another type."""
+    """Not a message of Tidings: no id, no channel, another type."""
 
 
 class UnsupportedVersion(InvalidMessage):
-    """A message that a later version of ours wrote: one of its workers can read it."""
+    """A message of a newer release, whose workers can read it."""
 
 
 class ConfigurationError(Exception):
-    """A setting is missing or wrong; the text is the one line that says what to change."""
+    """A setting is missing or wrong. The text is one line that says what to change."""
 
 
 def fault_location(error: BaseException) -> str:
-    """File and line of a fault, for the log in place of its message, which may hold what a user sent."""
+    """The file and line of an exception, logged instead of its message, which may hold a caller's data."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

@@ -1,4 +1,4 @@
-"""A notification, its state machine, and the events of its timeline."""
+"""A notification, its state machine, and the entries of its timeline."""
 
 import enum
 import os
@@ -12,7 +12,7 @@ _COUNTED = 256 * 1024  # bytes of a content that are looked at in one call
 
 
 class Status(enum.StrEnum):
-    """Where a notification stands.
+    """The state of a notification.
 
     ::
 
@@ -42,19 +42,18 @@ CLAIMABLE = frozenset({Status.PENDING, Status.RETRYING})
 REPLAYABLE = frozenset({Status.FAILED, Status.UNKNOWN})
 """What an operator may set back to pending, one generation later."""
 
-
 OPERATOR = "operator"
-"""In place of a provider, where a person has said that it was sent."""
+"""The provider of a notification that an operator has marked as sent."""
 
 PROVEN = frozenset({Status.SENT, Status.DELIVERED, Status.UNDELIVERED})
-"""A provider has accepted it, or an operator has said so."""
+"""A provider has accepted it, or an operator says so."""
 
 TERMINAL = frozenset(set(Status) - CLAIMABLE - {Status.SENDING, Status.UNKNOWN})
-"""What nobody waits for any more: the retention deletes it in time. What is unknown waits for a person."""
+"""Ended: the retention deletes these. Unknown ones wait for an operator."""
 
 
 class Priority(enum.StrEnum):
-    """`high` has a queue of its own that is drained first."""
+    """`high` has its own queue, which is drained first."""
 
     NORMAL = "normal"
     HIGH = "high"
@@ -65,12 +64,12 @@ class OnAmbiguous(enum.StrEnum):
 
     RESEND = "resend"  # at least once
     HOLD = "hold"  # at most once: an operator decides
-    RECONCILE = "reconcile"  # ask the provider first; where it cannot tell, as `hold`
+    RECONCILE = "reconcile"  # ask the provider first; if it cannot tell, as `hold`
 
 
 def read(words: type[Word], text: str) -> Word:
-    """What a row says. A word that a later version has added stays as it is: it equals none of ours, so nothing is
-    decided by it, and it is shown as it came."""
+    """The enum member of a row's text. A value of a newer release is kept: it equals no member, so nothing is decided
+    by it, and it is shown unchanged."""
     try:
         return words(text)
     except ValueError:
@@ -83,8 +82,8 @@ def read(words: type[Word], text: str) -> Word:
 class Notification:
     """One row: the truth about one notification.
 
-    Every time is UTC. What decides (due, leased, expired) is compared on the database's clock; only `id` and
-    `created_at`, which agree to the millisecond, come from the intake's.
+    Every time is UTC. Decisions (due, leased, expired) use the database's clock. Only `id` and `created_at`, which
+    agree to the millisecond, come from the intake's clock.
     """
 
     id: str  # UUIDv7
@@ -95,7 +94,7 @@ class Notification:
     priority: Priority = Priority.NORMAL
     on_ambiguous: OnAmbiguous = OnAmbiguous.RESEND
     max_attempts: int = 10
-    metadata: str | None = None  # JSON; the caller's own, given back as it came
+    metadata: str | None = None  # JSON of the caller, returned unchanged
     send_at: datetime | None = None
     expires_at: datetime | None = None
     traceparent: str | None = None  # W3C Trace Context of the POST
@@ -106,12 +105,12 @@ class Notification:
     status: Status = Status.PENDING
     generation: int = 1  # raised by a replay
     attempt: int = 0  # claims in this generation; raised by each
-    spared: int = 0  # attempts that do not count against max_attempts: our account's fault, not the notification's
+    uncounted_attempts: int = 0  # do not count against max_attempts: nothing about this notification failed
     next_attempt_at: datetime | None = None  # None: at once
     claimed_at: datetime | None = None
     lease_until: datetime | None = None
     refused_at: datetime | None = None  # since when it waits because the provider refuses our account
-    queued_at: datetime | None = None  # its message was confirmed by the broker
+    queued_at: datetime | None = None  # when the broker confirmed its message
     provider: str | None = None
     provider_message_id: str | None = None
     error_class: str | None = None  # of the last attempt: transient, permanent, ambiguous, account
@@ -120,19 +119,19 @@ class Notification:
 
     @property
     def is_for_now(self) -> bool:
-        """True if it was handed in to be sent at once, by the intake's clock. That it is due, the claim decides."""
+        """True: submitted to be sent at once, by the intake's clock. The claim decides whether it is due."""
         return self.send_at is None or self.send_at <= self.created_at
 
     @property
     def came_expired(self) -> bool:
-        """True if its `expires_at` had passed when it was handed in, by the intake's clock. That it has expired, the
-        database's decides."""
+        """True: its `expires_at` had passed when it was submitted, by the intake's clock. The database's clock decides
+        whether it has expired."""
         return self.expires_at is not None and self.expires_at <= self.created_at
 
     @property
     def due_at(self) -> datetime:
-        """Since when it is due, or when it will be. Of what was replayed to be sent at once and is claimed, the row
-        only tells when it was claimed. `backlog_sql.DUE_AT` is the same in SQL."""
+        """When it became or becomes due. Of one that was replayed to be sent at once and is claimed, the row only tells
+        when it was claimed. `adapters.sql.backlog.DUE_AT` is the same in SQL."""
         if self.next_attempt_at is not None and self.next_attempt_at > self.created_at:
             return self.next_attempt_at
         return self.created_at if self.generation == 1 else self.updated_at
@@ -146,13 +145,13 @@ class Notification:
 
     @property
     def is_last_attempt(self) -> bool:
-        """True if the attempt under way is the last that counts."""
-        return self.attempt - self.spared >= self.max_attempts
+        """True: the present attempt is the last one."""
+        return self.attempt - self.uncounted_attempts >= self.max_attempts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TimelineEntry:
-    """A change of state, as the timeline shows it. An attempt is one event: one provider call."""
+    """A change of state in the timeline. An attempt is one entry: one provider call."""
 
     generation: int
     attempt: int
@@ -161,7 +160,7 @@ class TimelineEntry:
     started_at: datetime | None = None  # when the attempt was claimed
     provider: str | None = None
     provider_message_id: str | None = None
-    provider_response: str | None = None  # its own words with the acceptance, such as a mail server's queue id
+    provider_response: str | None = None  # its text with the acceptance, such as a mail server's queue id
     error_class: str | None = None
     error_code: str | None = None
     error_message: str | None = None
@@ -174,7 +173,7 @@ def new_id(at: datetime) -> str:
 
 
 def first_id(at: datetime) -> str:
-    """The lowest id of this millisecond: ids at or above it were made at or after it."""
+    """The lowest id of this millisecond: later ids are equal or higher."""
     return _uuid7(at, 0)
 
 

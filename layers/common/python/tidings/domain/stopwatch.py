@@ -1,4 +1,4 @@
-"""When something began and how long it took, on this process's monotonic clock."""
+"""Measures when something began and how long it took, on the process's monotonic clock."""
 
 import time
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Elapsed:
-    """Seconds. `began` means something in this process only."""
+    """In seconds. `began` is valid in this process only."""
 
     began: float
     seconds: float
@@ -17,7 +17,7 @@ class Elapsed:
 
 
 class Stopwatch:
-    """Runs from when it is made."""
+    """Starts when it is created."""
 
     __slots__ = ("_began",)
 

@@ -1,7 +1,7 @@
 """Every delay and time limit in the life of a notification, and what must hold between them.
 
-Limits that concern one conversation alone (a connection's time-out, the bounds of a request) stand where they are used.
-`check` is called when a function starts; a wrong combination ends it with one line.
+Limits of one connection or request (time-outs, body sizes) are declared where they are used. `check` runs when a
+function starts; a wrong combination ends it with one line.
 """
 
 from datetime import timedelta
@@ -27,26 +27,26 @@ LONGEST_ACCOUNT_RETRY = timedelta(minutes=2)
 """Between two attempts of one notification while the provider refuses our account."""
 
 DEFER_DELAY = timedelta(seconds=30)
-"""How long a deferred message stays away: of a paused channel, or of a later version beside us. One of RETRY_STEPS."""
+"""The delay of a deferred message: of a paused channel, or of a newer release. One of RETRY_STEPS."""
 
 WAIT_FOR_ACCOUNT = timedelta(days=1)
-"""How long a notification waits while the provider refuses our account. Then it is a dead letter, for an operator to
-replay: what nobody has looked at for a day may be of no more use to its recipient."""
+"""How long a notification waits while the provider refuses our account. Then it becomes a dead letter, which an
+operator can replay: after a day it may be useless to its recipient."""
 
 # --- a provider that refuses our account ------------------------------------------------------------------------------
 
 ACCOUNT_LOOK_EVERY = timedelta(seconds=1)
-"""How old a worker's knowledge of the connection may be, and how often it writes down that something was accepted."""
+"""How old a worker's knowledge of the connection may be, and how often it records that something was accepted."""
 
 SUSPECT_FOR = timedelta(seconds=2)
-"""How long nothing may be accepted, after the first refusal, before the connection counts as refusing. By then each
-worker has written down its acceptances."""
+"""After the first refusal, how long nothing may be accepted before the connection counts as refusing. By then each
+worker has recorded its acceptances."""
 
 FIRST_PROBE, LONGEST_PROBE = timedelta(seconds=0.5), timedelta(minutes=1)
 """Between two probes: doubling."""
 
 LONGEST_PROBE_RETRY_AFTER = timedelta(minutes=10)
-"""A Retry-After delays the next probe no longer than this: the account may be mended before."""
+"""A Retry-After delays the next probe no longer than this: the account may be fixed earlier."""
 
 # --- one delivery -----------------------------------------------------------------------------------------------------
 
@@ -54,60 +54,58 @@ LEASE = timedelta(seconds=15)
 """The default of TIDINGS_LEASE. A worker renews its leases, so that a call may last longer."""
 
 RENEW_AFTER = 1 / 3
-"""Of a lease. Two renewals may fail before it is over."""
+"""Fraction of a lease. Two renewals may fail before the lease expires."""
 
 LEASE_RESERVE = 1 / 3
-"""Of a lease: no call begins under one that has less left. Its renewals have failed, and another worker may take
-over."""
+"""Fraction of a lease: no call starts with less left, because renewals have failed and another worker may take over."""
 
 BEGIN_WITHIN = timedelta(seconds=30)
-"""How long a delivery waits for free senders. What could not begin by then is put back, unclaimed."""
+"""How long a delivery waits for free senders. The rest is then deferred, unclaimed."""
 
 RECORD_WITHIN = timedelta(milliseconds=100)
-"""How long an outcome may wait for others, to be recorded in one transaction with them."""
+"""How long an outcome waits for others, to be recorded in one transaction."""
 
 DETACH_AFTER = timedelta(milliseconds=50)
-"""How long a batch that need not be waited for is waited for, once its last call has begun. Quick calls end within it,
-so that batches grow under load: one of a hundred costs hardly more than one of ten."""
+"""How long a detached batch is still waited for after its last call has started. Quick calls end within it, so batches
+grow under load: a batch of a hundred costs hardly more than one of ten."""
 
 SETTLE_WITHIN = timedelta(minutes=10)
 """How long a worker tries to record what it has sent while the database is down. It may outlast the lease: the sweep,
 which takes over expired leases, needs that database as well, and waits SWEEP_GRACE."""
 
 SETTLE_RESERVE = timedelta(seconds=5)
-"""Kept free at the end of an invocation: what was sent is recorded, what was not is given back."""
+"""Reserved at the end of an invocation: what was sent is recorded, the rest is deferred."""
 
 RETURN_RESERVE = timedelta(seconds=1)
-"""Of SETTLE_RESERVE: to say that nothing can be recorded, and to return."""
+"""Part of SETTLE_RESERVE: to report that nothing can be recorded, and to return."""
 
 NO_DEADLINE = timedelta(days=1)
 """Used when the caller sets no deadline: longer than any call, and than SETTLE_WITHIN."""
 
 ANSWER_WITHIN = BEGIN_WITHIN + timedelta(seconds=30)
-"""How long a trigger waits for its function: as long as that waits for free senders, and for its database and broker
-besides."""
+"""How long a trigger waits for its function, which waits for free senders, its database and its broker."""
 
 VISIBILITY = timedelta(seconds=90)
-"""How long the embedded broker keeps a message for the consumer that took it."""
+"""How long the embedded broker keeps a message for the consumer that received it."""
 
 # --- reconciliation ---------------------------------------------------------------------------------------------------
 
 LISTED_AFTER = timedelta(seconds=5)
-"""How long an accepted message may be missing from the provider's list: `reconcile` does not ask earlier."""
+"""How long an accepted message may be missing from the provider's list. `reconcile` does not ask earlier."""
 
 CLOCK_SKEW = timedelta(minutes=1)
-"""How far a provider's clock, which may tell whole seconds only, and the database's may be apart."""
+"""How far the provider's clock, perhaps in whole seconds, and the database's may differ."""
 
 # --- the sweep --------------------------------------------------------------------------------------------------------
 
 SWEEP_EVERY = timedelta(seconds=1)
-"""Between two sweeps, where one call makes several."""
+"""Between two sweeps of one call."""
 
 SWEEP_FOR = timedelta(seconds=20)
-"""After this a sweep begins no other page."""
+"""A sweep starts no page after this."""
 
 PURGE_FOR = timedelta(seconds=2)
-"""How long a sweep goes on deleting: the next one is due."""
+"""How long a sweep deletes: the next sweep is due."""
 
 SWEEP_TIMEOUT = timedelta(seconds=60)
 """How long the scheduler waits for a sweep."""
@@ -116,14 +114,14 @@ SWEEP_GRACE = timedelta(seconds=5)
 """How long after `wake_at` the sweep waits for a row to move by itself."""
 
 REQUEUE_AFTER = timedelta(seconds=10)
-"""How long a queued message may wait before the sweep asks whether it is there at all. A process that dies between the
-commit and the publish leaves a row that waits as long as that."""
+"""How long a row counts as queued before the sweep checks that its message exists. A process that dies between the
+commit and the publish delays its rows by this."""
 
 OUT_OF_ORDER = timedelta(seconds=10)
-"""How far messages of one queue may pass each other: by a slow confirm, or at a trigger that keeps some back."""
+"""How far messages of one queue may overtake each other: by a slow confirm, or in a trigger that holds a batch."""
 
 FIRST_LOOK, LONGEST_LOOK = timedelta(seconds=10), timedelta(minutes=10)
-"""How soon the sweep asks again for what waits in its queue."""
+"""How soon the sweep checks again rows that wait in their queue."""
 
 
 def check(*, lease: timedelta = LEASE) -> None:
@@ -137,7 +135,7 @@ def check(*, lease: timedelta = LEASE) -> None:
         (RETURN_RESERVE < SETTLE_RESERVE, "RETURN_RESERVE is a part of SETTLE_RESERVE"),
         (SETTLE_WITHIN < NO_DEADLINE, "NO_DEADLINE must outlast SETTLE_WITHIN"),
         (ANSWER_WITHIN > BEGIN_WITHIN + SETTLE_RESERVE, "a trigger must wait until a function can answer"),
-        (VISIBILITY > ANSWER_WITHIN, "VISIBILITY must outlast a trigger's wait, or each slow batch is taken twice"),
+        (VISIBILITY > ANSWER_WITHIN, "VISIBILITY must outlast a trigger's wait, or each slow batch is delivered twice"),
         (SWEEP_TIMEOUT > SWEEP_FOR + PURGE_FOR, "the scheduler must wait until a sweep ends by itself"),
         (REQUEUE_AFTER >= SWEEP_GRACE, "REQUEUE_AFTER must leave a row the time to move by itself"),
     )

@@ -1,8 +1,8 @@
-"""Our messages as CloudEvents over HTTP, in each of its modes: what Knative's sources and the like POST in place of an
+"""Our messages as CloudEvents over HTTP, in each mode: Knative's sources, for example, POST them instead of an
 `aws:rmq` event.
 
 https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md. A message's headers are a
-CloudEvent's attributes already, so a bridge that knows CloudEvents hands on the very message.
+CloudEvent's attributes already, so a CloudEvents bridge passes the message on unchanged.
 """
 
 import base64
@@ -17,19 +17,19 @@ from tidings.messaging.envelope import IncomingMessage, from_event, to_event
 
 STRUCTURED, BATCHED = "application/cloudevents+json", "application/cloudevents-batch+json"
 LONGEST = 1024 * 1024
-"""Bytes that are read of a request. An event of ours has less than a thousand."""
+"""Bytes read of a request. Our events have less than a thousand."""
 
 
 def is_cloudevent(headers: Mapping[str, str]) -> bool:
-    """By its head alone: binary mode has its attributes there, the others a content type."""
+    """By the headers alone: binary mode has the attributes there, the other modes a content type."""
     return "ce-specversion" in _lower(headers) or _content_type(headers) in (STRUCTURED, BATCHED)
 
 
 def from_request(headers: Mapping[str, str], body: bytes, channel: str) -> list[IncomingMessage]:
-    """The letters in a request that `is_cloudevent`, in order: one, or in batched mode as many as it has. An event that
-    is none of ours makes a letter that is unreadable. Raise Unreadable if the body is not what its content type says.
+    """The messages of a request that `is_cloudevent`, in order: one, or all of a batch. An event that is not a message
+    of Tidings becomes an unreadable message. Raise InvalidMessage if the body is not what its content type says.
 
-    A bridge does not tell from which of the channel's queues a message came: they count as of normal priority.
+    A bridge does not say from which of the channel's queues a message came, so all count as normal priority.
     """
     kind = _content_type(headers)
     if kind == BATCHED:

@@ -1,7 +1,7 @@
-"""A message in its three forms: ours, AMQP properties, and the `aws:rmq` event that a function is invoked with.
+"""A message in its three forms: ours, AMQP properties, and the `aws:rmq` event that invokes a function.
 
-A message is a wake-up call and carries no personal data: an id and a channel, and CloudEvents headers (`ce-`) that
-bridges keep where they drop `x-` ones.
+A message is a wake-up call without personal data: an id and a channel, and CloudEvents headers (`ce-`), which bridges
+keep although they drop `x-` headers.
 """
 
 import base64
@@ -18,7 +18,7 @@ from tidings.domain.errors import InvalidMessage, UnsupportedVersion
 VERSION = "1.0"
 FAMILY = "dev.tidings.notification.v"
 SCHEMA = 1
-"""The version of the messages that we write, and the latest that we read. docs/upgrades.md says when it is raised."""
+"""The version that we write, and the latest that we read. docs/upgrades.md says when to raise it."""
 TYPE = f"{FAMILY}{SCHEMA}"
 ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 SOURCE = "tidings"
@@ -27,12 +27,12 @@ CONTENT_TYPE = "application/json"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Message:
-    """Look at this notification: it may be due."""
+    """Tells a worker: this notification may be due."""
 
     id: str
     channel: str
     generation: int
-    attempt: int = 0  # attempts made when it was queued; tells messages apart, decides nothing
+    attempt: int = 0  # attempts when it was queued; makes message ids distinct, decides nothing
     traceparent: str | None = None
 
     @property
@@ -60,27 +60,28 @@ class Message:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IncomingMessage:
-    """One entry of an event: what came, and the Message in it or why there is none."""
+    """One entry of an event: the raw body, and the Message in it or why there is none."""
 
     queue: str
     body: bytes
     message: Message | None
     unreadable: str | None = None
-    channel: str = ""  # whose function was given it
-    later: Mapping[str, str] | None = None  # its headers, if a later version of ours wrote it: it goes back as it came
+    channel: str = ""  # of the function that received it
+    later: Mapping[str, str] | None = None  # the headers of a newer release's message: it is redelivered unchanged
 
 
-LONGEST_REASON = 200  # it travels in a header
+LONGEST_REASON = 200  # characters: it is sent in a header
 
 
 def parse(body: bytes, headers: Mapping[str, object], channel: str) -> Message:
-    """Raise Unreadable, with what is wrong, unless it is a message of ours for this channel; Newer if a later version
-    wrote it. What headers and body hold besides is passed over: so may a later version add to them."""
+    """A message of Tidings for this channel. Unknown headers and keys are ignored, so a newer release may add some.
+
+    Raise InvalidMessage, which says what is wrong, or UnsupportedVersion for a newer release's message."""
     version = _version(headers)
     if version is None:
         raise InvalidMessage(f"ce-type is {headers.get('ce-type')!r}, not {TYPE!r}")
     if version > SCHEMA:
-        raise UnsupportedVersion(f"of version {version}, where this release reads {SCHEMA}")
+        raise UnsupportedVersion(f"of version {version}; this release reads {SCHEMA}")
     try:
         data = json.loads(body)
         message = Message(
@@ -92,7 +93,7 @@ def parse(body: bytes, headers: Mapping[str, object], channel: str) -> Message:
         )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InvalidMessage(f"{type(error).__name__} in body or headers") from error
-    # Anything else the database could refuse, and with it the whole batch, for ever.
+    # The database could refuse any other id, and with it the whole batch, again and again.
     if not isinstance(message.id, str) or not ID.fullmatch(message.id):
         raise InvalidMessage("id is not a UUID string")
     if message.channel != channel:
@@ -109,8 +110,8 @@ def is_newer(headers: Mapping[str, object]) -> bool:
     return (_version(headers) or 0) > SCHEMA
 
 
-def as_it_came(headers: Mapping[str, object]) -> dict[str, str]:
-    """The headers of a message that is published again unread: all but the broker's own."""
+def unchanged_headers(headers: Mapping[str, object]) -> dict[str, str]:
+    """The headers of a message that is published again unread, without the broker's own."""
     return {
         name: str(value).encode(errors="replace").decode()
         for name, value in headers.items()
@@ -138,14 +139,14 @@ def to_event(entries: Iterable[tuple[str, bytes, Mapping[str, Any], bool]], *, s
 
 
 def from_event(event: object, channel: str) -> list[IncomingMessage]:
-    """Every entry of the event, in order. Raise Unreadable if it is no such event at all."""
+    """Every entry of the event, in order. Raise InvalidMessage if it is not such an event."""
     if not isinstance(event, Mapping) or event.get("eventSource") != "aws:rmq":
         raise InvalidMessage("not an aws:rmq event: eventSource must be 'aws:rmq'")
     queues = event.get("rmqMessagesByQueue")
     if not isinstance(queues, Mapping):
         raise InvalidMessage("not an aws:rmq event: rmqMessagesByQueue must be an object")
     return [
-        _letter(str(name).split("::", 1)[0], entry, channel)
+        _incoming(str(name).split("::", 1)[0], entry, channel)
         for name, entries in queues.items()
         for entry in _listed(entries)
     ]
@@ -157,7 +158,7 @@ def _listed(entries: object) -> list[Any]:
     return entries or []
 
 
-def _letter(queue: str, entry: object, channel: str) -> IncomingMessage:
+def _incoming(queue: str, entry: object, channel: str) -> IncomingMessage:
     body, decoded = b"", dict[str, object]()
     try:
         if not isinstance(entry, Mapping):
@@ -170,7 +171,7 @@ def _letter(queue: str, entry: object, channel: str) -> IncomingMessage:
         return IncomingMessage(queue=queue, body=body, message=parse(body, decoded, channel), channel=channel)
     except (InvalidMessage, ValueError, RecursionError) as error:
         reason = str(error) if isinstance(error, InvalidMessage) else f"{type(error).__name__} in data or headers"
-        later = as_it_came(decoded) if isinstance(error, UnsupportedVersion) else None
+        later = unchanged_headers(decoded) if isinstance(error, UnsupportedVersion) else None
         return IncomingMessage(
             queue=queue, body=body, message=None, unreadable=reason[:LONGEST_REASON], channel=channel, later=later
         )

@@ -1,7 +1,7 @@
-"""The queues and the retry ladder: the single source of every name.
+"""The exchanges and queues: the single source of every name.
 
-Each channel has its queues. A changed RETRY_STEPS adds queues: the step is in the queue's name, so no
-declaration ever meets a queue of the same name with other arguments (a 406).
+Each channel has its queues. A changed RETRY_STEPS adds queues: the step is part of the queue's name, so no declaration
+meets a queue of the same name with other arguments (a 406).
 """
 
 from collections.abc import Iterator
@@ -17,13 +17,13 @@ EXCHANGE = "tidings"
 PARKING = "tidings.parking"
 
 DELIVERY_LIMIT = 20
-"""How often a quorum queue gives a message out before it goes to parking. The trigger delivers a message alone from its
-third time on, so only the one that crashes its worker gets here, not its neighbours."""
+"""Deliveries of a message by a quorum queue before it goes to parking. From its third delivery on, the trigger sends a
+message alone, so only the one that crashes its worker gets here, not its neighbours."""
 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where a publisher sends: an exchange and a routing key."""
+    """An exchange and a routing key."""
 
     exchange: str
     routing_key: str
@@ -34,15 +34,15 @@ def routing_key(channel: str, priority: Priority) -> str:
 
 
 def work(channel: str, priority: Priority) -> Destination:
-    """The channel's function takes it from here."""
+    """To the channel's function."""
     return Destination(EXCHANGE, routing_key(channel, priority))
 
 
 def retry(delay: timedelta, channel: str, priority: Priority) -> Destination:
-    """It comes back to its channel, with its routing key, after the longest step that is not longer than `delay`.
+    """Back to its channel after the longest step that is not longer than `delay`.
 
-    Early is right: the claim finds it not due and sends it down a shorter step, so it is never late by more than the
-    shortest one.
+    Early is right: the claim finds it not due and defers it by a shorter step, so it is late by the shortest step at
+    most.
     """
     step = max((step for step in RETRY_STEPS if step <= delay), default=RETRY_STEPS[0])
     return Destination(retry_queue(step), routing_key(channel, priority))
@@ -61,7 +61,7 @@ def work_queue(channel: str, priority: Priority) -> str:
 
 
 def priority_of(queue: str) -> Priority:
-    """Of the messages in a work queue."""
+    """The priority of the messages in a work queue."""
     return Priority.HIGH if queue.endswith(f".{Priority.HIGH}") else Priority.NORMAL
 
 
@@ -97,20 +97,20 @@ class Queue:
 
 _KEPT = {
     "x-queue-type": "quorum",
-    # Where an operator's policy limits its length, the newest is refused, and stays with its publisher. By default the
-    # oldest would be dropped.
+    # If an operator's policy limits its length, the newest message is refused and stays with its publisher. By default
+    # the oldest would be dropped.
     "x-overflow": "reject-publish",
 }
 _AT_LEAST_ONCE = {
-    # Plain dead-lettering publishes without confirms and can lose the message; this, with that overflow, does not.
+    # Default dead-lettering publishes without confirms and can lose the message. This one, with that overflow, cannot.
     **_KEPT,
     "x-dead-letter-strategy": "at-least-once",
 }
 
 
 def exchanges() -> Iterator[Exchange]:
-    # No alternate exchange: it would confirm what no queue took, and the publisher, which redeclares and publishes
-    # again when a mandatory message is returned, would never know. What the ladder cannot route, it keeps.
+    # No alternate exchange: with one, the broker confirms what no queue took. Without it, a mandatory message is
+    # returned and the publisher declares the topology and publishes again. A retry queue keeps what it cannot route.
     yield Exchange(name=EXCHANGE, type="direct")
     for step in RETRY_STEPS:
         yield Exchange(name=retry_queue(step), type="fanout")

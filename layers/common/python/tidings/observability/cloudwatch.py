@@ -1,7 +1,7 @@
-"""Metrics on Lambda: CloudWatch's embedded metric format, lines of the log that become metrics. By Powertools.
+"""Metrics on Lambda: log lines in CloudWatch's embedded metric format, written by Powertools.
 
-Powertools' usual store belongs to a class, so to everybody in the process; here each set of labels, which are the
-dimensions, has a store of its own, and is written at the end of the invocation.
+Powertools' default store is shared by the whole process. Here each set of labels (CloudWatch's dimensions) has its own
+store, written at the end of the invocation.
 """
 
 import threading
@@ -11,10 +11,10 @@ from tidings.observability.metrics import Gauge, Metric
 
 NAMESPACE = "Tidings"
 MOST_KEPT = 10_000
-"""Values, after which they are written before the invocation's end."""
+"""Values. More are written before the invocation ends."""
 
 _AT_ONCE = 99
-"""Values a line: at 100, which is the format's most, Powertools writes by itself and forgets the dimensions."""
+"""Values per line. At 100, the format's maximum, Powertools writes the line itself and drops the dimensions."""
 
 _Dimensions = tuple[tuple[str, str], ...]
 
@@ -29,7 +29,7 @@ class EmfMeter:
         self._lock = threading.Lock()
 
     def add(self, metric: Metric, labels: tuple[str, ...], amount: float) -> None:
-        """Nothing is written of nothing: each line costs."""
+        """Zero is not written: each line costs."""
         with self._lock:
             if amount:
                 values = self._values(metric, labels)
@@ -44,7 +44,7 @@ class EmfMeter:
             self.flush()
 
     def show(self, gauges: Sequence[Gauge]) -> None:
-        """What the gauges stand at now."""
+        """Keep the present values of these gauges."""
         with self._lock:
             for gauge in gauges:
                 self._values(gauge.metric, gauge.labels)[:] = [gauge.value]
@@ -66,7 +66,7 @@ class EmfMeter:
 
         store = EphemeralMetrics(namespace=NAMESPACE, service=self._service)
         for name, label in dimensions:
-            if label:  # CloudWatch takes no empty one
+            if label:  # CloudWatch refuses an empty dimension
                 store.add_dimension(name=name, value=label)
         unit = "Seconds" if metric.name.endswith("_seconds") else "Count"
         for value in values:

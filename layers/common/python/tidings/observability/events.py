@@ -1,6 +1,6 @@
-"""What happens to notifications, as facts with their times: what the pipeline tells, once a batch.
+"""What happens to notifications: events with their times, which the pipeline emits once per batch.
 
-A line of the log, a metric and a span are made from the same fact, each by its own observer (see `observers`).
+Observers turn the same event into log lines, metrics and spans (see `observers`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from tidings.ports import Claims, Settlement
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answered:
-    """A request that hands in notifications was answered."""
+    """A request that submits notifications was answered."""
 
     status: int
     elapsed: Elapsed
@@ -23,7 +23,7 @@ class Answered:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Accepted:
-    """The rows of these are committed."""
+    """The rows are committed."""
 
     notifications: Sequence[Notification]
     elapsed: Elapsed  # the insert
@@ -31,7 +31,7 @@ class Accepted:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Queued:
-    """The broker has confirmed the messages of these: at the intake, after a replay, or by the sweep."""
+    """The broker confirmed the messages, published by intake, a replay or the sweep."""
 
     notifications: Sequence[Notification]
     elapsed: Elapsed
@@ -39,7 +39,7 @@ class Queued:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claimed:
-    """A worker has these, and has learnt which of the batch are for nobody any more."""
+    """A worker claimed a batch. Its stale messages are dropped."""
 
     claims: Claims
     elapsed: Elapsed
@@ -47,32 +47,32 @@ class Claimed:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settled:
-    """The ends of these attempts are written, and their retries and dead letters are queued, or owed."""
+    """The settlements are recorded; their retries and dead letters are published, or owed."""
 
     settlements: Sequence[Settlement]  # of any number of claims
-    lost: Sequence[Settlement]  # of these nothing was written: another took over
+    lost: Sequence[Settlement]  # not recorded: the lease expired and another worker took over
     settling: Elapsed
-    letters: Elapsed | None = None  # publishing of the dead letters, if there were any
-    retries: Elapsed | None = None  # publishing of the retries, if there were any
+    dead_letters: Elapsed | None = None  # publishing them; None: there were none
+    retries: Elapsed | None = None  # publishing them; None: there were none
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Canceled:
-    """A caller has canceled it."""
+    """A caller or an operator canceled it."""
 
     notification: Notification
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Replayed:
-    """An operator has set these back to pending, one generation later."""
+    """An operator set these back to pending, one generation later."""
 
     notifications: Sequence[Notification]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Resolved:
-    """An operator has decided about one that was unknown."""
+    """An operator resolved an unknown notification."""
 
     notification: Notification
     outcome: str  # sent, replay
@@ -80,14 +80,14 @@ class Resolved:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccountRefused:
-    """A provider refuses our account, as the fate of several notifications shows."""
+    """A provider refuses our account: several recipients were refused and none accepted."""
 
     connection: Connection
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccountRestored:
-    """It has accepted one again."""
+    """The provider accepted a notification again."""
 
     connection: Connection  # as it stood before
     at: datetime | None
@@ -95,10 +95,10 @@ class AccountRestored:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Swept:
-    """A sweep is over."""
+    """A sweep ended."""
 
-    counts: Mapping[str, int]  # by what it found
-    lost: int  # of those it published, how many were not waiting for their time: their message was missing
+    counts: Mapping[str, int]  # what it found, as `sweep.Swept`
+    lost: int  # of the published ones, how many had lost their message
 
 
 Event = (
@@ -116,19 +116,19 @@ Event = (
 )
 
 
-# --- what follows from them -------------------------------------------------------------------------------------------
+# --- durations and identifiers ---------------------------------------------------------------------------------------
 
 
 def waited(claimed: Notification, at: datetime) -> float | None:
-    """Seconds from when it was due until it was claimed, at `at`. None: its row does not tell; it was replayed."""
+    """Seconds from due to claimed, at `at`. None: it was replayed, and its row does not say when it was due."""
     if claimed.generation > 1 and claimed.next_attempt_at is None:
         return None
     return max((at - claimed.due_at).total_seconds(), 0.0)
 
 
 def end_to_end(settlement: Settlement) -> float | None:
-    """Seconds from the POST, or from `send_at`, until the provider accepted. None: it did not, or not in this
-    generation of a replay, when the time says nothing of us."""
+    """Seconds from the POST, or from `send_at`, to the provider's acceptance. None: it did not accept, or this is a
+    replay, whose time depends on the operator."""
     row, at = settlement.notification, settlement.answered_at
     if settlement.status is not Status.SENT or at is None or row.generation != 1:
         return None
@@ -137,7 +137,7 @@ def end_to_end(settlement: Settlement) -> float | None:
 
 
 def trace_id(traceparent: str | None) -> str | None:
-    """32 hex digits of `00-<trace id>-<span id>-<flags>`. A message's is what its sender made of it."""
+    """32 hex digits of `00-<trace id>-<span id>-<flags>`. A message's is as its sender wrote it."""
     return traceparent[3:35] if traceparent is not None else None
 
 

@@ -1,4 +1,4 @@
-"""How the whole system stands, asked when somebody wants to know: queues, what waits, what needs a person."""
+"""The gauges of the whole system, read at each scrape: queues, what waits, what needs an operator."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tidings.domain import timing
 from tidings.domain.channels import CHANNELS
 from tidings.domain.errors import BrokerUnavailable, StoreUnavailable
-from tidings.domain.notification import REPLAYABLE, Priority
+from tidings.domain.notification import REPLAYABLE, Priority, Status
 from tidings.messaging import topology
 from tidings.observability.metrics import (
     ACCOUNT_REFUSED,
@@ -18,23 +18,25 @@ from tidings.observability.metrics import (
     Gauge,
 )
 from tidings.ports import Broker, Store
+from tidings.ports.insight import Backlog, Capped, Insight
 
 Gauges = Callable[[], Sequence[Gauge]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SystemGauges:
-    """One look at the database and one at the broker. A part that does not answer has no figures but `part_up`: 0."""
+    """Reads the database and the broker once. A part that does not answer has only `tidings_part_up` 0."""
 
     store: Store
+    insight: Insight
     broker: Broker
 
     def __call__(self) -> Sequence[Gauge]:
-        return [*self._of("database", self._backlog), *self._of("broker", self._queues)]
+        return [*self._read("database", self._backlog), *self._read("broker", self._queues)]
 
-    def _of(self, part: str, ask: Callable[[], Sequence[Gauge]]) -> Sequence[Gauge]:
+    def _read(self, part: str, read: Callable[[], Sequence[Gauge]]) -> Sequence[Gauge]:
         try:
-            gauges = ask()
+            gauges = read()
         except (StoreUnavailable, BrokerUnavailable):
             return [Gauge(metric=UP, labels=(part,), value=0)]
         return [Gauge(metric=UP, labels=(part,), value=1), *gauges]
@@ -45,13 +47,12 @@ class SystemGauges:
         return [Gauge(metric=QUEUE_MESSAGES, labels=one, value=depths[one[0]].ready) for one in labels]
 
     def _backlog(self) -> Sequence[Gauge]:
-        backlog = self.store.backlog()
+        backlog = self.insight.backlog()
         oldest = [
-            Gauge(metric=OLDEST_SECONDS, labels=(channel,), value=backlog.oldest.get(channel, 0.0))
-            for channel in CHANNELS
+            Gauge(metric=OLDEST_SECONDS, labels=(channel,), value=_seconds(backlog, channel)) for channel in CHANNELS
         ]
         waiting = [
-            Gauge(metric=NOTIFICATIONS, labels=(channel, status), value=backlog.counts.get((channel, status), 0))
+            Gauge(metric=NOTIFICATIONS, labels=(channel, status), value=_count(backlog, channel, status))
             for channel in CHANNELS
             for status in sorted(REPLAYABLE)
         ]
@@ -64,8 +65,17 @@ class SystemGauges:
         return [*oldest, *waiting, *paused, *refused]
 
 
+def _seconds(backlog: Backlog, channel: str) -> float:
+    since = backlog.oldest.get(channel)
+    return (backlog.at - since).total_seconds() if since is not None else 0.0
+
+
+def _count(backlog: Backlog, channel: str, status: Status) -> int:
+    return backlog.counts.get((channel, status), Capped()).count
+
+
 def _labels() -> Iterator[tuple[str, str, str]]:
-    """Every queue, its kind, and whose it is: the ladder and parking are everybody's."""
+    """Every queue, its kind and its channel: retry queues and parking belong to all channels."""
     for channel in CHANNELS:
         for priority in Priority:
             yield topology.work_queue(channel, priority), "work", channel

@@ -1,4 +1,4 @@
-"""Facts as log lines: one a notification and event, one record a batch. `catalogue` lists them all."""
+"""Events as log lines: one line per notification and event, one log record per batch. `log_catalog` lists them."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -42,76 +42,79 @@ _NEEDS_A_PERSON = (Status.FAILED, Status.UNKNOWN)
 
 
 class LogObserver:
-    """Observer. Recipients are masked, and shown only where a person may want to know whom it concerns."""
+    """Observer. Recipients are masked, and logged only where a person may need them."""
 
-    def observe(self, fact: Event) -> None:
-        match fact:
+    def observe(self, event: Event) -> None:
+        match event:
             case Accepted(notifications=rows):
-                _tell("accepted", ({**_one(row), "recipient": masked(row.channel, row.recipient)} for row in rows))
+                _log(
+                    "accepted",
+                    ({**_notification(row), "recipient": masked(row.channel, row.recipient)} for row in rows),
+                )
             case Queued(notifications=rows):
-                _tell("queued", map(_attempt, rows))
+                _log("queued", map(_attempt, rows))
             case Claimed(claims=claims):
                 at = claims.at
-                _tell(
+                _log(
                     "claimed",
                     ({**_attempt(row), "waited_seconds": _rounded(waited(row, at))} for row in claims.acquired),
                 )
-                _tell("duplicate_dropped", (_dropped(message) for message in claims.stale))
+                _log("stale_message_dropped", (_dropped(message) for message in claims.stale))
             case Settled():
-                _tell_ends(fact)
+                _log_settled(event)
             case Canceled(notification=row):
-                _tell("canceled", [_attempt(row)])
+                _log("canceled", [_attempt(row)])
             case Replayed(notifications=rows):
-                _tell("replayed", map(_one, rows))
+                _log("replayed", map(_notification, rows))
             case Resolved(notification=row, outcome=outcome):
-                _tell("resolved", [{**_one(row), "outcome": outcome}])
+                _log("resolved", [{**_notification(row), "outcome": outcome}])
             case AccountRefused(connection=connection):
-                _tell("account_refused", [_refusal(connection)], logging.ERROR)
+                _log("account_refused", [_refusal(connection)], logging.ERROR)
             case AccountRestored(connection=connection, at=at):
                 since = connection.refusing_at
                 lasted = (at - since).total_seconds() if at is not None and since is not None else None
-                _tell(
+                _log(
                     "account_restored", [{**_refusal(connection), "refused_seconds": _rounded(lasted)}], logging.WARNING
                 )
             case Swept(counts=counts, lost=lost) if any(counts.values()):
-                _tell("swept", [{**counts, "lost": lost}])
+                _log("swept", [{**counts, "lost": lost}])
             case _:
-                pass  # a request's answer is nobody's notification, a sweep without a find no event
+                pass  # not logged: answers, and sweeps that found nothing
 
     def flush(self) -> None:
-        """Each line is written at once."""
+        """Nothing is buffered."""
 
 
-def _tell(name: str, each: Iterable[Mapping[str, Any]], level: int = logging.INFO) -> None:
-    if log.isEnabledFor(level) and (entries := [*each]):
-        log.log(level, name, extra={"each": entries})
+def _log(name: str, lines: Iterable[Mapping[str, Any]], level: int = logging.INFO) -> None:
+    if log.isEnabledFor(level) and (each := [*lines]):
+        log.log(level, name, extra={"each": each})
 
 
-def _tell_ends(fact: Settled) -> None:
-    """A line for each, one record for all that are alike."""
-    late = {settlement.notification.id for settlement in fact.lost}
-    alike: dict[tuple[int, str], list[dict[str, Any]]] = {}
-    for settlement in fact.settlements:
-        said = _end(settlement)
+def _log_settled(event: Settled) -> None:
+    """One line per settlement, one record for all of the same level and name."""
+    late = {settlement.notification.id for settlement in event.lost}
+    by_name: dict[tuple[int, str], list[dict[str, Any]]] = {}
+    for settlement in event.settlements:
+        fields = _settlement(settlement)
         name, level = _NAMES[settlement.status], logging.INFO
         if is_ambiguous(settlement):
-            _tell("ambiguous", [{**said, "on_ambiguous": settlement.notification.on_ambiguous}], logging.WARNING)
+            _log("ambiguous", [{**fields, "on_ambiguous": settlement.notification.on_ambiguous}], logging.WARNING)
         if isinstance(settlement.error, NotReady):
             level = logging.ERROR
         if settlement.notification.id in late:
-            name, said["status"] = "settled_late", settlement.status
+            name, fields["status"] = "settled_late", settlement.status
         elif settlement.status is Status.SENT:
-            said["end_to_end_seconds"] = _rounded(end_to_end(settlement))
+            fields["end_to_end_seconds"] = _rounded(end_to_end(settlement))
         elif settlement.status in _NEEDS_A_PERSON:
-            said["recipient"] = masked(settlement.notification.channel, settlement.notification.recipient)
+            fields["recipient"] = masked(settlement.notification.channel, settlement.notification.recipient)
         if settlement.delay is not None:
-            said["retry_in_seconds"] = round(settlement.delay.total_seconds(), 1)
-        alike.setdefault((level, name), []).append(said)
-    for (level, name), each in alike.items():
-        _tell(name, each, level)
+            fields["retry_in_seconds"] = round(settlement.delay.total_seconds(), 1)
+        by_name.setdefault((level, name), []).append(fields)
+    for (level, name), lines in by_name.items():
+        _log(name, lines, level)
 
 
-def _one(row: Notification) -> dict[str, Any]:
+def _notification(row: Notification) -> dict[str, Any]:
     return {
         "notification_id": row.id,
         "tenant": row.tenant,
@@ -132,10 +135,10 @@ def _dropped(message: Message) -> dict[str, Any]:
 
 
 def _attempt(row: Notification) -> dict[str, Any]:
-    return {**_one(row), "attempt": row.attempt}
+    return {**_notification(row), "attempt": row.attempt}
 
 
-def _end(settlement: Settlement) -> dict[str, Any]:
+def _settlement(settlement: Settlement) -> dict[str, Any]:
     error, elapsed = settlement.error, settlement.elapsed
     return {
         **_attempt(settlement.notification),

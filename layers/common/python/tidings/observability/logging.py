@@ -1,4 +1,4 @@
-"""Logs: a line an event, JSON or text, by Powertools' Logger. Code below logs with the standard library's."""
+"""Logging: one line per event, JSON or text, by Powertools' Logger. All other code uses the standard library's."""
 
 import logging
 import re
@@ -19,16 +19,18 @@ from tidings.observability import request_ids
 
 
 class LogSettings(Settings):
-    """How much is said, and how. Prefix TIDINGS_."""
+    """Level and format. Prefix TIDINGS_."""
 
-    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG to ERROR")
+    log_level: str = Field(
+        default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR"
+    )
     log_format: str = Field(
-        default="json", pattern="^(json|text)$", description="json, a line an event; or text, for people"
+        default="json", pattern="^(json|text)$", description="json: one line per event; text: for people"
     )
 
 
-class OfRequest(logging.Filter):
-    """Gives each line the id of the request that is served. Lines of notifications have their own, see `lines`."""
+class RequestIdFilter(logging.Filter):
+    """Adds the id of the request being served. Lines of notifications have their own, see `log_observer`."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         said = request_ids.fields()
@@ -38,10 +40,10 @@ class OfRequest(logging.Filter):
 
 
 class LineFormatter(LambdaPowertoolsFormatter):
-    """Powertools' line at a third of its cost, which at several lines a notification is felt. What has a traceback, or
-    keys of its context, takes the long way.
+    """Powertools' line at a third of its cost, which matters at several lines per notification. Records with a
+    traceback or context keys use Powertools' own formatter.
 
-    A record may tell of a batch: of its `each`, a sequence of mappings, every entry becomes a line of its own.
+    A record may describe a batch: each entry of its `each`, a sequence of mappings, becomes a line of its own.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -57,13 +59,13 @@ class LineFormatter(LambdaPowertoolsFormatter):
         line |= {name: value for name, value in record.__dict__.items() if name not in RESERVED_LOG_ATTRS}
         line["xray_trace_id"] = self._get_latest_trace_id()
         each = line.pop("each", ({},))
-        return b"\n".join(to_json(_said(line | entry), fallback=str) for entry in each).decode()
+        return b"\n".join(to_json(_without_none(line | entry), fallback=str) for entry in each).decode()
 
 
 class TextFormatter(logging.Formatter):
-    """The same lines for people who read along: the time of day, who, what, and what belongs to it.
+    """The same lines for people: time of day, service, event, fields.
 
-    What came from outside is quoted where it could be taken for something else, so that no value makes a line.
+    A value with unusual characters is quoted, so that no value from outside can forge a line.
     """
 
     def __init__(self, service: str) -> None:
@@ -76,7 +78,7 @@ class TextFormatter(logging.Formatter):
         known = {name: value for name, value in record.__dict__.items() if name not in RESERVED_LOG_ATTRS}
         each = known.pop("each", ({},))
         head = f"{at} {self._service:<8} {level}{record.getMessage():<16}"
-        lines = [f"{head} {_in_words(_said(known | entry))}".rstrip() for entry in each]
+        lines = [f"{head} {_as_text(_without_none(known | entry))}".rstrip() for entry in each]
         trace = f"\n{self.formatException(record.exc_info)}" if record.exc_info else ""
         return "\n".join(lines) + trace
 
@@ -84,21 +86,21 @@ class TextFormatter(logging.Formatter):
 _PLAIN = re.compile(r"[\w.:@*+/-]+")
 
 
-def _in_words(said: dict[str, object]) -> str:
-    """Without the tenant and the trace, which a person looks up in the JSON."""
+def _as_text(said: dict[str, object]) -> str:
+    """Without the tenant and the trace id, which are in the JSON only."""
     shown = {name: str(value) for name, value in said.items() if name not in ("tenant", "trace_id")}
     first = shown.pop("notification_id", None)
     words = [f"{name}={text if _PLAIN.fullmatch(text) else repr(text)}" for name, text in shown.items()]
     return " ".join([first, *words] if first is not None else words)
 
 
-def _said(line: dict[str, object]) -> dict[str, object]:
+def _without_none(line: dict[str, object]) -> dict[str, object]:
     return {name: value for name, value in line.items() if value is not None}
 
 
 class LineHandler(logging.StreamHandler[TextIO]):
-    """Writes many lines at once, because each write costs as much as a line, and no more than nobody else's can come
-    between where several processes share a pipe."""
+    """Writes many lines at once, because a write costs as much as a line. At most PIPE_BUF bytes: such a write is
+    atomic where several processes share a pipe."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -112,7 +114,7 @@ class LineHandler(logging.StreamHandler[TextIO]):
 def _in_pieces(lines: Iterable[str], limit: int) -> Iterator[str]:
     piece = ""
     for line in lines:
-        if piece and len(piece) + len(line) >= limit:  # characters: hardly any is not ASCII
+        if piece and len(piece) + len(line) >= limit:  # characters, nearly all of one byte
             yield piece
             piece = ""
         piece += f"{line}\n"
@@ -122,7 +124,7 @@ def _in_pieces(lines: Iterable[str], limit: int) -> Iterator[str]:
 def configure(service: str, settings: LogSettings) -> None:
     """Send what `tidings` logs to standard output, with this service's name. Idempotent."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns where a level was set before, as a second call does
+        warnings.simplefilter("ignore")  # it warns at the second call, because a level is set
         powertools = Logger(
             service=service,
             level=settings.log_level,
@@ -132,16 +134,16 @@ def configure(service: str, settings: LogSettings) -> None:
     root = logging.getLogger("tidings")
     root.handlers = list(powertools.handlers)
     for handler in root.handlers:
-        handler.filters = [OfRequest()]
+        handler.filters = [RequestIdFilter()]
     if settings.log_format == "text":
         for handler in root.handlers:
             handler.setFormatter(TextFormatter(service))
     root.setLevel(settings.log_level)
     root.propagate = False
-    # It tells of each failed connection in six lines that are no JSON; ours is one, and says what follows.
+    # pika writes six lines per failed connection, not JSON. Ours is one line, with the consequence.
     logging.getLogger("pika").setLevel(logging.CRITICAL)
-    # What cannot be exported is told in the same form as all else.
+    # Export failures are logged in the same format.
     exporting = logging.getLogger("opentelemetry")
     exporting.handlers, exporting.propagate = root.handlers, False
-    # Nor does the pool's, of a connection that was lost: whoever asked it gets the error.
+    # The pool logs each lost connection. The caller gets the error anyway.
     logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)

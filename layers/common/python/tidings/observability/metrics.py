@@ -1,6 +1,6 @@
-"""Every metric there is. docs/metrics.md is this, as a page.
+"""Every metric. docs/metrics.md is generated from this module.
 
-No label has a value that a caller or a vendor chooses: no tenant, no id, no recipient, no vendor's code.
+No label has a value chosen by a caller or a vendor: no tenant, no id, no recipient, no vendor's code.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ _LONG = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 72
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Metric:
-    """One name. With `buckets` it is a histogram of seconds; named `..._total`, a counter; else a gauge."""
+    """With `buckets` a histogram of seconds; named `..._total` a counter; else a gauge."""
 
     name: str
     help: str
@@ -27,7 +27,7 @@ class Metric:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gauge:
-    """What a gauge stands at."""
+    """A gauge's value."""
 
     metric: Metric
     labels: tuple[str, ...]
@@ -35,7 +35,7 @@ class Gauge:
 
 
 class Meter(Protocol):
-    """Where counters and histograms go. Thread-safe. `labels`: a value for each of the metric's, in their order."""
+    """Where counters and histograms go. Thread-safe. `labels`: the values of the metric's labels, in their order."""
 
     def add(self, metric: Metric, labels: tuple[str, ...], amount: float) -> None:
         """To a counter."""
@@ -44,42 +44,42 @@ class Meter(Protocol):
         """In a histogram."""
 
     def flush(self) -> None:
-        """Give away what is kept, if this meter gives anything away."""
+        """Send what is buffered, if this meter sends anything."""
 
 
-# --- counted by whoever does it ---------------------------------------------------------------------------------------
+# --- counted by each process ------------------------------------------------------------------------------------------
 
 ACCEPTED = Metric(name="tidings_accepted_total", help="Notifications whose row is committed", labels=("channel",))
 QUEUED = Metric(
-    name="tidings_queued_total", help="Messages that the broker confirmed, the retries' left out", labels=("channel",)
+    name="tidings_queued_total", help="Messages that the broker confirmed, without retries", labels=("channel",)
 )
 ACCEPT_SECONDS = Metric(
     name="tidings_accept_seconds",
-    help="From a read request that hands in to its answer, by HTTP status",
+    help="From a submit request that was read to its answer, by HTTP status",
     labels=("status",),
     buckets=_FAST,
 )
 WAIT_SECONDS = Metric(
     name="tidings_queue_wait_seconds",
-    help="From when a notification was due (created, send_at, its retry's time) to its claim",
+    help="From when a notification was due (created, send_at, retry time) to its claim",
     labels=("channel",),
     buckets=_LONG,
 )
 ATTEMPTS = Metric(
     name="tidings_attempts_total",
-    help="Provider calls by how they ended: accepted, transient, permanent, ambiguous, account;"
-    " provider none: its worker was lost",
+    help="Provider calls by outcome: accepted, transient, permanent, ambiguous, account;"
+    " provider none: the lease expired",
     labels=("channel", "provider", "class"),
 )
 PROVIDER_SECONDS = Metric(
     name="tidings_provider_seconds",
-    help="What a provider call took",
+    help="Duration of a provider call",
     labels=("channel", "provider"),
     buckets=_FAST,
 )
 OUTCOMES = Metric(
     name="tidings_outcomes_total",
-    help="What became of a notification by an attempt: sent, retrying, failed (a dead letter), unknown, expired",
+    help="Status of a notification after an attempt: sent, retrying, failed (a dead letter), unknown, expired",
     labels=("channel", "provider", "status"),
 )
 END_TO_END_SECONDS = Metric(
@@ -89,44 +89,47 @@ END_TO_END_SECONDS = Metric(
     buckets=_LONG,
 )
 DUPLICATES = Metric(
-    name="tidings_duplicates_dropped_total", help="Messages for nobody any more: nothing was sent", labels=("channel",)
+    name="tidings_duplicates_dropped_total", help="Stale messages, dropped without a send", labels=("channel",)
 )
 LATE = Metric(
     name="tidings_settled_late_total",
-    help="Attempts whose worker came back after its lease: these may have doubled",
+    help="Attempts settled after their lease expired: these may have been sent twice",
     labels=("channel",),
 )
-CANCELED = Metric(name="tidings_canceled_total", help="Canceled by a caller", labels=("channel",))
-REPLAYED = Metric(name="tidings_replayed_total", help="Set back to pending by an operator", labels=("channel",))
+CANCELED = Metric(
+    name="tidings_canceled_total", help="Notifications canceled by a caller or an operator", labels=("channel",)
+)
+REPLAYED = Metric(name="tidings_replayed_total", help="Notifications replayed by an operator", labels=("channel",))
 RESOLVED = Metric(
     name="tidings_resolved_total",
-    help="Unknown ones that an operator decided about: sent, replay",
+    help="Unknown notifications resolved by an operator: sent, replay",
     labels=("channel", "outcome"),
 )
-SWEEPS = Metric(name="tidings_sweeps_total", help="Sweeps that came to their end")
+SWEEPS = Metric(name="tidings_sweeps_total", help="Completed sweeps")
 SWEEP_FOUND = Metric(
     name="tidings_sweep_found_total",
-    help="What sweeps found: published, waiting, abandoned, lettered, expired, given_up, refused, purged;"
-    " lost: of those published, whose message was missing",
+    help="Notifications that sweeps found: published, waiting (left in their queue), abandoned (lease expired),"
+    " dead_lettered, expired, given_up (account refused for a day), refused (by the broker), purged;"
+    " lost: published because their message was lost",
     labels=("found",),
 )
 
-# --- asked at each scrape, by the replay function ---------------------------------------------------------------------
+# --- read at each scrape by the replay function -----------------------------------------------------------------------
 
-UP = Metric(name="tidings_part_up", help="1 if it answers, else 0: database, broker", labels=("part",))
+UP = Metric(name="tidings_part_up", help="1 if the part answers, else 0: database, broker", labels=("part",))
 QUEUE_MESSAGES = Metric(
     name="tidings_queue_messages",
-    help="Messages ready in a queue; kind: work, retry (a step of the ladder), dead, parking",
+    help="Messages ready in a queue; kind: work, retry (a step of the retry schedule), dead, parking",
     labels=("queue", "kind", "channel"),
 )
 OLDEST_SECONDS = Metric(
     name="tidings_oldest_due_seconds",
-    help="How long the longest waiting of those that are due has waited, of the 5,000 oldest a tenant; 0: none waits",
+    help="Seconds that the longest waiting due notification has waited, of the 10,000 oldest per tenant; 0: none waits",
     labels=("channel",),
 )
 NOTIFICATIONS = Metric(
     name="tidings_notifications",
-    help="Notifications that wait for an operator: failed, unknown; of each at most 5,000 a tenant are counted",
+    help="Notifications that wait for an operator: failed, unknown; at most 10,000 of each per tenant are counted",
     labels=("channel", "status"),
 )
 PAUSED = Metric(

@@ -1,4 +1,4 @@
-"""Facts as metrics: counters and histograms, a few calls a batch."""
+"""Events as metrics: counters and histograms, a few calls per batch."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
@@ -29,8 +29,8 @@ Seconds = dict[Labels, list[float]]
 CLASSES = ("accepted", *(error.kind for error in (TransientError, PermanentError, AmbiguousError, AccountError)))
 STATUSES = (Status.SENT, Status.RETRYING, Status.FAILED, Status.UNKNOWN, Status.EXPIRED)
 
-NOBODY = "none"
-"""The provider's label where none was asked: the sweep settled it."""
+NO_PROVIDER = "none"
+"""The label `provider` of what the sweep settled, which called none."""
 
 
 @dataclass(frozen=True)
@@ -39,29 +39,29 @@ class MetricsObserver:
 
     meter: Meter
 
-    def observe(self, fact: Event) -> None:
-        match fact:
+    def observe(self, event: Event) -> None:
+        match event:
             case Answered(status=status, elapsed=elapsed):
                 self.meter.record(metrics.ACCEPT_SECONDS, (str(status),), [elapsed.seconds])
             case Accepted(notifications=rows):
-                self._by_channel(metrics.ACCEPTED, rows)
+                self._count_by_channel(metrics.ACCEPTED, rows)
             case Queued(notifications=rows):
-                self._by_channel(metrics.QUEUED, rows)
+                self._count_by_channel(metrics.QUEUED, rows)
             case Claimed(claims=claims):
                 waits: Seconds = defaultdict(list)
                 for row in claims.acquired:
                     if (seconds := waited(row, claims.at)) is not None:
                         waits[(row.channel,)].append(seconds)
-                self._recorded(metrics.WAIT_SECONDS, waits)
-                # A series that begins at its first late one would hide that: see `_ends`.
-                self._added(metrics.LATE, {(row.channel,): 0 for row in claims.acquired})
-                self._counted(metrics.DUPLICATES, ((message.channel,) for message in claims.stale))
+                self._record(metrics.WAIT_SECONDS, waits)
+                # From 0 on, so that the first one shows as an increase: see `_settled`.
+                self._add(metrics.LATE, {(row.channel,): 0 for row in claims.acquired})
+                self._count(metrics.DUPLICATES, ((message.channel,) for message in claims.stale))
             case Settled():
-                self._ends(fact)
+                self._settled(event)
             case Canceled(notification=row):
-                self._by_channel(metrics.CANCELED, [row])
+                self._count_by_channel(metrics.CANCELED, [row])
             case Replayed(notifications=rows):
-                self._by_channel(metrics.REPLAYED, rows)
+                self._count_by_channel(metrics.REPLAYED, rows)
             case Resolved(notification=row, outcome=outcome):
                 self.meter.add(metrics.RESOLVED, (row.channel, outcome), 1)
             case Swept(counts=counts, lost=lost):
@@ -72,16 +72,16 @@ class MetricsObserver:
     def flush(self) -> None:
         self.meter.flush()
 
-    def _ends(self, fact: Settled) -> None:
-        late = {settlement.notification.id for settlement in fact.lost}
-        whose = {(s.notification.channel, s.provider or NOBODY) for s in fact.settlements}
-        # A series that begins at what it counted first hides that from whoever asks by how much it has grown.
-        attempts: Counter[Labels] = Counter({(*one, kind): 0 for one in whose for kind in CLASSES})
-        outcomes: Counter[Labels] = Counter({(*one, status): 0 for one in whose for status in STATUSES})
+    def _settled(self, event: Settled) -> None:
+        late = {settlement.notification.id for settlement in event.lost}
+        series = {(s.notification.channel, s.provider or NO_PROVIDER) for s in event.settlements}
+        # Every label from 0 on: Prometheus sees no increase in a series that starts at 1.
+        attempts: Counter[Labels] = Counter({(*one, kind): 0 for one in series for kind in CLASSES})
+        outcomes: Counter[Labels] = Counter({(*one, status): 0 for one in series for status in STATUSES})
         calls: Seconds = defaultdict(list)
         ends: Seconds = defaultdict(list)
-        for settlement in fact.settlements:
-            channel, provider = settlement.notification.channel, settlement.provider or NOBODY
+        for settlement in event.settlements:
+            channel, provider = settlement.notification.channel, settlement.provider or NO_PROVIDER
             if settlement.elapsed is not None:
                 calls[channel, provider].append(settlement.elapsed.seconds)
             if settlement.elapsed is not None or settlement.error is not None:
@@ -91,22 +91,22 @@ class MetricsObserver:
             outcomes[channel, provider, settlement.status] += 1
             if (seconds := end_to_end(settlement)) is not None:
                 ends[(channel,)].append(seconds)
-        self._added(metrics.ATTEMPTS, attempts)
-        self._added(metrics.OUTCOMES, outcomes)
-        self._recorded(metrics.PROVIDER_SECONDS, calls)
-        self._recorded(metrics.END_TO_END_SECONDS, ends)
-        self._counted(metrics.LATE, ((settlement.notification.channel,) for settlement in fact.lost))
+        self._add(metrics.ATTEMPTS, attempts)
+        self._add(metrics.OUTCOMES, outcomes)
+        self._record(metrics.PROVIDER_SECONDS, calls)
+        self._record(metrics.END_TO_END_SECONDS, ends)
+        self._count(metrics.LATE, ((settlement.notification.channel,) for settlement in event.lost))
 
-    def _by_channel(self, metric: Metric, rows: Iterable[Notification]) -> None:
-        self._counted(metric, ((row.channel,) for row in rows))
+    def _count_by_channel(self, metric: Metric, rows: Iterable[Notification]) -> None:
+        self._count(metric, ((row.channel,) for row in rows))
 
-    def _counted(self, metric: Metric, labels: Iterable[Labels]) -> None:
-        self._added(metric, Counter(labels))
+    def _count(self, metric: Metric, labels: Iterable[Labels]) -> None:
+        self._add(metric, Counter(labels))
 
-    def _added(self, metric: Metric, counts: Mapping[Labels, int]) -> None:
+    def _add(self, metric: Metric, counts: Mapping[Labels, int]) -> None:
         for labels, count in counts.items():
             self.meter.add(metric, labels, count)
 
-    def _recorded(self, metric: Metric, seconds: Seconds) -> None:
+    def _record(self, metric: Metric, seconds: Seconds) -> None:
         for labels, values in seconds.items():
             self.meter.record(metric, labels, values)

@@ -1,4 +1,4 @@
-"""The pipeline tells what happened to notifications; whoever watches makes log lines, metrics or spans of it."""
+"""The pipeline emits events; observers turn them into log lines, metrics and spans."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -14,25 +14,25 @@ log = logging.getLogger(__name__)
 
 
 class Observer(Protocol):
-    """Thread-safe, and quick: the pipeline waits for it. What it has to send anywhere, it sends later."""
+    """Thread-safe and quick: the pipeline waits for it. It sends over the network later, from a thread of its own."""
 
-    def observe(self, fact: Event) -> None: ...
+    def observe(self, event: Event) -> None: ...
 
     def flush(self) -> None:
-        """Give away what is kept, within seconds: the process is about to be frozen or to end."""
+        """Send what is buffered, within seconds: the process is about to be frozen or to end."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Observers:
-    """What watches this process. By itself, the log."""
+    """The observers of this process. Default: log only."""
 
     observers: Sequence[Observer] = (LogObserver(),)
-    exposition: Callable[[Sequence[Gauge]], bytes] | None = None  # the metrics as Prometheus reads them, if it is to
+    exposition: Callable[[Sequence[Gauge]], bytes] | None = None  # the metrics for Prometheus; None: off
 
-    def emit(self, fact: Event) -> None:
-        """Never raise: what was sent stays sent, whoever fails to hear of it."""
+    def emit(self, event: Event) -> None:
+        """Never raise: a failing observer must not undo what was sent."""
         for observer in self.observers:
-            self._safely(observer, lambda observer=observer: observer.observe(fact))  # type: ignore[misc]
+            self._safely(observer, lambda observer=observer: observer.observe(event))  # type: ignore[misc]
 
     def flush(self) -> None:
         """At the end of an invocation. Never raise."""
@@ -44,8 +44,8 @@ class Observers:
             work()
         except Exception as error:
             said = {"observer": type(observer).__name__, "error": type(error).__name__, "where": fault_location(error)}
-            log.error("telemetry_fault", extra=said)
+            log.error("telemetry_failed", extra=said)
 
 
 LOG_ONLY = Observers()
-"""What a part is told to that nobody wired."""
+"""Default: log only."""

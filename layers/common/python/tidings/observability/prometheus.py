@@ -1,7 +1,7 @@
-"""Metrics as Prometheus reads them. The library is imported when a meter is made, and not before.
+"""Metrics for Prometheus. The library is imported when a meter is made.
 
-Each process has a registry of its own. Where several processes answer at one port (`WORKERS`), the library keeps the
-figures in files of the folder PROMETHEUS_MULTIPROC_DIR, and whoever is asked adds them up.
+Each process has its own registry. Where several processes share a port (`WORKERS`), the library keeps the values in
+files of the folder PROMETHEUS_MULTIPROC_DIR, and the process that is scraped adds them up.
 """
 
 import os
@@ -21,7 +21,7 @@ class PrometheusMeter:
         import prometheus_client
 
         self._library = prometheus_client
-        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more each, of no use
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # one more series per metric, of no use
         self._registry = prometheus_client.CollectorRegistry()
         self._made = {metric.name: self._make(metric) for metric in METRICS if metric.kind != "gauge"}
         self._children: dict[tuple[str, tuple[str, ...]], Any] = {}
@@ -35,10 +35,10 @@ class PrometheusMeter:
             observe(value)
 
     def flush(self) -> None:
-        """It is asked, and gives nothing away."""
+        """Nothing to send: Prometheus scrapes."""
 
     def exposition(self, gauges: Sequence[Gauge] = ()) -> bytes:
-        """All of it, and these, in the text format 0.0.4."""
+        """All metrics and these gauges, in the text format 0.0.4."""
         registry = self._library.CollectorRegistry()
         if os.environ.get(FOLDER):
             from prometheus_client import multiprocess
@@ -46,11 +46,11 @@ class PrometheusMeter:
             multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         else:
             registry.register(self._registry)
-        registry.register(_Asked(gauges))
+        registry.register(_GaugeCollector(gauges))
         return self._library.generate_latest(registry)
 
     def _child(self, metric: Metric, labels: tuple[str, ...]) -> Any:
-        """Looked up once: the library asks itself what each label is called."""
+        """Kept, because the library checks every label name at each lookup."""
         key = metric.name, labels
         if (child := self._children.get(key)) is None:
             made = self._made[metric.name]
@@ -64,9 +64,9 @@ class PrometheusMeter:
         return library.Counter(*given, registry=self._registry)
 
 
-@dataclass(frozen=True, eq=False)  # a registry knows its collectors by who they are
-class _Asked:
-    """The gauges, as the library collects them."""
+@dataclass(frozen=True, eq=False)  # a registry compares collectors by identity
+class _GaugeCollector:
+    """Gives the gauges to the library."""
 
     gauges: Sequence[Gauge]
 

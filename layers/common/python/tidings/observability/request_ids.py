@@ -1,4 +1,4 @@
-"""The Request-Id of the request that is served, for every line that is logged meanwhile."""
+"""The Request-Id of the request being served, for every line logged meanwhile."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
@@ -10,14 +10,14 @@ from typing import ParamSpec, TypeVar
 T = TypeVar("T")
 P = ParamSpec("P")
 
-SHOWN = 20  # ids in one line about a batch; the lines of its notifications have each its own
+SHOWN = 20  # ids in one line about a batch; each notification's line has its own
 
 _served: ContextVar[str | Mapping[str, str] | None] = ContextVar("tidings_request_ids", default=None)
 
 
 @contextmanager
 def serving(ids: str | Mapping[str, str]) -> Iterator[None]:
-    """`ids`: of this request; or, where requests are gathered into a batch, by the id of the notification."""
+    """`ids`: this request's id; or, of requests coalesced into a batch, each id by its notification's id."""
     token = _served.set(ids)
     try:
         yield
@@ -26,12 +26,12 @@ def serving(ids: str | Mapping[str, str]) -> Iterator[None]:
 
 
 def request_id() -> str | None:
-    """None: no request is served, or several are together."""
+    """None: no request is being served, or several in one batch."""
     return ids[0] if len(ids := request_ids()) == 1 else None
 
 
 def request_ids() -> list[str]:
-    """All that are served together here, each once."""
+    """All that are served together, each once."""
     served = _served.get()
     if served is None:
         return []
@@ -44,7 +44,7 @@ def request_id_of(notification_id: str) -> str | None:
 
 
 def fields() -> dict[str, object]:
-    """What a line says of it: `request_id`, or `request_ids` of a batch."""
+    """The log fields: `request_id`, or `request_ids` of a batch."""
     ids = request_ids()
     if len(ids) <= 1:
         return {"request_id": ids[0]} if ids else {}
@@ -52,6 +52,6 @@ def fields() -> dict[str, object]:
 
 
 async def in_thread(threads: Executor, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run it there, where the lines that it logs have this request's id too."""
+    """Run it in a thread, with this request's id in its log lines."""
     run = copy_context().run
     return await asyncio.get_running_loop().run_in_executor(threads, lambda: run(work, *args, **kwargs))

@@ -1,9 +1,9 @@
-"""Facts as spans, by OpenTelemetry: one trace from the POST to the provider, across the queue and the retries.
+"""Events as OpenTelemetry spans: one trace from the POST to the provider, across the queue and the retries.
 
-The row keeps the context of its POST as `traceparent`, and every attempt is a child of it. The pipeline works in
-batches, so a span is made when the work is over, with the times that the fact has, and only where the trace is sampled.
-Names are those of the semantic conventions (https://opentelemetry.io/docs/specs/semconv/). No attribute holds a
-recipient, a content or a vendor's words. The library is imported at the first span of the process, after any fork.
+The row keeps the trace context of its POST as `traceparent`, and every attempt is a child of it. The pipeline works in
+batches, so a span is made after the work, with the event's times, and only if the trace is sampled. Names follow the
+semantic conventions (https://opentelemetry.io/docs/specs/semconv/). No attribute holds a recipient, content or a
+vendor's text. The library is imported at the first span of the process, after any fork.
 """
 
 import atexit
@@ -23,12 +23,12 @@ from tidings.observability.events import Accepted, Event, Queued, Settled
 from tidings.ports import Settlement
 
 FLUSH_WITHIN = 2.0
-"""Seconds that an invocation's or a process's end waits for the collector."""
+"""Seconds that the end of an invocation or process waits for the collector."""
 
 
 @dataclass
 class Served:
-    """A request under way: its own context, which the rows keep, and what it was answered with."""
+    """A request being served: its trace context, which the rows keep, and the status of its answer."""
 
     traceparent: str
     status: int = 500
@@ -36,16 +36,16 @@ class Served:
 
 @dataclass(frozen=True, kw_only=True)
 class Spans:
-    """Observer, and who makes a request's span."""
+    """Observer. It also makes the spans of requests."""
 
-    service: str  # OTEL_SERVICE_NAME goes first
+    service: str  # OTEL_SERVICE_NAME overrides it
     database: str  # db.system.name
     broker: str  # messaging.system
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
     def served(self, method: str, route: str, traceparent: str | None) -> Iterator[Served]:
-        """A server span, a child of the caller's if that is valid."""
+        """A server span, a child of the caller's if the traceparent is valid."""
         otel, attributes = self._otel, {"http.request.method": method, "http.route": route, "url.scheme": "http"}
         parent = otel.parent(traceparent) if traceparent is not None else None
         span = otel.tracer.start_span(f"{method} {route}", parent, otel.SERVER, attributes)
@@ -59,9 +59,9 @@ class Spans:
                 span.set_status(otel.ERROR)
             span.end()
 
-    def observe(self, fact: Event) -> None:
-        ahead = _ahead()  # one for a whole fact: two would differ, and move a span out of its parent
-        match fact:
+    def observe(self, event: Event) -> None:
+        ahead = _ahead()  # read once per event: two readings differ, and a span would leave its parent
+        match event:
             case Accepted(notifications=rows, elapsed=elapsed):
                 for traceparent in {row.traceparent for row in rows if _sampled(row)}:
                     self._database("insert", traceparent, elapsed, ahead, size=len(rows))
@@ -71,7 +71,7 @@ class Spans:
             case Settled(settlements=settlements):
                 for settlement in settlements:
                     if _sampled(settlement.notification):
-                        self._attempt(settlement, fact, ahead)
+                        self._attempt(settlement, event, ahead)
             case _:
                 pass
 
@@ -79,13 +79,13 @@ class Spans:
         if "_loaded" in self.__dict__:
             _at_most(FLUSH_WITHIN, self._loaded.provider.force_flush)
 
-    def _attempt(self, settlement: Settlement, fact: Settled, ahead: float) -> None:
+    def _attempt(self, settlement: Settlement, event: Settled, ahead: float) -> None:
         row, status, provider = settlement.notification, settlement.status, settlement.provider
-        is_ours = settlement not in fact.lost
-        retried = fact.retries if settlement.delay is not None and is_ours else None
-        lettered = fact.letters if status is Status.FAILED else None
+        is_recorded = settlement not in event.lost
+        retried = event.retries if settlement.delay is not None and is_recorded else None
+        dead_lettering = event.dead_letters if status is Status.FAILED else None
         claimed = settlement.claims.elapsed
-        parts = [elapsed for elapsed in (claimed, fact.settling, retried) if elapsed is not None]
+        parts = [elapsed for elapsed in (claimed, event.settling, retried) if elapsed is not None]
         attempt = self._span(
             f"deliver {_queue(row)}",
             row.traceparent,
@@ -103,7 +103,7 @@ class Spans:
                 "tidings.channel": row.channel,
                 "tidings.attempt": row.attempt,
                 "tidings.generation": row.generation,
-                "tidings.status": status if is_ours else "settled_late",
+                "tidings.status": status if is_recorded else "settled_late",
                 **_error(settlement),
             },
         )
@@ -113,9 +113,9 @@ class Spans:
             outcome = settlement.error.kind if settlement.error is not None else "accepted"
             given = {"tidings.provider": provider or "", "tidings.outcome": outcome, **_error(settlement)}
             self._span(f"send {provider}", attempt, settlement.elapsed, ahead, kind="CLIENT", attributes=given)
-        if lettered is not None:
-            self._published(topology.dead_queue(row.channel), attempt, lettered, ahead)
-        self._database("settle", attempt, fact.settling, ahead, size=len(fact.settlements))
+        if dead_lettering is not None:
+            self._published(topology.dead_queue(row.channel), attempt, dead_lettering, ahead)
+        self._database("settle", attempt, event.settling, ahead, size=len(event.settlements))
         if retried is not None and settlement.delay is not None:
             step = topology.retry(settlement.delay, row.channel, row.priority).exchange
             self._published(step, attempt, retried, ahead)
@@ -141,7 +141,7 @@ class Spans:
     def _span(
         self, name: str, parent: str | None, elapsed: Elapsed, ahead: float, *, kind: str, attributes: Mapping[str, Any]
     ) -> str:
-        """One that is over. Answer its context, as a traceparent."""
+        """A span that has ended. Return its context as a traceparent."""
         otel = self._otel
         begun, ended = (round((at + ahead) * 1e9) for at in (elapsed.began, elapsed.ended))
         span = otel.tracer.start_span(
@@ -164,8 +164,8 @@ class Spans:
 
 
 class _OpenTelemetry:
-    """The library, loaded and started: a thread that exports what has gathered, by OTEL_EXPORTER_OTLP_...; what there
-    is no room for is dropped."""
+    """The library, loaded and started. Its thread exports spans as OTEL_EXPORTER_OTLP_... says, and drops what its
+    buffer cannot hold."""
 
     def __init__(self, service: str) -> None:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -178,7 +178,9 @@ class _OpenTelemetry:
         named = {} if os.environ.get("OTEL_SERVICE_NAME") else {"service.name": service}
         self.provider = TracerProvider(resource=Resource.create(named), shutdown_on_exit=False)
         self.provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-        atexit.register(_at_most, FLUSH_WITHIN, self.provider.shutdown)  # no collector keeps a process from ending
+        atexit.register(
+            _at_most, FLUSH_WITHIN, self.provider.shutdown
+        )  # a process ends even if the collector does not answer
         self.tracer = self.provider.get_tracer("tidings")
         self.SERVER, self.CLIENT = SpanKind.SERVER, SpanKind.CLIENT
         self.PRODUCER, self.CONSUMER = SpanKind.PRODUCER, SpanKind.CONSUMER
@@ -186,19 +188,19 @@ class _OpenTelemetry:
         self._propagator = TraceContextTextMapPropagator()
 
     def parent(self, traceparent: str) -> Any:
-        """The context of a W3C traceparent; one that is not valid begins a trace."""
+        """The context of a W3C traceparent. An invalid one starts a new trace."""
         return self._propagator.extract({"traceparent": traceparent})
 
 
 def _ahead() -> float:
-    """Seconds that the wall clock is ahead of the monotonic one. A busy machine may stop us between the two: of three
-    looks, the shortest."""
+    """Seconds from the monotonic clock to the wall clock. A busy machine may pause us between the two readings: the
+    quickest of three counts."""
 
-    def look() -> tuple[float, float]:
+    def read() -> tuple[float, float]:
         before, wall = time.monotonic(), time.time()
         return time.monotonic() - before, wall - before
 
-    return min(look() for _ in range(3))[1]
+    return min(read() for _ in range(3))[1]
 
 
 def _at_most(seconds: float, work: Any) -> None:
@@ -208,7 +210,7 @@ def _at_most(seconds: float, work: Any) -> None:
 
 
 def _sampled(row: Notification) -> bool:
-    """By whoever began the trace: its last flag."""
+    """Decided by the caller that started the trace: the last bit of its flags."""
     return row.traceparent is not None and row.traceparent[-1:] in "13579bdf"
 
 

@@ -1,4 +1,4 @@
-"""Whether the provider refuses our account, as this worker knows it: what it may claim, and what its calls tell."""
+"""Whether the provider refuses our account, as far as this worker knows, and what its calls say about that."""
 
 import threading
 import time
@@ -11,33 +11,33 @@ from tidings.domain.notification import Notification, Status
 from tidings.domain.timing import ACCOUNT_LOOK_EVERY
 from tidings.observability.events import AccountRefused, AccountRestored
 from tidings.observability.observers import Observers
-from tidings.pipeline.settlement import Outcome
+from tidings.pipeline.outcomes import Outcome
 from tidings.ports import Acceptance, Settlement, Store
 
 
 class Account:
-    """Of one worker's provider. For any number of threads.
+    """The account at one worker's provider. Thread-safe.
 
-    A worker that sees several recipients refused claims no more at once; the others learn of it within
+    A worker that sees several recipients refused stops claiming at once; the other workers stop within
     ACCOUNT_LOOK_EVERY.
     """
 
     def __init__(self, store: Store, name: str, *, lease: timedelta, observers: Observers) -> None:
-        """`name`: the provider's."""
+        """`name`: of the provider."""
         self._store = store
         self._name = name
         self._lease = lease
         self._observers = observers
         self._known = Connection(name=name)
         self._looked_at = self._wrote_at = float("-inf")  # on the monotonic clock
-        self._refused: set[str] = set()  # recipients, since the last acceptance here; not yet reported
+        self._refused: set[str] = set()  # recipients since the last acceptance here, not yet reported
         self._probe: str | None = None  # the notification that this worker sends as a probe
         self._lock = threading.Lock()
 
-    # --- for those who claim ------------------------------------------------------------------------------------------
+    # --- before a claim -----------------------------------------------------------------------------------------------
 
     def look(self) -> Connection:
-        """Raise StoreUnavailable."""
+        """The connection, at most ACCOUNT_LOOK_EVERY old. Raise StoreUnavailable."""
         now = time.monotonic()
         if now - self._looked_at >= ACCOUNT_LOOK_EVERY.total_seconds():
             found = {connection.name: connection for connection in self._store.connections()}
@@ -45,30 +45,30 @@ class Account:
         return self._known
 
     def is_open(self) -> bool:
-        """Whether notifications may be claimed as they come. Raise StoreUnavailable."""
+        """True: notifications are claimed normally, without probes. Raise StoreUnavailable."""
         return self.look().is_open and len(self._refused) < SEVERAL
 
     def take_probe(self, notification_id: str) -> bool:
-        """Whether this one may be sent, to see whether the provider still refuses us. Raise StoreUnavailable."""
+        """True: this notification is now the probe, and may be sent. Raise StoreUnavailable."""
         if not self._store.take_probe(self._name, notification_id, self._lease):
             return False
         self._probe = notification_id
         return True
 
     def release_probe(self, notification_id: str) -> None:
-        """It could not be claimed: another may be the probe. Raise StoreUnavailable."""
+        """It could not be claimed: another notification may be the probe. Raise StoreUnavailable."""
         self._probe = None
         self._store.release_probe(self._name, notification_id)
 
-    # --- for those who send -------------------------------------------------------------------------------------------
+    # --- after a call -------------------------------------------------------------------------------------------------
 
     @property
     def known(self) -> Connection:
-        """As it was seen last."""
+        """The connection as last read."""
         return self._known
 
     def note(self, notification: Notification, outcome: Outcome) -> None:
-        """A call has ended so. To be called before it is written down, so that no more is claimed meanwhile."""
+        """A call ended with this outcome. To be called before it is recorded, so that no more is claimed meanwhile."""
         if isinstance(outcome, Acceptance):
             if self._refused:
                 with self._lock:
@@ -78,8 +78,8 @@ class Account:
                 self._refused.add(notification.recipient)
 
     def report(self, settlements: Sequence[Settlement]) -> None:
-        """Write down what these say of the connection, where that is news. Raise nothing: it is said again by the next
-        refusal, or the next acceptance."""
+        """Record what these say about the connection, if that is news. Raise nothing: the next refusal or acceptance
+        says the same."""
         ends = [end for s in settlements if (end := _call_end(s, self._known)) is not None]
         if not any(end.refused or end.notification_id == self._probe for end in ends):
             ends = [end for end in ends if end.accepted][:1]
@@ -108,8 +108,8 @@ class Account:
 
 
 def _is_evidence(notification: Notification, outcome: object, known: Connection) -> bool:
-    """Whether a provider's refusal speaks against our account. One that is refused again and again speaks for itself
-    alone, where others are accepted."""
+    """True: the refusal is evidence against our account. A notification that is refused repeatedly while others are
+    accepted is not."""
     if isinstance(outcome, TransientError):
         return outcome.may_be_account and (notification.attempt == 1 or not known.is_open)
     if isinstance(outcome, AccountError) and not isinstance(outcome, NotReady):
@@ -118,7 +118,7 @@ def _is_evidence(notification: Notification, outcome: object, known: Connection)
 
 
 def _call_end(settlement: Settlement, known: Connection) -> CallEnd | None:
-    """None: the provider was not called, or says nothing of the connection."""
+    """None: the provider was not called, or its answer says nothing about the connection."""
     error, row = settlement.error, settlement.notification
     if settlement.elapsed is None or isinstance(error, NotReady):
         return None

@@ -1,8 +1,8 @@
-"""Gather what waits together into one batch: what arrives while a flush runs is the next one. No fixed delay.
+"""Coalesce concurrent calls into batches: what arrives while a flush runs is the next batch. No fixed delay.
 
-What a small batch costs is for the most part the batch's, not that of what is in it. So one flush runs at a time, and
-those whom a flush has answered, who are likely to come again at once, are not split into whoever is first and the rest:
-the next batch waits for them for some milliseconds. Where one is full nobody gains by waiting: then two run at once.
+Most of a small batch's cost is per batch. So one flush runs at a time. Callers that a flush has answered are likely to
+call again at once: the next batch waits some milliseconds for them, so that they come in one batch and not in two. A
+full batch gains nothing by waiting: then two flushes run at once.
 """
 
 import asyncio
@@ -16,16 +16,16 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 PAUSE, LONGEST = 0.002, 0.010
-"""Seconds after the last caller, and after the answers, at which nobody is waited for any longer."""
+"""Seconds to wait for more callers: after the last caller, and at most after the last answers."""
 
 
 class Full(Exception):
-    """More is waiting than may wait: try again later."""
+    """Too much is waiting: try again later."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Part(Generic[T, R]):
-    """One caller's."""
+    """The items of one caller."""
 
     items: Sequence[T]
     weight: int
@@ -35,8 +35,8 @@ class _Part(Generic[T, R]):
 class Coalescer(Generic[T, R]):
     """Calls `flush` with batches, in threads, and gives each caller its own part of the answer.
 
-    For one event loop. `limit` of a batch and of what may be `waiting`: in weights, where `weigh` says what an item
-    weighs (1, if it is not given), so that a few large ones fill no memory.
+    For one event loop. `limit` (of a batch) and `waiting` (of all that may wait) are weights. `weigh` gives an item's
+    weight, so that a few large items do not fill the memory; default: 1.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Coalescer(Generic[T, R]):
         self._queue: deque[_Part[T, R]] = deque()
         self._queued = 0
         self._came_at = self._answered_at = 0.0  # the last caller, and the last answers, on the loop's clock
-        self._expected = 0  # callers: those who waited then, and those who were answered
+        self._expected = 0  # callers that waited at the last answers, and those that were answered
         self._timer_of: asyncio.AbstractEventLoop | None = None
 
     async def submit(self, items: Sequence[T]) -> Sequence[R]:
@@ -74,7 +74,7 @@ class Coalescer(Generic[T, R]):
         return await part.answer
 
     def _begin(self) -> None:
-        """Begin a batch, if one may, now or when the answered have had their time to come again."""
+        """Start a flush, if one may run: now, or after the answered callers had time to call again."""
         if not (self._queue and self._may_flush()):
             return
         loop = asyncio.get_running_loop()
@@ -117,7 +117,7 @@ class Coalescer(Generic[T, R]):
         error = done.exception()
         start = 0
         for part in batch:
-            if part.answer.cancelled():  # the caller went away; its rows are kept all the same
+            if part.answer.cancelled():  # the caller disconnected; its rows stay committed
                 pass
             elif error is not None:
                 part.answer.set_exception(error)

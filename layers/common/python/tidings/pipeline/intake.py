@@ -23,27 +23,27 @@ class Intake:
     observers: Observers = LOG_ONLY
 
     def accept(self, batch: Sequence[Notification]) -> Sequence[Taken]:
-        """In the order of the batch. Raise StoreUnavailable; nothing of it is then promised, and it may be tried again
-        as it is, with the same ids. One that cannot be stored fails alone: its place has the error."""
+        """The results, in the order of the batch. A notification that cannot be stored fails alone: its place has the
+        error. Raise StoreUnavailable: nothing is then promised, and the same batch may be submitted again."""
         if not batch:
             return []
         stopwatch = Stopwatch()
-        # The database's clock decides, which is asked only for what has expired by ours.
+        # The database's clock decides. It is asked only if our clock says that one has expired.
         taken = self._insert_unexpired(batch) if any(row.came_expired for row in batch) else self._insert(batch)
         elapsed = stopwatch.elapsed()
         failpoints.step("intake.after_commit")
         new = [item.notification for item in taken if isinstance(item, Inserted) and item.existing is None]
         if new:
             self.observers.emit(Accepted(notifications=new, elapsed=elapsed))
-        # The rest is the sweep's to queue, when it is due.
+        # The sweep queues the others when they are due.
         due = [notification for notification in new if notification.is_for_now]
         queue(due, store=self.store, broker=self.broker, observers=self.observers)
         failpoints.step("intake.before_answer")
         return taken
 
     def _insert_unexpired(self, batch: Sequence[Notification]) -> Sequence[Taken]:
-        """What has expired already is refused, unless its idempotency key is known: whoever repeats a request because
-        its answer was lost may do so for longer than that, and is answered as at first."""
+        """Refuse what has expired already, unless its idempotency key is known: a request that is repeated after its
+        expiry, because its answer was lost, gets the first answer."""
         now = self.store.now()
         late = [row for row in batch if row.expires_at is not None and row.expires_at <= now]
         hashes = {row.idempotency_hash for row in late if row.idempotency_hash is not None}
@@ -63,17 +63,17 @@ class Intake:
             if len(batch) == 1:
                 return [error]
         middle = len(batch) // 2
-        return [one for half in (batch[:middle], batch[middle:]) for one in self._insert_half(half)]
+        return [result for half in (batch[:middle], batch[middle:]) for result in self._insert_half(half)]
 
     def _insert_half(self, half: Sequence[Notification]) -> Sequence[Taken]:
-        """The other half may be committed: where the database goes away now, only this one is told so."""
+        """The other half may be committed: if the database fails now, only this half gets the error."""
         try:
             return self._insert(half)
         except StoreUnavailable as error:
             return [error] * len(half)
 
     def cancel(self, tenant: str, id: str) -> Notification | None:
-        """As `Store.cancel`: the row as it then stands, or None if there is none."""
+        """The row afterwards, canceled or not, as `Store.cancel` says. None: there is no such row."""
         found = self.store.cancel(tenant, id)
         if found is None:
             return None

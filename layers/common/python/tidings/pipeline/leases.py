@@ -1,7 +1,7 @@
-"""The leases of what this process has claimed, renewed until it is settled.
+"""The leases of the rows that this process has claimed, renewed until they are settled.
 
-A lease is short, so that a dead worker is noticed within seconds. A call may last for minutes all the same: as long as
-this process lives, nobody else takes what it is sending.
+A lease is short, so that a dead worker is noticed within seconds. A call may take minutes: while its process lives,
+its lease is renewed and no other worker claims the row.
 """
 
 import logging
@@ -21,11 +21,11 @@ log = logging.getLogger(__name__)
 @dataclass(slots=True)
 class _Lease:
     token: str
-    until: float  # on the monotonic clock, counted from before the database was asked
+    until: float  # on the monotonic clock, from before the database was asked: never later than the database's
 
 
 class Leases:
-    """Thread-safe. Its thread starts with the first claim, and asks the database only about what has lasted."""
+    """Thread-safe. Its thread starts with the first claim, and renews only leases that have lasted for a while."""
 
     def __init__(self, store: Store, lease: timedelta) -> None:
         self._store, self._lease = store, lease
@@ -37,24 +37,24 @@ class Leases:
         self._closed = False
 
     def keep(self, claims: Claims, *, asked_at: float) -> None:
-        """Renew these until `drop`. `asked_at`: before the claim, on the monotonic clock."""
+        """Renew the leases of the acquired rows until `drop`. `asked_at`: the claim's start, on the monotonic clock."""
         with self._lock:
             for notification in claims.acquired:
                 self._kept[notification.id] = _Lease(claims.token, asked_at + self._seconds)
             if self._thread is None and not self._closed:
                 self._thread = threading.Thread(target=self._run, name="tidings-leases", daemon=True)
                 self._thread.start()
-            elif len(self._kept) == len(claims.acquired):  # it sleeps while there is nothing to renew
+            elif len(self._kept) == len(claims.acquired):  # there was nothing to renew: the thread sleeps
                 self._changed.notify()
 
     def drop(self, ids: Iterable[str]) -> None:
-        """These are settled."""
+        """These rows are settled, or left to the sweep."""
         with self._lock:
             for id in ids:
                 self._kept.pop(id, None)
 
     def allow_call(self, id: str, now: float) -> bool:
-        """Whether a call may begin: the lease is ours, and will be for some time."""
+        """True: the lease is ours and lasts for LEASE_RESERVE at least."""
         lease = self._kept.get(id)
         return lease is not None and now + self._seconds * LEASE_RESERVE < lease.until
 
@@ -77,10 +77,10 @@ class Leases:
                     self._changed.wait(pause)
                 if self._closed:
                     return
-            pause = self._seconds * RENEW_AFTER / (1 if self._renewed() else 5)
+            pause = self._seconds * RENEW_AFTER / (1 if self._renew() else 5)
 
-    def _renewed(self) -> bool:
-        """Renew those that have lasted. False: the database did not answer."""
+    def _renew(self) -> bool:
+        """False: the database did not answer."""
         asked_at = time.monotonic()
         renew_before = asked_at + self._seconds * (1 - RENEW_AFTER / 2)
         with self._lock:
@@ -90,7 +90,7 @@ class Leases:
         try:
             held = self._store.renew({id: lease.token for id, lease in lasting.items()}, self._lease)
         except StoreUnavailable as error:
-            log.warning("leases_not_renewed", extra={"error": str(error), "notifications": len(lasting)})
+            log.warning("lease_renewal_failed", extra={"error": str(error), "notifications": len(lasting)})
             return False
         with self._lock:
             for id in held:

@@ -1,4 +1,4 @@
-"""When to try again: a list of delays, jitter, and the vendor's own wish."""
+"""When to try again: a list of delays, jitter, and the provider's Retry-After."""
 
 import random
 from collections.abc import Callable
@@ -12,8 +12,8 @@ from tidings.domain.timing import LONGEST_ACCOUNT_RETRY, LONGEST_RETRY_AFTER, RE
 class RetrySchedule:
     """The delay after each attempt; the last one repeats.
 
-    Jitter only adds: a message that comes back early goes round a short step once more, one that comes back late has
-    wasted its time. It spreads a herd whose provider failed it at one moment.
+    Jitter spreads notifications that failed at the same moment. It only adds: a message that comes early waits a short
+    step once more.
     """
 
     steps: tuple[timedelta, ...] = RETRY_STEPS
@@ -23,15 +23,15 @@ class RetrySchedule:
     fraction: Callable[[], float] = random.random
 
     def delay_after(self, attempt: int, *, retry_after: timedelta | None = None) -> timedelta:
-        """After the attempt of this number (the first is 1). `retry_after` is the vendor's wish and a lower bound."""
+        """After this many counted attempts, 1 or more. `retry_after`: the provider's, a lower bound."""
         step = self.steps[min(attempt, len(self.steps)) - 1]
         if retry_after is not None:
             step = max(step, min(retry_after, self.longest))
         return self._jittered(step)
 
     def delay_for_account(self, uncounted: int, *, retry_after: timedelta | None = None) -> timedelta:
-        """After so many attempts that did not count, and this one. The first come soon: where little is sent, they are
-        what shows that others are refused as well."""
+        """After this many earlier uncounted attempts. The first delays are short: with little traffic, these attempts
+        are what shows that other recipients are refused as well."""
         step = min(self.steps[min(uncounted, len(self.steps) - 1)], self.longest_account)
         if retry_after is not None:
             step = max(step, min(retry_after, self.longest))

@@ -1,6 +1,6 @@
-"""The threads in which providers are called, and how many notifications may be claimed for them.
+"""The threads that call providers, and how many notifications may be claimed for them.
 
-Urgent calls pass ordinary ones that wait, and no more threads run than is of use.
+Urgent calls overtake ordinary ones, and no more threads run than are useful.
 """
 
 import heapq
@@ -13,22 +13,22 @@ from typing import NamedTuple
 
 MAX_STARTING = 2
 STARTUP_WINDOW = 0.001  # seconds
-"""Only MAX_STARTING calls at once are younger than this. Threads that are all awake fight over Python's one lock: 16 of
-them cost twice the CPU of these, and hand over fewer mails, where a server answers within a millisecond. Where it takes
-longer, a call soon leaves the window, and the next thread begins."""
+"""At most MAX_STARTING calls are younger than this. Threads that are all awake compete for Python's one lock: with a
+server that answers within a millisecond, 16 of them cost twice the CPU and send fewer mails. With a slower server, a
+call soon leaves the window and the next thread starts."""
 
 CLAIM_AHEAD = 0.050  # seconds
-"""Where calls are quick, what will begin within this time may be claimed already: as many as ended in the last such
-time. Without it, a pool of 16 claims ten at a time, and takes 1.6 times the CPU. Where calls hang, it is none."""
+"""Notifications that will start within this time may be claimed already: as many as ended in the last such period.
+Without it, a pool of 16 claims ten at a time and takes 1.6 times the CPU. If calls hang, it allows none."""
 
 FEW_LEFT = 8
-GATHER_WITHIN = 0.010  # seconds
-"""A claim of many costs hardly more than a claim of one. So `reserve` waits for more places as long as more than
-FEW_LEFT calls have not begun, and then for GATHER_WITHIN."""
+WAIT_FOR_PLACES = 0.010  # seconds
+"""A claim of many rows costs hardly more than a claim of one. So `reserve` waits for more places while more than
+FEW_LEFT calls have not started, and then for WAIT_FOR_PLACES at most."""
 
 
 class _Waiting(NamedTuple):
-    """A call that waits for its thread, in the order of a heap: urgent first, then as they came."""
+    """A call that waits for its thread. The heap's order: urgent first, then first come."""
 
     is_ordinary: bool
     number: int
@@ -36,11 +36,11 @@ class _Waiting(NamedTuple):
 
 
 class SendPool:
-    """Up to `size` calls at once, and `reserved` more that only urgent calls take: a provider that has become slow for
-    ordinary ones does not hold them up. The threads start with the first call.
+    """Up to `size` concurrent calls, and `reserved` more for urgent calls alone, so that slow ordinary calls do not
+    delay them. The threads start with the first call.
 
     A place is taken by `reserve`, before the notification is claimed, and freed when its call ends. There are as many
-    as threads, and those of CLAIM_AHEAD. So no more is claimed than can be sent now, however many batches wait.
+    places as threads, and those of CLAIM_AHEAD. So no more is claimed than can be sent soon, however many batches wait.
     """
 
     def __init__(self, size: int, *, reserved: int = 0) -> None:
@@ -59,26 +59,26 @@ class SendPool:
         self._ended = self._ended_before = 0  # calls: in the present period of CLAIM_AHEAD, and in the one before
         self._period_at = 0.0  # when the present one began, on the monotonic clock
 
-    # --- for those who claim ------------------------------------------------------------------------------------------
+    # --- places -------------------------------------------------------------------------------------------------------
 
     def reserve(self, most: int, *, urgent: bool, within: timedelta) -> int:
-        """Take up to `most` places. Wait until there are enough for a claim to be worth its cost; 0: none was free
-        `within` this time. Raise RuntimeError after `close`."""
+        """Take up to `most` places. Wait until there are enough to be worth a claim. 0: none was free `within` this
+        time. Raise RuntimeError after `close`."""
         now = time.monotonic()
-        deadline, needed_at = now + within.total_seconds(), None  # since when a sender may be idle
+        deadline, needed_at = now + within.total_seconds(), None  # since when a thread may be idle
         with self._lock:
             while not self._closed:
                 free = self._free(urgent, now)
-                # An urgent call does not wait for ordinary ones that were claimed ahead of a provider that now hangs.
+                # An urgent call does not wait for ordinary ones that were claimed ahead while the provider hangs.
                 if needed_at is None and free > 0 and (urgent or len(self._waiting) <= FEW_LEFT):
                     needed_at = now
-                gathered_at = deadline if needed_at is None else min(deadline, needed_at + GATHER_WITHIN)
-                if free >= min(most, self._enough(now)) or now >= gathered_at:
+                claim_at = deadline if needed_at is None else min(deadline, needed_at + WAIT_FOR_PLACES)
+                if free >= min(most, self._enough(now)) or now >= claim_at:
                     places = max(0, min(free, most))
                     self._take_places(places, urgent)
                     return places
                 self._reserving += 1
-                self._freed.wait(min(gathered_at - now, GATHER_WITHIN))
+                self._freed.wait(min(claim_at - now, WAIT_FOR_PLACES))
                 self._reserving -= 1
                 now = time.monotonic()
         raise RuntimeError("closed")
@@ -91,7 +91,7 @@ class SendPool:
                 self._freed.notify_all()
 
     def submit(self, calls: Iterable[Callable[[], None]], *, urgent: bool) -> None:
-        """Run these soon. Each must have a place, reserved with the same `urgent`, and raise nothing."""
+        """Run these soon. Each needs a place, reserved with the same `urgent`, and must raise nothing."""
         with self._lock:
             if not self._threads:
                 self._start()
@@ -104,12 +104,12 @@ class SendPool:
                 self._urgent.notify(added)
 
     def _free(self, urgent: bool, now: float) -> int:
-        """Held by the lock, as everything below that says nothing else."""
+        """The caller holds the lock, here and in every private method below."""
         free = self._size + self._reserved + self._ahead(now) - self._taken
         return free if urgent else min(free, self._size + self._ahead(now) - self._taken_by_ordinary)
 
     def _enough(self, now: float) -> int:
-        """Free places at which it is worth to claim."""
+        """Free places that are worth a claim."""
         return max(1, (self._size + self._ahead(now)) * 5 // 6)
 
     def _ahead(self, now: float) -> int:
@@ -120,7 +120,7 @@ class SendPool:
         self._taken_by_ordinary += 0 if urgent else places
 
     def _free_place(self, urgent: bool, now: float) -> None:
-        """Those who wait for places are woken at the first one, not a thousand times."""
+        """Callers that wait for places are woken once, at the first free place."""
         self._take_places(-1, urgent)
         if now - self._period_at >= CLAIM_AHEAD:
             self._ended_before = self._ended if now - self._period_at < 2 * CLAIM_AHEAD else 0
@@ -153,9 +153,9 @@ class SendPool:
             taken.call()
 
     def _take(self) -> _Waiting | None:
-        """None: it is closed, and nothing is left."""
+        """None: closed, and nothing is left."""
         while not (self._waiting and self._may_begin()):
-            if self._waiting and not self._has_scout:  # one looks again when those that were begun have grown older
+            if self._waiting and not self._has_scout:  # one thread looks again when the started calls are older
                 self._has_scout = True
                 self._ordinary.wait(STARTUP_WINDOW)
                 self._has_scout = False
@@ -184,7 +184,7 @@ class SendPool:
         return bool(self._waiting) and not self._waiting[0].is_ordinary
 
     def close(self) -> None:
-        """Let what waits and what is under way come to its end."""
+        """Run what waits, and wait until every call has ended."""
         with self._lock:
             self._closed = True
             for condition in (self._ordinary, self._urgent, self._freed):

@@ -1,4 +1,4 @@
-"""What the end of an attempt means, and the order in which it is written down. Delivery and the sweep share it."""
+"""What the outcome of an attempt means, and the order in which it is recorded. Delivery and the sweep share it."""
 
 import logging
 import time
@@ -22,33 +22,23 @@ from tidings.domain.errors import (
 from tidings.domain.notification import Notification, OnAmbiguous, Status
 from tidings.domain.stopwatch import Elapsed, Stopwatch
 from tidings.domain.timing import LISTED_AFTER, WAIT_FOR_ACCOUNT
-from tidings.messaging import topology
-from tidings.messaging.envelope import Message
 from tidings.observability.events import Settled
 from tidings.observability.observers import LOG_ONLY, Observers
+from tidings.pipeline import outgoing
+from tidings.pipeline.outcomes import ExpiredBeforeSend, NoTimeLeft, Outcome
 from tidings.pipeline.retry import RetrySchedule
+from tidings.pipeline.suppression import suppression_for
 from tidings.ports import Acceptance, Broker, Claims, Deferred, Outgoing, Settlement, Store
 
 log = logging.getLogger(__name__)
 
 
-class Expired(Exception):
-    """It was claimed in time, but its turn came after `expires_at`. The provider was not called."""
-
-
-class NotSent(Exception):
-    """There was no time left, under the lease or before the process is ended. The provider was not called."""
-
-
-Outcome = Acceptance | DeliveryError | Expired | NotSent
-
-
 @dataclass(frozen=True, kw_only=True)
 class Settler:
-    """Decide what each outcome means and write it down.
+    """Decide what each outcome means, and record it.
 
-    Order: letters to the dead-letter queue, then the rows in one transaction, then the retries. A crash after any step
-    repeats a harmless one: a letter twice, a retry that the sweep publishes instead.
+    Order: dead letters, then the rows in one transaction, then the retries. A crash after any step repeats a harmless
+    one: a second copy of a dead letter, or a retry that the sweep publishes instead.
     """
 
     store: Store
@@ -68,11 +58,12 @@ class Settler:
         elapsed: Elapsed | None = None,
         connection: Connection | None = None,
     ) -> Settlement:
-        """The one place that says what happens after an attempt, which was made under these claims.
+        """The one place that decides what follows from an outcome.
 
-        `connection`: the provider's, as it was known after the attempt; None: no provider was called."""
+        `claims`: those under which the attempt was made. `connection`: the provider's, as known after the attempt;
+        None: no provider was called."""
 
-        def end(status: Status, *, delay: timedelta | None = None, spared: bool = False) -> Settlement:
+        def settled(status: Status, *, delay: timedelta | None = None, uncounted: bool = False) -> Settlement:
             return Settlement(
                 claims=claims,
                 notification=notification,
@@ -82,69 +73,76 @@ class Settler:
                 provider_response=outcome.response if isinstance(outcome, Acceptance) else None,
                 error=outcome if isinstance(outcome, DeliveryError) else None,
                 delay=delay,
-                spared=spared,
+                uncounted=uncounted,
+                suppression=suppression_for(notification, outcome),
                 elapsed=elapsed if isinstance(outcome, Acceptance | DeliveryError) else None,
             )
 
-        counted = notification.attempt - notification.spared
+        counted = notification.attempt - notification.uncounted_attempts
         match outcome:
             case Acceptance():
-                return end(Status.SENT)
-            case Expired():
-                return end(Status.EXPIRED, spared=True)
-            case NotSent():
-                return end(Status.RETRYING, delay=timing.RETRY_STEPS[0], spared=True)
+                return settled(Status.SENT)
+            case ExpiredBeforeSend():
+                return settled(Status.EXPIRED, uncounted=True)
+            case NoTimeLeft():
+                return settled(Status.RETRYING, delay=timing.RETRY_STEPS[0], uncounted=True)
             case PermanentError():
-                return end(Status.FAILED)
+                return settled(Status.FAILED)
             case AccountError() | TransientError() if _waits_for_account(outcome, notification, connection):
                 if waited_for_account(notification, connection, claims.at) >= self.wait_for_account:
-                    return end(Status.FAILED)
-                delay = self.retry.delay_for_account(notification.spared, retry_after=outcome.retry_after)
-                return end(Status.RETRYING, delay=delay, spared=True)
+                    return settled(Status.FAILED)
+                uncounted = notification.uncounted_attempts
+                delay = self.retry.delay_for_account(uncounted, retry_after=outcome.retry_after)
+                return settled(Status.RETRYING, delay=delay, uncounted=True)
             case AmbiguousError() if notification.on_ambiguous is OnAmbiguous.HOLD:
-                return end(Status.UNKNOWN)
+                return settled(Status.UNKNOWN)
             case AmbiguousError() if notification.on_ambiguous is OnAmbiguous.RECONCILE:
                 if notification.is_last_attempt:
-                    return end(Status.UNKNOWN)
+                    return settled(Status.UNKNOWN)
                 wish = max(outcome.retry_after or LISTED_AFTER, LISTED_AFTER)
-                return end(Status.RETRYING, delay=self.retry.delay_after(counted, retry_after=wish))
+                return settled(Status.RETRYING, delay=self.retry.delay_after(counted, retry_after=wish))
             case AmbiguousError() | TransientError() | DeliveryError():
                 if notification.is_last_attempt:
-                    return end(Status.FAILED)
-                return end(Status.RETRYING, delay=self.retry.delay_after(counted, retry_after=outcome.retry_after))
+                    return settled(Status.FAILED)
+                delay = self.retry.delay_after(counted, retry_after=outcome.retry_after)
+                return settled(Status.RETRYING, delay=delay)
 
     def record(self, settlements: Sequence[Settlement], *, within: timedelta = timedelta(0)) -> None:
-        """Write all of it down; return once nothing depends on this process any more.
+        """Record all of it; return once nothing depends on this process any more.
 
-        `within`: how long to go on trying while the database is down. What the provider accepted must not be sent
-        again for want of a row.
-        Raise StoreUnavailable or BrokerUnavailable; the batch then comes again, and finds what was written.
-        """
-        letters = [
-            dead_letter(s.notification, s.error.kind if s.error else None, s.error.code if s.error else None)
+        `within`: how long to keep trying while the database is down. What the provider accepted must not be sent again
+        because its row was not written.
+        Raise StoreUnavailable or BrokerUnavailable. The batch is then redelivered, and its claim finds what was
+        recorded."""
+        dead_letters = [
+            outgoing.dead_letter(s.notification, s.error.kind if s.error else None, s.error.code if s.error else None)
             for s in settlements
             if s.status is Status.FAILED
         ]
-        unpublished, lettered = self._publish(letters)
-        failpoints.step("settling.after_letters")
+        unpublished, dead_lettering = self._publish(dead_letters)
+        failpoints.step("settlement.after_dead_letters")
         stopwatch = Stopwatch()
-        lost = self._settle(settlements, letters_owed=unpublished is not None, within=within)
-        settled = stopwatch.elapsed()
-        failpoints.step("settling.after_rows")
-        failed, retried = self._publish([_retry(s) for s in settlements if s.delay is not None and s not in lost])
-        # Told once all is done, which is at once where nothing is to be tried again.
-        told = Settled(settlements=settlements, lost=lost, letters=lettered, settling=settled, retries=retried)
-        self.observers.emit(told)
-        failpoints.step("settling.after_retries")
+        lost = self._settle(settlements, dead_letters_owed=unpublished is not None, within=within)
+        settling = stopwatch.elapsed()
+        failpoints.step("settlement.after_rows")
+        failed, retrying = self._publish(
+            [outgoing.to_retry(s) for s in settlements if s.delay is not None and s not in lost]
+        )
+        self.observers.emit(
+            Settled(
+                settlements=settlements, lost=lost, dead_letters=dead_lettering, settling=settling, retries=retrying
+            )
+        )
+        failpoints.step("settlement.after_retries")
         if (error := failed or unpublished) is not None:
             raise error
 
     def defer(self, deferred: Sequence[Deferred]) -> None:
-        """They come again when they may be claimed. Raise BrokerUnavailable."""
-        self.broker.publish([_deferred(item) for item in deferred])
+        """Redeliver these when they may be claimed. Raise BrokerUnavailable."""
+        self.broker.publish([outgoing.deferred(item) for item in deferred])
 
     def _publish(self, wave: Sequence[Outgoing]) -> tuple[BrokerUnavailable | None, Elapsed | None]:
-        """A broker that is down must not keep a row from being settled: its neighbours were sent."""
+        """Return the error: a broker that is down must not keep the rows of what was sent from being settled."""
         if not wave:
             return None, None
         stopwatch = Stopwatch()
@@ -156,62 +154,28 @@ class Settler:
         return None, stopwatch.elapsed()
 
     def _settle(
-        self, settlements: Sequence[Settlement], *, letters_owed: bool, within: timedelta
+        self, settlements: Sequence[Settlement], *, dead_letters_owed: bool, within: timedelta
     ) -> Sequence[Settlement]:
         deadline = time.monotonic() + within.total_seconds()
         pause = 0.2
         while True:
             try:
-                return self.store.settle(settlements, letters_owed=letters_owed)
+                return self.store.settle(settlements, dead_letters_owed=dead_letters_owed)
             except StoreUnavailable as error:
                 if time.monotonic() + pause > deadline:
                     raise
-                log.error("settle_waits", extra={"error": str(error), "notifications": len(settlements)})
+                log.error("settlement_delayed", extra={"error": str(error), "notifications": len(settlements)})
                 self.sleep(pause)
                 pause = min(pause * 2, 1.0)
 
 
 def _waits_for_account(error: DeliveryError, notification: Notification, connection: Connection | None) -> bool:
-    """Whether it is our account that was refused, so that this attempt does not count.
+    """True: our account was refused, so this attempt does not count.
 
-    A provider that accepts others meanwhile refuses this recipient, whatever its words are: then it counts. While it
-    refuses everybody, also a refusal counts for nothing that could have meant the recipient."""
+    A provider that accepts others meanwhile refuses this recipient, whatever its error says: then it counts. While it
+    refuses everybody, an error that may mean the recipient or the account does not count either."""
     if isinstance(error, NotReady):
         return True
     if connection is None or not isinstance(error, AccountError):
         return connection is not None and not connection.is_open and getattr(error, "may_be_account", False)
     return not connection.is_open or not others_accepted_since(notification, connection)
-
-
-def message_for(notification: Notification) -> Message:
-    """The message that says: this notification may be due."""
-    return Message(
-        id=notification.id,
-        channel=notification.channel,
-        generation=notification.generation,
-        attempt=notification.attempt,
-        traceparent=notification.traceparent,
-    )
-
-
-def to_work(notification: Notification) -> Outgoing:
-    return Outgoing(message=message_for(notification), to=topology.work(notification.channel, notification.priority))
-
-
-def dead_letter(notification: Notification, error_class: str | None, code: str | None) -> Outgoing:
-    """The reason is the class and the code; the vendor's words stay in the database."""
-    reason = {"tidings-class": error_class or "", "tidings-code": code or ""}
-    return Outgoing(message=message_for(notification), to=topology.dead(notification.channel), headers=reason)
-
-
-def _retry(settlement: Settlement) -> Outgoing:
-    notification = settlement.notification
-    delay = settlement.delay or timedelta(0)
-    return Outgoing(
-        message=message_for(notification), to=topology.retry(delay, notification.channel, notification.priority)
-    )
-
-
-def _deferred(deferred: Deferred) -> Outgoing:
-    message = deferred.message
-    return Outgoing(message=message, to=topology.retry(deferred.remaining, message.channel, deferred.priority))

@@ -1,4 +1,4 @@
-"""What the pipeline asks of the outside: small Protocols, implemented in `adapters` and `providers`."""
+"""What the pipeline needs from outside: small Protocols, implemented in `adapters` and `providers`."""
 
 from datetime import datetime
 from typing import Protocol
@@ -8,7 +8,6 @@ from tidings.ports.provider import Acceptance, AcceptanceLookup, Checkable, Prov
 from tidings.ports.records import (
     LOOK_AHEAD,
     PAGE,
-    Backlog,
     Changed,
     Claims,
     Deferred,
@@ -17,6 +16,7 @@ from tidings.ports.records import (
     Purged,
     Selection,
     Settlement,
+    Suppression,
     Taken,
 )
 from tidings.ports.store import Store
@@ -26,7 +26,6 @@ __all__ = [
     "PAGE",
     "Acceptance",
     "AcceptanceLookup",
-    "Backlog",
     "Broker",
     "Changed",
     "Checkable",
@@ -45,6 +44,7 @@ __all__ = [
     "SendRequest",
     "Settlement",
     "Store",
+    "Suppression",
     "Taken",
 ]
 

@@ -1,4 +1,4 @@
-"""What the core asks of the queues: implemented in `adapters`."""
+"""What the pipeline needs from the queues. Implemented in `adapters`."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,11 +11,11 @@ from tidings.messaging.topology import Destination
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outgoing:
-    """A message on its way to a queue. What could not be read goes on as it came: `raw`, without a message."""
+    """A message on its way to a queue. An unreadable one is published unchanged: `raw`, without `message`."""
 
     to: Destination
     message: Message | None = None
-    headers: dict[str, str] = field(default_factory=dict)  # more headers: a dead letter's reason
+    headers: dict[str, str] = field(default_factory=dict)  # additional headers, such as a dead letter's reason
     raw: bytes = b""
 
     @property
@@ -26,7 +26,7 @@ class Outgoing:
     def message_id(self) -> str | None:
         if self.message is not None:
             return self.message.message_id
-        given = self.headers.get("ce-id", "")  # a later version's
+        given = self.headers.get("ce-id", "")  # of a newer release's message
         return given if given.isascii() and 0 < len(given) < 256 else None
 
     @property
@@ -39,7 +39,7 @@ class Broker(Protocol):
 
     def publish(self, wave: Sequence[Outgoing]) -> None:
         """Return when every message is confirmed. Raise BrokerUnavailable if one is refused, unroutable or unconfirmed
-        at the deadline; any part of the wave may then be queued."""
+        at the deadline; part of the wave may then be queued."""
 
     def consume(self, queues: Sequence[str]) -> "Consumer":
         """A consumer of these queues, on a connection of its own: an alarm blocks publishers only.
@@ -49,10 +49,10 @@ class Broker(Protocol):
         """How many messages are ready in this queue. Raise BrokerUnavailable."""
 
     def depths(self, queues: Sequence[str]) -> Mapping[str, "Depth"]:
-        """The same of several, in one look. Raise BrokerUnavailable."""
+        """The same for several, in one request. Raise BrokerUnavailable."""
 
     def declare(self) -> None:
-        """Make the topology where it is missing. Idempotent. Raise BrokerUnavailable."""
+        """Create what is missing of the topology. Idempotent. Raise BrokerUnavailable."""
 
     def check(self) -> None:
         """Raise BrokerUnavailable unless the broker answers."""
@@ -62,15 +62,15 @@ class Broker(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Depth:
-    """A queue, seen from outside."""
+    """How full a queue is."""
 
-    ready: int  # messages; in a retry step those that wait for its end
+    ready: int  # messages; in a retry queue, those that wait for its delay
     consumers: int | None = None  # None: the broker cannot tell
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Received:
-    """A message as the broker delivered it. It stays the broker's until acknowledged."""
+    """A message as the broker delivered it. The broker keeps it until it is acknowledged."""
 
     receipt: int  # valid for this consumer's present connection only
     queue: str
@@ -79,29 +79,29 @@ class Received:
     content_type: str | None = None
     headers: dict[str, object] = field(default_factory=dict)
     redelivered: bool = False
-    deliveries: int = 1  # how often it has been given out, this time included
+    deliveries: int = 1  # including this one
 
 
 class Consumer(Protocol):
-    """The consuming side of one or more queues, in order of preference. For one thread, but for `wake`.
+    """The consuming side of one or more queues, in order of preference. For one thread, except `wake`.
 
-    When a method raises BrokerUnavailable this consumer is over: close it and make another. What it had received and
-    not acknowledged comes again.
+    After a method raises BrokerUnavailable, close this consumer and make another. What it received and did not
+    acknowledge is redelivered.
     """
 
     def receive(self, limit: int, wait: timedelta, *, first: int | None = None) -> Sequence[Received]:
-        """Up to `limit` messages of one queue: those that are there, or the first to come within `wait`; else none.
-        The queues are asked in order, so the first is drained first; only the `first` so many of them, if that is
-        given: with 0 it only keeps the connection alive. Raise BrokerUnavailable."""
+        """Up to `limit` messages of one queue: those that are there, or the first to arrive within `wait`; otherwise
+        none. The queues are read in order, so the first is drained first. `first`: read only so many of the queues; 0
+        only keeps the connection alive. Raise BrokerUnavailable."""
 
     def wake(self) -> None:
-        """Make a `receive` that waits return now. From any thread."""
+        """Make a waiting `receive` return now. From any thread."""
 
     def acknowledge(self, received: Iterable[Received]) -> None:
         """These are done. Raise BrokerUnavailable."""
 
     def give_back(self, received: Iterable[Received]) -> None:
-        """These are to come again, to any consumer. Raise BrokerUnavailable."""
+        """Redeliver these, to any consumer. Raise BrokerUnavailable."""
 
     def close(self) -> None:
-        """What was not acknowledged comes again."""
+        """What was not acknowledged is redelivered."""

@@ -1,7 +1,7 @@
-"""What operators look at: counts over time, what waits, what is dead and why. It decides nothing.
+"""Read models for operators and metrics: counts over time, what waits, dead letters by reason. They decide nothing.
 
-Every answer costs about the same with a million rows as with a thousand: what could grow is counted up to a bound, or
-was counted before, when it happened.
+Every read costs about the same with a million rows as with a thousand: counts stop at a bound, or were kept when the
+change happened.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,17 +13,20 @@ from tidings.domain.notification import Status
 from tidings.ports import Selection
 
 ACCEPTED = "accepted"
-"""The word under which new rows are counted; changes of state are counted under their status."""
+"""The key of new rows in the counts; changes of state have their status."""
 
 LATENCIES = (
     *(timedelta(milliseconds=bound) for bound in (10, 25, 50, 100, 250, 500)),
     *(timedelta(seconds=bound) for bound in (1, 2.5, 5, 10, 30)),
     *(timedelta(minutes=bound) for bound in (1, 5, 30, 120)),
 )
-"""Upper bounds of the buckets in which the times from due to sent are counted."""
+"""Upper bounds of the buckets of the times from due to sent."""
+
+WAITING = (Status.PENDING, Status.SENDING, Status.RETRYING, Status.FAILED, Status.UNKNOWN)
+"""What waits to be sent, or for an operator."""
 
 COUNTED_UP_TO = 10_000
-"""What waits or is dead is counted up to here: nobody acts on more digits."""
+"""Rows per tenant and status. Counting stops here: nobody acts on more digits."""
 
 KEPT_FOR = timedelta(days=2)
 """How long the counts by the minute are kept."""
@@ -33,13 +36,16 @@ KEPT_FOR = timedelta(days=2)
 class Capped:
     """A number of rows; if `more`, there are more than that."""
 
-    count: int
+    count: int = 0
     more: bool = False
+
+    def __add__(self, other: "Capped") -> "Capped":
+        return Capped(self.count + other.count, self.more or other.more)
 
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What happened on a channel in a minute: so many rows accepted, or changes to this status."""
+    """On a channel, in a minute: rows accepted, or changes to this status."""
 
     channel: str
     minute: datetime  # its start
@@ -49,8 +55,8 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """So many of a channel's notifications were sent within this bound and not within the one before; None: later than
-    the last. From due (created, or `send_at`) to sent; what an operator replayed does not count."""
+    """Notifications of a channel sent within this bound and not within the one before; None: later than the last bound.
+    From due (created, or `send_at`) to sent, without replays."""
 
     channel: str
     within: timedelta | None
@@ -59,7 +65,7 @@ class Latency:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Activity:
-    """What happened since some minute."""
+    """What happened since a minute."""
 
     at: datetime  # the database's time
     counts: Sequence[Counted]
@@ -67,18 +73,24 @@ class Activity:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Waiting:
-    """What has not come to its end, or to a bad one, now."""
+class Backlog:
+    """What waits to be sent or needs an operator, of one tenant or of all: the oldest COUNTED_UP_TO per tenant and
+    status."""
 
-    counts: Mapping[Status, Capped]
-    scheduled: int  # of the pending ones that were counted, how many are for later
-    oldest: datetime | None  # since when the oldest that is due waits
-    oldest_id: str | None = None
+    at: datetime  # the database's time
+    counts: Mapping[tuple[str, Status], Capped]  # by channel and status, of WAITING
+    scheduled: int  # of the pending ones counted, how many are not due yet
+    oldest: Mapping[str, datetime]  # by channel: since when the longest waiting is due; none waits: no entry
+    oldest_id: str | None = None  # of the longest waiting of one tenant; None: none waits, or of all tenants
+
+    def of(self, status: Status) -> Capped:
+        """Of all channels."""
+        return sum((count for (_, its), count in self.counts.items() if its == status), start=Capped())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeadGroup:
-    """Dead letters that failed alike."""
+    """Dead letters with the same status, channel and error."""
 
     status: Status
     channel: str
@@ -86,9 +98,9 @@ class DeadGroup:
     code: str | None
     message: str | None  # of the example
     count: int
-    newest: datetime  # when the last of them ended
+    newest: datetime  # when the last one ended
     oldest: datetime
-    example: str  # the id of the newest made
+    example: str  # the id of the last one created
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,26 +114,27 @@ class DeadGroups:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tally:
-    """How many of some notifications are where."""
+    """How many of some notifications have which status."""
 
     statuses: Mapping[Status, int]
-    doubtful: int  # of those neither accepted nor unknown: how many may have been sent
+    doubtful: int  # of those neither accepted nor unknown, how many may have been sent
 
 
 class Insight(Protocol):
-    """Reads of the database for people, and the counting that keeps them cheap. Raises StoreUnavailable."""
+    """The read models, and the counting that keeps them cheap. Raises StoreUnavailable."""
 
     def summarize(self, limit: int) -> int:
-        """Count what has happened since the last time, up to so many rows and as many changes, by the minute. Answer
-        how many were counted; fewer than `limit`: it is up to date. Each is counted once, also where several
-        processes do this, but for a change whose COMMIT took longer than some seconds."""
+        """Count by the minute what has happened since the last time: at most `limit` rows and `limit` changes. Return
+        how many were counted; fewer than `limit`: up to date. Each is counted once, even by several processes; only
+        a change whose COMMIT took longer than some seconds may be missed."""
 
     def activity(self, tenant: str, since: datetime) -> Activity:
-        """By the minute, from the whole minute of `since` on; also what is not summarized yet."""
+        """By the minute, from the start of the minute of `since` on, with what is not summarized yet."""
 
-    def waiting(self, tenant: str) -> Waiting: ...
+    def backlog(self, tenant: str | None = None) -> Backlog:
+        """None: of all tenants."""
 
     def dead_groups(self, selection: Selection) -> DeadGroups:
-        """The selection's statuses, channel, error and times narrow."""
+        """Narrowed by the selection's statuses, channel, error and times."""
 
     def count_by_status(self, tenant: str, ids: Sequence[str]) -> Tally: ...

@@ -1,4 +1,4 @@
-"""What the core asks of a vendor: implemented in `functions/*/providers`."""
+"""What the pipeline needs from a vendor. Implemented in `providers`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,16 +11,14 @@ from tidings.domain.notification import Priority
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SendRequest:
-    """What a provider is given: one notification, one attempt."""
+    """One attempt of one notification."""
 
     id: str
     attempt: int
     recipient: str  # the stored form, see Notification.recipient
     content: Content
     expires_at: datetime | None = None
-    time_to_live: timedelta | None = (
-        None  # until expires_at, on the database's clock; None: as long as the vendor allows
-    )
+    time_to_live: timedelta | None = None  # until expires_at, on the database's clock; None: the vendor's maximum
     priority: Priority = Priority.NORMAL
 
 
@@ -29,36 +27,34 @@ class Acceptance:
     """The provider accepted."""
 
     provider_message_id: str
-    response: str | None = (
-        None  # what it said with that, where it helps to find the message there: an SMTP server's text
-    )
+    response: str | None = None  # its text, if that helps to find the message there: an SMTP server's reply
 
 
 class Provider(Protocol):
-    """One vendor. `send` is called from several threads at once and makes exactly one call to the vendor."""
+    """One vendor. `send` is called from several threads and makes exactly one call to the vendor."""
 
     name: str
     timeout: timedelta  # the longest one `send` may take
 
-    def send(self, outbound: SendRequest) -> Acceptance:
-        """Return once the vendor has accepted; else raise one of the four kinds of DeliveryError."""
+    def send(self, request: SendRequest) -> Acceptance:
+        """Return once the vendor has accepted; otherwise raise one of the four kinds of DeliveryError."""
 
     def close(self) -> None:
-        """Give up connections. The next `send` opens them again."""
+        """Close connections. The next `send` opens them again."""
 
 
 @runtime_checkable
 class AcceptanceLookup(Protocol):
-    """What a provider also is if its vendor can tell what it has accepted, for `on_ambiguous: reconcile`."""
+    """Also implemented by a provider whose vendor can look up what it accepted, for `on_ambiguous: reconcile`."""
 
-    def accepted(self, outbound: SendRequest, since: datetime) -> Sequence[Acceptance]:
-        """What the vendor has accepted since then that looks just like this one: same recipient, sender and content.
-        One call, as `send`, and it sends nothing. Raise DeliveryError if the vendor cannot tell."""
+    def accepted(self, request: SendRequest, since: datetime) -> Sequence[Acceptance]:
+        """What the vendor has accepted since then with the same recipient, sender and content. One call, and nothing is
+        sent. Raise DeliveryError if the vendor cannot tell."""
 
 
 @runtime_checkable
 class Checkable(Protocol):
-    """What a provider also is if it can tell whether its vendor would let it in, for the doctor."""
+    """Also implemented by a provider that can check its credentials, for the doctor."""
 
     def check(self) -> str:
-        """Connect and log in as `send` does, and send nothing. One line tells what was seen. Raise DeliveryError."""
+        """Connect and log in as `send` does, without sending. Return one line about the result. Raise DeliveryError."""

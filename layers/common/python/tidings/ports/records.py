@@ -1,6 +1,6 @@
-"""What goes into the database and comes out of it."""
+"""What the Store takes and returns."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -10,10 +10,10 @@ from tidings.domain.stopwatch import Elapsed
 from tidings.messaging.envelope import Message
 
 LOOK_AHEAD = 5000
-"""Rows that a look ahead reads, whatever the length of the backlog."""
+"""Rows that a bounded read of the backlog reads at most."""
 
 PAGE = 500
-"""Rows a transaction: enough to be fast, few enough that nobody waits for its locks."""
+"""Rows per transaction: enough to be fast, few enough that nobody waits for its locks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,42 +25,50 @@ class Inserted:
 
 
 Taken = Inserted | Exception
-"""What became of one of a batch: its row, or why it has none."""
+"""The result for one notification of a batch: its row, or why it has none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Deferred:
-    """Not now: another has the lease, or the next attempt is not due. Come again at `until`."""
+    """Not to be claimed now: another worker has the lease, or the next attempt is not due. Redeliver it later."""
 
     message: Message
     priority: Priority
-    remaining: timedelta  # until then, on the database's clock
+    remaining: timedelta  # until it may be claimed, on the database's clock
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claims:
-    """The answer to a claim. `token` fences everything that is settled under it."""
+    """The result of a claim. `token` fences everything that is settled under it."""
 
     token: str
     at: datetime  # the database's time at the claim
     elapsed: Elapsed | None = None  # the claim, on the worker's clock; None: the sweep's
-    size: int = 0  # of `acquired`, also where that is held no more
+    size: int = 0  # of `acquired`, even without the rows
     acquired: Sequence[Notification] = ()
     deferred: Sequence[Deferred] = ()
-    stale: Sequence[Message] = ()  # settled, stale generation, or unknown row: drop them
+    stale: Sequence[Message] = ()  # ended, older generation, or no such row: drop them
     isolate: Sequence[Deferred] = ()  # due, but their last worker was lost: claim each `isolated`, after the others
 
     @property
     def without_rows(self) -> "Claims":
-        """For a call that may last: it must not hold what its neighbours send, which may be megabytes each."""
+        """For a long call: it must not keep the content of its neighbours in memory, perhaps megabytes each."""
         return Claims(token=self.token, at=self.at, elapsed=self.elapsed, size=self.size)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Settlement:
-    """The end of one attempt, decided."""
+class Suppression:
+    """This recipient can take nothing more on the notification's channel."""
 
-    claims: Claims = field(compare=False, repr=False)  # that it ends
+    recipient: str
+    reason: str  # token_dead, opted_out, mailbox_unknown
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settlement:
+    """What follows from one attempt, decided by the pipeline. The Store writes it as it is."""
+
+    claims: Claims = field(compare=False, repr=False)  # under which the attempt was made
     notification: Notification  # as it was claimed
     status: Status
     provider: str | None = None
@@ -68,12 +76,13 @@ class Settlement:
     provider_response: str | None = None
     error: DeliveryError | None = None
     delay: timedelta | None = None  # retrying: until the next attempt
-    spared: bool = False  # the attempt does not count
-    elapsed: Elapsed | None = None  # the provider's part of it; None: it was not called
+    uncounted: bool = False  # the attempt does not count against max_attempts
+    suppression: Suppression | None = None  # stored in the same transaction
+    elapsed: Elapsed | None = None  # the provider call; None: there was none
 
     @property
     def answered_at(self) -> datetime | None:
-        """When the provider's call ended: the database's time at the claim, and the worker's clock from there."""
+        """When the provider call ended: the database's time at the claim, and the worker's clock from there."""
         if self.elapsed is None or self.claims.elapsed is None:
             return None
         return self.claims.at + timedelta(seconds=max(self.elapsed.ended - self.claims.elapsed.ended, 0))
@@ -81,10 +90,10 @@ class Settlement:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Overdue:
-    """What a sweep found, already moved out of the next sweep's way."""
+    """What a sweep found. The next sweep does not see it for some seconds."""
 
     wake: Sequence[Notification] = ()  # publish these again
-    abandoned: Claims | None = None  # their lease ran out; now leased to the sweep, which settles them as ambiguous
+    abandoned: Claims | None = None  # lease expired; now leased to the sweep, which settles them as ambiguous
     dead_letters_owed: Sequence[Notification] = ()  # failed, and their dead letter is still owed
     expired: int = 0  # past expires_at, and now `expired`
     at: datetime  # the database's time
@@ -93,31 +102,23 @@ class Overdue:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Changed:
-    """What a person asked to be changed."""
+    """The result of a change that a caller or an operator asked for."""
 
-    notification: Notification  # as it then stands
-    by_this_call: bool  # False: it was in no state for that, or it was done before
+    notification: Notification  # as it is afterwards
+    by_this_call: bool  # False: its state did not allow it, or it was done before
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Purged:
-    """What a page of the retention deleted."""
+    """What one page of the retention deleted."""
 
     rows: int
     last: str | None  # its highest id; None: there is no more
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Backlog:
-    """What waits, of every tenant, as far as a bounded look shows: the oldest LOOK_AHEAD a tenant and status."""
-
-    oldest: Mapping[str, float]  # seconds since the longest waiting of the channel was due; a channel may be missing
-    counts: Mapping[tuple[str, Status], int]  # failed and unknown by channel
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Selection:
-    """Which rows. Every field that is not None narrows; `tenant` always does."""
+    """Which rows. Every field that is not None narrows the selection."""
 
     tenant: str
     ids: Sequence[str] | None = None
@@ -125,7 +126,7 @@ class Selection:
     channel: str | None = None
     recipient: str | None = None
     error_class: str | None = None  # of the last attempt
-    lasts: timedelta | None = None  # only those that have not expired so long from now, on the database's clock
+    lasts: timedelta | None = None  # only those that will not have expired after this time, on the database's clock
     expires_within: timedelta | None = None  # only the others
     error_code: str | None = None
     since: datetime | None = None  # created at or after

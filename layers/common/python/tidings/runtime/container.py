@@ -172,7 +172,7 @@ class Container:
         )
 
     def gauges(self) -> Gauges:
-        return SystemGauges(store=self.store, broker=self.broker)
+        return SystemGauges(store=self.store, insight=self.insight, broker=self.broker)
 
     def observed(self, endpoints: Sequence[BoundEndpoint], *, gauges: Gauges | None = None) -> Sequence[BoundEndpoint]:
         """An HTTP function's endpoints, timed and traced, and `GET /metrics`, with these gauges if there are any."""

@@ -22,10 +22,10 @@ def faults() -> Iterator[None]:
     except (StoreUnavailable, BrokerUnavailable):
         raise
     except ConfigurationError as error:
-        log.error("configuration", extra={"error": str(error)})
+        log.error("configuration_invalid", extra={"error": str(error)})
         raise Fault(str(error)) from None
     except Exception as error:
-        log.error("fault", extra={"error": type(error).__name__, "where": fault_location(error)})
+        log.error("unexpected_error", extra={"error": type(error).__name__, "where": fault_location(error)})
         raise Fault(f"{type(error).__name__} at {fault_location(error)}") from None
 
 
@@ -37,5 +37,5 @@ def batch_faults() -> Iterator[None]:
         try:
             yield
         except (StoreUnavailable, BrokerUnavailable) as error:
-            log.error("batch_comes_again", extra={"error": str(error)})
+            log.error("batch_aborted", extra={"error": str(error)})
             raise

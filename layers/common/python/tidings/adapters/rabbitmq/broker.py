@@ -134,7 +134,7 @@ class RabbitBroker:
                     if refused.reply_code != PRECONDITION_FAILED:
                         raise
                     said = f"{refused.reply_text}: drain it, delete it, start the trigger again"
-                    log.error("declared_otherwise", extra={"error": said})
+                    log.error("topology_mismatch", extra={"error": said})
                     channel = connection.channel()
             for queue in topology.queues():
                 channel.queue_bind(queue.name, queue.exchange, queue.routing_key)

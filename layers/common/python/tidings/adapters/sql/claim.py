@@ -58,13 +58,13 @@ _STILL_HELD = select(n.id).where(*_HELD)
 
 _FENCED = select(n.id, n.status, n.token).where(_IDS, _TOKENS).with_for_update()
 _EVENTS = insert(events)
-_WAITS_FOR_ACCOUNT = and_(e.spared == 1, e.error_class.is_not(None))
+_WAITS_FOR_ACCOUNT = and_(e.uncounted == 1, e.error_class.is_not(None))
 _END = (
     update(notifications)
     .where(_IDS, n.status == Status.SENDING, e.notification_id == n.id, e.token == n.token)
     .values(
         status=e.status,
-        spared=n.spared + e.spared,
+        uncounted_attempts=n.uncounted_attempts + e.uncounted,
         next_attempt_at=e.next_attempt_at,
         wake_at=case(
             (e.status == Status.RETRYING, not_after_expiry(e.next_attempt_at)),
@@ -123,7 +123,7 @@ def renew(connection: Connection, now: datetime, tokens: Mapping[str, str], leas
 
 
 def settle(
-    connection: Connection, now: datetime, settlements: Sequence[Settlement], letters_owed: bool
+    connection: Connection, now: datetime, settlements: Sequence[Settlement], dead_letters_owed: bool
 ) -> Sequence[Settlement]:
     ids = sorted({settlement.notification.id for settlement in settlements})
     tokens = sorted({settlement.claims.token for settlement in settlements})
@@ -135,7 +135,7 @@ def settle(
         return lost
     insert_many(connection, _EVENTS, _events(kept, now))
     ours = sorted(settlement.notification.id for settlement in kept)
-    connection.execute(_END, {"batch": ours, "now": now, "letters_at": now if letters_owed else None})
+    connection.execute(_END, {"batch": ours, "now": now, "letters_at": now if dead_letters_owed else None})
     _suppress(connection, now, kept)
     return lost
 
@@ -145,13 +145,13 @@ def _suppress(connection: Connection, now: datetime, settlements: Iterable[Settl
         {
             "tenant": s.notification.tenant,
             "channel": s.notification.channel,
-            "recipient": s.notification.recipient,
-            "reason": reason,
+            "recipient": s.suppression.recipient,
+            "reason": s.suppression.reason,
             "notification_id": s.notification.id,
             "at": now,
         }
         for s in settlements
-        if (reason := getattr(s.error, "suppress", None)) is not None
+        if s.suppression is not None
     ]
     if not rows:
         return
@@ -194,5 +194,5 @@ def _events(settlements: Sequence[Settlement], now: datetime) -> dict[str, Seque
         "error_message": [error and within(500, error.message) for error in errors],
         "next_attempt_at": [now + s.delay if s.delay is not None else None for s in settlements],
         "token": [s.claims.token for s in settlements],
-        "spared": [int(s.spared) for s in settlements],
+        "uncounted": [int(s.uncounted) for s in settlements],
     }

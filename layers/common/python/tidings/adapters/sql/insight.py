@@ -18,19 +18,17 @@ from tidings.ports import Selection
 from tidings.ports.insight import (
     COUNTED_UP_TO,
     Activity,
+    Backlog,
     Capped,
     Counted,
     DeadGroup,
     DeadGroups,
     Latency,
     Tally,
-    Waiting,
 )
 
 LIVE = 20_000
 """Rows, and changes, that are counted as they are asked for. Where the sweep stands still the charts lag."""
-
-SHOWN = (Status.PENDING, Status.SENDING, Status.RETRYING, Status.FAILED, Status.UNKNOWN)
 
 n, s = notifications.c, statistics.c
 
@@ -70,28 +68,14 @@ class SqlInsight:
         return rollups.counted(connection, rows, rollups.changes(mark.seq, seq))
 
     @reading
-    def waiting(self, connection: Connection, tenant: str) -> Waiting:
-        now = self.database.now(connection)
-        at, id = backlog.oldest(connection, tenant, now) or (None, None)
-        return Waiting(
-            counts={status: self._counted(connection, tenant, status) for status in SHOWN},
-            scheduled=self._scheduled(connection, tenant, now),
-            oldest=at,
-            oldest_id=id,
-        )
+    def backlog(self, connection: Connection, tenant: str | None = None) -> Backlog:
+        return backlog.backlog(connection, self.database.now(connection), tenant)
 
     def _counted(self, connection: Connection, tenant: str, status: Status) -> Capped:
         selection = Selection(tenant=tenant, statuses=[status])
         some = narrowed(select(n.id), selection).limit(COUNTED_UP_TO + 1).subquery()
         count = connection.scalar(select(func.count()).select_from(some)) or 0
         return Capped(min(count, COUNTED_UP_TO), more=count > COUNTED_UP_TO)
-
-    def _scheduled(self, connection: Connection, tenant: str, now: datetime) -> int:
-        due = backlog.DUE_AT.label("due")
-        some = (
-            narrowed(select(due), Selection(tenant=tenant, statuses=[Status.PENDING])).limit(COUNTED_UP_TO).subquery().c
-        )
-        return connection.scalar(select(func.count()).where(some.due > now)) or 0
 
     @reading
     def dead_groups(self, connection: Connection, selection: Selection) -> DeadGroups:

@@ -16,7 +16,7 @@ from tidings.messaging.envelope import Message
 from tidings.ports import LOOK_AHEAD, Selection
 
 FIELDS = tuple(field.name for field in fields(Notification))
-_NAMES = frozenset(FIELDS)
+_FIELD_OF = {notifications.c[field].name: field for field in FIELDS}  # by the column's name
 _EVENT_FIELDS = tuple(field.name for field in fields(TimelineEntry))
 _COLUMNS = [notifications.c[name] for name in FIELDS]
 WITHOUT_CONTENT = [column for column in _COLUMNS if column.name != "content"]
@@ -24,7 +24,8 @@ WITHOUT_CONTENT = [column for column in _COLUMNS if column.name != "content"]
 _GIVEN = ("id", "tenant", "channel", "recipient", "content", "priority", "on_ambiguous", "max_attempts", "expires_at")
 _TIMES = ("created_at", "send_at", "next_attempt_at")
 CLAIMED: list[Any] = [
-    notifications.c[name] for name in (*_GIVEN, *_TIMES, "traceparent", "generation", "attempt", "spared", "refused_at")
+    notifications.c[name]
+    for name in (*_GIVEN, *_TIMES, "traceparent", "generation", "attempt", "uncounted_attempts", "refused_at")
 ]
 """What a worker needs of a row and does not know, and no more: each value costs a microsecond, each time five."""
 
@@ -48,7 +49,9 @@ def code_within(code: str | None) -> str | None:
 def notification_of(row: Row[Any], **known: Any) -> Notification:
     """`known`: what was not read."""
     # Not by `row._mapping`, which takes three times as long: a worker makes a hundred of these a batch.
-    made: dict[str, Any] = {name: value for name, value in zip(row._fields, row, strict=True) if name in _NAMES}
+    made: dict[str, Any] = {
+        _FIELD_OF[name]: value for name, value in zip(row._fields, row, strict=True) if name in _FIELD_OF
+    }
     made |= known
     made["status"] = read(Status, made["status"])
     made["priority"] = read(Priority, made["priority"])

@@ -81,7 +81,7 @@ notifications = Table(
     Column("status", ascii_string(16), nullable=False),
     Column("generation", Integer, nullable=False),
     Column("attempt", Integer, nullable=False),
-    Column("spared", Integer, nullable=False),
+    Column("spared", Integer, nullable=False, key="uncounted_attempts"),
     Column("next_attempt_at", UtcDateTime),
     Column("claimed_at", UtcDateTime),
     Column("lease_until", UtcDateTime),
@@ -123,7 +123,7 @@ events = Table(
     Column("error_message", String(500)),
     Column("next_attempt_at", UtcDateTime),
     Column("token", ascii_string(32)),  # the claim it ended; NULL where no claim did
-    Column("spared", Integer, nullable=False),
+    Column("spared", Integer, nullable=False, key="uncounted"),  # 1: the attempt does not count
     Index("ix_events_notification", "notification_id", "seq"),
     **ON_MYSQL,
 )

@@ -12,14 +12,14 @@ from typing import Concatenate, ParamSpec, TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from tidings.adapters.sql import backlog, claim, connections, insert, maintenance
+from tidings.adapters.sql import claim, connections, insert, maintenance
 from tidings.adapters.sql.database import reading, transaction
 from tidings.adapters.sql.reads import Reads
 from tidings.domain.connection import CallEnd
 from tidings.domain.connection import Connection as ProviderConnection
 from tidings.domain.notification import Notification
 from tidings.messaging.envelope import Message
-from tidings.ports import Backlog, Changed, Claims, Inserted, Overdue, Purged, Selection, Settlement
+from tidings.ports import Changed, Claims, Inserted, Overdue, Purged, Selection, Settlement
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -46,8 +46,8 @@ class SqlStore(Reads):
     def renew(self, tokens: Mapping[str, str], lease: timedelta) -> Collection[str]:
         return self._write(claim.renew, tokens, lease) if tokens else ()
 
-    def settle(self, settlements: Sequence[Settlement], *, letters_owed: bool = False) -> Sequence[Settlement]:
-        return self._write(claim.settle, settlements, letters_owed) if settlements else []
+    def settle(self, settlements: Sequence[Settlement], *, dead_letters_owed: bool = False) -> Sequence[Settlement]:
+        return self._write(claim.settle, settlements, dead_letters_owed) if settlements else []
 
     def overdue(self, limit: int, lease: timedelta) -> Overdue:
         return self._write(maintenance.overdue, limit, lease, uuid.uuid4().hex)
@@ -114,10 +114,6 @@ class SqlStore(Reads):
     @reading
     def connections(self, connection: Connection) -> Sequence[ProviderConnection]:
         return connections.look(connection, self.database.now(connection))
-
-    @reading
-    def backlog(self, connection: Connection) -> Backlog:
-        return backlog.backlog(connection, self.database.now(connection))
 
     @transaction
     def _write(

@@ -115,7 +115,8 @@ class OperatorEndpoints:
     async def sweep(self, _request: AuthenticatedRequest) -> Response:
         """It moves the rows of all tenants, but only those that should have moved."""
         swept = await in_thread(self._threads, self._sweep.run)
-        return encoded(SweptView(**swept.counts))
+        counts = dict(swept.counts)
+        return encoded(SweptView(lettered=counts.pop("dead_lettered"), **counts))
 
     async def _accept(self, drafts: Sequence[Notification]) -> Sequence[Taken]:
         """For an operator's test notification. Applications use the intake, which stores many requests together."""

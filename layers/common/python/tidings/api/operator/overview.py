@@ -4,6 +4,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar
 
@@ -30,7 +31,7 @@ from tidings.domain.notification import Priority, Status
 from tidings.messaging import topology
 from tidings.observability.request_ids import in_thread
 from tidings.ports import Broker, Clock, Depth, Store
-from tidings.ports.insight import ACCEPTED, Activity, Insight, Latency
+from tidings.ports.insight import ACCEPTED, WAITING, Activity, Insight, Latency
 
 T = TypeVar("T")
 
@@ -91,9 +92,9 @@ class Overview:
     async def overview(self, request: AuthenticatedRequest) -> Response:
         minutes = query_of(OverviewQuery, request.query).minutes
         since = self._now() - (minutes + 1) * MINUTE  # one more: the database's clock, which decides, may be behind
-        activity, waiting, paused, connections, found = await asyncio.gather(
+        activity, backlog, paused, connections, found = await asyncio.gather(
             self._run(self._insight.activity, request.tenant, since),
-            self._run(self._insight.waiting, request.tenant),
+            self._run(self._insight.backlog, request.tenant),
             self._run(self._store.paused),
             self._run(self._store.connections),
             self._depths(),
@@ -105,13 +106,10 @@ class Overview:
                 at=activity.at,
                 minutes=starts,
                 channels=list(_channels(activity, starts, paused, connections)),
-                now={
-                    status: CappedView(count=counted.count, more=counted.more)
-                    for status, counted in waiting.counts.items()
-                },
-                scheduled=waiting.scheduled,
-                oldest_waiting=waiting.oldest,
-                oldest_waiting_id=waiting.oldest_id,
+                now={status: CappedView(**asdict(backlog.of(status))) for status in WAITING},
+                scheduled=backlog.scheduled,
+                oldest_waiting=min(backlog.oldest.values(), default=None),
+                oldest_waiting_id=backlog.oldest_id,
                 broker="ok" if found is not None else "unavailable",
                 queues=list(_queues(found)) if found is not None and _may_see_queues(request) else [],
             )

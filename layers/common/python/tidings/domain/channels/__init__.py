@@ -1,7 +1,7 @@
-"""The channels. Each is a module here: its content, its recipient, its limits, how it is masked, an example.
+"""The channels. Each is a module: its content, recipient, limits, masking and an example.
 
-All of it is checked when a notification is submitted, with an error that says what to change; nothing is dropped
-silently. What else a new channel takes: docs/extending.md.
+Everything is checked when a notification is submitted, with an error that says what to change; nothing is dropped
+silently. How to add a channel: docs/extending.md.
 """
 
 from collections.abc import Mapping
@@ -26,9 +26,9 @@ __all__ = [
 CHANNELS: Mapping[str, type[Content]] = {
     content.channel: content for content in (EmailContent, SmsContent, PushContent)
 }
-"""The registry. Queues, the API and its document, the command line and the console follow from it."""
+"""The registry. Queues, the API and its document, the command line and the console are derived from it."""
 
 
 def masked(channel: str, recipient: str) -> str:
-    """A stored recipient as a log may show it; of a channel that this version does not know, nothing."""
+    """A stored recipient as a log may show it; nothing of it for an unknown channel."""
     return CHANNELS.get(channel, Content).masked(recipient)

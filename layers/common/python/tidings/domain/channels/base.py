@@ -1,4 +1,4 @@
-"""What every channel has: the model of its content, and how its recipient is read, stored and shown."""
+"""The base of every channel: the model of its content, and how its recipient is parsed, stored and shown."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -10,7 +10,7 @@ from tidings.domain.channels.long_text import LongText
 
 
 class StrictModel(BaseModel):
-    """Strict: no coercion, no unknown field, no change afterwards."""
+    """No coercion, no unknown field, immutable."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, populate_by_name=True)
 
@@ -19,14 +19,14 @@ class Content(StrictModel):
     """The base of every channel's content. `Recipient` is the type of the request's `recipient`."""
 
     channel: ClassVar[str]
-    label: ClassVar[str]  # what people call the channel
+    label: ClassVar[str]  # for people
     Recipient: ClassVar[Any]
     example: ClassVar[Mapping[str, Any]]  # a recipient that no provider delivers to, and a content
-    reconcilable: ClassVar[bool] = False  # its vendors can tell what they have accepted: `on_ambiguous: reconcile`
+    reconcilable: ClassVar[bool] = False  # its vendors can look up what they accepted: `on_ambiguous: reconcile`
 
     def check(self, recipient: Any) -> None:
-        """Raise ValueError for what the vendor is known to refuse. Asked only when a notification is submitted: what an
-        earlier release has stored is read without it. `recipient` is of the type `Recipient`."""
+        """Raise ValueError for what the vendor is known to refuse. Called only when a notification is submitted: stored
+        content of an earlier release is read without it. `recipient` is of the type `Recipient`."""
 
     def long_texts(self) -> Sequence[LongText]:
         """Those that stand in its fields: only for fields with a `MaxLength` there may be some."""
@@ -44,8 +44,8 @@ class Content(StrictModel):
 
     @classmethod
     def sought(cls, text: str) -> str | None:
-        """A search text as it would be stored, or None if it is no recipient of this channel. A text that is in the
-        stored form already is found anyway."""
+        """A search text in its stored form; None: not a recipient of this channel. A text in the stored form is found
+        anyway."""
         try:
             return cls.stored(_adapter(cls.Recipient).validate_python(text.strip()))
         except ValidationError:
@@ -53,7 +53,7 @@ class Content(StrictModel):
 
     @classmethod
     def masked(cls, stored: str) -> str:  # noqa: ARG003
-        """The recipient as a log may show it: enough to recognize one's own, too little to reach or to name anybody."""
+        """The recipient as a log may show it: recognizable to who knows it, useless to others."""
         return "***"
 
 

@@ -1,4 +1,4 @@
-"""Email: a mail's content, and the address of its recipient."""
+"""Email: the content of a mail, and its recipient's address."""
 
 import base64
 import re
@@ -14,7 +14,9 @@ from tidings.domain.channels.long_text import LongText, MaxLength, base64_pieces
 MAX_ATTACHMENTS = 20
 MAX_ATTACHMENT_BYTES = 7 * 1024 * 1024  # decoded, all together; base64 adds a third, and receivers stop at 10-25 MB
 MAX_RECIPIENTS = 100  # of a mail; a server must take so many, and may refuse more with 452 (RFC 5321, 4.5.3.1.8)
-MAX_UNBROKEN = 900  # letters in a row in a structured header: a line has 998 with the name, and is cut at spaces only
+MAX_UNBROKEN = (
+    900  # characters without a space in a structured header: a line has at most 998, and is folded at spaces only
+)
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,76}")
 _OWN_HEADERS = frozenset(
     [
@@ -59,14 +61,14 @@ _STRUCTURED_HEADERS = frozenset(
         "return-receipt-to",
     ]
 )
-"""Those that programs read. Encoded words, which other letters than ASCII need, are not allowed there (RFC 2047, 5)."""
+"""Headers that programs read. Encoded words, which non-ASCII text needs, are not allowed there (RFC 2047, 5)."""
 
 
 def _header_name(value: str) -> str:
     if not _HEADER_NAME.fullmatch(value):
         raise ValueError("not a header name: letters, digits and hyphens, at most 76")
     if value.lower() in _OWN_HEADERS or value.lower().startswith("resent-"):
-        raise ValueError(f"the header {value} is made by Tidings; use the field of that name where there is one")
+        raise ValueError(f"the header {value} is set by Tidings; use the field of that name if there is one")
     return value
 
 
@@ -77,14 +79,14 @@ def _check_headers(headers: Mapping[str, str]) -> None:
     seen: set[str] = set()
     for name, value in headers.items():
         if name.lower() in seen:
-            raise ValueError(f"the header {name} is given twice, in other capitals; give it once")
+            raise ValueError(f"the header {name} is given twice, with different capitals; give it once")
         seen.add(name.lower())
         if name.lower() not in _STRUCTURED_HEADERS:
             continue
         if not value.isascii() or "=?" in value:
             raise ValueError(f"the header {name} must be ASCII without =?; percent-encode the URL in it")
         if max(map(len, value.split()), default=0) > MAX_UNBROKEN:
-            raise ValueError(f"the header {name} has over {MAX_UNBROKEN} letters without a space; shorten it")
+            raise ValueError(f"the header {name} has over {MAX_UNBROKEN} characters without a space; shorten it")
 
 
 _MAX_BASE64 = MAX_ATTACHMENT_BYTES * 4 // 3 + 4  # characters

@@ -31,10 +31,10 @@ def _data_key(value: str) -> str:
 _PUSH_LIMITS = {"token": 4096, "topic": 2048}
 """Bytes of keys and values: https://firebase.google.com/docs/reference/fcm/rest/v1/ErrorCode (Message too big)"""
 _PUSH_OVERHEAD = 45
-"""Bytes of FCM's own: users measured that 4,051 of 4,096 is the most that one data field may have."""
+"""Bytes that FCM adds: users measured that one data field may have 4,051 of 4,096."""
 _SHOWN_PREFIX = len("gcm.notification.")
-"""FCM counts it for each field of what is shown: https://stackoverflow.com/questions/31264206"""
-_TAG = {"tag": "0" * 36}  # what replaces a doubled push: the notification's id
+"""FCM adds it to each displayed field: https://stackoverflow.com/questions/31264206"""
+_TAG = {"tag": "0" * 36}  # the notification's id: a second copy replaces the first on the device
 
 
 def _bytes(fields: Mapping[str, str]) -> int:

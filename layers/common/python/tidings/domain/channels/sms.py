@@ -15,8 +15,8 @@ MAX_SMS = 1600
 
 
 class SmsContent(Content):
-    """A text message, at most 1,600 characters as Twilio counts: an emoji is two or more, and so are `^{}[]~|\\€`
-    where all others are in GSM-7. It is sent and billed in segments."""
+    """A text message, at most 1,600 characters as Twilio counts: an emoji is two or more, and so is each of
+    `^{}[]~|\\€` if all others are in GSM-7. It is sent and billed in segments."""
 
     channel: ClassVar[str] = "sms"
     label: ClassVar[str] = "SMS"
@@ -31,7 +31,7 @@ class SmsContent(Content):
 
     @classmethod
     def sought(cls, text: str) -> str | None:
-        """Also as people write it. The plus sign may be missing: in a query, an unescaped one is a blank."""
+        """Also with spaces or punctuation. The plus sign may be missing: in a query, an unescaped one is a blank."""
         digits = re.sub(r"[\s().-]", "", text)
         return super().sought(re.sub(r"^(00|\+)?", "+", digits, count=1))
 

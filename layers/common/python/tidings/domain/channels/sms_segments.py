@@ -1,4 +1,4 @@
-"""How much room a text takes in an SMS."""
+"""How long a text is as an SMS."""
 
 import unicodedata
 
@@ -7,21 +7,21 @@ GSM_7 = frozenset(
     "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
 )
 GSM_7_EXTENDED = frozenset("\f^{}\\[~]|€")
-"""3GPP TS 23.038, 6.2.1. One of the extended takes two places."""
+"""3GPP TS 23.038, 6.2.1. Each extended character counts two."""
 
 _INVISIBLE = frozenset(["Cc", "Cf", "Zl", "Zp", "Zs"])
 
 
 def units(text: str) -> int:
-    """Places in GSM-7, or UTF-16 units if a letter is not in it: what Twilio's limit and segments count.
+    """GSM-7 characters, or UTF-16 units if a character is not in GSM-7: what Twilio's limit and segments count.
 
     https://www.twilio.com/docs/api/errors/21617, https://www.twilio.com/docs/glossary/what-sms-character-limit
     """
-    if all(letter in GSM_7 or letter in GSM_7_EXTENDED for letter in text):
-        return len(text) + sum(letter in GSM_7_EXTENDED for letter in text)
+    if all(character in GSM_7 or character in GSM_7_EXTENDED for character in text):
+        return len(text) + sum(character in GSM_7_EXTENDED for character in text)
     return len(text.encode("utf-16-le")) // 2
 
 
 def is_blank(text: str) -> bool:
-    """Spaces, line breaks and what does not show at all."""
-    return all(unicodedata.category(letter) in _INVISIBLE for letter in text)
+    """Only spaces, line breaks and invisible characters."""
+    return all(unicodedata.category(character) in _INVISIBLE for character in text)

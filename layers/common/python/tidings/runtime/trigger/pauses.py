@@ -43,7 +43,7 @@ class Pauses:
         self._is_closed = any(not connection.is_open for connection in connections)
         self._waits = any(connection.probe_in for connection in connections)
         if paused and not self._paused:
-            log.warning("paused", extra={"channel": self.channel})
+            log.warning("trigger_paused", extra={"channel": self.channel})
         elif self._paused and not paused:
-            log.warning("resumed", extra={"channel": self.channel})
+            log.warning("trigger_resumed", extra={"channel": self.channel})
         self._paused = paused

@@ -201,7 +201,7 @@ class Trigger:
                 if self._stopping.is_set() or time.monotonic() > until:
                     return False
                 log.warning(
-                    "function_down", extra={"channel": self.channel, "error": str(error), "messages": len(part)}
+                    "function_unavailable", extra={"channel": self.channel, "error": str(error), "messages": len(part)}
                 )
             except Exception as error:
                 # A fault of ours, too, gives the messages back. Its text could hold anything, so only the type is kept.
