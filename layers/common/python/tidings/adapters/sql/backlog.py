@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, case, func, literal, null, select, union_all
 
+from tidings.adapters.sql.database import Database
 from tidings.adapters.sql.schema import notifications
 from tidings.domain.notification import CLAIMABLE, REPLAYABLE, Status
 from tidings.ports import LOOK_AHEAD, Backlog
@@ -60,7 +61,8 @@ _LONGEST = [_longest(status) for status in sorted(CLAIMABLE)]
 _NEXT_TENANT = select(func.min(n.tenant)).where(n.tenant > bindparam("after"))
 
 
-def backlog(connection: Connection, now: datetime) -> Backlog:
+def backlog(connection: Connection, database: Database) -> Backlog:
+    now = database.now(connection)
     due: dict[str, datetime] = {}
     counts: Counter[tuple[str, Status]] = Counter()
     for tenant in _tenants(connection):

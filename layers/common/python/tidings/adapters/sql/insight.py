@@ -10,9 +10,9 @@ from sqlalchemy import Connection, func, select
 
 from tidings.adapters.sql import backlog, rollups
 from tidings.adapters.sql.database import Database, reading, transaction
-from tidings.adapters.sql.reads import is_doubtful, narrowed
 from tidings.adapters.sql.rollups import BEYOND, WITHIN, Key
 from tidings.adapters.sql.schema import notifications, statistics, watermark
+from tidings.adapters.sql.selection import is_doubtful, narrowed
 from tidings.domain.notification import PROVEN, REPLAYABLE, Status, first_id, read
 from tidings.ports import Selection
 from tidings.ports.insight import (
