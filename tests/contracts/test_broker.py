@@ -196,23 +196,6 @@ def test_what_cannot_be_read_is_parked_as_it_came(broker: Broker) -> None:
     assert item.body == b"\x00\xff garbage"
 
 
-def test_a_wave_is_written_at_once(rabbitmq_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """pika's own way is three writes a message."""
-    writes, write = list[int](), pika.SelectConnection._adapter_emit_data
-
-    def counted(self: object, data: bytes) -> None:
-        writes.append(len(data))
-        write(self, data)
-
-    broker = rabbit(rabbitmq_url)
-    broker.declare()
-    broker.publish([to_work()])
-    monkeypatch.setattr(pika.SelectConnection, "_adapter_emit_data", counted)
-    broker.publish([to_work(number) for number in range(100)])
-    broker.close()
-    assert len([size for size in writes if size > 100]) == 1  # a heartbeat and the goodbye are smaller
-
-
 def test_what_no_queue_takes_is_an_error(broker: Broker) -> None:
     with pytest.raises(BrokerUnavailable, match="no queue for fax"):
         broker.publish([to_work(), Outgoing(message=message(), to=Destination(topology.EXCHANGE, "fax"))])
@@ -369,7 +352,7 @@ def test_a_connection_from_before_a_long_freeze_is_not_used_again(
 ) -> None:
     """The broker gave it up meanwhile, and the network does not say so."""
     broker, way = hurt
-    monkeypatch.setattr(publisher, "LOOK_EVERY", 0.05)
+    monkeypatch.setattr(publisher, "FREEZE_CHECK_INTERVAL", 0.05)
     broker.close()
     broker.publish([to_work(1)])
     with way.half_open():
