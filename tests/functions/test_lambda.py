@@ -229,7 +229,7 @@ def without_database(ready: Running, monkeypatch: pytest.MonkeyPatch) -> Running
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long the function would have waited."""
     pauses: list[float] = []
-    monkeypatch.setattr("tidings.runtime.queue_function.sleep", pauses.append)
+    monkeypatch.setattr("tidings.runtime.queue_lambda.sleep", pauses.append)
     return pauses
 
 

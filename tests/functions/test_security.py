@@ -29,7 +29,7 @@ from tidings.api.intake.routes import IntakeEndpoints
 from tidings.api.operator.routes import OperatorEndpoints
 from tidings.config.settings import load
 from tidings.domain.errors import PermanentError
-from tidings.runtime import queue_function
+from tidings.runtime import invocation
 from tidings.runtime.container import Container
 
 from tests.functions.served import (
@@ -146,7 +146,7 @@ def test_secrets_are_compared_in_constant_time() -> None:
     """By structure: a comparison of digests, or of the token, is nobody's `==`."""
     for code in (
         inspect.getsource(keys_module.ApiKeys.find),
-        inspect.getsource(queue_function.QueueFunction._check_token),
+        inspect.getsource(invocation.TriggerSettings.admits),
     ):
         assert "hmac.compare_digest(" in code
         assert not re.search(r"(digest|presented|token)\s*[!=]=|[!=]=\s*(digest|presented|token)", code)

@@ -19,12 +19,12 @@ from tests.scenarios.trees import copied, layer, replaced
 MAIN = '''
 """Chat: takes an `aws:rmq` event and delivers its notifications, by default through a webhook."""
 
-from tidings.runtime.queue_function import FlaskAnswer, FlaskRequest, LambdaContext, QueueFunction
+from tidings.runtime.queue_function import FlaskResponse, FlaskRequest, LambdaContext, QueueFunction
 
 function = QueueFunction("chat")
 
 
-def chat(request: FlaskRequest) -> FlaskAnswer:
+def chat(request: FlaskRequest) -> FlaskResponse:
     return function.answer(request)
 
 

@@ -21,7 +21,7 @@ from tidings.config.settings import Settings, load
 from tidings.domain.errors import ConfigurationError
 from tidings.observability.logging import LogSettings
 from tidings.runtime.container import DeliverySettings
-from tidings.runtime.queue_function import TriggerSettings
+from tidings.runtime.invocation import TriggerSettings
 
 ROOT = Path(__file__).parents[2]
 SECRET = "hunter2-hunter2-hunter2"
