@@ -1,18 +1,21 @@
-"""The operator's console: the files of the folder `console`, and nothing else.
+"""The operator's console: the files of the folder `console`, and `registry.js`, the channels that there are.
 
 It is a client of the API like any other. Its files are for everyone and hold no secret; what they show, they ask the
 API for, with the key that a person types in. So there is no session here, no cookie, and no state.
 """
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from tidings.api.app import AuthenticatedRequest, Problem, Response, Route
+from tidings.domain.channels import CHANNELS
 
 INDEX = "index.html"
+REGISTRY = "registry.js"
 
 TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -83,14 +86,21 @@ class Console:
 
     @cached_property
     def files(self) -> Mapping[str, File]:
-        """By name: those of the folder whose kind is known."""
-        return {
-            path.name: _read(path)
+        """By name: those of the folder whose type is known, and the registry."""
+        files = {
+            path.name: _file(path.name, path.read_bytes())
             for path in sorted(self._folder.iterdir())
             if path.suffix in TYPES and not path.name.startswith(".")
         }
+        return {**files, REGISTRY: _file(REGISTRY, registry())}
 
 
-def _read(path: Path) -> File:
-    body = path.read_bytes()
-    return File(body=body, content_type=TYPES[path.suffix], etag=f'"{hashlib.sha256(body).hexdigest()[:32]}"')
+def registry() -> bytes:
+    """The channels as a JavaScript module: each with its label, and its example for the test form."""
+    channels = {name: {"label": content.label, **content.example} for name, content in CHANNELS.items()}
+    return f"export const CHANNELS = {json.dumps(channels)};\n".encode()
+
+
+def _file(name: str, body: bytes) -> File:
+    etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    return File(body=body, content_type=TYPES[Path(name).suffix], etag=etag)
