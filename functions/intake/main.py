@@ -10,7 +10,7 @@ from tidings.runtime.http_function import HttpFunction, framework_function
 
 def build(container: Container) -> App:
     endpoints = IntakeEndpoints(intake=container.intake(), store=container.store, broker=container.broker, now=utc_now)
-    return App(container.instrumented(endpoints.all()), container.api_keys())
+    return App(container.observed(endpoints.all()), container.api_keys())
 
 
 function = HttpFunction("intake", build)

@@ -24,7 +24,7 @@ def build(container: Container) -> App:
         intake=container.intake(),
         now=utc_now,
     )
-    routes = container.instrumented(endpoints.all(), gauges=container.gauges())
+    routes = container.observed(endpoints.all(), gauges=container.gauges())
     return App([*routes, *Console(CONSOLE).routes()], container.api_keys())
 
 

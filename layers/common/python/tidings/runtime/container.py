@@ -174,7 +174,7 @@ class Container:
     def gauges(self) -> Gauges:
         return SystemGauges(store=self.store, broker=self.broker)
 
-    def instrumented(self, routes: Sequence[Route], *, gauges: Gauges | None = None) -> Sequence[Route]:
+    def observed(self, routes: Sequence[Route], *, gauges: Gauges | None = None) -> Sequence[Route]:
         """The routes with their metrics and spans, and with `GET /metrics`, which also shows these gauges."""
         return Observed(telemetry=self.telemetry, observers=self.observers).routes(routes, gauges=gauges)
 
