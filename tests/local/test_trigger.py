@@ -208,7 +208,7 @@ def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
     broker.close()
 
 
-def test_what_the_function_took_is_acknowledged(broker: Broker, function: HttpFunction) -> None:
+def test_a_batch_that_the_function_accepted_is_acknowledged(broker: Broker, function: HttpFunction) -> None:
     publish(broker, *range(30))
     with running(broker, function) as stack:
         wait_for(lambda: len(function.seen) == 30)
@@ -217,7 +217,7 @@ def test_what_the_function_took_is_acknowledged(broker: Broker, function: HttpFu
     assert left(broker) == []
 
 
-def test_a_batch_that_the_function_breaks_on_comes_again_after_a_pause(broker: Broker, function: HttpFunction) -> None:
+def test_a_batch_that_fails_is_redelivered_after_a_pause(broker: Broker, function: HttpFunction) -> None:
     function.answer = lambda _: 500 if len(function.calls) == 1 else 200
     publish(broker, 1)
     with running(broker, function) as stack:
@@ -229,7 +229,7 @@ def test_a_batch_that_the_function_breaks_on_comes_again_after_a_pause(broker: B
     assert left(broker) == []
 
 
-def test_a_fault_of_the_triggers_own_gives_the_batch_back(broker: Broker, function: HttpFunction) -> None:
+def test_an_unexpected_error_of_the_trigger_gives_the_batch_back(broker: Broker, function: HttpFunction) -> None:
     class Faulty(Function):
         def invoke(self, batch: Sequence[Received]) -> None:
             if not any(item.redelivered for item in batch):
@@ -243,7 +243,7 @@ def test_a_fault_of_the_triggers_own_gives_the_batch_back(broker: Broker, functi
     assert left(broker) == []
 
 
-def test_a_function_that_is_not_there_is_waited_for(broker: Broker, absent: HttpFunction) -> None:
+def test_the_trigger_waits_for_a_function_that_is_down(broker: Broker, absent: HttpFunction) -> None:
     function = absent
     publish(broker, 1, 2)
     # One at a time: the two may come as two batches, and each has pauses of its own.
@@ -268,7 +268,9 @@ def test_a_function_that_is_not_there_is_waited_for(broker: Broker, absent: Http
     assert left(broker) == []
 
 
-def test_a_function_whose_database_is_down_is_asked_ever_more_slowly(broker: Broker, function: HttpFunction) -> None:
+def test_a_function_whose_database_is_down_is_retried_with_growing_pauses(
+    broker: Broker, function: HttpFunction
+) -> None:
     function.answer = lambda _: 503 if len(function.calls) < 4 else 200
     publish(broker, 1)
     with running(broker, function) as stack:
@@ -282,7 +284,7 @@ def test_a_function_whose_database_is_down_is_asked_ever_more_slowly(broker: Bro
     assert left(broker) == []
 
 
-def test_a_message_that_was_seen_often_is_delivered_alone(broker: Broker, function: HttpFunction) -> None:
+def test_a_message_that_was_delivered_often_is_sent_alone(broker: Broker, function: HttpFunction) -> None:
     poison = 3
     accepted: list[int] = []
 
@@ -319,9 +321,7 @@ def test_stopping_waits_for_the_batch_under_way_and_acknowledges_it(broker: Brok
     assert left(broker) == []
 
 
-def test_a_pause_ends_what_is_under_way_and_leaves_the_rest_in_the_queue(
-    broker: Broker, function: HttpFunction
-) -> None:
+def test_a_pause_finishes_batches_under_way_and_leaves_the_rest_queued(broker: Broker, function: HttpFunction) -> None:
     paused = threading.Event()
     function.open.clear()
     publish(broker, *range(3))
@@ -339,7 +339,7 @@ def test_a_pause_ends_what_is_under_way_and_leaves_the_rest_in_the_queue(
     assert left(broker) == []
 
 
-def test_a_pause_is_looked_up_now_and_then_and_outlasts_a_database_that_is_down(
+def test_a_pause_is_read_periodically_and_holds_while_the_database_is_down(
     database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
@@ -359,14 +359,14 @@ def test_a_pause_is_looked_up_now_and_then_and_outlasts_a_database_that_is_down(
     pauses.store.close()
 
 
-def test_stopping_gives_back_what_a_missing_function_never_got(broker: Broker, absent: HttpFunction) -> None:
+def test_stopping_gives_back_a_batch_that_the_function_never_got(broker: Broker, absent: HttpFunction) -> None:
     publish(broker, 1)
     with running(broker, absent) as stack:
         stack.stop()  # which fails long before the trigger's patience ends
     assert wait_for(lambda: left(broker)) == [message(1).message_id]
 
 
-def test_the_function_never_has_more_batches_than_agreed(broker: Broker, function: HttpFunction) -> None:
+def test_the_function_never_has_more_batches_than_the_setting(broker: Broker, function: HttpFunction) -> None:
     function.open.clear()
     publish(broker, *range(60))
     with running(broker, function, batch=5, concurrency=2) as stack:
@@ -381,7 +381,7 @@ def test_the_function_never_has_more_batches_than_agreed(broker: Broker, functio
     assert left(broker) == []
 
 
-def test_what_is_high_waits_for_no_ordinary_batch(broker: Broker, function: HttpFunction) -> None:
+def test_high_priority_waits_for_no_ordinary_batch(broker: Broker, function: HttpFunction) -> None:
     """All places of ordinary batches are taken by some that do not end."""
     function.open.clear()
     publish(broker, *range(20))
@@ -517,7 +517,7 @@ def _published_again(broker: Broker, number: int) -> None:
     wait_for(published)
 
 
-def test_a_trigger_that_fails_ends_the_process_and_says_where_but_not_what(tmp_path: Path) -> None:
+def test_a_failing_trigger_ends_the_process_and_logs_the_place_without_the_text(tmp_path: Path) -> None:
     """Also where another channel's still runs, and where a container makes it the first process."""
     program = (
         "import sys; from tidings.runtime.trigger import __main__ as main, trigger\n"

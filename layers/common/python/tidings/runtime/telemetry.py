@@ -1,4 +1,4 @@
-"""Who watches a process: the log always; metrics and traces where a setting says so. What is off is not imported."""
+"""The observers of a process: the log always, metrics and traces if a setting says so. What is off is not imported."""
 
 import asyncio
 import importlib.util
@@ -25,7 +25,7 @@ from tidings.observability.tracing import Served, Spans
 
 
 class TelemetrySettings(Settings):
-    """Who watches besides the log. Prefix TIDINGS_."""
+    """Observers besides the log. Prefix TIDINGS_."""
 
     metrics: str = Field(
         default="off",
@@ -41,7 +41,7 @@ class TelemetrySettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class Telemetry:
-    """The watchers of a process."""
+    """The observers of a process."""
 
     meter: PrometheusMeter | EmfMeter | None
     spans: Spans | None
@@ -57,14 +57,14 @@ class Telemetry:
         return Observers(observers=observers, exposition=exposition)
 
     def show(self, gauges: Gauges) -> None:
-        """At the end of a scheduled invocation, where nobody asks."""
+        """At the end of a scheduled invocation, which no scraper reads."""
         if isinstance(self.meter, EmfMeter):
             self.meter.show(gauges())
 
 
 def build_telemetry(settings: TelemetrySettings, *, database: str, broker: str) -> Telemetry:
-    """`database`, `broker`: their kinds, as OpenTelemetry calls them. Raise ConfigurationError if a package is missing
-    or several workers would each tell their own part."""
+    """`database`, `broker`: their kinds, in OpenTelemetry's names. Raise ConfigurationError if a package is missing, or
+    if several workers would each show only their own metrics."""
     service = os.environ.get("AWS_LAMBDA_FUNCTION_NAME") or f"tidings-{os.environ.get('FUNCTION_TARGET', 'function')}"
     meter: PrometheusMeter | EmfMeter | None = None
     if settings.metrics == "prometheus":
@@ -86,7 +86,7 @@ def build_telemetry(settings: TelemetrySettings, *, database: str, broker: str) 
 def _need(module: str, setting: str, extra: str) -> None:
     try:
         found = importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # not even what it is in
+    except ModuleNotFoundError:  # not even its parent package
         found = False
     if not found:
         raise ConfigurationError(f"{setting}: a package is missing; install tidings[{extra}]")

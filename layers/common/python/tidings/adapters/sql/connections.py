@@ -1,4 +1,4 @@
-"""Connections: the few rows that say which provider refuses us. The rules are in `tidings.domain.connection`."""
+"""Connections: one row a provider that refuses us or has refused us. The rules are in `tidings.domain.connection`."""
 
 from collections.abc import Sequence
 from dataclasses import fields
@@ -28,8 +28,8 @@ def report(
     connection: Connection, now: datetime, name: str, channel: str, calls: Sequence[CallEnd]
 ) -> tuple[ProviderConnection, ProviderConnection]:
     if all(call.accepted for call in calls):
-        heard = update(connections).where(c.name == name, c.suspected_at.is_(None)).values(accepted_at=now)
-        if connection.execute(heard).rowcount:
+        unchanged = update(connections).where(c.name == name, c.suspected_at.is_(None)).values(accepted_at=now)
+        if connection.execute(unchanged).rowcount:
             clean = ProviderConnection(name=name, channel=channel, at=now, accepted_at=now)
             return clean, clean
     before = _locked(connection, now, name, channel)
@@ -44,7 +44,7 @@ def report(
 
 
 def take_probe(connection: Connection, now: datetime, name: str, notification_id: str, lease: timedelta) -> bool:
-    """The present probe holds its place for as long as its row is being sent, however long the call takes."""
+    """The current probe stays the only one while its row is `sending`, however long the call takes."""
     under_way = exists().where(and_(n.id == c.probe_id, n.status == Status.SENDING))
     taken = (
         update(connections)
@@ -61,7 +61,7 @@ def release_probe(connection: Connection, now: datetime, name: str, notification
 
 
 def _locked(connection: Connection, now: datetime, name: str, channel: str) -> ProviderConnection:
-    """The row, made where it is missing. Two workers may make it at once."""
+    """Lock the row, and create it if it is missing. Two workers may create it at once."""
     statement = select(connections).where(c.name == name).with_for_update()
     if (row := connection.execute(statement).one_or_none()) is None:
         insert_if_missing(connection, connections, {"name": name, "channel": channel, "probes": 0})
