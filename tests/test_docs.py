@@ -120,7 +120,7 @@ def test_the_commands_and_their_options_are_those_of_tidings(document: str) -> N
 
 @pytest.mark.parametrize("document", [name for name in DOCUMENTS if name not in ("CHANGELOG.md", "docs/upgrades.md")])
 def test_the_modules_and_files_that_are_named_exist(document: str) -> None:
-    """Modules to run, and files by their path from the project or from the package. The changelog and the page of upgrades name former ones."""
+    """Modules to run, and files by their path from the project or from the package."""
     text = text_of(document)
     assert not [name for name in re.findall(r"python -m ([\w.]+)", text) if importlib.util.find_spec(name) is None]
     named = re.findall(r"`(?:python )?((?:[\w-]+/)+[\w-]+(?:\.\w+)?)(?=[`: ])", text)

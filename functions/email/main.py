@@ -1,11 +1,11 @@
 """Email: takes an `aws:rmq` event and delivers its notifications, by default through SMTP."""
 
-from tidings.runtime.queue_function import FlaskAnswer, FlaskRequest, LambdaContext, QueueFunction
+from tidings.runtime.queue_function import FlaskRequest, FlaskResponse, LambdaContext, QueueFunction
 
 function = QueueFunction("email")
 
 
-def email(request: FlaskRequest) -> FlaskAnswer:
+def email(request: FlaskRequest) -> FlaskResponse:
     """Entry point under functions-framework (signature: http)."""
     return function.answer(request)
 

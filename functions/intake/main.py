@@ -8,9 +8,9 @@ from tidings.runtime.container import Container, utc_now
 from tidings.runtime.http_function import HttpFunction, framework_function
 
 
-def build(parts: Container) -> App:
-    endpoints = IntakeEndpoints(intake=parts.intake(), store=parts.store, broker=parts.broker, now=utc_now)
-    return App(parts.observed(endpoints.all()), parts.api_keys())
+def build(container: Container) -> App:
+    endpoints = IntakeEndpoints(intake=container.intake(), store=container.store, broker=container.broker, now=utc_now)
+    return App(container.observed(endpoints.all()), container.api_keys())
 
 
 function = HttpFunction("intake", build)
@@ -19,10 +19,10 @@ asgi = function.asgi
 
 @framework_function
 async def intake(_request: object) -> Any:
-    """Entry point under functions-framework, which takes any ASGI application for an answer."""
+    """Entry point under functions-framework, which accepts an ASGI application as the answer."""
     return asgi
 
 
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
-    """Entry point on Lambda, behind an HTTP API (payload format 2.0)."""
+    """Entry point on Lambda, behind API Gateway (HTTP API, payload format 2.0)."""
     return function.handle(event)

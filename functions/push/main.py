@@ -1,11 +1,11 @@
 """Push: takes an `aws:rmq` event and delivers its notifications, by default through Firebase Cloud Messaging."""
 
-from tidings.runtime.queue_function import FlaskAnswer, FlaskRequest, LambdaContext, QueueFunction
+from tidings.runtime.queue_function import FlaskRequest, FlaskResponse, LambdaContext, QueueFunction
 
 function = QueueFunction("push")
 
 
-def push(request: FlaskRequest) -> FlaskAnswer:
+def push(request: FlaskRequest) -> FlaskResponse:
     """Entry point under functions-framework (signature: http)."""
     return function.answer(request)
 

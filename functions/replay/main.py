@@ -1,4 +1,4 @@
-"""Replay: the operator's API and console, and the sweep, over HTTP and by a schedule's event."""
+"""Replay: the operator API, the console, and the sweep, which runs over HTTP or by an event of a schedule."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -14,18 +14,18 @@ from tidings.runtime.http_function import HttpFunction, framework_function
 CONSOLE = Path(__file__).with_name("console")
 
 
-def build(parts: Container) -> App:
+def build(container: Container) -> App:
     endpoints = OperatorEndpoints(
-        replay=parts.replay(),
-        sweep=parts.sweep(),
-        store=parts.store,
-        broker=parts.broker,
-        insight=parts.insight,
-        intake=parts.intake(),
+        replay=container.replay(),
+        sweep=container.sweep(),
+        store=container.store,
+        broker=container.broker,
+        insight=container.insight,
+        intake=container.intake(),
         now=utc_now,
     )
-    observed = parts.observed(endpoints.all(), gauges=parts.gauges())
-    return App([*observed, *Console(CONSOLE).endpoints()], parts.api_keys())
+    observed = container.observed(endpoints.all(), gauges=container.gauges())
+    return App([*observed, *Console(CONSOLE).endpoints()], container.api_keys())
 
 
 function = HttpFunction("replay", build)
@@ -34,19 +34,19 @@ asgi = function.asgi
 
 @framework_function
 async def replay(_request: object) -> Any:
-    """Entry point under functions-framework, which takes any ASGI application for an answer."""
+    """Entry point under functions-framework, which accepts an ASGI application as the answer."""
     return asgi
 
 
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
-    """Entry point on Lambda: an HTTP API event, or any other, which is the schedule's and runs the sweep. Its `for`:
-    seconds for which to go on, because a schedule of AWS comes once a minute."""
+    """Entry point on Lambda. An API Gateway event is answered; any other event comes from the schedule and runs the
+    sweep. `for` in it: seconds to keep sweeping, because a schedule in AWS fires once a minute at most."""
     if "requestContext" in event:
         return function.handle(event)
-    parts = function.container
+    container = function.container
     try:
         with faults():
-            return parts.sweep().run_for(timedelta(seconds=event.get("for", 0))).counts
+            return container.sweep().run_for(timedelta(seconds=event.get("for", 0))).counts
     finally:
-        parts.telemetry.show(parts.gauges())
-        parts.observers.flush()
+        container.telemetry.show(container.gauges())
+        container.observers.flush()

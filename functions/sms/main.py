@@ -1,11 +1,11 @@
 """SMS: takes an `aws:rmq` event and delivers its notifications, by default through Twilio."""
 
-from tidings.runtime.queue_function import FlaskAnswer, FlaskRequest, LambdaContext, QueueFunction
+from tidings.runtime.queue_function import FlaskRequest, FlaskResponse, LambdaContext, QueueFunction
 
 function = QueueFunction("sms")
 
 
-def sms(request: FlaskRequest) -> FlaskAnswer:
+def sms(request: FlaskRequest) -> FlaskResponse:
     """Entry point under functions-framework (signature: http)."""
     return function.answer(request)
 

@@ -7,7 +7,7 @@ from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
-Channel = Literal["email", "sms", "push"]
+from local.emulators.records import Channel
 
 
 class Failure(TypedDict, total=False):

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from local.emulators.records import Channel
+
 Stage = Literal["connect", "mail", "rcpt", "data", "dot", "token"]
 
 
@@ -22,7 +24,7 @@ class Rule(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
-    channel: Literal["email", "sms", "push"]
+    channel: Channel
     next: Annotated[int, Field(ge=1)] | None = None  # number of calls; None: until cleared
     every: Annotated[int, Field(ge=1)] = 1  # fail only every n-th matching call
     status: Annotated[int, Field(ge=400, le=599)] | None = None

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import islice
-from typing import Any
+from typing import Any, Literal, get_args
 
 from local.emulators import mail
 
-CHANNELS = ("email", "sms", "push")
+Channel = Literal["email", "sms", "push"]
+CHANNELS: tuple[Channel, ...] = get_args(Channel)
 
 
 class Outcome(StrEnum):

@@ -66,7 +66,7 @@ def received(consumer: Consumer, count: int, *, acknowledge: bool = True) -> lis
     return found
 
 
-def test_what_was_published_is_received_as_it_was(broker: Broker) -> None:
+def test_a_published_message_is_received_unchanged(broker: Broker) -> None:
     sent = Message(id=message().id, channel="email", generation=3, attempt=2, traceparent="00-" + "a" * 52)
     broker.publish([Outgoing(message=sent, to=topology.work("email", Priority.NORMAL))])
     with consuming(broker) as consumer:
@@ -82,7 +82,7 @@ def test_a_wave_is_received_whole(broker: Broker) -> None:
     assert {item.message_id for item in items} == {message(number).message_id for number in range(500)}
 
 
-def test_an_empty_wave_is_no_work(broker: Broker) -> None:
+def test_publishing_an_empty_wave_does_nothing(broker: Broker) -> None:
     broker.publish([])
 
 
@@ -94,7 +94,7 @@ def test_a_batch_holds_no_more_than_the_limit(broker: Broker) -> None:
         assert len(batch) <= 7
 
 
-def test_what_is_acknowledged_does_not_come_again(broker: Broker) -> None:
+def test_an_acknowledged_message_is_not_redelivered(broker: Broker) -> None:
     broker.publish([to_work(number) for number in range(5)])
     with consuming(broker) as consumer:
         received(consumer, 5)
@@ -102,7 +102,7 @@ def test_what_is_acknowledged_does_not_come_again(broker: Broker) -> None:
         assert consumer.receive(10, timedelta(seconds=3)) == []
 
 
-def test_what_is_not_acknowledged_comes_again_to_another(broker: Broker) -> None:
+def test_an_unacknowledged_message_is_redelivered_to_another_consumer(broker: Broker) -> None:
     broker.publish([to_work()])
     with consuming(broker) as consumer:
         received(consumer, 1, acknowledge=False)
@@ -128,7 +128,7 @@ def test_batches_are_acknowledged_in_any_order_and_each_message_for_itself(broke
         assert not consumer.receive(100, timedelta(seconds=0.5))
 
 
-def test_what_is_given_back_comes_again_and_counts(broker: Broker) -> None:
+def test_a_message_given_back_is_redelivered_and_counted(broker: Broker) -> None:
     broker.publish([to_work()])
     with consuming(broker) as consumer:
         for delivery in (1, 2, 3):
@@ -150,7 +150,7 @@ def test_high_priority_is_drained_first(broker: Broker) -> None:
     assert [item.message_id for item in first] == [message(99).message_id]
 
 
-def test_only_the_first_queues_are_asked_where_that_is_wanted(broker: Broker) -> None:
+def test_first_limits_a_receive_to_the_first_queues(broker: Broker) -> None:
     broker.publish([to_work(1)])
     with consuming(broker) as consumer:
         assert consumer.receive(100, timedelta(seconds=1), first=1) == []
@@ -187,7 +187,7 @@ def test_a_dead_letter_keeps_its_reason(broker: Broker) -> None:
     assert item.headers["tidings-code"] == "550"
 
 
-def test_what_cannot_be_read_is_parked_as_it_came(broker: Broker) -> None:
+def test_an_invalid_message_is_parked_unchanged(broker: Broker) -> None:
     broker.publish(
         [Outgoing(to=topology.parking(), raw=b"\x00\xff garbage", headers={"tidings-reason": "none of ours"})]
     )
@@ -196,29 +196,12 @@ def test_what_cannot_be_read_is_parked_as_it_came(broker: Broker) -> None:
     assert item.body == b"\x00\xff garbage"
 
 
-def test_a_wave_is_written_at_once(rabbitmq_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """pika's own way is three writes a message."""
-    writes, write = list[int](), pika.SelectConnection._adapter_emit_data
-
-    def counted(self: object, data: bytes) -> None:
-        writes.append(len(data))
-        write(self, data)
-
-    broker = rabbit(rabbitmq_url)
-    broker.declare()
-    broker.publish([to_work()])
-    monkeypatch.setattr(pika.SelectConnection, "_adapter_emit_data", counted)
-    broker.publish([to_work(number) for number in range(100)])
-    broker.close()
-    assert len([size for size in writes if size > 100]) == 1  # a heartbeat and the goodbye are smaller
-
-
-def test_what_no_queue_takes_is_an_error(broker: Broker) -> None:
+def test_publishing_without_a_queue_is_an_error(broker: Broker) -> None:
     with pytest.raises(BrokerUnavailable, match="no queue for fax"):
         broker.publish([to_work(), Outgoing(message=message(), to=Destination(topology.EXCHANGE, "fax"))])
 
 
-def test_a_message_that_keeps_coming_back_ends_in_parking(broker: Broker) -> None:
+def test_a_message_at_its_delivery_limit_is_parked(broker: Broker) -> None:
     broker.publish([to_work()])
     with consuming(broker, [*EMAIL, topology.PARKING]) as consumer:
         for _ in range(2 * topology.DELIVERY_LIMIT):
@@ -278,7 +261,7 @@ def test_the_check_passes_where_the_broker_answers(broker: Broker) -> None:
 # --- RabbitMQ alone ---------------------------------------------------------------------------------------------------
 
 
-def test_a_rabbitmq_that_is_not_there_is_unavailable_and_is_not_asked_at_once_again(
+def test_a_rabbitmq_that_is_down_is_unavailable_and_not_retried_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(
@@ -296,7 +279,7 @@ def test_a_rabbitmq_that_is_not_there_is_unavailable_and_is_not_asked_at_once_ag
         broker.check()
 
 
-def test_publishing_finds_its_way_when_the_topology_is_gone(rabbitmq_url: str) -> None:
+def test_publishing_declares_a_missing_topology(rabbitmq_url: str) -> None:
     """Nothing was ever declared here: the first wave meets a missing exchange, declares, and is published again."""
     broker = rabbit(rabbitmq_url)
     broker.publish([to_work()])
@@ -306,7 +289,7 @@ def test_publishing_finds_its_way_when_the_topology_is_gone(rabbitmq_url: str) -
 
 
 @pytest.mark.parametrize("gone", ["tidings.email", "tidings.retry.1s"])
-def test_a_queue_that_was_deleted_is_made_again_by_the_next_wave(rabbitmq_url: str, gone: str) -> None:
+def test_the_next_wave_declares_a_deleted_queue(rabbitmq_url: str, gone: str) -> None:
     broker = rabbit(rabbitmq_url)
     broker.publish([to_work()])
     connection = pika.BlockingConnection(pika.URLParameters(rabbitmq_url))
@@ -349,7 +332,7 @@ def test_a_connection_that_is_lost_twice_is_an_error(hurt: tuple[RabbitBroker, P
         broker.publish([to_work(1)])
 
 
-def test_a_broker_that_takes_and_never_confirms_is_not_asked_at_once_again(
+def test_a_broker_that_never_confirms_is_not_retried_at_once(
     hurt: tuple[RabbitBroker, Proxy], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a node does that is cut off from the others: whoever publishes next would wait as long, one after another."""
@@ -369,7 +352,7 @@ def test_a_connection_from_before_a_long_freeze_is_not_used_again(
 ) -> None:
     """The broker gave it up meanwhile, and the network does not say so."""
     broker, way = hurt
-    monkeypatch.setattr(publisher, "LOOK_EVERY", 0.05)
+    monkeypatch.setattr(publisher, "FREEZE_CHECK_INTERVAL", 0.05)
     broker.close()
     broker.publish([to_work(1)])
     with way.half_open():
@@ -380,7 +363,7 @@ def test_a_connection_from_before_a_long_freeze_is_not_used_again(
 
 
 @pytest.mark.parametrize("name", ["tidings.email", "tidings.retry.5s", topology.PARKING])
-def test_a_queue_that_somebody_declared_otherwise_is_told_by_name_and_stops_nobody(
+def test_a_queue_declared_with_other_arguments_is_logged_by_name_and_used(
     rabbitmq_url: str, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     connection = pika.BlockingConnection(pika.URLParameters(rabbitmq_url))
@@ -396,7 +379,7 @@ def test_a_queue_that_somebody_declared_otherwise_is_told_by_name_and_stops_nobo
     assert "drain it, delete it" in told
 
 
-def test_two_releases_with_different_ladders_share_a_broker(
+def test_two_releases_with_different_retry_steps_share_a_broker(
     rabbitmq_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Each declares its own, in any order, and what waits on a step that the other has given up comes back."""
@@ -434,7 +417,7 @@ def test_the_depths_of_all_queues_are_seen_in_one_look(broker: Broker) -> None:
     assert list(found) == names
 
 
-def test_a_queue_that_is_not_there_has_no_depth(broker: Broker) -> None:
+def test_a_missing_queue_has_depth_zero(broker: Broker) -> None:
     broker.publish([to_work()])
     found = broker.depths(["tidings.none", "tidings.email"])
     assert found["tidings.none"].ready == 0

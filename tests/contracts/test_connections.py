@@ -38,7 +38,7 @@ def refusing(store: SqlStore, clock: TestClock) -> Connection:
     return report(store, refused("somebody@example.com"))
 
 
-def test_nothing_is_known_of_a_provider_that_was_never_heard_of(store: SqlStore) -> None:
+def test_an_unknown_provider_has_no_connection(store: SqlStore) -> None:
     assert store.connections() == []
 
 
@@ -74,7 +74,7 @@ def test_an_acceptance_outweighs_the_refusals_beside_it(store: SqlStore, clock: 
     assert store.connections() == [after]
 
 
-def test_one_of_many_workers_is_told_that_it_begins_and_one_that_it_ends(store: SqlStore, clock: TestClock) -> None:
+def test_one_worker_reports_the_begin_of_a_refusal_and_one_its_end(store: SqlStore, clock: TestClock) -> None:
     report(store, *several())
     clock.advance(seconds=SUSPECT_FOR.total_seconds())
     for end, changed in ((refused("b@example.com"), (False, True)), (ACCEPTED, (True, False))):
@@ -83,7 +83,7 @@ def test_one_of_many_workers_is_told_that_it_begins_and_one_that_it_ends(store: 
         assert [(b.is_refusing, a.is_refusing) for b, a in told].count(changed) == 1
 
 
-def test_many_workers_that_hear_of_a_provider_first_agree(store: SqlStore) -> None:
+def test_many_workers_that_report_a_new_provider_create_one_row(store: SqlStore) -> None:
     ends = [several(8)[number] for number in range(8)]
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda end: report(store, end), ends))
@@ -91,7 +91,7 @@ def test_many_workers_that_hear_of_a_provider_first_agree(store: SqlStore) -> No
     assert len(set(found.suspects)) == SEVERAL
 
 
-def test_probes_are_ever_further_apart_and_a_wish_makes_them_later(store: SqlStore, clock: TestClock) -> None:
+def test_probes_have_growing_pauses_and_honour_retry_after(store: SqlStore, clock: TestClock) -> None:
     refusing(store, clock)
     pauses = []
     for number in range(12):
@@ -157,7 +157,7 @@ def test_an_open_connection_has_no_probe(store: SqlStore) -> None:
     assert not store.take_probe("twilio", "probe", LEASE)
 
 
-def test_a_vendors_long_words_are_cut_and_undo_nothing(store: SqlStore, clock: TestClock) -> None:
+def test_a_vendors_long_text_is_cut_and_fails_no_settlement(store: SqlStore, clock: TestClock) -> None:
     report(store, *[refused(end.recipient, code="é" * 500, message="ü" * 5000) for end in several()])
     (found,) = store.connections()
     assert (found.error_code, found.error_message) == ("?" * 64, "ü" * 500)
@@ -213,7 +213,7 @@ def test_a_row_knows_since_when_our_account_keeps_it(store: SqlStore, clock: Tes
     assert claims.acquired[0].refused_at == clock() - timedelta(seconds=2), "a worker decides by it"
 
 
-def test_what_is_given_up_is_a_dead_letter_that_is_owed(store: SqlStore, clock: TestClock) -> None:
+def test_giving_up_leaves_a_dead_letter_owed(store: SqlStore, clock: TestClock) -> None:
     rows = [make.notification(clock(), channel="sms") for _ in range(4)]
     store.insert(rows)
     connection = refusing(store, clock)
@@ -232,7 +232,7 @@ def test_what_is_given_up_is_a_dead_letter_that_is_owed(store: SqlStore, clock: 
     assert not store.give_up(rows, connection), "once"
 
 
-def test_a_replay_begins_to_wait_anew(store: SqlStore, clock: TestClock) -> None:
+def test_a_replay_restarts_the_wait_for_the_account(store: SqlStore, clock: TestClock) -> None:
     row = make.notification(clock(), channel="sms")
     store.insert([row])
     settled(store, [row], AccountError("20003", "wrong token"), uncounted=True)

@@ -84,7 +84,7 @@ def test_it_is_counted_page_by_page(store: SqlStore, insight: SqlInsight, clock:
     assert totals(insight.activity("acme", since)) == {ACCEPTED: 25, "sent": 25}
 
 
-def test_many_who_summarize_at_once_count_nothing_twice(
+def test_concurrent_summaries_count_nothing_twice(
     database: DatabaseSettings, store: SqlStore, clock: TestClock
 ) -> None:
     since = clock()
@@ -125,7 +125,7 @@ def test_latencies_are_counted_by_their_bound(store: SqlStore, insight: SqlInsig
     assert found == {timedelta(milliseconds=250): 2, timedelta(seconds=5): 1, None: 1}
 
 
-def test_an_operators_word_is_no_latency(store: SqlStore, insight: SqlInsight, clock: TestClock) -> None:
+def test_a_resolution_by_an_operator_is_no_latency(store: SqlStore, insight: SqlInsight, clock: TestClock) -> None:
     (row,) = inserted(store, clock)
     settled(store, [row], Status.UNKNOWN, AmbiguousError("timeout", "no answer"))
     clock.advance(hours=1)
@@ -336,7 +336,7 @@ def test_groups_look_at_the_newest_up_to_a_bound(
     assert (found.looked_at, found.more) == (3, True)
 
 
-def test_a_tally_says_how_many_are_where(store: SqlStore, insight: SqlInsight, clock: TestClock) -> None:
+def test_a_tally_counts_by_status(store: SqlStore, insight: SqlInsight, clock: TestClock) -> None:
     rows = inserted(store, clock, 5)
     other = inserted(store, clock, 1, tenant="globex")
     settled(store, rows[:3])

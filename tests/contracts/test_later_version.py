@@ -44,9 +44,7 @@ def standing(store: SqlStore, id: str) -> tuple[Any, ...]:
         return tuple(found.one())
 
 
-def test_a_row_with_a_word_of_a_later_version_is_put_off_and_its_neighbours_are_claimed(
-    store: SqlStore, clock: TestClock
-) -> None:
+def test_a_row_with_an_unknown_value_is_deferred_and_the_others_are_claimed(store: SqlStore, clock: TestClock) -> None:
     theirs, ours = [added(store, clock, column) for column in DECISIVE], make.notification(clock())
     store.insert([ours])
     before = [standing(store, row.id) for row in theirs]
@@ -60,7 +58,7 @@ def test_a_row_with_a_word_of_a_later_version_is_put_off_and_its_neighbours_are_
     assert [standing(store, row.id) for row in theirs] == before
 
 
-def test_a_sweep_leaves_rows_of_a_later_version_to_it_and_finds_the_others(store: SqlStore, clock: TestClock) -> None:
+def test_a_sweep_skips_rows_of_a_later_release_and_finds_the_others(store: SqlStore, clock: TestClock) -> None:
     """Also where there are more of them than it looks at in a page."""
     ends = (None, clock() + timedelta(seconds=20))
     theirs = [added(store, clock, column, expires_at=end) for column in DECISIVE for end in ends]
@@ -101,7 +99,7 @@ def test_another_priority_decides_nothing_so_it_is_sent(store: SqlStore, clock: 
     assert standing(store, row.id)[0] == Status.SENT
 
 
-def test_who_looks_sees_a_later_versions_words_as_they_are(store: SqlStore, clock: TestClock) -> None:
+def test_unknown_values_are_read_unchanged(store: SqlStore, clock: TestClock) -> None:
     rows = {column: added(store, clock, column) for column in MINE}
     execute(
         store,

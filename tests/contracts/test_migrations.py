@@ -289,7 +289,7 @@ def test_a_database_of_something_else_is_left_alone(empty: DatabaseSettings) -> 
         migrate(empty, MIGRATIONS)
 
 
-def test_a_database_that_is_not_there_is_told_in_one_line() -> None:
+def test_a_missing_database_is_reported_in_one_line() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tidings.migrate"],
         env={

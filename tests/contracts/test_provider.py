@@ -20,7 +20,8 @@ from tidings.providers.smtp.provider import SmtpProvider
 from tidings.providers.smtp.settings import SmtpSettings
 from tidings.providers.twilio.provider import TwilioProvider, TwilioSettings
 
-from local.emulators.client import Channel, Failure
+from local.emulators.client import Failure
+from local.emulators.records import Channel
 from tests.emulator import Running, emulator
 from tests.functions.scripted import refusing_port
 

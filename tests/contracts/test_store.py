@@ -181,7 +181,7 @@ def test_a_row_that_is_not_due_is_held_until_it_is(store: SqlStore, clock: TestC
 
 
 @pytest.mark.parametrize("end", [Status.SENT, Status.FAILED, Status.UNKNOWN, Status.CANCELED, Status.EXPIRED])
-def test_what_is_over_is_finished(store: SqlStore, clock: TestClock, end: Status) -> None:
+def test_a_message_of_a_terminal_row_is_stale(store: SqlStore, clock: TestClock, end: Status) -> None:
     (row,) = inserted(store, clock, status=end)
     claims = claimed(store, [row])
     assert [message.id for message in claims.stale] == [row.id]
@@ -189,7 +189,7 @@ def test_what_is_over_is_finished(store: SqlStore, clock: TestClock, end: Status
     assert not claims.deferred
 
 
-def test_an_unknown_row_and_an_older_generation_are_finished(store: SqlStore, clock: TestClock) -> None:
+def test_messages_of_an_unknown_row_and_of_an_older_generation_are_stale(store: SqlStore, clock: TestClock) -> None:
     (waiting,) = inserted(store, clock, generation=2, next_attempt_at=clock() + LEASE)
     stale, unknown = make.message(waiting, generation=1), make.message(make.notification(clock()))
     assert store.claim([stale, unknown], LEASE).stale == [stale, unknown]

@@ -2,7 +2,7 @@
 
 from itertools import count
 
-from local.emulators.client import Channel
+from local.emulators.records import Channel
 
 
 class Addresses:

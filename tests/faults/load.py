@@ -8,7 +8,8 @@ import time
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from local.emulators.client import Channel, Failure
+from local.emulators.client import Failure
+from local.emulators.records import Channel
 from tests.faults.world import World
 from tests.scenarios.caller import Json
 

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import cast
 
-from local.emulators.client import Channel
+from local.emulators.records import Channel
 from tests.faults.addresses import Addresses
 from tests.faults.load import CHANNELS, Load
 from tests.faults.world import World

@@ -1,6 +1,7 @@
 """The console's files: how they are served, with which headers, and what they must not contain."""
 
 import asyncio
+import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -9,7 +10,8 @@ import pytest
 from tidings.api.api_keys import ApiKeys
 from tidings.api.app import App
 from tidings.api.http import Request, Response
-from tidings.api.operator.console_files import TYPES, Console
+from tidings.api.operator.console_files import REGISTRY, TYPES, Console
+from tidings.domain.channels import CHANNELS
 
 from tests.functions.conftest import Imported
 
@@ -40,6 +42,13 @@ def test_the_page_and_each_of_its_files_is_served_with_its_type() -> None:
         answer = get(f"/console/{path.name}")
         assert (answer.status, answer.body) == (200, path.read_bytes())
         assert answer.headers["content-type"] == TYPES[path.suffix]
+
+
+def test_it_knows_the_channels_and_their_examples_from_the_registry() -> None:
+    answer = get(f"/console/{REGISTRY}")
+    assert answer.headers["content-type"] == TYPES[".js"]
+    told = json.loads(answer.body.decode().removeprefix("export const CHANNELS = ").removesuffix(";\n"))
+    assert told == {name: {"label": content.label, **content.example} for name, content in CHANNELS.items()}
 
 
 @pytest.mark.parametrize("path", ["/", "/console"])
@@ -156,7 +165,7 @@ def test_every_linked_file_exists_and_every_file_is_linked() -> None:
     for _, text in sources(".html", ".js"):
         named.update(re.findall(r'(?:href|src)="([\w.-]+\.\w+)"', text))
         named.update(re.findall(r'from "\./([\w.-]+)"', text))
-    assert named == {path.name for path in FOLDER.iterdir()}
+    assert named == {path.name for path in FOLDER.iterdir()} | {REGISTRY}
 
 
 def test_the_console_stays_small() -> None:

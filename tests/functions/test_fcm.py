@@ -357,7 +357,7 @@ def test_an_answer_that_does_not_come_is_ambiguous(serve: Serve, make: Make, mon
     assert (type(error), error.code) == (AmbiguousError, "timeout")
 
 
-def test_what_was_never_connected_is_transient(serve: Serve, make: Make) -> None:
+def test_a_failure_to_connect_is_transient(serve: Serve, make: Make) -> None:
     google = serve()
     one = make(f"http://127.0.0.1:{refusing_port()}", token_uri=f"{google.http.url}/token")
     with pytest.raises(TransientError, match="connect"):
@@ -501,7 +501,7 @@ def test_a_proxy_that_refuses_the_way_to_the_token_is_transient(
 
 
 @pytest.mark.parametrize("where", ["build", "Post"])
-def test_a_fault_of_ours_before_the_post_is_not_ambiguous(
+def test_an_unexpected_error_before_the_post_is_not_ambiguous(
     serve: Serve, make: Make, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     """The text has its type alone: what the exception says could hold a recipient."""
@@ -519,7 +519,7 @@ def test_a_fault_of_ours_before_the_post_is_not_ambiguous(
     assert "device" not in error.message
 
 
-def test_a_fault_in_the_post_is_ambiguous_unless_no_request_could_be_made(
+def test_an_error_in_the_post_is_ambiguous_unless_no_request_could_be_built(
     serve: Serve, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     google = serve()
@@ -550,7 +550,7 @@ def test_many_threads_fetch_one_token(serve: Serve, make: Make) -> None:
     assert (len(google.exchanges), len(google.posts)) == (1, 64)
 
 
-def test_nobody_waits_for_another_threads_token_longer_than_the_timeout(serve: Serve, make: Make) -> None:
+def test_no_thread_waits_for_a_token_longer_than_the_timeout(serve: Serve, make: Make) -> None:
     google = serve()
     google.token_delay = 20
     one = make(google.http.url, timeout=4.0)
@@ -703,7 +703,7 @@ def test_a_recipient_of_no_known_kind_is_refused(make: Make, recipient: str) -> 
         make("http://127.0.0.1:1").send(outbound(recipient=recipient))
 
 
-def test_another_channels_content_is_a_mistake_of_ours(make: Make) -> None:
+def test_content_of_another_channel_is_a_type_error(make: Make) -> None:
     with pytest.raises(TransientError, match="TypeError"):
         make("http://127.0.0.1:1").send(outbound(content=SmsContent(text="t")))
 

@@ -15,8 +15,8 @@ from tidings.api.api_keys import ApiKeys
 from tidings.api.health import HealthChecks
 from tidings.api.problems import CODES
 from tidings.domain.errors import BrokerUnavailable
+from tidings.runtime.api_gateway import answer_event, to_request
 from tidings.runtime.container import Container
-from tidings.runtime.gateway import answer_gateway, from_gateway
 
 from tests.functions.served import Caller, Keys, Lines, intake_of, mail, replay_of, sms
 
@@ -43,7 +43,7 @@ def test_head_is_answered_where_get_is(callers: dict[str, Caller], path: str) ->
 def test_head_on_lambda_has_no_body(callers: dict[str, Caller]) -> None:
     def answered(method: str) -> Any:
         event = {"requestContext": {"http": {"method": method, "path": "/healthz"}}}
-        return answer_gateway(event, callers["intake"].api)
+        return answer_event(event, callers["intake"].api)
 
     assert (answered("HEAD")["statusCode"], answered("HEAD")["body"]) == (200, "")
     assert answered("GET")["body"] != ""
@@ -57,7 +57,7 @@ def test_a_compressed_body_is_taken_on_lambda_too(callers: dict[str, Caller], ke
             "body": base64.b64encode(body).decode(),
             "isBase64Encoded": True,
         }
-        return int(answer_gateway(event, callers["intake"].api)["statusCode"])
+        return int(answer_event(event, callers["intake"].api)["statusCode"])
 
     assert posted(gzip.compress(json.dumps(sms()).encode())) == 202
     assert posted(gzip.compress(bytes(100_000_000))) == 413
@@ -117,7 +117,7 @@ def test_a_status_may_be_given_several_times(callers: dict[str, Caller]) -> None
 
 def test_a_repeated_query_parameter_keeps_all_its_values() -> None:
     event = {"requestContext": {"http": {"method": "GET", "path": SEND}}, "rawQueryString": "status=sent&status=failed"}
-    assert from_gateway(event).query == {"status": ["sent", "failed"]}
+    assert to_request(event).query == {"status": ["sent", "failed"]}
 
 
 # --- problems, and who asked --------------------------------------------------------------------------------------

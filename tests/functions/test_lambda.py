@@ -126,7 +126,7 @@ def test_a_batch_is_delivered_and_settled(imported: Imported, ready: Running, wi
 
 
 @pytest.mark.parametrize("channel", PROVIDERS)
-def test_a_batch_that_comes_again_sends_nothing_again(
+def test_a_redelivered_batch_sends_nothing_again(
     imported: Imported, ready: Running, wiring: Container, channel: Any
 ) -> None:
     rows = [of_channel(channel, n) for n in range(3)]
@@ -159,7 +159,7 @@ def test_an_unreadable_message_is_parked_and_its_neighbours_delivered(
 
 
 @pytest.mark.parametrize("channel", PROVIDERS)
-def test_one_that_fails_stays_one_that_fails(
+def test_a_failing_message_fails_alone(
     imported: Imported, ready: Running, wiring: Container, lines: Lines, channel: Any
 ) -> None:
     refused = {"email": "refused@example.com", "sms": "+15005550001", "push": "token:gone"}[channel]
@@ -178,7 +178,7 @@ def test_one_that_fails_stays_one_that_fails(
 
 
 @pytest.mark.parametrize("channel", PROVIDERS)
-def test_a_paused_channels_messages_are_put_off_unclaimed(
+def test_messages_of_a_paused_channel_are_deferred_unclaimed(
     imported: Imported, ready: Running, wiring: Container, channel: Any
 ) -> None:
     row, urgent = of_channel(channel), of_channel(channel, 1, priority=Priority.HIGH)
@@ -196,7 +196,7 @@ def test_a_paused_channels_messages_are_put_off_unclaimed(
 
 
 @pytest.mark.parametrize("channel", PROVIDERS)
-def test_what_is_transient_is_put_on_the_ladder(
+def test_a_transient_failure_is_published_to_a_retry_step(
     imported: Imported, ready: Running, wiring: Container, channel: Any
 ) -> None:
     ready.client.fail(channel, next=1, status=451 if channel == "email" else 429)
@@ -229,7 +229,7 @@ def without_database(ready: Running, monkeypatch: pytest.MonkeyPatch) -> Running
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long the function would have waited."""
     pauses: list[float] = []
-    monkeypatch.setattr("tidings.runtime.queue_function.sleep", pauses.append)
+    monkeypatch.setattr("tidings.runtime.queue_lambda.sleep", pauses.append)
     return pauses
 
 
@@ -237,7 +237,7 @@ WAITING = "tidings.retry.30s"
 
 
 @pytest.mark.parametrize("channel", PROVIDERS)
-def test_a_batch_without_the_database_waits_on_the_retry_queue_with_no_delivery_counted(
+def test_a_batch_without_the_database_is_deferred_and_counts_no_delivery(
     imported: Imported,
     without_database: Running,
     queues: RabbitBroker,
@@ -258,7 +258,7 @@ def test_a_batch_without_the_database_waits_on_the_retry_queue_with_no_delivery_
     assert {message.headers.get("x-delivery-count") for message in waiting} <= {None, 0}
 
 
-def test_a_database_lost_in_the_middle_parks_no_unreadable_message_twice(
+def test_a_database_lost_during_a_batch_parks_no_invalid_message_twice(
     imported: Imported, ready: Running, queues: RabbitBroker, database_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     main = imported("sms")
@@ -275,7 +275,7 @@ def test_a_database_lost_in_the_middle_parks_no_unreadable_message_twice(
 
 
 @pytest.mark.parametrize("channel", PROVIDERS)
-def test_without_the_database_and_the_broker_it_waits_before_the_batch_comes_again(
+def test_without_database_and_broker_it_waits_before_the_redelivery(
     imported: Imported, without_database: Running, lines: Lines, channel: Any, slept: list[float]
 ) -> None:
     """Given back at once, it would be at its delivery limit within seconds. The embedded broker is in the same file."""
@@ -287,7 +287,7 @@ def test_without_the_database_and_the_broker_it_waits_before_the_batch_comes_aga
 
 
 @pytest.mark.parametrize(("left", "waits"), [(12_500, 7.5), (3_000, 0)])
-def test_it_waits_no_longer_than_it_has_time_for(
+def test_the_wait_ends_before_lambda_ends_the_process(
     imported: Imported, without_database: Running, slept: list[float], left: int, waits: float
 ) -> None:
     class Short(Context):
@@ -300,12 +300,12 @@ def test_it_waits_no_longer_than_it_has_time_for(
 
 
 @pytest.mark.parametrize("event", [None, {}, {"Records": []}, {"eventSource": "aws:rmq"}])
-def test_what_is_no_event_raises(imported: Imported, ready: Running, event: Any) -> None:
+def test_an_invalid_event_raises(imported: Imported, ready: Running, event: Any) -> None:
     with pytest.raises(InvalidMessage):
         imported("sms").handler(event, CONTEXT)
 
 
-def test_an_event_without_messages_is_done(imported: Imported, ready: Running) -> None:
+def test_an_event_without_messages_is_settled(imported: Imported, ready: Running) -> None:
     main = imported("sms")
     main.handler(rmq("sms"), CONTEXT)
     main.handler({"eventSource": "aws:rmq", "rmqMessagesByQueue": {"tidings.sms::/": None}}, CONTEXT)
@@ -320,7 +320,7 @@ def test_on_lambda_no_trigger_token_is_needed(imported: Imported, monkeypatch: p
     imported("sms")
 
 
-def test_what_the_broker_hands_out_is_what_the_function_takes(
+def test_a_message_as_the_broker_delivers_it_is_delivered(
     imported: Imported, ready: Running, wiring: Container
 ) -> None:
     """From the queue through the trigger's own encoding."""
@@ -436,7 +436,7 @@ def test_a_query_behind_an_http_api(imported: Imported, keys: Keys) -> None:
     assert called(main, "GET", SEND, key=keys.send, query=[("limit", "x")]).status == 422
 
 
-def test_what_an_http_api_may_hand_over_gets_a_clear_answer(imported: Imported, keys: Keys) -> None:
+def test_an_unusual_event_of_api_gateway_gets_a_clear_answer(imported: Imported, keys: Keys) -> None:
     main = imported("intake")
     assert called(main, "GET", SEND).status == 401
     assert called(main, "GET", SEND, key=keys.operate).status == 403
@@ -451,7 +451,7 @@ def test_what_an_http_api_may_hand_over_gets_a_clear_answer(imported: Imported, 
     assert main.handler(bare, CONTEXT)["statusCode"] == 200
 
 
-def test_a_path_that_only_looks_like_its_stage_is_left_alone(imported: Imported) -> None:
+def test_a_path_that_only_begins_like_its_stage_is_kept(imported: Imported) -> None:
     main = imported("intake")
     event = gateway("GET", "/healthz")
     event["requestContext"]["stage"] = "health"

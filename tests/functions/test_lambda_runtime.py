@@ -238,7 +238,7 @@ def test_a_function_that_is_not_there_is_reported_by_the_runtime(ground: Ground)
 # --- invoke, and error ------------------------------------------------------------------------------------------------
 
 
-def test_all_that_is_watched_is_given_away_before_the_answer(ground: Ground) -> None:
+def test_metrics_and_spans_are_flushed_before_the_answer(ground: Ground) -> None:
     """After it the process is frozen, maybe for ever."""
     mark = ground.mark
     status, id = ground.post()
@@ -265,7 +265,7 @@ def refusing(ground: Ground, says: str) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("function", ["email", "replay"])
-def test_a_fault_says_where_it_is_and_nothing_personal(ground: Ground, function: str) -> None:
+def test_an_unexpected_error_is_logged_by_place_without_personal_data(ground: Ground, function: str) -> None:
     private = "ada@private"
     (row,) = rows_of(ground, 1)
     ground.sql("UPDATE notifications SET wake_at = '2020-01-01'")
@@ -282,7 +282,7 @@ def test_a_fault_says_where_it_is_and_nothing_personal(ground: Ground, function:
     assert ground.stored(row).status == "sent"
 
 
-def test_a_batch_that_fails_comes_again_whole_and_nothing_doubles(ground: Ground) -> None:
+def test_a_failed_batch_is_redelivered_whole_and_nothing_is_doubled(ground: Ground) -> None:
     rows = rows_of(ground, 3)
     ground.parts.broker.publish([to_work(row) for row in rows])
     with contextlib.ExitStack() as refusal:
@@ -347,7 +347,7 @@ def test_it_stops_before_its_deadline_and_the_next_invocation_sends_the_rest_onc
     ("policy", "becomes", "ends"),
     [(OnAmbiguous.RESEND, "retrying", "sent"), (OnAmbiguous.HOLD, "unknown", "unknown")],
 )
-def test_who_is_killed_in_the_middle_of_a_call_leaves_that_alone_to_the_lease(
+def test_a_function_killed_during_a_call_leaves_only_that_call_to_the_lease(
     ground: Ground, policy: OnAmbiguous, becomes: str, ends: str
 ) -> None:
     """It stands still in the first of two calls, so it cannot keep its deadline."""

@@ -14,6 +14,7 @@ import pytest
 from tidings.domain.errors import BrokerUnavailable, ConfigurationError, StoreUnavailable
 from tidings.domain.notification import Notification, Status
 from tidings.messaging.envelope import to_event
+from tidings.pipeline.delivery import Delivery
 from tidings.pipeline.outgoing import message_for
 from tidings.runtime.container import Container
 from werkzeug.test import EnvironBuilder
@@ -41,7 +42,7 @@ def ask(
 
 
 @pytest.mark.parametrize("channel", CHANNELS)
-def test_anyone_may_ask_for_its_health(imported: Imported, channel: str) -> None:
+def test_health_needs_no_token(imported: Imported, channel: str) -> None:
     answer = ask(imported(channel), channel, "GET", "/healthz", body=b"", headers={})
     assert (answer.status, answer.body) == (200, {"status": "ok", "channel": channel})
 
@@ -85,26 +86,13 @@ def test_only_the_trigger_may_call(imported: Imported, channel: str) -> None:
     ],
     ids=lambda body: str(body)[:40],
 )
-def test_what_is_no_event_is_a_bad_request(imported: Imported, body: Any) -> None:
+def test_an_invalid_event_is_a_bad_request(imported: Imported, body: Any) -> None:
     answer = ask(imported("sms"), "sms", body=body)
     assert (answer.status, answer.body["title"]) == (400, "Not an aws:rmq event")
 
 
-def test_nobody_learns_anything_of_the_body_before_the_token(imported: Imported) -> None:
+def test_the_body_is_not_read_before_the_token_is_checked(imported: Imported) -> None:
     assert ask(imported("sms"), "sms", body=b"{", headers={}).status == 401
-
-
-class Broken:
-    """A delivery that cannot."""
-
-    def __init__(self, error: Exception) -> None:
-        self.error = error
-
-    def deliver(self, _: Any, **__: Any) -> bool:
-        raise self.error
-
-    def close(self) -> None:
-        """Nothing is kept open."""
 
 
 @pytest.mark.parametrize(
@@ -117,11 +105,15 @@ class Broken:
         (RuntimeError("ada@example.com"), (500, "unexpected_error")),
     ],
 )
-def test_what_fails_makes_the_batch_come_again_and_says_nothing_of_it(
+def test_a_failure_redelivers_the_batch_and_reveals_no_recipient(
     imported: Imported, monkeypatch: pytest.MonkeyPatch, lines: Lines, error: Exception, told: tuple[int, str]
 ) -> None:
+    def fails(*_: object, **__: object) -> bool:
+        raise error
+
     main = imported("email")
-    monkeypatch.setattr(main.function, "delivery", Broken(error))
+    for name in ("deliver", "defer"):
+        monkeypatch.setattr(Delivery, name, fails)
     answer = ask(main, "email")
     assert answer.status == told[0]
     assert len(lines.named(told[1])) == 1
@@ -132,7 +124,7 @@ def test_what_fails_makes_the_batch_come_again_and_says_nothing_of_it(
     assert raised.value.__cause__ is None
 
 
-def test_an_event_of_nothing_but_finished_messages_is_settled(imported: Imported, wiring: Container) -> None:
+def test_a_batch_of_stale_messages_is_settled(imported: Imported, wiring: Container) -> None:
     row = notification(datetime.now(UTC))
     wiring.store.insert([row])
     wiring.store.cancel(row.tenant, row.id)
@@ -203,7 +195,7 @@ def is_sent(wiring: Container, row: Notification) -> bool:
     return found is not None and found.status is Status.SENT
 
 
-def test_a_caller_that_prefers_so_is_answered_when_its_batch_is_under_way(
+def test_prefer_respond_async_is_answered_when_all_calls_are_under_way(
     settings: dict[str, str], wiring: Container, tmp_path: Path
 ) -> None:
     (slow, first), (quick, second) = mail_event(wiring), mail_event(wiring)
@@ -218,7 +210,7 @@ def test_a_caller_that_prefers_so_is_answered_when_its_batch_is_under_way(
         assert is_sent(wiring, quick)
 
 
-def test_a_stop_lets_what_is_under_way_end_though_no_request_waits_for_it(
+def test_a_stop_lets_calls_under_way_end_and_settles_them(
     settings: dict[str, str], wiring: Container, tmp_path: Path
 ) -> None:
     row, event = mail_event(wiring)
@@ -269,7 +261,7 @@ print(json.dumps({{"modules": sorted({{module.partition(".")[0] for module in sy
 
 
 @pytest.mark.parametrize("name", SDKS)
-def test_an_import_brings_its_own_sdk_and_opens_nothing(settings: dict[str, str], name: str) -> None:
+def test_an_import_loads_only_its_own_sdk_and_opens_nothing(settings: dict[str, str], name: str) -> None:
     given = {**settings, "TIDINGS_DATABASE_URL": "sqlite:////nowhere/at/all/tidings.db"}
     done = subprocess.run(
         [sys.executable, "-c", LOOK.format(name=name)],

@@ -29,7 +29,7 @@ from tidings.api.endpoint import Endpoint
 from tidings.api.operator import endpoints as operator_api
 from tidings.config.settings import load
 from tidings.domain.errors import PermanentError
-from tidings.runtime import queue_function
+from tidings.runtime import invocation
 from tidings.runtime.container import Container
 
 from tests.functions.served import (
@@ -135,7 +135,7 @@ def test_secrets_are_compared_in_constant_time() -> None:
     """Found in the syntax tree: digests and the token are never compared with `==`."""
     for code in (
         inspect.getsource(keys_module.ApiKeys.find),
-        inspect.getsource(queue_function.QueueFunction._check_token),
+        inspect.getsource(invocation.TriggerSettings.admits),
     ):
         assert "hmac.compare_digest(" in code
         assert not re.search(r"(digest|presented|token)\s*[!=]=|[!=]=\s*(digest|presented|token)", code)

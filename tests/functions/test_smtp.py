@@ -386,7 +386,7 @@ def test_encryption_that_fails_for_now_is_transient(make: Make, certificate: tup
         make(with_login(server, "smtp+starttls")).send(outbound())
 
 
-def test_a_certificate_that_nobody_vouches_for_is_refused(make: Make, certificate: tuple[Path, Path]) -> None:
+def test_an_untrusted_certificate_is_refused(make: Make, certificate: tuple[Path, Path]) -> None:
     with ScriptedSmtp(tls=server_context(certificate)) as server, pytest.raises(AccountError, match="certificate"):
         make(with_login(server, "smtp+starttls")).send(outbound())
 
@@ -591,7 +591,7 @@ def test_what_cannot_be_encoded_is_refused() -> None:
         raw(EmailContent.model_construct(**{**TEXT.__dict__, "text": "\ud800"}))
 
 
-def test_another_channels_content_is_a_mistake_of_ours() -> None:
+def test_content_of_another_channel_is_a_type_error() -> None:
     with pytest.raises(TypeError):
         build_mail(
             SendRequest(id="1", attempt=1, recipient="a@b.org", content=SmsContent(text="t")),

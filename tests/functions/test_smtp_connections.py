@@ -201,7 +201,7 @@ def fails(*_: object, **__: object) -> Any:
         (Wire, "send_body"),
     ],
 )
-def test_a_fault_of_ours_before_the_dot_is_transient_and_names_nobody(
+def test_an_unexpected_error_before_the_dot_is_transient_and_names_no_recipient(
     make: Make, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str
 ) -> None:
     with ScriptedSmtp() as server:
@@ -213,7 +213,7 @@ def test_a_fault_of_ours_before_the_dot_is_transient_and_names_nobody(
         assert server.mails == []
 
 
-def test_a_fault_of_ours_after_the_dot_may_be_an_acceptance(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_after_the_dot_is_ambiguous(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pipeline takes for ambiguous whatever is no DeliveryError."""
     with ScriptedSmtp() as server:
         provider = make(server.url)
@@ -246,7 +246,7 @@ def test_a_server_without_a_limit_takes_any_size(make: Make, feature: str) -> No
         assert len(server.mails) == 1
 
 
-def test_dots_that_are_doubled_for_the_way_count_once(make: Make) -> None:
+def test_doubled_dots_count_once(make: Make) -> None:
     content = EmailContent(subject="s", text="\n".join("." * 5 for _ in range(50)))
     with ScriptedSmtp() as server:
         make(server.url).send(outbound(content))

@@ -182,7 +182,7 @@ def test_a_body_that_is_read_slowly_is_cut_when_all_steps_are_too_long(make: Mak
     ],
     ids="-".join,
 )
-def test_what_is_said_after_a_refusal_holds_nobody(
+def test_the_dialogue_after_a_refusal_holds_no_caller(
     make: Make, answers: dict[str, str | list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert smtp_session.RECOVERY <= 5
@@ -208,7 +208,7 @@ def test_the_mail_after_a_refused_one_has_all_its_time(make: Make, monkeypatch: 
         assert server.connections == 1
 
 
-def test_goodbye_is_said_however_long_ago_the_last_mail_was(make: Make) -> None:
+def test_quit_is_sent_however_long_ago_the_last_mail_was(make: Make) -> None:
     with ScriptedSmtp() as server:
         provider = make(server.url, **patient(timeout=2.0))
         provider.send(outbound())
@@ -238,7 +238,7 @@ def test_a_silent_connection_shows_that_it_is_in_use_before_a_nat_gateway_forget
         assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) < 240
 
 
-def test_the_longest_that_one_send_may_take_is_told_to_who_asks(make: Make) -> None:
+def test_the_provider_tells_the_longest_time_of_a_send(make: Make) -> None:
     assert make("smtp://localhost", timeout=7.5).timeout == timedelta(seconds=7.5)
 
 

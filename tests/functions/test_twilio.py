@@ -276,7 +276,7 @@ def test_an_answer_that_does_not_come_is_ambiguous(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("host", [f"127.0.0.1:{refusing_port()}", "no-such-host.invalid"], ids=["refusing", "no host"])
-def test_what_was_never_connected_is_transient(host: str) -> None:
+def test_a_failure_to_connect_is_transient(host: str) -> None:
     one = provider(f"http://{host}")
     with pytest.raises(TransientError, match="connect"):
         one.send(outbound())
@@ -306,7 +306,7 @@ def test_a_proxy_that_refuses_is_transient(monkeypatch: pytest.MonkeyPatch) -> N
     assert "ProxyError" in error.message
 
 
-def test_a_fault_of_ours_before_the_request_is_transient(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_before_the_request_is_transient(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the last call of this thread did reach Twilio."""
     server = serve(CREATED)
     one = provider(server.url)
@@ -324,7 +324,7 @@ def test_a_client_that_cannot_be_made_is_transient(monkeypatch: pytest.MonkeyPat
     assert type(raised_by(provider("http://127.0.0.1:1"))) is TransientError
 
 
-def test_a_fault_of_ours_after_the_request_stays_one(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_after_the_request_is_raised(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its class is the pipeline's business: ambiguous."""
     monkeypatch.setattr("requests.adapters.HTTPAdapter.build_response", lambda *_: 1 / 0)
     one = provider(serve(CREATED).url)
@@ -550,7 +550,7 @@ def test_nothing_personal_is_logged(serve: Serve, caplog: pytest.LogCaptureFixtu
     assert "secret" not in caplog.text
 
 
-def test_another_channels_content_is_a_mistake_of_ours() -> None:
+def test_content_of_another_channel_is_a_type_error() -> None:
     with pytest.raises(TypeError):
         provider("http://127.0.0.1:1").send(outbound(content=EmailContent(subject="s", text="t")))
 

@@ -30,7 +30,7 @@ from tidings.migrate import migrate
 from tidings.ports import Broker, Outgoing, Received
 from tidings.runtime.trigger import pauses as pauses_module
 from tidings.runtime.trigger.pauses import Pauses
-from tidings.runtime.trigger.trigger import FIRST_PAUSE, LOOK_EVERY, SEEN_OFTEN, Function, Trigger
+from tidings.runtime.trigger.trigger import FIRST_PAUSE, ISOLATE_FROM, LOOK_EVERY, Function, Trigger
 
 from tests.scenarios.caller import wait_for
 
@@ -298,7 +298,7 @@ def test_a_message_with_many_deliveries_is_delivered_alone(broker: Broker, funct
         wait_for(lambda: len(accepted) == 5)
         stack.stop()
     together = [call for call in function.calls if poison in call.numbers and len(call.numbers) > 1]
-    assert len(together) < SEEN_OFTEN
+    assert len(together) < ISOLATE_FROM
     assert accepted[-1] == poison
     assert sorted(accepted) == [1, 2, 3, 4, 5]
     assert left(broker) == []

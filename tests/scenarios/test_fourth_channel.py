@@ -19,12 +19,12 @@ from tests.scenarios.trees import copied, layer, replaced
 MAIN = '''
 """Chat: takes an `aws:rmq` event and delivers its notifications, by default through a webhook."""
 
-from tidings.runtime.queue_function import FlaskAnswer, FlaskRequest, LambdaContext, QueueFunction
+from tidings.runtime.queue_function import FlaskRequest, FlaskResponse, LambdaContext, QueueFunction
 
 function = QueueFunction("chat")
 
 
-def chat(request: FlaskRequest) -> FlaskAnswer:
+def chat(request: FlaskRequest) -> FlaskResponse:
     return function.answer(request)
 
 
@@ -41,7 +41,7 @@ import urllib.request
 from datetime import timedelta
 
 from tidings.domain.errors import AmbiguousError, PermanentError, TransientError
-from tidings.ports import Outbound, Receipt
+from tidings.ports import Acceptance, SendRequest
 from tidings.config.settings import Settings, load
 
 
@@ -58,11 +58,11 @@ class WebhookProvider:
     def __init__(self, settings: WebhookSettings) -> None:
         self._url = settings.webhook_url
 
-    def send(self, outbound: Outbound) -> Receipt:
+    def send(self, outbound: SendRequest) -> Acceptance:
         body = {"room": outbound.recipient, "text": outbound.content.text, "id": outbound.id}
         try:
             with urllib.request.urlopen(self._url, json.dumps(body).encode(), timeout=10) as answer:
-                return Receipt(provider_message_id=json.load(answer)["id"])
+                return Acceptance(provider_message_id=json.load(answer)["id"])
         except urllib.error.HTTPError as error:
             error.close()
             kind = TransientError if error.code == 429 else PermanentError
@@ -159,8 +159,8 @@ def with_chat(tree: Path, webhook: str) -> None:
     registry = tidings / "domain" / "channels" / "__init__.py"
     replaced(
         registry,
-        "import Content, Part\n",
-        "import Content, Part\nfrom tidings.domain.channels.chat import ChatContent\n",
+        "import Content, StrictModel\n",
+        "import Content, StrictModel\nfrom tidings.domain.channels.chat import ChatContent\n",
     )
     replaced(registry, "SmsContent, PushContent)", "SmsContent, PushContent, ChatContent)")
     (tidings / "providers" / "webhook.py").write_text(WEBHOOK.replace("WEBHOOK", webhook))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tidings.messaging import topology
 
-from local.emulators.client import Channel
+from local.emulators.records import Channel
 from tests.foundations import FOUNDATIONS, LAMBDA
 from tests.scenarios.caller import Json, wait_for, whole_lines
 from tests.scenarios.conftest import World

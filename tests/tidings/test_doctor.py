@@ -231,7 +231,10 @@ def test_a_queue_with_other_arguments_is_told(settings: Settings, rabbitmq_url: 
     connection.close()
     declared(rabbitmq_url)
     found = tidings("doctor", "intake", folder=ROOT, settings={**settings, "TIDINGS_BROKER_URL": rabbitmq_url})
-    assert "the queue tidings.sms was declared otherwise: PRECONDITION_FAILED - inequivalent arg 'x-" in found.out
+    assert (
+        "the queue tidings.sms was declared with other arguments: PRECONDITION_FAILED - inequivalent arg 'x-"
+        in found.out
+    )
     assert "-> drain it, delete it, start the trigger" in found.out
 
 

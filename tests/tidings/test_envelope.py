@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tidings.adapters.rabbitmq.frames import frames
+from tidings.adapters.rabbitmq.publisher import properties
 from tidings.domain.errors import InvalidMessage
 from tidings.domain.notification import new_id
 from tidings.messaging import topology
@@ -220,7 +220,7 @@ def test_any_headers_of_a_deferred_unread_message_can_be_written() -> None:
     given = {"ce-type": "t", "ce-n": 7, "": "x", "é": "x", "n" * 300: "x", "s": "\ud800", "x-death": "x", "d": {"a": 1}}
     kept = unchanged_headers(given)
     assert kept == {"ce-type": "t", "ce-n": "7", "s": "?"}
-    frames(1, Outgoing(raw=b"", to=topology.parking(), headers=kept), 1000)
+    properties(Outgoing(raw=b"", to=topology.parking(), headers=kept)).encode()
 
 
 keys = st.text(max_size=5) | st.sampled_from(["bytes", "headers", "data", "ce-type"])

@@ -205,7 +205,7 @@ def test_a_new_password_of_the_database_is_used_at_the_next_connection(aws: Aws,
 
         aws.put_secret("tidings/password", {"username": "rotated", "password": NEW})
         known = aws.asked
-        database._rotating._asked_at = -PAUSE  # PAUSE is over
+        database._rotation._asked_at = -PAUSE  # PAUSE is over
         assert asking.user() == "rotated@127.0.0.1"
         assert aws.asked == known + 1
         _end_connections(cursor)

@@ -21,7 +21,7 @@ from tidings.config.settings import Settings, load
 from tidings.domain.errors import ConfigurationError
 from tidings.observability.logging import LogSettings
 from tidings.runtime.container import DeliverySettings
-from tidings.runtime.queue_function import TriggerSettings
+from tidings.runtime.invocation import TriggerSettings
 
 ROOT = Path(__file__).parents[2]
 SECRET = "hunter2-hunter2-hunter2"
@@ -278,7 +278,7 @@ def test_a_function_starts_with_its_settings_in_aws(tmp_path: Path, monkeypatch:
         client: Any = boto3.client("secretsmanager", endpoint_url=endpoint)
         client.create_secret(Name="prod/tidings", SecretString=secret)
         client.close()
-        code = "import functions.intake.main as main; print(len(main.function.api._keyring.keys))"
+        code = "import functions.intake.main as main; print(len(main.function.app._keyring.keys))"
         ended = subprocess.run(
             [sys.executable, "-c", code],
             cwd=ROOT,

@@ -1,8 +1,9 @@
 // How statuses, errors, times and numbers are shown.
 
 import {h} from "./dom.js";
+import {CHANNELS} from "./registry.js";
 
-export const NAMES = {email: "Email", sms: "SMS", push: "Push"};
+export const NAMES = Object.fromEntries(Object.entries(CHANNELS).map(([channel, {label}]) => [channel, label]));
 export const name = channel => NAMES[channel] || channel;
 
 export const STATUSES = {

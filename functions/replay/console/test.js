@@ -3,25 +3,18 @@
 import * as api from "./api.js";
 import {announce, field, h, select, setError} from "./dom.js";
 import {NAMES} from "./format.js";
+import {CHANNELS} from "./registry.js";
 
-const FORMS = {
-  email: {
-    recipient: ["Address", "someone@example.com"],
-    fields: [
-      ["subject", "Subject", "A test from Tidings"],
-      ["text", "Text", "If you can read this, email works."],
-    ],
-  },
-  sms: {recipient: ["Number", "+15005550010"], fields: [["text", "Text", "A test from Tidings: SMS works."]]},
-  push: {
-    recipient: ["Device token", "the app's registration token"],
-    fields: [
-      ["title", "Title", "A test from Tidings"],
-      ["body", "Body", "If you can read this, push works."],
-    ],
-  },
-};
 const LONG = ["text", "body"];
+const titled = name => name[0].toUpperCase() + name.slice(1);
+
+/** The form follows the channel's example: its recipient, and each field of its content that is a text. */
+function shape(channel) {
+  const {label, recipient, content} = CHANNELS[channel];
+  const [kind, example] = typeof recipient === "string" ? ["recipient", recipient] : Object.entries(recipient)[0];
+  const names = Object.keys(content).filter(name => typeof content[name] === "string");
+  return {label, kind, example, names};
+}
 
 export function test({root, me, title, signal}) {
   title("Send a test");
@@ -79,30 +72,27 @@ export function test({root, me, title, signal}) {
 }
 
 function fields(channel) {
-  const {
-    recipient: [label, example],
-    fields: list,
-  } = FORMS[channel];
+  const {label, kind, example, names} = shape(channel);
+  const start = name => (name === names.at(-1) ? `If you can read this, ${label} works.` : "A test from Tidings");
   return [
     field(
-      label,
+      titled(kind),
       h("input", {id: "recipient", autocomplete: "off", spellcheck: "false", placeholder: example, required: true}),
     ),
-    ...list.map(([name, text, start]) =>
+    ...names.map(name =>
       field(
-        text,
-        LONG.includes(name) ? h("textarea", {id: name, rows: "3"}, start) : h("input", {id: name, value: start}),
+        titled(name),
+        LONG.includes(name) ? h("textarea", {id: name, rows: "3"}, start(name)) : h("input", {id: name, value: start(name)}),
       ),
     ),
   ];
 }
 
 function bodyOf(channel, form) {
+  const {kind, names} = shape(channel);
   const to = form.querySelector("#recipient").value.trim();
-  const content = Object.fromEntries(
-    FORMS[channel].fields.map(([name]) => [name, form.querySelector(`#${name}`).value]),
-  );
-  return {channel, recipient: channel === "push" ? {token: to} : to, content, metadata: {sent_from: "console"}};
+  const content = Object.fromEntries(names.map(name => [name, form.querySelector(`#${name}`).value]));
+  return {channel, recipient: kind === "recipient" ? to : {[kind]: to}, content, metadata: {sent_from: "console"}};
 }
 
 /** Show an error at its field, if the API names a field of the form; else below the form. */

@@ -1,6 +1,6 @@
 """Bring the database to this version's schema: `python -m tidings.migrate [REVISION]` (default: head).
 
-It may run while the version before serves: see docs/upgrades.md.
+It may run while the previous release serves: see docs/upgrades.md.
 """
 
 import sys
@@ -23,22 +23,22 @@ from tidings.domain.errors import ConfigurationError, StoreUnavailable
 
 PATIENCE = 24 * 3600.0  # seconds; an index of a large table takes its time
 LOCK_WITHIN, LOCK_AGAIN, LOCK_TRIES = 1, 3.0, 200
-"""Seconds. Who waits to change a table is waited for by all who come after and want to use it: so not for long, and
-again after a while, for ten minutes."""
+"""Seconds. A statement that waits for a table blocks all later users of the table. So it waits briefly, and tries again
+after a pause, for ten minutes."""
 
-_BUSY = {1205, 1213}  # no lock in time, a deadlock: nothing was changed
-_THERE = {1050, 1060, 1061}  # the table, column or index is there
+_BUSY = {1205, 1213}  # lock wait time-out, deadlock: nothing was changed
+_EXISTS = {1050, 1060, 1061}  # the table, column or index exists
 
 
 class MigrationSettings(Settings):
-    """Where the migrations lie. Prefix TIDINGS_."""
+    """Where the migrations are. Prefix TIDINGS_."""
 
     migrations: Path = Field(default=Path("infra/migrations"), description="the folder with alembic's env.py")
 
 
 def migrate(database: DatabaseSettings, migrations: Path, revision: str = "head") -> None:
-    """Upgrade to this revision. Of two that run at once, one waits; one that was cut off goes on where it stopped. What
-    a later version has made of the database stays. Raise ConfigurationError or StoreUnavailable."""
+    """Upgrade to this revision. Of two runs at once, one waits. After an interrupted run, the next one continues. A
+    later release's schema is left alone. Raise ConfigurationError or StoreUnavailable."""
     config = _config(migrations)
     url = make_url(database.database_url)
     if url.drivername == "sqlite" and url.database:
@@ -46,10 +46,10 @@ def migrate(database: DatabaseSettings, migrations: Path, revision: str = "head"
     opened = Database(database, patience=LOCK_TRIES * LOCK_AGAIN if url.drivername == "sqlite" else PATIENCE)
     try:
         with opened.engine.connect() as connection:
-            if connection.dialect.name != "sqlite":  # which has one writer anyway, and undoes what was cut off
-                _alone(connection)
+            if connection.dialect.name != "sqlite":  # SQLite has one writer, and rolls back an interrupted run
+                _wait_for_others(connection)
                 connection.execute(text(f"SET SESSION lock_wait_timeout = {LOCK_WITHIN}"))
-                event.listen(opened.engine, "do_execute", _beside_others)
+                event.listen(opened.engine, "do_execute", _execute_online)
             present = MigrationContext.configure(connection).get_current_revision()
             if is_later(present, _head(config)):
                 return
@@ -64,8 +64,8 @@ def migrate(database: DatabaseSettings, migrations: Path, revision: str = "head"
         opened.close()
 
 
-def _beside_others(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
-    """Run a statement while others use the tables: it must not need them for itself, and waits for none for long."""
+def _execute_online(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
+    """Run a statement while others use the tables: without locking them, and without waiting for long."""
     online = {"ALTER TABLE": ", LOCK=NONE", "CREATE INDEX": " LOCK=NONE", "CREATE UNIQUE INDEX": " LOCK=NONE"}
     statement = statement.strip()
     statement += next((lock for verb, lock in online.items() if statement.startswith(verb)), "")
@@ -73,8 +73,8 @@ def _beside_others(cursor: Any, statement: str, parameters: Any, context: Any) -
         try:
             context.dialect.do_execute(cursor, statement, parameters, context)
         except context.dialect.dbapi.Error as error:
-            if error.args[0] in _THERE:
-                break  # made by a run that was cut off: a change of a table is final at once
+            if error.args[0] in _EXISTS:
+                break  # by an interrupted run: MySQL commits a schema change at once
             if error.args[0] not in _BUSY or not last:
                 raise
             time.sleep(LOCK_AGAIN)
@@ -84,7 +84,7 @@ def _beside_others(cursor: Any, statement: str, parameters: Any, context: Any) -
 
 
 def versions(database: DatabaseSettings, migrations: Path) -> tuple[str | None, str]:
-    """The database's revision, None where it has none; and this version's. Raise ConfigurationError or
+    """The revision of the database, None if it has none, and that of this release. Raise ConfigurationError or
     StoreUnavailable."""
     head = _head(_config(migrations))
     opened = Database(database)
@@ -98,7 +98,7 @@ def versions(database: DatabaseSettings, migrations: Path) -> tuple[str | None, 
 
 
 def is_later(present: str | None, ours: str) -> bool:
-    """Whether a later release has made the database's revision: ours are numbers."""
+    """Whether the revision is of a later release. Revisions are numbers."""
     return present is not None and present.isdigit() and int(present) > int(ours)
 
 
@@ -116,12 +116,12 @@ def _config(migrations: Path) -> Config:
     return config
 
 
-def _alone(connection: Connection) -> None:
-    """Wait for another's migration. In short questions, because a connection that is silent for long is given up."""
+def _wait_for_others(connection: Connection) -> None:
+    """Wait for another migration. By short queries, because a silent connection is closed."""
     for _ in range(60):
         if connection.scalar(text("SELECT GET_LOCK('tidings_migrations', 2)")) == 1:
             return
-    raise ConfigurationError("another migration has been running for two minutes: wait for its end, and try again")
+    raise ConfigurationError("another migration has been running for two minutes: wait for its end, then try again")
 
 
 def main() -> int:

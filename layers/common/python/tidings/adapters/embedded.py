@@ -1,7 +1,7 @@
-"""The Broker without a broker: a table with `visible_at` and a holder, in the database that is there anyway.
+"""The embedded Broker: a table with `visible_at` and a holder, in the database of the notifications.
 
-It keeps RabbitMQ's promises (at least once, retry steps, delivery limit to parking, high before normal), for trying
-Tidings and for one small machine. A consumer that dies gives its messages back when their visibility runs out.
+For trying Tidings and for one small machine. It keeps RabbitMQ's promises: at least once, retry steps, parking at the
+delivery limit, high priority first. Messages of a consumer that dies return when their visibility time-out ends.
 """
 
 import json
@@ -23,7 +23,7 @@ from tidings.messaging import topology
 from tidings.messaging.topology import DELIVERY_LIMIT, EXCHANGE, PARKING, Destination
 from tidings.ports import Depth, Outgoing, Received
 
-FIRST_POLL, LONGEST_POLL = 0.02, 0.25  # seconds between looks at an empty table, growing while it stays empty
+FIRST_POLL, LONGEST_POLL = 0.02, 0.25  # seconds between polls of an empty table, growing
 m = messages.c
 
 
@@ -58,7 +58,7 @@ class EmbeddedBroker:
         }
 
     def _route(self, to: Destination) -> tuple[str, timedelta]:
-        """A retry step needs no queue of its own here: the message waits, unseen, where it is going."""
+        """A retry step has no queue here: its message waits, invisible, in its destination."""
         delay = self._steps.get(to.exchange)
         exchange = to.exchange if delay is None else EXCHANGE
         try:
@@ -81,23 +81,23 @@ class EmbeddedBroker:
 
     @reading
     def _depths(self, connection: Connection, queues: Sequence[str]) -> Mapping[str, Depth]:
-        """A message on a retry step waits where it is going: it counts for the shortest step that it may be on."""
+        """A message on a retry step waits in its destination. It counts for the shortest step that it can be on."""
         now = self.database.now(connection)
         ready = dict.fromkeys(queues, 0)
-        seen = select(m.queue, func.count().label("number")).where(m.queue.in_(queues), m.visible_at <= now)
-        for row in connection.execute(seen.group_by(m.queue)):
+        visible = select(m.queue, func.count().label("number")).where(m.queue.in_(queues), m.visible_at <= now)
+        for row in connection.execute(visible.group_by(m.queue)):
             ready[row.queue] = row.number
-        unseen = m.queue.in_([*self._queues.values()]), m.holder.is_(None), m.visible_at > now
+        hidden = m.queue.in_([*self._queues.values()]), m.holder.is_(None), m.visible_at > now
         shorter = now
         for queue, delay in sorted(self._steps.items(), key=itemgetter(1)):
             if queue in ready:
                 between = m.visible_at > shorter, m.visible_at <= now + delay
-                ready[queue] = connection.scalar(select(func.count()).where(*unseen, *between)) or 0
+                ready[queue] = connection.scalar(select(func.count()).where(*hidden, *between)) or 0
             shorter = now + delay
         return {queue: Depth(ready=count) for queue, count in ready.items()}
 
     def declare(self) -> None:
-        """The table comes with the migrations."""
+        """The migrations create the table."""
 
     def check(self) -> None:
         self.depth(PARKING)
@@ -122,10 +122,10 @@ class EmbeddedConsumer:
 
     def receive(self, limit: int, wait: timedelta, *, first: int | None = None) -> Sequence[Received]:
         deadline, poll = time.monotonic() + wait.total_seconds(), FIRST_POLL
-        asked = self._queues[:first]
+        queues = self._queues[:first]
         while True:
-            found = _as_broker(self._look, asked) if asked else set()
-            for queue in asked:
+            found = _as_broker(self._poll, queues) if queues else set()
+            for queue in queues:
                 if queue in found and (received := _as_broker(self._take, queue, limit)):
                     self._mine.update(item.receipt for item in received)
                     return received  # type: ignore[no-any-return]
@@ -139,8 +139,8 @@ class EmbeddedConsumer:
         self._woken.set()
 
     @reading
-    def _look(self, connection: Connection, queues: Sequence[str]) -> set[str]:
-        """Which queues have something: an idle poll takes no write lock."""
+    def _poll(self, connection: Connection, queues: Sequence[str]) -> set[str]:
+        """The queues that have messages. An idle poll takes no write lock."""
         now = self.database.now(connection)
         found = select(m.queue).where(m.queue.in_(queues), m.visible_at <= now).distinct()
         return set(connection.scalars(found))
@@ -155,10 +155,11 @@ class EmbeddedConsumer:
             .limit(limit)
             .with_for_update(skip_locked=True)
         ).all()
-        worn = [row.seq for row in rows if row.deliveries >= DELIVERY_LIMIT]
+        exhausted = [row.seq for row in rows if row.deliveries >= DELIVERY_LIMIT]
         taken = [row for row in rows if row.deliveries < DELIVERY_LIMIT]
-        if worn:
-            connection.execute(update(messages).where(m.seq.in_(worn)).values(queue=PARKING, holder=None, deliveries=0))
+        if exhausted:
+            parked = update(messages).where(m.seq.in_(exhausted))
+            connection.execute(parked.values(queue=PARKING, holder=None, deliveries=0))
         connection.execute(
             update(messages)
             .where(m.seq.in_([row.seq for row in taken]))
@@ -179,30 +180,30 @@ class EmbeddedConsumer:
         ]
 
     def acknowledge(self, received: Iterable[Received]) -> None:
-        self._let_go(self._acknowledge, [item.receipt for item in received])
+        self._release(self._acknowledge, [item.receipt for item in received])
 
     @transaction
     def _acknowledge(self, connection: Connection, receipts: Sequence[int]) -> None:
-        # Only what is still ours: after the visibility ran out another may be at work on it.
+        # Only messages that are still ours: after the visibility time-out another consumer may have them.
         connection.execute(delete(messages).where(m.seq.in_(receipts), m.holder == self._holder))
 
     def give_back(self, received: Iterable[Received]) -> None:
-        self._let_go(self._give_back, [item.receipt for item in received])
+        self._release(self._give_back, [item.receipt for item in received])
 
     @transaction
     def _give_back(self, connection: Connection, receipts: Sequence[int]) -> None:
         ours = update(messages).where(m.seq.in_(receipts), m.holder == self._holder)
         connection.execute(ours.values(holder=None, visible_at=self.database.now(connection)))
 
-    def _let_go(self, work: Any, receipts: Sequence[int]) -> None:
+    def _release(self, work: Any, receipts: Sequence[int]) -> None:
         _as_broker(work, receipts)
         self._mine.difference_update(receipts)
 
     def close(self) -> None:
         try:
-            self._let_go(self._give_back, sorted(self._mine))
+            self._release(self._give_back, sorted(self._mine))
         except BrokerUnavailable:
-            return  # they come again when their visibility runs out
+            return  # they return when their visibility time-out ends
 
 
 def _as_broker(work: Any, *args: Any) -> Any:

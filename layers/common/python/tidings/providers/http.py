@@ -1,4 +1,4 @@
-"""HTTP to one vendor, for SDKs that are built on requests."""
+"""HTTP to one vendor, for providers and SDKs that use requests."""
 
 import os
 import re
@@ -18,23 +18,23 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util import Timeout
 
 IDLE = 30.0
-"""Seconds, by the clock on the wall, after which an idle connection is not used again. One that has died unnoticed, as
-while Lambda freezes this process, is found out by a request that may have been taken."""
+"""Seconds, by the wall clock, after which an idle connection is not used again. A connection may die unnoticed, as
+while Lambda freezes this process. A request on it would fail after it may have been accepted."""
 
 
 class SingleAttemptSession:
-    """Requests to the host of one URL, each written once: never repeated or redirected. For any number of threads.
+    """Requests to the host of one URL, each sent once: never repeated or redirected. For any number of threads.
 
-    In place of a requests.Session, which for every request reads the whole environment and a `.netrc`, whose password
-    would replace an access token. Here proxies and certificates are taken from the environment once, and `.netrc` is
-    not read, which also saves a third of a call's CPU.
+    A requests.Session reads the environment and a `.netrc` for every request, and a password from there would replace
+    an access token. This session reads proxies and certificates from the environment once, and no `.netrc`. That also
+    saves a third of a call's CPU.
     """
 
     def __init__(self, url: str, *, timeout: float, connections: int) -> None:
-        """`timeout` in seconds, connecting included. `connections`: kept open at most. Opens none."""
+        """`timeout`: seconds, connecting included. `connections`: kept at most. Opens none."""
         to = urlsplit(url)
         self._host = f"{to.scheme}://{to.netloc}/"
-        # One budget for both: what connecting took is not given again to the answer, which is always left a half.
+        # One budget for both: the response gets what connecting leaves of it, at least half.
         self._limit: Any = Timeout(total=timeout, connect=timeout / 2)
         self._headers = dict(default_headers())
         self._proxies = get_environ_proxies(url)
@@ -44,9 +44,9 @@ class SingleAttemptSession:
     def request(
         self, method: str, url: str, *, headers: Mapping[str, str] | None = None, timeout: object = None, **content: Any
     ) -> requests.Response:
-        """The whole answer, whatever its status. `content`: data, json, params or auth, as requests takes them.
-        `timeout` is what an SDK would allow; it is not used. Raise requests.RequestException, and mark whatever is
-        raised before the request's first byte was written: `never_connected` tells."""
+        """The whole response, whatever its status. `content`: data, json, params or auth, as requests takes them.
+        `timeout`: from an SDK, ignored. Raise requests.RequestException. `never_connected` tells whether an exception
+        was raised before the request's first byte was written."""
         _call.request_began = False
         try:
             if not url.startswith(self._host):
@@ -54,19 +54,20 @@ class SingleAttemptSession:
             request = requests.PreparedRequest()
             request.prepare(method=method, url=url, headers={**self._headers, **(headers or {})}, **content)
             response = self._adapter.send(request, timeout=self._limit, verify=self._verify, proxies=self._proxies)
-            response.content  # noqa: B018  # read to its end, so that the connection is free for the next request
+            response.content  # noqa: B018  # read to the end, so that the connection is free for the next request
             return response
         except Exception as error:
             error.request_began = _call.request_began  # type: ignore[attr-defined]
             raise
 
     def close(self) -> None:
-        """Give up connections. The next request opens them again."""
+        """Close the connections. The next request opens them again."""
         self._adapter.close()
 
 
 class _Adapter(HTTPAdapter):
-    """To one host, whose pool is looked for once: a twentieth of a call's CPU. Its connections age, each by itself."""
+    """For one host. Its pool is looked up once, which saves a twentieth of a call's CPU, and closes idle
+    connections."""
 
     _found: HTTPConnectionPool | None = None
 
@@ -90,13 +91,13 @@ class _Adapter(HTTPAdapter):
 
 
 _call = threading.local()
-"""Of this thread's request: whether its first byte was written, or an attempt made to."""
+"""For this thread's request: whether writing its first byte was begun."""
 
 
 class _HttpConnection(HTTPConnection):
-    """Notes when a request is written. What connecting itself writes (a CONNECT to a proxy, the TLS handshake) is none.
+    """Records when a request is written. Bytes of connecting (a CONNECT to a proxy, the TLS handshake) do not count.
 
-    Exact where the type of an exception is not: an SSLError comes from the handshake or from reading the answer.
+    The type of an exception would not tell: an SSLError comes from the handshake, or from reading the response.
     """
 
     _connecting = False
@@ -110,7 +111,7 @@ class _HttpConnection(HTTPConnection):
 
     def send(self, data: Any) -> None:
         if self.sock is None:
-            self.connect()  # http.client would do it within, where it could not be told from the request
+            self.connect()  # http.client would connect below, where it could not be told from the request
         if not self._connecting:
             _call.request_began = True
         super().send(data)
@@ -142,16 +143,16 @@ class _HttpsPool(_HttpPool, HTTPSConnectionPool):
 _POOLS = {"http": _HttpPool, "https": _HttpsPool}
 
 
-# --- what answers and errors mean, whoever the vendor -----------------------------------------------------------------
+# --- responses and errors of any vendor -------------------------------------------------------------------------------
 
 
 LONGEST_RETRY_AFTER = timedelta(days=1)
 
-_SECONDS = re.compile(r"\d+", re.ASCII)  # `isdigit` takes a superscript two as well, and int() fails on it
+_SECONDS = re.compile(r"\d+", re.ASCII)  # `isdigit` also accepts a superscript two, on which int() fails
 
 
 def retry_after(value: str | None) -> timedelta | None:
-    """Of a Retry-After: seconds, or a date (RFC 9110, 10.2.3); at most a day. None for anything else."""
+    """From a Retry-After header: seconds, or a date (RFC 9110, 10.2.3); at most a day. None for anything else."""
     if value is None:
         return None
     if _SECONDS.fullmatch(value.strip()):
@@ -165,6 +166,6 @@ def retry_after(value: str | None) -> timedelta | None:
 
 
 def never_connected(error: object) -> bool:
-    """True if nothing of the request was written: no such host, refused, a certificate that is not trusted, a proxy
-    that lets nobody through. It is known only of what `SingleAttemptSession.request` raised."""
+    """Whether no byte of the request was written: no such host, refused, an untrusted certificate, a proxy that refuses
+    us. Known only for exceptions of `SingleAttemptSession.request`."""
     return getattr(error, "request_began", True) is False

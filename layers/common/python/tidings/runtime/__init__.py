@@ -1,1 +1,1 @@
-"""How it runs: the wiring, the functions under functions-framework and on Lambda, the trigger, the scheduler."""
+"""How it runs: the container, the functions under functions-framework and on Lambda, the trigger, the scheduler."""

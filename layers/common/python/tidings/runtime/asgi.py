@@ -1,4 +1,4 @@
-"""An API as an ASGI application, for a server or for a framework. It translates, and decides nothing."""
+"""An App as an ASGI application. It translates, and decides nothing."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
@@ -16,11 +16,11 @@ Send = Callable[[Message], Awaitable[None]]
 Asgi = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 
-def asgi(api: Callable[[], App], *, flush: Callable[[], None] = lambda: None) -> Asgi:
-    """The routes as an ASGI application, for a server or, as the answer to any request, for a framework. `flush`: at
-    the server's end, see `Lifecycle`.
+def asgi(app: Callable[[], App], *, flush: Callable[[], None] = lambda: None) -> Asgi:
+    """The application, for a server, or for a framework as its answer to any request. `flush`: called at the server's
+    shutdown, see `Observers`.
 
-    The body is read once the caller is known: nobody without a key makes us hold one.
+    The body is read after the key is checked: without a key, nobody makes us hold a body.
     """
     bodies = BodyBudget()
 
@@ -34,17 +34,17 @@ def asgi(api: Callable[[], App], *, flush: Callable[[], None] = lambda: None) ->
             query=query(scope["query_string"].decode("latin-1")),
             headers=_headers(scope["headers"]),
         )
-        answer = await api().answer(head, lambda most: bodies.read(_chunks(receive), head.headers, most=most))
-        headers = {**answer.headers, "content-length": str(len(answer.body))}
+        response = await app().answer(head, lambda most: bodies.read(_chunks(receive), head.headers, most=most))
+        headers = {**response.headers, "content-length": str(len(response.body))}
         encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-        await send({"type": "http.response.start", "status": answer.status, "headers": encoded})
-        await send({"type": "http.response.body", "body": answer.body})
+        await send({"type": "http.response.start", "status": response.status, "headers": encoded})
+        await send({"type": "http.response.body", "body": response.body})
 
     return application
 
 
 async def _lifespan(receive: Receive, send: Send, flush: Callable[[], None]) -> None:
-    """The server's start, and its end, after which it is ended by a signal: nothing that waits for an exit runs."""
+    """The server's startup and shutdown. After it a signal ends the process, so that no exit handler runs."""
     while True:
         message = await receive()
         if message["type"] == "lifespan.shutdown":
@@ -59,19 +59,19 @@ async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise Problem(400, "The body is incomplete")  # which nobody reads any more
+            raise Problem(400, "The body is incomplete")  # the caller has gone
         yield message.get("body", b"")
         more = message.get("more_body", False)
 
 
-def _headers(given: Sequence[tuple[bytes, bytes]]) -> Mapping[str, str]:
-    """One that comes twice has both of its values, as RFC 9110 (5.3) and Lambda's gateway read it: two keys are then no
-    key, and whoever is in front of us cannot have checked another one than we."""
-    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in given}
-    if len(headers) == len(given):
+def _headers(raw: Sequence[tuple[bytes, bytes]]) -> Mapping[str, str]:
+    """A header that comes twice has both values, as in RFC 9110 (5.3) and in API Gateway. Two keys are then no key: a
+    proxy in front of us cannot have checked another key than we do."""
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in raw}
+    if len(headers) == len(raw):
         return headers
     values: dict[str, list[str]] = {}
-    for name, value in given:
+    for name, value in raw:
         values.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
     return {name: ", ".join(several) for name, several in values.items()}
 

@@ -1,4 +1,4 @@
-"""Which adapters a process uses: the only module that knows them. Nothing is opened before its first use."""
+"""The container: builds the parts of a process and chooses its adapters. Nothing is opened before its first use."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -10,8 +10,8 @@ from typing import ClassVar
 from pydantic import Field
 from sqlalchemy import make_url
 
-from tidings.adapters import topology_check
 from tidings.adapters.embedded import EmbeddedBroker
+from tidings.adapters.rabbitmq import topology_check
 from tidings.adapters.rabbitmq.broker import BrokerSettings, RabbitBroker
 from tidings.adapters.sql.database import Database, DatabaseSettings
 from tidings.adapters.sql.insight import SqlInsight
@@ -84,18 +84,18 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True)
 class Container:
-    """The parts of one process, each made when first asked for."""
+    """The parts of one process. Each is built when it is first used."""
 
     database: DatabaseSettings
     broker_settings: BrokerSettings
 
     @cached_property
-    def _opened(self) -> Database:
+    def _database(self) -> Database:
         return Database(self.database)
 
     @cached_property
     def store(self) -> Store:
-        return SqlStore(self._opened)
+        return SqlStore(self._database)
 
     @cached_property
     def broker(self) -> Broker:
@@ -105,7 +105,7 @@ class Container:
 
     @cached_property
     def insight(self) -> Insight:
-        return SqlInsight(self._opened)
+        return SqlInsight(self._database)
 
     @cached_property
     def telemetry(self) -> Telemetry:
@@ -129,14 +129,14 @@ class Container:
 
     def database_time(self) -> datetime:
         """Raise StoreUnavailable."""
-        return topology_check.database_time(self._opened)
+        return self.store.now()
 
     def largest_statement(self) -> int | None:
-        """Bytes that the database takes at once; None: no limit that matters. Raise StoreUnavailable."""
-        return topology_check.largest_statement(self._opened)
+        """Bytes that the database takes in one statement. None: no limit that matters. Raise StoreUnavailable."""
+        return SqlStore(self._database).largest_statement()
 
     def topology_differences(self) -> Sequence[str]:
-        """A line for whatever the broker has otherwise than it should. Raise BrokerUnavailable."""
+        """A line for each exchange and queue that differs from the topology. Raise BrokerUnavailable."""
         return topology_check.differences(self.broker_settings)
 
     def intake(self) -> Intake:
@@ -186,11 +186,11 @@ class Container:
         return ApiKeys(keys=keys)
 
     def close(self) -> None:
-        for part in ("broker", "store"):
-            if part in self.__dict__:
-                getattr(self, part).close()
+        for name in ("broker", "store"):
+            if name in self.__dict__:
+                getattr(self, name).close()
 
 
 def build_container() -> Container:
-    """From the environment. Raise ConfigurationError with the one line that says what to change."""
+    """From the environment. Raise ConfigurationError, whose one line says what to change."""
     return Container(load(DatabaseSettings), load(BrokerSettings))

@@ -1,4 +1,4 @@
-"""Unforeseen errors: logged with their place and type only, since their text may hold what a user sent."""
+"""Unexpected errors: logged by type and place only, because their text may hold what a user sent."""
 
 import logging
 from collections.abc import Iterator
@@ -10,13 +10,13 @@ log = logging.getLogger(__name__)
 
 
 class Fault(Exception):
-    """An error that we did not foresee. Its text is safe to show: it names a type and a line."""
+    """An unexpected error. Its text is safe to show: it names a type and a line."""
 
 
 @contextmanager
 def faults() -> Iterator[None]:
-    """Log any unforeseen error of the block and raise it as a Fault, so that neither the web framework nor Lambda logs
-    its text. StoreUnavailable and BrokerUnavailable pass."""
+    """Log an unexpected error and raise it as a Fault, so that neither the web framework nor Lambda logs its text.
+    StoreUnavailable and BrokerUnavailable pass through."""
     try:
         yield
     except (StoreUnavailable, BrokerUnavailable):
@@ -31,8 +31,7 @@ def faults() -> Iterator[None]:
 
 @contextmanager
 def batch_faults() -> Iterator[None]:
-    """The same for a batch, which is redelivered if anything is raised. Raise StoreUnavailable, BrokerUnavailable or
-    Fault."""
+    """The same for a batch, which is redelivered if anything is raised: StoreUnavailable, BrokerUnavailable, Fault."""
     with faults():
         try:
             yield

@@ -31,19 +31,19 @@ def main() -> int:
     failing = False
     while time.monotonic() < end and not stopping.wait(options.every):
         problem = _sweep(options.url, key)
-        if problem is not None and not failing:  # once, not once a second
+        if problem is not None and not failing:  # at the first failure only, not every second
             print(f"tidings: scheduler: the sweep fails: {problem}", file=sys.stderr, flush=True)
         failing = problem is not None
     return 1 if failing and options.duration is not None else 0
 
 
 def _sweep(url: str, key: str) -> str | None:
-    """What went wrong, or None."""
+    """The error, or None."""
     request = urllib.request.Request(url, data=b"{}", method="POST", headers={"authorization": f"Bearer {key}"})
     try:
         with urllib.request.urlopen(request, timeout=SWEEP_TIMEOUT.total_seconds()) as answer:
             answer.read()
-    except (OSError, http.client.HTTPException) as error:  # URLError, or the replay died while it answered
+    except (OSError, http.client.HTTPException) as error:  # URLError, or the function died while it answered
         return f"{type(error).__name__}: {error}"
     return None
 

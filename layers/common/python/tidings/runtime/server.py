@@ -1,9 +1,8 @@
 """Start one function as a functions-framework process: `python -m tidings.runtime.server NAME --port N`.
 
-What the command `functions-framework --source functions/NAME/main.py --target NAME` does, with settings of gunicorn
-that it does not hand on: no control socket (two processes of one user would fight for it), time to finish, connections
-that are kept, room for ten thousand callers who come at once, and for an HTTP function, which is an ASGI application, a
-worker that writes less.
+Like `functions-framework --source functions/NAME/main.py --target NAME`, with settings of gunicorn that the framework
+does not pass on: no control socket (two processes of one user would share it), a graceful shutdown, kept connections, a
+backlog for ten thousand callers at once, and our own worker for an HTTP function, which is an ASGI application.
 """
 
 import argparse
@@ -17,13 +16,12 @@ from typing import Any
 from functions_framework import create_app
 from functions_framework._http import create_server
 
-DRAIN = 30  # seconds that requests under way get after SIGTERM
-KEEP_ALIVE = 75  # seconds that an idle connection is kept: longer than by the proxy in front, which else meets its end
-SILENT = (
-    20  # seconds without a byte, after which a queue function's caller is cut off; an HTTP function: runtime.worker
-)
+DRAIN = 30  # seconds for requests under way after SIGTERM
+KEEP_ALIVE = 75  # seconds for an idle connection: longer than a proxy in front keeps it, so that the proxy closes first
+SILENT = 20
+"""Seconds without a byte until the caller of a queue function is cut off. For an HTTP function see `runtime.worker`."""
 REQUEST_LINE = 8190  # bytes; gunicorn's own default, which the framework lifts
-BACKLOG = 16_384  # connections that wait to be taken; the system's net.core.somaxconn may allow fewer
+BACKLOG = 16_384  # connections that wait to be accepted; the system's net.core.somaxconn may allow fewer
 
 
 def main() -> None:
@@ -42,16 +40,16 @@ def main() -> None:
         "keepalive": KEEP_ALIVE,
         "backlog": BACKLOG,
         "limit_request_line": REQUEST_LINE,
-        "when_ready": _cut_off_the_silent,
+        "when_ready": _set_receive_timeout,
     }
-    if hasattr(sys.modules["main"], "asgi"):  # without the framework's router in front it costs a fifth less
+    if hasattr(sys.modules["main"], "asgi"):  # a fifth cheaper than behind the framework's router
         app = sys.modules["main"].asgi
         settings["worker_class"] = "tidings.runtime.worker.Worker"
-    # What is there before the first request stays: the collector need not look through it again and again, in which a
-    # tenth of a second goes by, and no page that the processes share is copied for its sake.
+    # Objects from before the first request stay. Frozen, the garbage collector does not scan them, which takes a tenth
+    # of a second each time and copies memory pages that the processes share.
     gc.collect()
     gc.freeze()
-    # Hardly anything of a request refers to itself: what a thousand hold at once is seldom to be looked through either.
+    # Requests leave hardly any reference cycles, so that the objects of a thousand requests are scanned rarely, too.
     gc.set_threshold(100_000, 20, 100)
     # A thread that reads a large body lets the event loop run after one millisecond, and not after five.
     sys.setswitchinterval(0.001)
@@ -59,8 +57,8 @@ def main() -> None:
     server.run(options.host, options.port)
 
 
-def _cut_off_the_silent(arbiter: Any) -> None:
-    """gunicorn's threads wait for the rest of a request for ever. What is accepted has the options of what listens."""
+def _set_receive_timeout(arbiter: Any) -> None:
+    """gunicorn's threads would wait for the rest of a request for ever. An accepted socket inherits the option."""
     for listener in arbiter.LISTENERS:
         listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", SILENT, 0))
 

@@ -1,4 +1,4 @@
-"""How every function starts: its settings are read and checked, its logs configured, its parts built."""
+"""How every function starts: check its settings, configure its logs, build its parts."""
 
 import sys
 from collections.abc import Callable
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 def start(service: str, build: Callable[[], T]) -> T:
     """Called while a function's module is imported. A wrong setting ends the process with one line that says what to
-    change. Nothing is opened: gunicorn imports before it forks."""
+    change. Opens nothing: gunicorn forks after the import."""
     try:
         tidings_logging.configure(service, load(tidings_logging.LogSettings))
         return build()

@@ -1,8 +1,8 @@
-"""gunicorn's worker for an ASGI function: uvicorn's, which writes each answer at once, and bounds what a caller may
+"""gunicorn's worker for an HTTP function: uvicorn's, with one write a response, and with limits on what a caller may
 send and how long it may take (docs/security.md).
 
-uvicorn writes an answer's head and its body by a call each, and so sends two packets, which wake the caller twice. With
-one, an accepted notification costs a tenth less CPU.
+uvicorn writes the head and the body of a response separately, in two packets, which wake the caller twice. One packet
+saves a tenth of the CPU of an accepted notification.
 """
 
 import asyncio
@@ -12,12 +12,12 @@ from typing import Any, ClassVar
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn_worker import UvicornWorker
 
-MAX_HEAD = 32 * 1024  # bytes of a request's line and headers, and of whatever else is no body: trailers, chunk sizes
-MAX_PIPELINED = 16  # requests that wait on one connection behind the one that is being answered
-MAX_UNREAD = 1024 * 1024  # bytes of a body that are thrown away after its answer; then the connection is closed
-HEAD_WITHIN = 20.0  # seconds for a request's line and headers
+MAX_HEAD = 32 * 1024  # bytes of the request line and headers, and of trailers and chunk sizes
+MAX_PIPELINED = 16  # requests that wait on a connection behind the one being answered
+MAX_UNREAD = 1024 * 1024  # bytes of a body that are discarded after its response; beyond it the connection is closed
+HEAD_WITHIN = 20.0  # seconds for the request line and headers
 BODY_WITHIN = 60.0  # seconds for a body, from the end of its headers
-TAKEN_WITHIN = 60.0  # seconds for a caller to take what it was answered
+TAKEN_WITHIN = 60.0  # seconds for a caller to read the response
 
 INVALID = (400, "invalid_http", "Invalid HTTP request")
 HEAD_TOO_LARGE = (431, "headers_too_large", f"Request line and headers exceed {MAX_HEAD} bytes")
@@ -26,7 +26,8 @@ TOO_SLOW = (408, "request_timeout", "The request did not arrive in time")
 
 
 class Corked:
-    """What uvicorn uses of a transport. What is written in one turn of the event loop goes out at its end."""
+    """The part of a transport that uvicorn uses. All that is written in one turn of the event loop is sent at its
+    end."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport, self._loop = transport, loop
@@ -54,12 +55,12 @@ class Corked:
 
 
 class Protocol(HttpToolsProtocol):
-    """One connection. A request that arrives whole, as nearly all do, costs no timer."""
+    """One connection. A request that arrives in one piece, as nearly all do, needs no timer."""
 
     _refusal = INVALID
-    _pending = 0  # bytes in a row that neither completed the headers nor belonged to a body
-    _unread = 0  # bytes of a body that came after its answer
-    _is_arriving = False  # a request has begun and is not all here
+    _pending = 0  # bytes since the last complete headers or piece of a body
+    _unread = 0  # bytes of a body that came after its response
+    _is_arriving = False  # a request has begun and is not complete
     _has_head = False
     _arrival: asyncio.TimerHandle | None = None
     _taking: asyncio.TimerHandle | None = None
@@ -72,7 +73,7 @@ class Protocol(HttpToolsProtocol):
         self._stop_timers()
         super().connection_lost(exc)
 
-    # --- how much -----------------------------------------------------------------------------------------------------
+    # --- size ---------------------------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
@@ -89,7 +90,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._pending, self._has_head = 0, True
-        self._stop_arrival()  # the body has a time of its own
+        self._stop_arrival()  # the body has its own limit
         if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > MAX_HEAD:
             self._refusal = HEAD_TOO_LARGE
             raise ValueError  # the parser stops, and `send_400_response` answers
@@ -110,10 +111,10 @@ class Protocol(HttpToolsProtocol):
         self._pending, self._is_arriving = 0, False
         super().on_message_complete()
 
-    # --- how long -----------------------------------------------------------------------------------------------------
+    # --- time ---------------------------------------------------------------------------------------------------------
 
     def _watch_arrival(self) -> None:
-        """While a request is on its way, or no request was ever begun with what came, a timer runs."""
+        """Run a timer while a request is incomplete, or while bytes have come that begin no request."""
         is_due = self._is_arriving or self._pending > 0
         if not is_due or self.transport.is_closing():
             self._stop_arrival()
@@ -152,10 +153,10 @@ class Protocol(HttpToolsProtocol):
             self._taking.cancel()
             self._taking = None
 
-    # --- what is answered ---------------------------------------------------------------------------------------------
+    # --- refusals -----------------------------------------------------------------------------------------------------
 
     def send_400_response(self, msg: str) -> None:
-        """uvicorn's, when its parser gives up."""
+        """uvicorn calls this when its parser fails."""
         self._refuse(self._refusal)
 
     def _refuse(self, refusal: tuple[int, str, str]) -> None:
@@ -168,7 +169,7 @@ class Protocol(HttpToolsProtocol):
 
 
 class Worker(UvicornWorker):  # type: ignore[misc]  # it has no types
-    # Nobody asks where the caller is, so no header of a proxy's is read; and there is no WebSocket to upgrade to.
+    # The caller's address is not used, so no proxy header is read. No endpoint is a WebSocket.
     CONFIG_KWARGS: ClassVar[dict[str, Any]] = {
         "loop": "uvloop",
         "http": Protocol,

@@ -11,7 +11,14 @@ from pika.exceptions import AMQPError, ChannelClosedByBroker
 from pydantic import Field, field_validator
 
 from tidings.adapters.rabbitmq.consumer import RabbitConsumer
-from tidings.adapters.rabbitmq.publisher import Blocked, Lost, PublishingLink, Unconfirmed, Unroutable, as_unavailable
+from tidings.adapters.rabbitmq.publisher import (
+    Blocked,
+    ConnectionLost,
+    Publisher,
+    Unconfirmed,
+    Unroutable,
+    as_unavailable,
+)
 from tidings.config.rotation import Rotation
 from tidings.config.settings import Settings
 from tidings.domain.errors import BrokerUnavailable
@@ -22,11 +29,11 @@ log = logging.getLogger(__name__)
 
 NOT_FOUND, PRECONDITION_FAILED = 404, 406  # AMQP 0-9-1's reply codes
 HEARTBEAT = 10  # seconds
-"""How fast a connection that is dead without a word is noticed: by us after 15 s, by the broker after 20 to 30 s, which
-then gives back what it had sent there. RabbitMQ's guide takes 5 to 20 s for right."""
+"""A connection that dies silently is noticed by us after 15 s, and by the broker after 20 to 30 s, which then
+redelivers what it had sent there. RabbitMQ's guide recommends 5 to 20 s."""
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 15.0
-"""Seconds in which a broker that failed is not asked again, doubling. Callers need not wait for it one after another:
-the sweep publishes what they could not."""
+"""Seconds without a try after the broker failed, doubling. Meanwhile publishing fails at once, so that callers do not
+wait one after another: the sweep publishes later."""
 
 
 class BrokerSettings(Settings):
@@ -47,7 +54,7 @@ class BrokerSettings(Settings):
 
 
 Declare = Callable[..., object]
-"""Given a channel, and `passive=True` to look and make nothing."""
+"""Takes a channel. With `passive=True` it only checks, and declares nothing."""
 
 
 def declared_exchange(exchange: topology.Exchange) -> Declare:
@@ -73,15 +80,15 @@ def parameters(settings: BrokerSettings) -> pika.URLParameters:
 
 
 class RabbitBroker:
-    """Broker. One publishing connection a process, opened at the first wave and again after it was lost."""
+    """Broker. One publishing connection a process, opened at the first wave, and again after it was lost."""
 
     def __init__(self, settings: BrokerSettings) -> None:
         self._settings = settings
-        self._rotating = Rotation(settings)
+        self._rotation = Rotation(settings)
         self._lock = threading.Lock()
-        self._link: PublishingLink | None = None
+        self._publisher: Publisher | None = None
         self._pause = FIRST_PAUSE
-        self._asked_again_at = 0.0  # on the monotonic clock
+        self._retry_at = 0.0  # on the monotonic clock
 
     def publish(self, wave: Sequence[Outgoing]) -> None:
         if not wave:
@@ -89,42 +96,43 @@ class RabbitBroker:
         try:
             self._publish(wave)
         except (Blocked, Unconfirmed):
-            # It is there, and of no use: who publishes next would wait just as long.
+            # It is connected but takes nothing: the next caller would wait just as long.
             with self._lock:
-                self._rest()
+                self._back_off()
             raise
 
     def _publish(self, wave: Sequence[Outgoing]) -> None:
         try:
-            self._linked().publish(wave)
+            self._connected().publish(wave)
         except Unroutable:
-            # A queue or an exchange was deleted. Those that were confirmed come twice, which the claim makes harmless.
+            # A queue or an exchange was deleted. Messages confirmed before are published twice: the claim makes that
+            # harmless.
             self.declare()
-            self._linked().publish(wave)
-        except Lost:
-            # It went unnoticed: the broker started anew, or Lambda froze this process. The same holds for the twice.
-            self._linked().publish(wave)
+            self._connected().publish(wave)
+        except ConnectionLost:
+            # Not noticed until now: the broker restarted, or Lambda froze this process. Again, twice is harmless.
+            self._connected().publish(wave)
 
-    def _linked(self) -> "PublishingLink":
+    def _connected(self) -> Publisher:
         with self._lock:
-            if self._link is not None and self._link.is_open:
-                return self._link
-            if time.monotonic() < self._asked_again_at:
+            if self._publisher is not None and self._publisher.is_open:
+                return self._publisher
+            if time.monotonic() < self._retry_at:
                 raise BrokerUnavailable("the broker failed a moment ago")
             try:
-                self._link = self._rotating.connect(_link, is_refusal=_may_be_refused)
+                self._publisher = self._rotation.connect(_publisher, is_refusal=_may_be_refused)
             except BrokerUnavailable:
-                self._rest()
+                self._back_off()
                 raise
             self._pause = FIRST_PAUSE
-            return self._link
+            return self._publisher
 
-    def _rest(self) -> None:
-        self._asked_again_at = time.monotonic() + self._pause
+    def _back_off(self) -> None:
+        self._retry_at = time.monotonic() + self._pause
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
 
     def declare(self) -> None:
-        """What is there with other arguments stays, and is used as it is: told, and no reason to stand still."""
+        """A queue or exchange that exists with other arguments is used as it is, and logged."""
         with self._connection() as connection:
             channel = connection.channel()
             for declare in (*map(declared_exchange, topology.exchanges()), *map(declared_queue, topology.queues())):
@@ -133,8 +141,8 @@ class RabbitBroker:
                 except ChannelClosedByBroker as refused:
                     if refused.reply_code != PRECONDITION_FAILED:
                         raise
-                    said = f"{refused.reply_text}: drain it, delete it, start the trigger again"
-                    log.error("topology_mismatch", extra={"error": said})
+                    advice = "drain it, delete it, start the trigger again"
+                    log.error("topology_mismatch", extra={"error": f"{refused.reply_text}: {advice}"})
                     channel = connection.channel()
             for queue in topology.queues():
                 channel.queue_bind(queue.name, queue.exchange, queue.routing_key)
@@ -159,17 +167,17 @@ class RabbitBroker:
         with self._connection() as connection:
             connection.channel()
 
-    def consume(self, queues: Sequence[str]) -> "RabbitConsumer":
+    def consume(self, queues: Sequence[str]) -> RabbitConsumer:
         self.declare()
         with as_unavailable():
-            connection = self._rotating.connect(_connection, is_refusal=_may_be_refused)
+            connection = self._rotation.connect(_connection, is_refusal=_may_be_refused)
             return RabbitConsumer(connection, queues, self._settings.broker_prefetch)
 
     @contextmanager
     def _connection(self) -> Iterator[pika.BlockingConnection]:
-        """A connection for one question: rare ones need no connection kept alive for them."""
+        """A connection for one rare question, which is not worth a kept one."""
         with as_unavailable():
-            connection = self._rotating.connect(_connection, is_refusal=_may_be_refused)
+            connection = self._rotation.connect(_connection, is_refusal=_may_be_refused)
             try:
                 yield connection
             finally:
@@ -178,13 +186,13 @@ class RabbitBroker:
 
     def close(self) -> None:
         with self._lock:
-            if self._link is not None:
-                self._link.close()
-                self._link = None
+            if self._publisher is not None:
+                self._publisher.close()
+                self._publisher = None
 
 
-def _link(settings: BrokerSettings) -> PublishingLink:
-    return PublishingLink(parameters(settings), settings.broker_timeout)
+def _publisher(settings: BrokerSettings) -> Publisher:
+    return Publisher(parameters(settings), settings.broker_timeout)
 
 
 def _connection(settings: BrokerSettings) -> pika.BlockingConnection:
@@ -192,5 +200,5 @@ def _connection(settings: BrokerSettings) -> pika.BlockingConnection:
 
 
 def _may_be_refused(error: Exception) -> bool:
-    """A broker may close a connection without a word why."""
+    """A broker may close a connection without saying why, so each error may be a refused password."""
     return isinstance(error, AMQPError | BrokerUnavailable)

@@ -1,4 +1,4 @@
-"""A consumer of RabbitMQ's queues, which notices when it has become none."""
+"""Consume RabbitMQ's queues, and notice when the broker cancels the consumer."""
 
 import functools
 import time
@@ -25,7 +25,7 @@ class RabbitConsumer:
         self._channel.basic_qos(prefetch_count=prefetch)
         self._channel.add_on_cancel_callback(self._on_cancel)
         self._arrived: dict[str, deque[Received]] = {queue: deque() for queue in queues}
-        self._open: dict[int, None] = {}  # tags that are not acknowledged, in the order in which they came
+        self._open: dict[int, None] = {}  # delivery tags that are not acknowledged, oldest first
         self._canceled = False
         self._woken = False
         for queue in queues:
@@ -49,26 +49,26 @@ class RabbitConsumer:
         try:
             self._connection.add_callback_threadsafe(self._wake)
         except AMQPError:
-            return  # it is closed, so nobody waits
+            return  # it is closed, so no `receive` waits
 
     def acknowledge(self, received: Iterable[Received]) -> None:
         tags = {item.receipt for item in received}
         with as_unavailable():
-            # Where nothing older is open, one frame says it for all of them.
+            # Where no older tag is open, one frame acknowledges them all.
             oldest = list(takewhile(tags.__contains__, self._open))
             if oldest:
                 self._channel.basic_ack(oldest[-1], multiple=True)
             for tag in sorted(tags.difference(oldest)):
                 self._channel.basic_ack(tag)
-            self._closed(tags)
+            self._forget(tags)
             self._connection.process_data_events(0)
 
     def give_back(self, received: Iterable[Received]) -> None:
         with as_unavailable():
             for item in received:
-                # Not nacked: since 4.3 a quorum queue counts only what is rejected against its delivery limit.
+                # Rejected, not nacked: since 4.3 a quorum queue counts only rejections against its delivery limit.
                 self._channel.basic_reject(item.receipt, requeue=True)
-                self._closed([item.receipt])
+                self._forget([item.receipt])
             self._connection.process_data_events(0)
 
     def close(self) -> None:
@@ -76,9 +76,9 @@ class RabbitConsumer:
             if self._connection.is_open:
                 self._connection.close()
         except (AMQPError, OSError):
-            return  # the broker gives back what was not acknowledged
+            return  # the broker redelivers what was not acknowledged
 
-    def _closed(self, tags: Iterable[int]) -> None:
+    def _forget(self, tags: Iterable[int]) -> None:
         for tag in tags:
             self._open.pop(tag, None)
 

@@ -1,4 +1,4 @@
-"""A publishing connection to RabbitMQ: waves of publisher confirms, in a thread of its own."""
+"""Publish to RabbitMQ in waves, each confirmed, on a connection that has a thread of its own."""
 
 import functools
 import threading
@@ -8,37 +8,38 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager, suppress
+from itertools import takewhile
 from typing import Any
 
 import pika
 from pika.exceptions import AMQPError
 
-from tidings.adapters.rabbitmq.frames import frames
 from tidings.domain.errors import BrokerUnavailable
+from tidings.messaging.envelope import CONTENT_TYPE
 from tidings.ports import Outgoing
 
 
 class Unroutable(BrokerUnavailable):
-    """No queue took a mandatory message, or its exchange is gone."""
+    """No queue took a mandatory message, or its exchange does not exist."""
 
 
 class Blocked(BrokerUnavailable):
-    """An alarm: the broker reads nothing that is published until it is over."""
+    """A memory or disk alarm: the broker reads no published message until the alarm clears."""
 
 
 class Unconfirmed(BrokerUnavailable):
-    """It takes what is published, and does not confirm it in time: a node that is cut off from the others."""
+    """The broker takes messages and does not confirm them in time, like a node that is cut off from its cluster."""
 
 
-class Lost(BrokerUnavailable):
-    """The connection was open and is so no more: another may do at once."""
+class ConnectionLost(BrokerUnavailable):
+    """The connection was open and has closed. A new one may work at once."""
 
 
-LOOK_EVERY = 5.0  # seconds
+FREEZE_CHECK_INTERVAL = 5.0  # seconds
 
 
 class _Wave:
-    """Messages that are confirmed together."""
+    """Messages published together. Done when each is confirmed."""
 
     def __init__(self, size: int) -> None:
         self.missing = size
@@ -51,32 +52,25 @@ class _Wave:
                 self.done.set_result(None)
 
     def failed(self, error: Exception) -> None:
-        with suppress(InvalidStateError):  # it is over already
+        with suppress(InvalidStateError):  # an earlier message has failed it
             self.done.set_exception(error)
 
 
-class _Connection(pika.SelectConnection):  # type: ignore[misc]
-    """pika hands each frame to the system by itself: three calls a message, at each of which another thread may take
-    Python's lock, and as many packets for the broker to read."""
-
-    def publish(self, channel: int, wave: Sequence[Outgoing]) -> None:
-        """In one write."""
-        self._output_marshaled_frames([b"".join([frames(channel, item, self._body_max_length) for item in wave])])
-
-
-class PublishingLink:
-    """A connection and its thread. Everything but `publish` and `close` runs in that thread, which pika demands."""
+class Publisher:
+    """A connection and its thread. pika demands one thread: all but `publish` and `close` run there."""
 
     def __init__(self, parameters: pika.URLParameters, timeout: float) -> None:
         self._timeout = timeout
-        self._patience = 2.0 * parameters.heartbeat  # seconds
-        self._waiting: OrderedDict[int, tuple[_Wave, str | None]] = OrderedDict()  # by delivery tag
+        self._given_up_after = 2.0 * parameters.heartbeat  # seconds, by the broker
+        self._unconfirmed: OrderedDict[int, tuple[_Wave, str | None]] = (
+            OrderedDict()
+        )  # wave and message id, by delivery tag
         self._tag = 0
         self._channel: Any = None
         self._opened: Future[None] = Future()
         self._ended: BaseException | None = None
         self._retired = False
-        self._connection = _Connection(
+        self._connection = pika.SelectConnection(
             parameters,
             on_open_callback=self._on_open,
             on_open_error_callback=self._on_closed,
@@ -95,28 +89,29 @@ class PublishingLink:
         return self._ended is None and not self._retired
 
     def publish(self, wave: Sequence[Outgoing]) -> None:
-        waiting = _Wave(len(wave))
-        self._soon(functools.partial(self._send, waiting, wave))
-        if (ended := self._ended) is not None:  # a moment ago: the loop may never come to it
-            waiting.failed(_lost(ended))
+        """Return when each message is confirmed. Raise BrokerUnavailable."""
+        confirms = _Wave(len(wave))
+        self._call_in_thread(functools.partial(self._send, confirms, wave))
+        if (ended := self._ended) is not None:  # just now: the thread may never run the callback
+            confirms.failed(_connection_lost(ended))
         try:
-            waiting.done.result(self._timeout)
+            confirms.done.result(self._timeout)
         except FutureTimeout:
-            # Whether they arrived is not known, so this connection's state is not either.
+            # The messages may have arrived, so the state of this connection is unknown too.
             self.close()
-            raise Unconfirmed(f"{waiting.missing} of {len(wave)} unconfirmed after {self._timeout:g} s") from None
+            raise Unconfirmed(f"{confirms.missing} of {len(wave)} unconfirmed after {self._timeout:g} s") from None
 
     def close(self) -> None:
-        self._soon(self._stop)
+        self._call_in_thread(self._stop)
         self._end(BrokerUnavailable("closed"))
         if threading.current_thread() is not self._thread:
             self._thread.join(1)
 
-    def _soon(self, callback: Any) -> None:
+    def _call_in_thread(self, callback: Any) -> None:
         try:
             self._connection.ioloop.add_callback_threadsafe(callback)
-        except Exception as error:  # the loop has ended
-            raise Lost(f"the connection is closed: {type(error).__name__}") from error
+        except Exception as error:  # the thread has ended
+            raise ConnectionLost(f"the connection is closed: {type(error).__name__}") from error
 
     # --- in the thread ------------------------------------------------------------------------------------------------
 
@@ -126,7 +121,7 @@ class PublishingLink:
         except Exception as error:
             self._end(error)
         finally:
-            self._end(Lost("the connection ended"))
+            self._end(ConnectionLost("the connection ended"))
             self._connection.ioloop.close()
 
     def _stop(self) -> None:
@@ -137,16 +132,16 @@ class PublishingLink:
 
     def _on_open(self, connection: Any) -> None:
         connection.add_on_connection_blocked_callback(self._on_blocked)
-        self._look(time.time())
+        self._check_for_freeze(time.time())
         connection.channel(on_open_callback=self._on_channel)
 
     def _on_closed(self, _connection: Any, error: Any) -> None:
         self._end(error if isinstance(error, BaseException) else BrokerUnavailable(str(error)))
-        # One turn later: the socket is closed by a callback that is queued before this one.
+        # One turn of the loop later: a callback that is queued before this one closes the socket.
         self._connection.ioloop.call_later(0, self._connection.ioloop.stop)
 
     def _on_blocked(self, _connection: Any, frame: Any) -> None:
-        self._end(Blocked(f"the broker takes nothing now: {frame.method.reason}"))
+        self._end(Blocked(f"the broker blocks publishers: {frame.method.reason}"))
         self._stop()
 
     def _on_channel(self, channel: Any) -> None:
@@ -156,47 +151,42 @@ class PublishingLink:
         channel.confirm_delivery(self._on_confirm, callback=lambda _: self._opened.set_result(None))
 
     def _on_channel_closed(self, _channel: Any, error: Exception) -> None:
-        # The broker closes the channel when an exchange is missing (404): the topology must be declared again.
+        # 404: an exchange is missing, so the topology must be declared again.
         self._end(Unroutable(str(error)) if getattr(error, "reply_code", None) == 404 else error)
         self._stop()
 
-    def _send(self, wave: _Wave, outgoing: Sequence[Outgoing]) -> None:
+    def _send(self, confirms: _Wave, wave: Sequence[Outgoing]) -> None:
         if self._ended is not None:
-            wave.failed(_lost(self._ended))
+            confirms.failed(_connection_lost(self._ended))
             return
-        for item in outgoing:
-            self._tag += 1
-            self._waiting[self._tag] = (wave, item.message_id)
         try:
-            self._connection.publish(self._channel.channel_number, outgoing)
+            for item in wave:
+                self._tag += 1
+                self._unconfirmed[self._tag] = (confirms, item.message_id)
+                self._channel.basic_publish(
+                    item.to.exchange, item.to.routing_key, item.body, properties(item), mandatory=True
+                )
         except Exception as error:
             self._end(error)
 
     def _on_confirm(self, frame: Any) -> None:
         tag, accepted = frame.method.delivery_tag, isinstance(frame.method, pika.spec.Basic.Ack)
-        if frame.method.multiple:
-            tags = []
-            for waiting in self._waiting:
-                if waiting > tag:
-                    break
-                tags.append(waiting)
-        else:
-            tags = [tag]
+        tags = [*takewhile(lambda sent: sent <= tag, self._unconfirmed)] if frame.method.multiple else [tag]
         for confirmed in tags:
-            wave, _ = self._waiting.pop(confirmed, (None, None))
+            wave, _ = self._unconfirmed.pop(confirmed, (None, None))
             if wave is None:
                 continue
             if accepted:
                 wave.confirmed()
             else:
-                # 3.10 goes on refusing on this channel when the queue has room again: the next wave gets a new one.
+                # RabbitMQ 3.10 keeps refusing on this channel, even when the queue has room again: retire it.
                 self._retired = True
                 wave.failed(BrokerUnavailable("the broker refused a message: a queue is full or has no leader"))
-        if self._retired and not self._waiting:
+        if self._retired and not self._unconfirmed:
             self._stop()
 
     def _on_return(self, _channel: Any, method: Any, properties: Any, _body: bytes) -> None:
-        for wave, message_id in self._waiting.values():
+        for wave, message_id in self._unconfirmed.values():
             if message_id == properties.message_id:
                 wave.failed(Unroutable(f"{method.exchange} has no queue for {method.routing_key}"))
 
@@ -205,26 +195,37 @@ class PublishingLink:
             self._ended = error
         if not self._opened.done():
             self._opened.set_exception(unavailable(error))
-        waiting, self._waiting = self._waiting, OrderedDict()
-        for wave, _ in waiting.values():
-            wave.failed(_lost(error))
+        unconfirmed, self._unconfirmed = self._unconfirmed, OrderedDict()
+        for wave, _ in unconfirmed.values():
+            wave.failed(_connection_lost(error))
 
-    def _look(self, looked_at: float) -> None:
-        """Again and again, by the clock on the wall. Where the last look is too long ago this process was frozen, and
-        sent no heartbeat: the broker has given us up, though its word of that may never come."""
+    def _check_for_freeze(self, checked_at: float) -> None:
+        """Repeats itself. A long gap on the wall clock means that this process was frozen, as on Lambda, and sent no
+        heartbeat: the broker has closed the connection, though its notice may never arrive."""
         now = time.time()
-        if now - looked_at > self._patience:
-            self._end(Lost("the process stood still for longer than the broker waits"))
+        if now - checked_at > self._given_up_after:
+            self._end(ConnectionLost("the process was frozen for longer than the broker waits for a heartbeat"))
             self._stop()
         else:
-            self._connection.ioloop.call_later(LOOK_EVERY, functools.partial(self._look, now))
+            again = functools.partial(self._check_for_freeze, now)
+            self._connection.ioloop.call_later(FREEZE_CHECK_INTERVAL, again)
 
 
-def _lost(error: BaseException) -> BrokerUnavailable:
-    """What a wave is told that an open connection did not confirm."""
+def properties(item: Outgoing) -> pika.BasicProperties:
+    """What could not be read goes on without a message id, and then without a content type."""
+    return pika.BasicProperties(
+        message_id=item.message_id,
+        content_type=CONTENT_TYPE if item.message_id is not None else None,
+        delivery_mode=pika.DeliveryMode.Persistent.value,
+        headers=item.all_headers,
+    )
+
+
+def _connection_lost(error: BaseException) -> BrokerUnavailable:
+    """Why an open connection did not confirm a wave."""
     if isinstance(error, BrokerUnavailable):
         return error
-    return Lost(str(unavailable(error)))
+    return ConnectionLost(str(unavailable(error)))
 
 
 def unavailable(error: BaseException) -> BrokerUnavailable:

@@ -14,7 +14,7 @@ from tidings.ports.insight import COUNTED_UP_TO, WAITING, Backlog, Capped
 
 n = notifications.c
 
-TENANTS = 1000
+MAX_TENANTS = 1000
 """The first so many tenants are read."""
 
 DUE_AT = case(
@@ -90,7 +90,7 @@ def _bounds(tenant: str, now: datetime) -> dict[str, Any]:
 def _tenants(connection: Connection) -> Iterator[str]:
     """From one to the next by the index: DISTINCT would read every row."""
     after = ""
-    for _ in range(TENANTS):
+    for _ in range(MAX_TENANTS):
         tenant: str | None = connection.scalar(_NEXT_TENANT, {"after": after})
         if tenant is None:
             return

@@ -1,4 +1,4 @@
-"""The database connection: one engine a process, short transactions, retried where the work may run twice."""
+"""The database: one engine a process, short transactions, retried after a deadlock or a lost connection."""
 
 import functools
 import random
@@ -31,16 +31,16 @@ _LOST = {
     2014,
     2055,
     4031,
-}  # the connection is gone; the transaction too, unless COMMIT had arrived
+}  # the connection is lost; so is the transaction, unless COMMIT had arrived
 _OLD_SCHEMA = {1054, 1146}  # no such column, no such table
 _OLD_SQLITE = re.compile(r"no such (table|column)|table \S+ has no column")
-_DENIED = {1045, 1698}  # the user or the password is wrong, or no more right
+_DENIED = {1045, 1698}  # a wrong user or password, or one that was changed
 _ATTEMPTS = 5
-_SOON = 3.0  # seconds: a cut, and no time-out, even on a busy machine
-_SILENT, _RECYCLED = 20, 15
-"""Seconds. The server ends, and rolls back, a connection that has been silent for so long: where the network ate our
-end of it, nothing else would free its locks for hours. A connection is replaced before it can be as old as that, so
-none in use is ended. Between two statements of a transaction we are silent for milliseconds."""
+_SOON = 3.0  # seconds: an error that came sooner was no time-out, even on a busy machine
+_SERVER_TIMEOUT, _RECYCLE_AFTER = 20, 15
+"""Seconds. The server closes a connection that is silent for longer, and rolls back: after a network failure nothing
+else would release its locks for hours. We replace a connection before it is that old, so that the server closes none in
+use. Between two statements of a transaction we are silent for milliseconds."""
 _READ_ONLY = {"tidings_read_only": True}
 
 
@@ -69,15 +69,15 @@ class DatabaseSettings(Settings):
 
 
 class Database:
-    """Transactions on one engine. Opened at the first use, so it may be made before a fork."""
+    """Transactions on one engine. Opened at its first use, so that it can be created before a fork."""
 
     def __init__(
         self, settings: DatabaseSettings, *, clock: Callable[[], datetime] | None = None, patience: float | None = None
     ) -> None:
-        """`clock` takes the place of the database's own time; tests of leases and delays give one. `patience`: seconds
-        to wait for an answer or a lock, in place of the setting: a migration of a large table takes its time."""
+        """`clock`: in place of the database's time, for tests of leases and delays. `patience`: seconds to wait for an
+        answer or a lock, in place of the setting: a migration of a large table takes long."""
         self._settings = settings
-        self._rotating = Rotation(settings)
+        self._rotation = Rotation(settings)
         self._clock = clock
         self._patience = patience or settings.database_timeout
         self._sqlite = settings.database_url.startswith("sqlite")
@@ -94,22 +94,22 @@ class Database:
             return engine
         engine = create_engine(
             settings.database_url,
-            # Lock only the rows that match: under REPEATABLE READ two batches block each other's gaps.
+            # Lock only the matching rows: under REPEATABLE READ two batches block each other by gap locks.
             isolation_level="READ COMMITTED",
-            hide_parameters=True,  # an error's text would hold recipients
+            hide_parameters=True,  # the text of an error would hold recipients
             pool_size=settings.database_pool,
             max_overflow=0,
             pool_timeout=settings.database_timeout,
-            pool_recycle=_RECYCLED,
-            paramstyle="format",  # values by their place, as on SQLite: what is written column by column needs no names
-            pool_reset_on_return=None,  # every use is a transaction that ends itself: no ROLLBACK after its COMMIT
+            pool_recycle=_RECYCLE_AFTER,
+            paramstyle="format",  # by position, as on SQLite: bulk_insert has no names
+            pool_reset_on_return=None,  # every use is a transaction: no ROLLBACK after its COMMIT
             connect_args={
                 "charset": "utf8mb4",
                 "cursorclass": FrugalCursor,
                 "connect_timeout": settings.database_timeout,
                 "read_timeout": self._patience,
                 "write_timeout": self._patience,
-                "init_command": f"SET time_zone = '+00:00', wait_timeout = {_SILENT}",
+                "init_command": f"SET time_zone = '+00:00', wait_timeout = {_SERVER_TIMEOUT}",
             },
         )
         event.listen(engine, "do_connect", self._connect)
@@ -120,13 +120,13 @@ class Database:
             url = make_url(settings.database_url)
             return dialect.connect(**options | url.translate_connect_args(username="user"))
 
-        return self._rotating.connect(connect, is_refusal=lambda error: error.args[:1] in {(code,) for code in _DENIED})
+        return self._rotation.connect(connect, is_refusal=lambda error: error.args[:1] in {(code,) for code in _DENIED})
 
     def now(self, connection: Connection) -> datetime:
         """The database's time: the one clock that all processes share."""
         if self._clock is not None:
             return self._clock()
-        if self._sqlite:  # in the process, so its clock is ours
+        if self._sqlite:  # in this process, so it has our clock
             return datetime.now(UTC)
         value: datetime = connection.scalar(text("SELECT UTC_TIMESTAMP(6)"))
         return value.replace(tzinfo=UTC)
@@ -140,10 +140,10 @@ class Database:
 def transaction(
     work: Callable[Concatenate[Any, Connection, P], T],
 ) -> Callable[Concatenate[Any, P], T]:
-    """Run the method in a transaction of `self.database`, again after a deadlock or a lost connection.
+    """Run the method in a transaction of `self.database`, and again after a deadlock or a lost connection.
 
-    The method must therefore be safe to run twice, also where the first COMMIT had arrived and only its answer was
-    lost. Raise StoreUnavailable when the database does not answer.
+    So the method must be safe to run twice, even if the first COMMIT had arrived and only its answer was lost. Raise
+    StoreUnavailable if the database does not answer.
     """
 
     @functools.wraps(work)
@@ -155,7 +155,7 @@ def transaction(
 
 
 def reading(work: Callable[Concatenate[Any, Connection, P], T]) -> Callable[Concatenate[Any, P], T]:
-    """As `transaction`, for a method that changes nothing: on SQLite it waits for no writer."""
+    """Like `transaction`, for a method that only reads: on SQLite it waits for no writer."""
 
     @functools.wraps(work)
     def run(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -167,7 +167,7 @@ def reading(work: Callable[Concatenate[Any, Connection, P], T]) -> Callable[Conc
 
 
 def see_one_moment(connection: Connection) -> None:
-    """To be called first: all that the transaction reads is as of its first look. On SQLite it always is."""
+    """Call it first: all reads of the transaction then see the state at its first read. On SQLite they always do."""
     if connection.dialect.name != "sqlite":
         connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
 
@@ -195,17 +195,17 @@ def _code(error: DBAPIError) -> int | None:
 
 def _may_retry(error: DBAPIError, attempt: int, was_quick: bool) -> bool:
     code = _code(error)
-    # A lost connection gets one new one, and more where they are lost at once: a claim that is given up after its
-    # COMMIT keeps its rows for a lease, and then nobody knows that none was sent. A database that is gone is for the
-    # caller to wait for.
+    # Try again once after a lost connection, and more often while they are lost at once: a claim that is given up after
+    # its COMMIT keeps its rows until the lease expires, and then counts as ambiguous. If the database is down, the
+    # caller waits.
     return code in _DEADLOCKS or (code in _LOST - {2003} and (attempt == 1 or was_quick))
 
 
 def _translated(error: DBAPIError) -> Exception:
     code = _code(error)
-    if code in _OLD_SCHEMA or _OLD_SQLITE.match(str(error.orig)):  # not a fault: it is there in a moment
+    if code in _OLD_SCHEMA or _OLD_SQLITE.match(str(error.orig)):  # temporary: the migration is still to come
         return StoreUnavailable("the schema is missing or older than this release: run `python -m tidings.migrate`")
-    # Exactly a DatabaseError is SQLite's word for a file that is none of its own.
+    # SQLite raises exactly DatabaseError for a file that is no database.
     if (
         isinstance(error, OperationalError)
         or type(error) is DatabaseError
@@ -220,12 +220,12 @@ def _translated(error: DBAPIError) -> Exception:
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
-    connection.isolation_level = None  # SQLAlchemy's begin event below says BEGIN, not the driver
+    connection.isolation_level = None  # our begin event sends BEGIN, not the driver
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}").close()
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    # A transaction that reads first and then writes could not upgrade its lock under WAL: take it at once.
+    # Under WAL a transaction that first reads and then writes cannot upgrade its lock: take the write lock at once.
     read_only = connection.get_execution_options().get("tidings_read_only")
     connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.mysql import insert as mysql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from tidings.adapters.sql.bulk_insert import insert_many
-from tidings.adapters.sql.reads import FIELDS, as_seen, notification_of
+from tidings.adapters.sql.rows import FIELDS, as_seen, notification_of
 from tidings.adapters.sql.schema import notifications
 from tidings.adapters.sql.wake_time import not_after_expiry
 from tidings.domain.errors import RowTooLarge

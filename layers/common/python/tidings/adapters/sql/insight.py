@@ -10,9 +10,9 @@ from sqlalchemy import Connection, func, select
 
 from tidings.adapters.sql import backlog, rollups
 from tidings.adapters.sql.database import Database, reading, transaction
-from tidings.adapters.sql.reads import is_doubtful, narrowed
 from tidings.adapters.sql.rollups import BEYOND, WITHIN, Key
 from tidings.adapters.sql.schema import notifications, statistics, watermark
+from tidings.adapters.sql.selection import is_doubtful, narrowed
 from tidings.domain.notification import PROVEN, REPLAYABLE, Status, first_id, read
 from tidings.ports import Selection
 from tidings.ports.insight import (
@@ -28,7 +28,7 @@ from tidings.ports.insight import (
 )
 
 LIVE = 20_000
-"""Rows, and changes, that are counted as they are asked for. Where the sweep stands still the charts lag."""
+"""Rows and changes after the summary that a read counts itself. If the sweep does not run, the charts lag."""
 
 n, s = notifications.c, statistics.c
 
@@ -51,7 +51,7 @@ class SqlInsight:
             kept = self._kept(connection, tenant, since)
             now = self.database.now(connection)
             live = self._live(connection, mark, now)
-            if connection.execute(select(watermark)).one() == mark:  # else something would be counted twice or not
+            if connection.execute(select(watermark)).one() == mark:  # else something is counted twice or missed
                 break
         kept.update({key: count for key, count in live.items() if key[0] == tenant and key[1] >= since})
         return Activity(at=now, counts=list(_counts(kept)), latencies=list(_latencies(kept)))
@@ -61,7 +61,7 @@ class SqlInsight:
         return Counter({(row.tenant, row.minute, row.channel, row.what): row._mapping["count"] for row in rows})
 
     def _live(self, connection: Connection, mark: Any, now: datetime) -> Counter[Key]:
-        ahead = now + timedelta(days=1)  # whatever there is: an intake's clock may be ahead of the database's
+        ahead = now + timedelta(days=1)  # includes rows of an intake whose clock is ahead
         row = rollups.last_row(connection, mark.notification_id, LIVE, first_id(ahead))
         seq = rollups.last_change(connection, mark.seq, LIVE, ahead)
         rows = rollups.new_rows(mark.notification_id, row)
@@ -89,7 +89,7 @@ class SqlInsight:
         return DeadGroups(groups=groups, looked_at=looked_at, more=more)
 
     def _groups(self, connection: Connection, selection: Selection) -> Sequence[DeadGroup]:
-        """The bound comes before what narrows: where nearly nothing matches, no more is read either."""
+        """The limit applies before the filter, so that a filter with few matches reads no more rows."""
         columns = n.id, n.status, n.channel, n.error_class, n.error_code, n.updated_at
         newest = narrowed(select(*columns), Selection(tenant=selection.tenant, statuses=selection.statuses))
         some = newest.order_by(n.id.desc()).limit(COUNTED_UP_TO).subquery().c
@@ -128,10 +128,10 @@ class SqlInsight:
     def count_by_status(self, connection: Connection, tenant: str, ids: Sequence[str]) -> Tally:
         if not ids:
             return Tally(statuses={}, doubtful=0)
-        those = n.id.in_(sorted(set(ids))), n.tenant == tenant
-        counted = select(n.status, func.count().label("number")).where(*those).group_by(n.status)
+        chosen = n.id.in_(sorted(set(ids))), n.tenant == tenant
+        counted = select(n.status, func.count().label("number")).where(*chosen).group_by(n.status)
         doubtful = select(func.count()).where(
-            *those, n.status.not_in(sorted({*PROVEN, Status.UNKNOWN})), is_doubtful(n)
+            *chosen, n.status.not_in(sorted({*PROVEN, Status.UNKNOWN})), is_doubtful(n)
         )
         return Tally(
             statuses={read(Status, row.status): row.number for row in connection.execute(counted)},
@@ -146,7 +146,7 @@ def _counts(found: Counter[Key]) -> Iterator[Counted]:
 
 
 def _latencies(found: Counter[Key]) -> Iterator[Latency]:
-    """Over the whole time."""
+    """Over all minutes together."""
     together: Counter[tuple[str, int]] = Counter()
     for (_, _, channel, what), count in found.items():
         if what.startswith(WITHIN):

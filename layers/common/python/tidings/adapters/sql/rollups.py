@@ -1,4 +1,4 @@
-"""Counts by the minute, made from the rows and the timeline: alike whether they are kept or asked for live."""
+"""Counts by the minute, from the rows and the timeline. Stored and live counts are made by the same statements."""
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -16,10 +16,10 @@ from tidings.domain.notification import OPERATOR, Status, first_id
 from tidings.ports.insight import ACCEPTED, KEPT_FOR, LATENCIES
 
 SETTLED_DOWN = timedelta(seconds=5)
-"""What is younger is not summarized yet: a transaction that began before it may still commit, and would be passed."""
+"""Younger changes are not summarized yet: a transaction that began earlier may still commit, and would be missed."""
 
 WITHIN = "sent_within_"
-"""Left of a bucket's bound, in milliseconds, or of BEYOND."""
+"""Prefix of a bucket's name, before its bound in milliseconds or BEYOND."""
 BEYOND = 0
 
 n, e, s = notifications.c, events.c, statistics.c
@@ -50,31 +50,31 @@ _DUE = case((n.send_at > n.created_at, n.send_at), else_=n.created_at)
 _BOUNDS = [bound // timedelta(milliseconds=1) for bound in LATENCIES]
 _BUCKET = case(
     (e.status != Status.SENT, None),
-    (e.generation != 1, None),  # that a replayed one is late, whoever replayed it knows
-    (e.provider == OPERATOR, None),  # that it was sent was said later than it was
+    (e.generation != 1, None),  # a replay is late by nature
+    (e.provider == OPERATOR, None),  # resolved by an operator, later than it was sent
     *((milliseconds_between(_DUE, e.at) <= bound, bound) for bound in _BOUNDS),
     else_=BEYOND,
 )
 
 
 def _minute(column: Any) -> Any:
-    """A time's first sixteen letters, which are alike on every database."""
+    """The first sixteen characters of a time, the same on every database."""
     return func.substr(column, 1, 16)
 
 
 def new_rows(after: str, until: str) -> Select[Any]:
-    """tenant, channel, minute and number of the rows past one id and up to the other."""
+    """Tenant, channel, minute and number of the rows after one id, up to another."""
     key = n.tenant, n.channel, _minute(n.created_at)
-    named = select(n.tenant, n.channel, key[2].label("minute"), func.count().label("number"))
-    return named.where(n.id > after, n.id <= until).group_by(*key)
+    counts = select(n.tenant, n.channel, key[2].label("minute"), func.count().label("number"))
+    return counts.where(n.id > after, n.id <= until).group_by(*key)
 
 
 def changes(after: int, until: int) -> Select[Any]:
-    """tenant, channel, minute, status, bucket (a bound in milliseconds, BEYOND, or None) and number of the changes past
-    one place in the timeline and up to the other."""
+    """Tenant, channel, minute, status, bucket (a bound in milliseconds, BEYOND, or None) and number of the changes
+    after one `seq`, up to another."""
     minute, bucket = _minute(e.at).label("minute"), _BUCKET.label("bucket")
-    named = select(n.tenant, n.channel, minute, e.status, bucket, func.count().label("number"))
-    joined = named.join_from(events, notifications, n.id == e.notification_id)
+    counts = select(n.tenant, n.channel, minute, e.status, bucket, func.count().label("number"))
+    joined = counts.join_from(events, notifications, n.id == e.notification_id)
     return joined.where(e.seq > after, e.seq <= until).group_by(n.tenant, n.channel, minute, e.status, bucket)
 
 
@@ -94,20 +94,20 @@ def _at(minute: str) -> datetime:
 
 
 def last_row(connection: Connection, after: str, limit: int, before: str) -> str:
-    """The id of the last of at most so many rows past that one."""
+    """The id of the last of at most `limit` rows after this one."""
     some = select(n.id).where(n.id > after, n.id < before).order_by(n.id).limit(limit).subquery().c
     return connection.scalar(select(func.max(some.id))) or after
 
 
 def last_change(connection: Connection, after: int, limit: int, before: datetime) -> int:
-    """The place of the last of at most so many changes past that one."""
+    """The `seq` of the last of at most `limit` changes after this one."""
     some = select(e.seq, e.at).where(e.seq > after).order_by(e.seq).limit(limit).subquery().c
     return connection.scalar(select(func.max(some.seq)).where(some.at < before)) or after
 
 
 def summarize(connection: Connection, now: datetime, limit: int) -> int:
     mark = connection.execute(select(watermark).with_for_update(skip_locked=True)).one_or_none()
-    if mark is None:  # another is at it
+    if mark is None:  # another process summarizes
         return 0
     before = now - SETTLED_DOWN
     row = last_row(connection, mark.notification_id, limit, first_id(before))
@@ -124,7 +124,7 @@ def summarize(connection: Connection, now: datetime, limit: int) -> int:
 def _add(connection: Connection, found: Counter[Key]) -> None:
     names = ("tenant", "minute", "channel", "what")
     rows = [{**dict(zip(names, key, strict=True)), "count": count} for key, count in sorted(found.items())]
-    if not rows:  # their notifications are deleted
+    if not rows:  # the notifications were deleted
         return
     if connection.dialect.name == "sqlite":
         lite = sqlite_insert(statistics)

@@ -1,8 +1,7 @@
-"""The tables. `infra/migrations` makes them; this module is what the queries are written against.
+"""The tables, as the queries use them. `infra/migrations` creates them.
 
-One row of `notifications` is a notification; one row of `events` is a change of its state; `suppressions` holds the
-recipients that can take nothing any more; `statistics` counts by the minute what has happened. Every query that the
-code makes has its index here.
+A row of `notifications` is a notification, and a row of `events` a change of its status. `suppressions` holds
+recipients that can receive nothing any more, `statistics` counts by the minute. Every query has its index here.
 """
 
 from datetime import UTC, datetime
@@ -88,7 +87,7 @@ notifications = Table(
     Column("token", ascii_string(32)),
     Column("refused_at", UtcDateTime),
     Column("queued_at", UtcDateTime),
-    # When it should have moved by itself; the sweep looks at what is past this. NULL: it has come to its end.
+    # When the row should have moved by itself: the sweep looks at rows past this time. NULL: its status is terminal.
     Column("wake_at", UtcDateTime),
     Column("provider", ascii_string(32)),
     Column("provider_message_id", String(255)),
@@ -122,7 +121,7 @@ events = Table(
     Column("error_code", ascii_string(64)),
     Column("error_message", String(500)),
     Column("next_attempt_at", UtcDateTime),
-    Column("token", ascii_string(32)),  # the claim it ended; NULL where no claim did
+    Column("token", ascii_string(32)),  # of the claim that it ended; NULL: of none
     Column("spared", Integer, nullable=False, key="uncounted"),  # 1: the attempt does not count
     Index("ix_events_notification", "notification_id", "seq"),
     **ON_MYSQL,
@@ -154,7 +153,7 @@ statistics = Table(
 )
 
 watermark = Table(
-    "watermark",  # one row: how far `statistics` has come
+    "watermark",  # one row: up to where `statistics` has counted
     metadata,
     Column("name", ascii_string(32), primary_key=True),
     Column("notification_id", ascii_string(36), nullable=False),
@@ -163,7 +162,7 @@ watermark = Table(
 )
 
 pauses = Table(
-    "pauses",  # the channels that are not to be worked on now
+    "pauses",  # the paused channels
     metadata,
     Column("channel", ascii_string(32), primary_key=True),
     Column("at", UtcDateTime, nullable=False),
@@ -171,19 +170,19 @@ pauses = Table(
 )
 
 connections = Table(
-    "connections",  # a provider's account with us, where it refuses or has refused us
+    "connections",  # our account at a provider, if it refuses or has refused us
     metadata,
     Column("name", ascii_string(32), primary_key=True),  # of the provider
     Column("channel", ascii_string(32), nullable=False),
     Column("accepted_at", UtcDateTime),  # when it last accepted anything, to the second
-    Column("suspected_at", UtcDateTime),  # the first refusal since then
-    Column("suspects", ascii_string(64)),  # hashes of the recipients refused since then, as many as are counted
-    Column("refusing_at", UtcDateTime),  # since when it counts as refusing us; NULL: it does not
+    Column("suspected_at", UtcDateTime),  # the first refusal since
+    Column("suspects", ascii_string(64)),  # hashes of the recipients refused since, up to a limit
+    Column("refusing_at", UtcDateTime),  # since when it refuses us; NULL: it does not
     Column("error_code", ascii_string(64)),
     Column("error_message", String(500)),
-    Column("probes", Integer, nullable=False),  # since it refuses us
-    Column("probe_id", ascii_string(36)),  # the notification that is, or was last, sent as a probe
-    Column("probe_at", UtcDateTime),  # when the next may be sent
+    Column("probes", Integer, nullable=False),  # since refusing_at
+    Column("probe_id", ascii_string(36)),  # the current or last probe's notification
+    Column("probe_at", UtcDateTime),  # when the next probe may be sent
     **ON_MYSQL,
 )
 

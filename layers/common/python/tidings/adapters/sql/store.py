@@ -1,7 +1,7 @@
-"""The Store on SQLite, MySQL and MariaDB.
+"""The Store on SQLite, MySQL and MariaDB: each method runs one function in one transaction.
 
-Each method is one transaction, which asks the time once and passes it on, so that one clock, the database's, decides.
-Rows are locked in the order of their ids, so that two batches cannot wait for each other.
+A write asks the database for the time once and passes it on, so that one clock decides. Rows are locked in the order of
+their ids, so that two batches cannot wait for each other.
 """
 
 import uuid
@@ -12,12 +12,23 @@ from typing import Concatenate, ParamSpec, TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from tidings.adapters.sql import claim, connections, insert, maintenance
-from tidings.adapters.sql.database import reading, transaction
-from tidings.adapters.sql.reads import Reads
+from tidings.adapters.sql import (
+    cancel,
+    claim,
+    connections,
+    insert,
+    mark,
+    pause,
+    purge,
+    reads,
+    replay,
+    settle,
+    sweep,
+)
+from tidings.adapters.sql.database import Database, reading, transaction
 from tidings.domain.connection import CallEnd
 from tidings.domain.connection import Connection as ProviderConnection
-from tidings.domain.notification import Notification
+from tidings.domain.notification import Notification, Priority, TimelineEntry
 from tidings.messaging.envelope import Message
 from tidings.ports import Changed, Claims, Inserted, Overdue, Purged, Selection, Settlement
 
@@ -25,8 +36,13 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 
-class SqlStore(Reads):
+class SqlStore:
     """Store."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    # --- intake -------------------------------------------------------------------------------------------------------
 
     def insert(self, batch: Sequence[Notification]) -> Sequence[Inserted]:
         try:
@@ -35,70 +51,27 @@ class SqlStore(Reads):
             return self._write(insert.insert_unless_taken, batch)
         return [Inserted(notification) for notification in batch]
 
+    def holders(self, hashes: Collection[str]) -> Mapping[str, Notification]:
+        return self._read(reads.holders, hashes)
+
     def mark_unqueued(self, rows: Sequence[Notification]) -> None:
         if rows:
             self._write(insert.mark_unqueued, rows)
 
+    # --- delivery -----------------------------------------------------------------------------------------------------
+
     def claim(self, messages: Sequence[Message], lease: timedelta, *, isolated: bool = False) -> Claims:
-        # The token is made before the transaction: run twice, it finds the rows that its first COMMIT took.
+        # The token is made before the transaction: a second run finds the rows that the first COMMIT took.
         return self._write(claim.claim, messages, lease, uuid.uuid4().hex, isolated=isolated)
 
     def renew(self, tokens: Mapping[str, str], lease: timedelta) -> Collection[str]:
         return self._write(claim.renew, tokens, lease) if tokens else ()
 
     def settle(self, settlements: Sequence[Settlement], *, dead_letters_owed: bool = False) -> Sequence[Settlement]:
-        return self._write(claim.settle, settlements, dead_letters_owed) if settlements else []
+        return self._write(settle.settle, settlements, dead_letters_owed) if settlements else []
 
-    def overdue(self, limit: int, lease: timedelta) -> Overdue:
-        return self._write(maintenance.overdue, limit, lease, uuid.uuid4().hex)
-
-    def give_up(self, waiting: Sequence[Notification], connection: ProviderConnection) -> Sequence[Notification]:
-        return self._write(maintenance.give_up, waiting, connection) if waiting else []
-
-    def mark_queued(self, rows: Sequence[Notification]) -> None:
-        if rows:
-            self._write(maintenance.mark_queued, rows)
-
-    def mark_waiting(self, rows: Sequence[Notification], pause: timedelta) -> None:
-        if rows:
-            self._write(maintenance.mark_waiting, rows, pause)
-
-    def mark_dead_letter_published(self, rows: Sequence[Notification]) -> None:
-        if rows:
-            self._write(maintenance.mark_dead_letter_published, rows)
-
-    def reset_for_replay(
-        self,
-        selection: Selection,
-        limit: int,
-        due_in: timedelta,
-        *,
-        after: str = "",
-        expires_at: datetime | None = None,
-    ) -> Sequence[Notification]:
-        # Run twice, it answers what its first COMMIT revived: it takes no others.
-        earlier: list[Notification] = []
-        return self._write(
-            maintenance.reset_for_replay, selection, limit, due_in, after=after, expires_at=expires_at, earlier=earlier
-        )
-
-    def resolve(self, tenant: str, id: str) -> Changed | None:
-        return self._write(maintenance.resolve, tenant, id)
-
-    def cancel(self, tenant: str, id: str) -> Changed | None:
-        return self._write(maintenance.cancel, tenant, id)
-
-    def pause(self, channel: str) -> None:
-        self._write(maintenance.pause, channel)
-
-    def resume(self, channel: str) -> None:
-        self._write(maintenance.resume, channel)
-
-    def purge(self, keep: timedelta, limit: int, *, after: str = "") -> Purged:
-        return self._write(maintenance.purge, keep, limit, after)
-
-    def purge_suppressions(self, keep: timedelta, limit: int) -> int:
-        return self._write(maintenance.purge_suppressions, keep, limit)
+    def connections(self) -> Sequence[ProviderConnection]:
+        return self._read(connections.all_connections, self.database)
 
     def report(
         self, name: str, channel: str, calls: Sequence[CallEnd]
@@ -111,9 +84,110 @@ class SqlStore(Reads):
     def release_probe(self, name: str, notification_id: str) -> None:
         self._write(connections.release_probe, name, notification_id)
 
-    @reading
-    def connections(self, connection: Connection) -> Sequence[ProviderConnection]:
-        return connections.look(connection, self.database.now(connection))
+    # --- sweep --------------------------------------------------------------------------------------------------------
+
+    def overdue(self, limit: int, lease: timedelta) -> Overdue:
+        return self._write(sweep.overdue, limit, lease, uuid.uuid4().hex)
+
+    def give_up(self, waiting: Sequence[Notification], connection: ProviderConnection) -> Sequence[Notification]:
+        return self._write(sweep.give_up, waiting, connection) if waiting else []
+
+    def mark_queued(self, rows: Sequence[Notification]) -> None:
+        if rows:
+            self._write(mark.mark_queued, rows)
+
+    def mark_waiting(self, rows: Sequence[Notification], pause: timedelta) -> None:
+        if rows:
+            self._write(mark.mark_waiting, rows, pause)
+
+    def mark_dead_letter_published(self, rows: Sequence[Notification]) -> None:
+        if rows:
+            self._write(mark.mark_dead_letter_published, rows)
+
+    def queue_progress(self, channel: str, priority: Priority, since: datetime) -> datetime | None:
+        return self._read(reads.queue_progress, channel, priority, since)
+
+    def purge(self, keep: timedelta, limit: int, *, after: str = "") -> Purged:
+        return self._write(purge.purge, keep, limit, after)
+
+    def purge_suppressions(self, keep: timedelta, limit: int) -> int:
+        return self._write(purge.purge_suppressions, keep, limit)
+
+    # --- operators ----------------------------------------------------------------------------------------------------
+
+    def reset_for_replay(
+        self,
+        selection: Selection,
+        limit: int,
+        due_in: timedelta,
+        *,
+        after: str = "",
+        expires_at: datetime | None = None,
+    ) -> Sequence[Notification]:
+        # A second run answers what the first COMMIT has reset, and resets no others.
+        earlier: list[Notification] = []
+        return self._write(
+            replay.reset_for_replay, selection, limit, due_in, after=after, expires_at=expires_at, earlier=earlier
+        )
+
+    def filter_failed(self, messages: Sequence[Message]) -> Sequence[Message]:
+        return self._read(reads.filter_failed, messages)
+
+    def resolve(self, tenant: str, id: str) -> Changed | None:
+        return self._write(cancel.resolve, tenant, id)
+
+    def cancel(self, tenant: str, id: str) -> Changed | None:
+        return self._write(cancel.cancel, tenant, id)
+
+    def paused(self) -> Mapping[str, datetime]:
+        return self._read(pause.paused)
+
+    def pause(self, channel: str) -> None:
+        self._write(pause.pause, channel)
+
+    def resume(self, channel: str) -> None:
+        self._write(pause.resume, channel)
+
+    # --- reads --------------------------------------------------------------------------------------------------------
+
+    def get(self, tenant: str, id: str) -> Notification | None:
+        return self._read(reads.get, tenant, id)
+
+    def events(self, id: str) -> Sequence[TimelineEntry]:
+        return self._read(reads.timeline, id)
+
+    def get_with_timeline(self, tenant: str, id: str) -> tuple[Notification, Sequence[TimelineEntry]] | None:
+        return self._read(reads.get_with_timeline, tenant, id)
+
+    def find(self, selection: Selection, limit: int, *, oldest_first: bool = False) -> Sequence[Notification]:
+        return self._read(reads.find, self.database, selection, limit, oldest_first=oldest_first)
+
+    def may_have_been_sent(self, ids: Sequence[str]) -> Collection[str]:
+        return self._read(reads.may_have_been_sent, ids)
+
+    def count(self, selection: Selection) -> int:
+        return self._read(reads.count, self.database, selection)
+
+    def count_by_expiry(self, selection: Selection) -> tuple[int, int]:
+        return self._read(reads.count_by_expiry, self.database, selection)
+
+    def count_doubtful(self, selection: Selection, limit: int) -> int:
+        return self._read(reads.count_doubtful, self.database, selection, limit)
+
+    def largest_statement(self) -> int | None:
+        """Bytes that the database takes in one statement. None: no limit that matters."""
+        return self._read(insert.largest_statement)
+
+    def now(self) -> datetime:
+        return self._read(self.database.now)
+
+    def check(self) -> None:
+        self._read(reads.check_schema)
+
+    def close(self) -> None:
+        self.database.close()
+
+    # --- transactions -------------------------------------------------------------------------------------------------
 
     @transaction
     def _write(
@@ -125,3 +199,14 @@ class SqlStore(Reads):
         **kwargs: P.kwargs,
     ) -> T:
         return work(connection, self.database.now(connection), *args, **kwargs)
+
+    @reading
+    def _read(
+        self,
+        connection: Connection,
+        /,
+        work: Callable[Concatenate[Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        return work(connection, *args, **kwargs)

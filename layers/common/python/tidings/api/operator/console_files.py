@@ -1,10 +1,11 @@
-"""Serves the operator's console: the files of the folder `console`.
+"""Serves the operator's console: the files of the folder `console`, and `registry.js`, the channels that there are.
 
 The console is a client of the API. Its files are public and hold no secret. A person types in a key, which it sends
 with each request, so there is no session and no cookie.
 """
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,8 +14,10 @@ from pathlib import Path
 from tidings.api.endpoint import BoundEndpoint, Endpoint
 from tidings.api.http import AuthenticatedRequest, Handler, Response
 from tidings.api.problems import Problem
+from tidings.domain.channels import CHANNELS
 
 INDEX = "index.html"
+REGISTRY = "registry.js"
 
 TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -85,18 +88,25 @@ class Console:
 
     @cached_property
     def files(self) -> Mapping[str, File]:
-        """By name: the files of known types."""
-        return {
-            path.name: _read(path)
+        """By name: those of the folder whose type is known, and the registry."""
+        files = {
+            path.name: _file(path.name, path.read_bytes())
             for path in sorted(self._folder.iterdir())
             if path.suffix in TYPES and not path.name.startswith(".")
         }
+        return {**files, REGISTRY: _file(REGISTRY, registry())}
 
 
 def _get(path: str, handler: Handler) -> BoundEndpoint:
     return BoundEndpoint(endpoint=Endpoint(method="GET", path=path, scope=None), handle=handler)
 
 
-def _read(path: Path) -> File:
-    body = path.read_bytes()
-    return File(body=body, content_type=TYPES[path.suffix], etag=f'"{hashlib.sha256(body).hexdigest()[:32]}"')
+def registry() -> bytes:
+    """The channels as a JavaScript module: each with its label, and its example for the test form."""
+    channels = {name: {"label": content.label, **content.example} for name, content in CHANNELS.items()}
+    return f"export const CHANNELS = {json.dumps(channels)};\n".encode()
+
+
+def _file(name: str, body: bytes) -> File:
+    etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    return File(body=body, content_type=TYPES[Path(name).suffix], etag=etag)

@@ -1,8 +1,8 @@
-"""firebase-admin, made to do one call a message.
+"""firebase-admin, with exactly one call a message.
 
-Left alone it posts a message up to six times (four times more after a 500 or 503, once more after a broken connection),
-sleeps as long as Retry-After says, and posts twice more after a 401. None of this can be set from outside, so this
-file gives it another session, by private names; the contract suite proves on every run that this one is used.
+By default it posts a message up to six times (four times more after a 500 or 503, once more after a broken connection),
+sleeps as long as Retry-After says, and posts twice more after a 401. No option changes that. So we replace its session,
+through private names; the contract suite proves on every run that ours is used.
 """
 
 import threading
@@ -25,7 +25,7 @@ from tidings.providers.http import SingleAttemptSession
 FCM = "https://fcm.googleapis.com"  # the SDK knows no other
 
 LIFETIME = timedelta(hours=1)
-"""Of an access token that does not say when it expires, or says later: Google's last that long.
+"""The longest that we use an access token: Google's last that long.
 https://developers.google.com/identity/protocols/oauth2/service-account#expiration"""
 
 
@@ -44,9 +44,9 @@ class Limits:
 
 @dataclass(kw_only=True, slots=True)
 class Post:
-    """How far one message came. The SDK's exceptions do not tell that reliably, so the session notes it here."""
+    """How far one POST came. The SDK's exceptions do not tell that reliably, so the session records it here."""
 
-    begun: bool = False  # before that, nothing can have been accepted
+    begun: bool = False  # False: nothing can have been accepted
     answer: requests.Response | None = None
 
 
@@ -54,13 +54,13 @@ class FcmClient:
     """One app of firebase-admin, for any number of threads. Opens no connection before the first `send`."""
 
     def __init__(self, *, account: dict[str, Any], name: str, url: str, limits: Limits, connections: int) -> None:
-        """Raise ValueError where the service account's key cannot be read."""
+        """Raise ValueError if the service account's key cannot be read."""
         credential = Certificate(account)
         self._credentials = credential.get_credential()
         self._limits = limits
         self._refreshing = threading.Lock()
         self._token_session = SingleAttemptSession(account["token_uri"], timeout=limits.token, connections=1)
-        self._token_request = _TokenRequest(self._token_session)  # type: ignore[arg-type]  # it has what is used
+        self._token_request = _TokenRequest(self._token_session)  # type: ignore[arg-type]  # it has the methods that are used
         self._session = SingleAttemptSession(url, timeout=limits.post, connections=connections)
         self._app = firebase_admin.initialize_app(credential, name=name)
         self._authorized = _AuthorizedSession(self._session, url.rstrip("/"), self._credentials)
@@ -68,7 +68,7 @@ class FcmClient:
         service._client = _http_client.JsonHttpClient(session=self._authorized, retries=None)
 
     def send(self, message: messaging.Message, post: Post) -> str:
-        """The message's name. `post` tells how far it came, also if this raises, which may be anything."""
+        """The message's name. `post` records how far it came, also if this raises, which may be any exception."""
         self._authorized.current.post = post
         name = messaging.send(message, app=self._app)
         if not isinstance(name, str) or not name:
@@ -76,8 +76,8 @@ class FcmClient:
         return name
 
     def authorize(self) -> None:
-        """Have a valid access token. Here and not inside the send, so that a failure is known to come before the POST,
-        and so that many threads fetch one token, not one each. Raise DeliveryError."""
+        """Fetch an access token, if there is no valid one. Not inside `send`, so that a failure is known to come before
+        the POST, and so that many threads fetch one token, not one each. Raise DeliveryError."""
         if self._credentials.valid:
             return
         if not self._refreshing.acquire(timeout=self._limits.wait):
@@ -93,7 +93,7 @@ class FcmClient:
             self._refreshing.release()
 
     def _refresh(self) -> None:
-        """google-auth takes any JSON for an access token, and one without an expiry for one that never expires."""
+        """google-auth accepts any JSON as an access token, and one without an expiry as one that never expires."""
         self._credentials.refresh(self._token_request)
         now = _now()
         token, expiry = self._credentials.token, self._credentials.expiry
@@ -105,8 +105,8 @@ class FcmClient:
         self._credentials.expiry = min(expiry or now + LIFETIME, now + LIFETIME)
 
     def renew(self) -> None:
-        """FCM refused the access token before its time: the next message fetches another. The token stays, another
-        thread may be using it."""
+        """FCM refused the access token before it expired: the next message fetches another. Keep the token, because
+        another thread may use it now."""
         self._credentials.expiry = _now()
 
     def close(self) -> None:
@@ -116,7 +116,7 @@ class FcmClient:
 
 
 _PASSING = (b'"temporarily_unavailable"', b'"server_error"', b'"internal_failure"')
-"""Google-auth asks again also after these words of OAuth's."""
+"""google-auth also retries after these OAuth errors."""
 
 
 def _now() -> datetime:
@@ -124,7 +124,7 @@ def _now() -> datetime:
 
 
 class _TokenRequest(Request):
-    """google-auth's transport without its patience: it would repeat an exchange three times, seconds apart."""
+    """google-auth's transport without retries: it would repeat an exchange three times, seconds apart."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> transport.Response:
         response: transport.Response = super().__call__(*args, **kwargs)  # type: ignore[no-untyped-call]
@@ -134,9 +134,9 @@ class _TokenRequest(Request):
 
 
 class _AuthorizedSession:
-    """What firebase-admin uses of google-auth's AuthorizedSession, which would post again after a 401, and ask another
-    of Google's servers, in a thread of its own, where this account may be used from. It posts to `url` what is meant
-    for FCM."""
+    """The part of google-auth's AuthorizedSession that firebase-admin uses. The original posts again after a 401, and
+    asks another Google server, in a thread of its own, from where this account may be used. This one posts to `url`
+    instead of FCM."""
 
     def __init__(self, session: SingleAttemptSession, url: str, credentials: Any) -> None:
         self._session = session
@@ -148,7 +148,7 @@ class _AuthorizedSession:
         self, method: str, url: str, *, json: Any, headers: dict[str, str], timeout: object
     ) -> requests.Response:
         authorized = dict(headers)
-        self._credentials.apply(authorized)  # it is valid: `authorize` has just seen to it
+        self._credentials.apply(authorized)  # valid, because `authorize` was called before
         post: Post = self.current.post
         post.begun = True
         post.answer = self._session.request(method, url.replace(FCM, self._url, 1), headers=authorized, json=json)

@@ -1,4 +1,4 @@
-"""What FCM's answers mean: the only place that knows.
+"""What FCM's answers mean. Only this module decides.
 
 FCM's codes: https://firebase.google.com/docs/reference/fcm/rest/v1/ErrorCode
 The status of the RPC: https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto
@@ -21,36 +21,36 @@ KINDS: dict[str, type[DeliveryError]] = {
     # FCM's own.
     "UNREGISTERED": PermanentError,
     "INVALID_ARGUMENT": PermanentError,
-    "SENDER_ID_MISMATCH": PermanentError,  # of this token. Not suppressed: if the project is wrong here, all say so
-    "THIRD_PARTY_AUTH_ERROR": TransientError,  # Apple's or the browser's refusal: Android goes on
+    "SENDER_ID_MISMATCH": PermanentError,  # of this token. Not suppressed: with a wrong project every token gets it
+    "THIRD_PARTY_AUTH_ERROR": TransientError,  # Apple or the browser's vendor refuses us: Android still works
     "APNS_AUTH_ERROR": TransientError,  # its older name
     "QUOTA_EXCEEDED": TransientError,
-    "UNAVAILABLE": AmbiguousError,  # has been seen on messages that were delivered
+    "UNAVAILABLE": AmbiguousError,  # seen on messages that were delivered
     "INTERNAL": AmbiguousError,
     # The RPC's, where FCM's is missing.
     "UNAUTHENTICATED": AccountError,
     "PERMISSION_DENIED": AccountError,
-    "NOT_FOUND": AccountError,  # without UNREGISTERED: the project or the address, so no token is to blame
+    "NOT_FOUND": AccountError,  # without UNREGISTERED it is the project or the URL, not the token
     "UNIMPLEMENTED": AccountError,
     "RESOURCE_EXHAUSTED": TransientError,
     "ABORTED": TransientError,
     "CANCELLED": TransientError,
     "FAILED_PRECONDITION": TransientError,
-    "OUT_OF_RANGE": TransientError,  # unlike INVALID_ARGUMENT, it may pass
+    "OUT_OF_RANGE": TransientError,  # unlike INVALID_ARGUMENT, it may be temporary
     "ALREADY_EXISTS": AmbiguousError,
-    "DEADLINE_EXCEEDED": AmbiguousError,  # said also of what was completed
+    "DEADLINE_EXCEEDED": AmbiguousError,  # also for calls that were completed
     "UNKNOWN": AmbiguousError,
     "DATA_LOSS": AmbiguousError,
 }
 
 MAY_BE_ACCOUNT = frozenset({"THIRD_PARTY_AUTH_ERROR", "APNS_AUTH_ERROR", "FAILED_PRECONDITION"})
-"""They depend on the recipient's platform or on the project's state: whether others are served tells which it is."""
+"""Depends on the recipient's platform or on the project: only other recipients can tell which."""
 
 QUOTA = frozenset({"QUOTA_EXCEEDED", "RESOURCE_EXHAUSTED", "429"})
 QUOTA_WAIT = timedelta(minutes=1)
-"""Where FCM names no time: https://firebase.google.com/docs/cloud-messaging/scale-fcm#handling-retries"""
+"""If FCM names no time: https://firebase.google.com/docs/cloud-messaging/scale-fcm#handling-retries"""
 
-LONGEST_WAIT = 86_400  # seconds; that of a Retry-After as well
+LONGEST_WAIT = 86_400  # seconds; as for a Retry-After
 
 _FCM_ERROR = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
 _RETRY_INFO = "type.googleapis.com/google.rpc.RetryInfo"
@@ -59,16 +59,16 @@ _WORD = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 def refused_or_unanswered(error: Exception, answer: requests.Response | None, target: str) -> DeliveryError:
-    """What came of a POST that was begun. `target`, the token or topic, is kept out of the text.
+    """The error of a POST that was begun. `target`, the token or topic, is masked in its text.
 
-    The answer speaks where there is one, whatever the SDK made of it.
+    If there is a response, it decides, whatever the SDK raised.
     """
     if answer is not None:
         return _refusal(answer, target)
     cause = error.cause if isinstance(error, FirebaseError) else error
     if not isinstance(cause, requests.RequestException):
         return AmbiguousError("internal", f"unexpected {type(cause).__name__} while the message was sent")
-    if isinstance(cause, ValueError | InvalidJSONError):  # no request could be made of it
+    if isinstance(cause, ValueError | InvalidJSONError):  # no request could be built
         return not_begun(cause, target)
     if never_connected(cause):
         return TransientError("connect", "no connection to FCM")
@@ -78,14 +78,14 @@ def refused_or_unanswered(error: Exception, answer: requests.Response | None, ta
 
 
 def not_begun(error: Exception, target: str) -> DeliveryError:
-    """Raised before the POST, so nothing can have been accepted."""
-    if type(error) is ValueError:  # the SDK's, of the message
+    """The error before the POST: nothing can have been accepted."""
+    if type(error) is ValueError:  # the SDK refuses the message
         return PermanentError("invalid", _masked(str(error), target))
     return TransientError("internal", f"unexpected {type(error).__name__} before the message was sent")
 
 
 def unauthorized(error: Exception) -> DeliveryError:
-    """The token exchange failed, which comes before the message. Only OAuth's word for a refusal is one."""
+    """The token exchange failed, before the message. Only an OAuth error code counts as a refusal."""
     if isinstance(error, RefreshError) and not error.retryable and len(error.args) > 1:
         reason = error.args[1].get("error") if isinstance(error.args[1], dict) else None
         if isinstance(reason, str) and _WORD.fullmatch(reason):
@@ -96,7 +96,7 @@ def unauthorized(error: Exception) -> DeliveryError:
 
 
 def _refusal(response: requests.Response, target: str) -> DeliveryError:
-    """FCM's own code decides, then the status of the RPC, then that of HTTP."""
+    """By FCM's own code, then the status of the RPC, then the HTTP status."""
     status, error = response.status_code, _error_of(response)
     if status < 400:
         return AmbiguousError("unreadable", f"HTTP {status}: FCM's answer has no message's name")
@@ -104,7 +104,7 @@ def _refusal(response: requests.Response, target: str) -> DeliveryError:
     code = next((word for word in known if word), str(status))
     kind = next((KINDS[word] for word in known if word in KINDS), None) or kind_of_status(status)
     if any(field == "parent" for field in _fields(error)):
-        kind = AccountError  # the project, which is in the address
+        kind = AccountError  # the project, which is in the URL
     message = f"HTTP {status}: {_masked(str(error.get('message') or 'no reason given'), target)}"
     if kind is PermanentError:
         return PermanentError(code, message, suppress="token_dead" if _token_is_dead(code, error) else None)
@@ -118,12 +118,12 @@ def _refusal(response: requests.Response, target: str) -> DeliveryError:
 
 
 _PASSING = frozenset({408, 409, 425, 429, 499})  # RFC 9110, RFC 8470, RFC 6585, and google.rpc for 499
-_REFUSES_US = frozenset({401, 403, 404, 405, 407, 501})  # address, method, credentials, proxy: whoever the recipient
+_REFUSES_US = frozenset({401, 403, 404, 405, 407, 501})  # URL, method, credentials, proxy: for every recipient
 _TOO_LARGE = frozenset({413, 414, 431})
 
 
 def kind_of_status(status: int) -> type[DeliveryError]:
-    """Of an answer without a code of Google's: likely that of something in between."""
+    """For a response without a Google code, probably from a proxy."""
     if status in _REFUSES_US:
         return AccountError
     if status in _TOO_LARGE:
@@ -141,7 +141,7 @@ def _wait(response: requests.Response, error: dict[str, Any]) -> timedelta | Non
     return None
 
 
-# --- Google's error, in which anything may be something else ----------------------------------------------------------
+# --- Google's error object, of which nothing is certain ---------------------------------------------------------------
 
 
 def _error_of(response: requests.Response) -> dict[str, Any]:
@@ -175,7 +175,7 @@ def _fields(error: dict[str, Any]) -> Iterator[object]:
 
 
 def _token_is_dead(code: str, error: dict[str, Any]) -> bool:
-    """UNREGISTERED always; INVALID_ARGUMENT only where it names the token, for it may as well be the message."""
+    """UNREGISTERED always. INVALID_ARGUMENT only if it names the token: it may be the message."""
     if code == "UNREGISTERED":
         return True
     named = "message.token" in _fields(error) or "not a valid FCM registration token" in str(error.get("message"))

@@ -1,4 +1,4 @@
-"""The message as FCM takes it, with what each transport behind FCM must be told in its own words.
+"""The message as FCM takes it, with the options of each transport behind FCM.
 
 https://firebase.google.com/docs/reference/fcm/rest/v1/projects.messages
 """
@@ -18,9 +18,9 @@ LONGEST = timedelta(seconds=2_419_200)
 def build(kind: str, target: str, content: PushContent, outbound: SendRequest, now: datetime) -> messaging.Message:
     """`kind` is "token" or "topic".
 
-    The notification's id is what a second copy of it replaces the first by. It is no `collapse_key` of Android's: FCM
-    keeps four of these for a device that is offline and drops the others, so that notifications would be lost; and of
-    messages that are shown it ignores the key.
+    A second copy of a notification replaces the first, because both have its id. The id is not used as Android's
+    `collapse_key`: FCM keeps four of these for an offline device and drops the others, so notifications would be lost.
+    For displayed messages FCM ignores the key.
     https://firebase.google.com/docs/cloud-messaging/customize-messages/collapsible-message-types
     """
     shown = content.title is not None or content.body is not None or content.image is not None
@@ -37,7 +37,7 @@ def build(kind: str, target: str, content: PushContent, outbound: SendRequest, n
         apns=_apns(outbound.id, shown=shown, high=high, ttl=ttl, now=now),
         webpush=_webpush(outbound.id, shown=shown, high=high, ttl=ttl),
     )
-    # Set, not given: the constructor warns that tokens will give way to installation IDs, but a token is none.
+    # Set after construction: the constructor warns that installation IDs will replace tokens, but a token is not one.
     setattr(message, kind, target)
     return message
 
@@ -46,22 +46,23 @@ def _apns(id: str, *, shown: bool, high: bool, ttl: timedelta | None, now: datet
     """https://developer.apple.com/documentation/usernotifications/sending-notification-requests-to-apns"""
     headers = {
         "apns-push-type": "alert" if shown else "background",
-        "apns-priority": "10" if shown and high else "5",  # of what runs in the background, FCM refuses 10
+        "apns-priority": "10" if shown and high else "5",  # FCM refuses 10 for background messages
         "apns-collapse-id": id,  # at most 64 bytes
     }
     if ttl is not None:
         headers["apns-expiration"] = str(int((now + ttl).timestamp())) if ttl else "0"  # 0: now or never
-    # Without content-available, iOS wakes no app for what shows nothing:
+    # Without content-available, iOS wakes no app for a message that displays nothing:
     # https://developer.apple.com/documentation/usernotifications/pushing-background-updates-to-your-app
     payload = None if shown else messaging.APNSPayload(aps=messaging.Aps(content_available=True))
     return messaging.APNSConfig(headers=headers, payload=payload)
 
 
 def _webpush(id: str, *, shown: bool, high: bool, ttl: timedelta | None) -> messaging.WebpushConfig:
-    """https://www.rfc-editor.org/rfc/rfc8030#section-5: `Topic` replaces what has not arrived, `tag` what is shown."""
+    """https://www.rfc-editor.org/rfc/rfc8030#section-5: `Topic` replaces a message not yet delivered, `tag` one that is
+    displayed."""
     headers = {
         "Urgency": "high" if high else "normal",
-        "Topic": id.replace("-", ""),  # at most 32 characters of base64url, which a UUID has without its hyphens
+        "Topic": id.replace("-", ""),  # at most 32 characters of base64url, as a UUID without hyphens
     }
     if ttl is not None:
         headers["TTL"] = str(int(ttl.total_seconds()))

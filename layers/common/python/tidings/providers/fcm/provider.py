@@ -69,7 +69,7 @@ def _utc_now() -> datetime:
 
 
 class FcmProvider:
-    """One POST a message, never repeated here."""
+    """One POST a message, never repeated."""
 
     name = "fcm"
 
@@ -81,8 +81,8 @@ class FcmProvider:
         self._client: FcmClient | None = None
 
     def send(self, outbound: SendRequest) -> Acceptance:
-        """Post the message; its name (`projects/*/messages/*`) is the receipt. Raise DeliveryError, and nothing else:
-        only here is it known whether the POST was begun."""
+        """Post the message. The Acceptance holds its name, `projects/*/messages/*`. Raise DeliveryError and nothing
+        else: only this method knows whether the POST was begun."""
         kind, _, target = outbound.recipient.partition(":")
         if kind not in ("token", "topic") or not target:
             raise PermanentError("invalid", "the recipient is neither token:... nor topic:...")

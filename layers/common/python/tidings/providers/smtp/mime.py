@@ -1,7 +1,7 @@
 """A notification as the bytes of a mail (RFC 5322, MIME), ready for SMTP's DATA.
 
 Written by hand, because building a mail costs more than sending it: `EmailMessage` with the SMTP policy takes 1.4 ms of
-CPU for a short mail, this 0.05 ms. The rare and difficult (encoded words, folding) is left to the standard library.
+CPU for a short mail, this 0.05 ms. Rare and difficult parts (encoded words, folding) are left to the standard library.
 
 The bytes are ASCII with CRLF line ends, no line is longer than 998 characters, and lines that begin with a dot are
 doubled already (RFC 5321, 4.5.2).
@@ -35,23 +35,23 @@ from tidings.providers.smtp.stages import Parties
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mail:
-    """An envelope and what is in it."""
+    """A mail and its envelope."""
 
     message_id: str  # <id@domain>
-    parties: Parties  # the addresses alone, without names; `to` first, then cc, then bcc
+    parties: Parties  # bare addresses: `to` first, then cc, then bcc
     data: bytes  # headers and body, without the terminating dot; ends with CRLF
 
     @property
     def size(self) -> int:
-        """Bytes, without the dots that were doubled for the way (RFC 1870, 6)."""
+        """Bytes, without the dots doubled for SMTP (RFC 1870, 6)."""
         return len(self.data) - self.data.count(b"\r\n..")
 
 
 def build_mail(outbound: SendRequest, *, sender: str, domain: str, date: datetime) -> Mail:
-    """Raise PermanentError for what cannot be said in a mail: a line break in a header, an address that is none.
+    """Raise PermanentError for what a mail cannot hold: a line break in a header, an invalid address.
 
-    `sender` is the default mailbox, taken where the content names none. The Message-ID is the same for every attempt
-    of one notification, so that a receiver can drop a duplicate.
+    `sender`: the mailbox for content without `from`. All attempts of a notification have the same Message-ID, so that a
+    receiver can drop a duplicate.
     """
     content = outbound.content
     if not isinstance(content, EmailContent):
@@ -103,7 +103,7 @@ def _body(id: str, content: EmailContent) -> Iterator[str]:
 
 
 def _multipart(subtype: str, boundary: str, parts: Iterable[list[str]]) -> Iterator[str]:
-    # No part holds the boundary: `=_` is neither base64 nor quoted-printable, and who wrote the text knew no id.
+    # No part contains the boundary: `=_` is neither base64 nor quoted-printable, and the caller cannot know the id.
     yield f'Content-Type: multipart/{subtype}; boundary="{boundary}"'
     yield ""
     for part in parts:
@@ -122,18 +122,18 @@ def _text_part(subtype: str, text: str) -> Iterator[str]:
 
 
 def _encoded(text: str) -> tuple[str, list[str]]:
-    """The shortest of the three that every server takes: as it is, quoted-printable, or base64."""
+    """The shortest of three encodings that every server accepts: 7bit, quoted-printable, base64."""
     lines = text.split("\n")
     if NOT_SEVEN_BIT.search(text) is None and max(map(len, lines)) <= MAX_LINE:
         return "7bit", lines
     data = text.encode()
-    if 6 * (len(data) - len(data.translate(None, _ESCAPED))) < len(data):  # three bytes for one, against four for three
+    if 6 * (len(data) - len(data.translate(None, _ESCAPED))) < len(data):  # 3 bytes each, against 4/3
         return "quoted-printable", list(_quoted_printable(data))
     return "base64", _wrapped(binascii.b2a_base64(data.replace(b"\n", b"\r\n"), newline=False).decode("ascii"))
 
 
 def _quoted_printable(data: bytes) -> Iterator[str]:
-    """binascii writes a space that ends a line as `=20`, and that line may have 78 letters then (RFC 2045, 6.7: 76)."""
+    """binascii writes a trailing space as `=20`, which may make a line of 78 letters; RFC 2045, 6.7 allows 76."""
     for line in binascii.b2a_qp(data, istext=True).decode("ascii").split("\n"):
         if len(line) > LINE:
             yield f"{line[:-3]}="
@@ -142,7 +142,9 @@ def _quoted_printable(data: bytes) -> Iterator[str]:
             yield line
 
 
-_ESCAPED = bytes([61, *range(9), *range(11, 32), *range(127, 256)])  # what quoted-printable writes as three bytes
+_ESCAPED = bytes(
+    [61, *range(9), *range(11, 32), *range(127, 256)]
+)  # quoted-printable writes each of these as three bytes
 
 
 def _wrapped(base64: str) -> list[str]:
@@ -161,4 +163,4 @@ def _file_part(attachment: Attachment) -> Iterator[str]:
     yield "Content-Transfer-Encoding: base64"
     yield f";{FOLD}".join(["Content-Disposition: attachment", *filename(attachment.filename)])
     yield ""
-    yield from _wrapped(attachment.content)  # base64 already, and checked by content.py
+    yield from _wrapped(attachment.content)  # base64 already, checked at submission

@@ -1,4 +1,4 @@
-"""A mail's headers (RFC 5322, 2045 and 2047): folded where they can be, encoded where they must be."""
+"""A mail's headers (RFC 5322, 2045 and 2047): folded if possible, encoded if necessary."""
 
 import re
 from datetime import datetime
@@ -13,11 +13,13 @@ MAX_LINE = 998  # RFC 5322, 2.1.1, without the CRLF
 LINE = 76  # RFC 2045, 6.7 and 6.8; RFC 2047, 2
 MAX_PIECE = 52  # of a filename: with `filename*0*=utf-8''`, a space and a semicolon it is a line of at most 76
 CRLF = "\r\n"
-FOLD = "\r\n "  # a header goes on in a line that begins with a space
+FOLD = "\r\n "  # a header continues on a line that begins with a space
 
 NOT_SEVEN_BIT = re.compile(r"[^\t\n\x20-\x7e]")
 NOT_IN_HEADER = re.compile(r"[\r\n\0]")
-_ADDRESS = re.compile(r"[!-;=?-~]+@[!-;=?-~]+")  # printable ASCII without space, < and >: nothing that ends a command
+_ADDRESS = re.compile(
+    r"[!-;=?-~]+@[!-;=?-~]+"
+)  # printable ASCII without space, < and >, so that it cannot end a command
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]+")  # RFC 5322 atoms and spaces: needs no quotes
 
 
@@ -26,7 +28,7 @@ def refused(name: str) -> PermanentError:
 
 
 def header(name: str, value: str) -> str:
-    """One header, folded at 76 where it can be, as encoded words (RFC 2047) where it is not plain ASCII."""
+    """One header, folded at 76 if possible, as encoded words (RFC 2047) if it is not plain ASCII."""
     if NOT_IN_HEADER.search(name) or NOT_IN_HEADER.search(value):
         raise refused("header")
     line = f"{name}: {value}"
@@ -37,20 +39,22 @@ def header(name: str, value: str) -> str:
     folded = Header(value, "us-ascii", header_name=name, maxlinelen=LINE).encode(linesep=CRLF)
     if len(name) + 2 + max(map(len, folded.split(CRLF))) <= MAX_LINE:
         return f"{name}: {folded}"
-    return f"{name}: {_encoded_words(value, len(name))}"  # one word of a thousand letters: only encoded can it be cut
+    return (
+        f"{name}: {_encoded_words(value, len(name))}"  # a word of a thousand letters can be split only as encoded words
+    )
 
 
 def _is_plain(value: str) -> bool:
-    return NOT_SEVEN_BIT.search(value) is None and "=?" not in value  # what looks encoded would be decoded
+    return NOT_SEVEN_BIT.search(value) is None and "=?" not in value  # text that looks encoded would be decoded
 
 
 def _encoded_words(value: str, taken: int) -> str:
-    """`taken`: how much of the first line is gone already."""
+    """`taken`: characters of the first line that are used already."""
     return Header(value, "utf-8", header_name="x" * taken, maxlinelen=LINE).encode(linesep=CRLF)
 
 
 def split_mailbox(mailbox: str) -> tuple[str, str]:
-    """`Name <address>` or `address`, as content.py writes them: the name is not quoted."""
+    """`Name <address>` or `address`, as the content holds them: the name is not quoted."""
     if mailbox.endswith(">") and "<" in mailbox:
         name, _, address = mailbox[:-1].rpartition("<")
         return name.strip(), address
@@ -65,12 +69,12 @@ def checked(address: str) -> str:
 
 @lru_cache(maxsize=8)
 def date_of(second: datetime) -> str:
-    """The same for all mails of a second."""
+    """Computed once a second, for all mails of that second."""
     return format_datetime(second)
 
 
 def mailbox_header(field: str, mailbox: str) -> str:
-    """In one line if it is short; else the address gets its own line, and a long name is cut as encoded words."""
+    """On one line if it is short. Else the address gets its own line, and a long name becomes encoded words."""
     name, address = split_mailbox(mailbox)
     checked(address)
     if NOT_IN_HEADER.search(name):
@@ -90,8 +94,8 @@ def _quoted(value: str) -> str:
 
 
 def filename(name: str) -> list[str]:
-    """The filename parameter; RFC 2231 where it is not ASCII, in pieces where it is long. A piece ends with a whole
-    character: some readers decode each by itself."""
+    """The filename parameter, by RFC 2231 if it is not ASCII, in pieces if it is long. Each piece ends with a whole
+    character, because some mail clients decode each piece by itself."""
     if NOT_SEVEN_BIT.search(name) is None:
         return [f"filename={_quoted(name)}"]
     pieces = [""]

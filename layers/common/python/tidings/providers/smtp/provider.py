@@ -16,7 +16,7 @@ from tidings.providers.smtp.session import Session, Stale
 from tidings.providers.smtp.settings import SmtpSettings
 from tidings.providers.smtp.timeouts import Countdown
 
-CHECK_WITHIN = 20.0  # seconds; a person waits for the answer, not a mail
+CHECK_WITHIN = 20.0  # seconds; a person waits for the result
 
 
 def _utc_now() -> datetime:
@@ -24,13 +24,13 @@ def _utc_now() -> datetime:
 
 
 def internal(error: Exception) -> TransientError:
-    """A fault of ours, while the server had no mail yet. Its text could hold an address, so only the type is kept."""
+    """A bug of ours, before the server had the mail. Keep only the type: the text could hold an address."""
     return TransientError("internal", f"unexpected {type(error).__name__}, before the mail was handed over")
 
 
 @contextmanager
 def _nothing_sent() -> Iterator[None]:
-    """Whatever goes wrong here, the server has no mail."""
+    """The block fails before the server has the mail, so each unexpected error is transient."""
     try:
         yield
     except DeliveryError:
@@ -40,7 +40,7 @@ def _nothing_sent() -> Iterator[None]:
 
 
 class SmtpProvider:
-    """Keeps its connections: a mail on a kept one costs two round trips, on a new one six or more."""
+    """Reuses connections: a mail costs two round trips on a kept connection, six or more on a new one."""
 
     name = "smtp"
 
@@ -51,13 +51,13 @@ class SmtpProvider:
         self._now = now
         self._slots = threading.BoundedSemaphore(settings.connections)
         self._lock = threading.Lock()
-        self._kept: list[Session] = []  # the last used is last, and used first: the others may grow old and go
-        self._epoch = 0  # raised by close: what was lent before is not kept after
+        self._kept: list[Session] = []  # used last in, first out, so that the others can become idle and be closed
+        self._epoch = 0  # raised by close: sessions taken before it are not kept
 
     def send(self, outbound: SendRequest) -> Acceptance:
-        """Hand one mail over; its Message-ID is the receipt. Raise DeliveryError.
+        """Send one mail. The Acceptance holds its Message-ID. Raise DeliveryError.
 
-        All recipients (to, cc, bcc) or none: one that is refused refuses the mail. Only the refused `to` is reported as
+        All recipients (to, cc, bcc) or none: one that is refused fails the mail. Only a refused `to` is suppressed as
         `mailbox_unknown`.
         """
         countdown = Countdown(self._timeouts)
@@ -68,13 +68,13 @@ class SmtpProvider:
         return Acceptance(provider_message_id=mail.message_id, response=masked(said, mail.parties.addresses) or None)
 
     def _deliver(self, mail: Mail, countdown: Countdown) -> str:
-        """The server's words when it took the mail."""
+        """The server's reply when it accepted the mail."""
         kept, epoch = self._take()
         if kept is not None:
             try:
                 return self._deliver_by(kept, epoch, mail, countdown)
             except Stale:
-                pass  # once: a new connection cannot be stale
+                pass  # a new connection cannot be stale
         with _nothing_sent():
             session = Session(self._settings.server, self._context, countdown)
         return self._deliver_by(session, epoch, mail, countdown)
@@ -91,7 +91,7 @@ class SmtpProvider:
             raise internal(error) from error
 
     def check(self) -> str:
-        """Connect, secure, log in, and leave. Raise DeliveryError."""
+        """Connect, start TLS, log in, quit. Raise DeliveryError."""
         server = self._settings.server
         countdown = Countdown(self._timeouts, total=min(self._timeouts.total, CHECK_WITHIN))
         with _nothing_sent():
@@ -115,7 +115,7 @@ class SmtpProvider:
 
     @contextmanager
     def _slot(self) -> Iterator[None]:
-        """Never more connections than the setting says: providers count them."""
+        """Never more connections than the setting allows: providers limit them."""
         patience = min(self._timeouts.command, self._timeouts.total)
         if not self._slots.acquire(timeout=patience):
             raise TransientError("busy", f"no connection became free within {patience:g} s")
@@ -125,7 +125,7 @@ class SmtpProvider:
             self._slots.release()
 
     def _take(self) -> tuple[Session | None, int]:
-        """The connection used last, unless it is old; then all are."""
+        """The connection that was used last. If it has been idle for too long, so have all others: close them."""
         with self._lock:
             epoch = self._epoch
             session = self._kept.pop() if self._kept else None
@@ -139,7 +139,7 @@ class SmtpProvider:
 
     @contextmanager
     def _returned(self, session: Session, epoch: int) -> Iterator[None]:
-        """Lend the session; afterwards keep it if it is fit and nobody has called close meanwhile."""
+        """Keep the session after the block if it is open and `close` was not called meanwhile."""
         try:
             yield
         finally:

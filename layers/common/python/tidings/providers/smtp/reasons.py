@@ -1,14 +1,13 @@
-"""What a refusal is about: the sender, our account, a recipient, the mail. Read from the server's code and words.
+"""What a refusal is about: the sender, our account, a recipient, the mail. Read from the server's code and text.
 
-The table is read from top to bottom, and the first row that matches decides. It holds what the step and the family of
-the code do not tell (see smtp_replies.py); a reply that no row matches is judged by those alone. docs/failures.md shows
-the same rows with what to do.
+The first row of the table that matches decides. The table holds what the step and the class of the code do not tell
+(see replies.py). If no row matches, those alone decide. docs/failures.md shows the same rows with what to do.
 """
 
 import enum
 import re
 
-# The pages that the rows are from.
+# The sources of the rows.
 MICROSOFT = "https://learn.microsoft.com/exchange/mail-flow-best-practices/non-delivery-reports-in-exchange-online/non-delivery-reports-in-exchange-online"
 MICROSOFT_THROTTLING = (
     "https://learn.microsoft.com/exchange/mail-flow-best-practices/continuous-error-throttling-smtp-auth-submissions"
@@ -27,7 +26,7 @@ IANA = "https://www.iana.org/assignments/smtp-enhanced-status-codes"
 
 
 class Reason(enum.Enum):
-    """Whom or what a refusal is about."""
+    """What a refusal is about."""
 
     ACCOUNT = "our account: a quota of a day, a suspension"
     LOGIN = "we have not logged in"
@@ -40,12 +39,12 @@ class Reason(enum.Enum):
 
 
 _ROWS: tuple[tuple[Reason, str, str], ...] = (
-    # By code. `^` is the enhanced code, or the reply's where there is none; then come the words, in small letters.
+    # By code. `^` is the enhanced code, or the reply's where there is none; then comes the text, in lower case.
     (Reason.RECIPIENT, r"^5\.7\.(12|13|124|129|13[3-6]|193|504|505|507|513|703)\b", MICROSOFT),
     (Reason.RECIPIENT, r"^5\.7\.(17|18)\b", IANA),  # the mailbox or its domain has another owner (RFC 7293)
     (Reason.SENDER, r"^5\.1\.[78]\b", IANA),
     (Reason.SENDER, r"^5\.7\.(60|50[1-3]|800)\b", MICROSOFT),
-    (Reason.DOMAIN, r"^5\.7\.(2\d|30|40)\b", GOOGLE),  # RFC 7372 and 7505, and what Google counts on from there
+    (Reason.DOMAIN, r"^5\.7\.(2\d|30|40)\b", GOOGLE),  # RFC 7372 and 7505, and Google's further numbers
     (Reason.DOMAIN, r"^5\.7\.(509|515)\b", MICROSOFT),
     (Reason.CLIENT, r"^5\.7\.(506|508|511|6[0-4]\d)\b", MICROSOFT),
     (Reason.LOGIN, r"^5\.7\.(57|139)\b", MICROSOFT),
@@ -54,7 +53,7 @@ _ROWS: tuple[tuple[Reason, str, str], ...] = (
     (Reason.ACCOUNT, r"^5\.4\.5\b.*(limit|quota)", GOOGLE),
     (Reason.ACCOUNT, r"^5\.2\.25\d\b.*throttled", MICROSOFT_THROTTLING),
     (Reason.CONTENT, r"^5\.6\.|^5\.7\.(7|350|512)\b", MICROSOFT),
-    # By words. Postfix names the recipient for whatever its recipient restrictions refuse, a blocked client included.
+    # By text. Postfix names the recipient for all that its recipient restrictions refuse, even a blocked client.
     (Reason.CLIENT, r"recipient address rejected: .*\b(client|relay|sender|blocked|limit|quota|spf|policy)\b", POSTFIX),
     (Reason.RECIPIENT, r"recipient address rejected", POSTFIX),
     (Reason.RECIPIENT, r"\binactive (recipient|address)|recipient.{0,40} inactive", POSTMARK),
@@ -96,6 +95,6 @@ TABLE = tuple((reason, re.compile(pattern)) for reason, pattern, _page in _ROWS)
 
 
 def reason_of(code: str, text: str) -> Reason | None:
-    """What the table says of this reply; None: nothing."""
+    """What the table says about this reply. None: no row matches."""
     said = f"{code} {' '.join(text.lower().split())}"
     return next((reason for reason, pattern in TABLE if pattern.search(said)), None)

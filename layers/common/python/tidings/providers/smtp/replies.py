@@ -1,4 +1,4 @@
-"""What an SMTP server's replies mean: the only place that decides.
+"""What an SMTP server's replies mean. Only this module decides.
 
 Codes: RFC 5321 (4.2), RFC 3463 (enhanced), RFC 7372 (5.7.20-26), and the registry
 https://www.iana.org/assignments/smtp-enhanced-status-codes
@@ -15,10 +15,10 @@ from tidings.providers.smtp.reasons import Reason, reason_of
 from tidings.providers.smtp.stages import AFTER_CONTENT, NOBODY, OPENING, Parties, Reply, Stage
 
 MAILBOX_UNKNOWN = frozenset({"5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1"})
-"""No such mailbox, host or syntax; moved; a domain without mail; disabled. Nothing will ever arrive there."""
+"""No such mailbox or host, invalid syntax, moved, a domain without mail, disabled. No mail will ever arrive there."""
 
 FULL = frozenset({"5.2.2", "5.3.1", "5.2.121", "5.2.122"})
-"""The mailbox or its system is full, or takes no more in this hour: that passes."""
+"""The mailbox or its system is full, or accepts no more this hour. Temporary."""
 
 TOO_LARGE = frozenset({"5.3.4", "5.2.3"})
 
@@ -26,19 +26,20 @@ AUTHENTICATION = frozenset({530, 534, 535, 538})
 """RFC 4954: authentication required, mechanism too weak, credentials invalid, encryption required."""
 
 CONTENT_POLICY = frozenset({"5.7.0", "5.7.1"})
-"""In answer to the content: "spam", said of this one mail."""
+"""After the content: this one mail is taken for spam."""
 
-OUT_OF_STEP = 503  # "bad sequence of commands": about the conversation, not about anybody in it
+OUT_OF_STEP = 503  # "bad sequence of commands": about the session, not about sender or recipient
 
 _ADDRESS = re.compile(r"[^\s<>\"'(),;:]+@[^\s<>\"'(),;:]+")
 
 
 def refusal(stage: Stage, reply: Reply, parties: Parties = NOBODY, *, suppress: bool = False) -> DeliveryError:
-    """The error for a reply that is not the one we hoped for.
+    """The error for a negative reply.
 
-    `suppress`: "no such mailbox" can mean only the notification's own recipient, not a cc or bcc.
+    `suppress`: the reply is about the notification's own recipient, not a cc or bcc, so "no such mailbox" suppresses
+    it.
 
-    4xx is transient, unless its words tell of our account (a quota of a day). What 5xx is, `_kind_of` says.
+    4xx is transient, unless its text is about our account (a daily quota).
     """
     code = reply.enhanced or str(reply.code)
     message = f"{stage} was answered {reply.code} {masked(reply.words, parties.addresses)}"
@@ -48,7 +49,7 @@ def refusal(stage: Stage, reply: Reply, parties: Parties = NOBODY, *, suppress: 
         if reason is Reason.ACCOUNT:
             return AccountError(code, message)
         return TransientError(code, message, may_be_account=evidence and reason is Reason.RELAY)
-    if not 500 <= reply.code < 600:  # not SMTP. Behind the final dot nobody knows what it wanted to say.
+    if not 500 <= reply.code < 600:  # not SMTP. After the final dot it may mean that the mail was accepted.
         kind = AmbiguousError if stage is Stage.DOT else TransientError
         return kind("protocol", message)
     if _is_ours(stage, reply, reason, parties):
@@ -61,8 +62,8 @@ def refusal(stage: Stage, reply: Reply, parties: Parties = NOBODY, *, suppress: 
 
 
 def _is_ours(stage: Stage, reply: Reply, reason: Reason | None, parties: Parties) -> bool:
-    """Whether every mail would be refused like this, whoever it is for: before MAIL; a login; our account; our default
-    sender. Until RCPT the server knows no recipient, so MAIL is about us, but for the size that it names."""
+    """Whether every mail would be refused like this: before MAIL, at the login, for our account or our default sender.
+    Before RCPT the server knows no recipient, so a refused MAIL is about us, except for the size that it names."""
     if stage in OPENING or stage is Stage.AUTH or reason in (Reason.ACCOUNT, Reason.LOGIN):
         return True
     if reason is Reason.SENDER:
@@ -77,8 +78,8 @@ def _is_ours(stage: Stage, reply: Reply, reason: Reason | None, parties: Parties
 
 
 def _may_be_ours(stage: Stage, reply: Reply, reason: Reason | None, parties: Parties) -> bool:
-    """Whether it hangs on us and on the recipient, so that only the fate of others tells. Servers say 5.7.x, "relay
-    access denied" and "client host rejected" when they hear RCPT, of a stranger and of us alike."""
+    """Whether it may be about us or about the recipient, so that only other recipients can tell. Servers answer RCPT
+    with 5.7.x, "relay access denied" and "client host rejected" in both cases."""
     if _is_full(stage, reply):
         return False
     if reason is Reason.SENDER:
@@ -86,14 +87,14 @@ def _may_be_ours(stage: Stage, reply: Reply, reason: Reason | None, parties: Par
     if reason is None:
         policy = (reply.enhanced or "").startswith("5.7.")
         return policy and not (stage in AFTER_CONTENT and reply.enhanced in CONTENT_POLICY)
-    if reason is Reason.CONTENT:  # said before there was any: about where it comes from
+    if reason is Reason.CONTENT:  # before any content was sent: about where it comes from
         return stage not in AFTER_CONTENT and not (reply.enhanced or "").startswith("5.6.")
     return reason in (Reason.RELAY, Reason.CLIENT, Reason.DOMAIN)
 
 
 def _passes(stage: Stage, reply: Reply, reason: Reason | None, parties: Parties) -> bool:
-    """Whether trying again may help, in doubt too: a full mailbox, or a sender of the caller's that is refused without
-    a word that says so."""
+    """Whether a retry may help, or that is in doubt: a full mailbox, or MAIL refused for a sender that the caller chose
+    without a text about the sender."""
     if reply.code == OUT_OF_STEP or _is_full(stage, reply):
         return True
     return stage is Stage.MAIL and not parties.own_sender and reason is not Reason.SENDER and not _is_size(reply)
@@ -109,14 +110,14 @@ def _is_size(reply: Reply) -> bool:
 
 
 def _names_recipients_only(reply: Reply, parties: Parties) -> bool:
-    """Amazon SES in its sandbox says of a recipient what it says of a sender: "Email address is not verified"."""
+    """In its sandbox, Amazon SES says "Email address is not verified" about recipients as it does about senders."""
     words = reply.words.lower()
     named = any(recipient.lower() in words for recipient in parties.recipients)
     return named and parties.sender.lower() not in words
 
 
 def lost(stage: Stage, error: Exception, limit: str = "in time") -> DeliveryError:
-    """The error for a connection that broke, timed out, or never was. `limit`: the time-out, in words."""
+    """The error for a connection that broke, timed out or failed to open. `limit`: the time-out, as text."""
     timeout = timed_out(error)
     code = "timeout" if timeout else "connect" if stage in OPENING else "connection_lost"
     missing = {Stage.CONNECT: "no connection", Stage.BODY: "no progress"}.get(stage, "no answer")
@@ -127,14 +128,14 @@ def lost(stage: Stage, error: Exception, limit: str = "in time") -> DeliveryErro
 
 
 def timed_out(error: Exception) -> bool:
-    """smtplib makes one "disconnected" of every OSError, and keeps the cause as context only."""
+    """smtplib turns every OSError into "disconnected" and keeps the cause as context only."""
     return isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError)
 
 
 @contextmanager
 def smtp_errors(stage: Stage, limit: Callable[[], str], parties: Parties = NOBODY) -> Iterator[None]:
-    """Turn what smtplib raises in this stage into a DeliveryError. Everything before the final dot was not accepted.
-    `limit` says in words which time-out ends the stage."""
+    """Translate smtplib's errors in this stage to DeliveryError. Before the final dot nothing was accepted. `limit`:
+    the time-out that ends the stage, as text."""
     try:
         yield
     except smtplib.SMTPResponseException as error:
@@ -148,17 +149,17 @@ def smtp_errors(stage: Stage, limit: Callable[[], str], parties: Parties = NOBOD
         raise AccountError("not_supported", f"{stage}: the server does not offer STARTTLS or AUTH") from None
     except smtplib.SMTPServerDisconnected as error:
         raise lost(stage, error, limit()) from None
-    except smtplib.SMTPException as error:  # no mechanism in common, or a server that challenges without end
+    except smtplib.SMTPException as error:  # no common mechanism, or endless challenges
         raise AccountError("not_supported", f"{stage}: {masked(str(error), parties.addresses)}") from None
     except OSError as error:
         raise lost(stage, error, limit()) from None
 
 
 def masked(text: str, private: Sequence[str] = ()) -> str:
-    """Without addresses and the local parts of these, in one line: it lands in logs."""
+    """One line for the log, without addresses and the local parts of `private`."""
     text = _ADDRESS.sub("<address>", text)
     for local in {address.partition("@")[0] for address in private}:
         if local.lower() not in text.lower():
-            continue  # as nearly always: to make a pattern costs more than to send a mail
+            continue  # nearly always: compiling a pattern costs more than sending a mail
         text = re.sub(rf"(?<!\w){re.escape(local)}(?!\w)", "<address>", text, flags=re.IGNORECASE)
     return " ".join(text.split())[:200]

@@ -1,8 +1,8 @@
-"""One connection to an SMTP server, and the conversation that hands over one mail.
+"""One connection to an SMTP server, and the dialogue that sends one mail.
 
-smtplib says the words. What is added: a time-out for each stage and for the whole conversation, not for each read;
-pipelining (RFC 2920) where the server offers it, so that a mail on a kept connection costs two round trips; and knowing
-at every moment whether the server may have taken the mail already.
+smtplib speaks the protocol. We add a time-out for each stage and for the whole dialogue instead of for each read;
+pipelining (RFC 2920) if the server offers it, so that a mail on a kept connection costs two round trips; and the
+knowledge, at every moment, whether the server may have accepted the mail.
 """
 
 import ssl
@@ -18,24 +18,24 @@ from tidings.providers.smtp.timeouts import Countdown
 from tidings.providers.smtp.wire import Server, Wire
 
 RECOVERY = 5.0
-"""Seconds for all that is said after a refusal, to keep the connection: the outcome is known, and the sender waits."""
+"""Seconds for the dialogue after a refusal, which only saves the connection: the outcome is known already."""
 
 GOODBYE = 1.0  # seconds to write QUIT
 
 
 class Stale(Exception):
-    """A kept connection turned out to be closed before it had answered anything: the mail may go by another."""
+    """A kept connection was closed before it answered: another connection may send the mail."""
 
 
 class Session:
     """One connection. For one thread at a time."""
 
     def __init__(self, server: Server, context: ssl.SSLContext | None, countdown: Countdown) -> None:
-        """Connect, secure, log in. Raise DeliveryError; nothing stays open then."""
+        """Connect, start TLS, log in. Raise DeliveryError, and leave nothing open."""
         self._wire = Wire(server, context, countdown)
         self._kept = False
         self.idle_since = 0.0
-        self.may_have_taken = False  # the last mail: its final dot was written
+        self.may_have_taken = False  # the final dot of the last mail was written
         try:
             self._open(server)
             if server.user is not None:
@@ -69,7 +69,7 @@ class Session:
 
     @contextmanager
     def _stage(self, stage: Stage, parties: Parties = NOBODY) -> Iterator[None]:
-        """A step of the conversation, with its time-out; what goes wrong in it is a DeliveryError."""
+        """A step of the dialogue, with its time-out. Its errors become DeliveryError."""
         countdown = self._wire.countdown
         countdown.start(stage)
         with smtp_errors(stage, lambda: countdown.limit, parties):
@@ -80,18 +80,18 @@ class Session:
         return self._wire.sock is not None
 
     def keep(self) -> None:
-        """It goes back to the pool: from now on it may die unnoticed."""
+        """Mark it as kept in the pool, where it may be closed unnoticed."""
         self._kept = True
         self.idle_since = time.monotonic()
 
     def deliver(self, mail: Mail, countdown: Countdown) -> str:
-        """Return the server's words when it has taken the mail for all its recipients; else raise DeliveryError, or
-        Stale. Afterwards the session is either fit for the next mail, or not open."""
+        """Return the server's reply when it has accepted the mail for all recipients. Else raise DeliveryError or
+        Stale. Afterwards the session is ready for the next mail, or closed."""
         self._wire.countdown = countdown
         self.may_have_taken = False
         try:
             self._announce(mail)
-            return self._hand_over(mail)
+            return self._send_content(mail)
         except DeliveryError as error:
             self._recover(error)
             raise
@@ -100,24 +100,24 @@ class Session:
             raise
 
     def _announce(self, mail: Mail) -> None:
-        """MAIL, RCPT and DATA, up to "go on". All or nothing: if one recipient is refused, nobody gets the mail,
-        because the next attempt would double it for the others. The first refusal is the one raised."""
+        """MAIL, RCPT and DATA. All or nothing: if one recipient is refused, no recipient gets the mail, because the
+        next attempt would double it for the others. Raise the first refusal."""
         refused: list[DeliveryError] = []
         try:
             self._converse(mail, refused)
         except DeliveryError:
             if not refused:
                 raise
-            self.abandon()  # it refused and hung up: what it said counts, not that it said no more
+            self.abandon()  # it refused and then closed the connection: the refusal counts
         if refused:
             raise refused[0]
 
     def _converse(self, mail: Mail, refused: list[DeliveryError]) -> None:
-        """What goes wrong after a refusal is only ever seen where the commands were said ahead."""
+        """After a refusal the dialogue goes on only where the commands were pipelined."""
         size = f" SIZE={self._size(mail)}" if self._wire.has_extn("size") else ""
         recipients = [f"RCPT TO:<{recipient}>" for recipient in mail.parties.recipients]
         pipelining = self._wire.has_extn("pipelining")
-        # DATA goes ahead for a single recipient only: with several, a server that took some of them would say "go on".
+        # DATA is pipelined for a single recipient only: with several, a server that accepted some would answer 354.
         data_ahead = pipelining and len(recipients) == 1
         ahead = [*recipients, *(["DATA"] if data_ahead else [])] if pipelining else []
 
@@ -134,12 +134,12 @@ class Session:
             return
         reply = self._ask(Stage.DATA, None if data_ahead else "DATA")
         if refused and reply.code == 354:
-            self.abandon()  # it waits for a mail that nobody shall get, and a lone dot would send an empty one
+            self.abandon()  # it waits for a mail that must not be sent, and a dot alone would send an empty one
         elif reply.code != 354:
             self._refused(refused, refusal(Stage.DATA, reply, mail.parties))
 
     def _size(self, mail: Mail) -> int:
-        """Bytes as RFC 1870 counts them. Raise PermanentError if the server has said that it takes no such mail."""
+        """Bytes by RFC 1870. Raise PermanentError if they exceed the limit that the server announced."""
         limit = self._wire.size_limit
         if limit is not None and mail.size > limit:
             raise PermanentError("too_large", f"the mail has {mail.size} bytes; the server takes {limit}")
@@ -150,8 +150,8 @@ class Session:
         self._wire.countdown.shorten(RECOVERY)
 
     def _begin(self, commands: list[str]) -> Reply:
-        """One write; the answer to the first command. Raise Stale if a kept connection has come to its end: whatever
-        waits to be read before we write is no answer of ours, and what ends it now had been on its way."""
+        """Write the commands at once; return the reply to the first. Raise Stale if a kept connection has ended: a
+        reply that is there before we write answers none of our commands."""
         if self._kept and self._wire.has_spoken():
             raise Stale
         try:
@@ -165,25 +165,25 @@ class Session:
         return reply
 
     def _ask(self, stage: Stage, command: str | None) -> Reply:
-        """The answer to this command, or to the next of those said ahead. A server that hangs up while we write may
-        have said why."""
+        """The reply to this command, or to the next pipelined one. A server that closes the connection while we write
+        may have sent the reason."""
         try:
             with self._stage(stage):
                 if command is not None:
                     self._wire.send(f"{command}\r\n")
                 return Reply(*self._wire.getreply())
         except DeliveryError:
-            if command is None or (said := self._wire.last_words()) is None:
+            if command is None or (said := self._wire.last_refusal()) is None:
                 raise
             return Reply(*said)
 
-    def _hand_over(self, mail: Mail) -> str:
-        # A write that fails has not handed over its last byte, and so no complete mail.
+    def _send_content(self, mail: Mail) -> str:
+        # A failed write has not sent the last byte, so the mail is not complete.
         try:
             with self._stage(Stage.BODY):
                 self._wire.send_body(mail.data + b".\r\n")
         except DeliveryError:
-            if (said := self._wire.last_words()) is None:
+            if (said := self._wire.last_refusal()) is None:
                 raise
             raise refusal(Stage.BODY, Reply(*said), mail.parties) from None
         self.may_have_taken = True
@@ -195,7 +195,7 @@ class Session:
         return reply.words
 
     def _recover(self, error: DeliveryError) -> None:
-        """Back to the state between two mails, or away with the connection: what does not answer soon is not kept."""
+        """Reset for the next mail, or close: a connection that does not answer soon is not kept."""
         self._wire.countdown.shorten(RECOVERY)
         if error.code in ("protocol", "timeout", "connection_lost"):
             self.abandon()
@@ -207,7 +207,7 @@ class Session:
                 self.abandon()
 
     def quit(self) -> None:
-        """Say goodbye and do not wait for the answer."""
+        """Send QUIT and do not wait for the reply."""
         with suppress(OSError):
             self._wire.countdown = Countdown(self._wire.countdown.timeouts, total=GOODBYE)
             self._wire.send("QUIT\r\n")

@@ -28,7 +28,7 @@ def _server(url: str) -> Server:
             "not smtp://, smtps:// or smtp+starttls:// with [user:password@]host[:port]; percent-encode the password"
         )
     if not f"{user}{password}".isascii():
-        raise ValueError("user and password must be ASCII")  # all that the AUTH mechanisms of smtplib can say
+        raise ValueError("user and password must be ASCII")  # smtplib's AUTH mechanisms support no more
     return Server(
         host=host,
         port=port or DEFAULT_PORTS[parts.scheme],

@@ -1,4 +1,4 @@
-"""The steps of a conversation with an SMTP server, between whom a mail goes, and what a reply is made of."""
+"""The steps of an SMTP dialogue, the sender and recipients of a mail, and a server's reply."""
 
 import enum
 import re
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 _ENHANCED = {
-    # At the beginning of any line, or marked as `#5.1.1` or `[5.1.1]`; never a part of an IP address.
+    # At the beginning of a line, or marked as `#5.1.1` or `[5.1.1]`, but not part of an IP address.
     digit: re.compile(rf"(?:^[\s(<\[#-]*|[#\[])({digit}\.\d{{1,3}}\.\d{{1,3}})(?![.\d])", re.MULTILINE)
     for digit in "245"
 }
 
 
 class Stage(enum.StrEnum):
-    """How far the conversation had come."""
+    """A step of the dialogue."""
 
     CONNECT = "connecting"  # TCP
     TLS = "TLS"  # the handshake, of a new connection or after STARTTLS
@@ -26,7 +26,7 @@ class Stage(enum.StrEnum):
     RCPT = "RCPT"
     DATA = "DATA"
     BODY = "the body"
-    DOT = "the end of the mail"  # from the first byte of the final dot on, the server may have taken it
+    DOT = "the end of the mail"  # once the final dot is written, the server may have accepted the mail
 
 
 OPENING = frozenset({Stage.CONNECT, Stage.TLS, Stage.GREETING, Stage.EHLO, Stage.STARTTLS})
@@ -35,7 +35,7 @@ AFTER_CONTENT = frozenset({Stage.BODY, Stage.DOT})
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parties:
-    """Between whom a mail goes. `own_sender`: from the address of our settings, not from one that the caller chose."""
+    """The sender and recipients of a mail. `own_sender`: the address of our settings, not one that the caller chose."""
 
     sender: str = ""
     recipients: Sequence[str] = ()
@@ -50,7 +50,7 @@ NOBODY = Parties()
 
 
 class Reply(NamedTuple):
-    """A reply as smtplib gives it; -1 is a line that is no reply."""
+    """A reply as smtplib returns it. The code -1 means a line that is no reply."""
 
     code: int
     text: bytes
@@ -65,7 +65,7 @@ class Reply(NamedTuple):
 
     @property
     def enhanced(self) -> str | None:
-        """The enhanced code, wherever it stands; its class is the reply's (RFC 3463, 3)."""
+        """The enhanced code, anywhere in the text. Its class is that of the reply (RFC 3463, 3)."""
         pattern = _ENHANCED.get(str(self.code)[0])
         match = pattern.search(self.words) if pattern is not None else None
         return match[1] if match else None

@@ -1,5 +1,5 @@
-"""How long each stage of a mail may take. The numbers are RFC 5321's (4.5.3.2): a shorter one doubles mail, because the
-server may take what the client has given up."""
+"""How long each stage of a mail may take, by RFC 5321 (4.5.3.2). A shorter time-out doubles mail: the server may accept
+a mail after the client has given up."""
 
 import time
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ class Timeouts:
     """Seconds."""
 
     connect: float  # the TCP connection, all addresses of the server's name together
-    command: float  # the greeting, TLS, and each command that is not named here, until its reply is complete
+    command: float  # the greeting, TLS, and the reply to each command not named here
     data: float
-    block: float  # until the server has taken some more of the body
+    block: float  # for each block of the body
     dot: float
-    total: float  # one mail: all of these, and the wait for a free connection
+    total: float  # one mail, including the wait for a free connection
 
     def of(self, stage: Stage) -> float:
         match stage:
@@ -32,13 +32,13 @@ class Timeouts:
 
 
 class Countdown:
-    """The time of one mail: each stage has its time-out, and none goes on when the time for all of them is up.
+    """The time for one mail: each stage has its time-out, and all stages have one together.
 
-    Every wait of a stage asks anew what is left of it, so a server that answers letter by letter gains nothing.
+    Each wait gets only the time left of its stage, so that a server cannot hold us by answering letter by letter.
     """
 
     def __init__(self, timeouts: Timeouts, *, total: float | None = None) -> None:
-        """`total`: seconds, where they are not those of a mail."""
+        """`total`: seconds, in place of the setting."""
         self.timeouts = timeouts
         self._total = total if total is not None else timeouts.total
         self._end = self._stage_end = time.monotonic() + self._total
@@ -49,11 +49,11 @@ class Countdown:
         self._stage_end = min(time.monotonic() + self._seconds, self._end)
 
     def shorten(self, seconds: float) -> None:
-        """What follows has no longer than this, all together."""
+        """Limit all that follows to this."""
         self._end = self._stage_end = min(self._end, time.monotonic() + seconds)
 
     def left(self) -> float:
-        """Seconds that the stage may still take, more than 0. Raise TimeoutError."""
+        """Seconds left of the stage, more than 0. Raise TimeoutError."""
         left = self._stage_end - time.monotonic()
         if left <= 0:
             raise TimeoutError

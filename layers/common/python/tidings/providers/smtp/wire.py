@@ -1,4 +1,4 @@
-"""A connection to an SMTP server, as smtplib makes it, with time-outs."""
+"""smtplib's connection to an SMTP server, with our time-outs."""
 
 import io
 import smtplib
@@ -12,13 +12,13 @@ from tidings.providers.smtp.stages import Stage
 from tidings.providers.smtp.timeouts import Countdown
 
 BLOCK = 16384
-"""Bytes written at once: as much as TLS has in one record, which it takes whole or not at all."""
+"""Bytes in one write: a TLS record, which is written as a whole or not at all."""
 
-LAST_WORDS = 1.0  # seconds to read a reply that has begun to arrive
+LAST_REPLY = 1.0  # seconds to read a reply that has begun to arrive
 
 KEEP_ALIVE = 60
-"""Seconds of silence after which the connection shows that it is in use. A NAT gateway forgets one that is silent for
-4 minutes (Azure's) or 350 s (AWS's), while a reply may take 10 minutes."""
+"""Seconds of silence before TCP sends a keep-alive. NAT gateways drop a connection after 4 minutes (Azure) or 350 s
+(AWS) of silence, while a reply may take 10 minutes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,16 +27,16 @@ class Server:
 
     host: str
     port: int
-    tls: bool = False  # from the first byte on
-    starttls: bool = False  # after EHLO, or not at all
+    tls: bool = False  # from the first byte
+    starttls: bool = False  # after EHLO; without it no mail is sent
     user: str | None = None
     password: str = field(default="", repr=False)
     ehlo_name: str | None = None  # None: our address as a literal
 
 
 class Wire(smtplib.SMTP):
-    """smtplib with a time-out for each step, and without the two waits it hides: Nagle's, and a DNS look-up of our own
-    name (without `ehlo_name` it says EHLO with its address: RFC 5321, 4.1.3). Every wait ends with `countdown`."""
+    """smtplib, with a time-out for each step, and without its two hidden waits: Nagle's algorithm, and a DNS lookup of
+    our own name (without `ehlo_name`, EHLO has our address: RFC 5321, 4.1.3). Every wait ends with `countdown`."""
 
     def __init__(self, server: Server, context: ssl.SSLContext | None, countdown: Countdown) -> None:
         super().__init__(local_hostname="localhost")  # no host: does not connect yet
@@ -55,10 +55,10 @@ class Wire(smtplib.SMTP):
         self.sock = connection
 
     def secure(self) -> None:
-        """The TLS handshake. What was said in the clear is forgotten (RFC 3207, 4.2)."""
+        """The TLS handshake. Forget what was said before TLS (RFC 3207, 4.2)."""
         if self.sock is None or self._context is None:
             raise smtplib.SMTPServerDisconnected
-        self.sock.settimeout(self.countdown.left())  # here of the whole handshake, not of each read
+        self.sock.settimeout(self.countdown.left())  # for the whole handshake, not for each read
         self.sock = self._context.wrap_socket(self.sock, server_hostname=self._server.host)
         self.file = None
         self.ehlo_resp = self.helo_resp = None
@@ -71,8 +71,8 @@ class Wire(smtplib.SMTP):
             raise smtplib.SMTPConnectError(code, text)
 
     def introduce(self) -> None:
-        """EHLO, or HELO to a server that knows no EHLO. A server that hangs up on HELO has refused EHLO. (smtplib's own
-        says HELO after any refusal, and so forgets what a 421 said.)"""
+        """EHLO, or HELO if the server does not know EHLO. A server that disconnects at HELO has refused EHLO.
+        (smtplib's own method sends HELO after any refusal, and so loses the text of a 421.)"""
         code, text = self.ehlo()
         if 200 <= code < 300:
             return
@@ -88,12 +88,12 @@ class Wire(smtplib.SMTP):
 
     @property
     def size_limit(self) -> int | None:
-        """Bytes that the server takes in a mail; None: it did not say, or has no limit (RFC 1870, 4)."""
+        """Bytes of a mail that the server accepts. None: not announced, or no limit (RFC 1870, 4)."""
         said = str(self.esmtp_features.get("size", ""))
         return int(said) or None if said.isascii() and said.isdigit() else None
 
     def request_tls(self) -> None:
-        """smtplib's own `starttls` would shake hands with whatever time-out the last read had."""
+        """smtplib's own `starttls` would use the time-out of the last read for the handshake."""
         if not self.has_extn("starttls"):
             raise smtplib.SMTPNotSupportedError
         code, text = self.docmd("STARTTLS")
@@ -101,14 +101,14 @@ class Wire(smtplib.SMTP):
             raise smtplib.SMTPResponseException(code, text)
 
     def send(self, s: Any) -> None:
-        """smtplib's own would close the connection when it fails, and lose what the server said before."""
+        """smtplib's own method closes the connection on an error, and loses what the server has sent."""
         if self.sock is None:
             raise smtplib.SMTPServerDisconnected
         self.sock.settimeout(self.countdown.left())
         self.sock.sendall(s.encode("ascii") if isinstance(s, str) else s)
 
     def send_body(self, data: bytes) -> None:
-        """Block by block. Each that is taken begins the time-out anew."""
+        """Block by block. The time-out starts again with each block."""
         rest = memoryview(data)
         while rest:
             if self.sock is None:
@@ -124,12 +124,14 @@ class Wire(smtplib.SMTP):
             self.file = io.BufferedReader(_Reader(self.sock, self._left))
         try:
             return super().getreply()
-        except smtplib.SMTPResponseException:  # a line that is too long, of which smtplib makes a 500 that nobody said
+        except (
+            smtplib.SMTPResponseException
+        ):  # smtplib turns a line that is too long into a 500 that the server did not send
             return -1, b"a line that is too long"
 
     def has_spoken(self) -> bool:
-        """Whether something waits to be read that nobody has asked for: a reply, or the end of the connection. Does
-        not wait. (TLS has messages of its own, so that the socket alone cannot tell.)"""
+        """Whether an unexpected reply, or the end of the connection, waits to be read. Does not wait. (TLS has messages
+        of its own, so that the socket alone cannot tell.)"""
         if self.sock is None or self.file is None:
             return self.sock is None
         self._polling = True
@@ -143,12 +145,12 @@ class Wire(smtplib.SMTP):
             self._polling = False
         return True
 
-    def last_words(self) -> tuple[int, bytes] | None:
-        """The refusal that a server sent before it hung up on us, if there is one. Closes the connection."""
+    def last_refusal(self) -> tuple[int, bytes] | None:
+        """The refusal that the server sent before it disconnected, if any. Closes the connection."""
         try:
             if not self.has_spoken():
                 return None
-            self.countdown.shorten(LAST_WORDS)
+            self.countdown.shorten(LAST_REPLY)
             code, text = self.getreply()
             return (code, text) if 400 <= code < 600 else None
         except (OSError, smtplib.SMTPException):
@@ -157,11 +159,11 @@ class Wire(smtplib.SMTP):
             self.close()
 
     def _left(self) -> float:
-        return 0.0 if self._polling else self.countdown.left()  # whichever it is by then: each mail has its own
+        return 0.0 if self._polling else self.countdown.left()  # read anew: each mail has its own countdown
 
 
 class _Reader(io.RawIOBase):
-    """A socket whose every read has only what is left, so that a server that drips cannot hold us."""
+    """A socket whose reads get only the time left, so that a slow server cannot hold us."""
 
     def __init__(self, connection: socket.socket, remaining: Callable[[], float]) -> None:
         self._connection = connection
@@ -178,12 +180,12 @@ class _Reader(io.RawIOBase):
 def _keep_alive(connection: socket.socket) -> None:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option in ("TCP_KEEPIDLE", "TCP_KEEPINTVL"):
-        if hasattr(socket, option):  # not on every system
+        if hasattr(socket, option):  # not on every platform
             connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), KEEP_ALIVE)
 
 
 def _connected(host: str, port: int, remaining: Callable[[], float]) -> socket.socket:
-    """Try the host's addresses in turn, each with its share of the time that is left."""
+    """Try the host's addresses in turn, each with its share of the time left."""
     addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     for number, (_, _, _, _, address) in enumerate(addresses, start=1):
         try:

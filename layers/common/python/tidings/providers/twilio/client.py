@@ -1,4 +1,4 @@
-"""Twilio's SDK, made to do one HTTP call a method."""
+"""Twilio's SDK, with exactly one HTTP call a method."""
 
 import logging
 import threading
@@ -13,13 +13,13 @@ from tidings.providers.http import SingleAttemptSession
 log = logging.getLogger(__name__)
 
 
-class _Last(threading.local):
-    answer: Response | None = None
+class _LastCall(threading.local):
+    response: Response | None = None
 
 
-class OneCall(HttpClient):  # type: ignore[misc]  # the SDK is not typed
-    """The HTTP client that the SDK is given, as its documentation shows under "custom HTTP client". It calls the
-    configured host (whatever TWILIO_EDGE says), never twice, and logs nothing: the SDK's own lines hold personal data.
+class SingleCallClient(HttpClient):  # type: ignore[misc]  # the SDK is not typed
+    """The SDK's HTTP client, see "custom HTTP client" in its documentation. It calls the configured host (whatever
+    TWILIO_EDGE says) once, and logs nothing: the SDK's own log lines hold personal data.
     """
 
     def __init__(self, *, url: str, timeout: float, connections: int) -> None:
@@ -27,7 +27,7 @@ class OneCall(HttpClient):  # type: ignore[misc]  # the SDK is not typed
         super().__init__(log, is_async=False, timeout=timeout)
         self._url = url.rstrip("/")
         self._session = SingleAttemptSession(self._url, timeout=timeout, connections=connections)
-        self._last = _Last()
+        self._last = _LastCall()
 
     def request(
         self,
@@ -40,7 +40,7 @@ class OneCall(HttpClient):  # type: ignore[misc]  # the SDK is not typed
         auth: tuple[str, str] | None = None,
         **_: object,
     ) -> Response:
-        answer = self._session.request(
+        received = self._session.request(
             method,
             f"{self._url}{urlsplit(uri).path}",
             headers=headers,
@@ -48,17 +48,17 @@ class OneCall(HttpClient):  # type: ignore[misc]  # the SDK is not typed
             data=urlencode(data, doseq=True) if data is not None else None,
             auth=auth,
         )
-        self._last.answer = response = Response(answer.status_code, answer.text, answer.headers)
+        self._last.response = response = Response(received.status_code, received.text, received.headers)
         return response
 
     def forget(self) -> None:
-        """Before a call of the SDK, which may fail without a request."""
-        self._last.answer = None
+        """Called before each call of the SDK, which may fail without a request."""
+        self._last.response = None
 
-    def answer(self) -> Response | None:
-        """The last answer in this thread, if the last call had one."""
-        return self._last.answer
+    def response(self) -> Response | None:
+        """The response to the last call in this thread, if there was one."""
+        return self._last.response
 
     def close(self) -> None:
-        """Give up connections."""
+        """Close the connections."""
         self._session.close()

@@ -1,7 +1,7 @@
-"""Twilio's codes: who each one means. Its page is https://www.twilio.com/docs/api/errors/CODE.
+"""Twilio's codes: what each means for us. Its page is https://www.twilio.com/docs/api/errors/CODE.
 
 The list is never complete: in 2024 Twilio split 21211, 21212, 21606 and 21614 into codes of their own, and advises
-against a closed list. So a code that is not here is judged by its family, then by the HTTP status.
+against a closed list. So an unknown code is classified by its family, then by the HTTP status.
 https://www.twilio.com/en-us/changelog/updates-to-the-error-code-dictionary-to-clarify-number-validatio
 """
 
@@ -17,42 +17,43 @@ SERVICE = "MG[0-9a-fA-F]{32}"
 OPTED_OUT = 21610
 
 KINDS: dict[int, type[DeliveryError]] = {
-    # The account and its credentials; the day's cap of the account.
+    # The account and its credentials; the account's daily cap.
     **dict.fromkeys((10001, 10002, 20003, 20005, 20006, 20008, 20010, 20011, 30002, 63038, 70051), AccountError),
-    # The sender, a number or a name: not valid, not ours, cannot send, not registered.
+    # The sender, a number or a name: invalid, not ours, cannot send, not registered.
     **dict.fromkeys((21212, 21264, 21267, 21601, 21603, 21606, 21607, 21616, 21659, 21660, 21661), AccountError),
     **dict.fromkeys((21910, 30032, 30033, 30034, 30035, 63007), AccountError),
-    # The sender, a messaging service; and its status callback, which goes with every message.
+    # The sender, a messaging service; and its status callback, which every message has.
     **dict.fromkeys((21609, 21626, 21701, 21702, 21704, 21705), AccountError),
-    # The recipient: no number, none that takes SMS, opted out, in a country that is not enabled, no route to it.
+    # The recipient: no valid number, cannot receive SMS, opted out, country not enabled, no route.
     **dict.fromkeys((21211, 21214, 21217, 21265, 21266, 21268, 21408, 21604, OPTED_OUT), PermanentError),
     **dict.fromkeys((21612, 21614, 21635, 30004, 30005, 30006), PermanentError),
     # The content.
     **dict.fromkeys((21602, 21605, 21617, 21618, 21619, 21658, 30007, 30019), PermanentError),
     # This recipient or us: a trial account, a carrier's cap, a sender that is not registered in this country.
     **dict.fromkeys((21608, 21657, 21703, 30018, 30023, 30024, 30027, 30042), TransientError),
-    # Too much at once, or a fault that passes; proven not sent.
+    # Rate limits and temporary faults; proven not sent.
     **dict.fromkeys((21611, 21730, 30001, 30003, 30008, 30017, 30022, 30450, 30500), TransientError),
     **dict.fromkeys((63017, 63018, 70005), TransientError),
-    # Twilio gave up on a carrier that may have taken it.
+    # Twilio gave up on a carrier that may have accepted it.
     30410: AmbiguousError,
 }
 
 FAMILIES: dict[str, type[DeliveryError]] = {
     "201xx": AccountError,  # access tokens
     "217xx": AccountError,  # messaging services
-    "572xxx": TransientError,  # what a trial account may send, and to whom
+    "572xxx": TransientError,  # what a trial account may send and to which recipients
 }
-"""By the first three digits. 204xx and 205xx are an HTTP status and 20000: they mean what that status means."""
+"""By the first three digits. 204xx and 205xx are 20000 plus an HTTP status, with its meaning."""
 
 MAY_BE_ACCOUNT = {21608, 21657, 21703, 30018, 30023, 30024, 30027, 30042, "572xxx"}
-"""Of the transient ones: their pages name the recipient, and something of ours that others may meet as well."""
+"""Transient codes whose pages name the recipient, and also a property of our account that may affect others."""
 
 BY_COUNTRY = {21606, 21659}
-"""Ours, unless the sender is a short code or a name: those send to some countries only, so it may be the recipient."""
+"""Our account, unless the sender is a short code or a name: those reach some countries only, so it may be the
+recipient."""
 
 ACCOUNT_STATUSES = {401, 402, 403, 404, 405, 407, 410, 426}
-"""Credentials, permissions, the path, or a proxy on the way that lets nobody through."""
+"""Credentials, permissions, the path, or a proxy that refuses us."""
 
 TRANSIENT_STATUSES = {408, 409, 421, 425, 429, 499}
 
@@ -67,10 +68,10 @@ class Verdict:
 
 
 def verdict(code: int | None, status: int | None, *, text: str, sender: str) -> Verdict:
-    """The table, the family, then the HTTP status; of a code that is new, whether its text is about our sender.
+    """By the table, the family, then the HTTP status. For an unknown code, also by whether its text is about our
+    sender.
 
-    `status` is None where there is no refusal: a message that was created and has failed. Then what is not known is
-    transient.
+    `status` is None for a message that was created and then failed. An unknown code is then transient.
     """
     kind = _known(code)
     if kind is None and status == 400 and _ABOUT_SENDER.search(text) and not _ABOUT_RECIPIENT.search(text):
@@ -89,7 +90,7 @@ def kind_of_status(status: int) -> type[DeliveryError]:
         return TransientError
     if 400 <= status < 500:
         return PermanentError
-    return AmbiguousError  # 5xx; or a redirect, which is not followed, and who knows what stood there
+    return AmbiguousError  # 5xx, or a redirect, which is not followed
 
 
 def _known(code: int | None) -> type[DeliveryError] | None:
@@ -101,7 +102,7 @@ def _known(code: int | None) -> type[DeliveryError] | None:
 
 
 def _family(code: int | None) -> str:
-    """Of 21703: 217xx."""
+    """For 21703: 217xx."""
     digits = str(code)
     return digits[:3] + "x" * (len(digits) - 3)
 

@@ -1,4 +1,4 @@
-"""What Twilio's answers mean: the only place that knows, with its table of codes (twilio_codes)."""
+"""What Twilio's answers mean. Only this module and its table, codes.py, decide."""
 
 import json
 import re
@@ -22,18 +22,18 @@ _CODE = re.compile(r"\d{1,6}", re.ASCII)
 
 
 @contextmanager
-def twilio_errors(recipient: str, sender: str, answer: Callable[[], Response | None]) -> Iterator[None]:
-    """Turn what the SDK raises into a DeliveryError. Its text carries no number.
+def twilio_errors(recipient: str, sender: str, response: Callable[[], Response | None]) -> Iterator[None]:
+    """Translate the SDK's errors to DeliveryError, without phone numbers in the text.
 
-    `answer` gives the answer that an exception is about, if there was one: the SDK's exceptions carry no headers.
+    `response`: the response to the last call, if there was one. The SDK's exceptions lack its headers.
     """
     try:
         yield
     except DeliveryError:
         raise
     except Exception as error:
-        if (given := answer()) is not None:
-            raise _answered(error, given, recipient, sender) from None
+        if (received := response()) is not None:
+            raise _answered(error, received, recipient, sender) from None
         if never_connected(error) or not hasattr(error, "request_began"):
             raise unsent(error) from None
         if not isinstance(error, requests.RequestException):
@@ -42,7 +42,7 @@ def twilio_errors(recipient: str, sender: str, answer: Callable[[], Response | N
 
 
 def not_sent(status: str, code: object, text: object, recipient: str, sender: str) -> DeliveryError:
-    """Of a message that was created, and whose status says already that it will not arrive."""
+    """For a message that was created with a status which says that it will not arrive."""
     message = f"the message is {status}: {text or 'no reason given'}"
     return _judged(code, None, _masked(message, recipient), sender)
 
@@ -50,15 +50,15 @@ def not_sent(status: str, code: object, text: object, recipient: str, sender: st
 def _answered(error: Exception, answer: Response, recipient: str, sender: str) -> DeliveryError:
     if isinstance(error, TwilioRestException):
         return _refusal(answer, error.code, _masked(str(error.msg), recipient), sender)
-    if isinstance(error, TwilioServiceException):  # the newer form of the same (RFC 9457)
+    if isinstance(error, TwilioServiceException):  # Twilio's newer format (RFC 9457)
         return _refusal(answer, error.code, _masked(f"{error.title} {error.detail or ''}", recipient), sender)
-    if isinstance(error, TwilioException) or not answer.ok:  # a list that was refused: the SDK does not look into it
+    if isinstance(error, TwilioException) or not answer.ok:  # a refused list, which the SDK does not parse
         return _refusal(answer, _code_in(answer), "the list was refused", sender)
     return AmbiguousError("unreadable", "Twilio's answer is not a message")  # 2xx, but not the JSON of one
 
 
 def _refusal(answer: Response, code: object, text: str, sender: str) -> DeliveryError:
-    """The code decides; where it says nothing, the HTTP status."""
+    """By the code. If there is none, by the HTTP status."""
     status = int(answer.status_code)
     wait = retry_after(answer.headers.get("Retry-After"))
     return _judged(code, status, f"HTTP {status}: {text}", sender, wait)
@@ -76,7 +76,7 @@ def _judged(code: object, status: int | None, text: str, sender: str, wait: time
 
 
 def unsent(error: Exception) -> DeliveryError:
-    """Nothing of the request was written. The type says whether it was TLS, a proxy or a fault of ours; the text may
+    """No byte of the request was written. Keep only the type, which tells TLS, a proxy or a bug of ours: the text may
     hold an address."""
     if isinstance(error, requests.ConnectionError | requests.Timeout):
         return TransientError("connect", f"no connection to Twilio ({type(error).__name__})")

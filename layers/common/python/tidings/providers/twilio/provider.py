@@ -14,7 +14,7 @@ from tidings.config.settings import Settings
 from tidings.domain.channels import SmsContent
 from tidings.domain.errors import AccountError, AmbiguousError, TransientError
 from tidings.ports import Acceptance, SendRequest
-from tidings.providers.twilio.client import OneCall
+from tidings.providers.twilio.client import SingleCallClient
 from tidings.providers.twilio.codes import NUMBER, SERVICE
 from tidings.providers.twilio.errors import NOT_SENT, not_sent, twilio_errors, unsent
 
@@ -22,7 +22,7 @@ VALIDITY = (timedelta(seconds=1), timedelta(seconds=36_000))
 """https://www.twilio.com/docs/messaging/api/message-resource#create-a-message-resource"""
 
 LISTED = 200
-"""Messages of the list, newest first, that are looked at."""
+"""Messages read from the list, newest first."""
 
 _SID = re.compile(r"[!-~]{1,64}")
 _SENDER = re.compile(rf"{NUMBER}|[0-9]{{3,8}}|{SERVICE}")
@@ -61,7 +61,7 @@ class TwilioSettings(Settings):
 
 
 class TwilioProvider:
-    """One POST a message, never repeated here."""
+    """One POST a message, never repeated."""
 
     name = "twilio"
 
@@ -69,12 +69,12 @@ class TwilioProvider:
         self.timeout = timedelta(seconds=settings.timeout)
         self._settings = settings
         self._lock = threading.Lock()
-        self._opened: tuple[Client, OneCall] | None = None
-        service = re.fullmatch(SERVICE, settings.sender)  # a name may begin with MG, too
+        self._opened: tuple[Client, SingleCallClient] | None = None
+        service = re.fullmatch(SERVICE, settings.sender)  # a name may also begin with MG
         self._options = {"messaging_service_sid" if service else "from_": settings.sender}
 
     def send(self, outbound: SendRequest) -> Acceptance:
-        """Create the message; its SID is the receipt. Raise DeliveryError."""
+        """Create the message. The Acceptance holds its SID. Raise DeliveryError."""
         if not isinstance(outbound.content, SmsContent):
             raise TypeError(f"an SMS is made of SmsContent, not of {type(outbound.content).__name__}")
         options: dict[str, Any] = dict(self._options)
@@ -91,12 +91,12 @@ class TwilioProvider:
         return Acceptance(provider_message_id=message.sid)
 
     def accepted(self, outbound: SendRequest, since: datetime) -> Sequence[Acceptance]:
-        """Reconciler, by Twilio's message list: same number, same sender, exactly this body.
+        """AcceptanceLookup, by Twilio's list of messages: same number, same sender, exactly this body.
 
-        Not by DateSent: a message that still waits at Twilio has none. The list may lag behind an acceptance by some
-        seconds; the pause before the next attempt is longer (settling.LISTED_AFTER). What Twilio changes or hides
-        (smart encoding, redacted bodies, a trial account's prefix) is not found. What failed is listed and has not
-        arrived; since 2024 the list also has what was refused with HTTP 400.
+        Not by DateSent, which a message that still waits at Twilio lacks. The list may lag some seconds behind an
+        acceptance; the pause before the next attempt is longer (timing.LISTED_AFTER). A body that Twilio changes or
+        hides (smart encoding, redaction, a trial account's prefix) is not found. Failed messages are listed but have
+        not arrived; since 2024 the list also holds messages refused with HTTP 400.
         """
         if not isinstance(outbound.content, SmsContent):
             raise TypeError(f"an SMS is made of SmsContent, not of {type(outbound.content).__name__}")
@@ -117,7 +117,7 @@ class TwilioProvider:
 
     def check(self) -> str:
         """Fetch the account: one GET. Raise DeliveryError."""
-        with self._call(self._settings.account_sid) as client:  # no number is in it; the account is masked
+        with self._call(self._settings.account_sid) as client:  # the account is masked in the place of a number
             status = str(client.api.v2010.accounts(self._settings.account_sid).fetch().status)
         if status != "active":
             raise AccountError("status", f"the account is {status}")
@@ -131,26 +131,26 @@ class TwilioProvider:
 
     @contextmanager
     def _call(self, recipient: str) -> Iterator[Client]:
-        """The SDK, for one call. Whatever it raises becomes a DeliveryError."""
+        """The SDK, for one call. Its errors become DeliveryError."""
         try:
             client, http = self._client()
         except Exception as error:
             raise unsent(error) from None
         http.forget()
-        with twilio_errors(recipient, self._settings.sender, http.answer):
+        with twilio_errors(recipient, self._settings.sender, http.response):
             yield client
 
-    def _client(self) -> "tuple[Client, OneCall]":
+    def _client(self) -> "tuple[Client, SingleCallClient]":
         with self._lock:
             if self._opened is None:
                 given = self._settings
-                http = OneCall(url=given.url, timeout=given.timeout, connections=given.connections)
-                # The name and the secret are both given: else the SDK takes them from the environment.
+                http = SingleCallClient(url=given.url, timeout=given.timeout, connections=given.connections)
+                # Both account and secret are passed: else the SDK reads them from the environment.
                 self._opened = Client(given.account_sid, given.auth_token, http_client=http), http
             return self._opened
 
 
 def _validity_period(time_to_live: timedelta) -> int:
-    """In seconds. An expired message was not claimed; one that has less than a second left gets that second."""
+    """In seconds, at least one: an expired notification is not claimed."""
     shortest, longest = VALIDITY
     return int(min(max(time_to_live, shortest), longest).total_seconds())

@@ -1,4 +1,4 @@
-"""The trigger adapter: `python -m tidings.runtime.trigger CHANNEL=FUNCTION_URL...`, one thread a channel."""
+"""The trigger: `python -m tidings.runtime.trigger CHANNEL=FUNCTION_URL...`, one thread a channel."""
 
 import argparse
 import os
@@ -16,7 +16,7 @@ from tidings.domain.errors import ConfigurationError, fault_location
 from tidings.messaging import topology
 from tidings.observability import logging as tidings_logging
 from tidings.runtime.container import build_container
-from tidings.runtime.queue_function import TriggerSettings
+from tidings.runtime.invocation import TriggerSettings
 from tidings.runtime.trigger.pauses import Pauses
 from tidings.runtime.trigger.trigger import Function, Trigger
 
@@ -66,12 +66,12 @@ def main() -> int:
 
 def _trigger(channel: str, url: str) -> Trigger:
     settings = load(BatchSettings)
-    wiring = build_container()
+    container = build_container()
     return Trigger(
         channel=channel,
-        consume=lambda: wiring.broker.consume(topology.work_queues(channel)),
+        consume=lambda: container.broker.consume(topology.work_queues(channel)),
         function=Function(url=url, token=load(TriggerSettings).trigger_token),
-        paused=Pauses(wiring.store, channel),
+        paused=Pauses(container.store, channel),
         batch=settings.batch_size,
         concurrency=settings.concurrent_batches,
     )
@@ -81,8 +81,8 @@ def _run(trigger: Trigger) -> None:
     try:
         trigger.run()
     except BaseException as error:
-        # A trigger that no longer consumes has failed: the process ends, loudly, and whoever runs it starts it again.
-        # Not by a signal: a container's first process gets none that it does not handle.
+        # A channel that is no longer consumed is a failure: end the process with an error, so that it is restarted. Not
+        # by a signal: the first process of a container ignores signals that it does not handle.
         print(f"tidings: trigger: {type(error).__name__} at {fault_location(error)}", file=sys.stderr, flush=True)
         os._exit(1)
 

@@ -1,4 +1,4 @@
-"""Whether the channel is to be left alone now: an operator has paused it, or its provider refuses our account."""
+"""Whether a channel is paused: by an operator, or because its provider refuses our account."""
 
 import logging
 import time
@@ -13,26 +13,26 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Pauses:
-    """Asks the database once in a while, however often it is called. Where that does not answer, what it said last
-    holds: a function could claim nothing either.
+    """Ask the database at most every LOOK_EVERY seconds. If it does not answer, its last answer holds: a function could
+    not claim either.
 
-    While the provider refuses our account, messages are taken only when the next probe is due, a batch at a time: what
-    waits, waits in its queue, and costs nothing.
+    While the provider refuses our account, the trigger takes one batch whenever the next probe is due. All other
+    messages wait in their queue, at no cost.
     """
 
     store: Store
     channel: str
     _paused: bool = False
-    _is_closed: bool = False  # the provider refuses us, or may do so
-    _waits: bool = False  # for the next probe
+    _is_refused: bool = False  # the provider refuses us, or is suspected to
+    _waits_for_probe: bool = False
     _asked_at: float = float("-inf")  # on the monotonic clock
 
     def __call__(self) -> bool:
         now = time.monotonic()
-        if self._is_closed or now - self._asked_at >= LOOK_EVERY:
+        if self._is_refused or now - self._asked_at >= LOOK_EVERY:
             self._asked_at = now
             self._look()
-        return self._paused or self._waits
+        return self._paused or self._waits_for_probe
 
     def _look(self) -> None:
         try:
@@ -40,8 +40,8 @@ class Pauses:
             connections = [one for one in self.store.connections() if one.channel == self.channel]
         except StoreUnavailable:
             return
-        self._is_closed = any(not connection.is_open for connection in connections)
-        self._waits = any(connection.probe_in for connection in connections)
+        self._is_refused = any(not connection.is_open for connection in connections)
+        self._waits_for_probe = any(connection.probe_in for connection in connections)
         if paused and not self._paused:
             log.warning("trigger_paused", extra={"channel": self.channel})
         elif self._paused and not paused:

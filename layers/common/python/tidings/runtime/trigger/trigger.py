@@ -1,7 +1,7 @@
-"""Queue to function: take a batch, POST it as an `aws:rmq` event, acknowledge it on 2xx.
+"""From queue to function: take a batch, POST it as an `aws:rmq` event, acknowledge it on 2xx.
 
-It does what Lambda's event source does, and waits where that one spins: while the function or its database is down it
-keeps what it holds and asks again, ever more slowly.
+Like Lambda's event source, except that it waits where that one redelivers at once: while the function or its database
+is down, the trigger keeps its batch and tries again, with growing pauses.
 """
 
 import http.client
@@ -23,24 +23,24 @@ from tidings.domain.errors import BrokerUnavailable
 from tidings.domain.timing import ANSWER_WITHIN
 from tidings.messaging.envelope import to_event
 from tidings.ports import Consumer, Received
-from tidings.runtime.queue_function import PREFER_ASYNC
+from tidings.runtime.invocation import PREFER_ASYNC
 
 log = logging.getLogger(__name__)
 
-SEEN_OFTEN = 3
-"""From this delivery on a message is sent alone: if it crashes its worker, it takes no neighbours with it."""
+ISOLATE_FROM = 3
+"""From this delivery on a message is sent alone: if it crashes the function, no other message is affected."""
 
-LOOK_EVERY = 1.0  # seconds between looks at whether the channel is paused
+LOOK_EVERY = 1.0  # seconds between checks whether the channel is paused
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0  # seconds, doubling: between two calls, and before a message is given back
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0  # seconds, doubling: between two tries, and before a message is given back
 
 
 class FunctionDown(Exception):
-    """It is not there, or says 503: nothing is wrong with the batch."""
+    """The function cannot be reached, or answers 503: nothing is wrong with the batch."""
 
 
 class BatchFailed(Exception):
-    """It broke on this batch, or did not answer in time."""
+    """The function failed on this batch, or did not answer in time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,36 +69,36 @@ class Function:
                 "prefer": PREFER_ASYNC,
             }
             connection.request("POST", parts.path or "/", to_json(event), headers)
-            answer = connection.getresponse()
-            answer.read()
+            response = connection.getresponse()
+            response.read()
         except (OSError, http.client.HTTPException) as error:
             raise BatchFailed(f"{self.url}: {type(error).__name__} {error}") from error
         finally:
             connection.close()
-        if answer.status in (401, 429, 503):
-            raise FunctionDown(f"{self.url}: {answer.status}")
-        if not 200 <= answer.status < 300:
-            raise BatchFailed(f"{self.url}: {answer.status}")
+        if response.status in (401, 429, 503):
+            raise FunctionDown(f"{self.url}: {response.status}")
+        if not 200 <= response.status < 300:
+            raise BatchFailed(f"{self.url}: {response.status}")
 
 
 @dataclass(kw_only=True)
 class Trigger:
-    """One channel's trigger. `run` returns after `stop`, when what was under way is settled.
+    """One channel's trigger. `run` returns after `stop`, when the batches under way are answered.
 
-    One more batch than `concurrency` may be at the function if it is of high priority: it never waits for the end of
-    an ordinary one.
+    Beyond `concurrency`, one more batch of high priority may be at the function, so that it never waits for an ordinary
+    one.
     """
 
     channel: str
     consume: Callable[[], Consumer]
     function: Function
     batch: int = 100
-    concurrency: int = 2  # batches at the function at once: while one settles, the next is claimed and sent
+    concurrency: int = 2  # batches at the function at once: while one is settled, the next is claimed and sent
     paused: Callable[[], bool] = lambda: False
     patience: timedelta = timedelta(minutes=5)  # how long a batch is kept while the function is down
     _stopping: threading.Event = field(default_factory=threading.Event)
-    _done: "queue.SimpleQueue[tuple[Consumer, Sequence[Received], bool]]" = field(default_factory=queue.SimpleQueue)
-    _resting: list[tuple[float, Sequence[Received]]] = field(default_factory=list)  # given back at this time
+    _answered: "queue.SimpleQueue[tuple[Consumer, Sequence[Received], bool]]" = field(default_factory=queue.SimpleQueue)
+    _to_give_back: list[tuple[float, Sequence[Received]]] = field(default_factory=list)  # with their times
     _consumer: Consumer | None = None
     _in_flight: int = 0
 
@@ -129,50 +129,50 @@ class Trigger:
             consumer.wake()
 
     def _serve(self, consumer: Consumer, threads: ThreadPoolExecutor) -> None:
-        """All that touches the consumer happens in this thread. Return when it is to stop or pause, and what was under
-        way is answered. Raise BrokerUnavailable."""
-        while not self._is_to_end() or self._in_flight:
-            wait = timedelta(seconds=0.2 if self._resting else 1)
-            if batch := consumer.receive(self.batch, wait, first=self._open()):
+        """Only this thread uses the consumer. Return after a stop or a pause, when all batches under way are answered.
+        Raise BrokerUnavailable."""
+        while not self._should_end() or self._in_flight:
+            wait = timedelta(seconds=0.2 if self._to_give_back else 1)
+            if batch := consumer.receive(self.batch, wait, first=self._open_queues()):
                 self._in_flight += 1
                 threads.submit(self._deliver, consumer, batch)
-            self._give_answers(consumer)
-            self._give_back_rested(consumer)
+            self._acknowledge_answered(consumer)
+            self._give_back_due(consumer)
 
-    def _open(self) -> int:
-        """How many of the queues, the one of high priority first, may give a batch now."""
-        if self._is_to_end() or self._in_flight > self.concurrency:
+    def _open_queues(self) -> int:
+        """From how many queues a batch may be taken now. The first is the one of high priority."""
+        if self._should_end() or self._in_flight > self.concurrency:
             return 0
         return 1 if self._in_flight == self.concurrency else 2
 
-    def _is_to_end(self) -> bool:
-        """While it pauses it keeps no consumer: what one holds for long the broker takes for lost, again and again."""
+    def _should_end(self) -> bool:
+        """A paused channel keeps no consumer: the broker takes back messages that a consumer holds for too long."""
         return self._stopping.is_set() or self.paused()
 
-    def _give_answers(self, consumer: Consumer) -> None:
+    def _acknowledge_answered(self, consumer: Consumer) -> None:
         while True:
             try:
-                taken_by, part, settled = self._done.get_nowait()
+                taken_by, part, is_settled = self._answered.get_nowait()
             except queue.Empty:
                 return
             if not part:
                 self._in_flight -= 1
             elif taken_by is not consumer:
-                continue  # the connection was lost meanwhile: they have come again already
-            elif settled:
+                continue  # the connection was lost, so the broker has redelivered them
+            elif is_settled:
                 failpoints.step("trigger.before_acknowledge")
                 consumer.acknowledge(part)
             else:
-                self._resting.append((time.monotonic() + _rest(part), part))
+                self._to_give_back.append((time.monotonic() + _pause_for(part), part))
 
-    def _give_back_rested(self, consumer: Consumer) -> None:
+    def _give_back_due(self, consumer: Consumer) -> None:
         now = time.monotonic()
-        for part in [part for until, part in self._resting if until <= now]:
+        for part in [part for until, part in self._to_give_back if until <= now]:
             consumer.give_back(part)
-        self._resting = [(until, part) for until, part in self._resting if until > now]
+        self._to_give_back = [(until, part) for until, part in self._to_give_back if until > now]
 
     def _close(self) -> None:
-        self._resting = []  # closing gives back whatever is not acknowledged
+        self._to_give_back = []  # closing the consumer gives back all that is not acknowledged
         if self._consumer is not None:
             self._consumer.close()
             self._consumer = None
@@ -181,17 +181,16 @@ class Trigger:
 
     def _deliver(self, consumer: Consumer, batch: Sequence[Received]) -> None:
         try:
-            for part in _parts(batch):
-                settled = self._settled(part)
-                self._done.put((consumer, part, settled))
+            for part in _isolated(batch):
+                self._answered.put((consumer, part, self._invoke(part)))
                 consumer.wake()
         finally:
-            self._done.put((consumer, (), True))  # the whole batch is answered
+            self._answered.put((consumer, (), True))  # the whole batch is answered
             consumer.wake()
 
-    def _settled(self, part: Sequence[Received]) -> bool:
-        """Whether the function took it. While it is down the part is kept: giving it back would spin, and would wear
-        out the queue's delivery limit."""
+    def _invoke(self, part: Sequence[Received]) -> bool:
+        """Whether the function accepted it. While the function is down, keep the messages: given back, they would
+        return at once and use up the queue's delivery limit."""
         pause, until = FIRST_PAUSE, time.monotonic() + self.patience.total_seconds()
         while True:
             try:
@@ -204,24 +203,24 @@ class Trigger:
                     "function_unavailable", extra={"channel": self.channel, "error": str(error), "messages": len(part)}
                 )
             except Exception as error:
-                # A fault of ours, too, gives the messages back. Its text could hold anything, so only the type is kept.
+                # The text of an unexpected error could hold anything, so log only its type.
                 said = str(error) if isinstance(error, BatchFailed) else f"unexpected {type(error).__name__}"
                 log.error("batch_failed", extra={"channel": self.channel, "error": said, "messages": len(part)})
-                self._stopping.wait(FIRST_PAUSE)  # one that breaks on everything is not rushed through the queue
+                self._stopping.wait(FIRST_PAUSE)  # a function that fails on everything must not drain the queue
                 return False
             self._stopping.wait(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 
 
-def _parts(batch: Sequence[Received]) -> list[Sequence[Received]]:
-    fresh = [item for item in batch if item.deliveries < SEEN_OFTEN]
-    worn = [[item] for item in batch if item.deliveries >= SEEN_OFTEN]
-    return [fresh, *worn] if fresh else [*worn]
+def _isolated(batch: Sequence[Received]) -> list[Sequence[Received]]:
+    together = [item for item in batch if item.deliveries < ISOLATE_FROM]
+    alone = [[item] for item in batch if item.deliveries >= ISOLATE_FROM]
+    return [together, *alone] if together else [*alone]
 
 
-def _rest(part: Sequence[Received]) -> float:
-    """Seconds, the longer the more often it came: else a function that breaks for some seconds would wear out the
-    queue's delivery limit."""
+def _pause_for(part: Sequence[Received]) -> float:
+    """Seconds before it is given back, doubling with each delivery: else a function that fails for some seconds would
+    use up the queue's delivery limit."""
     return min(FIRST_PAUSE * 2.0 ** (max(item.deliveries for item in part) - 1), LONGEST_PAUSE)
 
 

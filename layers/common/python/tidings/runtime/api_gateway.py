@@ -1,4 +1,4 @@
-"""An API behind an HTTP API of AWS (payload format 2.0), on Lambda. It translates, and decides nothing."""
+"""An App on Lambda, behind API Gateway (HTTP API, payload format 2.0). It translates, and decides nothing."""
 
 import asyncio
 import base64
@@ -14,8 +14,7 @@ from tidings.api.problems import Problem
 from tidings.runtime.asgi import query
 
 
-def from_gateway(event: Mapping[str, Any]) -> Request:
-    """An HTTP API event, payload format 2.0."""
+def to_request(event: Mapping[str, Any]) -> Request:
     http = event["requestContext"]["http"]
     raw = event.get("body") or ""
     body = base64.b64decode(raw) if event.get("isBase64Encoded") else raw.encode(errors="surrogatepass")
@@ -30,13 +29,13 @@ def from_gateway(event: Mapping[str, Any]) -> Request:
 
 
 def _path(event: Mapping[str, Any]) -> str:
-    """Without the stage, which is in front of it unless it is the $default one."""
+    """Without the stage, which is its first part unless the stage is $default."""
     context = event["requestContext"]
     path, stage = str(event.get("rawPath") or context["http"]["path"]), f"/{context.get('stage') or '$default'}"
     return unquote(path.removeprefix(stage) if path.startswith(f"{stage}/") else path)
 
 
-def to_gateway(response: Response) -> dict[str, Any]:
+def to_result(response: Response) -> dict[str, Any]:
     return {
         "statusCode": response.status,
         "headers": dict(response.headers),
@@ -45,19 +44,19 @@ def to_gateway(response: Response) -> dict[str, Any]:
     }
 
 
-def answer_gateway(event: Mapping[str, Any], api: App, *, flush: Callable[[], None] = lambda: None) -> dict[str, Any]:
-    """One event at a time, as Lambda gives them. `flush`: before it freezes the process, see `Lifecycle`."""
+def answer_event(event: Mapping[str, Any], app: App, *, flush: Callable[[], None] = lambda: None) -> dict[str, Any]:
+    """One event at a time, as Lambda sends them. `flush`: called before Lambda freezes the process, see `Observers`."""
 
     async def answered() -> Response:
         try:
-            return await api.answer(from_gateway(event))
+            return await app.answer(to_request(event))
         except Problem as problem:
             return problem.response()
 
     try:
         response = asyncio.run(answered())
-        if event["requestContext"]["http"]["method"] == "HEAD":  # a server leaves the body out, and here we are one
+        if event["requestContext"]["http"]["method"] == "HEAD":  # what a server does, and here there is none
             response = replace(response, body=b"")
-        return to_gateway(response)
+        return to_result(response)
     finally:
         flush()

@@ -1,0 +1,36 @@
+"""Retention: delete old rows that are over, with their timelines, and old suppressions."""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, delete, select
+
+from tidings.adapters.sql.schema import events, notifications, suppressions
+from tidings.domain.notification import TERMINAL, first_id
+from tidings.ports import Purged
+
+n = notifications.c
+
+
+def purge(connection: Connection, now: datetime, keep: timedelta, limit: int, after: str) -> Purged:
+    # A terminal row has no wake_at. The index on wake_at has its rows in the order of their ids, that of creation.
+    is_over = n.wake_at.is_(None), n.status.in_(TERMINAL), n.updated_at < now - keep
+    ids = list(
+        connection.scalars(
+            select(n.id)
+            .where(n.id > after, n.id < first_id(now - keep), *is_over)
+            .order_by(n.id)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+    )
+    if ids:
+        connection.execute(delete(events).where(events.c.notification_id.in_(ids)))
+        connection.execute(delete(notifications).where(n.id.in_(ids)))
+    return Purged(rows=len(ids), last=ids[-1] if len(ids) == limit else None)
+
+
+def purge_suppressions(connection: Connection, now: datetime, keep: timedelta, limit: int) -> int:
+    at = suppressions.c.at
+    last = connection.scalar(select(at).where(at < now - keep).order_by(at).offset(limit - 1).limit(1))
+    old = at < now - keep if last is None else at <= last
+    return connection.execute(delete(suppressions).where(old)).rowcount

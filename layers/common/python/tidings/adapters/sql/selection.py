@@ -1,0 +1,66 @@
+"""Which rows a Selection names, as conditions of a statement."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, literal, or_, select
+
+from tidings.adapters.sql.schema import events, notifications
+from tidings.domain.errors import AmbiguousError
+from tidings.domain.notification import first_id
+from tidings.ports import Selection
+
+n = notifications.c
+
+
+def narrowed(statement: Select[Any], selection: Selection, now: datetime | None = None) -> Select[Any]:
+    """Add the selection's conditions. Times become bounds of the id, which starts with the millisecond of creation, so
+    that the indexes on the id serve them. MySQL and MariaDB are told which index to use: left alone, they walk back
+    through all newer rows in the hope of finding a few matches soon."""
+    conditions = [
+        n.tenant == selection.tenant,
+        n.id.in_(sorted(selection.ids)) if selection.ids is not None else None,
+        n.status.in_(selection.statuses) if selection.statuses is not None else None,
+        n.channel == selection.channel if selection.channel is not None else None,
+        n.recipient == selection.recipient if selection.recipient is not None else None,
+        n.error_class == selection.error_class if selection.error_class is not None else None,
+        n.error_code == selection.error_code if selection.error_code is not None else None,
+        n.id >= first_id(selection.since) if selection.since is not None else None,
+        n.id < first_id(selection.until) if selection.until is not None else None,
+        n.id < selection.before_id if selection.before_id is not None else None,
+        n.id > selection.after_id if selection.after_id is not None else None,
+    ]
+    if now is not None and selection.lasts is not None:
+        conditions.append(or_(n.expires_at.is_(None), n.expires_at > now + selection.lasts))
+    if now is not None and selection.expires_within is not None:
+        conditions.append(n.expires_at <= now + selection.expires_within)
+    statement = statement.where(*[condition for condition in conditions if condition is not None])
+    index = _index(selection)
+    for dialect in ("mysql", "mariadb") if index is not None else ():
+        statement = statement.with_hint(notifications, f"FORCE INDEX ({index})", dialect)
+    return statement
+
+
+def _index(selection: Selection) -> str | None:
+    """The most selective index that gives the rows in the order of their ids. None: let the server choose."""
+    if selection.ids is not None:
+        return None
+    if selection.recipient is not None:
+        return "ix_notifications_recipient"
+    if selection.statuses is not None and len(selection.statuses) == 1:
+        return "ix_notifications_status"
+    return "ix_notifications_channel" if selection.channel is not None else None
+
+
+def is_doubtful(row: Any) -> ColumnElement[bool]:
+    """Whether a provider may have accepted it: an attempt, in any generation, was ambiguous. `row`: the columns.
+
+    Earlier attempts are looked up only where there were some. The LIMIT makes MariaDB run the subquery row by row;
+    without it, MariaDB reads all events first."""
+    earlier = (
+        select(literal(1))
+        .where(events.c.notification_id == row.id, events.c.error_class == AmbiguousError.kind)
+        .limit(1)
+        .scalar_subquery()
+    )
+    return or_(row.error_class == AmbiguousError.kind, and_(or_(row.attempt > 1, row.generation > 1), earlier == 1))
