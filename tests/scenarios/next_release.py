@@ -78,7 +78,7 @@ def _messages(tidings: Path) -> None:
         '            shard=int(str(headers["ce-shard"])) if version > 1 else 0,\n',
     )
     replaced(
-        tidings / "pipeline" / "settlement.py",
+        tidings / "pipeline" / "outgoing.py",
         "        traceparent=notification.traceparent,\n",
         "        traceparent=notification.traceparent,\n        shard=notification.shard or 0,\n",
     )
