@@ -85,6 +85,8 @@ def test_a_key_that_is_taken_answers_the_earlier_row_and_writes_nothing(store: S
     second, other = make.notification(clock(), idempotency_hash="h1"), make.notification(clock(), idempotency_hash="h2")
     answers = store.insert([second, other])
     assert [answer.existing and answer.existing.id for answer in answers] == [first.id, None]
+    assert answers[0].existing is not None
+    assert answers[0].existing.content == ""  # nobody asks for it, and it may be megabytes
     assert store.count(EVERYTHING) == 2
 
 

@@ -16,7 +16,7 @@ Body = bytes | bytearray
 MAX_DEPTH = 32  # of arrays and objects in each other; a notification has 4
 MAX_VALUES = 2500  # of an item: a push message of 4,051 bytes has up to 2,073 keys
 MAX_VALUES_TOGETHER = 250_000  # of a body
-MAX_SIZE = 1_200_000  # bytes of an item besides its long strings: a mail whose every character is escaped has less
+MAX_SIZE = 1_350_000  # bytes of an item besides its long strings: a mail whose every character is escaped has less
 MAX_NUMBER = 1000  # characters of a number, a word or what else is no string
 
 MAX_GAP = 64 * 1024  # characters in a row that are in no string

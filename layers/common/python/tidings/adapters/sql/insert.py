@@ -10,7 +10,7 @@ from sqlalchemy.dialects.mysql import insert as mysql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from tidings.adapters.sql.bulk_insert import insert_many
-from tidings.adapters.sql.rows import FIELDS, as_seen, notification_of
+from tidings.adapters.sql.rows import FIELDS, WITHOUT_CONTENT, as_seen, notification_of
 from tidings.adapters.sql.schema import notifications
 from tidings.adapters.sql.wake_time import not_after_expiry
 from tidings.domain.errors import RowTooLarge
@@ -42,7 +42,7 @@ def insert_unless_taken(connection: Connection, now: datetime, batch: Sequence[N
     insert_many(connection, _UNLESS_TAKEN[kind], _columns(batch, now))
     hashes = [notification.idempotency_hash for notification in batch if notification.idempotency_hash is not None]
     # Locking, so that it sees what another transaction has just committed.
-    rows = connection.execute(select(notifications).where(n.idempotency_hash.in_(hashes)).with_for_update())
+    rows = connection.execute(select(*WITHOUT_CONTENT).where(n.idempotency_hash.in_(hashes)).with_for_update())
     holders = {row.idempotency_hash: notification_of(row) for row in rows}
     answers = []
     for notification in batch:
