@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import create_model
 from tidings.api.problems import Problem
-from tidings.api.requests import MAX_METADATA_BYTES, SUBMISSIONS, Reader, Submission, check_times
+from tidings.api.requests import MAX_METADATA_BYTES, SUBMISSIONS, Reader, Submission, check_submission
 from tidings.api.responses import to_response
 from tidings.api.validation_problems import entry
 from tidings.domain.addresses import _any_email_address, email_address
@@ -275,9 +275,9 @@ def test_what_an_earlier_release_took_is_read_though_it_would_be_refused_now() -
 
 def test_a_time_is_judged_by_the_clock_that_is_given() -> None:
     submission = read(send_at=NOW.isoformat(), expires_at=(NOW + timedelta(hours=1)).isoformat())
-    assert check_times(submission, NOW) is None
-    assert check_times(submission, NOW + timedelta(minutes=59)) is None
-    problem = check_times(submission, NOW - timedelta(days=400), index=3)
+    assert check_submission(submission, NOW) is None
+    assert check_submission(submission, NOW + timedelta(minutes=59)) is None
+    problem = check_submission(submission, NOW - timedelta(days=400), index=3)
     assert problem is not None
     assert problem.document["errors"][0]["index"] == 3
 
@@ -285,7 +285,7 @@ def test_a_time_is_judged_by_the_clock_that_is_given() -> None:
 def test_a_time_in_the_past_is_the_intakes_to_judge() -> None:
     """The request may be repeated for longer than its notification lasts."""
     submission = read(send_at=NOW.isoformat(), expires_at=(NOW + timedelta(hours=1)).isoformat())
-    assert check_times(submission, NOW + timedelta(days=400)) is None
+    assert check_submission(submission, NOW + timedelta(days=400)) is None
 
 
 def test_a_pointer_is_written_as_rfc_6901_says() -> None:

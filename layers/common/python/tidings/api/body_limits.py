@@ -1,4 +1,4 @@
-"""The bodies of requests: how much of them a process holds, one by one and all together."""
+"""Reads request bodies, and limits how much memory one body and all bodies of a process use."""
 
 import asyncio
 import zlib
@@ -12,7 +12,7 @@ _PIECE = 256 * 1024  # bytes that are decompressed at a time, in about half a mi
 
 
 class BodyBudget:
-    """What one process holds. For one event loop."""
+    """The bodies that one process holds. For one event loop."""
 
     def __init__(self, *, together: int = 8 * MAX_BODY) -> None:
         self.together = together
@@ -37,7 +37,7 @@ class _Reading:
     async def __aenter__(self) -> bytes | bytearray:
         inflate = _inflater(self._headers)
         declared = self._headers.get("content-length", "").lstrip("0")
-        # A number of more digits than that is none that int() is to be asked about.
+        # int() is not given longer numbers: it refuses thousands of digits with an exception of its own.
         if declared.isdecimal() and (len(declared) > 18 or int(declared) > self._most):
             raise too_large(self._most)
         body: bytes | bytearray = b""
@@ -71,7 +71,7 @@ class _Reading:
 
 
 def _with(body: bytes | bytearray, piece: bytes) -> bytes | bytearray:
-    """A body of one piece is that piece; more of them grow in place, and are never in memory twice."""
+    """A single piece is used as it is; several are appended in place, so that none is in memory twice."""
     if not body:
         return piece
     if isinstance(body, bytes):
@@ -84,7 +84,7 @@ def _with(body: bytes | bytearray, piece: bytes) -> bytes | bytearray:
 
 
 def decoded(body: bytes, headers: Mapping[str, str], *, most: int = MAX_BODY) -> bytes:
-    """A body that is all there, decompressed. Raise Problem, as `BodyBudget.read`."""
+    """A complete body, decompressed. Raise Problem, as `BodyBudget.read`."""
     inflate = _inflater(headers)
     if inflate is None:
         parts = [body]
@@ -101,7 +101,7 @@ def decoded(body: bytes, headers: Mapping[str, str], *, most: int = MAX_BODY) ->
 
 
 class _Gunzip:
-    """gzip, a piece at a time: never more than a piece is in memory that nobody has counted."""
+    """gzip, a piece at a time, so that at most one piece is not counted yet."""
 
     def __init__(self) -> None:
         self._stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)  # 16: the format is gzip

@@ -1,8 +1,7 @@
-"""A look at a JSON body before it is parsed: where an array's items are, and whether anything of it is absurd.
+"""Scans a JSON body before it is parsed: finds the items of an array, and refuses what exceeds a limit.
 
-The parser builds whatever it reads in one call, and no other thread runs meanwhile. So it gets one item after another,
-of bounded size, depth and number of values, and long strings apart from them (`long_strings`). What is no JSON at all
-the parser finds.
+The parser reads its input in one call, and no other thread runs meanwhile. So it is given one item at a time, of bounded
+size, depth and number of values, without long strings (`long_strings`). Invalid JSON is found by the parser.
 """
 
 import re
@@ -13,21 +12,21 @@ from tidings.api.problems import Problem
 
 Body = bytes | bytearray
 
-MAX_DEPTH = 32  # of arrays and objects in each other; a notification has 4
+MAX_DEPTH = 32  # nested arrays and objects; a notification has 4
 MAX_VALUES = 2500  # of an item: a push message of 4,051 bytes has up to 2,073 keys
 MAX_VALUES_TOGETHER = 250_000  # of a body
 MAX_SIZE = 1_350_000  # bytes of an item besides its long strings: a mail whose every character is escaped has less
-MAX_NUMBER = 1000  # characters of a number, a word or what else is no string
+MAX_NUMBER = 1000  # characters of a number or another value that is no string
 
-MAX_GAP = 64 * 1024  # characters in a row that are in no string
+MAX_GAP = 64 * 1024  # characters in a row outside of strings
 
-# Each looks at 64 KiB at most: a single call that reads megabytes would hold everybody up.
+# Each reads at most 64 KiB: one call for megabytes would block all requests.
 _ARRAY = re.compile(rb"[ \t\r\n]{0,65536}\[")
 _GAP = re.compile(rb'[^\[\]{},"]{0,65536}')
 _QUOTE = ord('"')
 _STRING = re.compile(
     rb"""(?:[^"\\]{1,256}+|\\(?:u[dD][89abAB][^"\\]{2}\\u[^"\\]{4}|u[^"\\]{4}|.)){0,256}+""", re.DOTALL
-)  # it ends behind an escape, and behind both of a surrogate pair
+)  # it never ends within an escape or within a surrogate pair
 
 
 def is_array(body: Body) -> bool:
@@ -35,7 +34,7 @@ def is_array(body: Body) -> bool:
 
 
 def items(body: Body) -> Iterator[Item | Problem]:
-    """The items of the array that the body is, or what is absurd about one. Raise Problem, if the whole is."""
+    """The items of an array, or the Problem of one that exceeds a limit. Raise Problem if the whole body does."""
     return _Scan(body).items()
 
 
@@ -43,19 +42,19 @@ SMALL = 4096  # bytes, in which there are fewer values than an item may have, an
 
 
 def as_item(body: Body) -> Item:
-    """The body as one item. Raise Problem for one that is absurd, whether it is an array or not."""
+    """The whole body as one item. Raise Problem if it exceeds a limit."""
     if len(body) <= SMALL and body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
         return Item(body)  # nearly every body: the scan would cost a fifth of the request
     return _Scan(body).whole()
 
 
 def check(body: Body) -> None:
-    """Raise Problem for a body that is absurd."""
+    """Raise Problem if the body exceeds a limit."""
     as_item(body)
 
 
 class _Scan:
-    """`absurd`: what is wrong with the value that is looked at."""
+    """`absurd`: the limit that the current value exceeds."""
 
     def __init__(self, body: Body) -> None:
         self.absurd: Problem | None = None
@@ -100,7 +99,7 @@ class _Scan:
         return self.absurd or self._skeleton.item(end)
 
     def next_sign(self) -> Body | None:
-        """The next bracket or comma, past strings and all else. Raise Problem."""
+        """Skip to the next bracket or comma. Raise Problem."""
         body = self._body
         while self._at < len(body):
             begun, self._at = self._at, _GAP.match(body, self._at).end()  # type: ignore[union-attr]
@@ -137,14 +136,14 @@ class _Scan:
         self._at = at + 1
 
     def _after_character(self, at: int) -> int:
-        """Past what is left of a character in UTF-8: three bytes at most."""
+        """Skip the rest of a UTF-8 character, at most three bytes."""
         end = min(at + 3, len(self._body))
         while at < end and self._body[at] & 0xC0 == 0x80:
             at += 1
         return at
 
     def count(self) -> None:
-        """A comma or a bracket: about one value. Raise Problem for too many together."""
+        """Count a comma or bracket as a value. Raise Problem if the body has too many."""
         self._values += 1
         self._together += 1
         if self._depth > MAX_DEPTH:

@@ -1,4 +1,4 @@
-"""What a caller hands in: one model a channel, made from its content class."""
+"""Requests that submit notifications: a model for each channel, made from its content class."""
 
 import hashlib
 import json
@@ -16,11 +16,10 @@ from pydantic import (
     StringConstraints,
     TypeAdapter,
     ValidationError,
-    ValidationInfo,
     create_model,
     field_validator,
 )
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from tidings.api.json_shape import Body, as_item, items
 from tidings.api.long_strings import Item
@@ -44,7 +43,7 @@ def _utc(value: datetime) -> datetime:
 
 
 def _written(value: object) -> str:
-    """pydantic takes digits, in a string too, for seconds since 1970, which no caller of ours means."""
+    """pydantic reads digits, even in a string, as seconds since 1970. No caller means that."""
     if not isinstance(value, str) or value.lstrip("+-").replace(".", "", 1).isdigit():
         raise ValueError("must be an RFC 3339 timestamp, like 2026-05-01T12:00:00Z")
     return value
@@ -60,7 +59,7 @@ IdempotencyKey = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]([\x20-\
 
 
 class Submission(StrictModel):
-    """One notification, as it is handed in."""
+    """One notification, as it is submitted."""
 
     channel: str
     recipient: Any
@@ -86,22 +85,15 @@ class Submission(StrictModel):
     ]
     idempotency_key: Annotated[IdempotencyKey | None, Field(description="In an array, in place of the header")] = None
 
-    @field_validator("content")
-    @classmethod
-    def _vendor_takes_it(cls, value: Content, info: ValidationInfo) -> Content:
-        if (recipient := info.data.get("recipient")) is not None:  # None: it is wrong itself
-            value.check(recipient)
-        return value
-
     @field_validator("metadata")
     @classmethod
     def _fits(cls, value: dict[str, str]) -> dict[str, str]:
-        if len(_json(value).encode()) > MAX_METADATA_BYTES:
+        if len(to_json(value)) > MAX_METADATA_BYTES:
             raise ValueError(f"is over {MAX_METADATA_BYTES} bytes together")
         return value
 
     def notification(self, *, tenant: str, now: datetime, traceparent: str | None) -> Notification:
-        """The row that it becomes."""
+        """The row for this submission."""
         content_class = type(self.content)
         return Notification(
             id=new_id(now),
@@ -114,7 +106,7 @@ class Submission(StrictModel):
             priority=self.priority,
             on_ambiguous=self.on_ambiguous,
             max_attempts=self.max_attempts,
-            metadata=_json(self.metadata) if self.metadata else None,
+            metadata=to_json(self.metadata).decode() if self.metadata else None,
             send_at=self.send_at,
             expires_at=self.expires_at,
             next_attempt_at=self.send_at,  # whether that is now, the database's clock says at the claim
@@ -126,8 +118,8 @@ class Submission(StrictModel):
         )
 
     def _fingerprint(self) -> str:
-        """The same for the same payload, whatever the order of its keys; and by a release that knows one field more, or
-        the repeated request would be refused in the middle of an update."""
+        """The same for the same payload, whatever the order of its keys. A release that knows one field more must compute
+        the same, or a repeated request would be refused in the middle of an update."""
         payload = self.model_dump_json(exclude={"idempotency_key"}, exclude_defaults=True)
         is_sorted = any(
             isinstance(value, dict) and len(value) > 1 for value in (self.metadata, *vars(self.content).values())
@@ -162,10 +154,6 @@ def _all_escaped(piece: bytes) -> bytes:
     return json.dumps(from_json(b'"%b"' % piece))[1:-1].encode()
 
 
-def _json(metadata: dict[str, str]) -> str:
-    return json.dumps(metadata, ensure_ascii=False)
-
-
 def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -187,14 +175,14 @@ SUBMISSIONS: dict[str, type[Submission]] = {name: _for_channel(content) for name
 
 
 class Reader:
-    """Reads a request's body. Made once: building the validators costs more than a thousand uses."""
+    """Reads request bodies. Create it once: building the validators costs more than a thousand uses."""
 
     def __init__(self) -> None:
         one: Any = Annotated[Union[tuple(SUBMISSIONS.values())], Field(discriminator="channel")]  # noqa: UP007
         self._one: TypeAdapter[Submission] = TypeAdapter(one)
 
     def one(self, body: Body) -> Submission:
-        """Raise Problem: 400 for what is no JSON, 422 with an entry a field."""
+        """Raise Problem: 400 for invalid JSON, 422 with an entry for each invalid field."""
         item = as_item(body)
         try:
             return self._validated(item)
@@ -202,7 +190,7 @@ class Reader:
             raise problem_of(invalid, column=item.column) from None
 
     def many(self, body: Body) -> Sequence[Submission | Problem]:
-        """Each item or what is wrong with it, in order. Raise Problem if the array as a whole cannot be read."""
+        """Each item, or its Problem, in order. Raise Problem if the array as a whole cannot be read."""
         left = MAX_ERRORS_TOGETHER
         read: list[Submission | Problem] = []
         for index, item in enumerate(items(body)):
@@ -215,7 +203,7 @@ class Reader:
         return read
 
     def _item(self, item: Item | Problem, index: int, most: int) -> Submission | Problem:
-        """A bad item becomes its errors, so that it never spoils the good ones. Raise Problem for what is no JSON."""
+        """An invalid item becomes a Problem of its own. Raise Problem for invalid JSON."""
         if isinstance(item, Problem):
             return item
         try:
@@ -234,10 +222,15 @@ def _wrong_number(what: str) -> Problem:
     return Problem(422, "Wrong number of items", f"An array holds 1 to {MAX_ITEMS} notifications, not {what}.")
 
 
-def check_times(submission: Submission, now: datetime, *, index: int | None = None) -> Problem | None:
-    """What no field tells alone: the order of the times, and how far ahead they lie. A send_at in the past means at
-    once. An expires_at in the past is refused, but not here: a request may be repeated for longer, see `Intake`."""
+def check_submission(submission: Submission, now: datetime, *, index: int | None = None) -> Problem | None:
+    """Checks that need several fields: whether the vendor accepts this content for this recipient, the order of the
+    times, and how far ahead they lie. A send_at in the past means at once. An expires_at in the past is refused by
+    `Intake`, because a request may be repeated after its expiry."""
     wrong = []
+    try:
+        submission.content.check(submission.recipient)
+    except ValueError as error:
+        wrong.append(entry(("content",), str(error), index))
     send_at, expires_at = submission.send_at, submission.expires_at
     if expires_at is not None and send_at is not None and expires_at <= send_at:
         wrong.append(entry(("expires_at",), "must be after send_at", index))
@@ -252,7 +245,7 @@ def too_far_ahead(name: str, index: int | None = None) -> dict[str, Any]:
 
 
 def check_new_expiry(expires_at: datetime, now: datetime, *, title: str) -> None:
-    """Of what is sent again. Raise Problem."""
+    """Check the new expiry of a replay or a decision. Raise Problem."""
     if expires_at <= now:
         raise Problem(422, title, errors=[has_passed(now)])
     if expires_at > now + LONGEST_WAIT:

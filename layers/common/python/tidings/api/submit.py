@@ -9,7 +9,7 @@ from typing import TypeVar
 from tidings.api.http import AuthenticatedRequest, Response
 from tidings.api.json_shape import Body, is_array
 from tidings.api.problems import Problem
-from tidings.api.requests import Reader, Submission, check_times
+from tidings.api.requests import Reader, Submission, check_submission
 from tidings.api.submit_results import Result, array_response, one_response, result_of
 from tidings.api.validation_problems import NOT_VALID, entry
 from tidings.domain.notification import Notification
@@ -76,7 +76,7 @@ class Submit:
         self, submission: Submission, request: AuthenticatedRequest, *, index: int | None = None
     ) -> Notification | Problem:
         now = self.now()
-        problem = check_times(submission, now, index=index)
+        problem = check_submission(submission, now, index=index)
         if problem is not None:
             return problem
         trace = request.headers.get("traceparent", "")
