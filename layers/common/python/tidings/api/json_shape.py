@@ -1,7 +1,7 @@
 """Scans a JSON body before it is parsed: finds the items of an array, and refuses what exceeds a limit.
 
-The parser reads its input in one call, and no other thread runs meanwhile. So it is given one item at a time, of bounded
-size, depth and number of values, without long strings (`long_strings`). Invalid JSON is found by the parser.
+The parser reads its input in one call, and no other thread runs meanwhile. So it is given one item at a time, of
+bounded size, depth and number of values, without long strings (`long_strings`). Invalid JSON is found by the parser.
 """
 
 import re

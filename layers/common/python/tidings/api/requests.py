@@ -118,8 +118,8 @@ class Submission(StrictModel):
         )
 
     def _fingerprint(self) -> str:
-        """The same for the same payload, whatever the order of its keys. A release that knows one field more must compute
-        the same, or a repeated request would be refused in the middle of an update."""
+        """The same for the same payload, whatever the order of its keys. A release that knows one field more must
+        compute the same, or a repeated request would be refused in the middle of an update."""
         payload = self.model_dump_json(exclude={"idempotency_key"}, exclude_defaults=True)
         is_sorted = any(
             isinstance(value, dict) and len(value) > 1 for value in (self.metadata, *vars(self.content).values())
