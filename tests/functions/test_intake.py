@@ -201,7 +201,7 @@ NUMBER = "not an E.164 number: a plus sign, the country code and the number, dig
 ZONE = "needs a time zone, like 2026-11-22T10:00:00Z"
 NO_TIME = "must be an RFC 3339 timestamp, like 2026-05-01T12:00:00Z"
 BASE64 = "content is not base64 (RFC 4648, with padding, in one line)"
-OWN = "is made by Tidings; use the field of that name where there is one"
+OWN = "is set by Tidings; use the field of that name if there is one"
 
 
 def attached(*contents: str, **more: Any) -> Any:
@@ -262,7 +262,7 @@ REFUSED: list[tuple[str, Any, str, str]] = [
         for what, value, detail in (
             ("not ASCII", "<https://example.com/ü>", "must be ASCII without =?; percent-encode the URL in it"),
             ("like an encoded word", "<https://example.com/?a=?b>", "must be ASCII without =?"),
-            ("one long word", f"<https://example.com/{'x' * 900}>", "has over 900 letters without a space"),
+            ("one long word", f"<https://example.com/{'x' * 900}>", "has over 900 characters without a space"),
         )
     ),
     (

@@ -70,7 +70,7 @@ def test_every_bound_endpoint_is_in_the_document_and_every_documented_endpoint_i
 ) -> None:
     """In the function as it is deployed. Only the metrics and the console's files are not documented."""
     monkeypatch.setenv("TIDINGS_METRICS", "prometheus")
-    bound = imported(name).function.api.endpoints
+    bound = imported(name).function.app.endpoints
     names = [(endpoint.method, endpoint.path) for endpoint in bound]
     assert len(names) == len(set(names))
     documented = {(method.upper(), path) for path, method, _ in operations(document)}

@@ -51,7 +51,7 @@ def _schema(tree: Path, tidings: Path) -> None:
     head = str(ScriptDirectory(str(migrations)).get_current_head())
     number = f"{int(head) + 1:04}"
     (migrations / "versions" / f"{number}_next.py").write_text(MIGRATION.format(next=number, head=head))
-    schema, rows = tidings / "adapters" / "sql" / "schema.py", tidings / "adapters" / "sql" / "reads.py"
+    schema, rows = tidings / "adapters" / "sql" / "schema.py", tidings / "adapters" / "sql" / "claim.py"
     replaced(schema, "    # NULLs are distinct", '    Column("shard", Integer),\n    # NULLs are distinct')
     replaced(schema, "\nmessages = Table(\n", TABLE)
     replaced(

@@ -502,7 +502,7 @@ def test_a_created_key_opens_what_its_scope_says_and_no_more(operator: Operator,
         refused = operator.run("dead", "list", "--ops-url", url, "--api-key", send["key"])
     assert refused.code == 1
     assert "403" in refused.err
-    assert "scope operate" in refused.err
+    assert "lacks the scope `operate`: `tidings keys create TENANT operate`" in refused.err
 
 
 def test_a_key_for_a_tenant_that_cannot_be_named_is_not_made(operator: Operator) -> None:

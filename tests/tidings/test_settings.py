@@ -278,7 +278,7 @@ def test_a_function_starts_with_its_settings_in_aws(tmp_path: Path, monkeypatch:
         client: Any = boto3.client("secretsmanager", endpoint_url=endpoint)
         client.create_secret(Name="prod/tidings", SecretString=secret)
         client.close()
-        code = "import functions.intake.main as main; print(len(main.function.app._keyring.keys))"
+        code = "import functions.intake.main as main; print(len(main.function.app._api_keys.keys))"
         ended = subprocess.run(
             [sys.executable, "-c", code],
             cwd=ROOT,

@@ -1,7 +1,7 @@
 """What a caller hands in, as the row that it becomes. (What is refused: tests/functions/test_intake.py.)"""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -21,6 +21,16 @@ from tidings.providers.smtp.mime import build_mail
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 READER = Reader()
+
+
+def submitted(body: Mapping[str, Any]) -> Submission:
+    """As the API takes it. Raise Problem."""
+    submission = READER.one(json.dumps(body).encode())
+    if (problem := check_submission(submission, NOW)) is not None:
+        raise problem
+    return submission
+
+
 SMS: dict[str, Any] = {"channel": "sms", "recipient": "+15005550010", "content": {"text": "x"}}
 
 
@@ -157,7 +167,7 @@ def test_a_mail_goes_to_a_hundred_recipients() -> None:
     for bcc in ([f"b{n}@example.com" for n in range(49)], ["a@example.com", *cc[1:]]):
         content = {"subject": "s", "text": "t", "cc": cc, "bcc": bcc}
         body = {"channel": "email", "recipient": "a@example.com", "content": content}
-        READER.one(json.dumps(body).encode())
+        submitted(body)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +177,7 @@ def test_a_mail_that_the_release_before_accepted_can_be_read_and_sent(headers: d
     content = {"subject": "s", "text": "t", "headers": headers}
     body = {"channel": "email", "recipient": "a@example.com", "content": content}
     with pytest.raises(Problem):
-        READER.one(json.dumps(body).encode())
+        submitted(body)
     stored = CHANNELS["email"].model_validate_json(json.dumps(content))
     outbound = SendRequest(id="0193-a", attempt=1, recipient="a@example.com", content=stored)
     mail = build_mail(outbound, sender="shop@example.org", domain="example.org", date=NOW)
@@ -246,7 +256,7 @@ def test_a_recipient_is_shown_as_it_was_given() -> None:
 
 
 def pushed(recipient: dict[str, str], **content: Any) -> Submission:
-    return READER.one(json.dumps({"channel": "push", "recipient": recipient, "content": content}).encode())
+    return submitted({"channel": "push", "recipient": recipient, "content": content})
 
 
 @pytest.mark.parametrize(("recipient", "most"), [({"token": "a"}, 4051), ({"topic": "a"}, 2003)])

@@ -125,7 +125,7 @@ def _remedy(refused: Refused, wrong_url: str) -> str | None:
     if refused.status == 401:
         return "check TIDINGS_API_KEY"
     if refused.status == 403:
-        scope = refused.title.rpartition(" ")[2]
+        scope = refused.title.rpartition(" ")[2].strip("`")
         return f"`tidings keys create TENANT {scope}` creates a key with it"
     if refused.status == 404 and refused.title in (
         "Not found",
