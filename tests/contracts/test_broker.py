@@ -196,6 +196,23 @@ def test_an_invalid_message_is_parked_unchanged(broker: Broker) -> None:
     assert item.body == b"\x00\xff garbage"
 
 
+def test_a_wave_is_written_at_once(rabbitmq_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pika by itself writes three times a message, and messages then reach the consumers one by one."""
+    writes, write = list[int](), pika.SelectConnection._adapter_emit_data
+
+    def counted(self: object, data: bytes) -> None:
+        writes.append(len(data))
+        write(self, data)
+
+    broker = rabbit(rabbitmq_url)
+    broker.declare()
+    broker.publish([to_work()])
+    monkeypatch.setattr(pika.SelectConnection, "_adapter_emit_data", counted)
+    broker.publish([to_work(number) for number in range(100)])
+    broker.close()
+    assert len([size for size in writes if size > 100]) == 1  # a heartbeat and the goodbye are smaller
+
+
 def test_publishing_without_a_queue_is_an_error(broker: Broker) -> None:
     with pytest.raises(BrokerUnavailable, match="no queue for fax"):
         broker.publish([to_work(), Outgoing(message=message(), to=Destination(topology.EXCHANGE, "fax"))])

@@ -56,6 +56,30 @@ class _Wave:
             self.done.set_exception(error)
 
 
+class _Connection(pika.SelectConnection):  # type: ignore[misc]
+    """Sends a wave in one write. pika writes each frame separately: three system calls and three packets a message, which
+    then reach the consumers one by one."""
+
+    _buffer: bytearray | None = None
+
+    @contextmanager
+    def one_write(self) -> Iterator[None]:
+        self._buffer = bytearray()
+        try:
+            yield
+        finally:
+            data, self._buffer = bytes(self._buffer), None
+            if data:
+                self._adapter_emit_data(data)
+
+    def _adapter_emit_data(self, data: bytes) -> None:
+        """pika's hook for adapters: all output passes here."""
+        if self._buffer is not None:
+            self._buffer += data
+        else:
+            super()._adapter_emit_data(data)
+
+
 class Publisher:
     """A connection and its thread. pika demands one thread: all but `publish` and `close` run there."""
 
@@ -70,7 +94,7 @@ class Publisher:
         self._opened: Future[None] = Future()
         self._ended: BaseException | None = None
         self._retired = False
-        self._connection = pika.SelectConnection(
+        self._connection = _Connection(
             parameters,
             on_open_callback=self._on_open,
             on_open_error_callback=self._on_closed,
@@ -160,12 +184,13 @@ class Publisher:
             confirms.failed(_connection_lost(self._ended))
             return
         try:
-            for item in wave:
-                self._tag += 1
-                self._unconfirmed[self._tag] = (confirms, item.message_id)
-                self._channel.basic_publish(
-                    item.to.exchange, item.to.routing_key, item.body, properties(item), mandatory=True
-                )
+            with self._connection.one_write():
+                for item in wave:
+                    self._tag += 1
+                    self._unconfirmed[self._tag] = (confirms, item.message_id)
+                    self._channel.basic_publish(
+                        item.to.exchange, item.to.routing_key, item.body, properties(item), mandatory=True
+                    )
         except Exception as error:
             self._end(error)
 
