@@ -57,8 +57,8 @@ class _Wave:
 
 
 class _Connection(pika.SelectConnection):  # type: ignore[misc]
-    """Sends a wave in one write. pika writes each frame separately: three system calls and three packets a message, which
-    then reach the consumers one by one."""
+    """Sends a wave in one write. pika writes each frame separately: three system calls and three packets a message.
+    The messages then reach the consumers one by one."""
 
     _buffer: bytearray | None = None
 
