@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic_core import to_json
 from tidings.api import json_shape, long_strings
 from tidings.api.problems import Problem
-from tidings.api.requests import Reader
+from tidings.api.reader import Reader
 from tidings.domain.channels import CHANNELS
 from tidings.domain.notification import Notification
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import create_model
 from tidings.api.problems import Problem
-from tidings.api.requests import MAX_METADATA_BYTES, SUBMISSIONS, Reader, Submission, check_submission
+from tidings.api.reader import Reader
+from tidings.api.requests import MAX_METADATA_BYTES, SUBMISSIONS, Submission, check_submission
 from tidings.api.responses import to_response
 from tidings.api.validation_problems import entry
 from tidings.domain.addresses import _any_email_address, email_address

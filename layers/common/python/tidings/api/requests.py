@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -14,25 +14,19 @@ from pydantic import (
     Field,
     Strict,
     StringConstraints,
-    TypeAdapter,
-    ValidationError,
     create_model,
     field_validator,
 )
 from pydantic_core import from_json, to_json
 
-from tidings.api.json_shape import Body, as_item, items
-from tidings.api.long_strings import Item
 from tidings.api.problems import Problem
-from tidings.api.validation_problems import MAX_ERRORS, NOT_VALID, entry, has_passed, problem_of
+from tidings.api.validation_problems import NOT_VALID, entry, has_passed
 from tidings.domain.channels import CHANNELS, Content, StrictModel
 from tidings.domain.channels.long_text import LongText
 from tidings.domain.notification import Notification, OnAmbiguous, Priority, new_id
 
-MAX_ITEMS = 1000
 LONGEST_WAIT = timedelta(days=366)  # how far ahead send_at and expires_at may lie
 MAX_METADATA_BYTES = 60_000  # as JSON; MySQL's TEXT holds 65,535
-MAX_ERRORS_TOGETHER = 10 * MAX_ITEMS  # entries of an array's problems
 
 
 def _utc(value: datetime) -> datetime:
@@ -172,54 +166,6 @@ def _for_channel(content: type[Content]) -> type[Submission]:
 
 
 SUBMISSIONS: dict[str, type[Submission]] = {name: _for_channel(content) for name, content in CHANNELS.items()}
-
-
-class Reader:
-    """Reads request bodies. Create it once: building the validators costs more than a thousand uses."""
-
-    def __init__(self) -> None:
-        one: Any = Annotated[Union[tuple(SUBMISSIONS.values())], Field(discriminator="channel")]  # noqa: UP007
-        self._one: TypeAdapter[Submission] = TypeAdapter(one)
-
-    def one(self, body: Body) -> Submission:
-        """Raise Problem: 400 for invalid JSON, 422 with an entry for each invalid field."""
-        item = as_item(body)
-        try:
-            return self._validated(item)
-        except ValidationError as invalid:
-            raise problem_of(invalid, column=item.column) from None
-
-    def many(self, body: Body) -> Sequence[Submission | Problem]:
-        """Each item, or its Problem, in order. Raise Problem if the array as a whole cannot be read."""
-        left = MAX_ERRORS_TOGETHER
-        read: list[Submission | Problem] = []
-        for index, item in enumerate(items(body)):
-            if index == MAX_ITEMS:
-                raise _wrong_number(f"more than {MAX_ITEMS}")
-            read.append(outcome := self._item(item, index, min(left, MAX_ERRORS)))
-            left -= len(outcome.document.get("errors", ())) if isinstance(outcome, Problem) else 0
-        if not read:
-            raise _wrong_number("none")
-        return read
-
-    def _item(self, item: Item | Problem, index: int, most: int) -> Submission | Problem:
-        """An invalid item becomes a Problem of its own. Raise Problem for invalid JSON."""
-        if isinstance(item, Problem):
-            return item
-        try:
-            return self._validated(item)
-        except ValidationError as invalid:
-            problem = problem_of(invalid, index=index, most=most, column=item.column)
-        if problem.status == 400:
-            raise problem
-        return problem
-
-    def _validated(self, item: Item) -> Submission:
-        return self._one.validate_json(item.json, context=item.texts, by_alias=True, by_name=False)
-
-
-def _wrong_number(what: str) -> Problem:
-    return Problem(422, "Wrong number of items", f"An array holds 1 to {MAX_ITEMS} notifications, not {what}.")
 
 
 def check_submission(submission: Submission, now: datetime, *, index: int | None = None) -> Problem | None:

@@ -9,7 +9,8 @@ from typing import TypeVar
 from tidings.api.http import AuthenticatedRequest, Response
 from tidings.api.json_shape import Body, is_array
 from tidings.api.problems import Problem
-from tidings.api.requests import Reader, Submission, check_submission
+from tidings.api.reader import Reader
+from tidings.api.requests import Submission, check_submission
 from tidings.api.submit_results import Result, array_response, one_response, result_of
 from tidings.api.validation_problems import NOT_VALID, entry
 from tidings.domain.notification import Notification

@@ -7,7 +7,8 @@ from tidings.api.body_limits import MAX_BODY
 from tidings.api.endpoint import EXAMPLE_ID, Answer, Content, Endpoint, Tag
 from tidings.api.examples import CREATED, SMS, SUBMITTED
 from tidings.api.problems import Problem, ProblemDocument, overloaded
-from tidings.api.requests import MAX_ITEMS, SUBMISSIONS
+from tidings.api.reader import MAX_ITEMS
+from tidings.api.requests import SUBMISSIONS
 from tidings.api.responses import AcceptedView
 from tidings.api.validation_problems import NOT_VALID, entry
 

@@ -11,14 +11,8 @@ from pika.exceptions import AMQPError, ChannelClosedByBroker
 from pydantic import Field, field_validator
 
 from tidings.adapters.rabbitmq.consumer import RabbitConsumer
-from tidings.adapters.rabbitmq.publisher import (
-    Blocked,
-    ConnectionLost,
-    Publisher,
-    Unconfirmed,
-    Unroutable,
-    as_unavailable,
-)
+from tidings.adapters.rabbitmq.errors import Blocked, ConnectionLost, Unconfirmed, Unroutable, as_unavailable
+from tidings.adapters.rabbitmq.publisher import Publisher
 from tidings.config.rotation import Rotation
 from tidings.config.settings import Settings
 from tidings.domain.errors import BrokerUnavailable

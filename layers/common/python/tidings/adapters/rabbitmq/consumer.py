@@ -11,7 +11,7 @@ from typing import Any
 import pika
 from pika.exceptions import AMQPError
 
-from tidings.adapters.rabbitmq.publisher import as_unavailable
+from tidings.adapters.rabbitmq.errors import as_unavailable
 from tidings.domain.errors import BrokerUnavailable
 from tidings.ports import Received
 

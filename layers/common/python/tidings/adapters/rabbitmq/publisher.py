@@ -12,28 +12,11 @@ from itertools import takewhile
 from typing import Any
 
 import pika
-from pika.exceptions import AMQPError
 
+from tidings.adapters.rabbitmq.errors import Blocked, ConnectionLost, Unconfirmed, Unroutable, unavailable
 from tidings.domain.errors import BrokerUnavailable
 from tidings.messaging.envelope import CONTENT_TYPE
 from tidings.ports import Outgoing
-
-
-class Unroutable(BrokerUnavailable):
-    """No queue took a mandatory message, or its exchange does not exist."""
-
-
-class Blocked(BrokerUnavailable):
-    """A memory or disk alarm: the broker reads no published message until the alarm clears."""
-
-
-class Unconfirmed(BrokerUnavailable):
-    """The broker takes messages and does not confirm them in time, like a node that is cut off from its cluster."""
-
-
-class ConnectionLost(BrokerUnavailable):
-    """The connection was open and has closed. A new one may work at once."""
-
 
 FREEZE_CHECK_INTERVAL = 5.0  # seconds
 
@@ -251,17 +234,3 @@ def _connection_lost(error: BaseException) -> BrokerUnavailable:
     if isinstance(error, BrokerUnavailable):
         return error
     return ConnectionLost(str(unavailable(error)))
-
-
-def unavailable(error: BaseException) -> BrokerUnavailable:
-    if isinstance(error, BrokerUnavailable):
-        return error
-    return BrokerUnavailable(f"{type(error).__name__}: {error}"[:300])
-
-
-@contextmanager
-def as_unavailable() -> Iterator[None]:
-    try:
-        yield
-    except (AMQPError, OSError) as error:
-        raise unavailable(error) from error

@@ -14,7 +14,7 @@ from tidings.adapters.rabbitmq.broker import (
     declared_queue,
     parameters,
 )
-from tidings.adapters.rabbitmq.publisher import as_unavailable
+from tidings.adapters.rabbitmq.errors import as_unavailable
 from tidings.messaging import topology
 
 ACCESS_REFUSED = 403  # AMQP 0-9-1's reply code
