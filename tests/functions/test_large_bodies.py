@@ -24,14 +24,15 @@ from tidings.api.intake import IntakeEndpoints
 from tidings.migrate import migrate
 from tidings.runtime.asgi import asgi
 from tidings.runtime.container import Container, utc_now
+from tidings.runtime.server import give_large_memory_back
 
 from tests.functions.served import ROOT, Keys, mail, wired_to
 
 MB = 1_000_000
 LONGEST = 0.010
-"""Seconds. A thread gives way after one millisecond, and a call into C is not cut short: the longest, of 1.3 MB of
-escapes, takes 3 to 6 ms. Where the machine is busy, the system may let the thread run on: so it is the best of some."""
-TRIES = 5
+"""Seconds. A thread gives way after one millisecond, and a call into C is not cut short: the longest, of 0.8 MB of
+escapes, takes 2 to 4 ms. Where the machine is busy, the system may let the thread run on: so it is the best of some."""
+TRIES = 15
 
 
 def mails(count: int, **content: Any) -> bytes:
@@ -61,6 +62,12 @@ BODIES = {
     "blanks": (b" " * (16 * MB), 422),
     "digits": (b'{"channel":"sms","max_attempts":' + b"1" * (16 * MB) + b"}", 422),
     "an array of mails": (mails(700, text="x\n" * 7900), 202),
+    "an array of mails with keys": (
+        json.dumps(
+            [{**mail(content={"subject": "s", "text": "x\n" * 7900}), "idempotency_key": f"{n}"} for n in range(680)]
+        ).encode(),
+        202,
+    ),
     "an array in which all is wrong": (
         mails(1000, cc=["a"] * 49, bcc=["a"] * 49, headers={f"X{n}": "\n" for n in range(40)}),
         422,
@@ -90,6 +97,7 @@ def _as_in_a_process_that_serves() -> Iterator[None]:
     sys.setswitchinterval(0.001)
     gc.set_threshold(100_000, 20, 100)
     gc.freeze()
+    give_large_memory_back()
     yield
     gc.unfreeze()
     gc.set_threshold(*thresholds)
@@ -146,9 +154,11 @@ def test_a_large_body_keeps_nobody_waiting_and_costs_at_most_four_times_its_size
 
 
 @pytest.mark.parametrize("name", LARGEST)
-def test_the_largest_mails_keep_nobody_waiting(wiring: Container, keys: Keys, name: str) -> None:
+def test_the_largest_mails_keep_nobody_waiting_and_cost_at_most_four_times_their_size(
+    wiring: Container, keys: Keys, name: str
+) -> None:
     """SQLite, which is in the process, has the content twice more."""
-    check_cost(wiring, keys, LARGEST[name], 202, times=6)
+    check_cost(wiring, keys, LARGEST[name], 202)
 
 
 @pytest.mark.parametrize("name", LARGEST)
@@ -159,12 +169,12 @@ def test_neither_do_they_while_a_statement_is_made_of_them(mariadb_url: str, key
         check_cost(wiring, keys, LARGEST[name], 202)
 
 
-def check_cost(wiring: Container, keys: Keys, body: bytes, expected: int, *, times: int = 4) -> None:
+def check_cost(wiring: Container, keys: Keys, body: bytes, expected: int) -> None:
     longest, most = 1.0, 0
     for _ in range(TRIES):
         gaps, used = cost(wiring, keys, body, expected)
         longest, most = min(longest, max(gaps)), max(most, used)
-        assert most < times * len(body) + 8 * MB
+        assert most < 4 * len(body) + MB
         if longest < LONGEST:
             return
     raise AssertionError(f"{longest * 1000:.1f} ms")

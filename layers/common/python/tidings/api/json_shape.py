@@ -15,7 +15,7 @@ Body = bytes | bytearray
 MAX_DEPTH = 32  # nested arrays and objects; a notification has 4
 MAX_VALUES = 2500  # of an item: a push message of 4,051 bytes has up to 2,073 keys
 MAX_VALUES_TOGETHER = 250_000  # of a body
-MAX_SIZE = 1_350_000  # bytes of an item besides its long strings: a mail whose every character is escaped has less
+MAX_SIZE = 800_000  # bytes of an item besides its long strings: a mail with twenty files of 25,000 bytes has less
 MAX_NUMBER = 1000  # characters of a number or another value that is no string
 
 MAX_GAP = 64 * 1024  # characters in a row outside of strings

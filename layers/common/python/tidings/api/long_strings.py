@@ -8,6 +8,7 @@ the text was.
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 from itertools import pairwise
 
 from pydantic_core import from_json, to_json
@@ -57,21 +58,23 @@ class Skeleton:
 
     def take_out(self, cuts: Sequence[int]) -> None:
         """A string: from behind its first quote to its last, and between them where it can be cut."""
-        pieces, length, beginning = [], 0, ""
+        text, length, beginning = BytesIO(), 0, ""
+        ends = []
         for start, end in pairwise(cuts):
             raw = self._body[start:end]
             try:
-                text = from_json(b'"' + raw + b'"')
+                piece = from_json(b'"' + raw + b'"')
             except ValueError:
                 self._leave_only(start, end, cuts)
                 return
-            pieces.append(to_json(text)[1:-1])
-            length += len(text)
+            text.write(to_json(piece)[1:-1])
+            ends.append(text.tell())
+            length += len(piece)
             if len(beginning) < _SHOWN:
-                beginning = (beginning + text)[:_SHOWN]
+                beginning = (beginning + piece)[:_SHOWN]
         name = secrets.token_hex(16)
         placeholder = f"{beginning}{name}{_PADDING}"
-        self._texts[placeholder] = LongText(name, length, pieces)
+        self._texts[placeholder] = LongText(name, length, text.getvalue(), ends)
         self._replace(cuts[0], cuts[-1], to_json(placeholder)[1:-1])
 
     def _leave_only(self, start: int, end: int, cuts: Sequence[int]) -> None:

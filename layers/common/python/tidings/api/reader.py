@@ -12,7 +12,7 @@ from tidings.api.requests import SUBMISSIONS, Submission
 from tidings.api.validation_problems import MAX_ERRORS, problem_of
 
 MAX_ITEMS = 1000
-MAX_ERRORS_TOGETHER = 10 * MAX_ITEMS  # entries of an array's problems
+MAX_ERRORS_TOGETHER = MAX_ITEMS  # entries of an array's problems, and one for each further item
 
 
 class Reader:
@@ -37,7 +37,7 @@ class Reader:
         for index, item in enumerate(items(body)):
             if index == MAX_ITEMS:
                 raise _wrong_number(f"more than {MAX_ITEMS}")
-            read.append(outcome := self._item(item, index, min(left, MAX_ERRORS)))
+            read.append(outcome := self._item(item, index, max(1, min(left, MAX_ERRORS))))
             left -= len(outcome.document.get("errors", ())) if isinstance(outcome, Problem) else 0
         if not read:
             raise _wrong_number("none")

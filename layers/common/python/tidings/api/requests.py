@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -23,6 +24,7 @@ from tidings.api.problems import Problem
 from tidings.api.validation_problems import NOT_VALID, entry, has_passed
 from tidings.domain.channels import CHANNELS, Content, StrictModel
 from tidings.domain.channels.long_text import LongText
+from tidings.domain.fairness import give_way
 from tidings.domain.notification import Notification, OnAmbiguous, Priority, new_id
 
 LONGEST_WAIT = timedelta(days=366)  # how far ahead send_at and expires_at may lie
@@ -130,7 +132,10 @@ def _whole(content: str, texts: Sequence[LongText]) -> str | bytes:
     """The JSON with its long texts in it, as pydantic would have written it."""
     if not texts:
         return content
-    return b"".join(_pieces(content, texts, bytes))  # one copy, during which other threads run
+    whole = BytesIO()  # it does not copy what it has when it is read at the end
+    for piece in _pieces(content, texts, bytes):
+        whole.write(piece)
+    return whole.getvalue()
 
 
 def _pieces(json_text: str, texts: Sequence[LongText], written: Callable[[bytes], bytes]) -> Iterator[bytes]:
@@ -138,7 +143,9 @@ def _pieces(json_text: str, texts: Sequence[LongText], written: Callable[[bytes]
     by_name = {str(text): text for text in texts}
     for part in re.split(f"({'|'.join(by_name)})", json_text) if texts else (json_text,):
         if part in by_name:
-            yield from map(written, by_name[part].pieces)
+            for piece in by_name[part].pieces():
+                give_way()
+                yield written(piece)
         else:
             yield part.encode()
 

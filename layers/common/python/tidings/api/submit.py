@@ -1,7 +1,7 @@
 """Handles `POST /v1/notifications`: read, store, answer."""
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -13,6 +13,7 @@ from tidings.api.reader import Reader
 from tidings.api.requests import Submission, check_submission
 from tidings.api.submit_results import Result, array_response, one_response, result_of
 from tidings.api.validation_problems import NOT_VALID, entry
+from tidings.domain.fairness import give_way
 from tidings.domain.notification import Notification
 from tidings.observability.request_ids import in_thread
 from tidings.ports import Clock, Taken
@@ -70,7 +71,7 @@ class Submit:
         _let_go(request.body)
         return [
             item if isinstance(item, Problem) else self._drafted(item, request, index=index if is_many else None)
-            for index, item in enumerate(read)
+            for index, item in enumerate(_giving_way(read))
         ]
 
     def _drafted(
@@ -87,6 +88,12 @@ class Submit:
         if len(draft.content) > MAX_CONTENT // 4 and draft.size_in_statement > MAX_CONTENT:
             return Problem(422, NOT_VALID, errors=[entry(("content",), "is too large", index)])
         return draft
+
+
+def _giving_way(items: Sequence[T]) -> Iterator[T]:
+    for item in items:
+        give_way()
+        yield item
 
 
 def idempotency_key(headers: Mapping[str, str]) -> str | None:

@@ -9,6 +9,9 @@ from sqlalchemy import Connection, Insert
 from sqlalchemy.engine import Dialect
 
 from tidings.adapters.sql.schema import UtcDateTime
+from tidings.domain.fairness import give_way
+
+_PIECE = 256 * 1024  # bytes
 
 
 def insert_many(connection: Connection, statement: Insert, columns: Mapping[str, Sequence[Any]]) -> None:
@@ -18,17 +21,31 @@ def insert_many(connection: Connection, statement: Insert, columns: Mapping[str,
     text, names = _compiled(statement, connection.dialect, tuple(given))
     rows = zip(*(_as_stored(statement, name, given[name]) for name in names), strict=True)
     batch = list(rows)
-    if connection.dialect.name == "sqlite":
-        text = _with_bytes_as_text(text, batch)
-    connection.exec_driver_sql(text, batch)
+    if connection.dialect.name == "sqlite" and any(isinstance(value, bytes) for row in batch for value in row):
+        for row in batch:
+            _insert_in_pieces(connection, text, statement.table.name, dict(zip(names, row, strict=True)))
+    else:
+        connection.exec_driver_sql(text, batch)
 
 
-def _with_bytes_as_text(statement: str, rows: Sequence[Sequence[Any]]) -> str:
-    """SQLite takes bytes for a BLOB, also in a column for text."""
+def _insert_in_pieces(connection: Connection, statement: str, table: str, row: Mapping[str, Any]) -> None:
+    """On SQLite: bytes are written piece by piece. A bound value is copied in one call, in which no other thread runs.
+    They are kept as a BLOB, and read as bytes."""
+    large = {name: value for name, value in row.items() if isinstance(value, bytes)}
     first, *literals = statement.split("?")
-    columns = zip(*rows, strict=True)
-    marks = ["CAST(? AS TEXT)" if any(isinstance(value, bytes) for value in column) else "?" for column in columns]
-    return first + "".join(mark + literal for mark, literal in zip(marks, literals, strict=True))
+    marks = ["zeroblob(?)" if name in large else "?" for name in row]
+    text = first + "".join(mark + literal for mark, literal in zip(marks, literals, strict=True))
+    done = connection.exec_driver_sql(
+        text, tuple(len(value) if name in large else value for name, value in row.items())
+    )
+    if not done.rowcount:  # its key is taken
+        return
+    driver: Any = connection.connection.driver_connection
+    for name, value in large.items():
+        with driver.blobopen(table, name, done.lastrowid) as blob:
+            for start in range(0, len(value), _PIECE):
+                blob.write(value[start : start + _PIECE])
+                give_way()
 
 
 @lru_cache(maxsize=100)

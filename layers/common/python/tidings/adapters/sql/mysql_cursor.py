@@ -13,6 +13,8 @@ from pymysql.constants.SERVER_STATUS import SERVER_STATUS_NO_BACKSLASH_ESCAPES
 from pymysql.cursors import Cursor
 from pymysql.err import InterfaceError
 
+from tidings.domain.fairness import give_way
+
 LARGE = 64 * 1024  # characters of a text, or bytes, that are escaped at a time; one without more goes PyMySQL's own way
 MAX_PACKET = 2**24 - 1  # bytes; a statement that is larger is sent as several packets
 
@@ -45,6 +47,7 @@ class FrugalCursor(Cursor):
         connection._result = None
         connection._write_bytes(struct.pack("<iB", size + 1, COM_QUERY))
         for piece in pieces:
+            give_way()
             connection._write_bytes(piece)
         connection._next_seq_id = 1
         connection._affected_rows = connection._read_query_result()

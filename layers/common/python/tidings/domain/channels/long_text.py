@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from pydantic import ValidationInfo
 from pydantic_core import CoreSchema, PydanticKnownError
@@ -14,12 +15,16 @@ class LongText(str):
     """Stands in a content's field for a long text. As a `str` it is only a name that occurs nowhere else."""
 
     length: int  # characters
-    pieces: Sequence[bytes]  # JSON without the quotes, as pydantic writes it; each has whole characters
+    json: bytes  # without the quotes, as pydantic writes it
+    ends: Sequence[int]  # where each piece of `json` ends; each has whole characters
 
-    def __new__(cls, name: str, length: int, pieces: Sequence[bytes]) -> "LongText":
+    def __new__(cls, name: str, length: int, json: bytes, ends: Sequence[int]) -> "LongText":
         text = super().__new__(cls, name)
-        text.length, text.pieces = length, pieces
+        text.length, text.json, text.ends = length, json, ends
         return text
+
+    def pieces(self) -> Iterator[bytes]:
+        return (self.json[start:end] for start, end in pairwise((0, *self.ends)))
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ def base64_pieces(text: str) -> Iterator[bytes]:
     """The text in pieces of whole groups of four; the last has what is left, and one group at least. Where the text is
     escaped in JSON, the pieces are too: none of what JSON escapes is base64."""
     left = b""
-    for piece in text.pieces if isinstance(text, LongText) else _encoded(text):
+    for piece in text.pieces() if isinstance(text, LongText) else _encoded(text):
         left += piece
         end = max(len(left) // 4 - 1, 0) * 4
         yield left[:end]
