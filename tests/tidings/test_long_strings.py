@@ -115,7 +115,7 @@ def told(problem: Problem) -> Any:
 def row(notification: Notification) -> dict[str, Any]:
     content = notification.content
     return {
-        **{name: getattr(notification, name) for name in Notification.__slots__ if name != "id"},
+        **{name: getattr(notification, name) for name in Notification.__dataclass_fields__ if name != "id"},
         "content": content.encode() if isinstance(content, str) else content,
     }
 

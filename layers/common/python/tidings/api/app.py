@@ -7,9 +7,8 @@ import logging
 import random
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 
 from tidings.api.api_keys import ApiKey, ApiKeys, Scope
 from tidings.api.endpoint import SMALL_BODY, BoundEndpoint
@@ -56,7 +55,8 @@ class App:
                 response = internal_error().response()
             if log.isEnabledFor(logging.DEBUG):
                 self._log_answered(request, response, stopwatch)
-        return replace(response, headers={**response.headers, REQUEST_ID: id})
+        headers = {**response.headers, REQUEST_ID: id}
+        return Response(status=response.status, body=response.body, headers=headers)
 
     async def _answer(self, request: Request, read_body: ReadBody | None) -> Response:
         bound, parameters = self._route(request)
@@ -118,10 +118,10 @@ def _authenticated(
     return AuthenticatedRequest(query=request.query, headers=request.headers, path=parameters, key=key, body=body)
 
 
-async def _handle(bound: BoundEndpoint, request: AuthenticatedRequest) -> Response:
+def _handle(bound: BoundEndpoint, request: AuthenticatedRequest) -> Awaitable[Response]:
     if request.body and bound.endpoint.max_body <= SMALL_BODY:
         check(request.body)  # a handler of larger bodies checks them itself, in a thread
-    return await bound.handle(request)
+    return bound.handle(request)
 
 
 class _Limited:

@@ -2,16 +2,17 @@
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from tidings.api.api_keys import ApiKey
+from tidings.domain.value import value
 
 JSON, PROBLEM = "application/json", "application/problem+json"
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"  # the format that Prometheus reads
 RETRY_AFTER = "2"  # seconds; sent with each 503
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value
 class Request:
     """Header names are in lower case. A query parameter that is given several times has a list."""
 
@@ -22,7 +23,7 @@ class Request:
     body: bytes = b""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value
 class AuthenticatedRequest:
     """A request whose endpoint is found and whose key is valid, as a handler gets it.
 
@@ -41,7 +42,7 @@ class AuthenticatedRequest:
         return self.key.tenant
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value
 class Response:
     status: int
     body: bytes = b""

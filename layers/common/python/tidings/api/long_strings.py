@@ -7,9 +7,10 @@ the text was.
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from io import BytesIO
 from itertools import pairwise
+from types import MappingProxyType
+from typing import NamedTuple
 
 from pydantic_core import from_json, to_json
 
@@ -23,12 +24,11 @@ _LONGEST_ESCAPE = 12  # bytes: a surrogate pair
 _SHOWN = 100  # characters of an unknown field's name in an answer; a placeholder begins as its string does
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """One value of a body, as the models read it. `texts`: its long strings, by their placeholders in `json`."""
 
     json: bytes | bytearray
-    texts: Mapping[str, LongText] = field(default_factory=dict)
+    texts: Mapping[str, LongText] = MappingProxyType({})
     removed: Sequence[tuple[int, int]] = ()  # a place in `json`, and how many bytes less than in the body are there
 
     def column(self, line: int, column: int) -> int:

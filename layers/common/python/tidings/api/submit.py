@@ -1,10 +1,10 @@
 """Handles `POST /v1/notifications`: read, store, answer."""
 
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from tidings.api.http import AuthenticatedRequest, Response
 from tidings.api.json_shape import Body, is_array
@@ -19,6 +19,7 @@ from tidings.observability.request_ids import in_thread
 from tidings.ports import Clock, Taken
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 MAX_CONTENT = 15 * 1024 * 1024  # bytes of one row; MariaDB takes statements of 16 MiB by default (max_allowed_packet)
 LARGE = 32 * 1024  # bytes of a body from which it is read in a thread, one at a time: a smaller one takes milliseconds
@@ -37,7 +38,7 @@ class Submit:
     accept: Callable[[Sequence[Notification]], Awaitable[Sequence[Taken]]]
     now: Clock
     reader: Reader = field(default_factory=Reader)
-    large: Executor = field(default_factory=_one_thread)
+    large: Executor = field(default_factory=_one_thread)  # large bodies are read there, and no two at once
 
     async def post(self, request: AuthenticatedRequest) -> Response:
         """An item of an array that is not valid does not affect the others."""
@@ -45,7 +46,10 @@ class Submit:
         if is_many and key is not None:
             raise _invalid_key("An array takes no Idempotency-Key header", "Give each item its idempotency_key.")
         is_large = len(request.body) >= LARGE
-        drafts = await self._aside(is_large, lambda: self._drafts(request, key, is_many=is_many))
+        if is_large:
+            drafts = await in_thread(self.large, self._drafts, request, key, is_many)
+        else:
+            drafts = self._drafts(request, key, is_many)
         valid = [draft for draft in drafts if isinstance(draft, Notification)]
         taken = iter(await self.accept(valid) if valid else ())
         results = [
@@ -54,28 +58,26 @@ class Submit:
         ]
         if not is_many:
             return one_response(results[0])
-        return await self._aside(is_large, lambda: array_response(results))
-
-    async def _aside(self, is_large: bool, work: Callable[[], T]) -> T:
-        """In a thread, if the body is large: it gives way to others again and again, and no two are worked on at
-        once."""
-        if not is_large:
-            return work()
-        return await in_thread(self.large, work)
+        return await in_thread(self.large, array_response, results) if is_large else array_response(results)
 
     def _drafts(
-        self, request: AuthenticatedRequest, key: str | None, *, is_many: bool
+        self, request: AuthenticatedRequest, key: str | None, is_many: bool
     ) -> Sequence[Notification | Problem]:
         """What was read is not kept while the drafts wait to be stored: ten thousand may wait."""
+        is_large = len(request.body) >= LARGE
         read = self.reader.many(request.body) if is_many else [_with_key(self.reader.one(request.body), key)]
         _let_go(request.body)
-        return [
-            item if isinstance(item, Problem) else self._drafted(item, request, index=index if is_many else None)
-            for index, item in enumerate(_giving_way(read))
-        ]
+        drafts = []
+        for index, item in enumerate(read):
+            if is_large:
+                give_way()
+            drafts.append(
+                item if isinstance(item, Problem) else self._drafted(item, request, index if is_many else None)
+            )
+        return drafts
 
     def _drafted(
-        self, submission: Submission, request: AuthenticatedRequest, *, index: int | None = None
+        self, submission: Submission, request: AuthenticatedRequest, index: int | None
     ) -> Notification | Problem:
         now = self.now()
         problem = check_submission(submission, now, index=index)
@@ -88,12 +90,6 @@ class Submit:
         if len(draft.content) > MAX_CONTENT // 4 and draft.size_in_statement > MAX_CONTENT:
             return Problem(422, NOT_VALID, errors=[entry(("content",), "is too large", index)])
         return draft
-
-
-def _giving_way(items: Sequence[T]) -> Iterator[T]:
-    for item in items:
-        give_way()
-        yield item
 
 
 def idempotency_key(headers: Mapping[str, str]) -> str | None:

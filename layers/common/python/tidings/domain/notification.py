@@ -2,9 +2,10 @@
 
 import enum
 import os
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
+
+from tidings.domain.value import value
 
 Word = TypeVar("Word", bound=enum.StrEnum)
 
@@ -78,7 +79,7 @@ def read(words: type[Word], text: str) -> Word:
         return foreign
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value
 class Notification:
     """One row: the truth about one notification.
 
@@ -149,7 +150,7 @@ class Notification:
         return self.attempt - self.uncounted_attempts >= self.max_attempts
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value
 class TimelineEntry:
     """A change of state in the timeline. An attempt is one entry: one provider call."""
 
@@ -168,17 +169,16 @@ class TimelineEntry:
 
 
 def new_id(at: datetime) -> str:
-    """A UUIDv7 (RFC 9562): 48 bits of Unix milliseconds, then 74 random bits. (`uuid.uuid7` comes with Python 3.14.)"""
-    return _uuid7(at, int.from_bytes(os.urandom(10), "big") >> 6)
+    """A UUIDv7 (RFC 9562): 48 bits of Unix milliseconds, then 72 random bits. (`uuid.uuid7` comes with Python 3.14.)"""
+    return _uuid7(at, os.urandom(9).hex())
 
 
 def first_id(at: datetime) -> str:
     """The lowest id of this millisecond: later ids are equal or higher."""
-    return _uuid7(at, 0)
+    return _uuid7(at, "0" * 18)
 
 
-def _uuid7(at: datetime, random: int) -> str:
-    milliseconds = round(at.timestamp() * 1_000_000) // 1000
-    value = (milliseconds << 80) | (7 << 76) | ((random >> 62) << 64) | (2 << 62) | (random & (1 << 62) - 1)
-    text = f"{value:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+def _uuid7(at: datetime, random: str) -> str:
+    """`random`: 72 bits in hexadecimal; two more are left 0, as those of the variant are 10."""
+    milliseconds = f"{round(at.timestamp() * 1_000_000) // 1000:012x}"
+    return f"{milliseconds[:8]}-{milliseconds[8:]}-7{random[:3]}-8{random[3:6]}-{random[6:]}"

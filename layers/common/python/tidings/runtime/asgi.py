@@ -77,6 +77,8 @@ def _headers(raw: Sequence[tuple[bytes, bytes]]) -> Mapping[str, str]:
 
 
 def query(text: str) -> Mapping[str, str | Sequence[str]]:
+    if not text:
+        return {}
     found: dict[str, list[str]] = {}
     for name, value in parse_qsl(text, keep_blank_values=True):
         found.setdefault(name, []).append(value)

@@ -173,5 +173,5 @@ class EmailContent(Content):
         _check_headers(self.headers)
 
     def long_texts(self) -> Sequence[LongText]:
-        texts = (self.text, self.html, *(attachment.content for attachment in self.attachments))
-        return [text for text in texts if isinstance(text, LongText)]
+        texts = [self.text, self.html, *[attachment.content for attachment in self.attachments]]
+        return [text for text in texts if type(text) is LongText]
