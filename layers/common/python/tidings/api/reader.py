@@ -10,6 +10,7 @@ from tidings.api.long_strings import Item
 from tidings.api.problems import Problem
 from tidings.api.requests import SUBMISSIONS, Submission
 from tidings.api.validation_problems import MAX_ERRORS, problem_of
+from tidings.domain.channels import CHANNELS
 
 MAX_ITEMS = 1000
 MAX_ERRORS_TOGETHER = MAX_ITEMS  # entries of an array's problems, and one for each further item
@@ -21,6 +22,8 @@ class Reader:
     def __init__(self) -> None:
         one: Any = Annotated[Union[tuple(SUBMISSIONS.values())], Field(discriminator="channel")]  # noqa: UP007
         self._one: TypeAdapter[Submission] = TypeAdapter(one)
+        for channel, content in CHANNELS.items():  # its checks load their libraries now, not while a request waits
+            self._one.validate_python({"channel": channel, **content.example}, strict=False, by_alias=True)
 
     def one(self, body: Body) -> Submission:
         """Raise Problem: 400 for invalid JSON, 422 with an entry for each invalid field."""

@@ -28,6 +28,7 @@ from tidings.domain.fairness import give_way
 from tidings.domain.notification import Notification, OnAmbiguous, Priority, new_id
 
 LONGEST_WAIT = timedelta(days=366)  # how far ahead send_at and expires_at may lie
+LARGE_CONTENT = 64 * 1024  # characters
 MAX_METADATA_BYTES = 60_000  # as JSON; MySQL's TEXT holds 65,535
 
 
@@ -129,9 +130,10 @@ class Submission(StrictModel):
 
 
 def _whole(content: str, texts: Sequence[LongText]) -> str | bytes:
-    """The JSON with its long texts in it, as pydantic would have written it."""
+    """The JSON with its long texts in it, as pydantic would have written it. A large one is bytes, which the database's
+    drivers are given in pieces."""
     if not texts:
-        return content
+        return content if len(content) <= LARGE_CONTENT else content.encode()
     whole = BytesIO()  # it does not copy what it has when it is read at the end
     for piece in _pieces(content, texts, bytes):
         whole.write(piece)

@@ -50,15 +50,15 @@ def main() -> None:
     if hasattr(sys.modules["main"], "asgi"):  # a fifth cheaper than behind the framework's router
         app = sys.modules["main"].asgi
         settings["worker_class"] = "tidings.runtime.worker.Worker"
+        # A thread that reads a large body lets the event loop run after one millisecond, and not after five.
+        sys.setswitchinterval(0.001)
+        give_large_memory_back()
     # Objects from before the first request stay. Frozen, the garbage collector does not scan them, which takes a tenth
     # of a second each time and copies memory pages that the processes share.
     gc.collect()
     gc.freeze()
     # Requests leave hardly any reference cycles, so that the objects of a thousand requests are scanned rarely, too.
     gc.set_threshold(100_000, 20, 100)
-    # A thread that reads a large body lets the event loop run after one millisecond, and not after five.
-    sys.setswitchinterval(0.001)
-    give_large_memory_back()
     server = create_server(app, False, **settings)  # type: ignore[no-untyped-call]
     server.run(options.host, options.port)
 

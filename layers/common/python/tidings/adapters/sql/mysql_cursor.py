@@ -1,7 +1,7 @@
 """PyMySQL's cursor for statements with megabytes in them.
 
 PyMySQL escapes a text in one call, in which no other thread runs, and copies a statement five times on its way to the
-socket. Here a large text goes to the socket piece by piece, and there is no statement of it in memory.
+socket. Here a text that is given as bytes goes to the socket piece by piece, and there is no statement of it in memory.
 """
 
 import struct
@@ -15,16 +15,16 @@ from pymysql.err import InterfaceError
 
 from tidings.domain.fairness import give_way
 
-LARGE = 64 * 1024  # characters of a text, or bytes, that are escaped at a time; one without more goes PyMySQL's own way
+LARGE = 64 * 1024  # bytes that are escaped at a time
 MAX_PACKET = 2**24 - 1  # bytes; a statement that is larger is sent as several packets
 
 
 class FrugalCursor(Cursor):
-    """A row with a large text is a statement of its own: several would be in memory together. Bytes are UTF-8."""
+    """A row with bytes is a statement of its own: several would be in memory together. Bytes are UTF-8."""
 
     def _mogrify(self, query: Any, args: Any) -> Any:
-        """The statement, which `execute` gives to `_query`: in pieces, where a value is large."""
-        if not isinstance(args, tuple | list) or not _is_large(args):
+        """The statement, which `execute` gives to `_query`: in pieces, where a value is bytes."""
+        if not isinstance(args, tuple | list) or not _has_bytes(args):
             return super()._mogrify(query, args)  # type: ignore[misc]
         return lambda: self._pieces(query, args)
 
@@ -56,7 +56,7 @@ class FrugalCursor(Cursor):
         self, prefix: Any, values: str, postfix: Any, args: Iterable[Any], max_stmt_length: int, encoding: str
     ) -> int:
         rows = [*args]
-        if not any(map(_is_large, rows)):
+        if not any(map(_has_bytes, rows)):
             done: int = super()._do_execute_many(prefix, values, postfix, rows, max_stmt_length, encoding)  # type: ignore[misc]
             return done
         # PyMySQL, too, begins a new statement after a megabyte.
@@ -70,11 +70,10 @@ class FrugalCursor(Cursor):
         first, *literals = query.replace("%%", "%").split("%s")
         yield first.encode(encoding)
         for value, literal in zip(args, literals, strict=True):
-            if isinstance(value, bytes) or (isinstance(value, str) and len(value) > LARGE):
+            if isinstance(value, bytes):
                 yield b"'"
                 for start in range(0, len(value), LARGE):
-                    piece = value[start : start + LARGE]
-                    quoted = (piece if isinstance(piece, bytes) else piece.encode(encoding)).replace(b"'", b"''")
+                    quoted = value[start : start + LARGE].replace(b"'", b"''")
                     yield quoted.replace(b"\\", b"\\\\") if has_escapes else quoted
                 yield b"'"
             else:
@@ -82,5 +81,5 @@ class FrugalCursor(Cursor):
             yield literal.encode(encoding)
 
 
-def _is_large(row: Sequence[Any]) -> bool:
-    return any(isinstance(value, bytes) or (isinstance(value, str) and len(value) > LARGE) for value in row)
+def _has_bytes(row: Sequence[Any]) -> bool:
+    return bytes in map(type, row)
