@@ -1,6 +1,7 @@
 """What clients without a key, of other tenants, slow or flooding ones cannot do; and what no log and no queue contains.
 
-The rules of one part are tested with that part (test_intake, test_replay, test_queue_functions, test_smtp, test_keys).
+The rules of one part are tested with that part (test_intake, test_replay, test_queue_functions, test_smtp,
+test_api_keys).
 Here are the promises that hold for every endpoint.
 """
 

@@ -8,7 +8,7 @@ from itertools import groupby
 
 from tidings.domain.notification import CLAIMABLE, Notification, OnAmbiguous, Status, TimelineEntry
 
-from tests.tidings.story import Call
+from tests.tidings.actors import Call
 
 MOVING = {*CLAIMABLE, Status.SENDING}
 OPERATOR = "operator"

@@ -124,7 +124,7 @@ def says(status: int, **headers: str) -> Hurt:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage:
+class World:
     """One tenant's client, the server between, and the rows behind."""
 
     client: Client
@@ -168,13 +168,13 @@ def intake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Intake]:
 
 
 @pytest.fixture
-def stage(intake: Intake) -> Iterator[Stage]:
+def world(intake: Intake) -> Iterator[World]:
     tenant, key = next(intake.callers)
     with _Server(intake.url) as between:
         thread = threading.Thread(target=between.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         with Client(url=between.url, api_key=key, timeout=ANSWER_WITHIN, deadline=WITHIN) as client:
-            made = Stage(client=client, between=between, tenant=tenant, key=key, store=intake.store)
+            made = World(client=client, between=between, tenant=tenant, key=key, store=intake.store)
             yield made
             for other in made.made:
                 other.close()
@@ -196,119 +196,119 @@ def stage(intake: Intake) -> Iterator[Stage]:
     ],
     ids=["answer lost", "request lost", "half an answer", "all of it"],
 )
-def test_whatever_is_lost_on_the_way_one_send_is_one_notification(stage: Stage, hurts: list[Hurt]) -> None:
-    stage.between.hurts = list(hurts)
-    accepted = stage.client.send("sms", NUMBER, TEXT)
-    assert stage.rows() == 1
-    assert stage.client.get(accepted.id).status is Status.PENDING
-    sent_with = stage.between.keys[: len(hurts) + 1]
+def test_whatever_is_lost_on_the_way_one_send_is_one_notification(world: World, hurts: list[Hurt]) -> None:
+    world.between.hurts = list(hurts)
+    accepted = world.client.send("sms", NUMBER, TEXT)
+    assert world.rows() == 1
+    assert world.client.get(accepted.id).status is Status.PENDING
+    sent_with = world.between.keys[: len(hurts) + 1]
     assert len(sent_with) == len(hurts) + 1
     assert set(sent_with) == {f'"{accepted.idempotency_key}"'}, "the same key in every try"
 
 
-def test_who_meets_the_row_of_the_lost_answer_is_told_so(stage: Stage) -> None:
-    assert stage.client.send("sms", NUMBER, TEXT).replayed is False
-    stage.between.hurts = [cut_after_the_request]
-    assert stage.client.send("sms", NUMBER, TEXT).replayed is True
+def test_who_meets_the_row_of_the_lost_answer_is_told_so(world: World) -> None:
+    assert world.client.send("sms", NUMBER, TEXT).replayed is False
+    world.between.hurts = [cut_after_the_request]
+    assert world.client.send("sms", NUMBER, TEXT).replayed is True
 
 
-def test_a_server_that_does_not_answer_in_time_is_asked_again(stage: Stage) -> None:
-    stage.between.hurts = [silent]
-    stage.another(timeout=1.0).send("sms", NUMBER, TEXT)
-    assert stage.rows() == 1
-    assert len(stage.between.keys) >= 2, "and more often where a busy machine lets it wait for over a second again"
+def test_a_server_that_does_not_answer_in_time_is_asked_again(world: World) -> None:
+    world.between.hurts = [silent]
+    world.another(timeout=1.0).send("sms", NUMBER, TEXT)
+    assert world.rows() == 1
+    assert len(world.between.keys) >= 2, "and more often where a busy machine lets it wait for over a second again"
 
 
-def test_two_sends_without_a_key_are_two_notifications(stage: Stage) -> None:
-    first, second = stage.client.send("sms", NUMBER, TEXT), stage.client.send("sms", NUMBER, TEXT)
+def test_two_sends_without_a_key_are_two_notifications(world: World) -> None:
+    first, second = world.client.send("sms", NUMBER, TEXT), world.client.send("sms", NUMBER, TEXT)
     assert first.id != second.id
-    assert stage.rows() == 2
+    assert world.rows() == 2
 
 
-def test_a_key_of_the_callers_own_makes_a_second_send_the_first(stage: Stage) -> None:
+def test_a_key_of_the_callers_own_makes_a_second_send_the_first(world: World) -> None:
     key = 'order "4711" \\ shipped'
-    first = stage.client.send("sms", NUMBER, TEXT, idempotency_key=key)
-    second = stage.another().send("sms", NUMBER, TEXT, idempotency_key=key)
+    first = world.client.send("sms", NUMBER, TEXT, idempotency_key=key)
+    second = world.another().send("sms", NUMBER, TEXT, idempotency_key=key)
     assert (second.id, second.replayed, second.idempotency_key) == (first.id, True, key)
     with pytest.raises(Refused) as refused:
-        stage.client.send("sms", NUMBER, {"text": "Something else"}, idempotency_key=key)
+        world.client.send("sms", NUMBER, {"text": "Something else"}, idempotency_key=key)
     assert refused.value.status == 422
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "line\nbreak", "naïve"])
-def test_a_key_that_no_header_can_carry_is_refused_before_anything_is_sent(stage: Stage, key: str) -> None:
+def test_a_key_that_no_header_can_carry_is_refused_before_anything_is_sent(world: World, key: str) -> None:
     with pytest.raises(ValueError, match="printable ASCII"):
-        stage.client.send("sms", NUMBER, TEXT, idempotency_key=key)
-    assert stage.between.keys == []
+        world.client.send("sms", NUMBER, TEXT, idempotency_key=key)
+    assert world.between.keys == []
 
 
-def test_retry_after_is_waited_for(stage: Stage) -> None:
-    stage.between.hurts = [says(503, retry_after="1")]
+def test_retry_after_is_waited_for(world: World) -> None:
+    world.between.hurts = [says(503, retry_after="1")]
     begun = time.monotonic()
-    stage.client.send("sms", NUMBER, TEXT)
+    world.client.send("sms", NUMBER, TEXT)
     assert time.monotonic() - begun >= 1.0
 
 
-def test_a_retry_after_beyond_the_deadline_is_not_waited_for(stage: Stage) -> None:
-    stage.between.hurts = [says(503, retry_after="3600")]
+def test_a_retry_after_beyond_the_deadline_is_not_waited_for(world: World) -> None:
+    world.between.hurts = [says(503, retry_after="3600")]
     with pytest.raises(Refused) as refused:
-        stage.client.send("sms", NUMBER, TEXT)
+        world.client.send("sms", NUMBER, TEXT)
     assert (refused.value.status, refused.value.retry_after) == (503, 3600.0)
-    assert len(stage.between.keys) == 1
+    assert len(world.between.keys) == 1
 
 
-def test_the_deadline_ends_it_with_the_last_error(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    stage.between.hurts = [cut_at_once] * 1000
+def test_the_deadline_ends_it_with_the_last_error(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.between.hurts = [cut_at_once] * 1000
     slept: list[float] = []
     # Time goes by in the pauses alone: how often it is tried by then is not for the machine to say.
     by_pauses = SimpleNamespace(monotonic=lambda: sum(slept), sleep=slept.append)
     monkeypatch.setattr("tidings.client.transport.time", by_pauses)
-    with pytest.raises(Unreachable, match=str(stage.between.server_port)):
-        stage.another(deadline=30.0).send("sms", NUMBER, TEXT)
-    assert len(stage.between.keys) > 6, "it was tried again until then"
+    with pytest.raises(Unreachable, match=str(world.between.server_port)):
+        world.another(deadline=30.0).send("sms", NUMBER, TEXT)
+    assert len(world.between.keys) > 6, "it was tried again until then"
     assert sum(slept) < 30.0
 
 
-def test_a_silent_server_cannot_outlast_the_deadline(stage: Stage) -> None:
-    stage.between.hurts = [silent] * 10
+def test_a_silent_server_cannot_outlast_the_deadline(world: World) -> None:
+    world.between.hurts = [silent] * 10
     begun = time.monotonic()
     with pytest.raises(Unreachable, match="timed out"):
-        stage.another(timeout=60, deadline=1.0).send("sms", NUMBER, TEXT)
+        world.another(timeout=60, deadline=1.0).send("sms", NUMBER, TEXT)
     assert time.monotonic() - begun < 30, "the time-out of 60 s is cut down to the deadline"
 
 
-def test_with_a_deadline_of_nothing_the_first_try_is_the_last(stage: Stage) -> None:
-    stage.between.hurts = [says(503, retry_after="0")]
+def test_with_a_deadline_of_nothing_the_first_try_is_the_last(world: World) -> None:
+    world.between.hurts = [says(503, retry_after="0")]
     with pytest.raises(Refused):
-        stage.another(deadline=0).send("sms", NUMBER, TEXT)
-    assert len(stage.between.keys) == 1
+        world.another(deadline=0).send("sms", NUMBER, TEXT)
+    assert len(world.between.keys) == 1
 
 
-def test_a_refusal_is_not_tried_again_and_tells_each_field(stage: Stage) -> None:
+def test_a_refusal_is_not_tried_again_and_tells_each_field(world: World) -> None:
     with pytest.raises(Refused) as refused:
-        stage.client.send("sms", "not a number", {"text": ""})
+        world.client.send("sms", "not a number", {"text": ""})
     assert refused.value.status == 422
     assert [entry["pointer"] for entry in refused.value.errors] == ["#/recipient", "#/content/text"]
     assert "recipient" in str(refused.value)
-    assert len(stage.between.keys) == 1
+    assert len(world.between.keys) == 1
 
 
-def test_the_key_does_not_follow_a_redirect(stage: Stage) -> None:
-    stage.between.hurts = [says(307, location="/v1/elsewhere")]
+def test_the_key_does_not_follow_a_redirect(world: World) -> None:
+    world.between.hurts = [says(307, location="/v1/elsewhere")]
     with pytest.raises(Refused) as refused:
-        stage.client.send("sms", NUMBER, TEXT)
+        world.client.send("sms", NUMBER, TEXT)
     assert refused.value.status == 307
-    assert len(stage.between.keys) == 1
+    assert len(world.between.keys) == 1
 
 
-def test_a_web_page_is_no_tidings(stage: Stage) -> None:
-    stage.between.hurts = [says(200)]
+def test_a_web_page_is_no_tidings(world: World) -> None:
+    world.between.hurts = [says(200)]
     with pytest.raises(Unexpected):
-        stage.client.send("sms", NUMBER, TEXT)
+        world.client.send("sms", NUMBER, TEXT)
 
 
-def test_a_wrong_key_is_told_and_its_text_is_not(stage: Stage) -> None:
-    wrong = stage.another(api_key="tdg_wrong")
+def test_a_wrong_key_is_told_and_its_text_is_not(world: World) -> None:
+    wrong = world.another(api_key="tdg_wrong")
     with pytest.raises(Refused) as refused:
         wrong.get("x")
     assert refused.value.status == 401
@@ -318,88 +318,88 @@ def test_a_wrong_key_is_told_and_its_text_is_not(stage: Stage) -> None:
 # --- many -------------------------------------------------------------------------------------------------------------
 
 
-def test_many_are_answered_one_by_one_and_in_order(stage: Stage) -> None:
+def test_many_are_answered_one_by_one_and_in_order(world: World) -> None:
     drafts = [Draft(channel="sms", recipient=NUMBER, content={"text": f"{number}"}) for number in range(2500)]
     drafts[1200] = Draft(channel="sms", recipient="nobody", content=TEXT)
-    ends = stage.client.send_many(drafts)
+    ends = world.client.send_many(drafts)
     assert len(ends) == 2500
     refused = ends.pop(1200)
     assert isinstance(refused, Refused)
     assert refused.status == 422
     assert all(isinstance(end, Accepted) for end in ends)
-    assert stage.rows() == 2499
+    assert world.rows() == 2499
     ids = [end.id for end in ends if isinstance(end, Accepted)]
-    assert stage.client.get(ids[1200]).content == {"text": "1201"}
+    assert world.client.get(ids[1200]).content == {"text": "1201"}
 
 
-def test_many_whose_answer_was_lost_do_not_double(stage: Stage) -> None:
-    stage.between.hurts = [cut_after_the_request]
+def test_many_whose_answer_was_lost_do_not_double(world: World) -> None:
+    world.between.hurts = [cut_after_the_request]
     drafts = [Draft(channel="sms", recipient=NUMBER, content=TEXT) for _ in range(50)]
-    first = stage.client.send_many(drafts)
-    assert stage.rows() == 50
-    again = stage.client.send_many(drafts)
+    first = world.client.send_many(drafts)
+    assert world.rows() == 50
+    again = world.client.send_many(drafts)
     assert [end.id for end in again if isinstance(end, Accepted)] == [e.id for e in first if isinstance(e, Accepted)]
-    assert stage.rows() == 50
+    assert world.rows() == 50
 
 
-def test_where_every_one_is_bad_each_has_its_refusal(stage: Stage) -> None:
-    ends = stage.client.send_many([Draft(channel="fax", recipient=NUMBER, content=TEXT)] * 2)
+def test_where_every_one_is_bad_each_has_its_refusal(world: World) -> None:
+    ends = world.client.send_many([Draft(channel="fax", recipient=NUMBER, content=TEXT)] * 2)
     assert [isinstance(end, Refused) and end.status for end in ends] == [422, 422]
 
 
-def test_none_is_no_request(stage: Stage) -> None:
-    assert stage.client.send_many([]) == []
-    assert stage.between.keys == []
+def test_none_is_no_request(world: World) -> None:
+    assert world.client.send_many([]) == []
+    assert world.between.keys == []
 
 
 # --- looking up -------------------------------------------------------------------------------------------------------
 
 
-def test_the_list_goes_on_over_its_pages(stage: Stage) -> None:
-    stage.client.send_many([Draft(channel="sms", recipient=NUMBER, content=TEXT)] * 1)
-    stage.client.send_many([Draft(channel="sms", recipient=NUMBER, content=TEXT) for _ in range(203)])
-    found = list(stage.client.list(channel="sms", since=datetime.now(UTC) - timedelta(hours=1)))
+def test_the_list_goes_on_over_its_pages(world: World) -> None:
+    world.client.send_many([Draft(channel="sms", recipient=NUMBER, content=TEXT)] * 1)
+    world.client.send_many([Draft(channel="sms", recipient=NUMBER, content=TEXT) for _ in range(203)])
+    found = list(world.client.list(channel="sms", since=datetime.now(UTC) - timedelta(hours=1)))
     assert len({item.id for item in found}) == 204
-    assert list(stage.client.list(status="sent")) == []
+    assert list(world.client.list(status="sent")) == []
 
 
-def test_cancel_twice_is_harmless_and_the_answer_is_typed(stage: Stage) -> None:
+def test_cancel_twice_is_harmless_and_the_answer_is_typed(world: World) -> None:
     later = datetime.now(UTC) + timedelta(hours=1)
-    accepted = stage.client.send("push", {"token": "device-1"}, {"body": "x"}, send_at=later, metadata={"order": "1"})
+    accepted = world.client.send("push", {"token": "device-1"}, {"body": "x"}, send_at=later, metadata={"order": "1"})
     assert accepted.send_at == later
-    stage.between.hurts = [cut_at_once]
-    assert stage.client.cancel(accepted.id).status is Status.CANCELED
-    found = stage.client.get(accepted.id)
+    world.between.hurts = [cut_at_once]
+    assert world.client.cancel(accepted.id).status is Status.CANCELED
+    found = world.client.get(accepted.id)
     assert (found.status, found.metadata) == (Status.CANCELED, {"order": "1"})
     assert [event.status for event in found.events or []] == [Status.PENDING, Status.CANCELED]
 
 
 @pytest.mark.parametrize("id", ["", "../healthz", "a?b=c", "é", "01930b6c-4a5e-7c3b-9d2e-6f1a2b3c4d5e"])
-def test_an_id_that_is_none_is_not_found_and_reaches_nothing_else(stage: Stage, id: str) -> None:
+def test_an_id_that_is_none_is_not_found_and_reaches_nothing_else(world: World, id: str) -> None:
     with pytest.raises(Refused) as refused:
-        stage.client.get(id)
+        world.client.get(id)
     assert refused.value.status == 404
 
 
 # --- how it is made ---------------------------------------------------------------------------------------------------
 
 
-def _is_kept(stage: Stage) -> bool:
-    stage.client.send("sms", NUMBER, TEXT)
-    before = stage.client._transport._idle[-1][1]
-    stage.client.send("sms", NUMBER, TEXT)
-    return stage.client._transport._idle[-1][1] is before
+def _is_kept(world: World) -> bool:
+    world.client.send("sms", NUMBER, TEXT)
+    before = world.client._transport._idle[-1][1]
+    world.client.send("sms", NUMBER, TEXT)
+    return world.client._transport._idle[-1][1] is before
 
 
-def test_connections_are_kept_and_threads_share_one_client(stage: Stage) -> None:
-    threads = [threading.Thread(target=stage.client.send, args=("sms", NUMBER, TEXT)) for _ in range(20)]
+def test_connections_are_kept_and_threads_share_one_client(world: World) -> None:
+    threads = [threading.Thread(target=world.client.send, args=("sms", NUMBER, TEXT)) for _ in range(20)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert stage.rows() == 20
-    assert 1 <= len(stage.client._transport._idle) <= 20
-    assert any(_is_kept(stage) for _ in range(10)), "one that is not used for 2 s is given up, on a busy machine too"
+    assert world.rows() == 20
+    assert 1 <= len(world.client._transport._idle) <= 20
+    assert any(_is_kept(world) for _ in range(10)), "one that is not used for 2 s is given up, on a busy machine too"
 
 
 @pytest.mark.parametrize("url", ["ftp://a", "a", "http://", "http://key@a", "http://a/?b", "http://a/#b"])

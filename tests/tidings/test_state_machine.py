@@ -1,8 +1,8 @@
-"""The promises, held after every step of any story: a Hypothesis state machine over the real parts.
+"""The promises, checked after every step: a Hypothesis state machine over the real parts.
 
 The Store (SQLite, MariaDB), the intake, the delivery, the settling, the reconciling, the replay, the sweep and the
 embedded broker are real; the clock, the provider's answers and lists and the crashes are drawn. The invariants (their
-words are in promises.py, the parts on stage.py):
+words are in promises.py, the parts in simulation.py):
 
 A. every accepted row ends; B. whatever arrived unambiguously was sent for the last time in its generation;
 C. `sent` only after the provider accepted, or by an operator's word; D. nothing moves after its end without a replay or
@@ -41,17 +41,17 @@ from tidings.migrate import migrate
 
 from tests.clock import TestClock
 from tests.tidings import promises
+from tests.tidings.actors import TENANT, WeakStore
 from tests.tidings.conftest import MIGRATIONS
-from tests.tidings.drawn import DRAFTS, OPEN, PICKED, SETTLED, TURNS, Draft, Turn
 from tests.tidings.promises import MOVING
-from tests.tidings.stage import START, WORK, Ground, Stage, letter_of
-from tests.tidings.story import TENANT, WeakStore
+from tests.tidings.simulation import START, WORK, Ground, Simulation, letter_of
+from tests.tidings.strategies import DRAFTS, OPEN, PICKED, SETTLED, TURNS, Draft, Turn
 
 MANY = 4
 
 
-class Notifications(Stage, RuleBasedStateMachine):
-    """Every story that a few notifications can have."""
+class Notifications(Simulation, RuleBasedStateMachine):
+    """Everything that can happen to a few notifications."""
 
     # --- rules --------------------------------------------------------------------------------------------------------
 
@@ -138,7 +138,7 @@ class Notifications(Stage, RuleBasedStateMachine):
     @precondition(lambda self: self._moving())
     @rule(picked=st.integers(0, 30))
     def cancel(self, picked: int) -> None:
-        """Seldom: it ends a story before it has begun."""
+        """Seldom: it ends an example before it has begun."""
         if picked < len(self.ids):
             self._canceled(self.ids[picked])
 
@@ -199,7 +199,7 @@ class Notifications(Stage, RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if sys.exc_info()[0] is not None:
-            return  # a step has failed, and that is the story
+            return  # a step has failed: the example is over
         self.broker.state = "up"
         self._quiet()
         self._every_failed_row_has_its_letter()

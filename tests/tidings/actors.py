@@ -1,4 +1,4 @@
-"""The actors of the stories that test_state_machine.py tells: provider, database and broker, each with its faults.
+"""The simulated provider, database and broker of test_state_machine.py, each with its faults.
 
 The provider's vendor keeps its own books. What is promised is judged by those, never by what the rows say of it.
 """

@@ -1,4 +1,4 @@
-"""The stage of the stories that test_state_machine.py tells: the real parts on their ground, and what befalls them.
+"""What test_state_machine.py runs: the real parts on a real database, and the faults that happen to them.
 
 The machine's rules say what happens next, its invariants judge it. How it is done is here: a worker that crashes or
 stalls at a step, the others who come by meanwhile, the parts at work, and the books that are kept of it all.
@@ -30,10 +30,10 @@ from tidings.ports import Inserted, Received, Selection
 
 from tests import make
 from tests.clock import TestClock
+from tests.tidings.actors import TENANT, Call, Crash, Vendor, WeakBroker, WeakStore, what
 from tests.tidings.conftest import set_worker_clock
-from tests.tidings.drawn import Draft, Turn
 from tests.tidings.promises import MOVING
-from tests.tidings.story import TENANT, Call, Crash, Vendor, WeakBroker, WeakStore, what
+from tests.tidings.strategies import Draft, Turn
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 LEASE = timedelta(seconds=60)
@@ -58,8 +58,8 @@ class Ground:
         return self
 
 
-class Stage:
-    """One story's parts, made anew on a cleared ground; the clock is the only one that any of them knows."""
+class Simulation:
+    """The parts of one example, made anew on an empty database. All of them read one test clock."""
 
     def __init__(self, ground: Ground) -> None:
         super().__init__()  # of the state machine, when it is one
@@ -200,7 +200,7 @@ class Stage:
             broker=self.broker,
             settler=self.settler,
             lease=LEASE,
-            concurrency=1,  # so that a story can be told again
+            concurrency=1,  # so that an example can be run again
             reserved=0,
         )
         try:

@@ -40,7 +40,7 @@ from tidings.ports import Selection
 
 from tests.make import notification
 from tests.tidings.conftest import Parts, set_worker_clock
-from tests.tidings.test_lifecycle import watched
+from tests.tidings.test_observers import watched
 
 Samples = Mapping[tuple[str, tuple[tuple[str, str], ...]], float]
 

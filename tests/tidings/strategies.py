@@ -1,4 +1,4 @@
-"""What a story draws: the notifications that are handed in, and what befalls a delivery."""
+"""Hypothesis strategies: the notifications that are submitted, and the faults of a delivery."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tidings.domain.notification import Notification, OnAmbiguous, Priority, first_id
 
 from tests import make
-from tests.tidings.story import ANSWERS, LISTS
+from tests.tidings.actors import ANSWERS, LISTS
 
 OPEN = tuple(answer for answer in ANSWERS if answer.startswith("ambiguous"))
 UNSETTLED = ("ask", "listed", "call", "delivery.mid_send", "delivery.after_send", "settlement.after_dead_letters")
