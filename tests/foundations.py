@@ -17,6 +17,9 @@ from local.stack.stack import Options
 FOUNDATIONS = ("embedded", "services")
 LAMBDA = "lambda"
 
+ONE_BY_DAY = (FOUNDATIONS[0], pytest.param(FOUNDATIONS[1], marks=pytest.mark.nightly))
+"""For pages and commands, which know nothing of the foundation but what the API says of it."""
+
 on_embedded = pytest.mark.parametrize("world", [FOUNDATIONS[0]], indirect=True)
 """For tests that do not depend on the foundation."""
 

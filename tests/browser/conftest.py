@@ -11,7 +11,7 @@ from local.emulators.client import Emulator
 from local.stack.stack import Stack, running
 from local.stack.state import TENANT, State
 from tests.browser.chromium import Browser, browsing, chrome_or_skip, host
-from tests.foundations import FOUNDATIONS, founded
+from tests.foundations import ONE_BY_DAY, founded
 from tests.scenarios.caller import Caller
 
 
@@ -25,7 +25,7 @@ class World:
     sender_key: str  # send alone
 
 
-@pytest.fixture(scope="session", params=FOUNDATIONS)
+@pytest.fixture(scope="session", params=ONE_BY_DAY)
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
     with founded(request, request.param) as options:
         state = State(options.state)

@@ -29,6 +29,9 @@ from tests.local.engine import Engine, Root, started
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = Dockerfile.read(ROOT / "local/Dockerfile")
 FUNCTIONS = sorted(path.parent.name for path in (ROOT / "functions").glob("*/main.py"))
+BY_DAY = [
+    pytest.param(name, marks=() if name in {"intake", "email"} else pytest.mark.nightly) for name in FUNCTIONS
+]  # one of HTTP and one of a queue; by day, a manifest's command starts each of the others up to its settings
 DEADLINE = 60.0  # seconds, on a busy machine
 KEY = "local-only-key"
 SETTINGS = {
@@ -143,7 +146,7 @@ def test_its_steps_work_as_they_stand(engine: Engine, monkeypatch: pytest.Monkey
     assert said_by(root, "python", "-c", code).endswith("all there [0]")
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("function", BY_DAY)
 def test_it_starts_its_function_and_ends_by_the_stop_signal(function: str, images: Images, state: Path) -> None:
     """With everything read only but /tmp and the volume, and no capabilities, as local/compose.yaml has it."""
     root = images.of(function)
@@ -199,6 +202,7 @@ def test_a_function_finishes_its_requests_after_the_stop_signal(images: Images, 
         assert process.wait(DEADLINE) == 0
 
 
+@pytest.mark.nightly  # by day, the manifests' commands start the triggers that they name
 @pytest.mark.parametrize("module", ["tidings.runtime.trigger", "tidings.runtime.scheduler"])
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_the_trigger_is_in_the_functions_image(function: str, module: str, images: Images) -> None:
