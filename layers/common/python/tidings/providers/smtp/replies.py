@@ -7,8 +7,7 @@ https://www.iana.org/assignments/smtp-enhanced-status-codes
 import re
 import smtplib
 import ssl
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from tidings.domain.errors import AccountError, AmbiguousError, DeliveryError, PermanentError, TransientError
 from tidings.providers.smtp.reasons import Reason, reason_of
@@ -132,27 +131,23 @@ def timed_out(error: Exception) -> bool:
     return isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError)
 
 
-@contextmanager
-def smtp_errors(stage: Stage, limit: Callable[[], str], parties: Parties = NOBODY) -> Iterator[None]:
-    """Translate smtplib's errors in this stage to DeliveryError. Before the final dot nothing was accepted. `limit`:
-    the time-out that ends the stage, as text."""
-    try:
-        yield
-    except smtplib.SMTPResponseException as error:
-        text = error.smtp_error
-        raise refusal(
-            stage, Reply(error.smtp_code, text if isinstance(text, bytes) else text.encode()), parties
-        ) from None
-    except ssl.SSLCertVerificationError as error:
-        raise AccountError("certificate", f"{stage}: {error.verify_message}") from None
-    except smtplib.SMTPNotSupportedError:
-        raise AccountError("not_supported", f"{stage}: the server does not offer STARTTLS or AUTH") from None
-    except smtplib.SMTPServerDisconnected as error:
-        raise lost(stage, error, limit()) from None
-    except smtplib.SMTPException as error:  # no common mechanism, or endless challenges
-        raise AccountError("not_supported", f"{stage}: {masked(str(error), parties.addresses)}") from None
-    except OSError as error:
-        raise lost(stage, error, limit()) from None
+def delivery_error(error: BaseException, stage: Stage, limit: str, parties: Parties = NOBODY) -> DeliveryError | None:
+    """What an error of smtplib in this stage means; None: it is no such error. Before the final dot nothing was
+    accepted. `limit`: the time-out that ends the stage, as text."""
+    match error:
+        case smtplib.SMTPResponseException(smtp_error=text):
+            return refusal(stage, Reply(error.smtp_code, text if isinstance(text, bytes) else text.encode()), parties)
+        case ssl.SSLCertVerificationError():
+            return AccountError("certificate", f"{stage}: {error.verify_message}")
+        case smtplib.SMTPNotSupportedError():
+            return AccountError("not_supported", f"{stage}: the server does not offer STARTTLS or AUTH")
+        case smtplib.SMTPServerDisconnected():
+            return lost(stage, error, limit)
+        case smtplib.SMTPException():  # no common mechanism, or endless challenges
+            return AccountError("not_supported", f"{stage}: {masked(str(error), parties.addresses)}")
+        case OSError():
+            return lost(stage, error, limit)
+    return None
 
 
 def masked(text: str, private: Sequence[str] = ()) -> str:

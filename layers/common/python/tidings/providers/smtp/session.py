@@ -7,12 +7,11 @@ knowledge, at every moment, whether the server may have accepted the mail.
 
 import ssl
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 from tidings.domain.errors import DeliveryError, PermanentError
 from tidings.providers.smtp.mime import Mail
-from tidings.providers.smtp.replies import refusal, smtp_errors
+from tidings.providers.smtp.replies import delivery_error, refusal
 from tidings.providers.smtp.stages import NOBODY, Parties, Reply, Stage
 from tidings.providers.smtp.timeouts import Countdown
 from tidings.providers.smtp.wire import Server, Wire
@@ -25,6 +24,25 @@ GOODBYE = 1.0  # seconds to write QUIT
 
 class Stale(Exception):
     """A kept connection was closed before it answered: another connection may send the mail."""
+
+
+class _InStage:
+    """A step of the dialogue, with its time-out. Its errors become DeliveryError."""
+
+    __slots__ = ("_countdown", "_parties", "_stage")
+
+    def __init__(self, stage: Stage, countdown: Countdown, parties: Parties) -> None:
+        self._stage, self._countdown, self._parties = stage, countdown, parties
+
+    def __enter__(self) -> None:
+        self._countdown.start(self._stage)
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        if error is None:
+            return
+        found = delivery_error(error, self._stage, self._countdown.limit, self._parties)
+        if found is not None:
+            raise found from None
 
 
 class Session:
@@ -67,13 +85,8 @@ class Session:
         with self._stage(Stage.EHLO):
             self._wire.introduce()
 
-    @contextmanager
-    def _stage(self, stage: Stage, parties: Parties = NOBODY) -> Iterator[None]:
-        """A step of the dialogue, with its time-out. Its errors become DeliveryError."""
-        countdown = self._wire.countdown
-        countdown.start(stage)
-        with smtp_errors(stage, lambda: countdown.limit, parties):
-            yield
+    def _stage(self, stage: Stage, parties: Parties = NOBODY) -> _InStage:
+        return _InStage(stage, self._wire.countdown, parties)
 
     @property
     def is_open(self) -> bool:
