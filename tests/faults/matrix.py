@@ -147,6 +147,7 @@ database, the queues and the providers' own call log.
 - **seconds**: from the end of the fault until everything has ended, including retries and leases in progress.
 
 After each fault all dead letters and all held notifications are replayed, twice: each was sent exactly once more.
+Before and after that, [the audit](ledger.md#the-audit) compares each notification with its timeline.
 
 {header()}
 {table}

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, select
 
 from tidings.adapters.sql.rows import WITHOUT_CONTENT, notification_of
 from tidings.adapters.sql.schema import events, notifications
+from tidings.adapters.sql.selection import by_tenant
 from tidings.domain.notification import Status, TimelineEntry, first_id, read
 from tidings.ports.books import LONGEST_TIMELINES, Audited, AuditedRows
 
@@ -27,7 +28,7 @@ def rows(
     after: str | None,
     limit: int,
 ) -> AuditedRows:
-    chosen = select(*_ROW).where(n.tenant == tenant)
+    chosen = by_tenant(select(*_ROW)).where(n.tenant == tenant)
     for condition in (
         n.id > after if after is not None else None,
         n.id >= first_id(since) if since is not None else None,

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Select, case, distinct, func, select
 
 from tidings.adapters.sql import rollups
 from tidings.adapters.sql.schema import events, notifications, statistics, watermark
+from tidings.adapters.sql.selection import by_tenant
 from tidings.domain.errors import AmbiguousError
 from tidings.domain.notification import PROVEN, Status, first_id, read
 from tidings.ports.books import Accepted, Cause, Day
@@ -33,7 +34,7 @@ def day_of(connection: Connection, now: datetime, tenant: str, day: date) -> Day
 def accepted(connection: Connection, tenant: str, since: datetime, until: datetime | None) -> Sequence[Accepted]:
     last = connection.scalar(select(watermark.c.notification_id)) or ""  # rows after it are not counted yet
     last = last if until is None else min(last, first_id(until))
-    found = connection.execute(rollups.new_rows(first_id(since), last).where(n.tenant == tenant))
+    found = connection.execute(by_tenant(rollups.new_rows(first_id(since), last)).where(n.tenant == tenant))
     rows = {(rollups.minute_of(row.minute), row.channel): row.number for row in found}
     chosen = select(s.minute, s.channel, s["count"]).where(s.tenant == tenant, s.minute >= since, s.what == ACCEPTED)
     chosen = chosen if until is None else chosen.where(s.minute < until)
@@ -76,7 +77,7 @@ def _causes(connection: Connection, tenant: str, since: datetime, until: datetim
 
 
 def _within(statement: Select[Any], tenant: str, since: datetime, until: datetime) -> Select[Any]:
-    return statement.where(n.tenant == tenant, n.id >= first_id(since), n.id < first_id(until))
+    return by_tenant(statement).where(n.tenant == tenant, n.id >= first_id(since), n.id < first_id(until))
 
 
 def _counted(connection: Connection, tenant: str, since: datetime, until: datetime) -> Mapping[str, int]:
