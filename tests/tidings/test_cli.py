@@ -323,6 +323,7 @@ def test_the_ledger_has_a_column_for_each_status_that_occurs(operator: Operator)
     assert head.split() == ["DAY", "CHANNEL", "ACCEPTED", "FAILED", "UNKNOWN", "DELETED", "AMBIGUOUS"]
     cells = [line.split(maxsplit=6)[1:] for line in lines]
     assert cells == [["sms", "4", "3", "1", "0", "1 twilio timeout"]]
+    assert operator.run("ledger", "--until", "2026-11-31").code == 2
     (line,) = operator.run("ledger", "--json").document["lines"]
     assert (line["accepted"], line["statuses"]["failed"], line["statuses"]["sent"]) == (4, 3, 0)
 

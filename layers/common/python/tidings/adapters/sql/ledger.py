@@ -1,6 +1,6 @@
 """The ledger: what the rows of a day add up to. A day is a range of ids, which start with the time of creation."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -18,16 +18,28 @@ from tidings.ports.insight import ACCEPTED, KEPT_FOR
 n, e, s = notifications.c, events.c, statistics.c
 
 
+PARTS = 8
+"""A day is read in this many parts, so that on a busy day too each statement ends long before its time-out."""
+
+
 def day_of(connection: Connection, now: datetime, tenant: str, day: date) -> Day:
     since = datetime.combine(day, time.min, UTC)
-    until = since + timedelta(days=1)
-    counted = _counted(connection, tenant, since, until) if since >= now - KEPT_FOR else None
+    part = timedelta(days=1) / PARTS
+    statuses: dict[str, Counter[Status]] = defaultdict(Counter)
+    causes: dict[tuple[str, str | None, str | None], Counter[str]] = defaultdict(Counter)
+    for begin in (since + number * part for number in range(PARTS)):
+        _count_statuses(connection, tenant, begin, begin + part, statuses)
+        _count_causes(connection, tenant, begin, begin + part, causes)
+    is_counted = since >= now - KEPT_FOR
     return Day(
         day=day,
         at=now,
-        statuses=_statuses(connection, tenant, since, until),
-        counted=counted,
-        causes=_causes(connection, tenant, since, until),
+        statuses=statuses,
+        counted=_counted(connection, tenant, since, since + timedelta(days=1)) if is_counted else None,
+        causes=[
+            Cause(channel=key[0], provider=key[1], code=key[2], **counts)
+            for key, counts in sorted(causes.items(), key=lambda item: [part or "" for part in item[0]])
+        ],
     )
 
 
@@ -44,36 +56,30 @@ def accepted(connection: Connection, tenant: str, since: datetime, until: dateti
     ]
 
 
-def _statuses(
-    connection: Connection, tenant: str, since: datetime, until: datetime
-) -> Mapping[str, Mapping[Status, int]]:
+def _count_statuses(
+    connection: Connection, tenant: str, since: datetime, until: datetime, found: dict[str, Counter[Status]]
+) -> None:
     counts = _within(select(n.channel, n.status, func.count().label("number")), tenant, since, until)
-    found: dict[str, dict[Status, int]] = defaultdict(dict)
     for row in connection.execute(counts.group_by(n.channel, n.status)):
-        found[row.channel][read(Status, row.status)] = row.number
-    return found
+        found[row.channel][read(Status, row.status)] += row.number
 
 
-def _causes(connection: Connection, tenant: str, since: datetime, until: datetime) -> Sequence[Cause]:
+def _count_causes(
+    connection: Connection,
+    tenant: str,
+    since: datetime,
+    until: datetime,
+    found: dict[tuple[str, str | None, str | None], Counter[str]],
+) -> None:
     key = n.channel, e.provider, e.error_code
     in_doubt = func.count(distinct(case((n.status.not_in(sorted(PROVEN)), n.id))))
-    joined = select(*key, func.count().label("attempts"), in_doubt.label("in_doubt")).join_from(
-        events, notifications, n.id == e.notification_id
-    )
-    # The range of the timeline's ids as well: it has an index of its own.
-    of_day = e.notification_id >= first_id(since), e.notification_id < first_id(until)
-    found = _within(joined, tenant, since, until).where(*of_day, e.error_class == AmbiguousError.kind)
-    causes = [
-        Cause(
-            channel=row.channel,
-            provider=row.provider,
-            code=row.error_code,
-            attempts=row.attempts,
-            may_have_been_sent=row.in_doubt,
-        )
-        for row in connection.execute(found.group_by(*key))
-    ]
-    return sorted(causes, key=lambda cause: (cause.channel, cause.provider or "", cause.code or ""))
+    counts = select(*key, func.count().label("attempts"), in_doubt.label("may_have_been_sent"))
+    joined = _within(counts.join_from(notifications, events, n.id == e.notification_id), tenant, since, until)
+    for *names, attempts, in_doubt in connection.execute(
+        joined.where(e.error_class == AmbiguousError.kind).group_by(*key)
+    ):
+        channel, provider, code = names
+        found[channel, provider, code].update(attempts=attempts, may_have_been_sent=in_doubt)
 
 
 def _within(statement: Select[Any], tenant: str, since: datetime, until: datetime) -> Select[Any]:
