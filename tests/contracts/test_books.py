@@ -12,7 +12,7 @@ from tidings.adapters.sql import audit as audit_sql
 from tidings.adapters.sql.books import SqlBooks
 from tidings.adapters.sql.database import Database, DatabaseSettings
 from tidings.adapters.sql.insight import SqlInsight
-from tidings.adapters.sql.schema import events, notifications, statistics
+from tidings.adapters.sql.schema import events, notifications
 from tidings.adapters.sql.store import SqlStore
 from tidings.domain.connection import Connection as ProviderConnection
 from tidings.domain.errors import AmbiguousError, DeliveryError, PermanentError, TransientError
@@ -28,7 +28,7 @@ from tests.clock import TestClock
 LEASE = timedelta(seconds=60)
 NOON = datetime(2026, 5, 20, 12, tzinfo=UTC)
 NO_ANSWER, NO_USER = AmbiguousError("timeout", "no answer"), PermanentError("550", "no such user")
-n, e, s = notifications.c, events.c, statistics.c
+n, e = notifications.c, events.c
 
 
 @pytest.fixture
