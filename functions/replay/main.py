@@ -21,6 +21,8 @@ def build(container: Container) -> App:
         store=container.store,
         broker=container.broker,
         insight=container.insight,
+        ledger=container.ledger(),
+        audit=container.audit(),
         intake=container.intake(),
         now=utc_now,
     )

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from tidings.messaging import topology
@@ -215,6 +216,16 @@ def _nothing_moved_after_its_end(world: World, seen: Seen) -> list[str]:
         if token is not None:
             attempts[id, generation, attempt] += 1
     return found + [f"D: attempt {key} was settled {count} times" for key, count in attempts.items() if count > 1]
+
+
+def audited(world: World, seen: Seen) -> list[str]:
+    """H: the audit finds nothing in these rows."""
+    if not seen.rows:
+        return []
+    ids = {row.id for row in seen.rows}
+    since = datetime.fromtimestamp(int(min(ids)[:13].replace("-", ""), 16) / 1000, UTC)  # the first id's millisecond
+    findings = wait("the audit", lambda: [world.caller.audit(since=since.isoformat())])[0]
+    return [f"H: {one}" for one in findings if one.get("id") is None or one["id"] in ids]
 
 
 def dead_letters(world: World) -> set[str]:

@@ -15,6 +15,7 @@ from tidings.messaging import topology
 from tests.faults.checks import (
     Counted,
     all_ended,
+    audited,
     counted,
     look,
     replayed_twice_sends_once,
@@ -59,6 +60,7 @@ def run(world: World, fault: Fault, seed: int) -> Result:
     seen = look(world, scene.load)
     load, of_load = scene.load.without(scene.explained), seen.without(scene.explained)
     problems += violations(world, load, of_load, may_double=fault.may_double, parked=scene.parked)
+    problems += audited(world, of_load)
     problems += scene.judge(seen) if scene.judge is not None else []
     counts = counted(scene.load, seen)
     problems += _too_ambiguous(fault, counts, scene.notes)
@@ -67,6 +69,7 @@ def run(world: World, fault: Fault, seed: int) -> Result:
             channel.queue_purge(topology.PARKING)
         world.emulator.forgive()
         problems += replayed_twice_sends_once(world, load, look(world, load))
+        problems += audited(world, look(world, load))
     except TRANSIENT as error:
         problems.append(f"G: {type(error).__name__}: {error}")
     return Result(fault=fault.name, counted=counts, seconds=seconds, problems=problems, notes=scene.notes)
@@ -144,6 +147,7 @@ database, the queues and the providers' own call log.
 - **seconds**: from the end of the fault until everything has ended, including retries and leases in progress.
 
 After each fault all dead letters and all held notifications are replayed, twice: each was sent exactly once more.
+Before and after that, [the audit](ledger.md#the-audit) compares each notification with its timeline.
 
 {header()}
 {table}

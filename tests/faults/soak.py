@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from tidings.messaging import topology
 
-from tests.faults.checks import Counted, all_ended, counted, look, replayed_twice_sends_once, violations
+from tests.faults.checks import Counted, all_ended, audited, counted, look, replayed_twice_sends_once, violations
 from tests.faults.fault import MESSAGES, Fault, Scene
 from tests.faults.faults import FAULTS, nothing
 from tests.faults.load import Load
@@ -129,6 +129,7 @@ def _left_alone(scene: Scene, problems: list[str]) -> Result:
     took = time.monotonic() - begun
     seen = wait("a look at everything", lambda: look(hurt, load))
     problems += violations(hurt, load, seen, may_double=True, parked=scene.parked)
+    problems += audited(hurt, seen)
     counts: Counted = counted(load, seen)
     with _noted(problems), hurt.channel() as channel:
         channel.queue_purge(topology.PARKING)

@@ -133,6 +133,8 @@ def replay_of(parts: Container, keys: Keys, declared: Declared | None = None) ->
         store=parts.store,
         broker=parts.broker,
         insight=parts.insight,
+        ledger=parts.ledger(),
+        audit=parts.audit(),
         intake=parts.intake(),
         now=utc_now,
     )

@@ -238,3 +238,71 @@ def test_a_test_notification_is_sent_once_after_a_double_click(replay: Caller, k
     first, second = (replay("POST", "/v1/notifications", mail(), key=keys.both, headers=headers) for _ in range(2))
     assert (first.status, second.status) == (202, 202)
     assert first.body == second.body
+
+
+# --- the books --------------------------------------------------------------------------------------------------------
+
+
+def test_the_ledger_of_a_day_balances(wiring: Container, intake: Caller, replay: Caller, keys: Keys) -> None:
+    ids = [accepted(intake, subject(text)) for text in ("fine", "fine", "no such", "lost", "later")]
+    delivered(wiring, "email", *ids)
+    accepted(intake, sms())
+    answer = replay("GET", "/v1/ledger").body
+    lines = {line["channel"]: line for line in answer["lines"]}
+    assert set(lines) == {"email", "sms"}
+    assert {status: count for status, count in lines["email"]["statuses"].items() if count} == {
+        "sent": 2,
+        "failed": 1,
+        "retrying": 2,
+    }
+    assert (lines["email"]["accepted"], lines["email"]["deleted"], lines["sms"]["accepted"]) == (5, 0, 1)
+    cause = {"provider": "smtp", "code": "no_answer", "attempts": 1, "may_have_been_sent": 1}
+    assert (lines["email"]["ambiguous"], lines["sms"]["ambiguous"]) == ([cause], [])
+    assert "kept_since" not in answer
+    yesterday = (datetime.now(UTC) - timedelta(days=1)).date().isoformat()
+    assert replay("GET", "/v1/ledger", query={"until": yesterday, "days": "31"}).body["lines"] == []
+    assert replay("GET", "/v1/ledger", key=keys.other).body["lines"] == []
+
+
+def test_the_audit_pages_through_the_tenants_rows(
+    wiring: Container, intake: Caller, replay: Caller, keys: Keys
+) -> None:
+    ids = [accepted(intake, subject("fine")) for _ in range(5)]
+    delivered(wiring, "email", *ids[:4])
+    query: dict[str, str] = {"limit": "2"}
+    pages: list[dict[str, Any]] = []
+    while not pages or "next_cursor" in pages[-1]:
+        pages.append(replay("GET", "/v1/audit", query=query).body)
+        query["cursor"] = pages[-1].get("next_cursor", "")
+    assert [(page["checked"], page["findings"]) for page in pages] == [(2, []), (2, []), (1, [])]
+    assert replay("GET", "/v1/audit", key=keys.other).body["checked"] == 0
+
+
+@pytest.mark.parametrize("path", ["/v1/ledger", "/v1/audit"])
+def test_the_books_need_the_scope_operate(replay: Caller, keys: Keys, path: str) -> None:
+    assert replay("GET", path, key=keys.send).status == 403
+    assert replay("GET", path, key=None).status == 401
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "detail"),
+    [
+        ("/v1/ledger", {"days": "32"}, "must be at most 31"),
+        ("/v1/ledger", {"until": "1780000000"}, "must be a day, like 2026-11-22"),
+        ("/v1/ledger", {"until": "2026-11-31"}, "must be a day, like 2026-11-22"),
+        ("/v1/ledger", {"until": "9999-12-31"}, "must be a day, like 2026-11-22"),
+        ("/v1/audit", {"limit": "1001"}, "must be at most 1000"),
+        ("/v1/audit", {"since": "yesterday"}, "must be an RFC 3339 timestamp, like 2026-11-22T10:00:00Z"),
+    ],
+)
+def test_a_query_of_the_books_that_is_not_valid_says_why(
+    replay: Caller, path: str, query: dict[str, str], detail: str
+) -> None:
+    answer = replay("GET", path, query=query)
+    assert (answer.status, list(answer.errors.values())) == (422, [detail])
+
+
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
+def test_the_audit_takes_every_time(replay: Caller, time: str) -> None:
+    for name in ("since", "until"):
+        assert replay("GET", "/v1/audit", query={name: time}).status == 200

@@ -87,6 +87,17 @@ class Caller:
         assert answer.status == 200, answer
         return dict(answer.body)
 
+    def audit(self, **query: str | int) -> list[Json]:
+        """The findings of every page."""
+        found: list[Json] = []
+        while True:
+            answer = self.ask(f"{self.ops_url}/v1/audit?{urlencode({'limit': 1000, **query})}")
+            assert answer.status == 200, answer
+            found += answer.body["findings"]
+            if "next_cursor" not in answer.body:
+                return found
+            query["cursor"] = answer.body["next_cursor"]
+
     def ended(self, id: str) -> Json:
         """The notification, once it has settled."""
         return wait_for(lambda: self.get(id), lambda found: found["status"] in ENDS)

@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 from tidings.adapters.sql.database import Database, DatabaseSettings
+from tidings.adapters.sql.schema import notifications
 from tidings.adapters.sql.store import SqlStore
 from tidings.api.api_keys import Scope, new_key
 from tidings.domain.errors import AmbiguousError, DeliveryError, PermanentError
@@ -146,6 +148,11 @@ class Operator:
         earlier.insert([row])
         earlier.close()
         return row.id
+
+    def change(self, id: str, **values: object) -> None:
+        """Behind the back of the Store."""
+        with self.store.database.engine.begin() as connection:
+            connection.execute(update(notifications).where(notifications.c.id == id).values(**values))
 
     def now(self, id: str) -> Notification:
         found = self.store.get(self.tenant, id)
@@ -301,6 +308,55 @@ def test_a_reader_that_has_seen_enough_is_no_error(operator: Operator) -> None:
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "{\n", "")
+
+
+# --- the books --------------------------------------------------------------------------------------------------------
+
+
+def test_the_ledger_has_a_column_for_each_status_that_occurs(operator: Operator) -> None:
+    assert operator.run("ledger").out == "No notifications on these days.\n"
+    operator.dead(NO_MOBILE, count=3)
+    operator.dead(TIMED_OUT)
+    answer = operator.run("ledger", "--days", "2")
+    assert (answer.code, answer.err) == (0, "")
+    head, *lines = answer.out.splitlines()
+    assert head.split() == ["DAY", "CHANNEL", "ACCEPTED", "FAILED", "UNKNOWN", "DELETED", "AMBIGUOUS"]
+    cells = [line.split(maxsplit=6)[1:] for line in lines]
+    assert cells == [["sms", "4", "3", "1", "0", "1 twilio timeout"]]
+    assert operator.run("ledger", "--until", "2026-11-31").code == 2
+    (line,) = operator.run("ledger", "--json").document["lines"]
+    assert (line["accepted"], line["statuses"]["failed"], line["statuses"]["sent"]) == (4, 3, 0)
+
+
+def test_an_audit_that_finds_nothing_ends_with_0(operator: Operator) -> None:
+    operator.dead(NO_MOBILE, count=1001)
+    answer = operator.run("audit")
+    assert (answer.code, answer.out, answer.err) == (0, "Nothing found in 1001 notifications.\n", "")
+    assert operator.run("audit", "--json").document == {"checked": 1001, "skipped": 0, "findings": []}
+
+
+def test_an_audit_that_finds_something_names_it_and_ends_with_1(operator: Operator) -> None:
+    first, *_, last = operator.dead(NO_MOBILE, count=1001)
+    for id in (first, last):  # on different pages
+        operator.change(id, status="sent")
+    answer = operator.run("audit")
+    assert answer.code == 1
+    head, *lines = answer.out.splitlines()
+    assert head.split() == ["ID", "RULE", "DETAIL"]
+    found = {tuple(line.split()[:2]) for line in lines}
+    assert found == {(id, rule) for id in (first, last) for rule in ("status", "acceptance")}
+    assert answer.err.startswith("4 findings in 1001 notifications.")
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    narrowed = operator.run("audit", "--since", tomorrow, "--json")
+    assert (narrowed.code, narrowed.document["checked"]) == (0, 0)
+
+
+def test_a_row_that_could_not_be_judged_is_told(operator: Operator) -> None:
+    (id,) = operator.dead(NO_MOBILE)
+    operator.change(id, status="rerouted")
+    answer = operator.run("audit")
+    assert (answer.code, answer.out) == (0, "Nothing found in 0 notifications.\n")
+    assert answer.err.startswith("1 were not judged")
 
 
 # --- replay -----------------------------------------------------------------------------------------------------------

@@ -7,8 +7,8 @@ words are in promises.py, the parts in simulation.py):
 A. every accepted row ends; B. whatever arrived unambiguously was sent for the last time in its generation;
 C. `sent` only after the provider accepted, or by an operator's word; D. nothing moves after its end without a replay or
 that word; G. whatever is dead or open can be replayed, and replaying twice sends once. And at most one live claim, a
-timeline that agrees with its row, `hold` that never sends again after an ambiguity, `reconcile` that never does before
-it has asked, nor what had arrived.
+timeline that agrees with its row, an audit that finds nothing, `hold` that never sends again after an ambiguity,
+`reconcile` that never does before it has asked, nor what had arrived.
 
 Where CI is set, Hypothesis derandomizes by itself; `--hypothesis-seed` repeats any other run.
 """
@@ -17,7 +17,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -32,12 +32,14 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from tidings.adapters.embedded import EmbeddedBroker
+from tidings.adapters.sql.books import SqlBooks
 from tidings.adapters.sql.database import Database, DatabaseSettings
 from tidings.domain.notification import REPLAYABLE, Notification, OnAmbiguous, Status, TimelineEntry, first_id
 from tidings.domain.timing import SWEEP_GRACE, VISIBILITY
 from tidings.messaging import topology
 from tidings.messaging.envelope import IncomingMessage, Message
 from tidings.migrate import migrate
+from tidings.pipeline.audit import findings_in
 
 from tests.clock import TestClock
 from tests.tidings import promises
@@ -181,9 +183,15 @@ class Notifications(Simulation, RuleBasedStateMachine):
             promises.open_only_where_nobody_sends_again(row)
         for key, same in rivals.items():
             promises.as_many_copies_as_are_sent({id: row for id, row in rows.items() if self.what[id] == key}, same)
+        self._the_audit_finds_nothing(START)  # nothing is overdue yet: no sweep has run since the clock moved
         assert not self.vendor.complaints, self.vendor.complaints
         self.replayed = set()
         self.seen = Counter(row.status for row in rows.values())
+
+    def _the_audit_finds_nothing(self, now: datetime) -> None:
+        audited = SqlBooks(self.store.database).rows(TENANT, None, None, after=None, limit=1000).rows
+        found = [finding for one in audited for finding in findings_in(one, now)]
+        assert not found, found
 
     def _ends_are_final(self, row: Notification, timeline: list[TimelineEntry]) -> None:
         before = self.generations.get(row.id, 1)
@@ -211,6 +219,8 @@ class Notifications(Simulation, RuleBasedStateMachine):
         self._replayed(sorted(dead), expires_at=later)
         self._replayed(sorted(dead), expires_at=later)
         self._quiet()
+        self._swept()  # it publishes the dead letters that are owed
+        self._the_audit_finds_nothing(self.clock())
         rows = self._rows()
         for id, row in dead.items():
             promises.replayed_once(rows[id], row.generation, self.vendor.calls.get(id, []))

@@ -2,7 +2,7 @@
 
 import argparse
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, TypeAlias
 
 from tidings.domain.channels import CHANNELS
@@ -73,6 +73,16 @@ def timestamp(text: str) -> datetime:
         raise argparse.ArgumentTypeError(f"{text!r} {_TIMESTAMP}") from None
     if value.tzinfo is None:
         raise argparse.ArgumentTypeError(f"{text!r} has no time zone; it {_TIMESTAMP}")
+    return value
+
+
+def day(text: str) -> date:
+    try:
+        value = date.fromisoformat(text)
+    except ValueError:
+        value = date.min
+    if value.year <= 1970:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a day, like 2026-05-01")
     return value
 
 

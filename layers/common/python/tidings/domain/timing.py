@@ -123,6 +123,9 @@ OUT_OF_ORDER = timedelta(seconds=10)
 FIRST_LOOK, LONGEST_LOOK = timedelta(seconds=10), timedelta(minutes=10)
 """How soon the sweep checks again rows that wait in their queue."""
 
+OVERDUE_AFTER = timedelta(minutes=15)
+"""How long after `wake_at` the audit still expects the sweep to find the row."""
+
 
 def check(*, lease: timedelta = LEASE) -> None:
     """Raise ConfigurationError for the first relation that does not hold, naming what to change."""
@@ -137,6 +140,7 @@ def check(*, lease: timedelta = LEASE) -> None:
         (ANSWER_WITHIN > BEGIN_WITHIN + SETTLE_RESERVE, "a trigger must wait until a function can answer"),
         (VISIBILITY > ANSWER_WITHIN, "VISIBILITY must outlast a trigger's wait, or each slow batch is delivered twice"),
         (SWEEP_TIMEOUT > SWEEP_FOR + PURGE_FOR, "the scheduler must wait until a sweep ends by itself"),
+        (OVERDUE_AFTER > SWEEP_GRACE + SWEEP_TIMEOUT, "OVERDUE_AFTER must leave the sweep the time to find a row"),
         (REQUEUE_AFTER >= SWEEP_GRACE, "REQUEUE_AFTER must leave a row the time to move by itself"),
     )
     for holds, remedy in relations:

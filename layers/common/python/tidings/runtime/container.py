@@ -13,6 +13,7 @@ from sqlalchemy import make_url
 from tidings.adapters.embedded import EmbeddedBroker
 from tidings.adapters.rabbitmq import topology_check
 from tidings.adapters.rabbitmq.broker import BrokerSettings, RabbitBroker
+from tidings.adapters.sql.books import SqlBooks
 from tidings.adapters.sql.database import Database, DatabaseSettings
 from tidings.adapters.sql.insight import SqlInsight
 from tidings.adapters.sql.store import SqlStore
@@ -23,8 +24,10 @@ from tidings.domain import timing
 from tidings.domain.timing import LEASE, WAIT_FOR_ACCOUNT
 from tidings.observability.gauges import Gauges, SystemGauges
 from tidings.observability.observers import Observers
+from tidings.pipeline.audit import Audit
 from tidings.pipeline.delivery import Delivery
 from tidings.pipeline.intake import Intake
+from tidings.pipeline.ledger import Ledger
 from tidings.pipeline.replay import Replay
 from tidings.pipeline.retry import RetrySchedule
 from tidings.pipeline.settlement import Settler
@@ -76,6 +79,10 @@ class RetentionSettings(Settings):
         description="days after which the sweep deletes what is over (sent, failed, canceled, expired), its timeline"
         " and its idempotency key, and old suppressions; not set: never",
     )
+
+    @property
+    def keep(self) -> timedelta | None:
+        return timedelta(days=self.retention_days) if self.retention_days is not None else None
 
 
 def utc_now() -> datetime:
@@ -160,16 +167,20 @@ class Container:
         return Replay(store=self.store, broker=self.broker, observers=self.observers)
 
     def sweep(self) -> Sweep:
-        days = load(RetentionSettings).retention_days
-        keep = timedelta(days=days) if days is not None else None
         return Sweep(
             store=self.store,
             broker=self.broker,
             settler=self.settler,
             observers=self.observers,
             insight=self.insight,
-            keep=keep,
+            keep=load(RetentionSettings).keep,
         )
+
+    def ledger(self) -> Ledger:
+        return Ledger(books=SqlBooks(self._database), keep=load(RetentionSettings).keep)
+
+    def audit(self) -> Audit:
+        return Audit(books=SqlBooks(self._database), keep=load(RetentionSettings).keep)
 
     def gauges(self) -> Gauges:
         return SystemGauges(store=self.store, insight=self.insight, broker=self.broker)

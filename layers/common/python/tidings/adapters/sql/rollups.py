@@ -81,15 +81,15 @@ def changes(after: int, until: int) -> Select[Any]:
 def counted(connection: Connection, rows: Select[Any], timeline: Select[Any]) -> Counter[Key]:
     found: Counter[Key] = Counter()
     for row in connection.execute(rows):
-        found[row.tenant, _at(row.minute), row.channel, ACCEPTED] += row.number
+        found[row.tenant, minute_of(row.minute), row.channel, ACCEPTED] += row.number
     for row in connection.execute(timeline):
-        found[row.tenant, _at(row.minute), row.channel, row.status] += row.number
+        found[row.tenant, minute_of(row.minute), row.channel, row.status] += row.number
         if row.bucket is not None:
-            found[row.tenant, _at(row.minute), row.channel, f"{WITHIN}{row.bucket}"] += row.number
+            found[row.tenant, minute_of(row.minute), row.channel, f"{WITHIN}{row.bucket}"] += row.number
     return found
 
 
-def _at(minute: str) -> datetime:
+def minute_of(minute: str) -> datetime:
     return datetime.fromisoformat(minute).replace(tzinfo=UTC)
 
 

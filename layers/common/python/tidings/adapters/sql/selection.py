@@ -41,6 +41,13 @@ def narrowed(statement: Select[Any], selection: Selection, now: datetime | None 
     return statement
 
 
+def by_tenant(statement: Select[Any]) -> Select[Any]:
+    """For a range of a tenant's ids. Left alone, MySQL and MariaDB may read the rows of all tenants in between."""
+    for dialect in ("mysql", "mariadb"):
+        statement = statement.with_hint(notifications, "FORCE INDEX (ix_notifications_tenant)", dialect)
+    return statement
+
+
 def _index(selection: Selection) -> str | None:
     """The most selective index that gives the rows in the order of their ids. None: let the server choose."""
     if selection.ids is not None:

@@ -11,6 +11,7 @@ from tidings.api.docs_page import DocsPage
 from tidings.api.endpoint import EXAMPLE_ID, BoundEndpoint, Content, Endpoint, Route, Tag, json_answer
 from tidings.api.health import HealthChecks
 from tidings.api.http import AuthenticatedRequest, Response
+from tidings.api.operator.books import AUDIT, LEDGER, BooksEndpoints
 from tidings.api.operator.channels import PAUSE, RESUME, Channels
 from tidings.api.operator.dead_letters import DEAD_LETTER_GROUPS, DEAD_LETTERS, REPLAY, RESOLVE, DeadLetters
 from tidings.api.operator.overview import OVERVIEW, Overview
@@ -23,7 +24,9 @@ from tidings.api.submit import Submit
 from tidings.api.validation_problems import entry
 from tidings.domain.notification import Notification
 from tidings.observability.request_ids import in_thread
+from tidings.pipeline.audit import Audit
 from tidings.pipeline.intake import Intake
+from tidings.pipeline.ledger import Ledger
 from tidings.pipeline.replay import Replay
 from tidings.pipeline.sweep import Sweep
 from tidings.ports import Broker, Clock, Store, Taken
@@ -72,6 +75,7 @@ class OperatorEndpoints:
     dead_letters: DeadLetters
     overview: Overview
     channels: Channels
+    books: BooksEndpoints
 
     def __init__(
         self,
@@ -81,6 +85,8 @@ class OperatorEndpoints:
         store: Store,
         broker: Broker,
         insight: Insight,
+        ledger: Ledger,
+        audit: Audit,
         intake: Intake,
         now: Clock,
     ) -> None:
@@ -98,6 +104,7 @@ class OperatorEndpoints:
         self.dead_letters = DeadLetters(replays=replay, store=store, insight=insight, threads=threads)
         self.overview = Overview(insight=insight, store=store, broker=broker, now=now, threads=threads)
         self.channels = Channels(store=store, threads=threads)
+        self.books = BooksEndpoints(ledger=ledger, audit=audit, now=now, threads=threads)
 
     def all(self) -> Sequence[BoundEndpoint]:
         return [*(route.bind(self) for route in OWN), *(route.bind(self.shared) for route in SHARED)]
@@ -130,6 +137,8 @@ OWN: Sequence[Route[OperatorEndpoints]] = (
     RESOLVE.handled_by(lambda operator: operator.dead_letters.resolve),
     ME.handled_by(lambda operator: operator.me),
     OVERVIEW.handled_by(lambda operator: operator.overview.overview),
+    LEDGER.handled_by(lambda operator: operator.books.show_ledger),
+    AUDIT.handled_by(lambda operator: operator.books.show_audit),
     TALLY.handled_by(lambda operator: operator.tally),
     SWEEP.handled_by(lambda operator: operator.sweep),
     PAUSE.handled_by(lambda operator: operator.channels.pause),
@@ -145,6 +154,7 @@ def document() -> dict[str, Any]:
 
     return openapi.document(
         title="Tidings for operators",
-        description="What happens and what waits; dead letters and their replay; the sweep; pausing a channel.",
+        description="What happens and what waits; dead letters and their replay; the ledger and the audit; the sweep;"
+        " pausing a channel.",
         endpoints=ENDPOINTS,
     )
