@@ -101,12 +101,13 @@ def _request(method: str, path: str, operation: Mapping[str, Any], variable: str
     if operation.get("security") == []:
         made["auth"] = {"type": "noauth"}
     if "requestBody" in operation:
-        first = next(iter(operation["requestBody"]["content"]["application/json"]["examples"].values()))
-        made["header"].append({"key": "Content-Type", "value": "application/json"})
+        kind, media = next(iter(operation["requestBody"]["content"].items()))
+        first = next(iter(media["examples"].values()))["value"]
+        made["header"].append({"key": "Content-Type", "value": kind})
         made["body"] = {
             "mode": "raw",
-            "raw": _text(first["value"]).replace(EXAMPLE_ID, "{{id}}"),
-            "options": {"raw": {"language": "json"}},
+            "raw": (first if isinstance(first, str) else _text(first)).replace(EXAMPLE_ID, "{{id}}"),
+            "options": {"raw": {"language": "text" if isinstance(first, str) else "json"}},
         }
     return made
 

@@ -122,7 +122,8 @@ FAULTS = (
     LogEvent(
         name="suppression_removed",
         meaning="an operator removed a suppression",
-        fields=("tenant", "channel", "reason", "by"),
+        fields=("tenant", "channel", "by"),
+        level="WARNING",
     ),
     LogEvent(
         name="setting_renamed",

@@ -15,6 +15,8 @@ from tidings.api.operator.channels import PAUSE, RESUME, Channels
 from tidings.api.operator.dead_letters import DEAD_LETTER_GROUPS, DEAD_LETTERS, REPLAY, RESOLVE, DeadLetters
 from tidings.api.operator.overview import OVERVIEW, Overview
 from tidings.api.operator.responses import MeView, SweptView, TallyRequest, TallyView
+from tidings.api.operator.suppressions import ADD, EXPORT, IMPORT, REMOVE, Suppressions
+from tidings.api.operator.suppressions import LIST as SUPPRESSIONS
 from tidings.api.problems import Problem
 from tidings.api.queries import body_of
 from tidings.api.reads import Reads, encoded
@@ -72,6 +74,7 @@ class OperatorEndpoints:
     dead_letters: DeadLetters
     overview: Overview
     channels: Channels
+    suppressions: Suppressions
 
     def __init__(
         self,
@@ -98,6 +101,7 @@ class OperatorEndpoints:
         self.dead_letters = DeadLetters(replays=replay, store=store, insight=insight, threads=threads)
         self.overview = Overview(insight=insight, store=store, broker=broker, now=now, threads=threads)
         self.channels = Channels(store=store, threads=threads)
+        self.suppressions = Suppressions(store=store, threads=threads)
 
     def all(self) -> Sequence[BoundEndpoint]:
         return [*(route.bind(self) for route in OWN), *(route.bind(self.shared) for route in SHARED)]
@@ -128,6 +132,11 @@ OWN: Sequence[Route[OperatorEndpoints]] = (
     DEAD_LETTER_GROUPS.handled_by(lambda operator: operator.dead_letters.groups),
     REPLAY.handled_by(lambda operator: operator.dead_letters.replay),
     RESOLVE.handled_by(lambda operator: operator.dead_letters.resolve),
+    SUPPRESSIONS.handled_by(lambda operator: operator.suppressions.list),
+    ADD.handled_by(lambda operator: operator.suppressions.add),
+    REMOVE.handled_by(lambda operator: operator.suppressions.remove),
+    IMPORT.handled_by(lambda operator: operator.suppressions.import_),
+    EXPORT.handled_by(lambda operator: operator.suppressions.export),
     ME.handled_by(lambda operator: operator.me),
     OVERVIEW.handled_by(lambda operator: operator.overview.overview),
     TALLY.handled_by(lambda operator: operator.tally),
@@ -145,6 +154,6 @@ def document() -> dict[str, Any]:
 
     return openapi.document(
         title="Tidings for operators",
-        description="What happens and what waits; dead letters and their replay; the sweep; pausing a channel.",
+        description="What happens and what waits; dead letters and their replay; suppressions; the sweep; pausing.",
         endpoints=ENDPOINTS,
     )
