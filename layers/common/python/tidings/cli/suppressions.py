@@ -76,9 +76,13 @@ def import_file(options: argparse.Namespace) -> None:
 
 
 def export(options: argparse.Namespace) -> None:
-    """To standard output, line by line."""
+    """To standard output, line by line; with --json, as one document, like the other commands."""
     with operator(options) as server:
-        for one in _pages(server, {**filters(options, "channel"), "state": "in_force"}):
+        found = _pages(server, {**filters(options, "channel"), "state": "in_force"})
+        if options.json:
+            show(options, {"suppressions": [*found]}, "")
+            return
+        for one in found:
             print(json.dumps(one, ensure_ascii=False))
 
 
@@ -120,11 +124,11 @@ def add(commands: Commands, parents: Parents) -> None:
         one.set_defaults(run=run)
         if name == "add":
             one.add_argument("--reason", choices=REASONS, default="manual", help="default: manual")
-            one.add_argument("--note", metavar="TEXT")
+            one.add_argument("--note", metavar="TEXT", help="why, for whoever asks later")
             one.add_argument("--expires", type=timestamp, metavar="TIME", help="default: as long as its reason lasts")
     file = made.add_parser("import", parents=shared, help="import up to 100,000 rows; repeating it is harmless")
     file.add_argument("file", metavar="FILE", help="CSV with a header, or a JSON object a line; -: standard input")
     file.set_defaults(run=import_file)
-    out = made.add_parser("export", parents=[parents.operator], help="print what is in force, a JSON object a line")
+    out = made.add_parser("export", parents=shared, help="print what is in force, a JSON object a line")
     out.add_argument("--channel", choices=CHANNELS)
     out.set_defaults(run=export)
