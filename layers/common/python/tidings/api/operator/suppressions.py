@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from tidings.api.api_keys import Scope
@@ -161,9 +161,12 @@ class Suppressions:
 
     async def list(self, request: AuthenticatedRequest) -> Response:
         query = query_of(SuppressionQuery, request.query)
-        found = await self._run(self.store.find_suppressions, query.selection(request.tenant), query.limit + 1)
-        kept = found[: query.limit]
-        following = kept[-1].seq if len(found) > query.limit else None
+        return await self._run(self._page, query.selection(request.tenant), query.limit)
+
+    def _page(self, selection: SuppressionSelection, limit: int) -> Response:
+        found = self.store.find_suppressions(selection, limit + 1)
+        kept = found[:limit]
+        following = kept[-1].seq if len(found) > limit else None
         return encoded(SuppressionPage(suppressions=[*map(_view, kept)], next_cursor=following))
 
     async def add(self, request: AuthenticatedRequest) -> Response:
@@ -185,7 +188,7 @@ class Suppressions:
         def store(channel: str, rows: Sequence[ImportedRow]) -> None:
             self.store.add_suppressions(request.tenant, channel, [_suppression(row, "import") for row in rows])
 
-        return encoded(await self._run(imported, request.body, store))
+        return await self._run(lambda: encoded(imported(request.body, store)))
 
     async def export(self, request: AuthenticatedRequest) -> Response:
         query = query_of(ExportQuery, request.query)
@@ -229,6 +232,5 @@ def _suppression(wanted: SuppressionRequest, source: str) -> Suppression:
 
 
 def _view(one: SuppressionEntry) -> SuppressionView:
-    fields = asdict(one)
-    del fields["seq"]
-    return SuppressionView(**{**fields, "scope": one.scope or None})
+    shown = {name: getattr(one, name) for name in SuppressionView.model_fields}
+    return SuppressionView(**{**shown, "scope": one.scope or None})
