@@ -55,7 +55,7 @@ def _json_answers(operation: Mapping[str, Any]) -> Iterator[tuple[int, str, str,
     """Status, name, kind and value of each example."""
     for status, answer in operation["responses"].items():
         for kind, media in answer["content"].items():
-            if kind == "application/json" or int(status) >= HTTPStatus.BAD_REQUEST:
+            if kind.endswith("json") or int(status) >= HTTPStatus.BAD_REQUEST:
                 for name, example in media["examples"].items():
                     yield int(status), f"{status} {name}", kind, example["value"]
             else:
@@ -101,12 +101,13 @@ def _request(method: str, path: str, operation: Mapping[str, Any], variable: str
     if operation.get("security") == []:
         made["auth"] = {"type": "noauth"}
     if "requestBody" in operation:
-        first = next(iter(operation["requestBody"]["content"]["application/json"]["examples"].values()))
-        made["header"].append({"key": "Content-Type", "value": "application/json"})
+        kind, media = next(iter(operation["requestBody"]["content"].items()))
+        first = next(iter(media["examples"].values()))["value"]
+        made["header"].append({"key": "Content-Type", "value": kind})
         made["body"] = {
             "mode": "raw",
-            "raw": _text(first["value"]).replace(EXAMPLE_ID, "{{id}}"),
-            "options": {"raw": {"language": "json"}},
+            "raw": _text(first).replace(EXAMPLE_ID, "{{id}}"),
+            "options": {"raw": {"language": "text" if isinstance(first, str) else "json"}},
         }
     return made
 
@@ -138,7 +139,8 @@ def _url(path: str, parameters: list[Mapping[str, Any]], variable: str) -> Json:
 
 
 def _text(value: object) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False)
+    """Text that is no JSON stays as it is."""
+    return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
 
 
 def text() -> str:

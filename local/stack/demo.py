@@ -13,7 +13,7 @@ from local.stack.stack import Stack
 
 FIRST = [{"channel": channel, **content.example} for channel, content in CHANNELS.items()]
 WITHIN = 30.0  # seconds
-ENDS = ("sent", "failed", "unknown", "canceled", "expired")
+ENDS = ("sent", "failed", "unknown", "suppressed", "canceled", "expired")
 
 
 def show(stack: Stack) -> bool:

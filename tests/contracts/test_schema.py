@@ -21,7 +21,7 @@ from tidings.domain.errors import ConfigurationError
 from tidings.domain.notification import Priority, Status
 from tidings.messaging.topology import queues, work
 from tidings.migrate import migrate
-from tidings.ports import Outgoing, Selection, Settlement
+from tidings.ports import Outgoing, Selection, Settlement, Suppression, SuppressionSelection
 
 from tests import make
 from tests.clock import TestClock
@@ -101,6 +101,14 @@ def _exercise(store: SqlStore, broker: EmbeddedBroker, clock: TestClock) -> None
     store.get_with_timeline("acme", rows[0].id)
     store.filter_failed([make.message(row) for row in rows])
     store.purge(timedelta(0), 10)
+    store.add_suppressions("acme", "email", [Suppression(recipient=row.recipient, reason="manual") for row in rows])
+    store.claim([make.message(row) for row in rows[16:]], LEASE)
+    suppressed = SuppressionSelection(tenant="acme")
+    store.find_suppressions(suppressed, 5)
+    store.find_suppressions(replace(suppressed, channel="email", recipients=["a@example.com"], in_force=True), 5)
+    store.find_suppressions(replace(suppressed, reason="manual", source="operator", in_force=False, before=9), 5)
+    store.remove_suppression("acme", "email", rows[0].recipient, "", "a key")
+    store.adopt_suppressions({}, 10)
     store.purge_suppressions(timedelta(0), 10)
     store.check()
     message = make.message(rows[0])

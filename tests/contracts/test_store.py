@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import event, select
 from tidings.adapters.sql.database import Database, DatabaseSettings
-from tidings.adapters.sql.schema import notifications, suppressions
+from tidings.adapters.sql.schema import notifications, suppression_list
 from tidings.adapters.sql.store import SqlStore
 from tidings.domain.errors import (
     LEASE_EXPIRED,
@@ -456,7 +456,7 @@ def test_a_recipient_that_can_take_nothing_more_is_recorded(store: SqlStore, clo
         ]
     )
     with store.database.engine.connect() as connection:
-        rows = connection.execute(select(suppressions)).all()
+        rows = connection.execute(select(suppression_list)).all()
     assert [(row.tenant, row.recipient, row.reason) for row in rows] == [
         ("acme", "gone@example.com", "mailbox_unknown")
     ]
@@ -1024,7 +1024,7 @@ def test_the_retention_goes_page_by_page_the_oldest_first(store: SqlStore, clock
     assert (second.rows, second.last) == (2, None)
 
 
-def test_old_suppressions_leave_with_the_retention_page_by_page(store: SqlStore, clock: TestClock) -> None:
+def test_suppressions_that_ended_leave_with_the_retention_page_by_page(store: SqlStore, clock: TestClock) -> None:
     def suppressed(count: int) -> None:
         claims = claimed(store, inserted(store, clock, count))
         ends = [
@@ -1032,7 +1032,7 @@ def test_old_suppressions_leave_with_the_retention_page_by_page(store: SqlStore,
                 claims=claims,
                 notification=row,
                 status=Status.FAILED,
-                suppression=Suppression(recipient=row.recipient, reason="mailbox_unknown"),
+                suppression=Suppression(recipient=row.recipient, reason="hard_bounce", lasts=timedelta(0)),
             )
             for row in claims.acquired
         ]
@@ -1045,7 +1045,7 @@ def test_old_suppressions_leave_with_the_retention_page_by_page(store: SqlStore,
     suppressed(1)
     assert [store.purge_suppressions(timedelta(days=30), 2) for _ in range(3)] == [2, 3, 0]  # all of one moment leave
     with store.database.engine.connect() as connection:
-        assert len(connection.execute(select(suppressions)).all()) == 1
+        assert len(connection.execute(select(suppression_list)).all()) == 1
 
 
 def test_a_key_may_be_used_again_once_its_row_is_gone(store: SqlStore, clock: TestClock) -> None:

@@ -12,7 +12,7 @@ from tests.faults.load import CHANNELS, Load
 from tests.faults.world import World, wait
 from tests.scenarios.queues import RabbitQueues
 
-ENDS = ("sent", "failed", "unknown", "canceled", "expired")
+ENDS = ("sent", "failed", "unknown", "suppressed", "canceled", "expired")
 PART = 5000  # rows per query
 UNENDED = ("pending", "sending", "retrying")
 TOOK = ("accepted", "dropped_after_accept")

@@ -42,7 +42,7 @@ class Declared:
         assert status in responses, f"{status} is not declared for {request.method} {path}: {response.body[:300]!r}"
         kind = response.headers["content-type"].partition(";")[0]
         assert kind in responses[status]["content"], f"{kind} is not declared for {status} of {request.method} {path}"
-        if kind.endswith("json"):
+        if kind.endswith(("/json", "+json")):
             self._validator("responses", path, method, status, kind).validate(json.loads(response.body))
         self._check_headers(responses[status], response)
         # An array may be accepted in part; a long one is too slow to hold against a schema.

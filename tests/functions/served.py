@@ -118,7 +118,7 @@ def read(response: Response) -> Answer:
 
 
 def _content(headers: Mapping[str, str], body: bytes) -> Any:
-    return json.loads(body) if headers["content-type"].endswith("json") else body.decode()
+    return json.loads(body) if headers["content-type"].endswith(("/json", "+json")) else body.decode()
 
 
 def intake_of(parts: Container, keys: Keys, declared: Declared | None = None) -> Caller:

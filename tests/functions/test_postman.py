@@ -76,7 +76,9 @@ def run(folder: str, variables: Mapping[str, str], report: Path) -> list[Ran]:
 def _ran(one: dict[str, Any]) -> Ran:
     headers = {header["key"].lower(): header["value"] for header in one["request"]["header"]}
     body = bytes(one["response"]["stream"]["data"])
-    return Ran(one["item"]["name"], one["response"]["code"], json.loads(body) if body else None, headers)
+    kinds = [header["value"] for header in one["response"]["header"] if header["key"].lower() == "content-type"]
+    is_json = bool(body) and not kinds[0].startswith("application/x-ndjson")
+    return Ran(one["item"]["name"], one["response"]["code"], json.loads(body) if is_json else None, headers)
 
 
 @pytest.mark.parametrize("place", [0, 1], ids=["intake", "replay"])

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 from local.stack import no_proxy
 
-ENDS = ("sent", "failed", "unknown", "canceled", "expired")
+ENDS = ("sent", "failed", "unknown", "suppressed", "canceled", "expired")
 WITHIN = 60.0  # seconds; generous, for a busy machine
 
 T = TypeVar("T")

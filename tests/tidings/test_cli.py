@@ -726,3 +726,30 @@ def test_the_key_does_not_follow_a_redirect(operator: Operator, elsewhere: http.
     url = f"http://127.0.0.1:{elsewhere.server_port}"
     _says(operator.run("dead", "list", "--ops-url", url), 1, "302")
     assert elsewhere.seen == ["/v1/dead-letters?limit=50"]  # type: ignore[attr-defined]
+
+
+# --- suppressions -----------------------------------------------------------------------------------------------------
+
+
+def test_suppressions_are_added_found_removed_and_listed(operator: Operator) -> None:
+    added = operator.run("suppressions", "add", "email", "Ada@Example.com", "--note", "asked by phone")
+    assert added.code == 0, added.err
+    assert "ada@example.com" in added.out
+    assert "it is removed" in added.out
+    assert operator.run("suppressions", "remove", "email", "ada@example.com").code == 0
+    found = operator.run("suppressions", "find", "ADA@example.com", "--json").document["suppressions"]
+    assert [(one["note"], one["in_force"]) for one in found] == [("asked by phone", False)]
+    listed = operator.run("suppressions", "list", "--state", "in_force")
+    assert listed.out == "No suppressions match.\n"
+
+
+def test_an_exported_list_is_imported_and_bad_lines_are_named(operator: Operator) -> None:
+    file = operator.folder / "old.csv"
+    file.write_text("channel,recipient\nemail,ada@example.com\nemail,nobody\nsms,+15005550010\n", encoding="utf-8")
+    done = operator.run("suppressions", "import", str(file))
+    assert (done.code, done.out.splitlines()[0]) == (1, "2 stored, 1 bad lines."), done.err
+    assert "line 3: recipient is not one of the channel email" in done.out
+    lines = operator.run("suppressions", "export").out.splitlines()
+    assert [json.loads(line)["recipient"] for line in lines] == ["+15005550010", "ada@example.com"]
+    file.write_text("\n".join(lines), encoding="utf-8")
+    assert operator.run("suppressions", "import", str(file), "--json").document["stored"] == 2

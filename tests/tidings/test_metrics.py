@@ -98,7 +98,7 @@ def test_prometheus_reads_what_became_of_everything(parts: Parts, monkeypatch: p
     outcomes = {
         dict(labels)["status"]: count for (name, labels), count in found.items() if name == "tidings_outcomes_total"
     }
-    assert outcomes == {"sent": 4, "retrying": 1, "failed": 1, "unknown": 1, "expired": 0}
+    assert outcomes == {"sent": 4, "retrying": 1, "failed": 1, "unknown": 1, "expired": 0, "suppressed": 0}
     attempts = {
         dict(labels)["class"]: count for (name, labels), count in found.items() if name == "tidings_attempts_total"
     }

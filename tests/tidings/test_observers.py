@@ -185,7 +185,12 @@ def test_a_line_has_the_fields_of_the_catalog_and_no_full_recipient(
         Sweep(store=parts.store, broker=parts.broker, settler=parts.settler).run()
     lines = told(log)
     assert parts.row(lost).status is Status.UNKNOWN
-    assert set(names(lines)) == {event.name for event in LIFECYCLE} - {"expired", "settled_late", *ACCOUNT}
+    assert set(names(lines)) == {event.name for event in LIFECYCLE} - {
+        "expired",
+        "suppressed",
+        "settled_late",
+        *ACCOUNT,
+    }
     for name, line in lines:
         assert set(line) <= FIELDS[name], name
     text = "\n".join(str(vars(record)) for record in log.records)

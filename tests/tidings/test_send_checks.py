@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import select
-from tidings.adapters.sql.schema import suppressions
+from tidings.adapters.sql.schema import suppression_list
 from tidings.domain.errors import NotReady, PermanentError, TransientError
 from tidings.domain.notification import Notification, OnAmbiguous
 from tidings.domain.stopwatch import Elapsed
@@ -97,7 +97,7 @@ def test_only_a_permanent_error_with_a_reason_suppresses_its_recipient(
     parts.provider.script[row.recipient] = [outcome] if isinstance(outcome, Exception) else []
     parts.delivery.deliver(incoming(row))
     with parts.store.database.engine.connect() as connection:
-        found = connection.execute(select(suppressions)).all()
+        found = connection.execute(select(suppression_list)).all()
     assert [(one.tenant, one.channel, one.recipient, one.reason) for one in found] == [
         (row.tenant, row.channel, row.recipient, reason) for reason in reasons
     ]

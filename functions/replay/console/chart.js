@@ -12,6 +12,7 @@ export const SERIES = {
   failed: "failures",
   unknown: "unknown",
   expired: "expired",
+  suppressed: "suppressed",
   canceled: "canceled",
 };
 const NAMES = Object.keys(SERIES);

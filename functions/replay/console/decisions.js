@@ -4,6 +4,7 @@ import * as api from "./api.js";
 import {announce, confirm, expiryField, field, h, showMessage} from "./dom.js";
 import {DOUBT, isDoubtful, sinceNow, state, utc} from "./format.js";
 
+const REPLAYABLE = ["failed", "suppressed"];
 const CANCELABLE = ["pending", "retrying"];
 
 export function actions(found, again) {
@@ -26,7 +27,7 @@ export function actions(found, again) {
   const buttons = [];
   if (found.status === "unknown")
     buttons.push(button("Mark as arrived", () => markArrived(found), true), button("Send again", () => sendAgain(found)));
-  if (found.status === "failed") buttons.push(button("Replay", () => replay(found), true));
+  if (REPLAYABLE.includes(found.status)) buttons.push(button("Replay", () => replay(found), true));
   if (CANCELABLE.includes(found.status)) buttons.push(button("Cancel notification", () => cancel(found)));
   return buttons.length > 0 && h("div", {class: "buttons"}, buttons);
 }
@@ -55,7 +56,7 @@ async function replay(found) {
     const done = await api.post("dead-letters/replay", {ids: [found.id], status: found.status, ...expiry});
     if (done.count) announce("It is pending again.");
     else if (done.expired) await showMessage("Not replayed", "It has expired. Replay it with a new expiry time.");
-    else await showMessage("Not replayed", "It is no longer a dead letter: someone else acted first.");
+    else await showMessage("Not replayed", "Its status has changed: someone else acted first.");
   });
 }
 

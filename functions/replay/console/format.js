@@ -17,6 +17,7 @@ export const STATUSES = {
   unknown: "the provider may have accepted it; an operator decides",
   canceled: "canceled while waiting",
   expired: "expired while waiting",
+  suppressed: "its recipient is suppressed; the provider was not called; can be replayed",
 };
 
 export const CLASSES = {
@@ -42,6 +43,7 @@ const MARKS = {
   unknown: "?",
   canceled: "–",
   expired: "–",
+  suppressed: "⊘",
 };
 
 export const DOUBT = "It may have been sent: the provider may have accepted an attempt.";

@@ -3,7 +3,7 @@
 import {h} from "./dom.js";
 import {CLASSES, clock, span, chipWithDoubt, when} from "./format.js";
 
-const WITHOUT_CALL = ["canceled", "expired"]; // happens between two attempts, without a provider call
+const WITHOUT_CALL = ["canceled", "expired", "suppressed"]; // happens without a provider call
 
 export function timeline(found) {
   const events = found.events || [];
@@ -50,6 +50,7 @@ function step(event, before, n) {
       h("span", {class: "label"}, label),
       by && h("p", {class: "hint id"}, "by ", h("bdi", {}, by)),
       event.provider_response && h("p", {class: "hint id"}, "Provider response: ", h("bdi", {}, event.provider_response)),
+      event.note && h("p", {class: "hint"}, h("bdi", {}, event.note)),
       event.error && why(event.error),
       event.next_attempt_at &&
         h("p", {class: "hint"}, "Next attempt at ", when(event.next_attempt_at, clock(event.next_attempt_at))),

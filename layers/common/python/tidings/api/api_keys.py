@@ -12,6 +12,8 @@ from pydantic import Field, field_validator
 
 from tidings.config.settings import Settings
 
+FINGERPRINT = 8  # hex digits of the digest
+
 
 class Scope(enum.StrEnum):
     """`send`: submit, look up and cancel. `operate`: look up, dead letters, replay, sweep. `admin`: what affects all
@@ -29,6 +31,11 @@ class ApiKey:
     tenant: str
     scopes: frozenset[str]  # an unknown scope grants nothing: a later release knows it, or it is misspelt
     digest: bytes
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the key where it must not be shown."""
+        return self.digest.hex()[:FINGERPRINT]
 
     @property
     def unknown(self) -> Sequence[str]:

@@ -27,6 +27,7 @@ class Tag(enum.StrEnum):
 
     NOTIFICATIONS = "notifications"
     DEAD_LETTERS = "dead letters"
+    SUPPRESSIONS = "suppressions"
     OPERATION = "operation"
     ABOUT = "documentation and health"
 

@@ -30,6 +30,7 @@ _REQUEST_ID = "The request's own if it had one, or a new one: it finds the reque
 _TAGS = {
     Tag.NOTIFICATIONS: "Accept notifications, look them up with their timeline, list and cancel them.",
     Tag.DEAD_LETTERS: "What failed or is unknown: list it, group it by its error, replay it, resolve it.",
+    Tag.SUPPRESSIONS: "Recipients that are not sent to: list, look up, add, remove, import, export.",
     Tag.OPERATION: "What happens and what waits; the sweep; pause and resume a channel.",
     Tag.ABOUT: "This document, a page to read it, and health checks. No key is needed.",
 }

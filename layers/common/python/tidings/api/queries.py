@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from tidings.api.requests import Instant
 from tidings.api.validation_problems import problem_of
 from tidings.domain.channels import CHANNELS
-from tidings.domain.notification import REPLAYABLE, Status
+from tidings.domain.notification import DEAD, REPLAYABLE, Status
 from tidings.messaging.envelope import ID
 from tidings.ports import Selection
 
@@ -29,7 +29,7 @@ def _statuses(value: object) -> object:
 
 def _replayable(value: tuple[Status, ...]) -> tuple[Status, ...]:
     if not set(value) <= REPLAYABLE:
-        raise ValueError(f"a dead letter is {' or '.join(sorted(REPLAYABLE))}")
+        raise ValueError(f"must be one of {', '.join(sorted(REPLAYABLE))}")
     return value
 
 
@@ -84,7 +84,9 @@ class DeadFilter(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     ids: Annotated[Sequence[Id], Field(min_length=1, max_length=1000)] | None = None
-    status: DeadStatuses | None = Field(None, description="failed or unknown; both if not given")
+    status: DeadStatuses | None = Field(
+        None, description="failed, unknown or suppressed; failed and unknown if not given"
+    )
     channel: Name | None = None
     error_class: Literal["transient", "permanent", "ambiguous", "account"] | None = None
     code: Code | None = Field(None, description="of the last error")
@@ -95,7 +97,7 @@ class DeadFilter(BaseModel):
         return Selection(
             tenant=tenant,
             ids=self.ids,
-            statuses=sorted(self.status or REPLAYABLE),
+            statuses=sorted(self.status or DEAD),
             channel=self.channel,
             error_class=self.error_class,
             error_code=self.code,

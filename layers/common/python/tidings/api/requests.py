@@ -80,6 +80,9 @@ class Submission(StrictModel):
         dict[Annotated[str, StringConstraints(max_length=64)], Annotated[str, StringConstraints(max_length=1024)]],
         Field(default_factory=dict, max_length=32, description="Yours; given back as it came, never sent"),
     ]
+    ignore_suppression: Annotated[
+        bool, Field(description="Send although recipients are suppressed; needs a key with the scope `admin`")
+    ] = False
     idempotency_key: Annotated[IdempotencyKey | None, Field(description="In an array, in place of the header")] = None
 
     @field_validator("metadata")
@@ -104,6 +107,7 @@ class Submission(StrictModel):
             on_ambiguous=self.on_ambiguous,
             max_attempts=self.max_attempts,
             metadata=to_json(self.metadata).decode() if self.metadata else None,
+            ignore_suppression=self.ignore_suppression or None,
             send_at=self.send_at,
             expires_at=self.expires_at,
             next_attempt_at=self.send_at,  # whether that is now, the database's clock says at the claim

@@ -56,6 +56,9 @@ class EventView(View):
     error: ErrorView | None = None
     may_have_been_sent: bool | None = Field(default=None, description="as the notification's field, at that time")
     next_attempt_at: datetime | None = None
+    note: str | None = Field(
+        default=None, description="what suppression did to this attempt: copies left out, or sent nevertheless"
+    )
 
 
 class NotificationView(View):
@@ -70,6 +73,7 @@ class NotificationView(View):
     on_ambiguous: OnAmbiguous
     max_attempts: int
     metadata: dict[str, str] | None = None
+    ignore_suppression: bool | None = None
     send_at: datetime | None = None
     expires_at: datetime | None = None
     created_at: datetime
@@ -128,6 +132,7 @@ def to_response(
         on_ambiguous=notification.on_ambiguous,
         max_attempts=notification.max_attempts,
         metadata=json.loads(notification.metadata) if notification.metadata is not None else None,
+        ignore_suppression=notification.ignore_suppression or None,
         send_at=notification.send_at,
         expires_at=notification.expires_at,
         created_at=notification.created_at,
@@ -177,6 +182,7 @@ def _timeline(notification: Notification, events: Sequence[TimelineEntry]) -> It
             error=_error(event),
             may_have_been_sent=(is_doubtful and event.status not in PROVEN) or None,
             next_attempt_at=event.next_attempt_at,
+            note=event.note,
         )
     if notification.status is Status.SENDING and notification.claimed_at is not None:
         yield _sending(notification, notification.claimed_at, is_doubtful)

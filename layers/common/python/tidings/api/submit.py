@@ -6,9 +6,10 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
+from tidings.api.api_keys import Scope
 from tidings.api.http import AuthenticatedRequest, Response
 from tidings.api.json_shape import Body, is_array
-from tidings.api.problems import Problem
+from tidings.api.problems import Problem, missing_scope
 from tidings.api.reader import Reader
 from tidings.api.requests import Submission, check_submission
 from tidings.api.submit_results import Result, array_response, one_response, result_of
@@ -83,6 +84,8 @@ class Submit:
         problem = check_submission(submission, now, index=index)
         if problem is not None:
             return problem
+        if submission.ignore_suppression and (request.key is None or Scope.ADMIN not in request.key.scopes):
+            return missing_scope(Scope.ADMIN)
         trace = request.headers.get("traceparent", "")
         draft = submission.notification(
             tenant=request.tenant, now=now, traceparent=trace if _TRACEPARENT.fullmatch(trace) else None

@@ -148,7 +148,7 @@ def add(commands: Commands, parents: Parents) -> None:
     group = commands.add_parser("dead", help="dead letters: list, groups, show, replay, resolve")
     dead = group.add_subparsers(required=True, metavar="COMMAND")
     chosen = argparse.ArgumentParser(add_help=False)
-    _add_filters(chosen, "default: both")
+    _add_filters(chosen, "default: failed and unknown")
     shared = [parents.output, parents.operator]
     found = dead.add_parser("list", parents=[chosen, *shared], help="list dead letters, newest first")
     found.add_argument("--limit", type=positive, default=50, metavar="N", help="at most this many (default: 50)")

@@ -7,14 +7,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tidings.api.api_keys import ApiKey, KeySettings, Scope, new_key
+from tidings.api.api_keys import FINGERPRINT, ApiKey, KeySettings, Scope, new_key
 from tidings.cli.exit_codes import UsageError
 from tidings.cli.options import Commands, Parents
 from tidings.cli.output import note, show, table
 from tidings.config.settings import load
 
 VARIABLE = "TIDINGS_API_KEYS"
-FINGERPRINT = 8  # hex digits of the digest
 
 
 def create(options: argparse.Namespace) -> None:
@@ -32,10 +31,9 @@ def create(options: argparse.Namespace) -> None:
 def listed(options: argparse.Namespace) -> None:
     entries = _entries(options)
     rows = [["FINGERPRINT", "TENANT", "SCOPES"]]
-    rows += [[_fingerprint(entry), entry.tenant, " ".join(sorted(entry.scopes))] for entry in entries]
+    rows += [[entry.fingerprint, entry.tenant, " ".join(sorted(entry.scopes))] for entry in entries]
     document = [
-        {"fingerprint": _fingerprint(entry), "tenant": entry.tenant, "scopes": sorted(entry.scopes)}
-        for entry in entries
+        {"fingerprint": entry.fingerprint, "tenant": entry.tenant, "scopes": sorted(entry.scopes)} for entry in entries
     ]
     show(options, {"keys": document}, table(rows))
 
@@ -50,11 +48,11 @@ def rotate(options: argparse.Namespace) -> None:
   {key}
 New value of {VARIABLE}, with both keys:
   {_setting(after)}"""
-    show(options, {"key": key, "api_keys": _setting(after), "replaces": _fingerprint(old)}, text)
+    show(options, {"key": key, "api_keys": _setting(after), "replaces": old.fingerprint}, text)
     note(f"""Next:
   1. Set it where intake and replay run, and restart them.
   2. Give the callers of {old.tenant} the new key.
-  3. Then: tidings keys revoke {_fingerprint(old)}""")
+  3. Then: tidings keys revoke {old.fingerprint}""")
 
 
 def revoke(options: argparse.Namespace) -> None:
@@ -67,7 +65,7 @@ def revoke(options: argparse.Namespace) -> None:
     if not left and not options.yes:
         raise UsageError(f"it is the last key of {gone.tenant}, which would be locked out: --yes revokes it anyway")
     text = f"New value of {VARIABLE}:\n  {_setting(after)}"
-    show(options, {"api_keys": _setting(after), "revoked": _fingerprint(gone)}, text)
+    show(options, {"api_keys": _setting(after), "revoked": gone.fingerprint}, text)
     note("Next: set it where intake and replay run, and restart them. Until then the key stays valid.")
 
 
@@ -94,11 +92,7 @@ def _chosen(entries: Sequence[ApiKey], which: str) -> ApiKey:
         return found[0]
     if not found:
         raise UsageError(f"no key matches {which}: `tidings keys list` shows them")
-    raise UsageError(f"{which} has {len(found)} keys: name one of {', '.join(map(_fingerprint, found))}")
-
-
-def _fingerprint(entry: ApiKey) -> str:
-    return entry.digest.hex()[:FINGERPRINT]
+    raise UsageError(f"{which} has {len(found)} keys: name one of {', '.join(one.fingerprint for one in found)}")
 
 
 def _setting(entries: Sequence[ApiKey]) -> str:

@@ -95,8 +95,8 @@ def notifications(items: Sequence[Mapping[str, Any]], *, dead: bool = False) -> 
     return table(rows)
 
 
-WITHOUT_CALL = frozenset({Status.CANCELED, Status.EXPIRED})
-"""Statuses that are reached between two attempts, without a provider call."""
+WITHOUT_CALL = frozenset({Status.CANCELED, Status.EXPIRED, Status.SUPPRESSED})
+"""Statuses that are reached without a provider call."""
 
 
 def event(entry: Mapping[str, Any]) -> str:
@@ -109,6 +109,8 @@ def event(entry: Mapping[str, Any]) -> str:
     words += [entry[name] for name in ("provider", "provider_message_id") if entry.get(name)]
     if error := entry.get("error"):
         words.append(f"{error['code']}: {error['message']}")
+    if entry.get("note"):
+        words.append(entry["note"])
     if entry.get("next_attempt_at"):
         words.append(f"next at {entry['next_attempt_at'][:19]}Z")
     return plain("  ".join(words).rstrip())

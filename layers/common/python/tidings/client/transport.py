@@ -80,11 +80,12 @@ class Transport:
         body: object = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """`path`: percent-encoded; `body`: any JSON value. Raise Refused, Unreachable or Unexpected."""
+        """`path`: percent-encoded; `body`: any JSON value, or bytes, which are sent as they are. Raise
+        Refused, Unreachable or Unexpected."""
         request = _Request(
             method=method,
             target=urlsplit(self.url).path.rstrip("/") + path + (f"?{urlencode(query)}" if query else ""),
-            body=json.dumps(body, ensure_ascii=False).encode(errors="surrogatepass") if body is not None else None,
+            body=body if isinstance(body, bytes) else _json(body),
             headers=self._headers(headers or {}, has_body=body is not None),
             until=time.monotonic() + self.deadline,
         )
@@ -182,6 +183,10 @@ class Transport:
         if connection.sock is not None:  # http.client has closed it if the server asked for that
             with self._lock:
                 self._idle.append((time.monotonic(), connection))
+
+
+def _json(body: object) -> bytes | None:
+    return json.dumps(body, ensure_ascii=False).encode(errors="surrogatepass") if body is not None else None
 
 
 def _reason(error: Exception) -> str:

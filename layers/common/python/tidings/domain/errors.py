@@ -6,6 +6,7 @@
     ├── DeliveryError            a provider did not say "accepted"
     │   ├── TransientError       proven not accepted; trying again may help
     │   ├── PermanentError       proven not accepted; trying again cannot help
+    │   │   └── Suppressed       its recipient is suppressed; the provider was not called
     │   ├── AmbiguousError       it may have accepted
     │   └── AccountError         it refuses our account, for every recipient
     │       └── NotReady         this worker cannot send it; the provider was not called
@@ -59,6 +60,10 @@ class PermanentError(DeliveryError):
     def __init__(self, code: str, message: str, *, suppress: str | None = None) -> None:
         super().__init__(code, message)
         self.suppress = suppress
+
+
+class Suppressed(PermanentError):
+    """Its recipient is suppressed. The provider was not called. `code` is the reason."""
 
 
 class AmbiguousError(DeliveryError):

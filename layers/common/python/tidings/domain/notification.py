@@ -22,7 +22,8 @@ class Status(enum.StrEnum):
            |                  |--permanent, out of attempts--> failed --replay--> pending
            |                  '--ambiguous--> retrying (resend, reconcile) | unknown (hold; reconcile, out of attempts)
            |                                  unknown --an operator decides--> sent | pending
-           '-- canceled before a claim; expired past expires_at
+           |-- canceled before a claim; expired past expires_at
+           '-- suppressed: claimed, but its recipient takes no more --replay--> pending
     """
 
     PENDING = "pending"
@@ -35,13 +36,17 @@ class Status(enum.StrEnum):
     UNKNOWN = "unknown"
     CANCELED = "canceled"
     EXPIRED = "expired"
+    SUPPRESSED = "suppressed"
 
 
 CLAIMABLE = frozenset({Status.PENDING, Status.RETRYING})
 """What a worker may claim, and what a caller may still cancel."""
 
-REPLAYABLE = frozenset({Status.FAILED, Status.UNKNOWN})
-"""What an operator may set back to pending, one generation later."""
+DEAD = frozenset({Status.FAILED, Status.UNKNOWN})
+"""Dead letters: what waits for an operator."""
+
+REPLAYABLE = DEAD | {Status.SUPPRESSED}
+"""What an operator may set back to pending, one generation later. A suppressed one is no dead letter."""
 
 OPERATOR = "operator"
 """The provider of a notification that an operator has marked as sent."""
@@ -96,6 +101,7 @@ class Notification:
     on_ambiguous: OnAmbiguous = OnAmbiguous.RESEND
     max_attempts: int = 10
     metadata: str | None = None  # JSON of the caller, returned unchanged
+    ignore_suppression: bool | None = None  # true: it is sent although its recipients are suppressed
     send_at: datetime | None = None
     expires_at: datetime | None = None
     traceparent: str | None = None  # W3C Trace Context of the POST
@@ -166,6 +172,7 @@ class TimelineEntry:
     error_code: str | None = None
     error_message: str | None = None
     next_attempt_at: datetime | None = None
+    note: str | None = None  # what suppression did, or would have done, to this attempt
 
 
 def new_id(at: datetime) -> str:

@@ -96,6 +96,11 @@ LISTED_AFTER = timedelta(seconds=5)
 CLOCK_SKEW = timedelta(minutes=1)
 """How far the provider's clock, perhaps in whole seconds, and the database's may differ."""
 
+# --- suppression ------------------------------------------------------------------------------------------------------
+
+HARD_BOUNCE_LASTS = timedelta(days=90)
+"""How long a mailbox that did not exist is not sent to: it may exist later."""
+
 # --- the sweep --------------------------------------------------------------------------------------------------------
 
 SWEEP_EVERY = timedelta(seconds=1)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tidings.domain import timing
 from tidings.domain.channels import CHANNELS
 from tidings.domain.errors import BrokerUnavailable, StoreUnavailable
-from tidings.domain.notification import REPLAYABLE, Priority, Status
+from tidings.domain.notification import DEAD, Priority, Status
 from tidings.messaging import topology
 from tidings.observability.metrics import (
     ACCOUNT_REFUSED,
@@ -54,7 +54,7 @@ class SystemGauges:
         waiting = [
             Gauge(metric=NOTIFICATIONS, labels=(channel, status), value=_count(backlog, channel, status))
             for channel in CHANNELS
-            for status in sorted(REPLAYABLE)
+            for status in sorted(DEAD)
         ]
         stopped = self.store.paused()
         paused = [Gauge(metric=PAUSED, labels=(channel,), value=int(channel in stopped)) for channel in CHANNELS]

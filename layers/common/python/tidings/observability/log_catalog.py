@@ -58,6 +58,11 @@ LIFECYCLE = (
         fields=_CALL,
     ),
     LogEvent(
+        name="suppressed",
+        meaning="its recipient is suppressed, for the reason `code`: the provider was not called",
+        fields=_ERROR,
+    ),
+    LogEvent(
         name="settled_late",
         meaning="the lease expired and another worker took over: this line alone has the provider's answer",
         fields=(*_ERROR, "retry_in_seconds", "status"),
@@ -103,6 +108,23 @@ LIFECYCLE = (
 """What happens to notifications. `log_observer` writes these."""
 
 FAULTS = (
+    LogEvent(
+        name="suppression_not_enforced",
+        meaning="sent although recipients are suppressed: TIDINGS_SUPPRESSION is warn, or the caller said so",
+        fields=("notification_id", "tenant", "channel", "reasons", "recipients"),
+        level="WARNING",
+    ),
+    LogEvent(
+        name="copies_left_out",
+        meaning="a mail goes without so many of its cc and bcc, which are suppressed",
+        fields=("notification_id", "tenant", "channel", "reasons", "recipients"),
+    ),
+    LogEvent(
+        name="suppression_removed",
+        meaning="an operator removed a suppression",
+        fields=("tenant", "channel", "by"),
+        level="WARNING",
+    ),
     LogEvent(
         name="setting_renamed",
         meaning="a setting has its old name, which the next release will not read: rename it",

@@ -37,6 +37,7 @@ _NAMES = {
     Status.FAILED: "dead_lettered",
     Status.UNKNOWN: "held_unknown",
     Status.EXPIRED: "expired",
+    Status.SUPPRESSED: "suppressed",
 }
 _NEEDS_A_PERSON = (Status.FAILED, Status.UNKNOWN)
 

@@ -79,7 +79,8 @@ PROVIDER_SECONDS = Metric(
 )
 OUTCOMES = Metric(
     name="tidings_outcomes_total",
-    help="Status of a notification after an attempt: sent, retrying, failed (a dead letter), unknown, expired",
+    help="Status of a notification after an attempt: sent, retrying, failed (a dead letter), unknown, expired,"
+    " suppressed (the provider was not called)",
     labels=("channel", "provider", "status"),
 )
 END_TO_END_SECONDS = Metric(

@@ -27,7 +27,7 @@ Labels = tuple[str, ...]
 Seconds = dict[Labels, list[float]]
 
 CLASSES = ("accepted", *(error.kind for error in (TransientError, PermanentError, AmbiguousError, AccountError)))
-STATUSES = (Status.SENT, Status.RETRYING, Status.FAILED, Status.UNKNOWN, Status.EXPIRED)
+STATUSES = (Status.SENT, Status.RETRYING, Status.FAILED, Status.UNKNOWN, Status.EXPIRED, Status.SUPPRESSED)
 
 NO_PROVIDER = "none"
 """The label `provider` of what the sweep settled, which called none."""
@@ -84,7 +84,8 @@ class MetricsObserver:
             channel, provider = settlement.notification.channel, settlement.provider or NO_PROVIDER
             if settlement.elapsed is not None:
                 calls[channel, provider].append(settlement.elapsed.seconds)
-            if settlement.elapsed is not None or settlement.error is not None:
+            is_suppressed = settlement.status is Status.SUPPRESSED  # it was decided without an attempt
+            if not is_suppressed and (settlement.elapsed is not None or settlement.error is not None):
                 attempts[channel, provider, settlement.error.kind if settlement.error is not None else "accepted"] += 1
             if settlement.notification.id in late:
                 continue

@@ -11,6 +11,7 @@ from tidings.pipeline.deadlines import Deadlines
 from tidings.pipeline.leases import Leases
 from tidings.pipeline.outcomes import Outcome
 from tidings.pipeline.send_checks import Attempt, outcome_before_send
+from tidings.pipeline.suppression import NOTHING, Verdict
 from tidings.ports import Claims, Provider, Store
 
 log = logging.getLogger(__name__)
@@ -24,12 +25,15 @@ class Attempts:
     store: Store
     leases: Leases
 
-    def make(self, notification: Notification, claims: Claims, deadlines: Deadlines) -> Outcome:
+    def make(
+        self, notification: Notification, claims: Claims, deadlines: Deadlines, suppression: Verdict = NOTHING
+    ) -> Outcome:
         """Raise only what ends the process."""
         attempt = Attempt(
             notification=notification,
             claims=claims,
             deadlines=deadlines,
+            suppression=suppression,
             provider=self.provider,
             store=self.store,
             leases=self.leases,

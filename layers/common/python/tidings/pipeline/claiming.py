@@ -13,6 +13,7 @@ from tidings.observability.events import Claimed
 from tidings.observability.observers import Observers
 from tidings.pipeline.leases import Leases
 from tidings.pipeline.send_pool import SendPool
+from tidings.pipeline.suppression import Enforcement
 from tidings.ports import Claims, Deferred, Store
 
 
@@ -25,6 +26,7 @@ class Claimer:
     leases: Leases
     pool: SendPool
     observers: Observers
+    suppression: Enforcement = Enforcement.ON
 
     def claim(self, messages: Sequence[Message], places: int, *, urgent: bool, isolated: bool = False) -> Claims:
         """Claim these, for which so many places of the pool are reserved. Places without an acquired row are released.
@@ -32,7 +34,8 @@ class Claimer:
         acquired = 0
         try:
             stopwatch = Stopwatch()
-            claims = self.store.claim(messages, self.lease, isolated=isolated)
+            looks_up = self.suppression is not Enforcement.OFF
+            claims = self.store.claim(messages, self.lease, isolated=isolated, suppressed=looks_up)
             claims = replace(claims, elapsed=(elapsed := stopwatch.elapsed()))
             acquired = len(claims.acquired)
             self.leases.keep(claims, asked_at=elapsed.began)

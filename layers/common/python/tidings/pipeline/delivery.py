@@ -23,6 +23,7 @@ from tidings.pipeline.parking import park_unreadable
 from tidings.pipeline.send_pool import SendPool
 from tidings.pipeline.settlement import Settler
 from tidings.pipeline.settlement_buffer import BatchProgress, SettlementBuffer
+from tidings.pipeline.suppression import Enforcement, verdict
 from tidings.ports import Broker, Claims, Deferred, Provider, Settlement, Store
 
 RESERVED = 2
@@ -49,6 +50,7 @@ class Delivery:
     lease: timedelta
     concurrency: int
     reserved: int = RESERVED
+    suppression: Enforcement = Enforcement.ON
     observers: Observers = LOG_ONLY
     _pool: SendPool = field(init=False, repr=False)
     _leases: Leases = field(init=False, repr=False)
@@ -62,7 +64,14 @@ class Delivery:
         """No thread starts here: gunicorn may still fork."""
         pool, leases = SendPool(self.concurrency, reserved=self.reserved), Leases(self.store, self.lease)
         account = Account(self.store, self.provider.name, lease=self.lease, observers=self.observers)
-        claimer = Claimer(store=self.store, lease=self.lease, leases=leases, pool=pool, observers=self.observers)
+        claimer = Claimer(
+            store=self.store,
+            lease=self.lease,
+            leases=leases,
+            pool=pool,
+            observers=self.observers,
+            suppression=self.suppression,
+        )
         parts = {
             "_pool": pool,
             "_leases": leases,
@@ -171,7 +180,8 @@ class Delivery:
         progress.call_started()
         try:
             stopwatch = Stopwatch()
-            outcome = self._attempts.make(notification, claims, progress.deadlines)
+            suppression = verdict(self.suppression, notification, claims.suppressed.get(notification.id, {}))
+            outcome = self._attempts.make(notification, claims, progress.deadlines, suppression)
             self._account.note(notification, outcome)
             settlement = self.settler.settlement_for(
                 claims,
@@ -180,6 +190,7 @@ class Delivery:
                 provider=self.provider.name,
                 elapsed=stopwatch.elapsed(),
                 connection=self._account.known,
+                note=suppression.note,
             )
         except BaseException as error:
             self._leases.drop([notification.id])

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 
@@ -15,6 +15,7 @@ from tidings.pipeline import reconciliation
 from tidings.pipeline.deadlines import Deadlines
 from tidings.pipeline.leases import Leases
 from tidings.pipeline.outcomes import ExpiredBeforeSend, NoTimeLeft, Outcome
+from tidings.pipeline.suppression import NOTHING, Verdict
 from tidings.ports import Claims, Provider, SendRequest, Store
 
 
@@ -29,6 +30,7 @@ class Attempt:
     store: Store
     leases: Leases
     clock: float  # the worker's monotonic clock, read once for all checks that take no time
+    suppression: Verdict = field(default=NOTHING)
 
     @property
     def now(self) -> datetime:
@@ -48,7 +50,7 @@ class Attempt:
             id=self.notification.id,
             attempt=self.notification.attempt,
             recipient=self.notification.recipient,
-            content=self.content,
+            content=self.content.without(self.suppression.left_out),
             expires_at=expires_at,
             time_to_live=expires_at - self.now if expires_at is not None else None,
             priority=self.notification.priority,
@@ -94,6 +96,10 @@ def not_accepted_earlier(attempt: Attempt) -> Outcome | None:
     return acceptance
 
 
+def recipient_is_not_suppressed(attempt: Attempt) -> Outcome | None:
+    return attempt.suppression.error
+
+
 CHECKS: Sequence[Check] = (
     timeout_allows_a_call,
     time_is_left,
@@ -102,6 +108,7 @@ CHECKS: Sequence[Check] = (
     not_accepted_earlier,
     time_is_left,  # again: the check before may have taken as long as a call
     not_expired,
+    recipient_is_not_suppressed,  # last: what the provider has accepted earlier is sent, not suppressed
 )
 """The first outcome ends the attempt, and the provider is not called."""
 

@@ -17,6 +17,7 @@ from tidings.domain.errors import (
     NotReady,
     PermanentError,
     StoreUnavailable,
+    Suppressed,
     TransientError,
 )
 from tidings.domain.notification import Notification, OnAmbiguous, Status
@@ -57,11 +58,13 @@ class Settler:
         provider: str | None = None,
         elapsed: Elapsed | None = None,
         connection: Connection | None = None,
+        note: str | None = None,
     ) -> Settlement:
         """The one place that decides what follows from an outcome.
 
         `claims`: those under which the attempt was made. `connection`: the provider's, as known after the attempt;
-        None: no provider was called."""
+        None: no provider was called. `note`: of suppression, for the timeline of a call."""
+        is_call = isinstance(outcome, Acceptance | DeliveryError) and not isinstance(outcome, Suppressed)
 
         def settled(status: Status, *, delay: timedelta | None = None, uncounted: bool = False) -> Settlement:
             return Settlement(
@@ -75,7 +78,8 @@ class Settler:
                 delay=delay,
                 uncounted=uncounted,
                 suppression=suppression_for(notification, outcome),
-                elapsed=elapsed if isinstance(outcome, Acceptance | DeliveryError) else None,
+                note=note if is_call and not isinstance(outcome, NotReady) else None,
+                elapsed=elapsed if is_call else None,
             )
 
         counted = notification.attempt - notification.uncounted_attempts
@@ -86,6 +90,8 @@ class Settler:
                 return settled(Status.EXPIRED, uncounted=True)
             case NoTimeLeft():
                 return settled(Status.RETRYING, delay=timing.RETRY_STEPS[0], uncounted=True)
+            case Suppressed():
+                return settled(Status.SUPPRESSED, uncounted=True)
             case PermanentError():
                 return settled(Status.FAILED)
             case AccountError() | TransientError() if _waits_for_account(outcome, notification, connection):

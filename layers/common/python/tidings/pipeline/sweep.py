@@ -19,6 +19,7 @@ from tidings.pipeline.lost_messages import LostMessages, queued_since, was_sched
 from tidings.pipeline.outgoing import dead_letter, to_work
 from tidings.pipeline.retention import Retention
 from tidings.pipeline.settlement import Settler
+from tidings.pipeline.suppression import LASTS
 from tidings.ports import PAGE, Broker, Claims, Outgoing, Store
 from tidings.ports.insight import Insight
 
@@ -82,6 +83,7 @@ class Sweep:
             more = more and (not swept.refused or swept.published + swept.dead_lettered > 0)
         if self.insight is not None:
             _summarize(self.insight, deadline)
+        self.store.adopt_suppressions(LASTS, PAGE)
         if self.keep is not None:
             total += Swept(purged=Retention(store=self.store, keep=self.keep, sleep=self.sleep).purge())
         self.observers.emit(events.Swept(counts=total.counts, lost=lost))

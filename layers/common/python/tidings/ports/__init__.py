@@ -17,6 +17,8 @@ from tidings.ports.records import (
     Selection,
     Settlement,
     Suppression,
+    SuppressionEntry,
+    SuppressionSelection,
     Taken,
 )
 from tidings.ports.store import Store
@@ -45,6 +47,8 @@ __all__ = [
     "Settlement",
     "Store",
     "Suppression",
+    "SuppressionEntry",
+    "SuppressionSelection",
     "Taken",
 ]
 

@@ -1,6 +1,6 @@
 """What the Store takes and returns."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -49,19 +49,60 @@ class Claims:
     deferred: Sequence[Deferred] = ()
     stale: Sequence[Message] = ()  # ended, older generation, or no such row: drop them
     isolate: Sequence[Deferred] = ()  # due, but their last worker was lost: claim each `isolated`, after the others
+    suppressed: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """By the id of an acquired row: the reason by each of its recipients that is suppressed, cc and bcc too."""
 
     @property
     def without_rows(self) -> "Claims":
         """For a long call: it must not keep the content of its neighbours in memory, perhaps megabytes each."""
-        return Claims(token=self.token, at=self.at, elapsed=self.elapsed, size=self.size)
+        return Claims(token=self.token, at=self.at, elapsed=self.elapsed, size=self.size, suppressed=self.suppressed)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Suppression:
-    """This recipient can take nothing more on the notification's channel."""
+    """A recipient that is not to be sent to any more, to be added to the tenant's list. `pipeline.suppression` decides
+    what suppresses, and for how long."""
 
-    recipient: str
-    reason: str  # token_dead, opted_out, mailbox_unknown
+    recipient: str  # as it is stored; the list compares `Content.matched`
+    reason: str
+    source: str = "provider"  # provider, operator, receipt, import
+    scope: str = ""  # '': everything on the channel; else a category
+    lasts: timedelta | None = None  # None: until it is removed
+    expires_at: datetime | None = None  # in place of `lasts`
+    note: str | None = None
+    notification_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SuppressionEntry:
+    """A suppression as the list has it. It is in force until `expires_at`; None: until it is removed."""
+
+    seq: int  # of the list, ascending
+    channel: str
+    recipient: str  # in the form that is compared
+    scope: str
+    reason: str
+    source: str
+    note: str | None
+    notification_id: str | None
+    at: datetime  # when it was added
+    expires_at: datetime | None  # of a removed one, when it was removed
+    removed_at: datetime | None
+    removed_by: str | None  # the key that removed it
+    in_force: bool  # on the database's clock
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SuppressionSelection:
+    """Which entries of a tenant's list, newest first. Every field that is not None narrows the selection."""
+
+    tenant: str
+    channel: str | None = None
+    recipients: Sequence[str] | None = None  # in the form that is compared
+    reason: str | None = None
+    source: str | None = None
+    in_force: bool | None = None
+    before: int | None = None  # cursor: a `seq`
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,6 +119,7 @@ class Settlement:
     delay: timedelta | None = None  # retrying: until the next attempt
     uncounted: bool = False  # the attempt does not count against max_attempts
     suppression: Suppression | None = None  # stored in the same transaction
+    note: str | None = None  # for the timeline: what suppression did to this attempt, or would have done
     elapsed: Elapsed | None = None  # the provider call; None: there was none
 
     @property

@@ -7,7 +7,18 @@ from typing import Protocol
 from tidings.domain.connection import CallEnd, Connection
 from tidings.domain.notification import Notification, Priority, TimelineEntry
 from tidings.messaging.envelope import Message
-from tidings.ports.records import Changed, Claims, Inserted, Overdue, Purged, Selection, Settlement
+from tidings.ports.records import (
+    Changed,
+    Claims,
+    Inserted,
+    Overdue,
+    Purged,
+    Selection,
+    Settlement,
+    Suppression,
+    SuppressionEntry,
+    SuppressionSelection,
+)
 
 
 class Store(Protocol):
@@ -32,9 +43,12 @@ class Store(Protocol):
         """Their messages were not confirmed: the sweep publishes them soon. Like every mark, it skips rows that a
         worker or a replay has changed since they were read."""
 
-    def claim(self, messages: Sequence[Message], lease: timedelta, *, isolated: bool = False) -> Claims:
+    def claim(
+        self, messages: Sequence[Message], lease: timedelta, *, isolated: bool = False, suppressed: bool = True
+    ) -> Claims:
         """Lease each message's row to this caller if it is due and not leased. A row whose last attempt ended with
-        LEASE_EXPIRED is acquired only `isolated`, because it may kill its worker and every neighbour with it."""
+        LEASE_EXPIRED is acquired only `isolated`, because it may kill its worker and every neighbour with it.
+        `suppressed`: also look up which recipients are suppressed, in one statement more."""
 
     def renew(self, tokens: Mapping[str, str], lease: timedelta) -> Collection[str]:
         """Extend these leases, by id and token, from now on. Return the ids that are still held."""
@@ -112,8 +126,22 @@ class Store(Protocol):
         """Delete up to `limit` rows that ended longer ago than `keep`, oldest first, with their timelines. `after`: the
         last id of the page before, so that kept rows are not read again."""
 
+    def add_suppressions(self, tenant: str, channel: str, given: Sequence[Suppression]) -> None:
+        """Add these to the tenant's list. Of two of the same recipient and scope, the one that lasts longer stands; one
+        that has ended or was removed begins anew."""
+
+    def remove_suppression(self, tenant: str, channel: str, recipient: str, scope: str, by: str) -> bool:
+        """End this entry now, and keep it as a record of `by` whom. False: no such entry is in force."""
+
+    def find_suppressions(self, selection: SuppressionSelection, limit: int) -> Sequence[SuppressionEntry]:
+        """Newest first."""
+
+    def adopt_suppressions(self, lasts: Mapping[str, timedelta], limit: int) -> int:
+        """Move up to `limit` entries that older releases, running beside this one, have written to their own table.
+        `lasts`: by reason; a reason that it lacks lasts until it is removed. Return how many."""
+
     def purge_suppressions(self, keep: timedelta, limit: int) -> int:
-        """Delete up to `limit` suppressions older than `keep`. Return how many."""
+        """Delete up to `limit` suppressions that ended longer ago than `keep`. Return how many."""
 
     def get(self, tenant: str, id: str) -> Notification | None: ...
 

@@ -31,6 +31,7 @@ from tidings.pipeline.ledger import Ledger
 from tidings.pipeline.replay import Replay
 from tidings.pipeline.retry import RetrySchedule
 from tidings.pipeline.settlement import Settler
+from tidings.pipeline.suppression import Enforcement
 from tidings.pipeline.sweep import Sweep
 from tidings.ports import Broker, Provider, Store
 from tidings.ports.insight import Insight
@@ -50,6 +51,16 @@ class DeliverySettings(Settings):
     )
     concurrency: int = Field(
         default=48, ge=1, le=500, description="provider calls at once, a process; two more for high"
+    )
+
+
+class SuppressionSettings(Settings):
+    """Whether suppressed recipients are sent to. Prefix TIDINGS_."""
+
+    suppression: Enforcement = Field(
+        default=Enforcement.ON,
+        description="on: suppressed recipients are not sent to; warn: they are, and the log and the timeline say so;"
+        " off: nobody looks",
     )
 
 
@@ -76,8 +87,8 @@ class RetentionSettings(Settings):
     retention_days: float | None = Field(
         default=None,
         ge=1,
-        description="days after which the sweep deletes what is over (sent, failed, canceled, expired), its timeline"
-        " and its idempotency key, and old suppressions; not set: never",
+        description="days after which the sweep deletes what is over (sent, failed, suppressed, canceled, expired), its"
+        " timeline and its idempotency key, and suppressions that ended; not set: never",
     )
 
     @property
@@ -160,6 +171,7 @@ class Container:
             settler=self.settler,
             lease=lease,
             concurrency=settings.concurrency,
+            suppression=load(SuppressionSettings).suppression,
             observers=self.observers,
         )
 

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, bindparam, or_, select, update
 
 from tidings.adapters.sql.rows import SUPPORTED, notification_of
 from tidings.adapters.sql.schema import notifications
+from tidings.adapters.sql.suppressions import suppressed_of
 from tidings.domain.errors import LEASE_EXPIRED
 from tidings.domain.notification import CLAIMABLE, TERMINAL, Priority, Status, read
 from tidings.domain.timing import DEFER_DELAY
@@ -19,7 +20,18 @@ from tidings.ports import Claims, Deferred
 
 n = notifications.c
 
-_GIVEN = ("id", "tenant", "channel", "recipient", "content", "priority", "on_ambiguous", "max_attempts", "expires_at")
+_GIVEN = (
+    "id",
+    "tenant",
+    "channel",
+    "recipient",
+    "content",
+    "priority",
+    "on_ambiguous",
+    "max_attempts",
+    "expires_at",
+    "ignore_suppression",
+)
 _TIMES = ("created_at", "send_at", "next_attempt_at")
 _COUNTED = ("traceparent", "generation", "attempt", "uncounted_attempts", "refused_at")
 _NEEDED: list[Any] = [n[name] for name in (*_GIVEN, *_TIMES, *_COUNTED)]
@@ -69,7 +81,14 @@ _STILL_HELD = select(n.id).where(*_HELD)
 
 
 def claim(
-    connection: Connection, now: datetime, messages: Sequence[Message], lease: timedelta, token: str, *, isolated: bool
+    connection: Connection,
+    now: datetime,
+    messages: Sequence[Message],
+    lease: timedelta,
+    token: str,
+    *,
+    isolated: bool,
+    suppressed: bool,
 ) -> Claims:
     ids = sorted({message.id for message in messages})
     values: dict[str, Any] = {"batch": ids, "claim_token": token}
@@ -94,7 +113,14 @@ def claim(
         later = Deferred(message=message, priority=read(Priority, row.priority), remaining=until - now)
         (isolate if row.status in CLAIMABLE and until == now else deferred).append(later)
     return Claims(
-        token=token, at=now, size=len(acquired), acquired=acquired, deferred=deferred, stale=stale, isolate=isolate
+        token=token,
+        at=now,
+        size=len(acquired),
+        acquired=acquired,
+        deferred=deferred,
+        stale=stale,
+        isolate=isolate,
+        suppressed=suppressed_of(connection, now, acquired) if suppressed and acquired else {},
     )
 
 

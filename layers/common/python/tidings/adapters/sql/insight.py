@@ -13,7 +13,7 @@ from tidings.adapters.sql.database import Database, reading, transaction
 from tidings.adapters.sql.rollups import BEYOND, WITHIN, Key
 from tidings.adapters.sql.schema import notifications, statistics, watermark
 from tidings.adapters.sql.selection import is_doubtful, narrowed
-from tidings.domain.notification import PROVEN, REPLAYABLE, Status, first_id, read
+from tidings.domain.notification import DEAD, PROVEN, REPLAYABLE, Status, first_id, read
 from tidings.ports import Selection
 from tidings.ports.insight import (
     COUNTED_UP_TO,
@@ -81,7 +81,7 @@ class SqlInsight:
     def dead_groups(self, connection: Connection, selection: Selection) -> DeadGroups:
         looked_at, more = 0, False
         groups: list[DeadGroup] = []
-        for status in sorted(REPLAYABLE & set(selection.statuses or REPLAYABLE)):
+        for status in sorted(REPLAYABLE & set(selection.statuses or DEAD)):
             count = self._counted(connection, selection.tenant, status)
             looked_at, more = looked_at + count.count, more or count.more
             groups += self._groups(connection, replace(selection, statuses=[status]))

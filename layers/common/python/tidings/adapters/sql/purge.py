@@ -1,10 +1,10 @@
-"""Retention: delete old rows that are over, with their timelines, and old suppressions."""
+"""Retention: delete old rows that are over, with their timelines."""
 
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, delete, select
 
-from tidings.adapters.sql.schema import events, notifications, suppressions
+from tidings.adapters.sql.schema import events, notifications
 from tidings.domain.notification import TERMINAL, first_id
 from tidings.ports import Purged
 
@@ -27,10 +27,3 @@ def purge(connection: Connection, now: datetime, keep: timedelta, limit: int, af
         connection.execute(delete(events).where(events.c.notification_id.in_(ids)))
         connection.execute(delete(notifications).where(n.id.in_(ids)))
     return Purged(rows=len(ids), last=ids[-1] if len(ids) == limit else None)
-
-
-def purge_suppressions(connection: Connection, now: datetime, keep: timedelta, limit: int) -> int:
-    at = suppressions.c.at
-    last = connection.scalar(select(at).where(at < now - keep).order_by(at).offset(limit - 1).limit(1))
-    old = at < now - keep if last is None else at <= last
-    return connection.execute(delete(suppressions).where(old)).rowcount

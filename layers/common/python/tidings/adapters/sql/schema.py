@@ -1,7 +1,7 @@
 """The tables, as the queries use them. `infra/migrations` creates them.
 
-A row of `notifications` is a notification, and a row of `events` a change of its status. `suppressions` holds
-recipients that can receive nothing any more, `statistics` counts by the minute. Every query has its index here.
+A row of `notifications` is a notification, and a row of `events` a change of its status. `suppression_list`
+holds recipients that are not sent to, `statistics` counts by the minute. Every query has its index here.
 """
 
 from datetime import UTC, datetime
@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Index,
@@ -70,6 +71,7 @@ notifications = Table(
     Column("on_ambiguous", ascii_string(16), nullable=False),
     Column("max_attempts", Integer, nullable=False),
     Column("metadata", long_text()),
+    Column("ignore_suppression", Boolean),
     Column("send_at", UtcDateTime),
     Column("expires_at", UtcDateTime),
     Column("traceparent", ascii_string(64)),
@@ -121,14 +123,38 @@ events = Table(
     Column("error_code", ascii_string(64)),
     Column("error_message", String(500)),
     Column("next_attempt_at", UtcDateTime),
+    Column("note", String(500)),  # what suppression did to this attempt, or would have done
     Column("token", ascii_string(32)),  # of the claim that it ended; NULL: of none
     Column("spared", Integer, nullable=False, key="uncounted"),  # 1: the attempt does not count
     Index("ix_events_notification", "notification_id", "seq"),
     **ON_MYSQL,
 )
 
+suppression_list = Table(
+    "suppression_list",
+    metadata,
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("tenant", ascii_string(64), nullable=False),
+    Column("channel", ascii_string(32), nullable=False),
+    Column("recipient", String(512), nullable=False),  # Content.matched
+    Column("scope", ascii_string(32), nullable=False),  # '': everything on the channel; else a category
+    Column("reason", ascii_string(32), nullable=False),
+    Column("source", ascii_string(16), nullable=False),  # provider, operator, receipt, import
+    Column("note", String(255)),
+    Column("notification_id", ascii_string(36)),
+    Column("at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime),  # NULL: in force until it is removed; of a removed one, when that was
+    Column("removed_at", UtcDateTime),
+    Column("removed_by", ascii_string(80)),
+    # The recipient first: a claim has many recipients, a few tenants and one channel.
+    Index("ux_suppression_list", "recipient", "channel", "tenant", "scope", unique=True),
+    Index("ix_suppression_list_tenant", "tenant", "seq"),
+    Index("ix_suppression_list_expires", "expires_at"),
+    **ON_MYSQL,
+)
+
 suppressions = Table(
-    "suppressions",
+    "suppressions",  # what releases before 0006 write; the sweep moves it to suppression_list
     metadata,
     Column("tenant", ascii_string(64), primary_key=True),
     Column("channel", ascii_string(32), primary_key=True),

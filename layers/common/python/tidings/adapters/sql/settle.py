@@ -1,14 +1,15 @@
 """Settle: write the outcome of each attempt to its row and its timeline. Fenced by the token of its claim."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, case, func, insert, or_, select, update
 
 from tidings.adapters.sql.bulk_insert import insert_many
-from tidings.adapters.sql.rows import code_within, insert_if_missing, within
-from tidings.adapters.sql.schema import events, notifications, suppressions
+from tidings.adapters.sql.rows import code_within, within
+from tidings.adapters.sql.schema import events, notifications
+from tidings.adapters.sql.suppressions import add, entry_of
 from tidings.adapters.sql.wake_time import not_after_expiry
 from tidings.domain.errors import AccountError
 from tidings.domain.notification import Status
@@ -23,7 +24,7 @@ _NOW = bindparam("now", type_=n.updated_at.type)
 
 _FENCED = select(n.id, n.status, n.token).where(_IDS, _TOKENS).with_for_update()
 _INSERT_EVENTS = insert(events)
-_WAITS_FOR_ACCOUNT = and_(e.uncounted == 1, e.error_class.is_not(None))
+_WAITS_FOR_ACCOUNT = and_(e.uncounted == 1, e.error_class.is_not(None), e.status == Status.RETRYING)
 _SETTLE = (
     update(notifications)
     .where(_IDS, n.status == Status.SENDING, e.notification_id == n.id, e.token == n.token)
@@ -66,25 +67,8 @@ def settle(
     insert_many(connection, _INSERT_EVENTS, _events(kept, now))
     kept_ids = sorted(settlement.notification.id for settlement in kept)
     connection.execute(_SETTLE, {"batch": kept_ids, "now": now, "dead_letter_at": now if dead_letters_owed else None})
-    _suppress(connection, now, kept)
+    add(connection, now, [entry_of(s.notification, s.suppression) for s in kept if s.suppression is not None])
     return lost
-
-
-def _suppress(connection: Connection, now: datetime, settlements: Iterable[Settlement]) -> None:
-    rows = [
-        {
-            "tenant": s.notification.tenant,
-            "channel": s.notification.channel,
-            "recipient": s.suppression.recipient,
-            "reason": s.suppression.reason,
-            "notification_id": s.notification.id,
-            "at": now,
-        }
-        for s in settlements
-        if s.suppression is not None
-    ]
-    if rows:
-        insert_if_missing(connection, suppressions, *rows)
 
 
 def _events(settlements: Sequence[Settlement], now: datetime) -> dict[str, Sequence[Any]]:
@@ -105,6 +89,7 @@ def _events(settlements: Sequence[Settlement], now: datetime) -> dict[str, Seque
         "error_code": [error and code_within(error.code) for error in errors],
         "error_message": [error and within(500, error.message) for error in errors],
         "next_attempt_at": [now + s.delay if s.delay is not None else None for s in settlements],
+        "note": [within(500, s.note) for s in settlements],
         "token": [s.claims.token for s in settlements],
         "uncounted": [int(s.uncounted) for s in settlements],
     }

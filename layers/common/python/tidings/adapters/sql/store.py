@@ -23,6 +23,7 @@ from tidings.adapters.sql import (
     reads,
     replay,
     settle,
+    suppressions,
     sweep,
 )
 from tidings.adapters.sql.database import Database, reading, transaction
@@ -30,7 +31,18 @@ from tidings.domain.connection import CallEnd
 from tidings.domain.connection import Connection as ProviderConnection
 from tidings.domain.notification import Notification, Priority, TimelineEntry
 from tidings.messaging.envelope import Message
-from tidings.ports import Changed, Claims, Inserted, Overdue, Purged, Selection, Settlement
+from tidings.ports import (
+    Changed,
+    Claims,
+    Inserted,
+    Overdue,
+    Purged,
+    Selection,
+    Settlement,
+    Suppression,
+    SuppressionEntry,
+    SuppressionSelection,
+)
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -60,9 +72,11 @@ class SqlStore:
 
     # --- delivery -----------------------------------------------------------------------------------------------------
 
-    def claim(self, messages: Sequence[Message], lease: timedelta, *, isolated: bool = False) -> Claims:
+    def claim(
+        self, messages: Sequence[Message], lease: timedelta, *, isolated: bool = False, suppressed: bool = True
+    ) -> Claims:
         # The token is made before the transaction: a second run finds the rows that the first COMMIT took.
-        return self._write(claim.claim, messages, lease, uuid.uuid4().hex, isolated=isolated)
+        return self._write(claim.claim, messages, lease, uuid.uuid4().hex, isolated=isolated, suppressed=suppressed)
 
     def renew(self, tokens: Mapping[str, str], lease: timedelta) -> Collection[str]:
         return self._write(claim.renew, tokens, lease) if tokens else ()
@@ -110,8 +124,24 @@ class SqlStore:
     def purge(self, keep: timedelta, limit: int, *, after: str = "") -> Purged:
         return self._write(purge.purge, keep, limit, after)
 
+    # --- suppressions -------------------------------------------------------------------------------------------------
+
+    def add_suppressions(self, tenant: str, channel: str, given: Sequence[Suppression]) -> None:
+        entries = [suppressions.entry(tenant, channel, one) for one in given]
+        self._write(suppressions.add, entries)
+
+    def remove_suppression(self, tenant: str, channel: str, recipient: str, scope: str, by: str) -> bool:
+        key = {"tenant": tenant, "channel": channel, "recipient": recipient, "scope": scope}
+        return self._write(suppressions.remove, **key, by=by)
+
+    def find_suppressions(self, selection: SuppressionSelection, limit: int) -> Sequence[SuppressionEntry]:
+        return self._read(suppressions.find, self.database, selection, limit)
+
+    def adopt_suppressions(self, lasts: Mapping[str, timedelta], limit: int) -> int:
+        return self._write(suppressions.adopt, lasts, limit)
+
     def purge_suppressions(self, keep: timedelta, limit: int) -> int:
-        return self._write(purge.purge_suppressions, keep, limit)
+        return self._write(suppressions.purge, keep, limit)
 
     # --- operators ----------------------------------------------------------------------------------------------------
 

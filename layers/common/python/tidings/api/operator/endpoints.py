@@ -16,6 +16,8 @@ from tidings.api.operator.channels import PAUSE, RESUME, Channels
 from tidings.api.operator.dead_letters import DEAD_LETTER_GROUPS, DEAD_LETTERS, REPLAY, RESOLVE, DeadLetters
 from tidings.api.operator.overview import OVERVIEW, Overview
 from tidings.api.operator.responses import MeView, SweptView, TallyRequest, TallyView
+from tidings.api.operator.suppressions import ADD, EXPORT, IMPORT, REMOVE, Suppressions
+from tidings.api.operator.suppressions import LIST as SUPPRESSIONS
 from tidings.api.problems import Problem
 from tidings.api.queries import body_of
 from tidings.api.reads import Reads, encoded
@@ -76,6 +78,7 @@ class OperatorEndpoints:
     overview: Overview
     channels: Channels
     books: BooksEndpoints
+    suppressions: Suppressions
 
     def __init__(
         self,
@@ -105,6 +108,7 @@ class OperatorEndpoints:
         self.overview = Overview(insight=insight, store=store, broker=broker, now=now, threads=threads)
         self.channels = Channels(store=store, threads=threads)
         self.books = BooksEndpoints(ledger=ledger, audit=audit, now=now, threads=threads)
+        self.suppressions = Suppressions(store=store, threads=threads)
 
     def all(self) -> Sequence[BoundEndpoint]:
         return [*(route.bind(self) for route in OWN), *(route.bind(self.shared) for route in SHARED)]
@@ -135,6 +139,11 @@ OWN: Sequence[Route[OperatorEndpoints]] = (
     DEAD_LETTER_GROUPS.handled_by(lambda operator: operator.dead_letters.groups),
     REPLAY.handled_by(lambda operator: operator.dead_letters.replay),
     RESOLVE.handled_by(lambda operator: operator.dead_letters.resolve),
+    SUPPRESSIONS.handled_by(lambda operator: operator.suppressions.list),
+    ADD.handled_by(lambda operator: operator.suppressions.add),
+    REMOVE.handled_by(lambda operator: operator.suppressions.remove),
+    IMPORT.handled_by(lambda operator: operator.suppressions.import_),
+    EXPORT.handled_by(lambda operator: operator.suppressions.export),
     ME.handled_by(lambda operator: operator.me),
     OVERVIEW.handled_by(lambda operator: operator.overview.overview),
     LEDGER.handled_by(lambda operator: operator.books.show_ledger),
@@ -154,7 +163,7 @@ def document() -> dict[str, Any]:
 
     return openapi.document(
         title="Tidings for operators",
-        description="What happens and what waits; dead letters and their replay; the ledger and the audit; the sweep;"
-        " pausing a channel.",
+        description="What happens and what waits; dead letters and their replay; suppressions; the ledger and the audit;"
+        " the sweep; pausing a channel.",
         endpoints=ENDPOINTS,
     )

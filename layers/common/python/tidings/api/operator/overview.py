@@ -37,7 +37,8 @@ T = TypeVar("T")
 
 SHOWN = (
     ACCEPTED,
-    *map(str, (Status.SENT, Status.RETRYING, Status.FAILED, Status.UNKNOWN, Status.EXPIRED, Status.CANCELED)),
+    *map(str, (Status.SENT, Status.RETRYING, Status.FAILED, Status.UNKNOWN)),
+    *map(str, (Status.EXPIRED, Status.SUPPRESSED, Status.CANCELED)),
 )
 
 BROKER_WITHIN = 1.5  # seconds; the overview is answered without the queues if the broker takes longer

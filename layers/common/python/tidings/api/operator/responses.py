@@ -24,7 +24,7 @@ class ReplayRequest(DeadFilter):
     """Dead letters to replay."""
 
     status: Annotated[DeadStatuses, WithJsonSchema(_ONE_OR_SEVERAL)] | None = Field(
-        None, description="failed, or unknown, which may double; failed if not given"
+        None, description="failed, suppressed, or unknown, which may double; failed if not given"
     )
     dry_run: Annotated[StrictBool, Field(description="only count, with a sample")] = False
     limit: Annotated[StrictInt, Field(ge=1, le=10_000, description="at most this many, oldest first")] = 1000
@@ -147,7 +147,9 @@ class ChannelActivity(View):
     paused: bool
     paused_at: datetime | None = None
     refusal: RefusalView | None = None
-    counts: dict[str, list[int]] = Field(description="by accepted, sent, retrying, failed, unknown, expired, canceled")
+    counts: dict[str, list[int]] = Field(
+        description="by accepted, sent, retrying, failed, unknown, expired, suppressed, canceled"
+    )
     latency: LatencyView
 
 

@@ -1,8 +1,8 @@
 """The base of every channel: the model of its content, and how its recipient is parsed, stored and shown."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
@@ -50,6 +50,20 @@ class Content(StrictModel):
             return cls.stored(_adapter(cls.Recipient).validate_python(text.strip()))
         except ValidationError:
             return None
+
+    @classmethod
+    def matched(cls, stored: str) -> str:
+        """The form in which suppression compares recipients: the same for all spellings of one recipient."""
+        return stored
+
+    @classmethod
+    def copied_to(cls, content: str | bytes) -> Sequence[str]:  # noqa: ARG003
+        """Further recipients in a stored content, such as cc and bcc."""
+        return ()
+
+    def without(self, recipients: Collection[str]) -> Self:
+        """This content without these further recipients."""
+        return self
 
     @classmethod
     def masked(cls, stored: str) -> str:  # noqa: ARG003

@@ -2,10 +2,11 @@
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, FailFast, Field, StringConstraints, field_validator, model_validator
+from pydantic_core import from_json
 
 from tidings.domain.addresses import EmailAddress, Line, Mailbox, one_line
 from tidings.domain.channels.base import Content, StrictModel
@@ -155,6 +156,29 @@ class EmailContent(Content):
         if sum(length(attachment.content) for attachment in self.attachments) > _MAX_BASE64:
             raise ValueError(f"attachments are over {MAX_ATTACHMENT_BYTES} bytes together")
         return self
+
+    @classmethod
+    def matched(cls, stored: str) -> str:
+        """In lower case. RFC 5321 (2.4) lets a server tell apart local parts by their case; hardly one does."""
+        return stored.lower()
+
+    @classmethod
+    def copied_to(cls, content: str | bytes) -> Sequence[str]:
+        """The cc and bcc. A content without them, however large, is not parsed."""
+        names = ('"cc":', '"bcc":') if isinstance(content, str) else (b'"cc":', b'"bcc":')
+        if not any(name in content for name in names):  # type: ignore[operator]
+            return ()
+        try:
+            fields = from_json(content)
+            return [*fields.get("cc", ()), *fields.get("bcc", ())]
+        except (ValueError, TypeError, AttributeError):
+            return ()  # another release's content: it is not sent
+
+    def without(self, recipients: Collection[str]) -> Self:
+        if not recipients:
+            return self
+        kept = {name: tuple(one for one in getattr(self, name) if one not in recipients) for name in ("cc", "bcc")}
+        return self.model_copy(update=kept)
 
     @classmethod
     def masked(cls, stored: str) -> str:
