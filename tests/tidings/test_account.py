@@ -16,6 +16,7 @@ from tidings.messaging import topology
 from tidings.messaging.envelope import IncomingMessage, from_event
 from tidings.pipeline.delivery import Delivery
 from tidings.pipeline.outgoing import to_work
+from tidings.pipeline.suppression import suppression
 from tidings.pipeline.sweep import Sweep
 from tidings.ports import Acceptance, Provider, Selection, SendRequest
 from tidings.providers.fcm.provider import FcmProvider, FcmSettings
@@ -310,6 +311,24 @@ def test_a_probe_that_is_refused_for_its_own_sake_lets_the_next_be_tried_at_once
     run(parts, worker, until=parts.clock() + timedelta(seconds=90))
     assert statuses(parts, good) == [Status.SENT]
     assert set(statuses(parts, rows)) == {Status.FAILED}
+
+
+def test_a_suppressed_recipient_leaves_the_probes_place_to_the_next(
+    parts: Parts, worker: Delivery, vendor: Vendor
+) -> None:
+    rows = refused(parts, worker, vendor)
+    vendor.says = lambda _: None
+    parts.clock.advance(minutes=3)
+    parts.store.add_suppressions("acme", "email", [suppression(row.recipient, "manual") for row in rows[1:]])
+    for place in range(1, 8):  # each takes its place as the probe, in turn
+        worker.deliver([incoming_message(rows[place])])
+    worker.deliver([incoming_message(rows[0])])
+    assert statuses(parts, rows[1:8]) == [Status.SUPPRESSED] * 7
+    assert statuses(parts, rows[:1]) == [Status.SENT]
+
+
+def incoming_message(row: Notification) -> IncomingMessage:
+    return IncomingMessage(queue="tidings.email", body=b"", message=make.message(row))
 
 
 # --- the end ----------------------------------------------------------------------------------------------------------

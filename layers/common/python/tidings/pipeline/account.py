@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 
 from tidings.domain.connection import SEVERAL, CallEnd, Connection, others_accepted_since
@@ -80,6 +81,7 @@ class Account:
     def report(self, settlements: Sequence[Settlement]) -> None:
         """Record what these say about the connection, if that is news. Raise nothing: the next refusal or acceptance
         says the same."""
+        self._pass_on_probe(settlements)
         ends = [end for s in settlements if (end := _call_end(s, self._known)) is not None]
         if not any(end.refused or end.notification_id == self._probe for end in ends):
             ends = [end for end in ends if end.accepted][:1]
@@ -102,6 +104,13 @@ class Account:
             self._observers.emit(AccountRefused(connection=after))
         elif before.is_refusing and not after.is_refusing:
             self._observers.emit(AccountRestored(connection=before, at=after.at))
+
+    def _pass_on_probe(self, settlements: Sequence[Settlement]) -> None:
+        """A suppressed notification called nobody: the next one may be the probe at once."""
+        for settlement in settlements:
+            if settlement.status is Status.SUPPRESSED and settlement.notification.id == self._probe:
+                with suppress(StoreUnavailable):  # the probe's lease ends by itself
+                    self.release_probe(settlement.notification.id)
 
     def _keep(self, connection: Connection, now: float) -> None:
         self._known, self._looked_at = connection, now
