@@ -29,7 +29,8 @@ def _statuses(value: object) -> object:
 
 def _replayable(value: tuple[Status, ...]) -> tuple[Status, ...]:
     if not set(value) <= REPLAYABLE:
-        raise ValueError(f"a dead letter is {' or '.join(sorted(REPLAYABLE))}")
+        *others, last = sorted(REPLAYABLE)
+        raise ValueError(f"a dead letter is {', '.join(others)} or {last}")
     return value
 
 

@@ -17,11 +17,11 @@ class Status(enum.StrEnum):
 
     ::
 
-        pending --claim--> sending --accepted--> sent --receipt--> delivered | undelivered
+        pending --claim--> sending --accepted--> sent --receipt--> delivered | undelivered --replay--> pending
            ^                  |--transient--> retrying --claim--> sending ...
            |                  |--permanent, out of attempts--> failed --replay--> pending
            |                  '--ambiguous--> retrying (resend, reconcile) | unknown (hold; reconcile, out of attempts)
-           |                                  unknown --an operator decides--> sent | pending
+           |                                  unknown --an operator or a receipt decides--> sent | ...
            '-- canceled before a claim; expired past expires_at
     """
 
@@ -40,7 +40,7 @@ class Status(enum.StrEnum):
 CLAIMABLE = frozenset({Status.PENDING, Status.RETRYING})
 """What a worker may claim, and what a caller may still cancel."""
 
-REPLAYABLE = frozenset({Status.FAILED, Status.UNKNOWN})
+REPLAYABLE = frozenset({Status.FAILED, Status.UNDELIVERED, Status.UNKNOWN})
 """What an operator may set back to pending, one generation later."""
 
 OPERATOR = "operator"
@@ -166,6 +166,7 @@ class TimelineEntry:
     error_code: str | None = None
     error_message: str | None = None
     next_attempt_at: datetime | None = None
+    by: str | None = None  # who says so, see `receipt.By`; None: a release before 1.1 wrote it
 
 
 def new_id(at: datetime) -> str:

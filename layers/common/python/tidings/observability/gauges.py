@@ -18,7 +18,7 @@ from tidings.observability.metrics import (
     Gauge,
 )
 from tidings.ports import Broker, Store
-from tidings.ports.insight import Backlog, Capped, Insight
+from tidings.ports.insight import WAITING, Backlog, Capped, Insight
 
 Gauges = Callable[[], Sequence[Gauge]]
 
@@ -54,7 +54,7 @@ class SystemGauges:
         waiting = [
             Gauge(metric=NOTIFICATIONS, labels=(channel, status), value=_count(backlog, channel, status))
             for channel in CHANNELS
-            for status in sorted(REPLAYABLE)
+            for status in sorted(REPLAYABLE & set(WAITING))  # what was undelivered waits for nobody
         ]
         stopped = self.store.paused()
         paused = [Gauge(metric=PAUSED, labels=(channel,), value=int(channel in stopped)) for channel in CHANNELS]

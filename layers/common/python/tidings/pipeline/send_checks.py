@@ -47,6 +47,7 @@ class Attempt:
         return SendRequest(
             id=self.notification.id,
             attempt=self.notification.attempt,
+            generation=self.notification.generation,
             recipient=self.notification.recipient,
             content=self.content,
             expires_at=expires_at,

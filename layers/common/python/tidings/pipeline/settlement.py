@@ -20,6 +20,7 @@ from tidings.domain.errors import (
     TransientError,
 )
 from tidings.domain.notification import Notification, OnAmbiguous, Status
+from tidings.domain.receipt import By
 from tidings.domain.stopwatch import Elapsed, Stopwatch
 from tidings.domain.timing import LISTED_AFTER, WAIT_FOR_ACCOUNT
 from tidings.observability.events import Settled
@@ -57,11 +58,12 @@ class Settler:
         provider: str | None = None,
         elapsed: Elapsed | None = None,
         connection: Connection | None = None,
+        by: By | None = None,
     ) -> Settlement:
         """The one place that decides what follows from an outcome.
 
         `claims`: those under which the attempt was made. `connection`: the provider's, as known after the attempt;
-        None: no provider was called."""
+        None: no provider was called. `by`: who says so; None: as the outcome tells."""
 
         def settled(status: Status, *, delay: timedelta | None = None, uncounted: bool = False) -> Settlement:
             return Settlement(
@@ -76,6 +78,7 @@ class Settler:
                 uncounted=uncounted,
                 suppression=suppression_for(notification, outcome),
                 elapsed=elapsed if isinstance(outcome, Acceptance | DeliveryError) else None,
+                by=by or _source(outcome),
             )
 
         counted = notification.attempt - notification.uncounted_attempts
@@ -167,6 +170,12 @@ class Settler:
                 log.error("settlement_delayed", extra={"error": str(error), "notifications": len(settlements)})
                 self.sleep(pause)
                 pause = min(pause * 2, 1.0)
+
+
+def _source(outcome: Outcome) -> By:
+    if isinstance(outcome, Acceptance):
+        return outcome.by
+    return By.PROVIDER if isinstance(outcome, DeliveryError) else By.SWEEP
 
 
 def _waits_for_account(error: DeliveryError, notification: Notification, connection: Connection | None) -> bool:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from tidings.domain.errors import DeliveryError
 from tidings.domain.notification import Notification, Priority, Status
+from tidings.domain.receipt import By
 from tidings.domain.stopwatch import Elapsed
 from tidings.messaging.envelope import Message
 
@@ -79,6 +80,7 @@ class Settlement:
     uncounted: bool = False  # the attempt does not count against max_attempts
     suppression: Suppression | None = None  # stored in the same transaction
     elapsed: Elapsed | None = None  # the provider call; None: there was none
+    by: By = By.PROVIDER
 
     @property
     def answered_at(self) -> datetime | None:

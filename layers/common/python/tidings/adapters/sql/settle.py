@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, case, func, insert, or_, select, update
 
+from tidings.adapters.sql import receipts
 from tidings.adapters.sql.bulk_insert import insert_many
 from tidings.adapters.sql.rows import code_within, insert_if_missing, within
 from tidings.adapters.sql.schema import events, notifications, suppressions
@@ -53,7 +54,11 @@ _SETTLE = (
 
 
 def settle(
-    connection: Connection, now: datetime, settlements: Sequence[Settlement], dead_letters_owed: bool
+    connection: Connection,
+    now: datetime,
+    settlements: Sequence[Settlement],
+    dead_letters_owed: bool,
+    receipts_token: str,
 ) -> Sequence[Settlement]:
     ids = sorted({settlement.notification.id for settlement in settlements})
     tokens = sorted({settlement.claims.token for settlement in settlements})
@@ -67,6 +72,7 @@ def settle(
     kept_ids = sorted(settlement.notification.id for settlement in kept)
     connection.execute(_SETTLE, {"batch": kept_ids, "now": now, "dead_letter_at": now if dead_letters_owed else None})
     _suppress(connection, now, kept)
+    receipts.apply_kept(connection, now, kept_ids, receipts_token)
     return lost
 
 
@@ -107,4 +113,5 @@ def _events(settlements: Sequence[Settlement], now: datetime) -> dict[str, Seque
         "next_attempt_at": [now + s.delay if s.delay is not None else None for s in settlements],
         "token": [s.claims.token for s in settlements],
         "uncounted": [int(s.uncounted) for s in settlements],
+        "by": [s.by for s in settlements],
     }
