@@ -25,6 +25,7 @@ from tidings.observability.gauges import Gauges, SystemGauges
 from tidings.observability.observers import Observers
 from tidings.pipeline.delivery import Delivery
 from tidings.pipeline.intake import Intake
+from tidings.pipeline.receipts import Receipts
 from tidings.pipeline.replay import Replay
 from tidings.pipeline.retry import RetrySchedule
 from tidings.pipeline.settlement import Settler
@@ -155,6 +156,9 @@ class Container:
             concurrency=settings.concurrency,
             observers=self.observers,
         )
+
+    def receipts(self) -> Receipts:
+        return Receipts(store=self.store, observers=self.observers)
 
     def replay(self) -> Replay:
         return Replay(store=self.store, broker=self.broker, observers=self.observers)
