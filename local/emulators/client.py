@@ -23,6 +23,7 @@ class Failure(TypedDict, total=False):
     delay: float  # seconds
     drop: Literal["before_accept", "after_accept"]
     created: Literal["failed", "undelivered", "canceled"]  # SMS: HTTP 201 with this status
+    receipts: Literal["undelivered", "failed", "late", "twice", "out_of_order", "forged", "never"]  # SMS: later
     recipient: str
     stage: Literal["connect", "mail", "rcpt", "data", "dot", "token"]
     chance: float

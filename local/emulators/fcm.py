@@ -91,6 +91,9 @@ class PushRequest:
     def answer(self, received: Received) -> Response:
         return JSONResponse({"name": received.provider_message_id})
 
+    def report(self, received: Received, rule: Rule | None) -> None:
+        """FCM reports nothing per message."""
+
 
 class Fcm:
     """The HTTP endpoint."""

@@ -55,6 +55,9 @@ class VendorRequest(Protocol):
 
     def answer(self, received: Received) -> Response: ...
 
+    def report(self, received: Received, rule: Rule | None) -> None:
+        """Begin what the vendor reports later about a message that goes to its recipient."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SendHandler:
@@ -92,6 +95,7 @@ class SendHandler:
         )
         if request.keeps():
             self.ledger.accept(received, call)
+            request.report(received, rule)
         else:
             self.ledger.add_call(call)
         await self.failures.pause(rule)

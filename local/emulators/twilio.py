@@ -16,6 +16,7 @@ from starlette.routing import Route
 from local.emulators.failures import Rule
 from local.emulators.http_provider import Refusal, SendHandler
 from local.emulators.records import Inbox, Received
+from local.emulators.twilio_callbacks import Callbacks
 from local.emulators.twilio_messages import is_blank, is_of, matches, page, resource, units
 
 MAX_BODY = 1600  # GSM-7 places or UTF-16 units: https://www.twilio.com/docs/api/errors/21617
@@ -66,6 +67,8 @@ class MessageRequest:
     account: str
     form: dict[str, str]
     denied: Refusal | None
+    callbacks: Callbacks
+    token: str  # what it has logged in with
     channel: str = "sms"
 
     @property
@@ -144,6 +147,10 @@ class MessageRequest:
         first = "queued" if received.fields["from"] else "accepted"  # a messaging service picks the sender later
         return JSONResponse(resource(received, status=first), 201)
 
+    def report(self, received: Received, rule: Rule | None) -> None:
+        how = rule.receipts if rule is not None and rule.receipts is not None else "delivered"
+        self.callbacks.report(received, token=self.token, how=how)
+
 
 class Twilio:
     """The four HTTP endpoints."""
@@ -151,6 +158,7 @@ class Twilio:
     def __init__(self, *, handler: SendHandler, login: tuple[str, str] | None) -> None:
         self._handler = handler
         self._login = login
+        self._callbacks = Callbacks()
 
     def routes(self) -> list[Route]:
         account = "/2010-04-01/Accounts/{account}"
@@ -166,7 +174,11 @@ class Twilio:
         body = (await request.body()).decode("utf-8", "replace")
         return await self._handler.handle(
             MessageRequest(
-                account=request.path_params["account"], form=dict(parse_qsl(body)), denied=self._denied(request)
+                account=request.path_params["account"],
+                form=dict(parse_qsl(body)),
+                denied=self._denied(request),
+                callbacks=self._callbacks,
+                token=_login_of(request)[1],
             )
         )
 
@@ -204,12 +216,17 @@ class Twilio:
         return self._handler.ledger.inbox
 
     def _denied(self, request: Request) -> Refusal | None:
-        scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
-        try:
-            user, _, password = base64.b64decode(credentials, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
-            user = password = ""
-        given = (user, password) if scheme.lower() == "basic" else ("", "")
+        given = _login_of(request)
         if all(given) and self._login in (None, given):
             return None
         return refusal(20003, MESSAGES[20003], status=401)
+
+
+def _login_of(request: Request) -> tuple[str, str]:
+    """Empty if there is none."""
+    scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
+    try:
+        user, _, password = base64.b64decode(credentials, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        return "", ""
+    return (user, password) if scheme.lower() == "basic" else ("", "")

@@ -15,11 +15,12 @@ class Ports:
     inbox: int
     smtp: int
     channels: dict[str, int]
+    receipts: int
 
     @classmethod
     def plan(cls, first: int, channels: Sequence[str]) -> "Ports":
         """From `first` on; 0: any free ones. Raise ServiceError if a port is in use, with a remedy."""
-        names = ["intake", "replay", "inbox", "smtp", *channels]
+        names = ["intake", "replay", "inbox", "smtp", *channels, "receipts"]
         numbers = [free_port() for _ in names] if first == 0 else list(range(first, first + len(names)))
         if first != 0:
             for name, number in zip(names, numbers, strict=True):
@@ -31,6 +32,7 @@ class Ports:
             inbox=by_name["inbox"],
             smtp=by_name["smtp"],
             channels={channel: by_name[channel] for channel in channels},
+            receipts=by_name["receipts"],
         )
 
 

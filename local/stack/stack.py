@@ -1,6 +1,7 @@
 """Run every part of Tidings as a process on this machine."""
 
 import contextlib
+import hashlib
 import os
 import shlex
 import subprocess
@@ -33,6 +34,7 @@ class Options:
     database_url: str | None = None  # with use_services: a given one
     broker_url: str | None = None
     on_lambda: bool = False  # the functions on an emulated Lambda instead of functions-framework
+    receipts: bool = False  # the emulated Twilio reports to the receipts function what became of each SMS
     sweep_every: float = 1.0  # seconds
     environment: Mapping[str, str] = field(default_factory=dict)  # more settings, for every process
 
@@ -117,6 +119,7 @@ def running(options: Options) -> Iterator[Stack]:
         settings = {
             **_settings(state, ports, secrets),
             **(ON_LAMBDA if options.on_lambda else {}),
+            **(_receipt_settings(ports, secrets) if options.receipts else {}),
             "TIDINGS_DATABASE_URL": database_url,
             "TIDINGS_BROKER_URL": broker_url,
             **options.environment,
@@ -132,7 +135,7 @@ def running(options: Options) -> Iterator[Stack]:
         if (
             not options.on_lambda
         ):  # started in parallel with the migration: they do not use the database before a request
-            stack.enter_context(processes.group(_functions(ports)))
+            stack.enter_context(processes.group(_functions(ports, options)))
         _migrate(environment, state.logs / "migrate.log", lock)
         processes.wait_until_ready()
         stack.enter_context(
@@ -167,6 +170,13 @@ def _settings(state: State, ports: Ports, secrets: Secrets) -> dict[str, str]:
     }
 
 
+def _receipt_settings(ports: Ports, secrets: Secrets) -> dict[str, str]:
+    return {
+        "TIDINGS_RECEIPTS_URL": f"http://127.0.0.1:{ports.receipts}",
+        "TIDINGS_RECEIPTS_SECRET": hashlib.sha256(f"receipts:{secrets.trigger_token}".encode()).hexdigest(),
+    }
+
+
 def _providers(state: State, ports: Ports) -> dict[str, ProcessSpec]:
     listen = ["--smtp-port", str(ports.smtp), "--http-port", str(ports.inbox)]
     return {
@@ -177,11 +187,12 @@ def _providers(state: State, ports: Ports) -> dict[str, ProcessSpec]:
     }
 
 
-def _functions(ports: Ports) -> dict[str, ProcessSpec]:
+def _functions(ports: Ports, options: Options) -> dict[str, ProcessSpec]:
     """The HTTP functions are ready when they reach database and broker; a channel's function does not check them."""
     health = {
         "intake": (ports.intake, "readyz"),
         "replay": (ports.replay, "readyz"),
+        **({"receipts": (ports.receipts, "readyz")} if options.receipts else {}),
         **{channel: (port, "healthz") for channel, port in ports.channels.items()},
     }
     return {
@@ -204,13 +215,16 @@ def _invokers(ports: Ports, options: Options) -> dict[str, ProcessSpec]:
 
 def _on_lambda(ports: Ports, options: Options) -> dict[str, ProcessSpec]:
     """Each function with its invoker."""
-    more = {"intake": [], "replay": ["--every", str(options.sweep_every)]}
+    more = {"intake": [], "receipts": [], "replay": ["--every", str(options.sweep_every)]}
+    http = {"intake": ports.intake, "replay": ports.replay}
+    if options.receipts:
+        http["receipts"] = ports.receipts
     behind_http = {
         name: ProcessSpec(
             command=["local.lambda_emulator", name, "--port", str(port), *more[name]],
             health=f"http://127.0.0.1:{port}/readyz",
         )
-        for name, port in {"intake": ports.intake, "replay": ports.replay}.items()
+        for name, port in http.items()
     }
     return behind_http | {
         channel: ProcessSpec(command=["local.lambda_emulator", channel]) for channel in ports.channels

@@ -18,7 +18,8 @@ from tidings.ports import Acceptance, Checkable, Provider, SendRequest
 from tidings.providers.fcm.provider import FcmProvider, FcmSettings
 from tidings.providers.smtp.provider import SmtpProvider
 from tidings.providers.smtp.settings import SmtpSettings
-from tidings.providers.twilio.provider import TwilioProvider, TwilioSettings
+from tidings.providers.twilio.provider import TwilioProvider
+from tidings.providers.twilio.settings import TwilioSettings
 
 from local.emulators.client import Failure
 from local.emulators.records import Channel

@@ -19,6 +19,7 @@ from tidings.adapters.sql.schema import metadata
 from tidings.adapters.sql.store import SqlStore
 from tidings.domain.errors import ConfigurationError
 from tidings.domain.notification import Priority, Status
+from tidings.domain.receipt import Receipt, ReceiptKind
 from tidings.messaging.topology import queues, work
 from tidings.migrate import migrate
 from tidings.ports import Outgoing, Selection, Settlement, Suppression, SuppressionSelection
@@ -100,6 +101,15 @@ def _exercise(store: SqlStore, broker: EmbeddedBroker, clock: TestClock) -> None
     store.get("acme", rows[0].id)
     store.get_with_timeline("acme", rows[0].id)
     store.filter_failed([make.message(row) for row in rows])
+    names: dict[str, Any] = {"provider": "twilio", "connection": "main", "kind": ReceiptKind.DELIVERED, "at": clock()}
+    batch = [Receipt(event_id=f"{number}", provider_message_id=f"SM{number}", **names) for number in range(20)]
+    batch += [Receipt(event_id=row.id, notification_id=row.id, **names) for row in rows]
+    store.apply_receipts(batch)
+    store.kept_receipts([row.id for row in rows])
+    clock.advance(seconds=10)
+    store.retry_receipts(100)
+    clock.advance(hours=100)
+    store.purge_receipts()
     store.purge(timedelta(0), 10)
     store.add_suppressions("acme", "email", [Suppression(recipient=row.recipient, reason="manual") for row in rows])
     store.claim([make.message(row) for row in rows[16:]], LEASE)
@@ -153,7 +163,7 @@ def test_every_query_has_its_index(database: DatabaseSettings, clock: TestClock)
         rows += [make.notification(clock(), status=ended, tenant="other", channel="push") for _ in range(500)]
         store.insert(rows)
     with opened.engine.begin() as connection:
-        connection.execute(text("UPDATE notifications SET wake_at = NULL"))
+        connection.execute(text("UPDATE notifications SET wake_at = NULL, provider_message_id = id"))
         if connection.dialect.name != "sqlite":
             connection.execute(text("ANALYZE TABLE notifications, events, messages"))
         else:

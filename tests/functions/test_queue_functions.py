@@ -239,7 +239,14 @@ def test_a_stop_lets_calls_under_way_end_and_settles_them(
 # --- what an import brings --------------------------------------------------------------------------------------------
 
 TELEMETRY = {"prometheus_client", "opentelemetry"}
-SDKS = {"email": {"smtplib"}, "sms": {"twilio"}, "push": {"firebase_admin"}, "intake": set(), "replay": set()}
+SDKS = {
+    "email": {"smtplib"},
+    "sms": {"twilio"},
+    "push": {"firebase_admin"},
+    "intake": set(),
+    "replay": set(),
+    "receipts": set(),
+}
 HEAVY = {"twilio", "firebase_admin", "boto3", "moto", "alembic", "requests", "starlette", *TELEMETRY}
 MAY = {
     "email": set(),
@@ -247,6 +254,7 @@ MAY = {
     "push": {"firebase_admin", "requests"},
     "intake": {"starlette"},
     "replay": {"starlette"},
+    "receipts": {"starlette"},
 }
 
 LOOK = """
@@ -262,7 +270,8 @@ print(json.dumps({{"modules": sorted({{module.partition(".")[0] for module in sy
 
 @pytest.mark.parametrize("name", SDKS)
 def test_an_import_loads_only_its_own_sdk_and_opens_nothing(settings: dict[str, str], name: str) -> None:
-    given = {**settings, "TIDINGS_DATABASE_URL": "sqlite:////nowhere/at/all/tidings.db"}
+    address = {"TIDINGS_RECEIPTS_URL": "https://receipts.example.com", "TIDINGS_RECEIPTS_SECRET": "s" * 32}
+    given = {**settings, **address, "TIDINGS_DATABASE_URL": "sqlite:////nowhere/at/all/tidings.db"}
     done = subprocess.run(
         [sys.executable, "-c", LOOK.format(name=name)],
         cwd=ROOT,

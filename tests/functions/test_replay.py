@@ -137,7 +137,7 @@ def test_dead_letters_are_filtered_and_paged(replay: Caller, fail: Fail) -> None
 @pytest.mark.parametrize(
     ("query", "pointer", "detail"),
     [
-        ({"status": "sent"}, "#/status", "must be one of failed, suppressed, unknown"),
+        ({"status": "sent"}, "#/status", "must be one of failed, suppressed, undelivered, unknown"),
         ({"status": "gone"}, "#/status", "must be "),
         ({"code": "é"}, "#/code", "must match "),
         ({"since": "2026-11-22T10:00:00"}, "#/since", "needs a time zone"),
@@ -306,7 +306,7 @@ def test_a_rate_spreads_them_over_the_seconds(replay: Caller, wiring: Container,
         ({"dry_run": "false"}, "#/dry_run", "must be true or false"),
         ({"dry_run": 1}, "#/dry_run", "must be true or false"),
         ({"expires_at": "tomorrow"}, "#/expires_at", "must be"),
-        ({"status": "sent"}, "#/status", "must be one of failed, suppressed, unknown"),
+        ({"status": "sent"}, "#/status", "must be one of failed, suppressed, undelivered, unknown"),
         ({"since": "2026-11-22T10:00:00"}, "#/since", "needs a time zone"),
         ({"everything": True}, "#/everything", "unknown field"),
         ({"email": True}, "#/email", "unknown field"),

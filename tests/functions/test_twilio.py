@@ -27,7 +27,8 @@ from tidings.domain.errors import (
 )
 from tidings.ports import SendRequest
 from tidings.providers import http
-from tidings.providers.twilio.provider import TwilioProvider, TwilioSettings
+from tidings.providers.twilio.provider import TwilioProvider
+from tidings.providers.twilio.settings import TwilioSettings
 
 from tests.emulator import emulator
 from tests.functions.scripted import CLOSE, HANG, RESET, Answer, Request, ScriptedHttp, blunt_server, refusing_port

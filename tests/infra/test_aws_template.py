@@ -21,7 +21,8 @@ from tidings.observability.logging import LogSettings
 from tidings.providers.fcm.provider import FcmSettings
 from tidings.providers.smtp.provider import SmtpProvider
 from tidings.providers.smtp.settings import SmtpSettings
-from tidings.providers.twilio.provider import TwilioProvider, TwilioSettings
+from tidings.providers.twilio.provider import TwilioProvider
+from tidings.providers.twilio.settings import TwilioSettings
 from tidings.runtime.container import DeliverySettings, RetentionSettings
 from tidings.runtime.telemetry import TelemetrySettings
 

@@ -23,7 +23,7 @@ from tests.settings_page import settings_classes
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "local" / "compose.yaml"
 DOCKERFILE = Dockerfile.read(ROOT / "local" / "Dockerfile")
-FUNCTIONS = {"intake", "replay", *CHANNELS}
+FUNCTIONS = {"intake", "replay", "receipts", *CHANNELS}
 NO_SETTINGS = {"OTEL_EXPORTER_OTLP_ENDPOINT"}
 """Of OpenTelemetry."""
 SHIPPED = {".py", ".typed", ".toml", ".txt", ".html", ".css", ".js", ".md", ".json", ".svg"}

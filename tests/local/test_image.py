@@ -46,6 +46,8 @@ SETTINGS = {
     "TIDINGS_TWILIO_AUTH_TOKEN": "token",
     "TIDINGS_TWILIO_SENDER": "+15005550006",
     "TIDINGS_FCM_SERVICE_ACCOUNT": "/state/service-account.json",
+    "TIDINGS_RECEIPTS_URL": "https://receipts.example.com",
+    "TIDINGS_RECEIPTS_SECRET": "a-secret-of-32-characters-or-more",
 }
 
 pytestmark = pytest.mark.skipif(
@@ -150,7 +152,7 @@ def test_its_steps_work_as_they_stand(engine: Engine, monkeypatch: pytest.Monkey
 def test_it_starts_its_function_and_ends_by_the_stop_signal(function: str, images: Images, state: Path) -> None:
     """With everything read only but /tmp and the volume, and no capabilities, as local/compose.yaml has it."""
     root = images.of(function)
-    if function in ("intake", "replay"):
+    if function in ("intake", "replay", "receipts"):
         assert said_by(root, "python", "-m", "tidings.migrate", state=state).endswith("[0]")
     with running(root, state) as (process, port):
         with urlopen(f"http://127.0.0.1:{port}/healthz", timeout=DEADLINE) as answer:

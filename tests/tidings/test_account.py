@@ -22,7 +22,8 @@ from tidings.ports import Acceptance, Provider, Selection, SendRequest
 from tidings.providers.fcm.provider import FcmProvider, FcmSettings
 from tidings.providers.smtp.provider import SmtpProvider
 from tidings.providers.smtp.settings import SmtpSettings
-from tidings.providers.twilio.provider import TwilioProvider, TwilioSettings
+from tidings.providers.twilio.provider import TwilioProvider
+from tidings.providers.twilio.settings import TwilioSettings
 from tidings.runtime.trigger import pauses as pauses_module
 from tidings.runtime.trigger.pauses import Pauses
 from tidings.runtime.trigger.trigger import to_rmq

@@ -59,6 +59,15 @@ def settings(tmp_path: Path, vendors: Running) -> Settings:
     }
 
 
+RECEIPTS = {"TIDINGS_RECEIPTS_URL": "https://receipts.example.com", "TIDINGS_RECEIPTS_SECRET": "s" * 32}
+
+
+def test_receipts_are_checked_only_where_they_are_used(settings: Settings) -> None:
+    assert "receipts: settings" not in doctor(settings, code=0)
+    without_secret = {**settings, "TIDINGS_RECEIPTS_URL": RECEIPTS["TIDINGS_RECEIPTS_URL"]}
+    assert "TIDINGS_RECEIPTS_SECRET" in doctor(without_secret)["receipts: settings"]["text"]
+
+
 def doctor(settings: Settings, *arguments: str, code: int = 1, folder: Path = ROOT) -> dict[str, dict[str, Any]]:
     """Its findings, by name."""
     answer = tidings("doctor", "--json", *arguments, folder=folder, settings=settings)
@@ -68,9 +77,9 @@ def doctor(settings: Settings, *arguments: str, code: int = 1, folder: Path = RO
 
 
 def test_where_all_is_well_it_says_so_of_every_part_and_sends_nothing(settings: Settings, vendors: Running) -> None:
-    found = doctor(settings, code=0)
+    found = doctor({**settings, **RECEIPTS}, code=0)
     assert {name for name in found if found[name]["state"] != "ok"} == set()
-    parts = {f"{name}: settings" for name in ("intake", "replay", *CHANNELS)}
+    parts = {f"{name}: settings" for name in ("intake", "replay", "receipts", *CHANNELS)}
     assert parts | {"email: smtp", "sms: twilio", "push: fcm", "database", "schema", "clock", "broker"} == set(found)
     assert set(vendors.client.totals().values()) == {0}
 

@@ -7,8 +7,8 @@ import logging
 import random
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from tidings.api.api_keys import ApiKey, ApiKeys, Scope
 from tidings.api.endpoint import SMALL_BODY, BoundEndpoint
@@ -62,13 +62,9 @@ class App:
         bound, parameters = self._route(request)
         endpoint = bound.endpoint
         if endpoint.scope is None:
-            return await bound.handle(_authenticated(request, parameters, None, b""))
+            return await _answer_open(bound, request, parameters, read_body)
         key = self._authenticate(request, endpoint.scope)
-        if read_body is None:
-            if len(request.body) > endpoint.max_body:
-                raise Problem(413, "Body too large", f"At most {endpoint.max_body} bytes.")
-            return await _handle(bound, _authenticated(request, parameters, key, request.body))
-        async with read_body(endpoint.max_body) as body:
+        async with _body(request, read_body, endpoint.max_body) as body:
             return await _handle(bound, _authenticated(request, parameters, key, body))
 
     def _route(self, request: Request) -> tuple[BoundEndpoint, Mapping[str, str]]:
@@ -110,6 +106,32 @@ class App:
         if problem.status in (401, 403) and (left_out := self._refusals.take()) is not None:
             fields = {"status": problem.status, "code": problem.code, "method": request.method[:16]}
             log.warning("request_refused", extra={**fields, "left_out": left_out or None})
+
+
+async def _answer_open(
+    bound: BoundEndpoint, request: Request, parameters: Mapping[str, str], read_body: ReadBody | None
+) -> Response:
+    """Without an API key. Only an endpoint that declares `open_body` gets a body, and only after it has admitted the
+    request."""
+    without_body = _authenticated(request, parameters, None, b"")
+    if bound.admit is not None:
+        bound.admit(without_body)
+    if not bound.endpoint.open_body:
+        return await bound.handle(without_body)
+    async with _body(request, read_body, bound.endpoint.open_body) as body:
+        return await bound.handle(_authenticated(request, parameters, None, body))
+
+
+@asynccontextmanager
+async def _body(request: Request, read_body: ReadBody | None, most: int) -> AsyncIterator[Body]:
+    """Raise Problem if it is larger."""
+    if read_body is None:
+        if len(request.body) > most:
+            raise Problem(413, "Body too large", f"At most {most} bytes.")
+        yield request.body
+        return
+    async with read_body(most) as body:
+        yield body
 
 
 def _authenticated(

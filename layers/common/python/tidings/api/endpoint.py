@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel
 
 from tidings.api.api_keys import Scope
-from tidings.api.http import JSON, Handler
+from tidings.api.http import JSON, AuthenticatedRequest, Handler
 from tidings.api.problems import Problem
 
 SMALL_BODY = 64 * 1024  # bytes
@@ -77,6 +77,7 @@ class Endpoint:
     headers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # what OpenAPI says of each, by name
     body: Content | None = None
     max_body: int = SMALL_BODY  # bytes
+    open_body: int = 0  # bytes that are read without an API key: for requests that are signed instead
     is_traced: bool = False  # each request is timed, and starts or continues a trace
 
     def needs(self, scope: Scope) -> "Endpoint":
@@ -97,6 +98,7 @@ class BoundEndpoint:
 
     endpoint: Endpoint
     handle: Handler
+    admit: Callable[[AuthenticatedRequest], None] | None = None  # before an open body is read; may raise Problem
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ class Request:
 class AuthenticatedRequest:
     """A request whose endpoint is found and whose key is valid, as a handler gets it.
 
-    Open endpoints have no key and an empty body: we read no body without a key.
+    Open endpoints have no key, and an empty body unless they declare `open_body`: we read no body without a key.
     """
 
     query: Mapping[str, str | Sequence[str]]

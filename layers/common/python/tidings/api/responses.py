@@ -48,6 +48,11 @@ class EventView(View):
     at: datetime
     generation: int
     attempt: int
+    by: str | None = Field(
+        default=None,
+        description="who says so: provider (its answer), receipt (its later report), lookup (we asked it), operator"
+        " (or the caller), sweep (our clock); missing where an older release wrote it",
+    )
     provider: str | None = None
     provider_message_id: str | None = None
     provider_response: str | None = Field(
@@ -176,6 +181,7 @@ def _timeline(notification: Notification, events: Sequence[TimelineEntry]) -> It
             at=event.at,
             generation=event.generation,
             attempt=event.attempt,
+            by=event.by,
             provider=event.provider,
             provider_message_id=event.provider_message_id,
             provider_response=event.provider_response,

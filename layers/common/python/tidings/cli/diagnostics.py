@@ -18,6 +18,7 @@ from tidings.domain.channels import CHANNELS
 from tidings.domain.errors import BrokerUnavailable, ConfigurationError, StoreUnavailable
 from tidings.messaging import topology
 from tidings.migrate import MigrationSettings, is_later, versions
+from tidings.providers.callbacks import CallbackSettings
 from tidings.runtime.container import Container, build_container, utc_now
 
 State = Literal["ok", "warning", "wrong"]
@@ -63,10 +64,15 @@ def functions(folder: Path, names: Sequence[str]) -> Iterator[Finding]:
             "run doctor where the functions run, or give their folder with --functions",
         )
         return
-    wanted = names or there
+    wanted = names or [name for name in there if name != "receipts" or _takes_receipts()]
     with ThreadPoolExecutor(2) as threads:
         for found in threads.map(lambda name: _function(folder, name, name in there), wanted):
             yield from found
+
+
+def _takes_receipts() -> bool:
+    """An installation may do without the function `receipts`. A wrong setting is then its function's to report."""
+    return bool(os.environ.get(CallbackSettings.variable("receipts_url")))
 
 
 def _function(folder: Path, name: str, is_there: bool) -> Sequence[Finding]:

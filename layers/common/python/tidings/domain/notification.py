@@ -17,11 +17,11 @@ class Status(enum.StrEnum):
 
     ::
 
-        pending --claim--> sending --accepted--> sent --receipt--> delivered | undelivered
+        pending --claim--> sending --accepted--> sent --receipt--> delivered | undelivered --replay--> pending
            ^                  |--transient--> retrying --claim--> sending ...
            |                  |--permanent, out of attempts--> failed --replay--> pending
            |                  '--ambiguous--> retrying (resend, reconcile) | unknown (hold; reconcile, out of attempts)
-           |                                  unknown --an operator decides--> sent | pending
+           |                                  unknown --an operator or a receipt decides--> sent | ...
            |-- canceled before a claim; expired past expires_at
            '-- suppressed: claimed, but its recipient takes no more --replay--> pending
     """
@@ -45,8 +45,8 @@ CLAIMABLE = frozenset({Status.PENDING, Status.RETRYING})
 DEAD = frozenset({Status.FAILED, Status.UNKNOWN})
 """Dead letters: what waits for an operator."""
 
-REPLAYABLE = DEAD | {Status.SUPPRESSED}
-"""What an operator may set back to pending, one generation later. A suppressed one is no dead letter."""
+REPLAYABLE = DEAD | {Status.UNDELIVERED, Status.SUPPRESSED}
+"""What an operator may set back to pending, one generation later."""
 
 OPERATOR = "operator"
 """The provider of a notification that an operator has marked as sent."""
@@ -173,6 +173,7 @@ class TimelineEntry:
     error_message: str | None = None
     next_attempt_at: datetime | None = None
     note: str | None = None  # what suppression did, or would have done, to this attempt
+    by: str | None = None  # who says so, see `receipt.By`; None: a release before 1.1 wrote it
 
 
 def new_id(at: datetime) -> str:

@@ -101,6 +101,18 @@ CLOCK_SKEW = timedelta(minutes=1)
 HARD_BOUNCE_LASTS = timedelta(days=90)
 """How long a mailbox that did not exist is not sent to: it may exist later."""
 
+# --- receipts ---------------------------------------------------------------------------------------------------------
+
+RECEIPTS_KEPT = timedelta(hours=72)
+"""How long a receipt that finds no notification is tried again, and how long a duplicate is known by its event."""
+
+RECEIPT_RETRIES = (
+    (timedelta(minutes=1), timedelta(seconds=5)),
+    (timedelta(hours=1), timedelta(minutes=1)),
+    (RECEIPTS_KEPT, timedelta(minutes=10)),
+)
+"""Up to which age, and after which pause such a receipt is tried again."""
+
 # --- the sweep --------------------------------------------------------------------------------------------------------
 
 SWEEP_EVERY = timedelta(seconds=1)

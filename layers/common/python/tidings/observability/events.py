@@ -11,6 +11,7 @@ from tidings.domain.connection import Connection
 from tidings.domain.notification import Notification, Status
 from tidings.domain.stopwatch import Elapsed
 from tidings.ports import Claims, Settlement
+from tidings.ports.receipts import Applied
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,6 +80,13 @@ class Resolved:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ReceiptsRecorded:
+    """What providers reported is recorded."""
+
+    receipts: Sequence[Applied]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AccountRefused:
     """A provider refuses our account: several recipients were refused and none accepted."""
 
@@ -110,6 +118,7 @@ Event = (
     | Canceled
     | Replayed
     | Resolved
+    | ReceiptsRecorded
     | AccountRefused
     | AccountRestored
     | Swept

@@ -77,6 +77,24 @@ LIFECYCLE = (
         fields=(*_NOTIFICATION, "outcome"),
     ),
     LogEvent(
+        name="receipt_recorded",
+        meaning="the provider reported later what became of it; `status` is the notification's afterwards, and is"
+        " missing where the receipt came before the attempt was settled",
+        fields=(*_ATTEMPT, "provider", "receipt", "code", "status", "result"),
+    ),
+    LogEvent(
+        name="doubled",
+        meaning="a receipt shows a second acceptance of this notification: it was sent twice",
+        fields=(*_ATTEMPT, "provider", "receipt", "code", "status", "result"),
+        level="WARNING",
+    ),
+    LogEvent(
+        name="receipt_dropped",
+        meaning="for 72 hours no notification matched this receipt, or its notification could not take it",
+        fields=("notification_id", "attempt", "provider", "receipt", "code", "result"),
+        level="WARNING",
+    ),
+    LogEvent(
         name="account_refused",
         meaning="the provider refuses our account for every recipient: one at a time is sent as a probe, the others"
         " wait",

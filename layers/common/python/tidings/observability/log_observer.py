@@ -17,6 +17,7 @@ from tidings.observability.events import (
     Claimed,
     Event,
     Queued,
+    ReceiptsRecorded,
     Replayed,
     Resolved,
     Settled,
@@ -28,6 +29,7 @@ from tidings.observability.events import (
 )
 from tidings.observability.request_ids import request_id_of
 from tidings.ports import Settlement
+from tidings.ports.receipts import Applied, Result
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +41,7 @@ _NAMES = {
     Status.EXPIRED: "expired",
     Status.SUPPRESSED: "suppressed",
 }
+_TOLD = (Result.APPLIED, Result.RECORDED)
 _NEEDS_A_PERSON = (Status.FAILED, Status.UNKNOWN)
 
 
@@ -69,6 +72,11 @@ class LogObserver:
                 _log("replayed", map(_notification, rows))
             case Resolved(notification=row, outcome=outcome):
                 _log("resolved", [{**_notification(row), "outcome": outcome}])
+            case ReceiptsRecorded(receipts=applied):
+                _log("receipt_recorded", (_receipt(item) for item in applied if item.consequence.result in _TOLD))
+                _log("doubled", (_receipt(item) for item in applied if item.consequence.doubled), logging.WARNING)
+                dropped = (_receipt(item) for item in applied if item.consequence.result is Result.DROPPED)
+                _log("receipt_dropped", dropped, logging.WARNING)
             case AccountRefused(connection=connection):
                 _log("account_refused", [_refusal(connection)], logging.ERROR)
             case AccountRestored(connection=connection, at=at):
@@ -147,6 +155,21 @@ def _settlement(settlement: Settlement) -> dict[str, Any]:
         "duration_seconds": _rounded(elapsed.seconds) if elapsed is not None else None,
         "error_class": error.kind if error is not None else None,
         "code": error.code if error is not None else None,
+    }
+
+
+def _receipt(item: Applied) -> dict[str, Any]:
+    """A receipt that was applied with a settlement has no row here: the sweep tells of it later."""
+    receipt, row = item.receipt, item.notification
+    about = _notification(row) if row is not None else {"notification_id": receipt.notification_id}
+    return {
+        **about,
+        "attempt": receipt.attempt,
+        "provider": receipt.provider,
+        "receipt": receipt.kind,
+        "code": receipt.code,
+        "status": row.status if row is not None else None,
+        "result": item.consequence.result,
     }
 
 

@@ -106,6 +106,18 @@ RESOLVED = Metric(
     help="Unknown notifications resolved by an operator: sent, replay",
     labels=("channel", "outcome"),
 )
+RECEIPTS = Metric(
+    name="tidings_receipts_total",
+    help="What providers reported later, by kind (accepted, delivered, failed_soft, failed_hard, ...) and result:"
+    " applied, recorded (in the timeline only), nothing (known before), kept (its notification is being sent),"
+    " unmatched, duplicate, dropped (unmatched for 72 hours)",
+    labels=("provider", "kind", "result"),
+)
+DOUBLED = Metric(
+    name="tidings_doubled_total",
+    help="Notifications of which a receipt shows a second acceptance: they were sent twice",
+    labels=("provider",),
+)
 SWEEPS = Metric(name="tidings_sweeps_total", help="Completed sweeps")
 SWEEP_FOUND = Metric(
     name="tidings_sweep_found_total",
@@ -156,6 +168,8 @@ METRICS = (
     CANCELED,
     REPLAYED,
     RESOLVED,
+    RECEIPTS,
+    DOUBLED,
     SWEEPS,
     SWEEP_FOUND,
     UP,

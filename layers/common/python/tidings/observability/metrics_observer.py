@@ -1,7 +1,7 @@
 """Events as metrics: counters and histograms, a few calls per batch."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tidings.domain.errors import AccountError, AmbiguousError, PermanentError, TransientError
@@ -14,6 +14,7 @@ from tidings.observability.events import (
     Claimed,
     Event,
     Queued,
+    ReceiptsRecorded,
     Replayed,
     Resolved,
     Settled,
@@ -22,6 +23,8 @@ from tidings.observability.events import (
     waited,
 )
 from tidings.observability.metrics import Meter, Metric
+from tidings.ports import Claims
+from tidings.ports.receipts import Applied
 
 Labels = tuple[str, ...]
 Seconds = dict[Labels, list[float]]
@@ -48,22 +51,17 @@ class MetricsObserver:
             case Queued(notifications=rows):
                 self._count_by_channel(metrics.QUEUED, rows)
             case Claimed(claims=claims):
-                waits: Seconds = defaultdict(list)
-                for row in claims.acquired:
-                    if (seconds := waited(row, claims.at)) is not None:
-                        waits[(row.channel,)].append(seconds)
-                self._record(metrics.WAIT_SECONDS, waits)
-                # From 0 on, so that the first one shows as an increase: see `_settled`.
-                self._add(metrics.LATE, {(row.channel,): 0 for row in claims.acquired})
-                self._count(metrics.DUPLICATES, ((message.channel,) for message in claims.stale))
+                self._claimed(claims)
             case Settled():
                 self._settled(event)
-            case Canceled(notification=row):
-                self._count_by_channel(metrics.CANCELED, [row])
             case Replayed(notifications=rows):
                 self._count_by_channel(metrics.REPLAYED, rows)
             case Resolved(notification=row, outcome=outcome):
                 self.meter.add(metrics.RESOLVED, (row.channel, outcome), 1)
+            case ReceiptsRecorded(receipts=applied):
+                self._receipts(applied)
+            case Canceled(notification=row):
+                self._count_by_channel(metrics.CANCELED, [row])
             case Swept(counts=counts, lost=lost):
                 self.meter.add(metrics.SWEEPS, (), 1)
                 for found, count in {**counts, "lost": lost}.items():
@@ -71,6 +69,25 @@ class MetricsObserver:
 
     def flush(self) -> None:
         self.meter.flush()
+
+    def _claimed(self, claims: Claims) -> None:
+        waits: Seconds = defaultdict(list)
+        for row in claims.acquired:
+            if (seconds := waited(row, claims.at)) is not None:
+                waits[(row.channel,)].append(seconds)
+        self._record(metrics.WAIT_SECONDS, waits)
+        # From 0 on, so that the first one shows as an increase: see `_settled`.
+        self._add(metrics.LATE, {(row.channel,): 0 for row in claims.acquired})
+        self._count(metrics.DUPLICATES, ((message.channel,) for message in claims.stale))
+
+    def _receipts(self, applied: Sequence[Applied]) -> None:
+        self._count(
+            metrics.RECEIPTS,
+            ((item.receipt.provider, item.receipt.kind, item.consequence.result) for item in applied),
+        )
+        doubled = Counter[Labels]({(item.receipt.provider,): 0 for item in applied})
+        doubled.update((item.receipt.provider,) for item in applied if item.consequence.doubled)
+        self._add(metrics.DOUBLED, doubled)
 
     def _settled(self, event: Settled) -> None:
         late = {settlement.notification.id for settlement in event.lost}

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from itertools import groupby, pairwise
 
 from tidings.domain.notification import CLAIMABLE, Status, TimelineEntry
+from tidings.domain.receipt import By
 from tidings.domain.timing import OVERDUE_AFTER
 from tidings.ports.books import Accepted, Audited, Books
 from tidings.ports.insight import KEPT_FOR
@@ -109,7 +110,7 @@ def _status(audited: Audited, _now: datetime) -> str | None:
 
 
 def _generations(audited: Audited, _now: datetime) -> str | None:
-    entries = [entry.generation for entry in audited.timeline]
+    entries = [entry.generation for entry in audited.timeline if entry.by != By.RECEIPT]  # which may come late
     replays = [entry.generation for entry in audited.timeline if entry.status is Status.PENDING]
     if replays != list(range(2, audited.row.generation + 1)):
         return f"its generation is {audited.row.generation}, and its timeline has the replays {replays}"
@@ -131,7 +132,7 @@ def _attempts(audited: Audited, _now: datetime) -> str | None:
 
 
 def _settled_twice(audited: Audited, _now: datetime) -> str | None:
-    twice = [token for token, count in Counter(audited.tokens).items() if token is not None and count > 1]
+    twice = [token for token, count in Counter(token for _, token in _ended(audited)).items() if count > 1]
     return f"{len(twice)} of its claims ended more than once" if twice else None
 
 
@@ -177,8 +178,13 @@ def _shown(at: datetime) -> str:
 
 
 def _attempts_of(audited: Audited) -> Iterator[TimelineEntry]:
+    return (entry for entry, _ in _ended(audited))
+
+
+def _ended(audited: Audited) -> Iterator[tuple[TimelineEntry, str]]:
+    """The entries that ended a claim, with its token. The token of an entry by a receipt is of another kind."""
     pairs = zip(audited.timeline, audited.tokens, strict=True)
-    return (entry for entry, token in pairs if token is not None)
+    return ((entry, token) for entry, token in pairs if token is not None and entry.by != By.RECEIPT)
 
 
 MISSING_ROWS = "missing_rows"

@@ -1,10 +1,12 @@
 """`on_ambiguous: reconcile`: before sending again, ask the provider whether it accepted an earlier attempt."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from tidings.domain.errors import AccountError, AmbiguousError, DeliveryError, StoreUnavailable
 from tidings.domain.notification import Notification, Status, TimelineEntry
+from tidings.domain.receipt import By
 from tidings.domain.timing import CLOCK_SKEW
 from tidings.ports import Acceptance, AcceptanceLookup, Provider, Selection, SendRequest, Store
 
@@ -44,7 +46,7 @@ def earlier_acceptance(
             retry_after=error.retry_after if isinstance(error, DeliveryError) else None,
         ) from None
     if unowned and not has_rivals:
-        return unowned[0]
+        return replace(unowned[0], by=By.LOOKUP)
     if unowned and ambiguous[-1].generation == notification.generation:
         raise AmbiguousError(
             "reconcile", "a message was accepted that is this one's or another notification's with the same text"

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from tidings.config import failpoints
 from tidings.domain.errors import BrokerUnavailable, InvalidMessage, StoreUnavailable
 from tidings.domain.notification import OPERATOR, REPLAYABLE, Notification, Status, TimelineEntry
+from tidings.domain.receipt import By
 from tidings.messaging import topology
 from tidings.messaging.envelope import Message, is_newer, parse, unchanged_headers
 from tidings.observability import events
@@ -192,7 +193,8 @@ def _republished(item: Received, channel: str) -> Outgoing:
 def _stands(row: Notification, timeline: Sequence[TimelineEntry], expires_at: datetime | None) -> bool:
     """True: the row is as the decision to send it again, with this expiry, has left it, and no worker has claimed it.
     An expiry that had not passed was kept. A different expiry is a different decision."""
-    last = [(event.status, event.generation) for event in timeline[-2:]]
+    told = [event for event in timeline if event.by != By.RECEIPT]
+    last = [(event.status, event.generation) for event in told[-2:]]
     decided = [(Status.UNKNOWN, row.generation - 1), (Status.PENDING, row.generation)]
     is_waiting = row.status is Status.PENDING and row.attempt == 0
     return is_waiting and last == decided and (expires_at is None or row.expires_at in (None, expires_at))

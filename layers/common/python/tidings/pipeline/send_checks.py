@@ -49,6 +49,7 @@ class Attempt:
         return SendRequest(
             id=self.notification.id,
             attempt=self.notification.attempt,
+            generation=self.notification.generation,
             recipient=self.notification.recipient,
             content=self.content.without(self.suppression.left_out),
             expires_at=expires_at,

@@ -21,6 +21,7 @@ from tidings.domain.errors import (
     TransientError,
 )
 from tidings.domain.notification import Notification, OnAmbiguous, Status
+from tidings.domain.receipt import By
 from tidings.domain.stopwatch import Elapsed, Stopwatch
 from tidings.domain.timing import LISTED_AFTER, WAIT_FOR_ACCOUNT
 from tidings.observability.events import Settled
@@ -59,11 +60,13 @@ class Settler:
         elapsed: Elapsed | None = None,
         connection: Connection | None = None,
         note: str | None = None,
+        by: By | None = None,
     ) -> Settlement:
         """The one place that decides what follows from an outcome.
 
         `claims`: those under which the attempt was made. `connection`: the provider's, as known after the attempt;
-        None: no provider was called. `note`: of suppression, for the timeline of a call."""
+        None: no provider was called. `note`: of suppression, for the timeline of a call. `by`: who says so; None: as
+        the outcome tells."""
         is_call = isinstance(outcome, Acceptance | DeliveryError) and not isinstance(outcome, Suppressed)
 
         def settled(status: Status, *, delay: timedelta | None = None, uncounted: bool = False) -> Settlement:
@@ -80,6 +83,7 @@ class Settler:
                 suppression=suppression_for(notification, outcome),
                 note=note if is_call and not isinstance(outcome, NotReady) else None,
                 elapsed=elapsed if is_call else None,
+                by=by or _source(outcome),
             )
 
         counted = notification.attempt - notification.uncounted_attempts
@@ -173,6 +177,12 @@ class Settler:
                 log.error("settlement_delayed", extra={"error": str(error), "notifications": len(settlements)})
                 self.sleep(pause)
                 pause = min(pause * 2, 1.0)
+
+
+def _source(outcome: Outcome) -> By:
+    if isinstance(outcome, Acceptance):
+        return outcome.by
+    return By.PROVIDER if isinstance(outcome, DeliveryError) else By.SWEEP
 
 
 def _waits_for_account(error: DeliveryError, notification: Notification, connection: Connection | None) -> bool:

@@ -11,16 +11,18 @@ from tidings.config import failpoints
 from tidings.domain.connection import Connection, waited_for_account
 from tidings.domain.errors import LEASE_EXPIRED, AmbiguousError, BrokerUnavailable
 from tidings.domain.notification import Notification
+from tidings.domain.receipt import By, Receipt
 from tidings.domain.stopwatch import Stopwatch
 from tidings.domain.timing import FIRST_LOOK, LONGEST_LOOK, SWEEP_EVERY, SWEEP_FOR
 from tidings.observability import events
 from tidings.observability.observers import LOG_ONLY, Observers
 from tidings.pipeline.lost_messages import LostMessages, queued_since, was_scheduled
 from tidings.pipeline.outgoing import dead_letter, to_work
+from tidings.pipeline.receipts import evidence
 from tidings.pipeline.retention import Retention
 from tidings.pipeline.settlement import Settler
 from tidings.pipeline.suppression import LASTS
-from tidings.ports import PAGE, Broker, Claims, Outgoing, Store
+from tidings.ports import PAGE, Acceptance, Broker, Claims, Outgoing, Settlement, Store
 from tidings.ports.insight import Insight
 
 log = logging.getLogger(__name__)
@@ -81,6 +83,7 @@ class Sweep:
             total += swept
             lost += missing
             more = more and (not swept.refused or swept.published + swept.dead_lettered > 0)
+        self._retry_receipts(deadline)
         if self.insight is not None:
             _summarize(self.insight, deadline)
         self.store.adopt_suppressions(LASTS, PAGE)
@@ -116,13 +119,28 @@ class Sweep:
         return swept, sum(not was_scheduled(row) for row in published), overdue.more
 
     def _settle_abandoned(self, abandoned: Claims) -> None:
-        """Their worker died or stalls. Whether it called the provider is not known."""
-        error = AmbiguousError(LEASE_EXPIRED, "the worker that had it did not settle it in time")
-        settlements = [self.settler.settlement_for(abandoned, row, error) for row in abandoned.acquired]
+        """Their worker died or stalls. Whether it called the provider is not known, unless a receipt tells."""
+        reported = self.store.kept_receipts([row.id for row in abandoned.acquired])
+        settlements = [self._settlement(abandoned, row, reported.get(row.id, ())) for row in abandoned.acquired]
         try:
             self.settler.record(settlements)
         except BrokerUnavailable:
             return  # the rows are settled; a later sweep publishes their messages
+
+    def _settlement(self, abandoned: Claims, row: Notification, reported: Sequence[Receipt]) -> Settlement:
+        if (receipt := evidence(row, reported)) is None:
+            error = AmbiguousError(LEASE_EXPIRED, "the worker that had it did not settle it in time")
+            return self.settler.settlement_for(abandoned, row, error, by=By.SWEEP)
+        outcome = receipt.error or Acceptance(provider_message_id=receipt.provider_message_id or "")
+        return self.settler.settlement_for(abandoned, row, outcome, provider=receipt.provider, by=By.RECEIPT)
+
+    def _retry_receipts(self, deadline: float) -> None:
+        """Those that found no notification yet, or whose notification was being sent."""
+        self.store.purge_receipts()
+        while done := self.store.retry_receipts(PAGE):
+            self.observers.emit(events.ReceiptsRecorded(receipts=done))
+            if len(done) < PAGE or time.monotonic() >= deadline:
+                return
 
     def _give_up(
         self, wake: Sequence[Notification], refused: Mapping[str, Connection], now: datetime

@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from tidings.domain.channels import Content
 from tidings.domain.notification import Priority
+from tidings.domain.receipt import By
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -15,6 +16,7 @@ class SendRequest:
 
     id: str
     attempt: int
+    generation: int = 1
     recipient: str  # the stored form, see Notification.recipient
     content: Content
     expires_at: datetime | None = None
@@ -28,6 +30,7 @@ class Acceptance:
 
     provider_message_id: str
     response: str | None = None  # its text, if that helps to find the message there: an SMTP server's reply
+    by: By = By.PROVIDER  # how we know
 
 
 class Provider(Protocol):

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from tidings.domain.errors import DeliveryError
 from tidings.domain.notification import Notification, Priority, Status
+from tidings.domain.receipt import By
 from tidings.domain.stopwatch import Elapsed
 from tidings.messaging.envelope import Message
 
@@ -121,6 +122,7 @@ class Settlement:
     suppression: Suppression | None = None  # stored in the same transaction
     note: str | None = None  # for the timeline: what suppression did to this attempt, or would have done
     elapsed: Elapsed | None = None  # the provider call; None: there was none
+    by: By = By.PROVIDER
 
     @property
     def answered_at(self) -> datetime | None:

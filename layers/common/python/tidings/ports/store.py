@@ -6,7 +6,9 @@ from typing import Protocol
 
 from tidings.domain.connection import CallEnd, Connection
 from tidings.domain.notification import Notification, Priority, TimelineEntry
+from tidings.domain.receipt import Receipt
 from tidings.messaging.envelope import Message
+from tidings.ports.receipts import Applied
 from tidings.ports.records import (
     Changed,
     Claims,
@@ -55,8 +57,23 @@ class Store(Protocol):
 
     def settle(self, settlements: Sequence[Settlement], *, dead_letters_owed: bool = False) -> Sequence[Settlement]:
         """Write settlements of any number of claims, with their timeline entries and suppressions. Return those that
-        lost their lease: nothing is written of them. An entry has the time of the provider's answer.
+        lost their lease: nothing is written of them. An entry has the time of the provider's answer. Receipts that came
+        while a row was being sent are applied in the same transaction.
         `dead_letters_owed`: the dead letters could not be published; the sweep finds the failed rows and publishes."""
+
+    def apply_receipts(self, batch: Sequence[Receipt]) -> Sequence[Applied]:
+        """Find each receipt's notification and do what `pipeline.receipts` decides, in their order. A receipt for a row
+        that is being sent, and one that matches no row, are kept. Duplicates do nothing."""
+
+    def retry_receipts(self, limit: int) -> Sequence[Applied]:
+        """Try up to `limit` kept receipts again whose time has come. Return those that are done: applied now or with a
+        settlement, or dropped after RECEIPTS_KEPT."""
+
+    def kept_receipts(self, ids: Collection[str]) -> Mapping[str, Sequence[Receipt]]:
+        """The receipts kept for these notifications, oldest first."""
+
+    def purge_receipts(self) -> int:
+        """Delete a page of receipts that are done and older than RECEIPTS_KEPT. Return how many."""
 
     def overdue(self, limit: int, lease: timedelta) -> Overdue:
         """Take rows that should have moved by now and have not."""

@@ -11,6 +11,7 @@ from pydantic import Field, create_model
 
 from tidings.config.settings import Settings, load
 from tidings.ports import Provider
+from tidings.ports.receipts import ReceiptParser
 
 PROVIDERS: Mapping[str, tuple[str, ...]] = {
     "email": ("smtp",),
@@ -18,6 +19,9 @@ PROVIDERS: Mapping[str, tuple[str, ...]] = {
     "push": ("fcm",),
 }
 """For each channel its vendors, the default first. Each name is a folder here, with `from_settings() -> Provider`."""
+
+RECEIPTS: tuple[str, ...] = ("twilio",)
+"""The vendors that report later: the folder of each has `receipts.from_settings() -> ReceiptParser`."""
 
 
 def _choices() -> dict[str, Any]:
@@ -39,3 +43,8 @@ def provider_for(channel: str) -> Provider:
     vendor = getattr(load(ProviderSettings), f"{channel}_provider")
     provider: Provider = import_module(f"{__name__}.{vendor}").from_settings()
     return provider
+
+
+def receipt_parsers() -> Mapping[str, ReceiptParser]:
+    """By vendor, with their settings. Raise ConfigurationError."""
+    return {vendor: import_module(f"{__name__}.{vendor}.receipts").from_settings() for vendor in RECEIPTS}

@@ -28,6 +28,7 @@ from tidings.pipeline.audit import Audit
 from tidings.pipeline.delivery import Delivery
 from tidings.pipeline.intake import Intake
 from tidings.pipeline.ledger import Ledger
+from tidings.pipeline.receipts import Receipts
 from tidings.pipeline.replay import Replay
 from tidings.pipeline.retry import RetrySchedule
 from tidings.pipeline.settlement import Settler
@@ -174,6 +175,9 @@ class Container:
             suppression=load(SuppressionSettings).suppression,
             observers=self.observers,
         )
+
+    def receipts(self) -> Receipts:
+        return Receipts(store=self.store, observers=self.observers)
 
     def replay(self) -> Replay:
         return Replay(store=self.store, broker=self.broker, observers=self.observers)

@@ -17,7 +17,8 @@ from tidings.ports import LOOK_AHEAD, Selection
 
 n, e = notifications.c, events.c
 
-_ENTRY_COLUMNS: list[Any] = [e[field.name] for field in fields(TimelineEntry)]
+_ENTRY_NAMES = tuple(field.name for field in fields(TimelineEntry))
+_ENTRY_COLUMNS: list[Any] = [e[name] for name in _ENTRY_NAMES]
 
 
 def get(connection: Connection, tenant: str, id: str) -> Notification | None:
@@ -28,6 +29,16 @@ def get(connection: Connection, tenant: str, id: str) -> Notification | None:
 def timeline(connection: Connection, id: str) -> Sequence[TimelineEntry]:
     rows = connection.execute(select(*_ENTRY_COLUMNS).where(e.notification_id == id).order_by(e.seq))
     return [TimelineEntry(**{**row._mapping, "status": read(Status, row.status)}) for row in rows]
+
+
+def timelines(connection: Connection, ids: Collection[str]) -> Mapping[str, list[TimelineEntry]]:
+    statement = select(e.notification_id, *_ENTRY_COLUMNS).where(e.notification_id.in_(sorted(ids)))
+    found: dict[str, list[TimelineEntry]] = {id: [] for id in ids}
+    for row in connection.execute(statement.order_by(e.notification_id, e.seq)):
+        id, *values = row
+        entry = dict(zip(_ENTRY_NAMES, values, strict=True))
+        found[id].append(TimelineEntry(**{**entry, "status": read(Status, entry["status"])}))
+    return found
 
 
 def get_with_timeline(

@@ -11,6 +11,7 @@ from tidings.adapters.sql.schema import events, notifications
 from tidings.adapters.sql.selection import narrowed
 from tidings.adapters.sql.wake_time import not_after_expiry
 from tidings.domain.notification import REPLAYABLE, Notification, Status
+from tidings.domain.receipt import By
 from tidings.domain.timing import REQUEUE_AFTER, SWEEP_GRACE
 from tidings.ports import Selection
 
@@ -54,7 +55,7 @@ def reset_for_replay(
         )
         for row in rows
     ]
-    connection.execute(insert(events), [timeline_entry(row, Status.PENDING, now) for row in reset_rows])
+    connection.execute(insert(events), [timeline_entry(row, Status.PENDING, now, By.OPERATOR) for row in reset_rows])
     new_expiry = (
         {"expires_at": case((n.expires_at <= due, expires_at), else_=n.expires_at)} if lasting is selection else {}
     )

@@ -4,7 +4,7 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Select, case, delete, func, select, update
+from sqlalchemy import Connection, Select, case, delete, func, or_, select, update
 from sqlalchemy.dialects.mysql import insert as mysql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.compiler import compiles
@@ -13,6 +13,7 @@ from sqlalchemy.types import Integer
 
 from tidings.adapters.sql.schema import events, notifications, statistics, watermark
 from tidings.domain.notification import OPERATOR, Status, first_id
+from tidings.domain.receipt import By
 from tidings.ports.insight import ACCEPTED, KEPT_FOR, LATENCIES
 
 SETTLED_DOWN = timedelta(seconds=5)
@@ -56,6 +57,8 @@ _BUCKET = case(
     else_=BEYOND,
 )
 
+_IS_CHANGE = or_(e.by.is_(None), e.by != By.RECEIPT, e.token.is_not(None))  # a receipt without a token moved nothing
+
 
 def _minute(column: Any) -> Any:
     """The first sixteen characters of a time, the same on every database."""
@@ -75,7 +78,9 @@ def changes(after: int, until: int) -> Select[Any]:
     minute, bucket = _minute(e.at).label("minute"), _BUCKET.label("bucket")
     counts = select(n.tenant, n.channel, minute, e.status, bucket, func.count().label("number"))
     joined = counts.join_from(events, notifications, n.id == e.notification_id)
-    return joined.where(e.seq > after, e.seq <= until).group_by(n.tenant, n.channel, minute, e.status, bucket)
+    return joined.where(e.seq > after, e.seq <= until, _IS_CHANGE).group_by(
+        n.tenant, n.channel, minute, e.status, bucket
+    )
 
 
 def counted(connection: Connection, rows: Select[Any], timeline: Select[Any]) -> Counter[Key]:

@@ -12,6 +12,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from tidings.adapters.sql.schema import notifications
 from tidings.domain.channels import CHANNELS
 from tidings.domain.notification import Notification, OnAmbiguous, Priority, Status, read
+from tidings.domain.receipt import By
 
 n = notifications.c
 
@@ -57,7 +58,7 @@ def set_columns(connection: Connection, rows: Iterable[Notification], **values: 
     connection.execute(update(notifications).where(n.id.in_(sorted(row.id for row in rows))).values(**values))
 
 
-def timeline_entry(notification: Notification, status: Status, now: datetime) -> dict[str, Any]:
+def timeline_entry(notification: Notification, status: Status, now: datetime, by: By) -> dict[str, Any]:
     """A change of status that no claim made, as a row of `events`."""
     return {
         "notification_id": notification.id,
@@ -66,6 +67,7 @@ def timeline_entry(notification: Notification, status: Status, now: datetime) ->
         "status": status,
         "at": now,
         "uncounted": 0,
+        "by": by,
     }
 
 

@@ -1,7 +1,8 @@
 """The tables, as the queries use them. `infra/migrations` creates them.
 
 A row of `notifications` is a notification, and a row of `events` a change of its status. `suppression_list`
-holds recipients that are not sent to, `statistics` counts by the minute. Every query has its index here.
+holds recipients that are not sent to, `receipts` what providers reported later, `statistics` counts by the minute.
+Every query has its index here.
 """
 
 from datetime import UTC, datetime
@@ -103,6 +104,7 @@ notifications = Table(
     Index("ix_notifications_status", "tenant", "status", "id"),
     Index("ix_notifications_channel", "tenant", "channel", "id"),
     Index("ix_notifications_recipient", "tenant", "recipient", "id"),
+    Index("ix_notifications_provider_message", "provider_message_id"),
     **ON_MYSQL,
 )
 
@@ -124,8 +126,9 @@ events = Table(
     Column("error_message", String(500)),
     Column("next_attempt_at", UtcDateTime),
     Column("note", String(500)),  # what suppression did to this attempt, or would have done
-    Column("token", ascii_string(32)),  # of the claim that it ended; NULL: of none
+    Column("token", ascii_string(32)),  # of the claim that it ended, or of the receipts that moved the row; NULL: none
     Column("spared", Integer, nullable=False, key="uncounted"),  # 1: the attempt does not count
+    Column("by", ascii_string(16)),  # who says so: provider, receipt, lookup, operator, sweep
     Index("ix_events_notification", "notification_id", "seq"),
     **ON_MYSQL,
 )
@@ -163,6 +166,30 @@ suppressions = Table(
     Column("notification_id", ascii_string(36), nullable=False),
     Column("at", UtcDateTime, nullable=False),
     Index("ix_suppressions_at", "at"),
+    **ON_MYSQL,
+)
+
+receipts = Table(
+    "receipts",  # what providers reported in the last days: for duplicates, and to be tried again
+    metadata,
+    Column("provider", ascii_string(32), primary_key=True),
+    Column("event_id", ascii_string(128), primary_key=True),
+    Column("connection", ascii_string(32), nullable=False),
+    Column("kind", ascii_string(16), nullable=False),
+    Column("notification_id", ascii_string(36)),
+    Column("generation", Integer),
+    Column("attempt", Integer),
+    Column("provider_message_id", String(255)),
+    Column("code", ascii_string(64)),
+    Column("message", String(500)),
+    Column("at", UtcDateTime, nullable=False),
+    Column("received_at", UtcDateTime, nullable=False),
+    Column("retry_at", UtcDateTime),  # when the sweep looks at it again; NULL: it is done
+    Column("result", ascii_string(16)),  # of one that was applied with a settlement; the sweep tells the observers
+    Column("doubled", Integer),  # 1: it showed a second acceptance
+    Index("ix_receipts_notification", "notification_id"),
+    Index("ix_receipts_retry", "retry_at"),
+    Index("ix_receipts_received", "received_at"),
     **ON_MYSQL,
 )
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, case, func, insert, or_, select, update
 
+from tidings.adapters.sql import receipts
 from tidings.adapters.sql.bulk_insert import insert_many
 from tidings.adapters.sql.rows import code_within, within
 from tidings.adapters.sql.schema import events, notifications
@@ -54,7 +55,11 @@ _SETTLE = (
 
 
 def settle(
-    connection: Connection, now: datetime, settlements: Sequence[Settlement], dead_letters_owed: bool
+    connection: Connection,
+    now: datetime,
+    settlements: Sequence[Settlement],
+    dead_letters_owed: bool,
+    receipts_token: str,
 ) -> Sequence[Settlement]:
     ids = sorted({settlement.notification.id for settlement in settlements})
     tokens = sorted({settlement.claims.token for settlement in settlements})
@@ -68,6 +73,7 @@ def settle(
     kept_ids = sorted(settlement.notification.id for settlement in kept)
     connection.execute(_SETTLE, {"batch": kept_ids, "now": now, "dead_letter_at": now if dead_letters_owed else None})
     add(connection, now, [entry_of(s.notification, s.suppression) for s in kept if s.suppression is not None])
+    receipts.apply_kept(connection, now, kept_ids, receipts_token)
     return lost
 
 
@@ -92,4 +98,5 @@ def _events(settlements: Sequence[Settlement], now: datetime) -> dict[str, Seque
         "note": [within(500, s.note) for s in settlements],
         "token": [s.claims.token for s in settlements],
         "uncounted": [int(s.uncounted) for s in settlements],
+        "by": [s.by for s in settlements],
     }

@@ -21,6 +21,8 @@ from tidings.adapters.sql import (
     pause,
     purge,
     reads,
+    receipt_retries,
+    receipts,
     replay,
     settle,
     suppressions,
@@ -30,6 +32,7 @@ from tidings.adapters.sql.database import Database, reading, transaction
 from tidings.domain.connection import CallEnd
 from tidings.domain.connection import Connection as ProviderConnection
 from tidings.domain.notification import Notification, Priority, TimelineEntry
+from tidings.domain.receipt import Receipt
 from tidings.messaging.envelope import Message
 from tidings.ports import (
     Changed,
@@ -43,6 +46,7 @@ from tidings.ports import (
     SuppressionEntry,
     SuppressionSelection,
 )
+from tidings.ports.receipts import Applied
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -82,7 +86,7 @@ class SqlStore:
         return self._write(claim.renew, tokens, lease) if tokens else ()
 
     def settle(self, settlements: Sequence[Settlement], *, dead_letters_owed: bool = False) -> Sequence[Settlement]:
-        return self._write(settle.settle, settlements, dead_letters_owed) if settlements else []
+        return self._write(settle.settle, settlements, dead_letters_owed, uuid.uuid4().hex) if settlements else []
 
     def connections(self) -> Sequence[ProviderConnection]:
         return self._read(connections.all_connections, self.database)
@@ -142,6 +146,20 @@ class SqlStore:
 
     def purge_suppressions(self, keep: timedelta, limit: int) -> int:
         return self._write(suppressions.purge, keep, limit)
+
+    # --- receipts -----------------------------------------------------------------------------------------------------
+
+    def apply_receipts(self, batch: Sequence[Receipt]) -> Sequence[Applied]:
+        return self._write(receipts.apply, batch, uuid.uuid4().hex) if batch else []
+
+    def retry_receipts(self, limit: int) -> Sequence[Applied]:
+        return self._write(receipt_retries.retry, limit, uuid.uuid4().hex)
+
+    def kept_receipts(self, ids: Collection[str]) -> Mapping[str, Sequence[Receipt]]:
+        return self._read(receipts.kept, ids) if ids else {}
+
+    def purge_receipts(self) -> int:
+        return self._write(receipt_retries.purge)
 
     # --- operators ----------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from tidings.adapters.sql.wake_time import not_after_expiry
 from tidings.domain.connection import Connection as ProviderConnection
 from tidings.domain.errors import AccountError
 from tidings.domain.notification import CLAIMABLE, Notification, Status
+from tidings.domain.receipt import By
 from tidings.domain.timing import SWEEP_GRACE
 from tidings.ports import Claims, Overdue
 
@@ -41,7 +42,7 @@ def overdue(connection: Connection, now: datetime, limit: int, lease: timedelta,
     wake = [row for row in rows if row.status in CLAIMABLE and row.id not in expired_ids]
     dead_letters_owed = [row for row in rows if row.status is Status.FAILED]
     if expired:
-        connection.execute(insert(events), [timeline_entry(row, Status.EXPIRED, now) for row in expired])
+        connection.execute(insert(events), [timeline_entry(row, Status.EXPIRED, now, By.SWEEP) for row in expired])
         set_columns(connection, expired, status=Status.EXPIRED, wake_at=None, updated_at=now)
     if seen:
         set_columns(connection, seen, wake_at=now)
@@ -74,7 +75,7 @@ def give_up(
         "error_message": refusing.error_message,
     }
     if rows:
-        connection.execute(insert(events), [timeline_entry(row, Status.FAILED, now) | error for row in rows])
+        connection.execute(insert(events), [timeline_entry(row, Status.FAILED, now, By.SWEEP) | error for row in rows])
         # The sweep looks again until the dead letter is confirmed.
         set_columns(connection, rows, status=Status.FAILED, wake_at=now, updated_at=now, **error)
     return [replace(row, status=Status.FAILED, updated_at=now, **error) for row in rows]

@@ -163,7 +163,7 @@ def document() -> dict[str, Any]:
 
     return openapi.document(
         title="Tidings for operators",
-        description="What happens and what waits; dead letters and their replay; suppressions; the ledger and the audit;"
+        description="What happens and what waits; dead letters and their replay; suppressions; the ledger and audit;"
         " the sweep; pausing a channel.",
         endpoints=ENDPOINTS,
     )

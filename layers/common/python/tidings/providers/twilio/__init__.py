@@ -1,9 +1,17 @@
-"""SMS through Twilio."""
+"""SMS through Twilio. `receipts` is imported without the SDK."""
+
+from typing import TYPE_CHECKING
 
 from tidings.config.settings import load
-from tidings.providers.twilio.provider import TwilioProvider, TwilioSettings
+from tidings.providers.callbacks import callback_addresses
+
+if TYPE_CHECKING:
+    from tidings.providers.twilio.provider import TwilioProvider
 
 
-def from_settings() -> TwilioProvider:
+def from_settings() -> "TwilioProvider":
     """Raise ConfigurationError."""
-    return TwilioProvider(load(TwilioSettings))
+    from tidings.providers.twilio.provider import TwilioProvider
+    from tidings.providers.twilio.settings import TwilioSettings
+
+    return TwilioProvider(load(TwilioSettings), callback_addresses())

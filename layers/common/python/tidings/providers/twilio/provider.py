@@ -5,18 +5,19 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Annotated, Any, ClassVar
+from typing import Any
 
-from pydantic import AfterValidator, Field
 from twilio.rest import Client
 
-from tidings.config.settings import Settings
 from tidings.domain.channels import SmsContent
 from tidings.domain.errors import AccountError, AmbiguousError, TransientError
 from tidings.ports import Acceptance, SendRequest
+from tidings.providers.callbacks import CallbackAddresses
 from tidings.providers.twilio.client import SingleCallClient
-from tidings.providers.twilio.codes import NUMBER, SERVICE
+from tidings.providers.twilio.codes import SERVICE
 from tidings.providers.twilio.errors import NOT_SENT, not_sent, twilio_errors, unsent
+from tidings.providers.twilio.receipts import RETRIES
+from tidings.providers.twilio.settings import TwilioSettings
 
 VALIDITY = (timedelta(seconds=1), timedelta(seconds=36_000))
 """https://www.twilio.com/docs/messaging/api/message-resource#create-a-message-resource"""
@@ -25,39 +26,6 @@ LISTED = 200
 """Messages read from the list, newest first."""
 
 _SID = re.compile(r"[!-~]{1,64}")
-_SENDER = re.compile(rf"{NUMBER}|[0-9]{{3,8}}|{SERVICE}")
-_NAME = re.compile(r"(?=.*[A-Za-z])(?! )[A-Za-z0-9 &_+-]{1,11}(?<! )")
-
-
-def _sender(value: str) -> str:
-    """https://www.twilio.com/docs/glossary/what-alphanumeric-sender-id"""
-    if not _SENDER.fullmatch(value) and not _NAME.fullmatch(value):
-        raise ValueError(
-            "is neither a number like +15005550006, nor a short code of 3 to 8 digits, nor a messaging service (MG and"
-            " 32 hexadecimal digits), nor a name: at most 11 letters, digits, blanks inside, & _ + -, with a letter"
-        )
-    return value
-
-
-class TwilioSettings(Settings):
-    """TIDINGS_TWILIO_ACCOUNT_SID and its neighbours."""
-
-    prefix: ClassVar[str] = "TIDINGS_TWILIO_"
-
-    account_sid: Annotated[str, Field(pattern=r"^AC[0-9a-zA-Z]{1,64}$", description="the account, AC...")]
-    auth_token: Annotated[str, Field(pattern=r"^[!-~]+$", repr=False, description="the account's secret")]
-    sender: Annotated[
-        str,
-        AfterValidator(_sender),
-        Field(description="a number, short code or name to send from, or a messaging service, MG..."),
-    ]
-    url: Annotated[str, Field(pattern=r"^https?://[^/?#@\s]+/?$", description="http(s)://host[:port]")] = (
-        "https://api.twilio.com"
-    )
-    timeout: Annotated[float, Field(gt=0, le=600, description="seconds to wait for an answer, connecting included")] = (
-        15
-    )
-    connections: Annotated[int, Field(ge=1, le=1000, description="connections kept open")] = 50
 
 
 class TwilioProvider:
@@ -65,9 +33,11 @@ class TwilioProvider:
 
     name = "twilio"
 
-    def __init__(self, settings: TwilioSettings) -> None:
+    def __init__(self, settings: TwilioSettings, callbacks: CallbackAddresses | None = None) -> None:
+        """`callbacks`: where Twilio reports later; None: it is not asked to."""
         self.timeout = timedelta(seconds=settings.timeout)
         self._settings = settings
+        self._callbacks = callbacks
         self._lock = threading.Lock()
         self._opened: tuple[Client, SingleCallClient] | None = None
         service = re.fullmatch(SERVICE, settings.sender)  # a name may also begin with MG
@@ -80,6 +50,8 @@ class TwilioProvider:
         options: dict[str, Any] = dict(self._options)
         if outbound.time_to_live is not None:
             options["validity_period"] = _validity_period(outbound.time_to_live)
+        if self._callbacks is not None:
+            options["status_callback"] = f"{self._callbacks.for_attempt(self.name, outbound)}{RETRIES}"
         with self._call(outbound.recipient) as client:
             message = client.messages.create(to=outbound.recipient, body=outbound.content.text, **options)
             if message.status in NOT_SENT:

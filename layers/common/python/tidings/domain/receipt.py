@@ -1,0 +1,56 @@
+"""A receipt: what a provider reports later about a message, in the words of no vendor."""
+
+import enum
+from datetime import datetime
+
+from tidings.domain.errors import DeliveryError, PermanentError, TransientError
+from tidings.domain.value import value
+
+
+class By(enum.StrEnum):
+    """Who says so: the source of a timeline entry."""
+
+    PROVIDER = "provider"  # its answer to our call, or its missing answer
+    RECEIPT = "receipt"  # its report, later
+    LOOKUP = "lookup"  # its answer when we asked what it had accepted
+    OPERATOR = "operator"  # a person, or the caller who canceled
+    SWEEP = "sweep"  # our own clock: expired, or its worker was lost
+
+
+class ReceiptKind(enum.StrEnum):
+    ACCEPTED = "accepted"  # accepted or passed on: it may still fail
+    DELIVERED = "delivered"
+    FAILED_SOFT = "failed_soft"  # not delivered; another try may help
+    FAILED_HARD = "failed_hard"  # not delivered; another try cannot help
+    COMPLAINED = "complained"
+    OPTED_OUT = "opted_out"
+    OPTED_IN = "opted_in"
+
+
+PROOF_OF_ACCEPTANCE = frozenset({ReceiptKind.ACCEPTED, ReceiptKind.DELIVERED})
+PROOF_OF_FAILURE = frozenset({ReceiptKind.FAILED_SOFT, ReceiptKind.FAILED_HARD})
+
+
+@value
+class Receipt:
+    """One report of one provider about one message."""
+
+    provider: str
+    connection: str  # our account there
+    event_id: str  # of the report: one with the same provider and event id is a duplicate
+    kind: ReceiptKind
+    at: datetime  # when it happened, or when we were told
+    provider_message_id: str | None = None
+    notification_id: str | None = None  # these three: from the sealed callback address, if it had them
+    generation: int | None = None
+    attempt: int | None = None
+    code: str | None = None  # the provider's
+    message: str | None = None  # without personal data
+
+    @property
+    def error(self) -> DeliveryError | None:
+        """Of a failure."""
+        if self.kind not in PROOF_OF_FAILURE:
+            return None
+        hard = self.kind is ReceiptKind.FAILED_HARD
+        return (PermanentError if hard else TransientError)(self.code or str(self.kind), self.message or str(self.kind))

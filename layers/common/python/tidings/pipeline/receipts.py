@@ -1,0 +1,182 @@
+"""What follows from a receipt. A receipt is evidence: it closes ambiguity, and never takes back what is known."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tidings.domain.errors import AmbiguousError, PermanentError
+from tidings.domain.notification import Notification, Status, TimelineEntry
+from tidings.domain.receipt import PROOF_OF_ACCEPTANCE, PROOF_OF_FAILURE, By, Receipt, ReceiptKind
+from tidings.observability import events
+from tidings.observability.observers import LOG_ONLY, Observers
+from tidings.ports import Store
+from tidings.ports.receipts import Applied, Consequence, Result
+
+NOTHING = Consequence(result=Result.NOTHING)
+KEPT = Consequence(result=Result.KEPT)
+ENDED_UNSENT = (Status.FAILED, Status.EXPIRED, Status.CANCELED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receipts:
+    """Record what providers report."""
+
+    store: Store
+    observers: Observers = LOG_ONLY
+
+    def record(self, batch: Sequence[Receipt]) -> Sequence[Applied]:
+        """Commit all of them. A repeated call is harmless. Raise StoreUnavailable."""
+        applied = self.store.apply_receipts(batch)
+        self.observers.emit(events.ReceiptsRecorded(receipts=applied))
+        return applied
+
+
+def consequence(row: Notification, timeline: Sequence[TimelineEntry], receipt: Receipt) -> Consequence:
+    """The table of receipts: the one place that decides what a receipt does to a notification.
+
+    ==========================================  ==================================  =================================
+    the row is                                  proof of acceptance or delivery     proof of failure
+    ==========================================  ==================================  =================================
+    sending                                     kept until the attempt is settled   the same
+    retrying after an ambiguous attempt         sent or delivered: no resend        soft: retrying; hard: failed
+    unknown                                     sent or delivered                   undelivered
+    pending again by a replay                   sent or delivered: not replayed     recorded
+    failed, expired, canceled after ambiguous   sent or delivered                   recorded
+    sent                                        delivered                           undelivered
+    delivered                                   nothing                             undelivered, if it is hard
+    undelivered                                 delivered, if the failure was soft  nothing
+    ==========================================  ==================================  =================================
+
+    Acceptance alone proves something only where nothing was known; delivery proves it wherever no hard failure of the
+    same message is known. What is said of another message of the same notification, which it sent twice, is recorded.
+    """
+    if receipt.kind not in PROOF_OF_ACCEPTANCE | PROOF_OF_FAILURE:
+        return NOTHING
+    if row.status is Status.SENDING or row.status not in set(Status):
+        return KEPT  # its worker's outcome comes first; a later release decides about its own statuses
+    about = _about(timeline, receipt)
+    if receipt.kind in PROOF_OF_FAILURE:
+        return _failed(row, timeline, about, receipt)
+    return _accepted(row, timeline, about, receipt)
+
+
+def _accepted(
+    row: Notification, timeline: Sequence[TimelineEntry], about: Sequence[TimelineEntry], receipt: Receipt
+) -> Consequence:
+    delivered = receipt.kind is ReceiptKind.DELIVERED
+    known = _is_known(about, receipt)
+    last = about[-1] if about else None
+    if last is not None and last.error_class == PermanentError.kind:
+        return NOTHING  # a hard failure of this message stands
+    was_open = last is None or last.error_class == AmbiguousError.kind
+    if not delivered and not was_open:
+        return NOTHING  # overtaken by what is known of this message
+    doubled = not known and _is_accepted_elsewhere(timeline, receipt)
+    if row.status is Status.DELIVERED or (row.status is Status.SENT and not delivered):
+        return NOTHING if known else _recorded(row, receipt, about, doubled=doubled)
+    return _moved(row, Status.DELIVERED if delivered else Status.SENT, receipt, about, doubled=doubled)
+
+
+def _failed(
+    row: Notification, timeline: Sequence[TimelineEntry], about: Sequence[TimelineEntry], receipt: Receipt
+) -> Consequence:
+    hard = receipt.kind is ReceiptKind.FAILED_HARD
+    last = about[-1] if about else None
+    if last is not None and last.error_class not in (None, AmbiguousError.kind):
+        return NOTHING  # known before; the first failure stands
+    if row.status in (Status.SENT, Status.DELIVERED):
+        if last is not None and last.status is Status.DELIVERED and not hard:
+            return NOTHING  # only a hard bounce comes after a delivery
+        if _is_accepted_elsewhere(timeline, receipt):
+            return _recorded(row, receipt, about)  # another message of this notification arrived, or may arrive
+        return _moved(row, Status.UNDELIVERED, receipt, about)
+    if row.status is Status.UNDELIVERED:
+        return NOTHING
+    if row.status is Status.RETRYING and last is not None and last.generation == row.generation:
+        if hard:
+            return _moved(row, Status.FAILED, receipt, about)
+        if last.attempt == row.attempt:
+            return _moved(row, Status.RETRYING, receipt, about)
+    if row.status is Status.UNKNOWN and not _is_open_elsewhere(timeline, about):
+        return _moved(row, Status.UNDELIVERED, receipt, about)
+    return _recorded(row, receipt, about)
+
+
+def evidence(row: Notification, receipts: Sequence[Receipt]) -> Receipt | None:
+    """How the present attempt ended, of a row whose worker was lost. An acceptance wins. None: none of them tells."""
+    own = [receipt for receipt in receipts if (receipt.generation, receipt.attempt) == (row.generation, row.attempt)]
+    proofs = [receipt for kinds in (PROOF_OF_ACCEPTANCE, PROOF_OF_FAILURE) for receipt in own if receipt.kind in kinds]
+    return proofs[0] if proofs else None
+
+
+# --- what the timeline says about the receipt's message ---------------------------------------------------------------
+
+
+def _about(timeline: Sequence[TimelineEntry], receipt: Receipt) -> Sequence[TimelineEntry]:
+    """The entries about the receipt's message: those with its id; else those of its attempt that name no message; else,
+    if its attempt is not known, the last ambiguous one."""
+    id, attempt = receipt.provider_message_id, (receipt.generation, receipt.attempt)
+    by_id = [entry for entry in timeline if id is not None and entry.provider_message_id == id]
+    if by_id:
+        return by_id
+    unnamed = [entry for entry in timeline if entry.provider_message_id is None or id is None]
+    if receipt.attempt is not None:
+        return [entry for entry in unnamed if (entry.generation, entry.attempt) == attempt and _is_of_attempt(entry)]
+    return [entry for entry in unnamed if entry.error_class == AmbiguousError.kind][-1:]
+
+
+def _is_of_attempt(entry: TimelineEntry) -> bool:
+    """The entry tells how a call ended, or what was reported of it. A cancellation has the number of the last attempt,
+    but says nothing of it."""
+    return entry.error_class is not None or entry.provider_message_id is not None
+
+
+def _is_known(about: Sequence[TimelineEntry], receipt: Receipt) -> bool:
+    """A timeline entry names this message."""
+    return any(entry.provider_message_id == receipt.provider_message_id is not None for entry in about)
+
+
+def _is_accepted_elsewhere(timeline: Sequence[TimelineEntry], receipt: Receipt) -> bool:
+    """Another message of this notification was accepted and, as far as is known, has not failed."""
+    last = {entry.provider_message_id: entry for entry in timeline if entry.provider_message_id is not None}
+    return any(entry.error_class is None for id, entry in last.items() if id != receipt.provider_message_id)
+
+
+def _is_open_elsewhere(timeline: Sequence[TimelineEntry], about: Sequence[TimelineEntry]) -> bool:
+    """Another attempt was ambiguous, and no receipt has decided it."""
+    ours = {(entry.generation, entry.attempt) for entry in about}
+    last = {(entry.generation, entry.attempt): entry for entry in timeline if _is_of_attempt(entry)}
+    return any(entry.error_class == AmbiguousError.kind for key, entry in last.items() if key not in ours)
+
+
+# --- what is written --------------------------------------------------------------------------------------------------
+
+
+def _moved(
+    row: Notification, status: Status, receipt: Receipt, about: Sequence[TimelineEntry], *, doubled: bool = False
+) -> Consequence:
+    entry = _entry(row, status, receipt, about)
+    return Consequence(result=Result.APPLIED, status=status, entry=entry, doubled=doubled)
+
+
+def _recorded(
+    row: Notification, receipt: Receipt, about: Sequence[TimelineEntry], *, doubled: bool = False
+) -> Consequence:
+    return Consequence(result=Result.RECORDED, entry=_entry(row, row.status, receipt, about), doubled=doubled)
+
+
+def _entry(row: Notification, status: Status, receipt: Receipt, about: Sequence[TimelineEntry]) -> TimelineEntry:
+    """Under the number of the attempt that the receipt is about, if that is known."""
+    last, error = about[-1] if about else None, receipt.error
+    own = (last.generation, last.attempt) if last is not None else (row.generation, row.attempt)
+    return TimelineEntry(
+        generation=receipt.generation if receipt.generation is not None else own[0],
+        attempt=receipt.attempt if receipt.attempt is not None else own[1],
+        status=status,
+        at=receipt.at,
+        provider=receipt.provider,
+        provider_message_id=receipt.provider_message_id,
+        error_class=error.kind if error is not None else None,
+        error_code=error.code if error is not None else None,
+        error_message=error.message if error is not None else None,
+        by=By.RECEIPT,
+    )
