@@ -30,7 +30,7 @@ def failed_now(world: World) -> int:
 
 
 def fail_one(world: World, message: str = "Nobody of that name") -> str:
-    world.emulator.fail("email", status=550, enhanced="5.1.1", next=1, message=message)
+    world.emulator.fail("email", status=550, enhanced="5.6.0", next=1, message=message)
     id = world.caller.post(mail(someone()))
     assert world.caller.ended(id)["status"] == "failed"
     return id
@@ -66,7 +66,7 @@ def test_a_scheduled_notification_does_not_count_as_due(world: World, console: B
 
 def test_the_alarm_and_the_tile_show_the_same_number_also_after_a_replay(world: World, console: Browser) -> None:
     again, _ = fail_one(world), fail_one(world)
-    world.emulator.fail("email", status=550, enhanced="5.1.1", next=1)
+    world.emulator.fail("email", status=550, enhanced="5.6.0", next=1)
     assert world.caller.replay(ids=[again])["count"] == 1
     wait_for(lambda: world.caller.get(again), lambda found: found["generation"] == 2 and found["status"] == "failed")
     wait_for(lambda: console.tried(lambda: event_count(console, "email", "failures")), lambda n: n >= 3, within=WITHIN)
