@@ -27,6 +27,7 @@ from tests.tidings.conftest import Parts
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 TRACEPARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
+RECEIPTS = {"receipt_recorded", "doubled", "receipt_dropped"}  # see test_receipts
 FIELDS = {event.name: set(event.fields) for event in LIFECYCLE}
 
 
@@ -185,12 +186,8 @@ def test_a_line_has_the_fields_of_the_catalog_and_no_full_recipient(
         Sweep(store=parts.store, broker=parts.broker, settler=parts.settler).run()
     lines = told(log)
     assert parts.row(lost).status is Status.UNKNOWN
-    assert set(names(lines)) == {event.name for event in LIFECYCLE} - {
-        "expired",
-        "suppressed",
-        "settled_late",
-        *ACCOUNT,
-    }
+    expected = {event.name for event in LIFECYCLE} - {"expired", "suppressed", "settled_late", *ACCOUNT, *RECEIPTS}
+    assert set(names(lines)) == expected
     for name, line in lines:
         assert set(line) <= FIELDS[name], name
     text = "\n".join(str(vars(record)) for record in log.records)

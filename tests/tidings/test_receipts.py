@@ -12,13 +12,15 @@ from tidings.domain.errors import AmbiguousError
 from tidings.domain.notification import Notification, Status, TimelineEntry
 from tidings.domain.receipt import PROOF_OF_ACCEPTANCE, PROOF_OF_FAILURE, By, Receipt, ReceiptKind
 from tidings.messaging.envelope import IncomingMessage
+from tidings.observability.events import ReceiptsRecorded
+from tidings.observability.log_catalog import LIFECYCLE
 from tidings.observability.log_observer import LogObserver
 from tidings.observability.metrics import Metric
 from tidings.observability.metrics_observer import MetricsObserver
 from tidings.observability.observers import Observers
 from tidings.pipeline.receipts import Receipts, consequence, evidence
 from tidings.pipeline.sweep import Sweep
-from tidings.ports.receipts import Consequence, Result
+from tidings.ports.receipts import Applied, Consequence, Result
 
 from tests import make
 from tests.clock import TestClock
@@ -353,3 +355,19 @@ def test_the_sweep_tries_kept_receipts_again(parts: Parts) -> None:
     parts.clock.advance(seconds=6)
     Sweep(store=parts.store, broker=parts.broker, settler=parts.settler).run()
     assert parts.row(row).status is Status.DELIVERED
+
+
+def test_the_lines_about_receipts_have_the_fields_of_the_catalog(
+    parts: Parts, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="tidings")
+    row = make.notification(parts.clock())
+    dropped, doubled = Consequence(result=Result.DROPPED), Consequence(result=Result.RECORDED, doubled=True)
+    several = [Applied(receipt=told_by(row, SOFT), consequence=dropped)]
+    several.append(Applied(receipt=told_by(row, ACCEPTED), consequence=doubled, notification=row))
+    LogObserver().observe(ReceiptsRecorded(receipts=several))
+    fields = {event.name: set(event.fields) for event in LIFECYCLE}
+    lines = [(record.getMessage(), entry) for record in caplog.records for entry in record.__dict__.get("each", ())]
+    assert [name for name, _ in lines] == ["receipt_recorded", "doubled", "receipt_dropped"]
+    for name, line in lines:
+        assert {field for field, value in line.items() if value is not None} <= fields[name] | {"request_id"}, name

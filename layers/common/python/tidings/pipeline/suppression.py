@@ -87,11 +87,11 @@ def verdict(enforcement: Enforcement, notification: Notification, suppressed: Ma
     copies = {one: why for one, why in suppressed.items() if one != notification.recipient}
     if notification.ignore_suppression or enforcement is Enforcement.WARN:
         why = "ignore_suppression" if notification.ignore_suppression else "TIDINGS_SUPPRESSION is warn"
-        _log(notification, suppressed, "suppression_not_enforced", logging.WARNING)
+        log.warning("suppression_not_enforced", extra=_fields(notification, suppressed))
         return Verdict(note=f"sent although suppressed ({why}): {_listed(suppressed)}")
     if reason is not None:
         return Verdict(error=Suppressed(reason, "the recipient is suppressed; the provider was not called"))
-    _log(notification, copies, "copies_left_out", logging.INFO)
+    log.info("copies_left_out", extra=_fields(notification, copies))
     return Verdict(left_out=copies, note=f"copies left out, because suppressed: {_listed(copies)}")
 
 
@@ -99,7 +99,7 @@ def _listed(suppressed: Mapping[str, str]) -> str:
     return ", ".join(f"{recipient} ({reason})" for recipient, reason in suppressed.items())
 
 
-def _log(notification: Notification, suppressed: Mapping[str, str], name: str, level: int) -> None:
-    """Never a recipient."""
+def _fields(notification: Notification, suppressed: Mapping[str, str]) -> dict[str, object]:
+    """Of a log line. Never a recipient."""
     fields = {"notification_id": notification.id, "tenant": notification.tenant, "channel": notification.channel}
-    log.log(level, name, extra={**fields, "reasons": sorted(set(suppressed.values())), "recipients": len(suppressed)})
+    return {**fields, "reasons": sorted(set(suppressed.values())), "recipients": len(suppressed)}
