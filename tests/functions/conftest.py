@@ -76,7 +76,7 @@ def database_url(database_file: Path) -> str:
 
 
 @pytest.fixture
-def wiring(database_url: str) -> Iterator[Container]:
+def container(database_url: str) -> Iterator[Container]:
     """The parts, on SQLite and the embedded broker."""
     with wired_to(database_url) as parts:
         yield parts
@@ -91,8 +91,8 @@ def declared() -> Declared:
 
 
 @pytest.fixture
-def intake(wiring: Container, keys: Keys, declared: Declared) -> Caller:
-    return intake_of(wiring, keys, declared)
+def intake(container: Container, keys: Keys, declared: Declared) -> Caller:
+    return intake_of(container, keys, declared)
 
 
 @pytest.fixture(scope="session")
@@ -101,8 +101,8 @@ def operator_declared() -> Declared:
 
 
 @pytest.fixture
-def replay(wiring: Container, keys: Keys, operator_declared: Declared) -> Caller:
-    return replay_of(wiring, keys, operator_declared)
+def replay(container: Container, keys: Keys, operator_declared: Declared) -> Caller:
+    return replay_of(container, keys, operator_declared)
 
 
 # --- logs -------------------------------------------------------------------------------------------------------------

@@ -51,20 +51,22 @@ def main(imported: Imported) -> Any:
     return imported("email")
 
 
-def stored(wiring: Container, **changes: Any) -> tuple[Notification, Message]:
+def stored(container: Container, **changes: Any) -> tuple[Notification, Message]:
     row = notification(datetime.now(UTC), recipient="ada@example.com", **changes)
-    wiring.store.insert([row])
+    container.store.insert([row])
     return row, message_for(row)
 
 
-def status(wiring: Container, row: Notification) -> str:
-    found = wiring.store.get(row.tenant, row.id)
+def status(container: Container, row: Notification) -> str:
+    found = container.store.get(row.tenant, row.id)
     assert found is not None
     return str(found.status)
 
 
-def test_a_real_process_delivers_one_in_each_mode(settings: dict[str, str], wiring: Container, tmp_path: Path) -> None:
-    (one, first), (two, second), (three, third), (four, fourth) = (stored(wiring) for _ in range(4))
+def test_a_real_process_delivers_one_in_each_mode(
+    settings: dict[str, str], container: Container, tmp_path: Path
+) -> None:
+    (one, first), (two, second), (three, third), (four, fourth) = (stored(container) for _ in range(4))
     batch = [structured(third), structured(fourth, encoded=True)]
     sent = [
         (first.body, binary(first)),
@@ -76,13 +78,13 @@ def test_a_real_process_delivers_one_in_each_mode(settings: dict[str, str], wiri
             assert post("POST", "/", body, {**headers, **BEARER}).body == {"status": "settled"}
         assert len(server.mails) == 4
         assert post("POST", "/", *sent[0]).status == 401
-    assert {status(wiring, row) for row in (one, two, three, four)} == {"sent"}
+    assert {status(container, row) for row in (one, two, three, four)} == {"sent"}
 
 
 def test_a_real_process_that_is_open_takes_them_without_the_token_and_nothing_else(
-    settings: dict[str, str], wiring: Container, tmp_path: Path
+    settings: dict[str, str], container: Container, tmp_path: Path
 ) -> None:
-    row, message = stored(wiring)
+    row, message = stored(container)
     with ScriptedSmtp() as server:
         given = {
             **settings,
@@ -97,14 +99,14 @@ def test_a_real_process_that_is_open_takes_them_without_the_token_and_nothing_el
             assert post("POST", "/", b"x" * (LONGEST + 1), binary(message)).status == 413
             assert post("POST", "/", message.body, binary(message)).status == 200
         assert len(server.mails) == 1
-    assert status(wiring, row) == "sent"
+    assert status(container, row) == "sent"
 
 
-def test_without_the_setting_nobody_sends_one_without_the_token(main: Any, wiring: Container) -> None:
-    row, message = stored(wiring)
+def test_without_the_setting_nobody_sends_one_without_the_token(main: Any, container: Container) -> None:
+    row, message = stored(container)
     assert ask(main, message.body, binary(message)).status == 401
     assert ask(main, message.body, {**binary(message), "Authorization": "Bearer wrong"}).status == 401
-    assert status(wiring, row) == "pending"
+    assert status(container, row) == "pending"
 
 
 def test_a_body_without_an_end_is_not_read(main: Any) -> None:
@@ -152,21 +154,21 @@ def test_what_is_not_what_its_content_type_says_is_a_bad_request(
     ids=lambda event: json.dumps(event)[:60],
 )
 def test_one_that_is_none_of_ours_is_parked_and_takes_no_neighbour_along(
-    main: Any, wiring: Container, lines: Lines, event: Any
+    main: Any, container: Container, lines: Lines, event: Any
 ) -> None:
-    row, message = stored(wiring)
-    wiring.store.cancel(row.tenant, row.id)
+    row, message = stored(container)
+    container.store.cancel(row.tenant, row.id)
     body = json.dumps([event, structured(message)]).encode()
     assert ask(main, body, {**BATCHED, **BEARER}).status == 200
-    assert wiring.broker.depth(topology.PARKING) == 1
+    assert container.broker.depth(topology.PARKING) == 1
     assert len(lines.named("parked")) == 1
     assert len(lines.named("stale_message_dropped")) == 1
 
 
-def test_what_comes_while_its_channel_is_paused_is_put_off(main: Any, wiring: Container) -> None:
+def test_what_comes_while_its_channel_is_paused_is_put_off(main: Any, container: Container) -> None:
     """Whoever sends CloudEvents does not ask whether the channel is paused, as the trigger does."""
-    row, message = stored(wiring)
-    wiring.store.pause("email")
+    row, message = stored(container)
+    container.store.pause("email")
     assert ask(main, message.body, {**binary(message), **BEARER}).status == 200
-    assert status(wiring, row) == "pending"
-    assert wiring.broker.depths(["tidings.retry.30s"])["tidings.retry.30s"].ready == 1
+    assert status(container, row) == "pending"
+    assert container.broker.depths(["tidings.retry.30s"])["tidings.retry.30s"].ready == 1

@@ -25,8 +25,8 @@ HEALTHY = {"status": "ok", "database": "ok", "broker": "ok"}
 
 
 @pytest.fixture
-def callers(wiring: Container, keys: Keys) -> dict[str, Caller]:
-    return {"intake": intake_of(wiring, keys), "replay": replay_of(wiring, keys)}
+def callers(container: Container, keys: Keys) -> dict[str, Caller]:
+    return {"intake": intake_of(container, keys), "replay": replay_of(container, keys)}
 
 
 # --- methods and paths ------------------------------------------------------------------------------------------------
@@ -249,11 +249,11 @@ def test_readiness_is_kept_for_a_second(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_hung_broker_delays_no_submit(
-    wiring: Container, keys: Keys, hung: Hung, monkeypatch: pytest.MonkeyPatch
+    container: Container, keys: Keys, hung: Hung, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sixty clients ask for readiness while the broker hangs; a POST has its own threads."""
-    monkeypatch.setattr(type(wiring.broker), "check", lambda _self: hung.check())
-    caller = intake_of(wiring, keys)
+    monkeypatch.setattr(type(container.broker), "check", lambda _self: hung.check())
+    caller = intake_of(container, keys)
 
     async def crowd() -> float:
         asking = [asyncio.create_task(caller.ask("GET", "/readyz", key=None)) for _ in range(60)]

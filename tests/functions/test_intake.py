@@ -42,8 +42,8 @@ def rows(file: Path, query: str = "SELECT * FROM notifications") -> list[dict[st
         return [dict(row) for row in connection.execute(query)]
 
 
-def claimed(wiring: Container, id: str, channel: str = "email") -> None:
-    claims = wiring.store.claim([Message(id=id, channel=channel, generation=1)], timedelta(seconds=60))
+def claimed(container: Container, id: str, channel: str = "email") -> None:
+    claims = container.store.claim([Message(id=id, channel=channel, generation=1)], timedelta(seconds=60))
     assert len(claims.acquired) == 1
 
 
@@ -52,7 +52,7 @@ def claimed(wiring: Container, id: str, channel: str = "email") -> None:
 
 @pytest.mark.parametrize("make", [mail, sms, push])
 def test_an_accepted_notification_is_a_committed_row_and_a_queued_message(
-    intake: Caller, wiring: Container, database_file: Path, make: Any
+    intake: Caller, container: Container, database_file: Path, make: Any
 ) -> None:
     answer = intake("POST", SEND, make())
     assert answer.status == 202
@@ -61,7 +61,7 @@ def test_an_accepted_notification_is_a_committed_row_and_a_queued_message(
     (row,) = rows(database_file)
     assert (row["id"], row["tenant"], row["status"]) == (answer.body["id"], "acme", "pending")
     assert row["queued_at"] is not None
-    assert wiring.broker.depth(topology.work_queue(make()["channel"], Priority.NORMAL)) == 1
+    assert container.broker.depth(topology.work_queue(make()["channel"], Priority.NORMAL)) == 1
 
 
 def test_every_field_is_kept_and_shown_as_it_was_given(intake: Caller) -> None:
@@ -96,23 +96,23 @@ def test_every_field_is_kept_and_shown_as_it_was_given(intake: Caller) -> None:
     assert shown["next_attempt_at"] == shown["send_at"]
 
 
-def test_high_priority_goes_to_a_queue_of_its_own(intake: Caller, wiring: Container) -> None:
+def test_high_priority_goes_to_a_queue_of_its_own(intake: Caller, container: Container) -> None:
     intake("POST", SEND, sms(priority="high"))
-    assert wiring.broker.depth(topology.work_queue("sms", Priority.HIGH)) == 1
-    assert wiring.broker.depth(topology.work_queue("sms", Priority.NORMAL)) == 0
+    assert container.broker.depth(topology.work_queue("sms", Priority.HIGH)) == 1
+    assert container.broker.depth(topology.work_queue("sms", Priority.NORMAL)) == 0
 
 
 def test_a_notification_with_a_future_send_at_is_stored_and_not_queued(
-    intake: Caller, wiring: Container, database_file: Path
+    intake: Caller, container: Container, database_file: Path
 ) -> None:
     intake("POST", SEND, sms(send_at=later(days=365)))
     assert rows(database_file)[0]["queued_at"] is None
-    assert wiring.broker.depth(topology.work_queue("sms", Priority.NORMAL)) == 0
+    assert container.broker.depth(topology.work_queue("sms", Priority.NORMAL)) == 0
 
 
-def test_a_send_at_in_the_past_means_at_once(intake: Caller, wiring: Container) -> None:
+def test_a_send_at_in_the_past_means_at_once(intake: Caller, container: Container) -> None:
     assert intake("POST", SEND, sms(send_at=later(days=-1))).status == 202
-    assert wiring.broker.depth(topology.work_queue("sms", Priority.NORMAL)) == 1
+    assert container.broker.depth(topology.work_queue("sms", Priority.NORMAL)) == 1
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_a_thousand_are_accepted_in_one_array_and_keep_their_order(intake: Calle
     assert [by_id[result["id"]] for result in answer.body["results"]] == [str(n) for n in range(1000)]
 
 
-def test_an_item_of_an_array_takes_every_field_of_a_single_notification(intake: Caller, wiring: Container) -> None:
+def test_an_item_of_an_array_takes_every_field_of_a_single_notification(intake: Caller, container: Container) -> None:
     item = mail(
         content={**mail()["content"], "cc": ["b@example.com"], "attachments": [{"filename": "a", "content": "YQ=="}]},
         send_at=later(hours=1),
@@ -491,11 +491,11 @@ def test_a_text_may_contain_all_unicode_characters(intake: Caller) -> None:
     ],
 )
 def test_a_sender_is_kept_so_that_the_worker_reads_it_again(
-    intake: Caller, wiring: Container, given: str, kept: str
+    intake: Caller, container: Container, given: str, kept: str
 ) -> None:
     answer = intake("POST", SEND, content(mail, **{"from": given}))
     assert answer.status == 202
-    stored = wiring.store.get("acme", answer.body["id"])
+    stored = container.store.get("acme", answer.body["id"])
     assert stored is not None
     from tidings.domain.channels import EmailContent
 
@@ -554,9 +554,9 @@ def test_idempotency_keys_belong_to_their_tenant(intake: Caller, keys: Keys, dat
     assert {row["tenant"] for row in rows(database_file)} == {"acme", "globex"}
 
 
-def test_an_idempotency_key_works_after_the_notification_was_sent(intake: Caller, wiring: Container) -> None:
+def test_an_idempotency_key_works_after_the_notification_was_sent(intake: Caller, container: Container) -> None:
     first = intake("POST", SEND, mail(), headers={"idempotency-key": "order-1"})
-    claimed(wiring, first.body["id"])
+    claimed(container, first.body["id"])
     again = intake("POST", SEND, mail(), headers={"idempotency-key": "order-1"})
     assert (again.status, again.body) == (202, first.body)
     assert again.headers["idempotency-replayed"] == "true"
@@ -689,17 +689,17 @@ def test_an_invalid_id_is_not_found(intake: Caller, id: str) -> None:
     assert intake("POST", f"{SEND}/{id}/cancel").status == 404
 
 
-def test_a_lookup_has_the_whole_timeline(intake: Caller, wiring: Container) -> None:
+def test_a_lookup_has_the_whole_timeline(intake: Caller, container: Container) -> None:
     from tidings.domain.errors import TransientError
     from tidings.ports import Acceptance
 
     id = intake("POST", SEND, mail()).body["id"]
     for outcome in (TransientError("451", "later"), Acceptance(provider_message_id="<m@example.com>")):
-        wiring.store.database._clock = None  # type: ignore[attr-defined]
-        _move(wiring, id)
-        claims = wiring.store.claim([Message(id=id, channel="email", generation=1)], timedelta(seconds=60))
+        container.store.database._clock = None  # type: ignore[attr-defined]
+        _move(container, id)
+        claims = container.store.claim([Message(id=id, channel="email", generation=1)], timedelta(seconds=60))
         (notification,) = claims.acquired
-        wiring.settler.record([wiring.settler.settlement_for(claims, notification, outcome, provider="smtp")])
+        container.settler.record([container.settler.settlement_for(claims, notification, outcome, provider="smtp")])
     shown = intake("GET", f"{SEND}/{id}").body
     assert (shown["status"], shown["attempts"], shown["provider"]) == ("sent", 2, "smtp")
     assert shown["provider_message_id"] == "<m@example.com>"
@@ -713,19 +713,19 @@ def test_a_lookup_has_the_whole_timeline(intake: Caller, wiring: Container) -> N
     assert all(at.endswith("Z") for at in times)
 
 
-def _move(wiring: Container, id: str) -> None:
+def _move(container: Container, id: str) -> None:
     """Make its next attempt due."""
     import sqlalchemy
 
-    with wiring.store.database.engine.begin() as connection:  # type: ignore[attr-defined]
+    with container.store.database.engine.begin() as connection:  # type: ignore[attr-defined]
         connection.execute(
             sqlalchemy.text("UPDATE notifications SET next_attempt_at = NULL WHERE id = :id"), {"id": id}
         )
 
 
-def test_a_claimed_one_is_shown_as_sending(intake: Caller, wiring: Container) -> None:
+def test_a_claimed_one_is_shown_as_sending(intake: Caller, container: Container) -> None:
     id = intake("POST", SEND, mail()).body["id"]
-    claimed(wiring, id)
+    claimed(container, id)
     shown = intake("GET", f"{SEND}/{id}").body
     assert shown["status"] == "sending"
     assert [event["status"] for event in shown["events"]] == ["pending", "sending"]
@@ -856,16 +856,16 @@ def test_canceling_twice_is_harmless(intake: Caller) -> None:
     assert [event["status"] for event in events] == ["pending", "canceled"]
 
 
-def test_a_canceled_one_is_never_claimed(intake: Caller, wiring: Container) -> None:
+def test_a_canceled_one_is_never_claimed(intake: Caller, container: Container) -> None:
     id = intake("POST", SEND, sms()).body["id"]
     intake("POST", f"{SEND}/{id}/cancel")
-    claims = wiring.store.claim([Message(id=id, channel="sms", generation=1)], timedelta(seconds=60))
+    claims = container.store.claim([Message(id=id, channel="sms", generation=1)], timedelta(seconds=60))
     assert (len(claims.acquired), len(claims.stale)) == (0, 1)
 
 
-def test_a_claimed_one_cannot_be_canceled(intake: Caller, wiring: Container) -> None:
+def test_a_claimed_one_cannot_be_canceled(intake: Caller, container: Container) -> None:
     id = intake("POST", SEND, mail()).body["id"]
-    claimed(wiring, id)
+    claimed(container, id)
     answer = intake("POST", f"{SEND}/{id}/cancel")
     assert answer.status == 409
     assert answer.body["detail"] == (
@@ -959,13 +959,13 @@ def test_returns_503_when_too_many_notifications_wait(intake: Caller, monkeypatc
 
 @pytest.mark.parametrize("error", [RuntimeError, ValueError, StoreUnavailable])
 def test_an_internal_error_repeats_nothing_of_the_request(
-    intake: Caller, wiring: Container, monkeypatch: pytest.MonkeyPatch, lines: Lines, error: type[Exception]
+    intake: Caller, container: Container, monkeypatch: pytest.MonkeyPatch, lines: Lines, error: type[Exception]
 ) -> None:
     def broken(batch: Any) -> None:
         what = "the database does not answer" if error is StoreUnavailable else batch[0].recipient + batch[0].content
         raise error(what)
 
-    monkeypatch.setattr(wiring.store, "insert", broken)
+    monkeypatch.setattr(container.store, "insert", broken)
     answer = intake("POST", SEND, sms(content={"text": "a secret of the caller"}))
     assert answer.status == (503 if error is StoreUnavailable else 500)
     for told in (json.dumps(answer.body), lines.text()):

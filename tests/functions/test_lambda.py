@@ -101,8 +101,8 @@ def of_channel(channel: str, n: int = 0, **changes: Any) -> Notification:
     return notification(datetime.now(UTC), channel=channel, **{**given, **changes})
 
 
-def stored(wiring: Container, row: Notification) -> Notification:
-    found = wiring.store.get(row.tenant, row.id)
+def stored(container: Container, row: Notification) -> Notification:
+    found = container.store.get(row.tenant, row.id)
     assert found is not None
     return found
 
@@ -113,24 +113,26 @@ PROVIDERS = {"email": "smtp", "sms": "twilio", "push": "fcm"}
 
 
 @pytest.mark.parametrize("channel", PROVIDERS)
-def test_a_batch_is_delivered_and_settled(imported: Imported, ready: Running, wiring: Container, channel: Any) -> None:
+def test_a_batch_is_delivered_and_settled(
+    imported: Imported, ready: Running, container: Container, channel: Any
+) -> None:
     rows = [of_channel(channel, n) for n in range(5)]
-    wiring.store.insert(rows)
+    container.store.insert(rows)
     assert imported(channel).handler(rmq(channel, *map(entry, rows)), CONTEXT) is None
     arrived = {message["provider_message_id"] for message in ready.client.inbox(channel)}
     assert len(arrived) == 5
     for row in rows:
-        end = stored(wiring, row)
+        end = stored(container, row)
         assert (end.status, end.attempt, end.provider) == ("sent", 1, PROVIDERS[channel])
         assert end.provider_message_id
 
 
 @pytest.mark.parametrize("channel", PROVIDERS)
 def test_a_redelivered_batch_sends_nothing_again(
-    imported: Imported, ready: Running, wiring: Container, channel: Any
+    imported: Imported, ready: Running, container: Container, channel: Any
 ) -> None:
     rows = [of_channel(channel, n) for n in range(3)]
-    wiring.store.insert(rows)
+    container.store.insert(rows)
     main, event = imported(channel), rmq(channel, *map(entry, rows), entry(rows[0]))
     for _ in range(3):
         main.handler(event, CONTEXT)
@@ -139,10 +141,10 @@ def test_a_redelivered_batch_sends_nothing_again(
 
 @pytest.mark.parametrize("channel", PROVIDERS)
 def test_an_unreadable_message_is_parked_and_its_neighbours_delivered(
-    imported: Imported, ready: Running, wiring: Container, lines: Lines, channel: Any
+    imported: Imported, ready: Running, container: Container, lines: Lines, channel: Any
 ) -> None:
     rows = [of_channel(channel, n) for n in range(2)]
-    wiring.store.insert(rows)
+    container.store.insert(rows)
     bad: list[Any] = [
         None,
         {},
@@ -151,8 +153,8 @@ def test_an_unreadable_message_is_parked_and_its_neighbours_delivered(
         entry(rows[0], data=base64.b64encode(b"\xff ada@example.com").decode()),
     ]
     imported(channel).handler(rmq(channel, entry(rows[0]), *bad, entry(rows[1])), CONTEXT)
-    assert [stored(wiring, row).status for row in rows] == ["sent", "sent"]
-    assert wiring.broker.depth(topology.PARKING) == len(bad)
+    assert [stored(container, row).status for row in rows] == ["sent", "sent"]
+    assert container.broker.depth(topology.PARKING) == len(bad)
     assert ready.client.totals()[channel] == 2
     assert len(lines.named("parked")) == len(bad)
     assert "ada@example.com" not in lines.text()
@@ -160,17 +162,17 @@ def test_an_unreadable_message_is_parked_and_its_neighbours_delivered(
 
 @pytest.mark.parametrize("channel", PROVIDERS)
 def test_a_failing_message_fails_alone(
-    imported: Imported, ready: Running, wiring: Container, lines: Lines, channel: Any
+    imported: Imported, ready: Running, container: Container, lines: Lines, channel: Any
 ) -> None:
     refused = {"email": "refused@example.com", "sms": "+15005550001", "push": "token:gone"}[channel]
     if channel != "sms":  # which has its own number for that
         shown = refused.removeprefix("token:")
         ready.client.fail(channel, recipient=shown, status=550 if channel == "email" else 404)
     rows = [of_channel(channel, 1), of_channel(channel, recipient=refused), of_channel(channel, 2)]
-    wiring.store.insert(rows)
+    container.store.insert(rows)
     imported(channel).handler(rmq(channel, *map(entry, rows)), CONTEXT)
-    assert [stored(wiring, row).status for row in rows] == ["sent", "failed", "sent"]
-    assert wiring.broker.depth(topology.dead_queue(channel)) == 1
+    assert [stored(container, row).status for row in rows] == ["sent", "failed", "sent"]
+    assert container.broker.depth(topology.dead_queue(channel)) == 1
     (dead,) = lines.named("dead_lettered")
     assert (dead["notification_id"], dead["channel"], dead["attempt"]) == (rows[1].id, channel, 1)
     for row in rows:
@@ -179,31 +181,31 @@ def test_a_failing_message_fails_alone(
 
 @pytest.mark.parametrize("channel", PROVIDERS)
 def test_messages_of_a_paused_channel_are_deferred_unclaimed(
-    imported: Imported, ready: Running, wiring: Container, channel: Any
+    imported: Imported, ready: Running, container: Container, channel: Any
 ) -> None:
     row, urgent = of_channel(channel), of_channel(channel, 1, priority=Priority.HIGH)
-    wiring.store.insert([row, urgent])
-    wiring.store.pause(channel)
+    container.store.insert([row, urgent])
+    container.store.pause(channel)
     event = rmq(channel, entry(row))
     event["rmqMessagesByQueue"][f"tidings.{channel}.high::/"] = [entry(urgent)]
     imported(channel).handler(event, CONTEXT)
-    assert [stored(wiring, one).attempt for one in (row, urgent)] == [0, 0]
+    assert [stored(container, one).attempt for one in (row, urgent)] == [0, 0]
     assert ready.client.call_totals()[channel] == 0
-    assert wiring.broker.depths(["tidings.retry.30s"])["tidings.retry.30s"].ready == 2
-    wiring.store.resume(channel)
+    assert container.broker.depths(["tidings.retry.30s"])["tidings.retry.30s"].ready == 2
+    container.store.resume(channel)
     imported(channel).handler(event, CONTEXT)
-    assert [stored(wiring, one).status for one in (row, urgent)] == ["sent", "sent"]
+    assert [stored(container, one).status for one in (row, urgent)] == ["sent", "sent"]
 
 
 @pytest.mark.parametrize("channel", PROVIDERS)
 def test_a_transient_failure_is_published_to_a_retry_step(
-    imported: Imported, ready: Running, wiring: Container, channel: Any
+    imported: Imported, ready: Running, container: Container, channel: Any
 ) -> None:
     ready.client.fail(channel, next=1, status=451 if channel == "email" else 429)
     row = of_channel(channel)
-    wiring.store.insert([row])
+    container.store.insert([row])
     imported(channel).handler(rmq(channel, entry(row)), CONTEXT)
-    end = stored(wiring, row)
+    end = stored(container, row)
     assert (end.status, end.error_class) == ("retrying", "transient")
     assert end.next_attempt_at is not None
     assert ready.client.call_totals()[channel] == 1  # no hidden retry
@@ -321,21 +323,21 @@ def test_on_lambda_no_trigger_token_is_needed(imported: Imported, monkeypatch: p
 
 
 def test_a_message_as_the_broker_delivers_it_is_delivered(
-    imported: Imported, ready: Running, wiring: Container
+    imported: Imported, ready: Running, container: Container
 ) -> None:
     """From the queue through the trigger's own encoding."""
     from tidings.messaging.envelope import to_event
 
     row = of_channel("sms")
-    wiring.store.insert([row])
-    wiring.broker.publish([to_work(row)])
-    consumer = wiring.broker.consume(topology.work_queues("sms"))
+    container.store.insert([row])
+    container.broker.publish([to_work(row)])
+    consumer = container.broker.consume(topology.work_queues("sms"))
     received = consumer.receive(10, timedelta(seconds=5))
     event = to_event([(one.queue, one.body, {"headers": one.headers}, one.redelivered) for one in received])
     imported("sms").handler(json.loads(json.dumps(event)), CONTEXT)
     consumer.acknowledge(received)
     consumer.close()
-    assert stored(wiring, row).status == "sent"
+    assert stored(container, row).status == "sent"
 
 
 # --- HTTP functions ---------------------------------------------------------------------------------------------------
@@ -466,16 +468,16 @@ def test_intake_without_the_database_is_a_503_on_lambda_too(
     assert (answer.status, "retry-after" in answer.headers) == (503, True)
 
 
-def test_replay_behind_an_http_api(imported: Imported, ready: Running, keys: Keys, wiring: Container) -> None:
+def test_replay_behind_an_http_api(imported: Imported, ready: Running, keys: Keys, container: Container) -> None:
     row = of_channel("sms", recipient="+15005550001")
-    wiring.store.insert([row])
+    container.store.insert([row])
     imported("sms").handler(rmq("sms", entry(row)), CONTEXT)
     main = imported("replay")
     listed = called(main, "GET", "/v1/dead-letters", key=keys.operate, query=[("code", "21211")])
     assert [item["id"] for item in listed.body["notifications"]] == [row.id]
     dry = called(main, "POST", "/v1/dead-letters/replay", b'{"dry_run": true}', key=keys.operate)
-    assert (dry.body["count"], stored(wiring, row).status) == (1, "failed")
+    assert (dry.body["count"], stored(container, row).status) == (1, "failed")
     done = called(main, "POST", "/v1/dead-letters/replay", b"{}", key=keys.operate)
-    assert (done.body["ids"], stored(wiring, row).generation) == ([row.id], 2)
+    assert (done.body["ids"], stored(container, row).generation) == ([row.id], 2)
     assert called(main, "POST", "/v1/sweep", key=keys.operate).status == 200
     assert called(main, "POST", "/v1/sweep", key=keys.send).status == 403

@@ -148,31 +148,31 @@ async def posted(application: Any, key: str, body: bytes) -> int:
 
 @pytest.mark.parametrize("name", BODIES)
 def test_a_large_body_keeps_nobody_waiting_and_costs_at_most_four_times_its_size(
-    wiring: Container, keys: Keys, name: str
+    container: Container, keys: Keys, name: str
 ) -> None:
-    check_cost(wiring, keys, *BODIES[name])
+    check_cost(container, keys, *BODIES[name])
 
 
 @pytest.mark.parametrize("name", LARGEST)
 def test_the_largest_mails_keep_nobody_waiting_and_cost_at_most_four_times_their_size(
-    wiring: Container, keys: Keys, name: str
+    container: Container, keys: Keys, name: str
 ) -> None:
     """SQLite, which is in the process, has the content twice more."""
-    check_cost(wiring, keys, LARGEST[name], 202)
+    check_cost(container, keys, LARGEST[name], 202)
 
 
 @pytest.mark.parametrize("name", LARGEST)
 def test_neither_do_they_while_a_statement_is_made_of_them(mariadb_url: str, keys: Keys, name: str) -> None:
     """By the driver, which copied it five times: that was 8 to 9 times the body's size."""
     migrate(DatabaseSettings(database_url=mariadb_url), ROOT / "infra/migrations")
-    with wired_to(mariadb_url) as wiring:
-        check_cost(wiring, keys, LARGEST[name], 202)
+    with wired_to(mariadb_url) as container:
+        check_cost(container, keys, LARGEST[name], 202)
 
 
-def check_cost(wiring: Container, keys: Keys, body: bytes, expected: int) -> None:
+def check_cost(container: Container, keys: Keys, body: bytes, expected: int) -> None:
     longest, most = 1.0, 0
     for _ in range(TRIES):
-        gaps, used = cost(wiring, keys, body, expected)
+        gaps, used = cost(container, keys, body, expected)
         longest, most = min(longest, max(gaps)), max(most, used)
         assert most < 4 * len(body) + MB
         if longest < LONGEST:
@@ -180,9 +180,9 @@ def check_cost(wiring: Container, keys: Keys, body: bytes, expected: int) -> Non
     raise AssertionError(f"{longest * 1000:.1f} ms")
 
 
-def cost(wiring: Container, keys: Keys, body: bytes, expected: int) -> tuple[list[float], int]:
+def cost(container: Container, keys: Keys, body: bytes, expected: int) -> tuple[list[float], int]:
     """Seconds of each turn of the loop that anything else had to wait for; and bytes."""
-    routes = IntakeEndpoints(intake=wiring.intake(), store=wiring.store, broker=wiring.broker, now=utc_now)
+    routes = IntakeEndpoints(intake=container.intake(), store=container.store, broker=container.broker, now=utc_now)
     api = App(routes.all(), ApiKeys(keys=keys.kept))
     gaps: list[float] = []
 

@@ -68,10 +68,10 @@ def overview(replay: Caller, **query: str) -> Any:
 
 
 def test_the_overview_counts_what_happened_and_what_waits(
-    wiring: Container, intake: Caller, replay: Caller, keys: Keys
+    container: Container, intake: Caller, replay: Caller, keys: Keys
 ) -> None:
     ids = [accepted(intake, subject(text)) for text in ("fine", "fine", "no such", "later")]
-    delivered(wiring, "email", *ids)
+    delivered(container, "email", *ids)
     waits = accepted(intake, sms())
     accepted(intake, sms(send_at=(datetime.now(UTC) + timedelta(hours=1)).isoformat()))
     replay.key = keys.both
@@ -99,7 +99,7 @@ def test_the_overview_counts_what_happened_and_what_waits(
 
 
 def test_only_an_admin_key_sees_the_queues_of_all_tenants(
-    wiring: Container, intake: Caller, replay: Caller, keys: Keys
+    container: Container, intake: Caller, replay: Caller, keys: Keys
 ) -> None:
     accepted(intake, sms())
     assert overview(replay)["queues"] == []
@@ -136,10 +136,10 @@ def test_an_invalid_overview_query_gets_422(replay: Caller, query: dict[str, str
 
 
 def test_an_operator_sees_nothing_of_another_tenant(
-    wiring: Container, intake: Caller, replay: Caller, keys: Keys
+    container: Container, intake: Caller, replay: Caller, keys: Keys
 ) -> None:
     id = accepted(intake, subject("no such"))
-    delivered(wiring, "email", id)
+    delivered(container, "email", id)
     answer = replay("GET", "/v1/overview", key=keys.other).body
     assert all(sum(counts) == 0 for item in answer["channels"] for counts in item["counts"].values())
     assert all(item["count"] == 0 for item in answer["now"].values())
@@ -158,11 +158,11 @@ def test_an_operator_key_looks_up_and_cannot_submit(intake: Caller, replay: Call
     assert replay("POST", "/v1/notifications", mail()).status == 403
 
 
-def test_dead_letters_are_grouped_and_a_group_is_replayed(wiring: Container, intake: Caller, replay: Caller) -> None:
+def test_dead_letters_are_grouped_and_a_group_is_replayed(container: Container, intake: Caller, replay: Caller) -> None:
     dead = [accepted(intake, subject("no such")) for _ in range(3)]
-    delivered(wiring, "email", *dead)
+    delivered(container, "email", *dead)
     lost = accepted(intake, mail(content={"subject": "lost", "text": "…"}, on_ambiguous="hold"))
-    delivered(wiring, "email", lost)
+    delivered(container, "email", lost)
     answer = replay("GET", "/v1/dead-letters/groups").body
     assert [(group["status"], group["code"], group["count"]) for group in answer["groups"]] == [
         ("failed", "550", 3),
@@ -193,9 +193,9 @@ def test_an_invalid_tally_gets_422(replay: Caller, body: Any) -> None:
 
 
 @pytest.fixture
-def admin(wiring: Container) -> Caller:
+def admin(container: Container) -> Caller:
     key, kept = new_key("acme", list(Scope))
-    return replay_of(wiring, Keys(send=key, operate=key, both=key, other=key, kept=(kept,)))
+    return replay_of(container, Keys(send=key, operate=key, both=key, other=key, kept=(kept,)))
 
 
 def test_only_an_admin_key_pauses_and_resumes_a_channel(admin: Caller, replay: Caller) -> None:
@@ -243,9 +243,9 @@ def test_a_test_notification_is_sent_once_after_a_double_click(replay: Caller, k
 # --- the books --------------------------------------------------------------------------------------------------------
 
 
-def test_the_ledger_of_a_day_balances(wiring: Container, intake: Caller, replay: Caller, keys: Keys) -> None:
+def test_the_ledger_of_a_day_balances(container: Container, intake: Caller, replay: Caller, keys: Keys) -> None:
     ids = [accepted(intake, subject(text)) for text in ("fine", "fine", "no such", "lost", "later")]
-    delivered(wiring, "email", *ids)
+    delivered(container, "email", *ids)
     accepted(intake, sms())
     answer = replay("GET", "/v1/ledger").body
     lines = {line["channel"]: line for line in answer["lines"]}
@@ -265,10 +265,10 @@ def test_the_ledger_of_a_day_balances(wiring: Container, intake: Caller, replay:
 
 
 def test_the_audit_pages_through_the_tenants_rows(
-    wiring: Container, intake: Caller, replay: Caller, keys: Keys
+    container: Container, intake: Caller, replay: Caller, keys: Keys
 ) -> None:
     ids = [accepted(intake, subject("fine")) for _ in range(5)]
-    delivered(wiring, "email", *ids[:4])
+    delivered(container, "email", *ids[:4])
     query: dict[str, str] = {"limit": "2"}
     pages: list[dict[str, Any]] = []
     while not pages or "next_cursor" in pages[-1]:

@@ -124,20 +124,20 @@ def test_a_failure_redelivers_the_batch_and_reveals_no_recipient(
     assert raised.value.__cause__ is None
 
 
-def test_a_batch_of_stale_messages_is_settled(imported: Imported, wiring: Container) -> None:
+def test_a_batch_of_stale_messages_is_settled(imported: Imported, container: Container) -> None:
     row = notification(datetime.now(UTC))
-    wiring.store.insert([row])
-    wiring.store.cancel(row.tenant, row.id)
+    container.store.insert([row])
+    container.store.cancel(row.tenant, row.id)
     message = message_for(row)
     event = to_event([("tidings.email", message.body, {"headers": message.headers}, False)])
     assert ask(imported("email"), "email", body=event).status == 200
 
 
 def test_a_real_process_settles_a_batch_and_logs_it_without_its_recipient(
-    settings: dict[str, str], wiring: Container, tmp_path: Path
+    settings: dict[str, str], container: Container, tmp_path: Path
 ) -> None:
     row = notification(datetime.now(UTC), recipient="ada@example.com")
-    wiring.store.insert([row])
+    container.store.insert([row])
     message = message_for(row)
     good = to_event([("tidings.email", message.body, {"headers": message.headers}, False)])
     bad = to_event([("tidings.email", b"ada@example.com", {}, False)])
@@ -148,7 +148,7 @@ def test_a_real_process_settles_a_batch_and_logs_it_without_its_recipient(
         for event in (good, bad, good):
             assert post("POST", "/", json.dumps(event).encode(), BEARER).body == {"status": "settled"}
         assert len(server.mails) == 1
-    end = wiring.store.get(row.tenant, row.id)
+    end = container.store.get(row.tenant, row.id)
     assert end is not None
     assert end.status == "sent"
     log = post.log.read_text()
@@ -182,38 +182,38 @@ class HeldSmtp(ScriptedSmtp):
         return super().answer(verb)
 
 
-def mail_event(wiring: Container) -> tuple[Notification, bytes]:
+def mail_event(container: Container) -> tuple[Notification, bytes]:
     """A row, and the event that wakes it."""
     row = notification(datetime.now(UTC))
-    wiring.store.insert([row])
+    container.store.insert([row])
     message = message_for(row)
     return row, json.dumps(to_event([("tidings.email", message.body, {"headers": message.headers}, False)])).encode()
 
 
-def is_sent(wiring: Container, row: Notification) -> bool:
-    found = wiring.store.get(row.tenant, row.id)
+def is_sent(container: Container, row: Notification) -> bool:
+    found = container.store.get(row.tenant, row.id)
     return found is not None and found.status is Status.SENT
 
 
 def test_prefer_respond_async_is_answered_when_all_calls_are_under_way(
-    settings: dict[str, str], wiring: Container, tmp_path: Path
+    settings: dict[str, str], container: Container, tmp_path: Path
 ) -> None:
-    (slow, first), (quick, second) = mail_event(wiring), mail_event(wiring)
+    (slow, first), (quick, second) = mail_event(container), mail_event(container)
     with HeldSmtp() as server, process("email", {**settings, "TIDINGS_SMTP_URL": server.url}, tmp_path) as post:
         answer = post("POST", "/", first, ASYNC)
         assert (answer.status, answer.body) == (202, {"status": "under way"})
         assert server.taken.wait(DEADLINE)
-        assert not is_sent(wiring, slow)
+        assert not is_sent(container, slow)
         server.gate.set()
-        eventually("the slow one", lambda: is_sent(wiring, slow), within=DEADLINE)
+        eventually("the slow one", lambda: is_sent(container, slow), within=DEADLINE)
         eventually("a settled batch", lambda: post("POST", "/", second, ASYNC).status == 200, within=DEADLINE)
-        assert is_sent(wiring, quick)
+        assert is_sent(container, quick)
 
 
 def test_a_stop_lets_calls_under_way_end_and_settles_them(
-    settings: dict[str, str], wiring: Container, tmp_path: Path
+    settings: dict[str, str], container: Container, tmp_path: Path
 ) -> None:
-    row, event = mail_event(wiring)
+    row, event = mail_event(container)
     with HeldSmtp() as server:
         with process("email", {**settings, "TIDINGS_SMTP_URL": server.url}, tmp_path) as post:
             assert post("POST", "/", event, ASYNC).status == 202
@@ -232,7 +232,7 @@ def test_a_stop_lets_calls_under_way_end_and_settles_them(
             late = threading.Thread(target=answer_late)
             late.start()
         late.join(DEADLINE)
-    assert is_sent(wiring, row)
+    assert is_sent(container, row)
     assert len(server.mails) == 1
 
 

@@ -92,68 +92,72 @@ def post(app: App) -> Post:
 
 
 @pytest.fixture
-def sent(wiring: Container) -> Notification:
+def sent(container: Container) -> Notification:
     """A row that was accepted as SM1."""
     row = make.notification(datetime.now(UTC), channel="sms", recipient="+15005550010")
-    wiring.store.insert([row])
-    claims = wiring.store.claim([make.message(row)], timedelta(seconds=60))
+    container.store.insert([row])
+    claims = container.store.claim([make.message(row)], timedelta(seconds=60))
     accepted: dict[str, Any] = {"status": Status.SENT, "provider": "twilio", "provider_message_id": "SM1"}
-    wiring.store.settle([Settlement(claims=claims, notification=claims.acquired[0], **accepted)])
+    container.store.settle([Settlement(claims=claims, notification=claims.acquired[0], **accepted)])
     return row
 
 
-def status(wiring: Container, row: Notification) -> Status:
-    found = wiring.store.get(row.tenant, row.id)
+def status(container: Container, row: Notification) -> Status:
+    found = container.store.get(row.tenant, row.id)
     assert found is not None
     return found.status
 
 
-def test_a_signed_receipt_is_committed_before_it_is_answered(wiring: Container, post: Post, sent: Notification) -> None:
+def test_a_signed_receipt_is_committed_before_it_is_answered(
+    container: Container, post: Post, sent: Notification
+) -> None:
     answer = post(form())
     assert (answer.status, answer.body) == (204, b"")
-    assert status(wiring, sent) is Status.DELIVERED
+    assert status(container, sent) is Status.DELIVERED
 
 
-def test_a_receipt_finds_its_row_by_the_address_if_the_providers_id_was_lost(wiring: Container, post: Post) -> None:
+def test_a_receipt_finds_its_row_by_the_address_if_the_providers_id_was_lost(container: Container, post: Post) -> None:
     row = make.notification(datetime.now(UTC), channel="sms")
-    wiring.store.insert([row])
-    claims = wiring.store.claim([make.message(row)], timedelta(seconds=60))
+    container.store.insert([row])
+    claims = container.store.claim([make.message(row)], timedelta(seconds=60))
     assert post(form(), url=marked(row)).status == 204
-    assert status(wiring, row) is Status.SENDING
+    assert status(container, row) is Status.SENDING
     claimed = claims.acquired[0]
-    wiring.store.settle([Settlement(claims=claims, notification=claimed, status=Status.RETRYING, delay=timedelta(1))])
-    assert status(wiring, row) is Status.DELIVERED
+    container.store.settle(
+        [Settlement(claims=claims, notification=claimed, status=Status.RETRYING, delay=timedelta(1))]
+    )
+    assert status(container, row) is Status.DELIVERED
 
 
 @pytest.mark.parametrize("wrong", ["", "x", "é", signed(form(), token="a stranger's"), signed(form("failed"))])
 def test_a_wrong_signature_is_refused_without_detail(
-    wiring: Container, post: Post, sent: Notification, wrong: str
+    container: Container, post: Post, sent: Notification, wrong: str
 ) -> None:
     answer = post(form(), signature=wrong)
     assert answer.status == 401
     assert "detail" not in json.loads(answer.body)
-    assert status(wiring, sent) is Status.SENT
+    assert status(container, sent) is Status.SENT
 
 
-def test_a_signature_for_another_address_is_refused(wiring: Container, post: Post, sent: Notification) -> None:
+def test_a_signature_for_another_address_is_refused(container: Container, post: Post, sent: Notification) -> None:
     other = marked(make.notification(datetime.now(UTC)))
     assert post(form(), url=other, signature=signed(form())).status == 401
     assert post(form(), signature=signed(form(), url=other)).status == 401
-    assert status(wiring, sent) is Status.SENT
+    assert status(container, sent) is Status.SENT
 
 
-def test_the_token_before_the_rotation_still_signs(wiring: Container, post: Post, sent: Notification) -> None:
+def test_the_token_before_the_rotation_still_signs(container: Container, post: Post, sent: Notification) -> None:
     assert post(form(), signature=signed(form(), token="the-one-before")).status == 204
-    assert status(wiring, sent) is Status.DELIVERED
+    assert status(container, sent) is Status.DELIVERED
 
 
-def test_a_mark_that_is_not_ours_is_no_mark(wiring: Container, post: Post, sent: Notification) -> None:
+def test_a_mark_that_is_not_ours_is_no_mark(container: Container, post: Post, sent: Notification) -> None:
     """Its seal belongs to another secret. The provider's id still finds the row."""
     forged = CallbackAddresses(base=BASE, secret=b"another" * 8)
     other = make.notification(datetime.now(UTC), channel="sms")
     request = SendRequest(id=other.id, attempt=1, recipient="+1", content=SmsContent(text="Hello"))
     assert post(form(), url=forged.for_attempt("twilio", request)).status == 204
-    assert status(wiring, sent) is Status.DELIVERED
+    assert status(container, sent) is Status.DELIVERED
 
 
 @pytest.mark.parametrize("path", ["/v1/receipts/sendgrid/main", "/v1/receipts/twilio/other", "/v1/receipts/twilio"])
@@ -183,7 +187,7 @@ def test_a_body_that_is_no_form_is_refused(app: App) -> None:
 
 
 def test_while_the_database_is_down_nothing_is_lost_if_it_comes_again(
-    wiring: Container, app: App, post: Post, sent: Notification, monkeypatch: pytest.MonkeyPatch
+    container: Container, app: App, post: Post, sent: Notification, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from tidings.adapters.sql.store import SqlStore
 
@@ -195,11 +199,11 @@ def test_while_the_database_is_down_nothing_is_lost_if_it_comes_again(
         answer = post(form())
         assert (answer.status, "retry-after" in answer.headers) == (503, True)
     assert post(form()).status == 204
-    assert status(wiring, sent) is Status.DELIVERED
+    assert status(container, sent) is Status.DELIVERED
 
 
 def test_many_at_once_are_recorded_in_few_transactions(
-    wiring: Container, app: App, sent: Notification, monkeypatch: pytest.MonkeyPatch
+    container: Container, app: App, sent: Notification, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from tidings.adapters.sql.store import SqlStore
 
@@ -227,7 +231,7 @@ def test_many_at_once_are_recorded_in_few_transactions(
     assert {answer.status for answer in asyncio.run(flood())} == {204}
     assert sum(batches) == 102
     assert len(batches) < 30
-    assert status(wiring, sent) is Status.DELIVERED
+    assert status(container, sent) is Status.DELIVERED
 
 
 def test_no_line_has_a_number_or_a_signature(post: Post, sent: Notification, lines: Lines) -> None:
@@ -239,7 +243,7 @@ def test_no_line_has_a_number_or_a_signature(post: Post, sent: Notification, lin
 
 
 def test_an_event_of_lambda_is_answered(
-    wiring: Container,
+    container: Container,
     imported: Imported,
     settings: dict[str, str],
     sent: Notification,
@@ -256,7 +260,7 @@ def test_an_event_of_lambda_is_answered(
         "body": urlencode(form()),
     }
     assert imported("receipts").handler(event, None)["statusCode"] == 204
-    assert status(wiring, sent) is Status.DELIVERED
+    assert status(container, sent) is Status.DELIVERED
 
 
 @pytest.mark.parametrize(

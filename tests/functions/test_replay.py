@@ -33,7 +33,7 @@ Fail = Callable[..., list[str]]
 
 
 @pytest.fixture
-def fail(wiring: Container) -> Fail:
+def fail(container: Container) -> Fail:
     """Make rows that failed with this error, oldest first. Return their ids."""
 
     def made(
@@ -43,11 +43,11 @@ def fail(wiring: Container) -> Fail:
         hold = OnAmbiguous.HOLD if isinstance(end, AmbiguousError) else OnAmbiguous.RESEND
         now = datetime.now(UTC) - age
         rows = [notification(now + timedelta(milliseconds=n), on_ambiguous=hold, **changes) for n in range(-count, 0)]
-        wiring.store.insert(rows)
-        claims = wiring.store.claim([message_for(row) for row in rows], timedelta(seconds=60))
+        container.store.insert(rows)
+        claims = container.store.claim([message_for(row) for row in rows], timedelta(seconds=60))
         assert len(claims.acquired) == count
-        wiring.settler.record(
-            [wiring.settler.settlement_for(claims, row, end, provider="test") for row in claims.acquired]
+        container.settler.record(
+            [container.settler.settlement_for(claims, row, end, provider="test") for row in claims.acquired]
         )
         return [row.id for row in rows]
 
@@ -58,22 +58,22 @@ def until(right: Callable[[], object]) -> None:
     eventually("it is so", right, within=30)
 
 
-def expire(wiring: Container, id: str) -> None:
+def expire(container: Container, id: str) -> None:
     """Set its expires_at to a second ago."""
-    store: Any = wiring.store
+    store: Any = container.store
     over = datetime.now(UTC) - timedelta(seconds=1)
     with store.database.engine.begin() as connection:
         connection.execute(update(notifications).where(notifications.c.id == id).values(expires_at=over))
 
 
-def unanswered(wiring: Container) -> AbstractContextManager[None]:
+def unanswered(container: Container) -> AbstractContextManager[None]:
     """Every COMMIT arrives, and its answer is lost: the client gets a 503."""
-    store: Any = wiring.store
+    store: Any = container.store
     return commits_unanswered(store.database, times=1000)
 
 
-def stored(wiring: Container, ids: Sequence[str], tenant: str = "acme") -> list[Notification]:
-    found = [wiring.store.get(tenant, id) for id in ids]
+def stored(container: Container, ids: Sequence[str], tenant: str = "acme") -> list[Notification]:
+    found = [container.store.get(tenant, id) for id in ids]
     return [row for row in found if row is not None]
 
 
@@ -95,11 +95,11 @@ def dump(file: Path) -> str:
 # --- dead letters -----------------------------------------------------------------------------------------------------
 
 
-def test_dead_letters_are_listed_with_their_reasons(replay: Caller, wiring: Container, fail: Fail) -> None:
+def test_dead_letters_are_listed_with_their_reasons(replay: Caller, container: Container, fail: Fail) -> None:
     (failed,) = fail(error=PermanentError("5.1.1", "no such user"))
     (unknown,) = fail(error=AmbiguousError("timeout", "no answer"))
     alive = notification(datetime.now(UTC))
-    wiring.store.insert([alive])
+    container.store.insert([alive])
     answer = replay("GET", DEAD)
     assert listed(answer) == [unknown, failed]
     by_id = {item["id"]: item for item in answer.body["notifications"]}
@@ -187,15 +187,15 @@ def test_a_dry_run_counts_the_possible_doubles_of_that_replay(replay: Caller, fa
     assert (dry["count"], dry["may_double"]) == (3, 2)
 
 
-def test_a_replay_sets_back_to_pending_one_generation_later(replay: Caller, wiring: Container, fail: Fail) -> None:
+def test_a_replay_sets_back_to_pending_one_generation_later(replay: Caller, container: Container, fail: Fail) -> None:
     ids = fail(3)
     answer = replay("POST", REPLAY, {})
     assert answer.status == 200
     assert answer.body == {"dry_run": False, "count": 3, "queued": 3, "expired": 0, "unknown": 0, "ids": ids}
-    for row in stored(wiring, ids):
+    for row in stored(container, ids):
         assert (row.status, row.generation, row.attempt) == ("pending", 2, 0)
         assert row.queued_at is not None
-    assert wiring.broker.depth(topology.work_queue("email", Priority.NORMAL)) == 3
+    assert container.broker.depth(topology.work_queue("email", Priority.NORMAL)) == 3
 
 
 @pytest.mark.parametrize("body", [b"", b" "])
@@ -214,9 +214,11 @@ def test_unknown_notifications_are_replayed_only_if_asked_for(replay: Caller, fa
     assert replay("POST", REPLAY, {"status": "unknown"}).body["ids"] == [held]
 
 
-def test_expired_dead_letters_are_counted_and_need_a_new_expiry(replay: Caller, wiring: Container, fail: Fail) -> None:
+def test_expired_dead_letters_are_counted_and_need_a_new_expiry(
+    replay: Caller, container: Container, fail: Fail
+) -> None:
     (id,) = fail()
-    expire(wiring, id)
+    expire(container, id)
     assert replay("POST", REPLAY, {"dry_run": True}).body["expired"] == 1
     assert replay("POST", REPLAY, {"dry_run": True}).body["count"] == 0
     left = replay("POST", REPLAY, {}).body
@@ -228,7 +230,7 @@ def test_expired_dead_letters_are_counted_and_need_a_new_expiry(replay: Caller, 
     dry = replay("POST", REPLAY, {"dry_run": True, "expires_at": later}).body
     assert (dry["count"], dry["expired"]) == (1, 0)
     assert replay("POST", REPLAY, {"expires_at": later}).body["ids"] == [id]
-    assert stored(wiring, [id])[0].status == "pending"
+    assert stored(container, [id])[0].status == "pending"
 
 
 def test_a_new_expiry_lies_at_most_a_year_ahead_as_that_of_a_submission(replay: Caller, fail: Fail) -> None:
@@ -244,7 +246,7 @@ def test_a_new_expiry_lies_at_most_a_year_ahead_as_that_of_a_submission(replay: 
             assert {answer.errors["#/expires_at"] for answer in answers} == {"lies more than 366 days ahead"}
 
 
-def test_replaying_twice_is_harmless(replay: Caller, wiring: Container, fail: Fail) -> None:
+def test_replaying_twice_is_harmless(replay: Caller, container: Container, fail: Fail) -> None:
     ids = fail(3)
     assert replay("POST", REPLAY, {"ids": ids}).body["count"] == 3
     assert replay("POST", REPLAY, {"ids": ids}).body == {
@@ -255,11 +257,11 @@ def test_replaying_twice_is_harmless(replay: Caller, wiring: Container, fail: Fa
         "unknown": 0,
         "ids": [],
     }
-    assert {row.generation for row in stored(wiring, ids)} == {2}
-    assert wiring.broker.depth(topology.work_queue("email", Priority.NORMAL)) == 3
+    assert {row.generation for row in stored(container, ids)} == {2}
+    assert container.broker.depth(topology.work_queue("email", Priority.NORMAL)) == 3
 
 
-def test_a_replay_may_be_narrowed(replay: Caller, wiring: Container, fail: Fail) -> None:
+def test_a_replay_may_be_narrowed(replay: Caller, container: Container, fail: Fail) -> None:
     old = fail(2, age=timedelta(days=2))
     texts = fail(2, PermanentError("30005", "unknown handset"), channel="sms", recipient="+15005550010")
     (held,) = fail(error=AmbiguousError("timeout", "no answer"))
@@ -279,13 +281,13 @@ def test_a_limit_takes_the_oldest(replay: Caller, fail: Fail) -> None:
     assert replay("POST", REPLAY, {"limit": 100}).body["ids"] == ids[3:]
 
 
-def test_a_rate_spreads_them_over_the_seconds(replay: Caller, wiring: Container, fail: Fail) -> None:
+def test_a_rate_spreads_them_over_the_seconds(replay: Caller, container: Container, fail: Fail) -> None:
     ids = fail(5)
     start = datetime.now(UTC)
     answer = replay("POST", REPLAY, {"rate": 2})
     elapsed = datetime.now(UTC) - start
     assert (answer.body["count"], answer.body["queued"]) == (5, 2)
-    due = [row.next_attempt_at for row in stored(wiring, ids)]
+    due = [row.next_attempt_at for row in stored(container, ids)]
     assert due[:2] == [None, None]
     waits = [at - start for at in due[2:] if at is not None]
     assert all(
@@ -323,10 +325,10 @@ def test_an_invalid_replay_request_changes_nothing_and_gets_422(
     assert listed(replay("GET", DEAD)) == ids
 
 
-def test_a_replay_request_that_is_not_json_is_refused(replay: Caller, wiring: Container, fail: Fail) -> None:
+def test_a_replay_request_that_is_not_json_is_refused(replay: Caller, container: Container, fail: Fail) -> None:
     ids = fail(1)
     assert replay("POST", REPLAY, b"{").status == 400
-    assert stored(wiring, ids)[0].status == "failed"
+    assert stored(container, ids)[0].status == "failed"
 
 
 # --- an operator decides about what is unknown ------------------------------------------------------------------------
@@ -337,7 +339,7 @@ def resolve(id: str) -> str:
 
 
 def test_an_unknown_one_is_marked_sent_once_and_the_timeline_says_by_whom(
-    replay: Caller, wiring: Container, keys: Keys, fail: Fail, lines: Lines
+    replay: Caller, container: Container, keys: Keys, fail: Fail, lines: Lines
 ) -> None:
     (id,) = fail(error=AmbiguousError("timeout", "no answer"))
     answer = replay("POST", resolve(id), {"outcome": "sent"})
@@ -348,24 +350,24 @@ def test_an_unknown_one_is_marked_sent_once_and_the_timeline_says_by_whom(
     other = replay("POST", resolve(id), {"outcome": "replay"})
     assert (other.status, other.body["detail"]) == (409, "Its status is sent; only unknown can be resolved.")
     assert [line["outcome"] for line in lines.named("resolved")] == ["sent"]
-    shown = intake_of(wiring, keys)("GET", f"/v1/notifications/{id}").body
+    shown = intake_of(container, keys)("GET", f"/v1/notifications/{id}").body
     ends = [(event["status"], event.get("provider")) for event in shown["events"][1:]]
     assert ends == [("sending", None), ("unknown", "test"), ("sent", "operator")]
-    assert wiring.broker.depth(topology.work_queue("email", Priority.NORMAL)) == 0
+    assert container.broker.depth(topology.work_queue("email", Priority.NORMAL)) == 0
 
 
-def test_an_unknown_one_is_replayed_alone_and_once(replay: Caller, wiring: Container, fail: Fail) -> None:
+def test_an_unknown_one_is_replayed_alone_and_once(replay: Caller, container: Container, fail: Fail) -> None:
     id, other = fail(2, AmbiguousError("timeout", "no answer"))
     answer = replay("POST", resolve(id), {"outcome": "replay"})
     assert (answer.status, answer.body["status"], answer.body["generation"]) == (200, "pending", 2)
     again = replay("POST", resolve(id), {"outcome": "replay"})
     assert (again.status, again.body["status"], again.body["generation"]) == (200, "pending", 2)
     assert replay("POST", resolve(id), {"outcome": "sent"}).status == 409, "another decision"
-    assert [row.status for row in stored(wiring, [id, other])] == ["pending", "unknown"]
-    assert wiring.broker.depth(topology.work_queue("email", Priority.NORMAL)) == 1
+    assert [row.status for row in stored(container, [id, other])] == ["pending", "unknown"]
+    assert container.broker.depth(topology.work_queue("email", Priority.NORMAL)) == 1
     events = replay("GET", f"/v1/notifications/{id}").body["events"]
     assert [event["status"] for event in events] == ["pending", "sending", "unknown", "pending"]
-    (claimed,) = wiring.store.claim([message_for(stored(wiring, [id])[0])], timedelta(minutes=1)).acquired
+    (claimed,) = container.store.claim([message_for(stored(container, [id])[0])], timedelta(minutes=1)).acquired
     assert claimed.id == id
     late = replay("POST", resolve(id), {"outcome": "replay"})
     said = "Its status is sending (may have been sent); only unknown can be resolved."
@@ -381,7 +383,7 @@ def test_a_replay_of_a_failed_notification_is_not_a_decision(replay: Caller, fai
 
 @pytest.mark.parametrize("outcome", ["sent", "replay"])
 def test_only_unknown_notifications_can_be_resolved(
-    replay: Caller, keys: Keys, wiring: Container, fail: Fail, outcome: str
+    replay: Caller, keys: Keys, container: Container, fail: Fail, outcome: str
 ) -> None:
     (failed,), (unknown,) = fail(), fail(error=AmbiguousError("timeout", "no answer"))
     answer = replay("POST", resolve(failed), {"outcome": outcome})
@@ -389,29 +391,29 @@ def test_only_unknown_notifications_can_be_resolved(
     assert replay("POST", resolve(unknown), {"outcome": outcome}, key=keys.other).status == 404
     assert replay("POST", resolve(unknown), {"outcome": outcome}, key=keys.send).status == 403
     assert replay("POST", resolve("x"), {"outcome": outcome}).status == 404
-    assert [row.status for row in stored(wiring, [failed, unknown])] == ["failed", "unknown"]
+    assert [row.status for row in stored(container, [failed, unknown])] == ["failed", "unknown"]
 
 
 @pytest.mark.parametrize("status", ["sent", "pending"])
 def test_resolving_a_notification_that_is_not_unknown_logs_nothing(
-    replay: Caller, wiring: Container, lines: Lines, status: str
+    replay: Caller, container: Container, lines: Lines, status: str
 ) -> None:
     row = notification(datetime.now(UTC), status=Status(status))
-    wiring.store.insert([row])
+    container.store.insert([row])
     assert replay("POST", resolve(row.id), {"outcome": "sent"}).status == 409
     assert replay("POST", resolve(row.id), {"outcome": "replay"}).status == 409
     assert not lines.named("resolved")
 
 
 def test_an_unknown_one_that_has_expired_is_sent_again_with_a_new_expiry(
-    replay: Caller, wiring: Container, fail: Fail
+    replay: Caller, container: Container, fail: Fail
 ) -> None:
     (id,) = fail(error=AmbiguousError("timeout", "no answer"))
-    expire(wiring, id)
+    expire(container, id)
     until(lambda: replay("POST", REPLAY, {"dry_run": True, "status": "unknown"}).body["expired"] == 1)
     answer = replay("POST", resolve(id), {"outcome": "replay"})
     assert (answer.status, answer.body["title"]) == (409, "It has expired")
-    assert stored(wiring, [id])[0].status == "unknown"
+    assert stored(container, [id])[0].status == "unknown"
     later = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
     for _ in range(2):
         assert replay("POST", resolve(id), {"outcome": "replay", "expires_at": later}).status == 200
@@ -421,11 +423,11 @@ def test_an_unknown_one_that_has_expired_is_sent_again_with_a_new_expiry(
 
 @pytest.mark.parametrize("outcome", ["sent", "replay"])
 def test_a_decision_whose_commit_was_not_answered_is_done(
-    replay: Caller, wiring: Container, fail: Fail, outcome: str
+    replay: Caller, container: Container, fail: Fail, outcome: str
 ) -> None:
     """Each answer of the database is lost: the client gets a 503 and repeats the request."""
     (id,) = fail(error=AmbiguousError("timeout", "no answer"))
-    with unanswered(wiring):
+    with unanswered(container):
         assert replay("POST", resolve(id), {"outcome": outcome}).status == 503
     assert replay("POST", resolve(id), {"outcome": outcome}).status == 200
     events = replay("GET", f"/v1/notifications/{id}").body["events"]
@@ -433,14 +435,14 @@ def test_a_decision_whose_commit_was_not_answered_is_done(
 
 
 def test_dead_letters_replayed_without_an_answer_are_not_replayed_twice(
-    replay: Caller, wiring: Container, fail: Fail
+    replay: Caller, container: Container, fail: Fail
 ) -> None:
     ids = fail(3, AmbiguousError("timeout", "no answer"))
-    with unanswered(wiring):
+    with unanswered(container):
         assert replay("POST", REPLAY, {"ids": ids, "status": "unknown"}).status == 503
     again = replay("POST", REPLAY, {"ids": ids, "status": "unknown"})
     assert (again.status, again.body["count"]) == (200, 0)
-    assert {(row.status, row.generation) for row in stored(wiring, ids)} == {("pending", 2)}
+    assert {(row.status, row.generation) for row in stored(container, ids)} == {("pending", 2)}
 
 
 # --- cancel -----------------------------------------------------------------------------------------------------------
@@ -451,10 +453,10 @@ def cancel(id: str) -> str:
 
 
 def test_an_operator_cancels_a_waiting_notification_and_it_is_logged_once(
-    replay: Caller, wiring: Container, lines: Lines
+    replay: Caller, container: Container, lines: Lines
 ) -> None:
     row = notification(datetime.now(UTC))
-    wiring.store.insert([row])
+    container.store.insert([row])
     for _ in range(2):
         answer = replay("POST", cancel(row.id))
         assert (answer.status, answer.body["status"]) == (200, "canceled")
@@ -463,15 +465,15 @@ def test_an_operator_cancels_a_waiting_notification_and_it_is_logged_once(
     assert replay("POST", cancel("x")).status == 404
 
 
-def test_canceling_shows_that_it_may_have_been_sent(replay: Caller, wiring: Container, keys: Keys) -> None:
+def test_canceling_shows_that_it_may_have_been_sent(replay: Caller, container: Container, keys: Keys) -> None:
     row, plain = notification(datetime.now(UTC)), notification(datetime.now(UTC))
-    wiring.store.insert([row, plain])
+    container.store.insert([row, plain])
     for error in (AmbiguousError("timeout", "no answer"), TransientError("451", "later")):
-        claims = wiring.store.claim([message_for(row)], timedelta(seconds=60))
-        wiring.settler.record(
-            [wiring.settler.settlement_for(claims, one, error, provider="test") for one in claims.acquired]
+        claims = container.store.claim([message_for(row)], timedelta(seconds=60))
+        container.settler.record(
+            [container.settler.settlement_for(claims, one, error, provider="test") for one in claims.acquired]
         )
-        until(lambda: wiring.store.get("acme", row.id).next_attempt_at < datetime.now(UTC))  # type: ignore[union-attr, operator]
+        until(lambda: container.store.get("acme", row.id).next_attempt_at < datetime.now(UTC))  # type: ignore[union-attr, operator]
     begun = [(event["status"], event.get("may_have_been_sent")) for event in timeline(replay, row.id)]
     assert begun == [
         ("pending", None), ("sending", None), ("retrying", True), ("sending", True), ("retrying", True)
@@ -481,17 +483,17 @@ def test_canceling_shows_that_it_may_have_been_sent(replay: Caller, wiring: Cont
     one = replay("GET", f"/v1/notifications/{row.id}").body
     assert one["may_have_been_sent"]
     assert (one["events"][-1]["status"], one["events"][-1]["may_have_been_sent"]) == ("canceled", True)
-    for caller in (replay, intake_of(wiring, keys)):
+    for caller in (replay, intake_of(container, keys)):
         found = caller("GET", "/v1/notifications").body["notifications"]
         assert {item["id"]: item.get("may_have_been_sent") for item in found} == {row.id: True, plain.id: None}
-    expired = intake_of(wiring, keys)("POST", cancel(plain.id)).body
+    expired = intake_of(container, keys)("POST", cancel(plain.id)).body
     assert "may_have_been_sent" not in expired
 
 
-def test_a_claimed_notification_is_not_canceled_and_its_doubt_is_shown(replay: Caller, wiring: Container) -> None:
+def test_a_claimed_notification_is_not_canceled_and_its_doubt_is_shown(replay: Caller, container: Container) -> None:
     row = notification(datetime.now(UTC))
-    wiring.store.insert([row])
-    claims = wiring.store.claim([message_for(row)], timedelta(seconds=60))
+    container.store.insert([row])
+    claims = container.store.claim([message_for(row)], timedelta(seconds=60))
     answer = replay("POST", cancel(row.id))
     assert (answer.status, answer.body["detail"]) == (
         409,
@@ -499,11 +501,11 @@ def test_a_claimed_notification_is_not_canceled_and_its_doubt_is_shown(replay: C
         "only pending and retrying can be canceled.",
     )
     error = AmbiguousError("timeout", "no answer")
-    wiring.settler.record(
-        [wiring.settler.settlement_for(claims, one, error, provider="test") for one in claims.acquired]
+    container.settler.record(
+        [container.settler.settlement_for(claims, one, error, provider="test") for one in claims.acquired]
     )
-    until(lambda: wiring.store.get("acme", row.id).next_attempt_at < datetime.now(UTC))  # type: ignore[union-attr, operator]
-    wiring.store.claim([message_for(row)], timedelta(seconds=60))
+    until(lambda: container.store.get("acme", row.id).next_attempt_at < datetime.now(UTC))  # type: ignore[union-attr, operator]
+    container.store.claim([message_for(row)], timedelta(seconds=60))
     again = replay("POST", cancel(row.id)).body["detail"]
     assert again.startswith("Its status is sending (may have been sent): a worker has it")
     assert timeline(replay, row.id)[-1] | {"at": ""} == {
@@ -511,35 +513,35 @@ def test_a_claimed_notification_is_not_canceled_and_its_doubt_is_shown(replay: C
     }  # fmt: skip
 
 
-def test_a_replayed_notification_is_not_marked_sent(replay: Caller, wiring: Container, fail: Fail) -> None:
+def test_a_replayed_notification_is_not_marked_sent(replay: Caller, container: Container, fail: Fail) -> None:
     (id,) = fail(error=AmbiguousError("timeout", "no answer"))
     replay("POST", resolve(id), {"outcome": "replay"})
     assert replay("POST", resolve(id), {"outcome": "sent"}).status == 409
-    assert stored(wiring, [id])[0].status == "pending"
+    assert stored(container, [id])[0].status == "pending"
 
 
 @pytest.mark.parametrize(
     ("body", "status"), [({}, 422), ({"outcome": "lost"}, 422), ({"outcome": "sent", "x": 1}, 422), (b"{", 400)]
 )
 def test_an_invalid_decision_changes_nothing(
-    replay: Caller, wiring: Container, fail: Fail, body: Any, status: int
+    replay: Caller, container: Container, fail: Fail, body: Any, status: int
 ) -> None:
     (id,) = fail(error=AmbiguousError("timeout", "no answer"))
     assert replay("POST", resolve(id), body).status == status
-    assert stored(wiring, [id])[0].status == "unknown"
+    assert stored(container, [id])[0].status == "unknown"
 
 
 # --- who may ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_tenant_sees_and_replays_only_its_own(replay: Caller, keys: Keys, wiring: Container, fail: Fail) -> None:
+def test_a_tenant_sees_and_replays_only_its_own(replay: Caller, keys: Keys, container: Container, fail: Fail) -> None:
     ours, theirs = fail(2), fail(2, tenant="globex")
     assert listed(replay("GET", DEAD)) == ours[::-1]
     assert listed(replay("GET", DEAD, key=keys.other)) == theirs[::-1]
     assert replay("POST", REPLAY, {"dry_run": True}, key=keys.other).body["count"] == 2
     assert replay("POST", REPLAY, {"ids": theirs}).body["count"] == 0
     assert replay("POST", REPLAY, {}).body["ids"] == ours
-    assert {row.status for row in stored(wiring, theirs, "globex")} == {"failed"}
+    assert {row.status for row in stored(container, theirs, "globex")} == {"failed"}
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", DEAD), ("POST", REPLAY), ("POST", SWEEP)])
@@ -560,29 +562,31 @@ ON_LAMBDA = {name.replace("lettered", "dead_lettered"): count for name, count in
 """What the schedule's event gets: the counts as the log has them."""
 
 
-def never_queued(wiring: Container, file: Path) -> str:
+def never_queued(container: Container, file: Path) -> str:
     """A row that is old enough, and whose message was never published."""
     row = notification(datetime.now(UTC))
-    wiring.store.insert([row])
+    container.store.insert([row])
     with closing(sqlite3.connect(file)) as connection, connection:
         connection.execute("UPDATE notifications SET wake_at = '2026-01-01 00:00:00.000000'")
     return row.id
 
 
-def test_a_sweep_publishes_rows_that_were_never_queued(replay: Caller, wiring: Container, database_file: Path) -> None:
-    id = never_queued(wiring, database_file)
+def test_a_sweep_publishes_rows_that_were_never_queued(
+    replay: Caller, container: Container, database_file: Path
+) -> None:
+    id = never_queued(container, database_file)
     first = replay("POST", SWEEP)
     assert (first.status, first.body) == (200, {**NOTHING, "published": 1})
     assert replay("POST", SWEEP).body == NOTHING
-    assert wiring.broker.depth(topology.work_queue("email", Priority.NORMAL)) == 1
-    assert stored(wiring, [id])[0].queued_at is not None
+    assert container.broker.depth(topology.work_queue("email", Priority.NORMAL)) == 1
+    assert stored(container, [id])[0].queued_at is not None
 
 
 @pytest.mark.parametrize("event", [{}, {"source": "aws.scheduler", "detail": {}}, {"version": "0", "id": "x"}])
 def test_the_schedules_event_runs_the_sweep(
-    imported: Imported, wiring: Container, database_file: Path, event: dict[str, Any]
+    imported: Imported, container: Container, database_file: Path, event: dict[str, Any]
 ) -> None:
-    never_queued(wiring, database_file)
+    never_queued(container, database_file)
     main = imported("replay")
     assert main.handler(event, None) == {**ON_LAMBDA, "published": 1}
     assert main.handler(event, None) == ON_LAMBDA
@@ -613,7 +617,7 @@ def test_everything_returns_503_without_the_database(keys: Keys, lines: Lines) -
     assert len(lines.named("service_unavailable")) == 3
 
 
-def test_a_replay_works_without_the_broker(keys: Keys, wiring: Container, fail: Fail, database_url: str) -> None:
+def test_a_replay_works_without_the_broker(keys: Keys, container: Container, fail: Fail, database_url: str) -> None:
     ids = fail(2)
     with wired_to(database_url, "amqp://guest:guest@127.0.0.1:9/") as parts:
         replay = replay_of(parts, keys)
@@ -626,7 +630,7 @@ def test_a_replay_works_without_the_broker(keys: Keys, wiring: Container, fail: 
             "unknown": 0,
             "ids": ids,
         }
-    assert [(row.status, row.queued_at) for row in stored(wiring, ids)] == [("pending", None)] * 2
+    assert [(row.status, row.queued_at) for row in stored(container, ids)] == [("pending", None)] * 2
 
 
 def test_a_log_line_of_a_replay_has_no_recipient(replay: Caller, fail: Fail, lines: Lines) -> None:
@@ -637,10 +641,10 @@ def test_a_log_line_of_a_replay_has_no_recipient(replay: Caller, fail: Fail, lin
     assert "ada@example.com" not in lines.text()
 
 
-def test_the_timeline_goes_on_after_a_replay(replay: Caller, wiring: Container, keys: Keys, fail: Fail) -> None:
+def test_the_timeline_goes_on_after_a_replay(replay: Caller, container: Container, keys: Keys, fail: Fail) -> None:
     (id,) = fail()
     replay("POST", REPLAY, {})
-    shown = intake_of(wiring, keys)("GET", f"/v1/notifications/{id}").body
+    shown = intake_of(container, keys)("GET", f"/v1/notifications/{id}").body
     steps = [(event["status"], event["generation"]) for event in shown["events"]]
     assert steps == [("pending", 1), ("sending", 1), ("failed", 1), ("pending", 2)]
 

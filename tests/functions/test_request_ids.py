@@ -47,13 +47,13 @@ def test_each_notification_of_a_batch_has_the_id_of_its_own_request(intake: Call
 
 
 def test_a_log_line_of_a_batch_has_the_ids_of_its_requests(
-    wiring: Container, keys: Keys, lines: Lines, monkeypatch: pytest.MonkeyPatch
+    container: Container, keys: Keys, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(_: object) -> None:
         raise BrokerUnavailable("gone")
 
-    monkeypatch.setattr(wiring.broker, "publish", refuse)
-    made = sent(intake_of(wiring, keys), [f"request-{n}" for n in range(SHOWN * 3)])
+    monkeypatch.setattr(container.broker, "publish", refuse)
+    made = sent(intake_of(container, keys), [f"request-{n}" for n in range(SHOWN * 3)])
     told = lines.named("publish_deferred")
     several = [line for line in told if line["notifications"] > 1]
     assert several, "some were stored together, or this shows nothing"

@@ -69,8 +69,8 @@ def named(value: object) -> str:
 
 
 @pytest.fixture
-def callers(wiring: Container, keys: Keys) -> dict[str, Caller]:
-    return {"intake": intake_of(wiring, keys), "replay": replay_of(wiring, keys)}
+def callers(container: Container, keys: Keys) -> dict[str, Caller]:
+    return {"intake": intake_of(container, keys), "replay": replay_of(container, keys)}
 
 
 def test_only_the_listed_endpoints_need_no_key() -> None:
@@ -169,7 +169,7 @@ FIELDS: dict[str, Callable[[str], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("field", FIELDS)
-def test_no_field_of_a_mail_adds_a_header(field: str, callers: dict[str, Caller], wiring: Container) -> None:
+def test_no_field_of_a_mail_adds_a_header(field: str, callers: dict[str, Caller], container: Container) -> None:
     """It is refused, or it is sent and the injected header is part of the field's value."""
     from tidings.domain.channels import EmailContent
     from tidings.providers.smtp.mime import build_mail
@@ -183,7 +183,7 @@ def test_no_field_of_a_mail_adds_a_header(field: str, callers: dict[str, Caller]
             assert "eve" not in "".join(error["detail"] for error in answer.body["errors"])
             continue
         assert answer.status == 202
-        row = wiring.store.get("acme", answer.body["id"])
+        row = container.store.get("acme", answer.body["id"])
         assert row is not None
         content = EmailContent.model_validate_json(row.content)
         try:

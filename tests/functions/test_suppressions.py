@@ -184,9 +184,9 @@ def test_a_hundred_thousand_rows_are_imported_beside_bad_ones(imports: Callable[
 
 
 def test_an_import_that_the_database_interrupts_says_how_far_it_came(
-    imports: Callable[[str], Answer], wiring: Container, monkeypatch: pytest.MonkeyPatch
+    imports: Callable[[str], Answer], container: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store: Any = wiring.store
+    store: Any = container.store
     real, calls = store.add_suppressions, []
 
     def failing(*args: Any) -> None:
@@ -206,8 +206,8 @@ def test_an_import_that_the_database_interrupts_says_how_far_it_came(
 # --- the override -----------------------------------------------------------------------------------------------------
 
 
-def test_ignoring_suppression_takes_the_scope_admin(wiring: Container, keys: Keys, declared: Any) -> None:
-    intake = intake_of(wiring, keys, declared)
+def test_ignoring_suppression_takes_the_scope_admin(container: Container, keys: Keys, declared: Any) -> None:
+    intake = intake_of(container, keys, declared)
     body = mail(ignore_suppression=True)
     refused = intake("POST", "/v1/notifications", body)
     assert (refused.status, refused.body["code"]) == (403, "missing_scope")
@@ -218,12 +218,12 @@ def test_ignoring_suppression_takes_the_scope_admin(wiring: Container, keys: Key
     assert "ignore_suppression" not in intake("GET", f"/v1/notifications/{plain}").body
 
 
-def test_a_suppressed_notification_is_listed_and_no_dead_letter(replay: Caller, wiring: Container) -> None:
+def test_a_suppressed_notification_is_listed_and_no_dead_letter(replay: Caller, container: Container) -> None:
     row = notification(datetime.now(UTC))
-    wiring.store.insert([row])
-    claims = wiring.store.claim([message_for(row)], timedelta(seconds=60))
+    container.store.insert([row])
+    claims = container.store.claim([message_for(row)], timedelta(seconds=60))
     end = Suppressed("opted_out", "the recipient is suppressed")
-    wiring.settler.record([wiring.settler.settlement_for(claims, claims.acquired[0], end, provider="test")])
+    container.settler.record([container.settler.settlement_for(claims, claims.acquired[0], end, provider="test")])
 
     def ids(path: str, **query: Sequence[str] | str) -> list[str]:
         return [one["id"] for one in replay("GET", path, query=query).body["notifications"]]

@@ -80,9 +80,9 @@ def test_only_an_admin_key_reads_the_intakes_metrics(settings: dict[str, str], k
 
 
 def test_the_replay_functions_metrics_have_the_systems_gauges(
-    settings: dict[str, str], keys: Keys, tmp_path: Path, wiring: Container
+    settings: dict[str, str], keys: Keys, tmp_path: Path, container: Container
 ) -> None:
-    wiring.intake().accept([of_channel("sms", n) for n in range(4)])
+    container.intake().accept([of_channel("sms", n) for n in range(4)])
     with process("replay", {**settings, **ON}, tmp_path) as running:
         assert [scraped(running, key)[0] for key in (keys.send, keys.operate)] == [403, 403]
         text = scraped(running, keys.both)[2]
@@ -93,10 +93,10 @@ def test_the_replay_functions_metrics_have_the_systems_gauges(
 
 @pytest.mark.parametrize("channel", PROVIDERS)
 def test_only_the_triggers_token_reads_a_channels_metrics(
-    settings: dict[str, str], tmp_path: Path, wiring: Container, providers: Running, channel: str
+    settings: dict[str, str], tmp_path: Path, container: Container, providers: Running, channel: str
 ) -> None:
     row = of_channel(channel)
-    wiring.store.insert([row])
+    container.store.insert([row])
     emulated = {
         "TIDINGS_SMTP_URL": providers.smtp_url,
         "TIDINGS_TWILIO_URL": providers.http_url,
@@ -200,10 +200,10 @@ def on_lambda(settings: dict[str, str], providers: Running, monkeypatch: pytest.
 
 @pytest.mark.usefixtures("on_lambda")
 def test_on_lambda_metrics_are_written_at_the_end_of_a_batch(
-    imported: Imported, wiring: Container, capsys: pytest.CaptureFixture[str]
+    imported: Imported, container: Container, capsys: pytest.CaptureFixture[str]
 ) -> None:
     row = of_channel("email")
-    wiring.store.insert([row])
+    container.store.insert([row])
     imported("email").handler(rmq("email", entry(row)), CONTEXT)
     [sent] = [line for line in embedded(capsys.readouterr().out) if line.get("status") == "sent"]
     assert (sent["tidings_outcomes_total"], sent["channel"], sent["service"]) == ([1.0], "email", "a-function")
@@ -224,11 +224,11 @@ def test_on_lambda_metrics_are_written_at_the_end_of_a_request_and_of_a_schedule
 
 
 def test_on_lambda_spans_are_sent_at_the_end_of_an_invocation(
-    imported: Imported, providers: Running, wiring: Container, monkeypatch: pytest.MonkeyPatch
+    imported: Imported, providers: Running, container: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
     row = of_channel("email", traceparent=f"00-{trace}-00f067aa0ba902b7-01")
-    wiring.store.insert([row])
+    container.store.insert([row])
     readings = count(time.time() - time.monotonic(), -1.0)  # of a wall clock that is being set back
     monkeypatch.setattr(tracing, "_ahead", lambda: next(readings))
     with collector() as collected:

@@ -35,20 +35,20 @@ def test_only_the_expired_items_of_an_array_are_refused(intake: Caller, database
     assert [row["id"] for row in rows(database_file)] == [results[n]["id"] for n in (0, 2, 4)]
 
 
-def asked(wiring: Container, keys: Keys, *, store: TestClock, intake: TestClock) -> Caller:
+def asked(container: Container, keys: Keys, *, store: TestClock, intake: TestClock) -> Caller:
     """An intake whose clock is not the database's."""
-    database = SqlStore(Database(wiring.database, clock=store))
-    accept = Intake(store=database, broker=wiring.broker)
-    routes = IntakeEndpoints(intake=accept, store=database, broker=wiring.broker, now=intake)
+    database = SqlStore(Database(container.database, clock=store))
+    accept = Intake(store=database, broker=container.broker)
+    routes = IntakeEndpoints(intake=accept, store=database, broker=container.broker, now=intake)
     return Caller(App(routes.all(), ApiKeys(keys=keys.kept)), keys.send)
 
 
 def test_a_request_repeated_after_its_expiry_is_answered_as_at_first(
-    wiring: Container, keys: Keys, database_file: Path
+    container: Container, keys: Keys, database_file: Path
 ) -> None:
     """The client lost the answer, and cannot know whether it was stored."""
     clock = TestClock()
-    ask = asked(wiring, keys, store=clock, intake=clock)
+    ask = asked(container, keys, store=clock, intake=clock)
     body, key = sms(expires_at=later(hours=1)), {"idempotency-key": "one"}
     first = ask("POST", SEND, body, headers=key)
     clock.advance(hours=2)
@@ -62,14 +62,14 @@ def test_a_request_repeated_after_its_expiry_is_answered_as_at_first(
     assert len(rows(database_file)) == 1
 
 
-def test_the_database_clock_decides_what_has_expired(wiring: Container, keys: Keys, database_file: Path) -> None:
+def test_the_database_clock_decides_what_has_expired(container: Container, keys: Keys, database_file: Path) -> None:
     """A fast intake refuses nothing that is still valid; a slow one stores what then expires."""
     true, fast, slow = TestClock(), TestClock(), TestClock()
     fast.advance(hours=1)
     slow.advance(hours=-1)
     soon, past = sms(expires_at=later(minutes=30)), sms(expires_at=later(minutes=-30))
-    assert asked(wiring, keys, store=true, intake=fast)("POST", SEND, soon).status == 202
-    refused = asked(wiring, keys, store=true, intake=fast)("POST", SEND, past)
+    assert asked(container, keys, store=true, intake=fast)("POST", SEND, soon).status == 202
+    refused = asked(container, keys, store=true, intake=fast)("POST", SEND, past)
     assert refused.errors == {"#/expires_at": f"has passed: here it is {true().isoformat(timespec='seconds')}"}
-    assert asked(wiring, keys, store=true, intake=slow)("POST", SEND, past).status == 202
+    assert asked(container, keys, store=true, intake=slow)("POST", SEND, past).status == 202
     assert len(rows(database_file)) == 2
