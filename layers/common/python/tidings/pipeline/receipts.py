@@ -13,7 +13,6 @@ from tidings.ports.receipts import Applied, Consequence, Result
 
 NOTHING = Consequence(result=Result.NOTHING)
 KEPT = Consequence(result=Result.KEPT)
-ENDED_UNSENT = (Status.FAILED, Status.EXPIRED, Status.CANCELED)
 
 
 @dataclass(frozen=True, kw_only=True)
