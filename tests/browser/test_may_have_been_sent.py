@@ -125,7 +125,7 @@ def test_an_expired_notification_is_sent_again_with_a_new_expiry_time(world: Wor
     world.emulator.fail("email", drop="after_accept", next=1)
     held = world.caller.post(mail(someone(), on_ambiguous="hold"))
     assert world.caller.ended(held)["status"] == "unknown"
-    dead = failed(world, "5.1.1")
+    dead = failed(world, "5.6.1")
     for id, button in ((held, "Send again"), (dead, "Replay")):
         expired(world, id)
         console.go(f"#/notifications/{id}")

@@ -233,3 +233,13 @@ def test_a_suppressed_notification_is_listed_and_no_dead_letter(replay: Caller, 
     assert ids("/v1/dead-letters", status="suppressed") == [row.id]
     (channel,) = [one for one in replay("GET", "/v1/overview").body["channels"] if one["channel"] == "email"]
     assert sum(channel["counts"]["suppressed"]) == 1
+
+
+@pytest.mark.parametrize("first", [b"[" * 200_000, b'{"channel":' * 50_000, b"channel,recipient\xff", b"x" * 5_000_000])
+def test_a_file_of_something_else_is_refused_or_answered_by_its_line(replay: Caller, keys: Keys, first: bytes) -> None:
+    answer = replay("POST", IMPORT, first, key=keys.operate)
+    if first.startswith(b"{"):
+        assert bad(answer) == {1: "has more than 16384 bytes"}
+    else:
+        assert answer.status == 422, answer
+        assert answer.body["detail"].startswith("The first line ")

@@ -18,6 +18,7 @@ from tidings.domain.fairness import give_way
 from tidings.ports import PAGE
 
 MAX_ROWS = 100_000
+MAX_LINE = 16 * 1024  # bytes; one call reads a line, and no other thread runs meanwhile
 COLUMNS = ("channel", "recipient", "reason", "expires_at", "note")
 INVALID_IMPORT = "The file cannot be imported"
 
@@ -98,7 +99,10 @@ def _rows(body: bytes | bytearray) -> Iterator[tuple[int, ImportedRow | str]]:
 
 def _csv(head: bytes) -> Callable[[bytes], Mapping[str, str]]:
     """Reads a line by the names in the first one. Raise Problem."""
-    names = [name.strip().lower() for name in _cells(head)]
+    try:
+        names = [name.strip().lower() for name in _cells(head)]
+    except ValueError as error:
+        raise Problem(422, INVALID_IMPORT, f"The first line {error}.") from None
     wrong = [f"unknown column {name[:40]!r}" for name in names if name not in COLUMNS]
     wrong += [f"the column {name} is missing" for name in COLUMNS[:2] if name not in names]
     if wrong or len(set(names)) < len(names):
@@ -116,6 +120,8 @@ def _csv(head: bytes) -> Callable[[bytes], Mapping[str, str]]:
 
 def _cells(line: bytes) -> list[str]:
     """Raise ValueError."""
+    if len(line) > MAX_LINE:
+        raise ValueError(f"has more than {MAX_LINE} bytes")
     try:
         return next(csv.reader([line.decode().strip("\r\n")], strict=True), [])
     except UnicodeDecodeError:
@@ -126,6 +132,8 @@ def _cells(line: bytes) -> list[str]:
 
 def _row(line: bytes, read: Callable[[bytes], Any]) -> ImportedRow | str:
     try:
+        if len(line) > MAX_LINE:
+            return f"has more than {MAX_LINE} bytes"
         return ImportedRow.model_validate(read(line))
     except ValidationError as invalid:
         first = problem_of(invalid).document["errors"][0]
