@@ -5,6 +5,7 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -44,14 +45,18 @@ PROPERTIES: dict[str, Any] = {
 }
 
 
+@dataclass(frozen=True)
 class Context:
-    """What the functions use of Lambda's: there is time enough."""
+    """What the functions use of Lambda's."""
+
+    milliseconds: int
 
     def get_remaining_time_in_millis(self) -> int:
-        return 90_000
+        return self.milliseconds
 
 
-CONTEXT = Context()
+CONTEXT = Context(90_000)
+ENDING = Context(0)  # no time to wait for a database that is down
 
 
 @pytest.fixture(scope="module")
@@ -292,12 +297,8 @@ def test_without_database_and_broker_it_waits_before_the_redelivery(
 def test_the_wait_ends_before_lambda_ends_the_process(
     imported: Imported, without_database: Running, slept: list[float], left: int, waits: float
 ) -> None:
-    class Short(Context):
-        def get_remaining_time_in_millis(self) -> int:
-            return left
-
     with pytest.raises((StoreUnavailable, BrokerUnavailable)):
-        imported("sms").handler(rmq("sms", entry(of_channel("sms"))), Short())
+        imported("sms").handler(rmq("sms", entry(of_channel("sms"))), Context(left))
     assert slept == [waits]
 
 

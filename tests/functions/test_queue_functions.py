@@ -23,7 +23,7 @@ from werkzeug.wrappers import Request
 from tests.functions.conftest import Imported
 from tests.functions.scripted import ScriptedSmtp
 from tests.functions.served import DEADLINE, ROOT, TRIGGER_TOKEN, Answer, Lines, process
-from tests.functions.test_lambda import CONTEXT
+from tests.functions.test_lambda import ENDING
 from tests.make import notification
 from tests.wait import eventually
 
@@ -119,7 +119,7 @@ def test_a_failure_redelivers_the_batch_and_reveals_no_recipient(
     assert len(lines.named(told[1])) == 1
     assert "ada@example.com" not in lines.text() + json.dumps(answer.body)
     with pytest.raises(Exception) as raised:  # noqa: PT011 - as Lambda would log it
-        main.handler(EMPTY, CONTEXT)
+        main.handler(EMPTY, ENDING)
     assert "ada@example.com" not in str(raised.value)
     assert raised.value.__cause__ is None
 
