@@ -7,8 +7,8 @@ import logging
 import random
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 from tidings.api.api_keys import ApiKey, ApiKeys, Scope
 from tidings.api.endpoint import SMALL_BODY, BoundEndpoint
@@ -122,16 +122,13 @@ async def _answer_open(
         return await bound.handle(_authenticated(request, parameters, None, body))
 
 
-@asynccontextmanager
-async def _body(request: Request, read_body: ReadBody | None, most: int) -> AsyncIterator[Body]:
+def _body(request: Request, read_body: ReadBody | None, most: int) -> AbstractAsyncContextManager[Body]:
     """Raise Problem if it is larger."""
-    if read_body is None:
-        if len(request.body) > most:
-            raise Problem(413, "Body too large", f"At most {most} bytes.")
-        yield request.body
-        return
-    async with read_body(most) as body:
-        yield body
+    if read_body is not None:
+        return read_body(most)
+    if len(request.body) > most:
+        raise Problem(413, "Body too large", f"At most {most} bytes.")
+    return nullcontext(request.body)
 
 
 def _authenticated(

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from tidings.api.api_keys import Scope
 from tidings.api.endpoint import EXAMPLE_ID, Endpoint, Tag, json_answer
 from tidings.api.http import AuthenticatedRequest, Response
-from tidings.api.operator.responses import (
+from tidings.api.operator.books_models import (
     AuditQuery,
     AuditView,
     CauseView,
