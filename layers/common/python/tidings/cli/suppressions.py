@@ -124,7 +124,7 @@ def add(commands: Commands, parents: Parents) -> None:
         one.set_defaults(run=run)
         if name == "add":
             one.add_argument("--reason", choices=REASONS, default="manual", help="default: manual")
-            one.add_argument("--note", metavar="TEXT", help="why, for whoever asks later")
+            one.add_argument("--note", metavar="TEXT", help="the reason in words, kept with the entry")
             one.add_argument("--expires", type=timestamp, metavar="TIME", help="default: as long as its reason lasts")
     file = made.add_parser("import", parents=shared, help="import up to 100,000 rows; repeating it is harmless")
     file.add_argument("file", metavar="FILE", help="CSV with a header, or a JSON object a line; -: standard input")

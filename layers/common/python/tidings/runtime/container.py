@@ -88,8 +88,9 @@ class RetentionSettings(Settings):
     retention_days: float | None = Field(
         default=None,
         ge=1,
-        description="days after which the sweep deletes what is over (sent, failed, suppressed, canceled, expired), its"
-        " timeline and its idempotency key, and suppressions that ended; not set: never",
+        description="days after which the sweep deletes what is over (sent, delivered, undelivered, failed,"
+        " suppressed, canceled, expired), its timeline and its idempotency key, and suppressions that ended; not set:"
+        " never",
     )
 
     @property
