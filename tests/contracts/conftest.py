@@ -9,12 +9,11 @@ from tidings.adapters.embedded import EmbeddedBroker
 from tidings.adapters.rabbitmq.broker import BrokerSettings, RabbitBroker
 from tidings.adapters.sql.database import Database, DatabaseSettings
 from tidings.adapters.sql.store import SqlStore
-from tidings.migrate import migrate
 from tidings.ports import Broker
 
 from tests.clock import TestClock
+from tests.migrated import migrated
 
-MIGRATIONS = Path(__file__).parents[2] / "infra" / "migrations"
 PATIENCE = 60.0  # seconds for a broker's answer; it is far quicker, unless the machine is busy
 
 
@@ -27,9 +26,7 @@ def clock() -> TestClock:
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> DatabaseSettings:
     """An empty database with the schema that the migrations make."""
     url = f"sqlite:///{tmp_path}/tidings.db" if request.param == "sqlite" else request.getfixturevalue("mariadb_url")
-    settings = DatabaseSettings(database_url=url)
-    migrate(settings, MIGRATIONS)
-    return settings
+    return migrated(url)
 
 
 @pytest.fixture
@@ -46,8 +43,7 @@ def rabbit(url: str) -> RabbitBroker:
 @pytest.fixture(params=["embedded", "rabbitmq"])
 def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
     if request.param == "embedded":
-        settings = DatabaseSettings(database_url=f"sqlite:///{tmp_path}/broker.db")
-        migrate(settings, MIGRATIONS)
+        settings = migrated(f"sqlite:///{tmp_path}/broker.db")
         broker: Broker = EmbeddedBroker(Database(settings), visibility=timedelta(seconds=2))
     else:
         broker = rabbit(request.getfixturevalue("rabbitmq_url"))

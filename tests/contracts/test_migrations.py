@@ -30,7 +30,7 @@ from tidings.migrate import migrate, versions
 
 from tests import make
 from tests.clock import TestClock
-from tests.contracts.conftest import MIGRATIONS
+from tests.migrated import MIGRATIONS
 
 RULE = "a migration adds, so that the release before goes on; see docs/upgrades.md"
 ADDS = (
@@ -210,9 +210,12 @@ def test_two_processes_that_migrate_at_once_do_not_collide(empty: DatabaseSettin
 
 
 def test_a_migration_that_was_cut_off_goes_on_at_the_next_run(
-    empty: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
+    empty: DatabaseSettings, monkeypatch: pytest.MonkeyPatch, nightly: bool
 ) -> None:
-    """After whichever statement: each run dies after the first change of the database that no run before has made."""
+    """After whichever statement: each run dies after the first change of the database that no run before has made. By
+    day in the last two migrations: the older ones have been released, and do not change."""
+    if not nightly:
+        migrate(empty, MIGRATIONS, _scripts()[-3].revision)
     execute: Any = default.DefaultDialect.do_execute
     made = set[str]()
 
@@ -230,7 +233,7 @@ def test_a_migration_that_was_cut_off_goes_on_at_the_next_run(
             migrate(empty, MIGRATIONS)
             done = True
         gc.collect()  # a dead process leaves no cursor in a traceback, by which SQLite's file stays locked
-    assert runs > 20, "it did not die often"
+    assert runs > (20 if nightly else 3), "it did not die often"
     with connected(empty) as connection:
         assert compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata) == []
         assert connection.scalar(text("SELECT COUNT(*) FROM watermark")) == 1

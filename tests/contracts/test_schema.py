@@ -26,7 +26,7 @@ from tidings.ports import Outgoing, Selection, Settlement, Suppression, Suppress
 
 from tests import make
 from tests.clock import TestClock
-from tests.contracts.conftest import MIGRATIONS
+from tests.migrated import MIGRATIONS
 
 LEASE = timedelta(seconds=60)
 WHOLE_TABLE = ("ALL", "notifications")

@@ -5,25 +5,23 @@ import importlib
 import json
 import logging
 import os
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-from tidings.adapters.sql.database import DatabaseSettings
 from tidings.api.api_keys import Scope, new_key
 from tidings.api.intake import document
 from tidings.api.operator.endpoints import document as operator_document
 from tidings.domain.channels import Attachment, EmailContent
-from tidings.migrate import migrate
 from tidings.runtime.container import Container
 from tidings.runtime.http_function import HttpFunction
 from tidings.runtime.queue_function import QueueFunction
 
 from tests.functions.declared import Declared
-from tests.functions.served import ROOT, TRIGGER_TOKEN, Caller, Keys, Lines, intake_of, replay_of, wired_to
+from tests.functions.served import TRIGGER_TOKEN, Caller, Keys, Lines, intake_of, replay_of, wired_to
+from tests.migrated import migrated
 
 # --- keys -------------------------------------------------------------------------------------------------------------
 
@@ -57,17 +55,12 @@ def big_email() -> EmailContent:
 # --- a database -------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("migrated") / "tidings.db"
-    migrate(DatabaseSettings(database_url=f"sqlite:///{file}"), ROOT / "infra/migrations")
-    return file
-
-
 @pytest.fixture
-def database_file(migrated: Path, tmp_path: Path) -> Path:
+def database_file(tmp_path: Path) -> Path:
     """A fresh SQLite file with this version's schema."""
-    return Path(shutil.copy(migrated, tmp_path / "tidings.db"))
+    file = tmp_path / "tidings.db"
+    migrated(f"sqlite:///{file}")
+    return file
 
 
 @pytest.fixture

@@ -10,12 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
 from schemathesis.core.result import Ok
-from tidings.adapters.sql.database import DatabaseSettings
 from tidings.api import intake as intake_api
 from tidings.api.operator import endpoints as operator_api
-from tidings.migrate import migrate
 
-from tests.functions.served import ROOT, Keys, mail, process
+from tests.functions.served import Keys, mail, process
+from tests.migrated import migrated
 
 DOCUMENTS = {"intake": intake_api.document, "replay": operator_api.document}
 EXAMPLES, NIGHTLY = 8, 60  # an operation, a kind of data
@@ -55,7 +54,7 @@ def urls(keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[
     """Of an intake and a replay function with one database. At the end their logs have no fault."""
     folder = tmp_path_factory.mktemp("fuzz")
     database_url = f"sqlite:///{folder}/tidings.db"
-    migrate(DatabaseSettings(database_url=database_url), ROOT / "infra/migrations")
+    migrated(database_url)
     settings = {"TIDINGS_DATABASE_URL": database_url, "TIDINGS_BROKER_URL": "", "TIDINGS_API_KEYS": keys.setting}
     with process("intake", settings, folder) as intake, process("replay", settings, folder) as replay:
         yield {"intake": intake.url, "replay": replay.url}

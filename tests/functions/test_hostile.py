@@ -19,6 +19,7 @@ from tidings.runtime import worker
 
 from tests.functions.served import Answer, Keys, Process, mail, process, sms
 from tests.functions.test_security import MIB, SEND, pid_of, resident
+from tests.migrated import migrated
 
 BIG = 16 * MIB
 
@@ -35,12 +36,11 @@ def ask(settings: dict[str, str], tmp_path: Path) -> Iterator[Process]:
 
 
 @pytest.fixture(scope="module")
-def one_process(tmp_path_factory: pytest.TempPathFactory, migrated: Path, keys: Keys) -> Iterator[Process]:
+def one_process(tmp_path_factory: pytest.TempPathFactory, keys: Keys) -> Iterator[Process]:
     """For what leaves no trace in a process: nothing of it is held."""
     folder = tmp_path_factory.mktemp("odd")
-    database = folder / "tidings.db"
-    database.write_bytes(migrated.read_bytes())
-    given = {"TIDINGS_DATABASE_URL": f"sqlite:///{database}", "TIDINGS_API_KEYS": keys.setting}
+    database = migrated(f"sqlite:///{folder}/tidings.db")
+    given = {"TIDINGS_DATABASE_URL": database.database_url, "TIDINGS_API_KEYS": keys.setting}
     with process("intake", given, folder) as running:
         yield running
 

@@ -17,16 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tidings.adapters.sql.database import DatabaseSettings
 from tidings.api.api_keys import ApiKeys
 from tidings.api.app import App
 from tidings.api.intake import IntakeEndpoints
-from tidings.migrate import migrate
 from tidings.runtime.asgi import asgi
 from tidings.runtime.container import Container, utc_now
 from tidings.runtime.server import give_large_memory_back
 
-from tests.functions.served import ROOT, Keys, mail, wired_to
+from tests.functions.served import Keys, mail, wired_to
+from tests.migrated import migrated
 
 MB = 1_000_000
 LONGEST = 0.010
@@ -164,7 +163,7 @@ def test_the_largest_mails_keep_nobody_waiting_and_cost_at_most_four_times_their
 @pytest.mark.parametrize("name", LARGEST)
 def test_neither_do_they_while_a_statement_is_made_of_them(mariadb_url: str, keys: Keys, name: str) -> None:
     """By the driver, which copied it five times: that was 8 to 9 times the body's size."""
-    migrate(DatabaseSettings(database_url=mariadb_url), ROOT / "infra/migrations")
+    migrated(mariadb_url)
     with wired_to(mariadb_url) as container:
         check_cost(container, keys, LARGEST[name], 202)
 

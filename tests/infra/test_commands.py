@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tidings.adapters.sql.database import DatabaseSettings
 from tidings.api.api_keys import Scope, new_key
 from tidings.domain.channels import CHANNELS
-from tidings.migrate import migrate
 
 from tests.functions.served import process
 from tests.infra.manifests import (
@@ -28,6 +26,7 @@ from tests.infra.manifests import (
     settings_file,
 )
 from tests.infra.test_manifests import EXAMPLE
+from tests.migrated import migrated
 from tests.scenarios.caller import wait_for
 
 HTTP = ("intake", "replay")
@@ -37,8 +36,7 @@ STORES = {"TIDINGS_DATABASE_URL", "TIDINGS_BROKER_URL"}  # without them each wou
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> str:
     url = f"sqlite:///{tmp_path_factory.mktemp('commands') / 'tidings.db'}"
-    migrate(DatabaseSettings(database_url=url), ROOT / "infra" / "migrations")
-    return url
+    return migrated(url).database_url
 
 
 @pytest.fixture

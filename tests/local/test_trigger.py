@@ -26,12 +26,12 @@ from tidings.adapters.sql.store import SqlStore
 from tidings.domain.notification import Priority
 from tidings.messaging import topology
 from tidings.messaging.envelope import Message, from_event
-from tidings.migrate import migrate
 from tidings.ports import Broker, Outgoing, Received
 from tidings.runtime.trigger import pauses as pauses_module
 from tidings.runtime.trigger.pauses import Pauses
 from tidings.runtime.trigger.trigger import FIRST_PAUSE, ISOLATE_FROM, LOOK_EVERY, Function, Trigger
 
+from tests.migrated import migrated
 from tests.scenarios.caller import wait_for
 
 MIGRATIONS = Path(__file__).parents[2] / "infra" / "migrations"
@@ -190,16 +190,13 @@ def absent() -> Iterator[HttpFunction]:
 
 @pytest.fixture
 def database(tmp_path: Path) -> DatabaseSettings:
-    settings = DatabaseSettings(database_url=f"sqlite:///{tmp_path}/tidings.db")
-    migrate(settings, MIGRATIONS)
-    return settings
+    return migrated(f"sqlite:///{tmp_path}/tidings.db")
 
 
 @pytest.fixture(params=["embedded", "rabbitmq"])
 def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
     if request.param == "embedded":
-        settings = DatabaseSettings(database_url=f"sqlite:///{tmp_path}/broker.db")
-        migrate(settings, MIGRATIONS)
+        settings = migrated(f"sqlite:///{tmp_path}/broker.db")
         broker: Broker = EmbeddedBroker(Database(settings))
     else:
         broker = RabbitBroker(BrokerSettings(broker_url=request.getfixturevalue("rabbitmq_url")))

@@ -8,11 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 from tidings.adapters.embedded import EmbeddedBroker
-from tidings.adapters.sql.database import Database, DatabaseSettings
+from tidings.adapters.sql.database import Database
 from tidings.adapters.sql.store import SqlStore
 from tidings.domain.errors import BrokerUnavailable
 from tidings.domain.notification import Notification
-from tidings.migrate import migrate
 from tidings.pipeline.delivery import Delivery
 from tidings.pipeline.outgoing import to_work
 from tidings.pipeline.retry import RetrySchedule
@@ -20,6 +19,7 @@ from tidings.pipeline.settlement import Settler
 from tidings.ports import Acceptance, Broker, Consumer, Depth, Outgoing, SendRequest
 
 from tests.clock import TestClock
+from tests.migrated import migrated
 
 MIGRATIONS = Path(__file__).parents[2] / "infra" / "migrations"
 
@@ -116,8 +116,7 @@ class Parts:
 
 @pytest.fixture
 def parts(tmp_path: Path) -> Iterator[Parts]:
-    settings = DatabaseSettings(database_url=f"sqlite:///{tmp_path}/tidings.db")
-    migrate(settings, MIGRATIONS)
+    settings = migrated(f"sqlite:///{tmp_path}/tidings.db")
     clock = TestClock()
     store = SqlStore(Database(settings, clock=clock))
     broker = FragileBroker(EmbeddedBroker(Database(settings, clock=clock)))

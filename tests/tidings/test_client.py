@@ -15,15 +15,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from tidings.adapters.sql.database import Database, DatabaseSettings
+from tidings.adapters.sql.database import Database
 from tidings.adapters.sql.store import SqlStore
 from tidings.api.api_keys import Scope, new_key
 from tidings.client import Accepted, Client, Draft, Refused, Unexpected, Unreachable
 from tidings.domain.notification import Status
-from tidings.migrate import migrate
 from tidings.ports import Selection
 
-from tests.functions.served import ROOT, process
+from tests.functions.served import process
+from tests.migrated import migrated
 
 TEXT = {"text": "It is on its way."}
 NUMBER = "+15005550010"
@@ -153,8 +153,7 @@ class Intake:
 @pytest.fixture(scope="module")
 def intake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Intake]:
     folder = tmp_path_factory.mktemp("client")
-    database = DatabaseSettings(database_url=f"sqlite:///{folder}/tidings.db")
-    migrate(database, ROOT / "infra/migrations")
+    database = migrated(f"sqlite:///{folder}/tidings.db")
     made = {f"t{number}": new_key(f"t{number}", [Scope.SEND]) for number in range(40)}
     settings = {
         "TIDINGS_DATABASE_URL": database.database_url,

@@ -20,13 +20,13 @@ from tidings.domain.channels import CHANNELS
 from tidings.domain.connection import CallEnd
 from tidings.domain.notification import Priority
 from tidings.messaging import topology
-from tidings.migrate import migrate
 from tidings.runtime.container import Container, utc_now
 
 from tests.clock import TestClock
 from tests.command import Ended, tidings
 from tests.emulator import Running, emulator
 from tests.functions.served import ROOT, TRIGGER_TOKEN
+from tests.migrated import migrated
 
 Settings = dict[str, str]
 NOBODY = "127.0.0.1:9"
@@ -41,8 +41,7 @@ def vendors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 @pytest.fixture
 def settings(tmp_path: Path, vendors: Running) -> Settings:
-    database = DatabaseSettings(database_url=f"sqlite:///{tmp_path}/tidings.db")
-    migrate(database, ROOT / "infra/migrations")
+    database = migrated(f"sqlite:///{tmp_path}/tidings.db")
     return {
         "TIDINGS_DATABASE_URL": database.database_url,
         "TIDINGS_API_KEYS": str(new_key("shop", [Scope.SEND])[1]),

@@ -33,18 +33,17 @@ from hypothesis.stateful import (
 )
 from tidings.adapters.embedded import EmbeddedBroker
 from tidings.adapters.sql.books import SqlBooks
-from tidings.adapters.sql.database import Database, DatabaseSettings
+from tidings.adapters.sql.database import Database
 from tidings.domain.notification import REPLAYABLE, Notification, OnAmbiguous, Status, TimelineEntry, first_id
 from tidings.domain.timing import SWEEP_GRACE, VISIBILITY
 from tidings.messaging import topology
 from tidings.messaging.envelope import IncomingMessage, Message
-from tidings.migrate import migrate
 from tidings.pipeline.audit import findings_in
 
 from tests.clock import TestClock
+from tests.migrated import migrated
 from tests.tidings import promises
 from tests.tidings.actors import TENANT, WeakStore
-from tests.tidings.conftest import MIGRATIONS
 from tests.tidings.promises import MOVING
 from tests.tidings.simulation import START, WORK, Ground, Simulation, letter_of
 from tests.tidings.strategies import DRAFTS, OPEN, PICKED, SETTLED, TURNS, Draft, Turn
@@ -255,8 +254,7 @@ class Notifications(Simulation, RuleBasedStateMachine):
 @pytest.fixture(params=["sqlite", "mariadb"])
 def ground(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ground]:
     url = f"sqlite:///{tmp_path}/tidings.db" if request.param == "sqlite" else request.getfixturevalue("mariadb_url")
-    given = DatabaseSettings(database_url=url)
-    migrate(given, MIGRATIONS)
+    given = migrated(url)
     clock = TestClock()
     store, broker = WeakStore(Database(given, clock=clock)), EmbeddedBroker(Database(given, clock=clock))
     yield Ground(clock, store, broker, monkeypatch)
