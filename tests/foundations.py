@@ -20,6 +20,9 @@ LAMBDA = "lambda"
 ONE_BY_DAY = (FOUNDATIONS[0], pytest.param(FOUNDATIONS[1], marks=pytest.mark.nightly))
 """For pages and commands, which know nothing of the foundation but what the API says of it."""
 
+SERVICES_BY_DAY = (pytest.param(FOUNDATIONS[0], marks=pytest.mark.nightly), FOUNDATIONS[1])
+"""For what the real services carry, as a trace's context over RabbitMQ."""
+
 on_embedded = pytest.mark.parametrize("world", [FOUNDATIONS[0]], indirect=True)
 """For tests that do not depend on the foundation."""
 

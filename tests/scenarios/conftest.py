@@ -23,8 +23,14 @@ class World:
 
 @pytest.fixture(scope="module", params=FOUNDATIONS)
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    with started(request, request.param) as world:
+        yield world
+
+
+@contextlib.contextmanager
+def started(request: pytest.FixtureRequest, foundation: str) -> Iterator[World]:
     with contextlib.ExitStack() as stack:
-        options = stack.enter_context(founded(request, request.param))
+        options = stack.enter_context(founded(request, foundation))
         queues: Queues = EmbeddedQueues(options.state / "tidings.db")
         if options.broker_url is not None:
             tap = RabbitQueues(url=options.broker_url)

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,12 +10,18 @@ import pytest
 from tidings.domain.channels import CHANNELS
 
 from tests.command import Ended, tidings
-from tests.foundations import on_embedded
+from tests.foundations import ONE_BY_DAY, on_embedded
 from tests.functions.scripted import refusing_port
-from tests.scenarios.conftest import World
+from tests.scenarios.conftest import World, started
 
 ROOT = Path(__file__).parents[2]
 NO_MOBILE = "+15005550009"
+
+
+@pytest.fixture(scope="module", params=ONE_BY_DAY)
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    with started(request, request.param) as world:
+        yield world
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 from local.emulators.client import Emulator
 from local.stack.stack import Options, Stack, running
 from tests.collector import Collector, Span, collector
-from tests.foundations import FOUNDATIONS, founded
+from tests.foundations import SERVICES_BY_DAY, founded
 from tests.scenarios.caller import Caller, wait_for
 from tests.scenarios.trees import copied, layer, replaced
 
@@ -54,7 +54,7 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="module", params=FOUNDATIONS)
+@pytest.fixture(scope="module", params=SERVICES_BY_DAY)
 def traced(request: pytest.FixtureRequest) -> Iterator[Traced]:
     with (
         collector() as collected,

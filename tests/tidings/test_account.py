@@ -33,7 +33,7 @@ from tests import make
 from tests.emulator import Running, emulator
 from tests.tidings.conftest import Parts, set_worker_clock
 
-WAITING, NIGHTLY = 1_000, 10_000
+WAITING, NIGHTLY = 300, 10_000
 FAILED = Selection(tenant="acme", statuses=[Status.FAILED])
 Says = Callable[[SendRequest], DeliveryError | None]
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import update
@@ -27,23 +26,14 @@ from tidings.domain.notification import Notification, Status, new_id
 from tidings.messaging.envelope import Message
 from tidings.ports import Settlement
 
+from tests.command import Ended, environment, tidings
 from tests.functions.served import process
+from tests.migrated import migrated
 
 ROOT = Path(__file__).parents[2]
 TENANTS = 90  # each test is a tenant of its own
 WITHIN = 120.0  # seconds to start, to stop and to answer; everything is far quicker, unless the machine is busy
 NOBODY = "127.0.0.1:9"  # no port below 1024 is given to whoever asks for a free one
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> Any:
-        return json.loads(self.out)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,27 +46,17 @@ class Operator:
     store: SqlStore
     database_url: str
 
-    def run(self, *arguments: str, settings: Mapping[str, str] | None = None) -> Answer:
-        done = subprocess.run(
-            _command(arguments),
-            cwd=self.folder,
-            env=_environment(self.settings if settings is None else settings),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=WITHIN,
-            check=False,
-        )
-        return Answer(code=done.returncode, out=done.stdout, err=done.stderr)
+    def run(self, *arguments: str, settings: Mapping[str, str] | None = None) -> Ended:
+        return tidings(*arguments, folder=self.folder, settings=self.settings if settings is None else settings)
 
-    def on_a_terminal(self, *arguments: str, typed: str) -> Answer:
+    def on_a_terminal(self, *arguments: str, typed: str) -> Ended:
         """With a terminal to ask on. `out` holds both streams, as a person sees them."""
         ours, theirs = pty.openpty()
         try:
             process = subprocess.Popen(
                 _command(arguments),
                 cwd=self.folder,
-                env=_environment(self.settings),
+                env=environment(self.settings),
                 stdin=theirs,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -84,7 +64,7 @@ class Operator:
             )
             os.write(ours, typed.encode())
             out, _ = process.communicate(timeout=WITHIN)
-            return Answer(code=process.returncode, out=out, err="")
+            return Ended(code=process.returncode, out=out, err="")
         finally:
             os.close(ours)
             os.close(theirs)
@@ -92,8 +72,8 @@ class Operator:
     def shown_on_a_terminal(self, *arguments: str, columns: int) -> str:
         """What a terminal of this width is sent."""
         ours, theirs = pty.openpty()
-        environment = {**_environment(self.settings), "COLUMNS": str(columns)}
-        with subprocess.Popen(_command(arguments), cwd=self.folder, env=environment, stdout=theirs) as process:
+        narrow = {**environment(self.settings), "COLUMNS": str(columns)}
+        with subprocess.Popen(_command(arguments), cwd=self.folder, env=narrow, stdout=theirs) as process:
             os.close(theirs)
             said = b""
             with contextlib.suppress(OSError):  # Linux says so where the other end was closed
@@ -183,20 +163,12 @@ class Replay:
 @pytest.fixture(scope="module")
 def replay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replay]:
     folder = tmp_path_factory.mktemp("replay")
-    database_url = f"sqlite:///{folder}/tidings.db"
+    database_url = migrated(f"sqlite:///{folder}/tidings.db").database_url
     made = {f"t{number}": new_key(f"t{number}", list(Scope)) for number in range(TENANTS)}
     settings = {
         "TIDINGS_DATABASE_URL": database_url,
         "TIDINGS_API_KEYS": " ".join(str(kept) for _, kept in made.values()),
     }
-    subprocess.run(
-        [sys.executable, "-m", "tidings.migrate"],
-        cwd=ROOT,
-        env=_environment(settings),
-        check=True,
-        capture_output=True,
-        timeout=WITHIN,
-    )
     store = SqlStore(Database(DatabaseSettings(database_url=database_url)))
     with process("replay", settings, folder) as running:
         operators = iter([(tenant, key) for tenant, (key, _) in made.items()])
@@ -218,11 +190,6 @@ def operator(replay: Replay, tmp_path: Path) -> Operator:
 
 def _command(arguments: Sequence[str]) -> list[str]:
     return [sys.executable, "-m", "tidings.cli", *arguments]
-
-
-def _environment(settings: Mapping[str, str]) -> dict[str, str]:
-    mine = {name: value for name, value in os.environ.items() if not name.startswith("TIDINGS_")}
-    return {**mine, **settings}
 
 
 NO_MOBILE = PermanentError("21614", "not a mobile number")
@@ -301,7 +268,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(operator: Operator) -> None:
     done = subprocess.run(
         ["bash", "-c", pipe],
         cwd=operator.folder,
-        env=_environment(operator.settings),
+        env=environment(operator.settings),
         capture_output=True,
         text=True,
         timeout=WITHIN,
@@ -656,7 +623,7 @@ def test_one_that_is_shown_on_a_narrow_terminal_has_its_whole_reason(operator: O
 # --- a server that does not do it -------------------------------------------------------------------------------------
 
 
-def _says(answer: Answer, code: int, *words: str) -> None:
+def _says(answer: Ended, code: int, *words: str) -> None:
     """One line on stderr with these words, and nothing on stdout."""
     assert answer.code == code
     assert answer.out == ""
