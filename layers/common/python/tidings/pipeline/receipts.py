@@ -144,11 +144,11 @@ def _is_accepted_elsewhere(timeline: Sequence[TimelineEntry], receipt: Receipt) 
     """Another message of this notification was accepted and, as far as is known, has not failed. Without an id, the
     attempt is the message: all mails of a notification have the same Message-ID."""
     id, attempt = receipt.provider_message_id, (receipt.generation, receipt.attempt)
-    named = [entry for entry in timeline if entry.provider_message_id is not None]
-    last = {
-        entry.provider_message_id if id is not None else (entry.generation, entry.attempt): entry for entry in named
-    }
-    return any(entry.error_class is None for key, entry in last.items() if key not in (id, attempt))
+    if id is None:
+        ends = {(entry.generation, entry.attempt): entry for entry in timeline if _is_of_attempt(entry)}
+        return any(entry.error_class is None for key, entry in ends.items() if key != attempt)
+    last = {entry.provider_message_id: entry for entry in timeline if entry.provider_message_id is not None}
+    return any(entry.error_class is None for key, entry in last.items() if key != id)
 
 
 def _is_open_elsewhere(timeline: Sequence[TimelineEntry], about: Sequence[TimelineEntry]) -> bool:
