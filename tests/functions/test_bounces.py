@@ -3,6 +3,7 @@
 import asyncio
 import smtplib
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,20 +14,21 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select
-from tidings.adapters.sql.returned_mails import MAX_KEPT, MAX_SIZE, SqlReturnedMails
+from tidings.adapters.sql.returned_mails import MAX_SIZE, SqlReturnedMails
 from tidings.adapters.sql.schema import returned_mails
 from tidings.config.settings import load
 from tidings.domain.channels import EmailContent
 from tidings.domain.errors import ConfigurationError, StoreUnavailable
 from tidings.domain.notification import Notification, Status
 from tidings.domain.receipt import Receipt, ReceiptKind
+from tidings.observability import logging as tidings_logging
 from tidings.ports import SendRequest, Settlement
-from tidings.ports.returned_mails import KeptMail
 from tidings.providers.callbacks import CallbackAddresses
 from tidings.providers.smtp.provider import SmtpProvider
 from tidings.providers.smtp.receipts import ReturnedMail, SmtpReceipts, Verdict
 from tidings.providers.smtp.return_path import ReturnPath, ReturnPathSettings, return_path
 from tidings.providers.smtp.settings import SmtpSettings
+from tidings.runtime.bounces.__main__ import main
 from tidings.runtime.bounces.listener import LONGEST, listen
 from tidings.runtime.bounces.mailbox import Mailbox, MailboxUnavailable, account
 from tidings.runtime.bounces.mailroom import Mailroom, NotTaken
@@ -309,8 +311,23 @@ def test_what_is_not_understood_is_kept_once_and_within_bounds(container: Contai
         rows = {row.verdict: row.content for row in connection.execute(select(returned_mails))}
     assert set(rows) == {"unreadable", "no_mark"}
     assert len(rows["unreadable"]) == MAX_SIZE
-    more = [KeptMail(verdict="unreadable", content=b"%d" % number) for number in range(MAX_KEPT + 5)]
-    assert kept.keep(more) == MAX_KEPT - 2
+
+
+def test_a_report_decides_how_the_attempt_of_a_lost_worker_ended(container: Container, mailroom: Mailroom) -> None:
+    row = make.notification(datetime.now(UTC), channel="email", recipient="ada@example.org")
+    container.store.insert([row])
+    container.store.claim([make.message(row)], timedelta(milliseconds=1))
+    assert mailroom.take([returned(row, "delivered")]) == [Verdict.RECEIPT]
+    assert now_of(container, row).status is Status.SENDING  # its worker's outcome comes first
+    sweep = container.sweep()
+
+    def ended() -> bool:
+        sweep.run_for(timedelta(seconds=5))
+        return now_of(container, row).status is not Status.SENDING
+
+    eventually("the sweep finds it", ended, within=60)
+    found = now_of(container, row)
+    assert (found.status, found.provider, found.provider_message_id) == (Status.DELIVERED, "smtp", f"{row.id}:1:1")
 
 
 # --- the listener -----------------------------------------------------------------------------------------------------
@@ -515,3 +532,23 @@ def test_no_failure_ends_the_poller(container: Container, mailroom: Mailroom, li
 def test_a_wrong_address_of_a_mailbox_is_refused_at_the_start(wrong: str) -> None:
     with pytest.raises(ValueError, match=r"imap|ASCII|IPv6"):
         account(wrong)
+
+
+@pytest.mark.parametrize("missing", ["TIDINGS_SMTP_RETURN_PATH", "TIDINGS_IMAP_URL"])
+def test_a_missing_setting_stops_the_start_with_one_line(
+    missing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    given = {
+        "TIDINGS_DATABASE_URL": f"sqlite:///{tmp_path}/tidings.db",
+        "TIDINGS_SMTP_RETURN_PATH": "bounces.example.com",
+        "TIDINGS_RECEIPTS_SECRET": "s" * 32,
+        "TIDINGS_IMAP_URL": "imaps://tidings:secret@127.0.0.1",
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(name, value if name != missing else "")
+    monkeypatch.setattr(sys, "argv", ["bounces", "poll"])
+    monkeypatch.setattr(tidings_logging, "configure", lambda *_: None)
+    assert main() == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"tidings: bounces: {missing}")
+    assert "secret" not in said.replace("TIDINGS_RECEIPTS_SECRET", "")

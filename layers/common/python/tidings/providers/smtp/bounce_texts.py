@@ -113,7 +113,7 @@ _SUBJECTS = re.compile(
     r"return|system|warning|delay)|(message|mail).{0,12}(not delivered|could not|delay|undeliver|status)|"
     r"could not (be )?(deliver|send)|unzustellbar|non[ -]?(remis|distribu|deliver)|nicht zugestellt|fehlgeschlagen|"
     r"bounce|unknown (user|address|recipient)|user unknown|permanent failure|there was an error sending|"
-    r"cannot send|warning: (message|could)|lost mail|notification d.échec|delivery",
+    r"cannot send|warning: (message|could)|lost mail|notification d.échec|^delivery",
     re.IGNORECASE,
 )
 _SENDERS = re.compile(
@@ -121,6 +121,8 @@ _SENDERS = re.compile(
     r"mmdf|uucp|smtp|microsoft exchange|mail delivery",
     re.IGNORECASE,
 )
+_DOMAINS = re.compile(r"@\S*")
+_ANSWERS = re.compile(r"\s*(re|aw|sv|antw|fwd?|wg)(\[\d+\])?:", re.IGNORECASE)
 _RETURNED = re.compile(
     r"^[ \t>*-]*(received:|return-path:|(-{2,}|={2,}|\*{3,}).{0,30}(original|copy|below|returned|unsent|header|"
     r"undelivered).{0,60}$|.{0,30}copy of (the|your) (message|mail|original)|message headers? follow|"
@@ -137,8 +139,14 @@ _DELAYED = re.compile(
 )
 
 
-def is_bounce(subject: str, sender: str) -> bool:
-    return _SUBJECTS.search(subject) is not None or _SENDERS.search(sender) is not None
+def is_from_server(sender: str) -> bool:
+    """Whether `From` names a mail server's program, not a person."""
+    return _SENDERS.search(_DOMAINS.sub("@", sender)) is not None
+
+
+def is_about_failure(subject: str) -> bool:
+    """An answer quotes our own subject, which may speak of a delivery."""
+    return _ANSWERS.match(subject) is None and _SUBJECTS.search(subject) is not None
 
 
 def said_before(text: str) -> str:

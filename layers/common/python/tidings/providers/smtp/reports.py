@@ -12,7 +12,7 @@ from email import message_from_bytes, message_from_string
 from email.message import Message
 
 from tidings.domain.receipt import ReceiptKind
-from tidings.providers.smtp.bounce_texts import failure, from_text, is_bounce, said_before
+from tidings.providers.smtp.bounce_texts import failure, from_text, is_about_failure, is_from_server, said_before
 
 MAX_SIZE = 256 * 1024
 """Bytes of a returned mail that are read. A report comes first; what follows is the mail that it returns."""
@@ -71,10 +71,10 @@ def _read(message: Message) -> Returned:
     if reports := _delivery_reports(_part(parts, "message/delivery-status", "message/global-delivery-status"), text):
         return Returned(sort=Sort.REPORT, reports=reports, traces=traces, id=id)
     subject = _field(message, "Subject")
-    if _is_automatic(message, parts) and not is_bounce(subject, ""):
+    from_server = is_from_server(_field(message, "From"))
+    if _is_automatic(message, parts) and not from_server:
         return Returned(sort=Sort.AUTO_REPLY, traces=traces, id=id)
-    from_server = is_bounce(subject, _field(message, "From")) or _field(message, "Return-Path") == "<>"
-    found = from_text(text) if from_server else None
+    found = from_text(text) if from_server or is_about_failure(subject) else None
     if found is None:
         return Returned(sort=Sort.UNKNOWN, traces=traces, id=id)
     kind, code, words = found
