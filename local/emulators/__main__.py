@@ -58,6 +58,7 @@ async def _serve(
             smtp_tls=tls,
             smtp_size=options.smtp_size,
             smtp_idle=options.smtp_idle,
+            bounces_to=options.bounces_to,
         )
     )
     loop = asyncio.get_running_loop()
@@ -90,6 +91,13 @@ def _login(text: str) -> tuple[str, str]:
     if not user or not password:
         raise argparse.ArgumentTypeError("must be USER:PASSWORD")
     return user, password
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host:
+        raise argparse.ArgumentTypeError("must be HOST:PORT")
+    return host, _port(port)
 
 
 def _port(text: str) -> int:
@@ -128,6 +136,7 @@ def _parser() -> argparse.ArgumentParser:
         default=int(IDLE),
         help="seconds without a command before it disconnects (default 300)",
     )
+    add("--bounces-to", type=_address, metavar="HOST:PORT", help="who takes bounces, by LMTP (default: nobody)")
     add("--inbox-limit", type=_positive, default=10_000, help="messages kept (default 10000)")
     add("--calls-limit", type=_positive, default=300_000, help="calls kept (default 300000)")
     return parser

@@ -7,7 +7,7 @@ from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
-from local.emulators.records import Channel
+from local.emulators.records import Channel, Receipts
 
 
 class Failure(TypedDict, total=False):
@@ -23,7 +23,7 @@ class Failure(TypedDict, total=False):
     delay: float  # seconds
     drop: Literal["before_accept", "after_accept"]
     created: Literal["failed", "undelivered", "canceled"]  # SMS: HTTP 201 with this status
-    receipts: Literal["undelivered", "failed", "late", "twice", "out_of_order", "forged", "never"]  # SMS: later
+    receipts: Receipts  # SMS and email: what is reported later
     recipient: str
     stage: Literal["connect", "mail", "rcpt", "data", "dot", "token"]
     chance: float

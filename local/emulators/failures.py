@@ -3,16 +3,21 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from local.emulators.records import Channel
+from local.emulators import bounces, twilio_callbacks
+from local.emulators.records import Channel, Receipts
 
 Stage = Literal["connect", "mail", "rcpt", "data", "dot", "token"]
+
+
+REPORTED: Mapping[str, Collection[str]] = {"sms": twilio_callbacks.SEQUENCES, "email": bounces.SEQUENCES}
+"""By channel, what can be reported later."""
 
 
 class Rule(BaseModel):
@@ -38,9 +43,7 @@ class Rule(BaseModel):
     delay: Annotated[float, Field(ge=0, le=3600)] = 0  # seconds
     drop: Literal["before_accept", "after_accept"] | None = None
     created: Literal["failed", "undelivered", "canceled"] | None = None  # SMS: HTTP 201 with this status
-    receipts: Literal["undelivered", "failed", "late", "twice", "out_of_order", "forged", "never"] | None = (
-        None  # SMS: what is reported later, instead of delivered; sends do not fail by it
-    )
+    receipts: Receipts | None = None  # SMS and email: what is reported later, instead of delivered; sends do not fail
     recipient: str | None = None
     stage: Stage = "dot"  # SMTP stage; for push, `token` is the token exchange and `message` its whole body
     chance: Annotated[float, Field(ge=0, le=1)] = 1
@@ -53,8 +56,12 @@ class Rule(BaseModel):
         if self.created is not None and (self.channel != "sms" or self.status is not None or self.drop is not None):
             raise ValueError("created belongs to sms, without status and drop; code is optional")
         token = self.channel == "push" and self.stage == "token"
-        if self.receipts is not None and (self.channel != "sms" or self.status is not None or self.created is not None):
-            raise ValueError("receipts belongs to sms, to messages that are accepted")
+        if self.receipts is not None and (
+            self.channel not in REPORTED or self.status is not None or self.created is not None
+        ):
+            raise ValueError("receipts belongs to sms and email, to messages that are accepted")
+        if self.receipts is not None and self.receipts not in REPORTED[self.channel]:
+            raise ValueError(f"receipts of {self.channel} is one of {', '.join(sorted(REPORTED[self.channel]))}")
         has_outcome = any(one is not None for one in (self.status, self.drop, self.created, self.receipts))
         if not has_outcome and not self.delay and not (token and self.message is not None):
             raise ValueError("give status, drop or delay: this rule does nothing")

@@ -15,6 +15,22 @@ from typing import Any, Literal, get_args
 from local.emulators import mail
 
 Channel = Literal["email", "sms", "push"]
+
+Receipts = Literal[
+    "undelivered",
+    "failed",
+    "late",
+    "twice",
+    "out_of_order",
+    "forged",
+    "never",
+    "delivered",
+    "delayed",
+    "complained",
+    "auto_reply",
+    "unreadable",
+]
+"""What a provider reports later about a message that it accepted."""
 CHANNELS: tuple[Channel, ...] = get_args(Channel)
 
 

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn import Config, Server
 
 from local.emulators import smtp
+from local.emulators.bounces import Bounces
 from local.emulators.connection import Protocol
 from local.emulators.control import Control, Invalid, bad_request
 from local.emulators.failures import Failures
@@ -42,6 +43,7 @@ class Options:
     smtp_tls: ssl.SSLContext | None = None
     smtp_size: int = smtp.SIZE_LIMIT  # bytes of a mail
     smtp_idle: float = smtp.IDLE  # seconds
+    bounces_to: tuple[str, int] | None = None  # who takes bounces, by LMTP; None: there are none
 
 
 class QuietServer(Server):
@@ -67,7 +69,12 @@ class Emulator:
     async def run(self, smtp_socket: socket.socket, http_socket: socket.socket) -> None:
         """Serve on these listening sockets until `stop`."""
         loop = asyncio.get_running_loop()
-        handler = smtp.Handler(ledger=self._ledger, failures=self._failures, login=self._options.smtp_login)
+        handler = smtp.Handler(
+            ledger=self._ledger,
+            failures=self._failures,
+            login=self._options.smtp_login,
+            bounces=Bounces(self._options.bounces_to),
+        )
         mail = await loop.create_server(
             lambda: smtp.connection(
                 handler,

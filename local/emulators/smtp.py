@@ -1,6 +1,7 @@
 """The emulated mail server: ESMTP with PIPELINING, AUTH and STARTTLS, and mailboxes that refuse mails."""
 
 import asyncio
+import re
 import secrets
 import ssl
 from typing import Any, AnyStr, Never
@@ -8,6 +9,8 @@ from typing import Any, AnyStr, Never
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from local.emulators import mail, smtp_refusals
+from local.emulators.bounces import Bounces
+from local.emulators.bounces import Envelope as Accepted
 from local.emulators.failures import Failures, Rule, Stage
 from local.emulators.ledger import Ledger, accepted_outcome
 from local.emulators.records import Call, Outcome, Received
@@ -21,10 +24,11 @@ IDLE = 300.0  # seconds without a command
 class Handler:
     """aiosmtpd's hooks. Each returns the reply line; MAIL and RCPT also fill the envelope."""
 
-    def __init__(self, *, ledger: Ledger, failures: Failures, login: tuple[str, str] | None) -> None:
+    def __init__(self, *, ledger: Ledger, failures: Failures, login: tuple[str, str] | None, bounces: Bounces) -> None:
         self._ledger = ledger
         self._failures = failures
         self._login = login
+        self._bounces = bounces
 
     async def greet(self, server: SMTP) -> bool:
         """Whether the connection is accepted. False: it was refused and closed."""
@@ -47,7 +51,7 @@ class Handler:
         self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
     ) -> list[str]:
         session.host_name = hostname
-        return [*responses[:-1], "250-PIPELINING", "250-ENHANCEDSTATUSCODES", responses[-1]]
+        return [*responses[:-1], "250-PIPELINING", "250-ENHANCEDSTATUSCODES", "250-DSN", responses[-1]]
 
     async def handle_MAIL(  # noqa: N802
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
@@ -101,6 +105,7 @@ class Handler:
         queue_id = secrets.token_hex(6).upper()
         drop = rule.drop if rule is not None else None
         self._accept(queue_id, envelope.mail_from or "", recipients, content, accepted_outcome(drop))
+        self._bounces.report(_accepted(envelope), queue_id, rule.receipts if rule is not None else None)
         await self._failures.pause(rule)
         if drop is not None:
             await hang_up(server)
@@ -164,8 +169,25 @@ class Handler:
         )
 
 
+_ENVID = re.compile(r" ENVID=(\S+)", re.IGNORECASE)
+_NOTIFY = re.compile(r" NOTIFY=(\S+)", re.IGNORECASE)
+_DSN = re.compile(r" (?:RET|ENVID|NOTIFY|ORCPT)=\S+", re.IGNORECASE)
+"""What RFC 3461 adds to MAIL and RCPT, which aiosmtpd does not know."""
+
+
+def _accepted(envelope: Envelope) -> Accepted:
+    options = " " + " ".join(envelope.mail_options + envelope.rcpt_options)
+    envid = _ENVID.search(options)
+    return Accepted(
+        sender=envelope.mail_from or "",
+        recipients=list(envelope.rcpt_tos),
+        wants_success=any("SUCCESS" in found.upper() for found in _NOTIFY.findall(options)),
+        envid=envid[1] if envid is not None else None,
+    )
+
+
 class Connection(SMTP):
-    """aiosmtpd's protocol, extended where it has no hook: greeting, DATA command, idle time-out, size limit."""
+    """aiosmtpd's protocol, extended where it has no hook: greeting, DATA command, DSN, idle time-out, size limit."""
 
     event_handler: Handler
     has_mail = False  # a complete mail, not answered yet
@@ -184,6 +206,16 @@ class Connection(SMTP):
         if self.transport is not None and not self.has_mail:  # or the client takes it for the answer to the mail
             self.transport.write(f"{smtp_refusals.TIMEOUT}\r\n".encode())  # type: ignore[attr-defined]
         super()._timeout_cb()  # type: ignore[no-untyped-call]
+
+    async def smtp_MAIL(self, arg: str | None) -> None:  # noqa: N802
+        await super().smtp_MAIL(_DSN.sub("", arg) if arg is not None else None)
+        if self.envelope is not None and self.envelope.mail_from and arg is not None:
+            self.envelope.mail_options += [option.strip() for option in _DSN.findall(arg)]
+
+    async def smtp_RCPT(self, arg: str | None) -> None:  # noqa: N802
+        await super().smtp_RCPT(_DSN.sub("", arg) if arg is not None else None)
+        if self.envelope is not None and self.envelope.rcpt_tos and arg is not None:
+            self.envelope.rcpt_options += [option.strip() for option in _DSN.findall(arg)]
 
     async def smtp_DATA(self, arg: str) -> None:  # noqa: N802
         if self.envelope is not None and self.envelope.rcpt_tos and not arg:

@@ -16,11 +16,12 @@ class Ports:
     smtp: int
     channels: dict[str, int]
     receipts: int
+    bounces: int
 
     @classmethod
     def plan(cls, first: int, channels: Sequence[str]) -> "Ports":
         """From `first` on; 0: any free ones. Raise ServiceError if a port is in use, with a remedy."""
-        names = ["intake", "replay", "inbox", "smtp", *channels, "receipts"]
+        names = ["intake", "replay", "inbox", "smtp", *channels, "receipts", "bounces"]
         numbers = [free_port() for _ in names] if first == 0 else list(range(first, first + len(names)))
         if first != 0:
             for name, number in zip(names, numbers, strict=True):
@@ -33,6 +34,7 @@ class Ports:
             smtp=by_name["smtp"],
             channels={channel: by_name[channel] for channel in channels},
             receipts=by_name["receipts"],
+            bounces=by_name["bounces"],
         )
 
 

@@ -34,7 +34,7 @@ class Options:
     database_url: str | None = None  # with use_services: a given one
     broker_url: str | None = None
     on_lambda: bool = False  # the functions on an emulated Lambda instead of functions-framework
-    receipts: bool = False  # the emulated Twilio reports to the receipts function what became of each SMS
+    receipts: bool = False  # the emulated Twilio and mail server report what became of each SMS and email
     sweep_every: float = 1.0  # seconds
     environment: Mapping[str, str] = field(default_factory=dict)  # more settings, for every process
 
@@ -131,7 +131,7 @@ def running(options: Options) -> Iterator[Stack]:
             **settings,
         }
         processes = Processes(environment=environment, folder=ROOT, logs=state.logs, lock=lock)
-        stack.enter_context(processes.group(_providers(state, ports)))
+        stack.enter_context(processes.group(_providers(state, ports, options)))
         if (
             not options.on_lambda
         ):  # started in parallel with the migration: they do not use the database before a request
@@ -173,12 +173,16 @@ def _settings(state: State, ports: Ports, secrets: Secrets) -> dict[str, str]:
 def _receipt_settings(ports: Ports, secrets: Secrets) -> dict[str, str]:
     return {
         "TIDINGS_RECEIPTS_URL": f"http://127.0.0.1:{ports.receipts}",
+        "TIDINGS_SMTP_RETURN_PATH": "bounces.example.com",
+        "TIDINGS_SMTP_REPORT_DELIVERIES": "true",
         "TIDINGS_RECEIPTS_SECRET": hashlib.sha256(f"receipts:{secrets.trigger_token}".encode()).hexdigest(),
     }
 
 
-def _providers(state: State, ports: Ports) -> dict[str, ProcessSpec]:
+def _providers(state: State, ports: Ports, options: Options) -> dict[str, ProcessSpec]:
     listen = ["--smtp-port", str(ports.smtp), "--http-port", str(ports.inbox)]
+    if options.receipts:
+        listen += ["--bounces-to", f"127.0.0.1:{ports.bounces}"]
     return {
         "providers": ProcessSpec(
             command=["local.emulators", *listen, "--state", str(state.providers.resolve())],
@@ -204,13 +208,19 @@ def _functions(ports: Ports, options: Options) -> dict[str, ProcessSpec]:
 
 
 def _invokers(ports: Ports, options: Options) -> dict[str, ProcessSpec]:
-    """The trigger and the schedule."""
+    """The trigger, the schedule, and what takes bounces."""
     sweep = f"http://127.0.0.1:{ports.replay}/v1/sweep"
     urls = [f"{channel}=http://127.0.0.1:{port}" for channel, port in ports.channels.items()]
     return {
         "trigger": ProcessSpec(command=["tidings.runtime.trigger", *urls]),
         "schedule": ProcessSpec(command=["tidings.runtime.scheduler", sweep, "--every", str(options.sweep_every)]),
+        **_bounces(ports, options),
     }
+
+
+def _bounces(ports: Ports, options: Options) -> dict[str, ProcessSpec]:
+    listen = ["tidings.runtime.bounces", "listen", "--port", str(ports.bounces)]
+    return {"bounces": ProcessSpec(command=listen)} if options.receipts else {}
 
 
 def _on_lambda(ports: Ports, options: Options) -> dict[str, ProcessSpec]:
@@ -226,9 +236,8 @@ def _on_lambda(ports: Ports, options: Options) -> dict[str, ProcessSpec]:
         )
         for name, port in http.items()
     }
-    return behind_http | {
-        channel: ProcessSpec(command=["local.lambda_emulator", channel]) for channel in ports.channels
-    }
+    channels = {channel: ProcessSpec(command=["local.lambda_emulator", channel]) for channel in ports.channels}
+    return behind_http | channels | _bounces(ports, options)
 
 
 def _migrate(environment: Mapping[str, str], log: Path, lock: int) -> None:

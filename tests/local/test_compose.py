@@ -14,6 +14,7 @@ import pytest
 from ruamel.yaml import YAML
 from tidings.domain.channels import CHANNELS
 from tidings.domain.timing import ANSWER_WITHIN, SWEEP_FOR
+from tidings.runtime.bounces import listener
 from tidings.runtime.server import DRAIN
 
 from local.services import docker
@@ -201,6 +202,7 @@ def test_every_grace_period_covers_the_work_under_way(services: dict[str, dict[s
 
     assert all(grace(function) > DRAIN for function in FUNCTIONS)
     assert all(grace(f"trigger-{channel}") > ANSWER_WITHIN.total_seconds() for channel in CHANNELS)
+    assert grace("bounces") > listener.DRAIN
     assert grace("schedule") > SWEEP_FOR.total_seconds()
 
 
@@ -219,7 +221,8 @@ def test_every_command_of_ours_exists_and_has_the_options_given(
 
 def test_no_other_command_is_run(services: dict[str, dict[str, Any]]) -> None:
     named = {tuple(command.split()[:3]) for command in commands(services)}
-    modules = ("tidings.runtime.trigger", "tidings.runtime.scheduler", "local.emulators", "tidings.migrate")
+    runtime = ("tidings.runtime.trigger", "tidings.runtime.scheduler", "tidings.runtime.bounces")
+    modules = (*runtime, "local.emulators", "tidings.migrate")
     assert named == {("python", "-m", module) for module in modules}
     assert importlib.util.find_spec("tidings.migrate") is not None
 

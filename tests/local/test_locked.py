@@ -13,6 +13,7 @@ from local.lock_subset import declared, needed
 from tests.installed import BASE, LOCK, ROOT, normal, of_local_up, packages
 
 LAYER = "layers/common/pyproject.toml[aws,cli,metrics,server,tracing]"
+BOUNCES = "layers/common/pyproject.toml[bounces]"
 FUNCTIONS = sorted(path.parent.name for path in (ROOT / "functions").glob("*/main.py"))
 STARTS = "local/requirements.txt"
 EMULATED = "local/emulators/requirements.txt"
@@ -22,6 +23,7 @@ RUNS = {
     # functions-framework is imported in runtime alone, and a vendor's SDK in its provider.
     "layers/common/python/tidings": (
         LAYER,
+        BOUNCES,
         STARTS,
         "functions/sms/requirements.txt",
         "functions/push/requirements.txt",
@@ -84,7 +86,10 @@ def test_a_function_gets_no_other_functions_sdk_and_no_test_packages(function: s
         (STARTS, f"-r {STARTS}"),
         (EMULATED, f"-r {EMULATED}"),
         (STACK, f"-r {STACK}"),
-        (LAYER, "tidings (layers/common/pyproject.toml)"),
+        (
+            "layers/common/pyproject.toml[aws,bounces,cli,metrics,server,tracing]",
+            "tidings (layers/common/pyproject.toml)",
+        ),
         ("pyproject.toml", "tidings-workspace (pyproject.toml)"),
     ],
 )

@@ -371,3 +371,38 @@ def test_the_lines_about_receipts_have_the_fields_of_the_catalog(
     assert [name for name, _ in lines] == ["receipt_recorded", "doubled", "receipt_dropped"]
     for name, line in lines:
         assert {field for field, value in line.items() if value is not None} <= fields[name] | {"request_id"}, name
+
+
+# --- mails: their receipts have no id of the message, and all mails of a notification have the same Message-ID --------
+
+
+def mail_receipt(kind: ReceiptKind, *, attempt: int = 1, generation: int = 1) -> Receipt:
+    return replace(receipt(kind, attempt=attempt, generation=generation), provider="smtp", provider_message_id=None)
+
+
+def mailed(**more: Any) -> TimelineEntry:
+    return sent("<x@example.com>", **more)
+
+
+def test_a_report_about_a_mail_keeps_its_message_id_and_is_no_second_acceptance() -> None:
+    found = consequence(row(Status.SENT), [mailed()], mail_receipt(DELIVERED))
+    assert (found.status, found.doubled) == (Status.DELIVERED, False)
+    assert found.entry is not None
+    assert found.entry.provider_message_id == "<x@example.com>"
+
+
+def test_a_late_bounce_of_a_mail_that_was_replayed_says_nothing_of_the_new_one() -> None:
+    timeline = [mailed(), entry(Status.UNDELIVERED, error_class=TRANSIENT), mailed(generation=2)]
+    of = row(Status.SENT, generation=2)
+    assert consequence(of, timeline, mail_receipt(HARD)).status is None
+    assert consequence(of, timeline, mail_receipt(HARD, generation=2)).status is Status.UNDELIVERED
+
+
+def test_a_mail_that_arrived_after_an_ambiguous_attempt_and_was_sent_again_is_doubled() -> None:
+    timeline = [ambiguous(), mailed(attempt=2)]
+    of = row(Status.SENT, attempt=2)
+    first = consequence(of, timeline, mail_receipt(DELIVERED))
+    assert (first.status, first.doubled) == (Status.DELIVERED, True)
+    assert first.entry is not None
+    again = consequence(replace(of, status=Status.DELIVERED), [*timeline, first.entry], mail_receipt(SOFT))
+    assert again == Consequence(result=Result.NOTHING)

@@ -103,6 +103,9 @@ HARD_BOUNCE_LASTS = timedelta(days=90)
 
 # --- receipts ---------------------------------------------------------------------------------------------------------
 
+RETURNED_MAILS_KEPT = timedelta(days=30)
+"""How long a returned mail is kept that nobody understands."""
+
 RECEIPTS_KEPT = timedelta(hours=72)
 """How long a receipt that finds no notification is tried again, and how long a duplicate is known by its event."""
 

@@ -138,6 +138,24 @@ FAULTS = (
         fields=("notification_id", "tenant", "channel", "reasons", "recipients"),
     ),
     LogEvent(
+        name="mails_returned",
+        meaning="so many mails came back; `verdict`: receipt, auto_reply, other_recipient (a cc), nothing, no_mark or"
+        " unreadable (these two are kept)",
+        fields=("verdict", "sort", "mails"),
+    ),
+    LogEvent(
+        name="returned_mail_failed",
+        meaning="a mail that came back cannot be recorded: a bug. The relay keeps it, in a mailbox it is flagged",
+        fields=("error", "where"),
+        level="ERROR",
+    ),
+    LogEvent(
+        name="mailbox_not_read",
+        meaning="the mailbox for bounces, or the database, does not answer: tried again, up to 5 minutes later",
+        fields=("error",),
+        level="WARNING",
+    ),
+    LogEvent(
         name="suppression_removed",
         meaning="an operator removed a suppression",
         fields=("tenant", "channel", "by"),

@@ -107,6 +107,11 @@ def evidence(row: Notification, receipts: Sequence[Receipt]) -> Receipt | None:
     return proofs[0] if proofs else None
 
 
+def name_of(receipt: Receipt) -> str:
+    """The id of a message whose receipt does not have the provider's: the name of its attempt."""
+    return f"{receipt.notification_id}:{receipt.generation}:{receipt.attempt}"
+
+
 # --- what the timeline says about the receipt's message ---------------------------------------------------------------
 
 
@@ -131,13 +136,19 @@ def _is_of_attempt(entry: TimelineEntry) -> bool:
 
 def _is_known(about: Sequence[TimelineEntry], receipt: Receipt) -> bool:
     """A timeline entry names this message."""
-    return any(entry.provider_message_id == receipt.provider_message_id is not None for entry in about)
+    id = receipt.provider_message_id
+    return any(entry.provider_message_id is not None and id in (None, entry.provider_message_id) for entry in about)
 
 
 def _is_accepted_elsewhere(timeline: Sequence[TimelineEntry], receipt: Receipt) -> bool:
-    """Another message of this notification was accepted and, as far as is known, has not failed."""
+    """Another message of this notification was accepted and, as far as is known, has not failed. Without an id, the
+    attempt is the message: all mails of a notification have the same Message-ID."""
+    id, attempt = receipt.provider_message_id, (receipt.generation, receipt.attempt)
+    if id is None:
+        ends = {(entry.generation, entry.attempt): entry for entry in timeline if _is_of_attempt(entry)}
+        return any(entry.error_class is None for key, entry in ends.items() if key != attempt)
     last = {entry.provider_message_id: entry for entry in timeline if entry.provider_message_id is not None}
-    return any(entry.error_class is None for id, entry in last.items() if id != receipt.provider_message_id)
+    return any(entry.error_class is None for key, entry in last.items() if key != id)
 
 
 def _is_open_elsewhere(timeline: Sequence[TimelineEntry], about: Sequence[TimelineEntry]) -> bool:
@@ -173,9 +184,15 @@ def _entry(row: Notification, status: Status, receipt: Receipt, about: Sequence[
         status=status,
         at=receipt.at,
         provider=receipt.provider,
-        provider_message_id=receipt.provider_message_id,
+        provider_message_id=_message_id(receipt, last),
         error_class=error.kind if error is not None else None,
         error_code=error.code if error is not None else None,
         error_message=error.message if error is not None else None,
         by=By.RECEIPT,
     )
+
+
+def _message_id(receipt: Receipt, last: TimelineEntry | None) -> str | None:
+    if receipt.provider_message_id is not None or receipt.attempt is None:
+        return receipt.provider_message_id
+    return last.provider_message_id if last is not None and last.provider_message_id is not None else name_of(receipt)

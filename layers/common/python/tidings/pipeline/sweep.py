@@ -18,7 +18,7 @@ from tidings.observability import events
 from tidings.observability.observers import LOG_ONLY, Observers
 from tidings.pipeline.lost_messages import LostMessages, queued_since, was_scheduled
 from tidings.pipeline.outgoing import dead_letter, to_work
-from tidings.pipeline.receipts import evidence
+from tidings.pipeline.receipts import evidence, name_of
 from tidings.pipeline.retention import Retention
 from tidings.pipeline.settlement import Settler
 from tidings.pipeline.suppression import LASTS
@@ -131,7 +131,7 @@ class Sweep:
         if (receipt := evidence(row, reported)) is None:
             error = AmbiguousError(LEASE_EXPIRED, "the worker that had it did not settle it in time")
             return self.settler.settlement_for(abandoned, row, error, by=By.SWEEP)
-        outcome = receipt.error or Acceptance(provider_message_id=receipt.provider_message_id or "")
+        outcome = receipt.error or Acceptance(provider_message_id=receipt.provider_message_id or name_of(receipt))
         return self.settler.settlement_for(abandoned, row, outcome, provider=receipt.provider, by=By.RECEIPT)
 
     def _retry_receipts(self, deadline: float) -> None:

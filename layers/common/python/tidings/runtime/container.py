@@ -16,6 +16,7 @@ from tidings.adapters.rabbitmq.broker import BrokerSettings, RabbitBroker
 from tidings.adapters.sql.books import SqlBooks
 from tidings.adapters.sql.database import Database, DatabaseSettings
 from tidings.adapters.sql.insight import SqlInsight
+from tidings.adapters.sql.returned_mails import SqlReturnedMails
 from tidings.adapters.sql.store import SqlStore
 from tidings.api.api_keys import ApiKeys, KeySettings
 from tidings.api.endpoint import BoundEndpoint
@@ -36,6 +37,7 @@ from tidings.pipeline.suppression import Enforcement
 from tidings.pipeline.sweep import Sweep
 from tidings.ports import Broker, Provider, Store
 from tidings.ports.insight import Insight
+from tidings.ports.returned_mails import ReturnedMails
 from tidings.runtime.telemetry import Observed, Telemetry, TelemetrySettings, build_telemetry
 
 log = logging.getLogger(__name__)
@@ -179,6 +181,9 @@ class Container:
 
     def receipts(self) -> Receipts:
         return Receipts(store=self.store, observers=self.observers)
+
+    def returned_mails(self) -> ReturnedMails:
+        return SqlReturnedMails(self._database)
 
     def replay(self) -> Replay:
         return Replay(store=self.store, broker=self.broker, observers=self.observers)

@@ -193,6 +193,17 @@ receipts = Table(
     **ON_MYSQL,
 )
 
+returned_mails = Table(
+    "returned_mails",  # mails that came back and are not understood, or have no valid return path: for a person to read
+    metadata,
+    Column("id", ascii_string(64), primary_key=True),  # the SHA-256 of its content: a copy is the same row
+    Column("received_at", UtcDateTime, nullable=False),
+    Column("verdict", ascii_string(16), nullable=False),  # no_mark, unreadable
+    Column("content", LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql", "mariadb"), nullable=False),
+    Index("ix_returned_mails_received", "received_at"),
+    **ON_MYSQL,
+)
+
 statistics = Table(
     "statistics",
     metadata,

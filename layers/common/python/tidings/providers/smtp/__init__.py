@@ -2,9 +2,10 @@
 
 from tidings.config.settings import load
 from tidings.providers.smtp.provider import SmtpProvider
+from tidings.providers.smtp.return_path import return_path
 from tidings.providers.smtp.settings import SmtpSettings
 
 
 def from_settings() -> SmtpProvider:
     """Raise ConfigurationError."""
-    return SmtpProvider(load(SmtpSettings))
+    return SmtpProvider(load(SmtpSettings), return_path=return_path())

@@ -30,6 +30,7 @@ from tidings.providers.smtp.mime_headers import (
     refused,
     split_mailbox,
 )
+from tidings.providers.smtp.return_path import Back
 from tidings.providers.smtp.stages import Parties
 
 
@@ -40,6 +41,7 @@ class Mail:
     message_id: str  # <id@domain>
     parties: Parties  # bare addresses: `to` first, then cc, then bcc
     data: bytes  # headers and body, without the terminating dot; ends with CRLF
+    back: Back | None = None  # where bounces go; None: to the sender
 
     @property
     def size(self) -> int:

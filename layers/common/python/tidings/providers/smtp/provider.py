@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
@@ -12,6 +13,7 @@ from tidings.domain.errors import DeliveryError, TransientError
 from tidings.ports import Acceptance, Clock, SendRequest
 from tidings.providers.smtp.mime import Mail, build_mail
 from tidings.providers.smtp.replies import masked
+from tidings.providers.smtp.return_path import ReturnPath
 from tidings.providers.smtp.session import Session, Stale
 from tidings.providers.smtp.settings import SmtpSettings
 from tidings.providers.smtp.timeouts import Countdown
@@ -44,10 +46,12 @@ class SmtpProvider:
 
     name = "smtp"
 
-    def __init__(self, settings: SmtpSettings, *, now: Clock = _utc_now) -> None:
+    def __init__(self, settings: SmtpSettings, *, return_path: ReturnPath | None = None, now: Clock = _utc_now) -> None:
+        """`return_path`: where bounces come back; None: to the sender."""
         self.timeout = timedelta(seconds=settings.timeout)
         self._settings = settings
         self._timeouts = settings.timeouts
+        self._return_path = return_path
         self._now = now
         self._slots = threading.BoundedSemaphore(settings.connections)
         self._lock = threading.Lock()
@@ -63,6 +67,8 @@ class SmtpProvider:
         countdown = Countdown(self._timeouts)
         with _nothing_sent():
             mail = build_mail(outbound, sender=self._settings.sender, domain=self._settings.domain, date=self._now())
+            if self._return_path is not None:
+                mail = replace(mail, back=self._return_path.back(outbound, len(mail.parties.recipients)))
         with self._slot():
             said = self._deliver(mail, countdown)
         return Acceptance(provider_message_id=mail.message_id, response=masked(said, mail.parties.addresses) or None)

@@ -128,13 +128,19 @@ class Session:
     def _converse(self, mail: Mail, refused: list[DeliveryError]) -> None:
         """After a refusal the dialogue goes on only where the commands were pipelined."""
         size = f" SIZE={self._size(mail)}" if self._wire.has_extn("size") else ""
+        sender, reports = mail.parties.sender, ""
         recipients = [f"RCPT TO:<{recipient}>" for recipient in mail.parties.recipients]
+        if mail.back is not None:
+            sender = mail.back.address
+            if self._wire.has_extn("dsn"):
+                reports = mail.back.options
+                recipients = [f"RCPT TO:<{one}>{mail.back.options_for(one)}" for one in mail.parties.recipients]
         pipelining = self._wire.has_extn("pipelining")
         # DATA is pipelined for a single recipient only: with several, a server that accepted some would answer 354.
         data_ahead = pipelining and len(recipients) == 1
         ahead = [*recipients, *(["DATA"] if data_ahead else [])] if pipelining else []
 
-        reply = self._begin([f"MAIL FROM:<{mail.parties.sender}>{size}", *ahead])
+        reply = self._begin([f"MAIL FROM:<{sender}>{size}{reports}", *ahead])
         if not reply.accepted:
             self._refused(refused, refusal(Stage.MAIL, reply, mail.parties))
         for number, command in enumerate(recipients):

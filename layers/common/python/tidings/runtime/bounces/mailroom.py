@@ -1,0 +1,68 @@
+"""Returned mails: read, and what they say committed. Shared by the listener and the poller."""
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tidings.domain.errors import StoreUnavailable, fault_location
+from tidings.pipeline.receipts import Receipts
+from tidings.ports.returned_mails import KeptMail, ReturnedMails
+from tidings.providers.smtp.receipts import KEPT, Reading, ReturnedMail, SmtpReceipts, Verdict
+
+log = logging.getLogger(__name__)
+
+
+class NotTaken(Exception):
+    """This mail cannot be recorded, though the database answers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mailroom:
+    """Thread-safe."""
+
+    parser: SmtpReceipts
+    receipts: Receipts
+    kept: ReturnedMails
+
+    def takes(self, address: str) -> bool:
+        """Whether mail to this address is for us."""
+        return self.parser.takes(address)
+
+    def take(self, mails: Sequence[ReturnedMail]) -> Sequence[Verdict | NotTaken]:
+        """Commit what they say; the same mail again is harmless. One that cannot be recorded does not hold up the
+        others. Raise StoreUnavailable."""
+        readings = [self.parser.parse(mail) for mail in mails]
+        return self._commit(list(zip(mails, readings, strict=True)))
+
+    def purge(self) -> None:
+        """Delete what was kept for long enough. Raise StoreUnavailable."""
+        self.kept.purge()
+
+    def _commit(self, read: Sequence[tuple[ReturnedMail, Reading]]) -> Sequence[Verdict | NotTaken]:
+        """All together; if that fails, each half alone, until the one is found that fails."""
+        try:
+            self._record(read)
+        except StoreUnavailable:
+            raise
+        except Exception as error:
+            if len(read) == 1:
+                log.exception(
+                    "returned_mail_failed", extra={"error": type(error).__name__, "where": fault_location(error)}
+                )
+                return [NotTaken()]
+            middle = len(read) // 2
+            return [*self._commit(read[:middle]), *self._commit(read[middle:])]
+        return [reading.verdict for _, reading in read]
+
+    def _record(self, read: Sequence[tuple[ReturnedMail, Reading]]) -> None:
+        receipts = [reading.receipt for _, reading in read if reading.receipt is not None]
+        if receipts:
+            self.receipts.record(receipts)
+        kept = [
+            KeptMail(verdict=reading.verdict, content=mail.content) for mail, reading in read if reading.verdict in KEPT
+        ]
+        if kept:
+            self.kept.keep(kept)
+        for (verdict, sort), count in Counter((reading.verdict, reading.sort) for _, reading in read).items():
+            log.info("mails_returned", extra={"verdict": verdict, "sort": sort, "mails": count})

@@ -1,0 +1,68 @@
+"""Reads a mailbox of its own again and again. A mail is deleted after what it says is committed, never before.
+
+If the process dies in between, the same mails are read again: their receipts are duplicates.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from tidings.domain.errors import StoreUnavailable
+from tidings.providers.smtp.receipts import ReturnedMail
+from tidings.runtime.bounces.mailbox import Mailbox, MailboxUnavailable
+from tidings.runtime.bounces.mailroom import Mailroom, NotTaken
+
+log = logging.getLogger(__name__)
+
+PAGE = 50  # mails in a transaction: 256 KiB each at most
+LONGEST_PAUSE = 300.0  # seconds, after failures
+
+
+@dataclass(frozen=True, kw_only=True)
+class Poller:
+    """`open`: a new connection to the mailbox. `every`: seconds between two readings."""
+
+    mailroom: Mailroom
+    open: Callable[[], Mailbox]
+    now: Callable[[], datetime]
+    every: float
+
+    def run(self, stopping: threading.Event) -> None:
+        """Until `stopping`. No failure ends it."""
+        pause = self.every
+        while True:
+            try:
+                self.read_all(stopping)
+                self.mailroom.purge()
+                pause = self.every
+            except (MailboxUnavailable, StoreUnavailable) as error:
+                log.warning("mailbox_not_read", extra={"error": f"{type(error).__name__}: {error}"})
+                pause = min(max(1.0, pause * 2), LONGEST_PAUSE)
+            if stopping.wait(pause):
+                return
+
+    def read_all(self, stopping: threading.Event) -> None:
+        """Take what is in the mailbox. Raise MailboxUnavailable or StoreUnavailable."""
+        mailbox = self.open()
+        try:
+            while self.read_page(mailbox) and not stopping.is_set():
+                pass
+        finally:
+            mailbox.close()
+
+    def read_page(self, mailbox: Mailbox) -> bool:
+        """Whether there may be more."""
+        uids = mailbox.waiting(PAGE)
+        contents = {uid: mailbox.content(uid) for uid in uids}
+        mails = {
+            uid: ReturnedMail(content=found, at=self.now()) for uid, found in contents.items() if found is not None
+        }
+        taken = dict(zip(mails, self.mailroom.take([*mails.values()]), strict=True))
+        done = [uid for uid, verdict in taken.items() if not isinstance(verdict, NotTaken)]
+        if done:
+            mailbox.delete(done)
+        if left := [uid for uid in uids if uid not in set(done)]:
+            mailbox.flag(left)
+        return len(uids) == PAGE
