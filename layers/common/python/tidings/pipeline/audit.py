@@ -111,7 +111,9 @@ def _status(audited: Audited, _now: datetime) -> str | None:
 
 def _generations(audited: Audited, _now: datetime) -> str | None:
     entries = [entry.generation for entry in audited.timeline if entry.by != By.RECEIPT]  # which may come late
-    replays = [entry.generation for entry in audited.timeline if entry.status is Status.PENDING]
+    # A receipt that is recorded meanwhile is under the row's status.
+    pending = (entry for entry in audited.timeline if entry.status is Status.PENDING and entry.by != By.RECEIPT)
+    replays = [entry.generation for entry in pending]
     if replays != list(range(2, audited.row.generation + 1)):
         return f"its generation is {audited.row.generation}, and its timeline has the replays {replays}"
     if any(later < earlier for earlier, later in pairwise([1, *entries, audited.row.generation])):

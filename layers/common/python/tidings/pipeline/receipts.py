@@ -1,11 +1,11 @@
 """What follows from a receipt. A receipt is evidence: it closes ambiguity, and never takes back what is known."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tidings.domain.errors import AmbiguousError, PermanentError
 from tidings.domain.notification import Notification, Status, TimelineEntry
-from tidings.domain.receipt import PROOF_OF_ACCEPTANCE, PROOF_OF_FAILURE, By, Receipt, ReceiptKind
+from tidings.domain.receipt import PROOF_OF_ACCEPTANCE, PROOF_OF_FAILURE, WISHES, By, Receipt, ReceiptKind
 from tidings.observability import events
 from tidings.observability.observers import LOG_ONLY, Observers
 from tidings.ports import Store
@@ -47,12 +47,16 @@ def consequence(row: Notification, timeline: Sequence[TimelineEntry], receipt: R
 
     Acceptance alone proves something only where nothing was known; delivery proves it wherever no hard failure of the
     same message is known. What is said of another message of the same notification, which it sent twice, is recorded.
+    A complaint, an opt-out and an opt-in are recorded: they say nothing of how the message fared. What suppresses its
+    recipient is decided by `suppression.reason_of`.
     """
-    if receipt.kind not in PROOF_OF_ACCEPTANCE | PROOF_OF_FAILURE:
+    if receipt.kind not in PROOF_OF_ACCEPTANCE | PROOF_OF_FAILURE | WISHES:
         return NOTHING
     if row.status is Status.SENDING or row.status not in set(Status):
         return KEPT  # its worker's outcome comes first; a later release decides about its own statuses
     about = _about(timeline, receipt)
+    if receipt.kind in WISHES:
+        return _noted(row, receipt, about)
     if receipt.kind in PROOF_OF_FAILURE:
         return _failed(row, timeline, about, receipt)
     return _accepted(row, timeline, about, receipt)
@@ -161,6 +165,13 @@ def _recorded(
     row: Notification, receipt: Receipt, about: Sequence[TimelineEntry], *, doubled: bool = False
 ) -> Consequence:
     return Consequence(result=Result.RECORDED, entry=_entry(row, row.status, receipt, about), doubled=doubled)
+
+
+def _noted(row: Notification, receipt: Receipt, about: Sequence[TimelineEntry]) -> Consequence:
+    """Without the message's id: such an entry says nothing of the message."""
+    entry = _entry(row, row.status, receipt, about)
+    note = f"the recipient {receipt.kind.replace('_', ' ')}"
+    return Consequence(result=Result.RECORDED, entry=replace(entry, provider_message_id=None, note=note))
 
 
 def _entry(row: Notification, status: Status, receipt: Receipt, about: Sequence[TimelineEntry]) -> TimelineEntry:

@@ -187,9 +187,12 @@ receipts = Table(
     Column("retry_at", UtcDateTime),  # when the sweep looks at it again; NULL: it is done
     Column("result", ascii_string(16)),  # of one that was applied with a settlement; the sweep tells the observers
     Column("doubled", Integer),  # 1: it showed a second acceptance
+    Column("suppress", ascii_string(32)),  # of a failure: why its recipient can take nothing more
+    Column("recipient", String(512)),  # of a report about a recipient, a STOP or START, instead of a message
     Index("ix_receipts_notification", "notification_id"),
     Index("ix_receipts_retry", "retry_at"),
     Index("ix_receipts_received", "received_at"),
+    Index("ix_receipts_recipient", "recipient", "at"),
     **ON_MYSQL,
 )
 
