@@ -49,6 +49,7 @@ class Receipt:
     code: str | None = None  # the provider's
     message: str | None = None  # without personal data
     suppress: str | None = None  # a failure's: why this recipient can take nothing more, as `PermanentError.suppress`
+    by: str | None = None  # lookup: it is the answer to our question; None: the provider reported it
     recipient: str | None = None  # the stored form, of a report about a recipient instead of a message: a STOP
 
     @property

@@ -188,5 +188,5 @@ def _entry(row: Notification, status: Status, receipt: Receipt, about: Sequence[
         error_class=error.kind if error is not None else None,
         error_code=error.code if error is not None else None,
         error_message=error.message if error is not None else None,
-        by=By.RECEIPT,
+        by=receipt.by or By.RECEIPT,
     )

@@ -34,6 +34,16 @@ class ReceiptParser(Protocol):
         """Verify the raw body, then read it. Empty: nothing that concerns us. Raise WrongSignature."""
 
 
+class ReceiptLookup(Protocol):
+    """A vendor that can be asked what became of a message."""
+
+    provider: str
+
+    def report(self, message_id: str, at: datetime) -> Receipt | None:
+        """One call. None: it does not know, or the message is still on its way. `at`: now. Raise DeliveryError if the
+        vendor does not answer or refuses us."""
+
+
 class Result(enum.StrEnum):
     """What became of a receipt."""
 

@@ -36,6 +36,7 @@ from tidings.pipeline.suppression import Enforcement
 from tidings.pipeline.sweep import Sweep
 from tidings.ports import Broker, Provider, Store
 from tidings.ports.insight import Insight
+from tidings.providers import receipt_lookups
 from tidings.runtime.telemetry import Observed, Telemetry, TelemetrySettings, build_telemetry
 
 log = logging.getLogger(__name__)
@@ -191,6 +192,7 @@ class Container:
             observers=self.observers,
             insight=self.insight,
             keep=load(RetentionSettings).keep,
+            lookups=receipt_lookups(),
         )
 
     def ledger(self) -> Ledger:

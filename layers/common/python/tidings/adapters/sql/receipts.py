@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, insert, select, tuple_, update
 
+from tidings.adapters.sql.awaited_receipts import expect
 from tidings.adapters.sql.bulk_insert import insert_many
 from tidings.adapters.sql.opt_outs import follow
 from tidings.adapters.sql.reads import timelines
@@ -68,6 +69,7 @@ _APPLY = (
         error_class=e.error_class,
         error_code=e.error_code,
         error_message=e.error_message,
+        receipt=None,
         updated_at=bindparam("now", type_=n.updated_at.type),
     )
 )
@@ -179,6 +181,7 @@ def decide(
         insert_many(connection, _INSERT_EVENTS, columns)
     if last_of:
         connection.execute(_APPLY, {"batch": sorted(last_of), "batch_token": token, "now": now})
+        expect(connection, now, [id for id, written in last_of.items() if written["status"] is Status.SENT])
     return follow(connection, now, applied)
 
 

@@ -44,8 +44,8 @@ SUPPRESS: dict[int, str] = {
     30005: "hard_bounce",
     30006: "hard_bounce",
 }
-"""Codes that say that this recipient can take nothing more, and why. Never a blocked message (30004), a filtered content
-(30007) or an unreachable handset (30003): the next message may arrive. Nor 21614, whose number a person corrects."""
+"""Codes that say that this recipient can take nothing more, and why. Never a blocked message (30004), a filtered
+content (30007) or an unreachable handset (30003): the next message may arrive. Nor 21614: a person corrects that."""
 
 FAMILIES: dict[str, type[DeliveryError]] = {
     "201xx": AccountError,  # access tokens

@@ -18,8 +18,8 @@ START = frozenset({"START", "UNSTOP", "YES"})
 """What Twilio itself obeys: a message of this one word, in any case."""
 
 _FROM = re.compile(rf"(?:rcs:)?({NUMBER})")
-"""Twilio keeps one opt-out for RCS, SMS and MMS. `whatsapp:+1...` is another conversation, in which Tidings has no part:
-a STOP there does not stop the SMS at Twilio either."""
+"""Twilio keeps one opt-out for RCS, SMS and MMS. `whatsapp:+1...` is another conversation, in which Tidings has no
+part: a STOP there does not stop the SMS at Twilio either."""
 
 
 def wish_in(form: Mapping[str, str], provider: str, callback: Callback) -> Receipt | None:

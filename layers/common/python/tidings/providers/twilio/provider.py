@@ -60,7 +60,7 @@ class TwilioProvider:
                 )
             if not _SID.fullmatch(message.sid):
                 raise AmbiguousError("unreadable", "Twilio answered without a message SID")
-        return Acceptance(provider_message_id=message.sid)
+        return Acceptance(provider_message_id=message.sid, reports=self._callbacks is not None)
 
     def accepted(self, outbound: SendRequest, since: datetime) -> Sequence[Acceptance]:
         """AcceptanceLookup, by Twilio's list of messages: same number, same sender, exactly this body.
@@ -77,7 +77,7 @@ class TwilioProvider:
             listed = list(client.messages.page(to=outbound.recipient, page_size=LISTED))
             recent = [message for message in listed if message.date_created >= since]
             found = [
-                Acceptance(provider_message_id=message.sid)
+                Acceptance(provider_message_id=message.sid, reports=self._callbacks is not None)
                 for message in recent
                 if sender in (message.from_, message.messaging_service_sid)
                 and message.body == outbound.content.text

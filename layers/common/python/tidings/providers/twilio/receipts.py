@@ -67,7 +67,7 @@ class TwilioReceipts:
 
     def _receipts(self, callback: Callback, form: Mapping[str, str]) -> Sequence[Receipt]:
         sid, status, code = form.get("MessageSid", ""), form.get("MessageStatus", ""), form.get("ErrorCode", "")
-        kind, suppress = _kind(status, code)
+        kind, suppress = kind_of(status, code)
         if kind is None or not SID.fullmatch(sid):
             return []
         mark = self._addresses.read(self.provider, callback.mark)
@@ -123,7 +123,7 @@ def _same(url: str) -> Sequence[str]:
     return [*urls, *(f"{one}{RETRIES}" for one in urls)]
 
 
-def _kind(status: str, code: str) -> tuple[ReceiptKind | None, str | None]:
+def kind_of(status: str, code: str) -> tuple[ReceiptKind | None, str | None]:
     """And why the recipient can take nothing more, if it says so."""
     if status not in _FAILED:
         return _KINDS.get(status), None
