@@ -39,7 +39,7 @@ class Rule(BaseModel):
     drop: Literal["before_accept", "after_accept"] | None = None
     created: Literal["failed", "undelivered", "canceled"] | None = None  # SMS: HTTP 201 with this status
     receipts: Literal["undelivered", "failed", "late", "twice", "out_of_order", "forged", "never"] | None = (
-        None  # SMS: what is reported later, instead of delivered; sends do not fail by it
+        None  # SMS: what is reported later, instead of delivered; push: never; sends do not fail by it
     )
     recipient: str | None = None
     stage: Stage = "dot"  # SMTP stage; for push, `token` is the token exchange and `message` its whole body
@@ -53,8 +53,9 @@ class Rule(BaseModel):
         if self.created is not None and (self.channel != "sms" or self.status is not None or self.drop is not None):
             raise ValueError("created belongs to sms, without status and drop; code is optional")
         token = self.channel == "push" and self.stage == "token"
-        if self.receipts is not None and (self.channel != "sms" or self.status is not None or self.created is not None):
-            raise ValueError("receipts belongs to sms, to messages that are accepted")
+        reporting = self.channel == "sms" or (self.channel == "push" and self.receipts == "never")
+        if self.receipts is not None and (not reporting or self.status is not None or self.created is not None):
+            raise ValueError("receipts belongs to sms (and never to push, too), to messages that are accepted")
         has_outcome = any(one is not None for one in (self.status, self.drop, self.created, self.receipts))
         if not has_outcome and not self.delay and not (token and self.message is not None):
             raise ValueError("give status, drop or delay: this rule does nothing")

@@ -173,6 +173,7 @@ def _settings(state: State, ports: Ports, secrets: Secrets) -> dict[str, str]:
 def _receipt_settings(ports: Ports, secrets: Secrets) -> dict[str, str]:
     return {
         "TIDINGS_RECEIPTS_URL": f"http://127.0.0.1:{ports.receipts}",
+        "TIDINGS_FCM_ACKNOWLEDGE": "true",
         "TIDINGS_RECEIPTS_SECRET": hashlib.sha256(f"receipts:{secrets.trigger_token}".encode()).hexdigest(),
     }
 

@@ -12,7 +12,7 @@ from tidings.domain.notification import Notification, Status
 from tidings.domain.receipt import By, Receipt, ReceiptKind
 from tidings.domain.timing import LOOKUP_RETRIES, LOOKUPS, LOOKUPS_PER_MESSAGE, RECEIPT_WINDOW
 from tidings.pipeline.missing_receipts import MissingReceipts
-from tidings.ports import Selection
+from tidings.ports import Selection, Settlement
 
 from tests.clock import TestClock
 from tests.contracts.test_opt_outs import audited
@@ -31,8 +31,15 @@ from tests.contracts.test_receipts import (
 
 
 def sent(store: SqlStore, clock: TestClock, count: int = 1, *, reports: bool = True) -> Sequence[Notification]:
+    """Settled together, as SM1, SM2 ..."""
     claims = claimed(store, clock, count)
-    settle(store, claims, Status.SENT, reports=reports)
+    accepted: dict[str, Any] = {"status": Status.SENT, "provider": "twilio", "reports": reports}
+    store.settle(
+        [
+            Settlement(claims=claims, notification=row, provider_message_id=f"SM{number}", **accepted)
+            for number, row in enumerate(claims.acquired, start=1)
+        ]
+    )
     return claims.acquired
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from tidings.config import failpoints
 from tidings.domain.errors import AmbiguousError, PermanentError
 from tidings.domain.notification import Notification, Status, TimelineEntry
 from tidings.domain.receipt import PROOF_OF_ACCEPTANCE, PROOF_OF_FAILURE, WISHES, By, Receipt, ReceiptKind
@@ -24,7 +25,9 @@ class Receipts:
 
     def record(self, batch: Sequence[Receipt]) -> Sequence[Applied]:
         """Commit all of them. A repeated call is harmless. Raise StoreUnavailable."""
+        failpoints.step("receipts.before_commit")
         applied = self.store.apply_receipts(batch)
+        failpoints.step("receipts.after_commit")
         self.observers.emit(events.ReceiptsRecorded(receipts=applied))
         return applied
 
@@ -55,6 +58,7 @@ def consequence(row: Notification, timeline: Sequence[TimelineEntry], receipt: R
     if row.status is Status.SENDING or row.status not in set(Status):
         return KEPT  # its worker's outcome comes first; a later release decides about its own statuses
     about = _about(timeline, receipt)
+    receipt = _named(receipt, about)
     if receipt.kind in WISHES:
         return _noted(row, receipt, about)
     if receipt.kind in PROOF_OF_FAILURE:
@@ -125,6 +129,14 @@ def _about(timeline: Sequence[TimelineEntry], receipt: Receipt) -> Sequence[Time
     if receipt.attempt is not None:
         return [entry for entry in unnamed if (entry.generation, entry.attempt) == attempt and _is_of_attempt(entry)]
     return [entry for entry in unnamed if entry.error_class == AmbiguousError.kind][-1:]
+
+
+def _named(receipt: Receipt, about: Sequence[TimelineEntry]) -> Receipt:
+    """An app that acknowledges a push does not know the message's id; its attempt made one message."""
+    if receipt.provider_message_id is not None:
+        return receipt
+    ids = [entry.provider_message_id for entry in about if entry.provider_message_id is not None]
+    return replace(receipt, provider_message_id=ids[-1]) if ids else receipt
 
 
 def _is_of_attempt(entry: TimelineEntry) -> bool:

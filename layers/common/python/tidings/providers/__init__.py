@@ -20,7 +20,7 @@ PROVIDERS: Mapping[str, tuple[str, ...]] = {
 }
 """For each channel its vendors, the default first. Each name is a folder here, with `from_settings() -> Provider`."""
 
-RECEIPTS: tuple[str, ...] = ("twilio",)
+RECEIPTS: tuple[str, ...] = ("twilio", "fcm")
 """The vendors that report later: the folder of each has `receipts.from_settings() -> ReceiptParser`."""
 
 LOOKUPS: tuple[str, ...] = ("twilio",)

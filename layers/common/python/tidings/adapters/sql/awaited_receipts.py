@@ -25,11 +25,12 @@ def expect(connection: Connection, now: datetime, ids: Sequence[str]) -> None:
     rows = [{"notification_id": id, "due_at": due, "tries": 0} for id in sorted(ids)]
     if connection.dialect.name == "sqlite":
         lite = sqlite_insert(awaited_receipts)
-        anew = {"due_at": lite.excluded.due_at, "tries": 0}
+        anew = {"due_at": lite.excluded.due_at, "tries": lite.excluded.tries}
         connection.execute(lite.on_conflict_do_update(index_elements=["notification_id"], set_=anew), rows)
     else:
         statement = mysql_insert(awaited_receipts)
-        anew = {"due_at": statement.inserted.due_at, "tries": 0}
+        # No value of its own: PyMySQL, which joins the rows to one statement, would not fill it in.
+        anew = {"due_at": statement.inserted.due_at, "tries": statement.inserted.tries}
         connection.execute(statement.on_duplicate_key_update(anew), rows)
 
 

@@ -11,6 +11,7 @@ from twilio.rest import Client
 
 from tidings.domain.channels import SmsContent
 from tidings.domain.errors import AccountError, AmbiguousError, TransientError
+from tidings.domain.timing import REPORTED_AFTER
 from tidings.ports import Acceptance, SendRequest
 from tidings.providers.callbacks import CallbackAddresses
 from tidings.providers.twilio.client import SingleCallClient
@@ -52,7 +53,7 @@ class TwilioProvider:
             options["validity_period"] = _validity_period(outbound.time_to_live)
         if self._callbacks is not None:
             options["status_callback"] = f"{self._callbacks.for_attempt(self.name, outbound)}{RETRIES}"
-        with self._call(outbound.recipient) as client:
+        with self._waiting_for_receipts(), self._call(outbound.recipient) as client:
             message = client.messages.create(to=outbound.recipient, body=outbound.content.text, **options)
             if message.status in NOT_SENT:
                 raise not_sent(
@@ -100,6 +101,16 @@ class TwilioProvider:
             opened, self._opened = self._opened, None
         if opened is not None:
             opened[1].close()
+
+    @contextmanager
+    def _waiting_for_receipts(self) -> Iterator[None]:
+        """Where Twilio was asked to report, an ambiguous attempt is not repeated before its receipt may have come."""
+        try:
+            yield
+        except AmbiguousError as error:
+            if self._callbacks is not None:
+                error.retry_after = max(error.retry_after or REPORTED_AFTER, REPORTED_AFTER)
+            raise
 
     @contextmanager
     def _call(self, recipient: str) -> Iterator[Client]:
