@@ -238,6 +238,7 @@ runs after every row.
 {table}
 
 {verdict(ran)}
+
 {noted}"""
 
 
