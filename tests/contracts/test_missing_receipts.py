@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from tidings.adapters.sql.store import SqlStore
 from tidings.api.responses import to_response
-from tidings.domain.errors import TransientError
 from tidings.domain.notification import Notification, Status
 from tidings.domain.receipt import By, Receipt, ReceiptKind
 from tidings.domain.timing import LOOKUP_RETRIES, LOOKUPS, LOOKUPS_PER_MESSAGE, RECEIPT_WINDOW
 from tidings.pipeline.missing_receipts import MissingReceipts
 from tidings.ports import Selection, Settlement
+from tidings.ports.receipts import LookupFailed
 
 from tests.clock import TestClock
 from tests.contracts.test_opt_outs import audited
@@ -54,7 +54,7 @@ class Vendor:
     def report(self, message_id: str, at: datetime) -> Receipt | None:
         self.asked.append(message_id)
         if self.down:
-            raise TransientError("lookup", "no answer")
+            raise LookupFailed("no answer")
         kind = self.answers.get(message_id)
         values: dict[str, Any] = {"provider": "twilio", "connection": "main", "at": at, "by": By.LOOKUP}
         event = f"lookup:{message_id}:{kind}"

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from tidings.domain.errors import AccountError, DeliveryError, TransientError
 from tidings.domain.receipt import By, Receipt, ReceiptKind
+from tidings.ports.receipts import LookupFailed
 from tidings.providers import receipt_lookups
 from tidings.providers.twilio.lookup import TwilioLookup
 from tidings.providers.twilio.settings import TwilioAccess
@@ -70,19 +70,20 @@ def test_an_id_that_is_none_of_twilio_is_not_asked_for(ask: Ask, server: Scripte
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "error"),
+    ("status", "body", "refused"),
     [
-        (401, {"code": 20003}, AccountError),
-        (429, {}, TransientError),
-        (503, {}, TransientError),
-        (302, {}, TransientError),
-        (200, [], TransientError),
-        (200, "no JSON", TransientError),
+        (401, {"code": 20003}, True),
+        (429, {}, False),
+        (503, {}, False),
+        (302, {}, False),
+        (200, [], False),
+        (200, "no JSON", False),
     ],
 )
-def test_no_answer_is_asked_for_again(ask: Ask, status: int, body: Any, error: type[DeliveryError]) -> None:
-    with pytest.raises(error) as raised:
+def test_no_answer_is_asked_for_again(ask: Ask, status: int, body: Any, refused: bool) -> None:
+    with pytest.raises(LookupFailed) as raised:
         ask(status, body)
+    assert raised.value.refused is refused
     assert "AC1" not in str(raised.value)
     assert "secret" not in str(raised.value)
 

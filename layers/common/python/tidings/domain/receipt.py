@@ -57,7 +57,10 @@ class Receipt:
         """Of a failure."""
         if self.kind not in PROOF_OF_FAILURE:
             return None
-        code, message = self.code or str(self.kind), self.message or str(self.kind)
-        if self.kind is ReceiptKind.FAILED_HARD:
-            return PermanentError(code, message, suppress=self.suppress)
-        return TransientError(code, message)
+        hard = self.kind is ReceiptKind.FAILED_HARD
+        error = (PermanentError if hard else TransientError)(
+            self.code or str(self.kind), self.message or str(self.kind)
+        )
+        if isinstance(error, PermanentError):
+            error.suppress = self.suppress
+        return error

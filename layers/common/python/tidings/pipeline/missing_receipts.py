@@ -3,16 +3,14 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 
-from tidings.domain.errors import DeliveryError
 from tidings.domain.notification import Notification
 from tidings.domain.receipt import Receipt
 from tidings.domain.timing import LOOKUPS
 from tidings.observability.observers import LOG_ONLY, Observers
 from tidings.pipeline.receipts import Receipts
 from tidings.ports import Store
-from tidings.ports.receipts import ReceiptLookup
+from tidings.ports.receipts import LookupFailed, ReceiptLookup
 
 log = logging.getLogger(__name__)
 
@@ -40,15 +38,15 @@ class MissingReceipts:
                 missing.append(row)
             elif row.provider not in down:
                 try:
-                    answer = self._answer(lookup, row, now)
-                except DeliveryError as error:
+                    answer = lookup.report(row.provider_message_id, now)
+                except LookupFailed as error:
                     log.warning("receipt_lookup_failed", extra={"provider": row.provider, "error": str(error)})
                     down.add(str(row.provider))
                     continue
-                (found if answer is not None else missing).append(answer or row)  # type: ignore[arg-type]
+                if answer is not None:
+                    found.append(answer)
+                else:
+                    missing.append(row)
         if found:
             Receipts(store=self.store, observers=self.observers).record(found)
         self.store.mark_receipts_missing(missing)
-
-    def _answer(self, lookup: ReceiptLookup, row: Notification, now: datetime) -> Receipt | None:
-        return lookup.report(str(row.provider_message_id), now)

@@ -14,8 +14,8 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from tidings.config.rotation import Rotation
 from tidings.config.settings import load
-from tidings.domain.errors import AccountError, DeliveryError, TransientError
 from tidings.domain.receipt import PROOF_OF_FAILURE, By, Receipt, ReceiptKind
+from tidings.ports.receipts import LookupFailed
 from tidings.providers.callbacks import CONNECTION
 from tidings.providers.twilio.incoming import SID
 from tidings.providers.twilio.receipts import kind_of
@@ -46,7 +46,8 @@ class TwilioLookup:
         if not SID.fullmatch(message_id) or not message_id.isalnum():
             return None
         body = self._rotation.connect(
-            lambda access: self._fetched(access, message_id), is_refusal=lambda error: isinstance(error, AccountError)
+            lambda access: self._fetched(access, message_id),
+            is_refusal=lambda error: isinstance(error, LookupFailed) and error.refused,
         )
         status, code = str(body.get("status") or ""), str(body.get("error_code") or "")
         kind, suppress = kind_of(status, code)
@@ -78,17 +79,12 @@ class TwilioLookup:
             with error:
                 if error.code in (404, 410):
                     return {}
-                raise _refused(error.code) from None
+                raise LookupFailed(f"Twilio answered HTTP {error.code}", refused=error.code in (401, 403)) from None
         except (OSError, HTTPException, ValueError) as error:
-            raise TransientError("lookup", f"Twilio did not answer ({type(error).__name__})") from None
+            raise LookupFailed(f"Twilio did not answer ({type(error).__name__})") from None
         if not isinstance(body, dict):
-            raise TransientError("lookup", "Twilio's answer is not a message")
+            raise LookupFailed("Twilio's answer is not a message")
         return body
-
-
-def _refused(status: int) -> DeliveryError:
-    kind = AccountError if status in (401, 403) else TransientError
-    return kind(str(status), f"Twilio answered HTTP {status}")
 
 
 def from_settings() -> TwilioLookup | None:
