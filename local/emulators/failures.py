@@ -16,7 +16,11 @@ from local.emulators.records import Channel, Receipts
 Stage = Literal["connect", "mail", "rcpt", "data", "dot", "token"]
 
 
-REPORTED: Mapping[str, Collection[str]] = {"sms": twilio_callbacks.SEQUENCES, "email": bounces.SEQUENCES}
+REPORTED: Mapping[str, Collection[str]] = {
+    "sms": twilio_callbacks.SEQUENCES,
+    "email": bounces.SEQUENCES,
+    "push": ("never",),
+}
 """By channel, what can be reported later."""
 
 
@@ -43,7 +47,7 @@ class Rule(BaseModel):
     delay: Annotated[float, Field(ge=0, le=3600)] = 0  # seconds
     drop: Literal["before_accept", "after_accept"] | None = None
     created: Literal["failed", "undelivered", "canceled"] | None = None  # SMS: HTTP 201 with this status
-    receipts: Receipts | None = None  # SMS and email: what is reported later, instead of delivered; sends do not fail
+    receipts: Receipts | None = None  # what is reported later, instead of delivered; sends do not fail by it
     recipient: str | None = None
     stage: Stage = "dot"  # SMTP stage; for push, `token` is the token exchange and `message` its whole body
     chance: Annotated[float, Field(ge=0, le=1)] = 1
@@ -59,7 +63,7 @@ class Rule(BaseModel):
         if self.receipts is not None and (
             self.channel not in REPORTED or self.status is not None or self.created is not None
         ):
-            raise ValueError("receipts belongs to sms and email, to messages that are accepted")
+            raise ValueError("receipts belongs to messages that are accepted")
         if self.receipts is not None and self.receipts not in REPORTED[self.channel]:
             raise ValueError(f"receipts of {self.channel} is one of {', '.join(sorted(REPORTED[self.channel]))}")
         has_outcome = any(one is not None for one in (self.status, self.drop, self.created, self.receipts))

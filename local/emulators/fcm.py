@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from local.emulators.acknowledgements import Acknowledgements
 from local.emulators.failures import Rule
 from local.emulators.fcm_checks import dead, malformed
 from local.emulators.fcm_refusals import invalid, on_demand, refusal
@@ -30,6 +31,7 @@ class PushRequest:
     project: str
     body: dict[str, Any]
     authenticated: bool
+    app: Acknowledgements
     channel: str = "push"
 
     @property
@@ -92,7 +94,9 @@ class PushRequest:
         return JSONResponse({"name": received.provider_message_id})
 
     def report(self, received: Received, rule: Rule | None) -> None:
-        """FCM reports nothing per message."""
+        """FCM reports nothing per message; the app does. Not one that shares a topic with others."""
+        if rule is None or rule.receipts != "never":
+            self.app.acknowledge(received)
 
 
 class Fcm:
@@ -101,6 +105,7 @@ class Fcm:
     def __init__(self, *, handler: SendHandler, tokens: TokenExchange) -> None:
         self._handler = handler
         self._tokens = tokens
+        self._app = Acknowledgements()
 
     def routes(self) -> list[Route]:
         return [Route("/v1/projects/{project}/messages:send", self.send, methods=["POST"])]
@@ -115,6 +120,7 @@ class Fcm:
             PushRequest(
                 project=request.path_params["project"],
                 body=body if isinstance(body, dict) else {},
+                app=self._app,
                 authenticated=scheme.lower() == "bearer" and self._tokens.is_valid(token),
             )
         )

@@ -14,7 +14,7 @@ from local.stack.stack import Stack
 FIRST = [{"channel": channel, **content.example} for channel, content in CHANNELS.items()]
 WITHIN = 30.0  # seconds
 ENDS = ("sent", "delivered", "undelivered", "failed", "unknown", "suppressed", "canceled", "expired")
-REPORTED = ("email", "sms")  # the emulated provider of these channels reports later: delivered
+REPORTED = ("email", "sms", "push")  # their emulated providers report later, and the device's app: delivered
 
 
 def show(stack: Stack) -> bool:

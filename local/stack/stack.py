@@ -175,6 +175,7 @@ def _receipt_settings(ports: Ports, secrets: Secrets) -> dict[str, str]:
         "TIDINGS_RECEIPTS_URL": f"http://127.0.0.1:{ports.receipts}",
         "TIDINGS_SMTP_RETURN_PATH": "bounces.example.com",
         "TIDINGS_SMTP_REPORT_DELIVERIES": "true",
+        "TIDINGS_FCM_ACKNOWLEDGE": "true",
         "TIDINGS_RECEIPTS_SECRET": hashlib.sha256(f"receipts:{secrets.trigger_token}".encode()).hexdigest(),
     }
 

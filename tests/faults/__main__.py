@@ -1,4 +1,4 @@
-"""The fault matrix: `python -m tests.faults [--only NAME] [--seed N] [--worlds N] [--soak SECONDS] [--write FILE]`."""
+"""The faults: `python -m tests.faults [--only NAME] [--seed N] [--worlds N] [--soak S | --receipts] [--write FILE]`."""
 
 import argparse
 import secrets
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from local.services import packages
+from tests.faults import receipts as reporting
 from tests.faults import soak as soaking
 from tests.faults.fault import Fault
 from tests.faults.faults import FAULTS
@@ -26,10 +27,13 @@ def main() -> int:
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the table there")
     parser.add_argument("--worlds", type=int, default=1, metavar="N", help="work on so many at once")
     parser.add_argument("--soak", type=float, metavar="SECONDS", help="faults without a pause, for so long")
+    parser.add_argument("--receipts", action="store_true", help="only what providers report later")
     options = parser.parse_args()
     packages.install(packages.missing())
     if options.soak is not None:
         return soak(options.soak, seed=options.seed, write=options.write)
+    if options.receipts:
+        return with_receipts(options.only, seed=options.seed, write=options.write)
     chosen = [fault for fault in FAULTS if options.only in fault.name]
     if not chosen:
         parser.error(f"no fault is named so; there are: {', '.join(fault.name for fault in FAULTS)}")
@@ -53,6 +57,19 @@ def soak(seconds: float, *, seed: int, write: Path | None) -> int:
         page_so_far = soaking.without_section(write.read_text(encoding="utf-8")) if write.exists() else ""
         write.write_text(f"{page_so_far}\n{soaking.section(soaked)}", encoding="utf-8")
     return 1 if soaked.result.problems else 0
+
+
+def with_receipts(only: str, *, seed: int, write: Path | None) -> int:
+    log(f"seed {seed}\n{header()}")
+    results: list[Result] = []
+    with reporting.WORLD() as hurt:
+        for fault in reporting.FAULTS:
+            if only in fault.name:
+                results.append(result := run(hurt, fault, seed))
+                log("\n".join([line(result), *(f"    {said[:300]}" for said in (*result.notes, *result.problems[:8]))]))
+                if write is not None:
+                    reporting.write(write, reporting.section(results, hurt, seed))
+    return 1 if any(result.problems for result in results) else 0
 
 
 @dataclass(kw_only=True)
@@ -95,7 +112,8 @@ class Done:
             self.results.sort(key=lambda one: ORDER[one.fault])
             log("\n".join([line(result), *(f"    {said[:300]}" for said in (*result.notes, *result.problems[:8]))]))
             if self.write is not None:
-                text = page(hurt, self.results, seed=self.seed, before=before) + soaking.kept(self.write)
+                text = page(hurt, self.results, seed=self.seed, before=before)
+                text += reporting.kept(self.write) + soaking.kept(self.write)
                 self.write.write_text(text, encoding="utf-8")
 
 

@@ -70,6 +70,12 @@ class Load:
             self._hand_in(made[start : start + array])
         return made
 
+    def texts(self, count: int) -> list[Wanted]:
+        """SMS, and none is refused."""
+        made = self._made(count, "sms")
+        self._hand_in(made)
+        return made
+
     def without(self, addresses: Container[str]) -> "Load":
         """The load without these notifications."""
         return replace(self, wanted=[one for one in self.wanted if one.address not in addresses])

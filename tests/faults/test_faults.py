@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.faults import matrix
+from tests.faults import matrix, receipts
 from tests.faults.fault import Fault
 from tests.faults.faults import FAULTS
 from tests.faults.steps import ROOT, steps
@@ -36,4 +36,4 @@ def test_the_crash_table_has_exactly_the_steps_that_the_code_has() -> None:
 
 
 def test_every_step_has_a_fault_that_dies_there() -> None:
-    assert {f"dies at {name}" for name in steps()} <= {fault.name for fault in FAULTS}
+    assert {f"dies at {name}" for name in steps()} <= {fault.name for fault in (*FAULTS, *receipts.FAULTS)}

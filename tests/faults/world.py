@@ -151,6 +151,7 @@ def world(
     lease: float = LEASE,
     provider_timeout: float = PROVIDER_TIMEOUT,
     servers: Callable[[Path], AbstractContextManager[Servers]] = alone,
+    receipts: bool = False,
 ) -> Iterator[World]:
     """Seconds. Shorter ones end a fault sooner, but make slow calls on a busy machine ambiguous."""
     with contextlib.ExitStack() as stack:
@@ -164,6 +165,7 @@ def world(
             state=folder / "stack",
             first_port=0,
             use_services=True,
+            receipts=receipts,
             database_url=network.mariadb.through(started.mariadb.url),
             broker_url=network.rabbitmq.through(started.rabbitmq.url),
             environment=_environment(network, flags, lease, provider_timeout),

@@ -12,9 +12,10 @@ import pytest
 from tidings.api.app import App
 from tidings.api.http import Request, Response
 from tidings.domain.channels import SmsContent
-from tidings.domain.errors import ConfigurationError, StoreUnavailable
+from tidings.domain.errors import AmbiguousError, ConfigurationError, StoreUnavailable
 from tidings.domain.notification import Notification, Status
 from tidings.domain.receipt import ReceiptKind
+from tidings.domain.timing import REPORTED_AFTER
 from tidings.ports import SendRequest, Settlement
 from tidings.ports.receipts import Callback, WrongSignature
 from tidings.providers.callbacks import CallbackAddresses, CallbackSettings, callback_addresses
@@ -379,6 +380,19 @@ def test_twilio_is_asked_to_report_if_there_is_an_address(on: bool) -> None:
     mark = ADDRESSES.read("twilio", address.partition("n=")[2].partition("#")[0])
     assert mark is not None
     assert (mark.notification_id, mark.generation, mark.attempt) == (row.id, 2, 5)
+
+
+@pytest.mark.parametrize(("on", "wait"), [(True, REPORTED_AFTER), (False, None)])
+def test_a_receipt_has_time_to_cancel_the_repetition_of_an_ambiguous_attempt(on: bool, wait: timedelta | None) -> None:
+    from tests.functions.test_twilio import outbound, provider
+
+    with ScriptedHttp(lambda _: Answer(500, {"code": 20500})).running() as server:
+        one = provider(server.url)
+        one._callbacks = ADDRESSES if on else None
+        with pytest.raises(AmbiguousError) as raised:
+            one.send(outbound())
+        one.close()
+    assert raised.value.retry_after == wait
 
 
 def test_without_an_address_there_is_none(settings: dict[str, str]) -> None:

@@ -95,6 +95,9 @@ DOCUMENTED = [
 """Code, class and meaning, as docs/failures.md has them."""
 
 
+SUPPRESSING = {21610: "opted_out", 30005: "hard_bounce", 30006: "hard_bounce"}
+
+
 @pytest.mark.parametrize("status", [400, 403, 429])
 def test_every_code_means_what_the_catalogue_says_whatever_the_status(status: int) -> None:
     """Twilio's pages do not tell a code's status."""
@@ -112,7 +115,7 @@ def test_every_code_means_what_the_catalogue_says_whatever_the_status(status: in
             error = raised_by(one)
             if (error.kind, error.code, may_be_account(error)) != (kind, str(code), meaning.startswith("[may be us: ")):
                 wrong.append((code, error))
-            assert getattr(error, "suppress", None) == ("opted_out" if code == 21610 else None)
+            assert getattr(error, "suppress", None) == SUPPRESSING.get(code)
         one.close()
     assert not wrong
     assert len(server.requests) == len(DOCUMENTED) > 70
@@ -253,7 +256,7 @@ def test_a_message_that_failed_at_once_was_not_sent_and_its_code_says_why(
     error = failed(serve(Answer(201, body)))
     assert (type(error), error.code) == (kind, shown)
     assert "555" not in error.message
-    assert getattr(error, "suppress", None) == ("opted_out" if code == 21610 else None)
+    assert getattr(error, "suppress", None) == SUPPRESSING.get(code or 0)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import delete, select
 from tidings.adapters.embedded import EmbeddedBroker
-from tidings.adapters.sql.schema import connections, events, messages, notifications
+from tidings.adapters.sql.schema import (
+    awaited_receipts,
+    connections,
+    events,
+    messages,
+    notifications,
+    receipts,
+    suppression_list,
+)
 from tidings.config import failpoints
 from tidings.domain.errors import BrokerUnavailable, StoreUnavailable
 from tidings.domain.notification import CLAIMABLE, REPLAYABLE, Notification, Status, TimelineEntry
@@ -53,7 +61,7 @@ class Ground:
         self.clock.now = START
         self.store.fault = None
         with self.store.database.engine.begin() as connection:
-            for table in (notifications, events, messages, connections):
+            for table in (notifications, events, messages, connections, receipts, awaited_receipts, suppression_list):
                 connection.execute(delete(table))
         return self
 

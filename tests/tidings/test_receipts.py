@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tidings.domain.errors import AmbiguousError
 from tidings.domain.notification import Notification, Status, TimelineEntry
-from tidings.domain.receipt import PROOF_OF_ACCEPTANCE, PROOF_OF_FAILURE, By, Receipt, ReceiptKind
+from tidings.domain.receipt import PROOF_OF_ACCEPTANCE, PROOF_OF_FAILURE, WISHES, By, Receipt, ReceiptKind
 from tidings.messaging.envelope import IncomingMessage
 from tidings.observability.events import ReceiptsRecorded
 from tidings.observability.log_catalog import LIFECYCLE
@@ -162,9 +162,15 @@ def test_a_delivery_wins_over_a_soft_failure_only() -> None:
     assert statuses(row(Status.UNDELIVERED), [sent(), sent_failed(PERMANENT)], *EVERY) == [None] * 4
 
 
-@pytest.mark.parametrize("kind", sorted(set(ReceiptKind) - PROOF_OF_ACCEPTANCE - PROOF_OF_FAILURE))
-def test_what_is_neither_proof_changes_no_status(kind: ReceiptKind) -> None:
-    assert consequence(row(Status.SENT), [sent()], receipt(kind)) == Consequence(result=Result.NOTHING)
+@pytest.mark.parametrize("kind", sorted(WISHES))
+def test_what_is_neither_proof_is_recorded_and_decides_nothing(kind: ReceiptKind) -> None:
+    assert set(ReceiptKind) == PROOF_OF_ACCEPTANCE | PROOF_OF_FAILURE | WISHES
+    found = consequence(row(Status.SENT), [sent()], receipt(kind))
+    assert (found.result, found.status) == (Result.RECORDED, None)
+    assert found.entry is not None
+    assert found.entry.note == f"the recipient {kind.replace('_', ' ')}"
+    later = consequence(row(Status.SENT), [sent(), found.entry], receipt(SOFT))
+    assert later.status is Status.UNDELIVERED, "a complaint is no proof of acceptance"
 
 
 def test_a_status_of_a_later_release_is_left_to_it() -> None:

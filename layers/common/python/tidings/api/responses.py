@@ -8,8 +8,15 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from tidings.domain.channels import CHANNELS, Content
-from tidings.domain.errors import AmbiguousError
-from tidings.domain.notification import PROVEN, Notification, OnAmbiguous, Priority, Status, TimelineEntry
+from tidings.domain.notification import (
+    PROVEN,
+    Notification,
+    OnAmbiguous,
+    Priority,
+    Status,
+    TimelineEntry,
+    open_attempts,
+)
 
 
 class View(BaseModel):
@@ -94,6 +101,11 @@ class NotificationView(View):
         description="true if it is not known to be sent, but the provider may have accepted an attempt;"
         " missing otherwise",
     )
+    receipt: str | None = Field(
+        None,
+        description="`missing`: it is sent, its provider was asked to report what became of it, and did not within 72"
+        " hours; nobody knows more",
+    )
     events: list[EventView] | None = Field(None, description="the timeline, oldest first; left out of lists")
 
 
@@ -126,7 +138,7 @@ def to_response(
     notification: Notification, events: Sequence[TimelineEntry] | None = None, *, doubtful: Collection[str] = ()
 ) -> NotificationView:
     """`doubtful`: ids with an ambiguous attempt, for where `events` is not given."""
-    is_doubtful = notification.id in doubtful or any(map(_is_ambiguous, events or ()))
+    is_doubtful = notification.id in doubtful or bool(open_attempts(events or ()))
     return NotificationView(
         id=notification.id,
         status=notification.status,
@@ -149,6 +161,7 @@ def to_response(
         provider_message_id=notification.provider_message_id,
         last_error=_error(notification),
         may_have_been_sent=(is_doubtful and notification.status not in PROVEN) or None,
+        receipt=notification.receipt if notification.status is Status.SENT else None,
         events=list(_timeline(notification, events)) if events is not None else None,
     )
 
@@ -172,10 +185,10 @@ def _timeline(notification: Notification, events: Sequence[TimelineEntry]) -> It
     """The first event is made from the row. An attempt's row has two events: its start and its end."""
     yield EventView(status=Status.PENDING, at=notification.created_at, generation=1, attempt=0)
     is_doubtful = False
-    for event in events:
+    for place, event in enumerate(events, start=1):
         if event.started_at is not None:
             yield _sending(event, event.started_at, is_doubtful)
-        is_doubtful = is_doubtful or _is_ambiguous(event)
+        is_doubtful = bool(open_attempts(events[:place]))
         yield EventView(
             status=event.status,
             at=event.at,
@@ -192,10 +205,6 @@ def _timeline(notification: Notification, events: Sequence[TimelineEntry]) -> It
         )
     if notification.status is Status.SENDING and notification.claimed_at is not None:
         yield _sending(notification, notification.claimed_at, is_doubtful)
-
-
-def _is_ambiguous(event: TimelineEntry) -> bool:
-    return event.error_class == AmbiguousError.kind
 
 
 def _sending(source: Notification | TimelineEntry, at: datetime, is_doubtful: bool) -> EventView:

@@ -2,9 +2,11 @@
 
 import enum
 import os
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TypeVar
 
+from tidings.domain.errors import AmbiguousError
 from tidings.domain.value import value
 
 Word = TypeVar("Word", bound=enum.StrEnum)
@@ -123,6 +125,7 @@ class Notification:
     error_class: str | None = None  # of the last attempt: transient, permanent, ambiguous, account
     error_code: str | None = None
     error_message: str | None = None
+    receipt: str | None = None  # missing: sent, and its provider has not reported in time what became of it
 
     @property
     def is_for_now(self) -> bool:
@@ -174,6 +177,22 @@ class TimelineEntry:
     next_attempt_at: datetime | None = None
     note: str | None = None  # what suppression did, or would have done, to this attempt
     by: str | None = None  # who says so, see `receipt.By`; None: a release before 1.1 wrote it
+
+    @property
+    def is_report(self) -> bool:
+        """A provider said it after the attempt, by itself or when asked. It ended no claim."""
+        return self.by in ("receipt", "lookup") and self.started_at is None
+
+
+def open_attempts(timeline: Sequence[TimelineEntry]) -> set[tuple[int, int]]:
+    """The generation and number of each attempt that was ambiguous, and whose failure no report has proven."""
+    attempts: set[tuple[int, int]] = set()
+    for entry in timeline:
+        if entry.error_class == AmbiguousError.kind:
+            attempts.add((entry.generation, entry.attempt))
+        elif entry.is_report and entry.error_class is not None:
+            attempts.discard((entry.generation, entry.attempt))
+    return attempts
 
 
 def new_id(at: datetime) -> str:

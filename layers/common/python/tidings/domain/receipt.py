@@ -29,6 +29,8 @@ class ReceiptKind(enum.StrEnum):
 
 PROOF_OF_ACCEPTANCE = frozenset({ReceiptKind.ACCEPTED, ReceiptKind.DELIVERED})
 PROOF_OF_FAILURE = frozenset({ReceiptKind.FAILED_SOFT, ReceiptKind.FAILED_HARD})
+WISHES = frozenset({ReceiptKind.COMPLAINED, ReceiptKind.OPTED_OUT, ReceiptKind.OPTED_IN})
+"""What the recipient wants, which says nothing of how a message fared."""
 
 
 @value
@@ -46,6 +48,9 @@ class Receipt:
     attempt: int | None = None
     code: str | None = None  # the provider's
     message: str | None = None  # without personal data
+    suppress: str | None = None  # a failure's: why this recipient can take nothing more, as `PermanentError.suppress`
+    by: str | None = None  # lookup: it is the answer to our question; None: the provider reported it
+    recipient: str | None = None  # the stored form, of a report about a recipient instead of a message: a STOP
 
     @property
     def error(self) -> DeliveryError | None:
@@ -53,4 +58,9 @@ class Receipt:
         if self.kind not in PROOF_OF_FAILURE:
             return None
         hard = self.kind is ReceiptKind.FAILED_HARD
-        return (PermanentError if hard else TransientError)(self.code or str(self.kind), self.message or str(self.kind))
+        error = (PermanentError if hard else TransientError)(
+            self.code or str(self.kind), self.message or str(self.kind)
+        )
+        if isinstance(error, PermanentError):
+            error.suppress = self.suppress
+        return error

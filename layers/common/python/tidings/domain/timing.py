@@ -116,6 +116,23 @@ RECEIPT_RETRIES = (
 )
 """Up to which age, and after which pause such a receipt is tried again."""
 
+RECEIPT_WINDOW = timedelta(hours=72)
+"""How long after an acceptance its provider may report. Then it is asked, where it can be. Until then `undelivered` may
+still become `delivered`, so the retention leaves it."""
+
+REPORTED_AFTER = timedelta(seconds=5)
+"""How long the next attempt waits after an ambiguous one, where the provider was asked to report: a receipt may cancel
+it."""
+
+LOOKUP_RETRIES = (timedelta(minutes=10), timedelta(hours=1), timedelta(hours=6))
+"""When a provider that did not answer is asked again about a message; the last one repeats."""
+
+LOOKUPS = 20
+"""Questions in one sweep at most."""
+
+LOOKUPS_PER_MESSAGE = 20
+"""Tries for one message: four days with a provider that does not answer."""
+
 # --- the sweep --------------------------------------------------------------------------------------------------------
 
 SWEEP_EVERY = timedelta(seconds=1)

@@ -133,6 +133,12 @@ FAULTS = (
         level="WARNING",
     ),
     LogEvent(
+        name="receipt_lookup_failed",
+        meaning="a provider was asked what became of a message, and did not answer: it is asked again later",
+        fields=("provider", "error"),
+        level="WARNING",
+    ),
+    LogEvent(
         name="copies_left_out",
         meaning="a mail goes without so many of its cc and bcc, which are suppressed",
         fields=("notification_id", "tenant", "channel", "reasons", "recipients"),

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from itertools import groupby, pairwise
 
 from tidings.domain.notification import CLAIMABLE, Status, TimelineEntry
-from tidings.domain.receipt import By
 from tidings.domain.timing import OVERDUE_AFTER
 from tidings.ports.books import Accepted, Audited, Books
 from tidings.ports.insight import KEPT_FOR
@@ -110,8 +109,10 @@ def _status(audited: Audited, _now: datetime) -> str | None:
 
 
 def _generations(audited: Audited, _now: datetime) -> str | None:
-    entries = [entry.generation for entry in audited.timeline if entry.by != By.RECEIPT]  # which may come late
-    replays = [entry.generation for entry in audited.timeline if entry.status is Status.PENDING]
+    entries = [entry.generation for entry in audited.timeline if not entry.is_report]  # which may come late
+    # A receipt that is recorded meanwhile is under the row's status.
+    pending = (entry for entry in audited.timeline if entry.status is Status.PENDING and not entry.is_report)
+    replays = [entry.generation for entry in pending]
     if replays != list(range(2, audited.row.generation + 1)):
         return f"its generation is {audited.row.generation}, and its timeline has the replays {replays}"
     if any(later < earlier for earlier, later in pairwise([1, *entries, audited.row.generation])):
@@ -182,9 +183,9 @@ def _attempts_of(audited: Audited) -> Iterator[TimelineEntry]:
 
 
 def _ended(audited: Audited) -> Iterator[tuple[TimelineEntry, str]]:
-    """The entries that ended a claim, with its token. The token of an entry by a receipt is of another kind."""
+    """The entries that ended a claim, with its token. The token of a report is of another kind."""
     pairs = zip(audited.timeline, audited.tokens, strict=True)
-    return ((entry, token) for entry, token in pairs if token is not None and entry.by != By.RECEIPT)
+    return ((entry, token) for entry, token in pairs if token is not None and not entry.is_report)
 
 
 MISSING_ROWS = "missing_rows"

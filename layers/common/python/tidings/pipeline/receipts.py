@@ -1,11 +1,12 @@
 """What follows from a receipt. A receipt is evidence: it closes ambiguity, and never takes back what is known."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from tidings.config import failpoints
 from tidings.domain.errors import AmbiguousError, PermanentError
 from tidings.domain.notification import Notification, Status, TimelineEntry
-from tidings.domain.receipt import PROOF_OF_ACCEPTANCE, PROOF_OF_FAILURE, By, Receipt, ReceiptKind
+from tidings.domain.receipt import PROOF_OF_ACCEPTANCE, PROOF_OF_FAILURE, WISHES, By, Receipt, ReceiptKind
 from tidings.observability import events
 from tidings.observability.observers import LOG_ONLY, Observers
 from tidings.ports import Store
@@ -24,7 +25,9 @@ class Receipts:
 
     def record(self, batch: Sequence[Receipt]) -> Sequence[Applied]:
         """Commit all of them. A repeated call is harmless. Raise StoreUnavailable."""
+        failpoints.step("receipts.before_commit")
         applied = self.store.apply_receipts(batch)
+        failpoints.step("receipts.after_commit")
         self.observers.emit(events.ReceiptsRecorded(receipts=applied))
         return applied
 
@@ -47,12 +50,17 @@ def consequence(row: Notification, timeline: Sequence[TimelineEntry], receipt: R
 
     Acceptance alone proves something only where nothing was known; delivery proves it wherever no hard failure of the
     same message is known. What is said of another message of the same notification, which it sent twice, is recorded.
+    A complaint, an opt-out and an opt-in are recorded: they say nothing of how the message fared. What suppresses its
+    recipient is decided by `suppression.reason_of`.
     """
-    if receipt.kind not in PROOF_OF_ACCEPTANCE | PROOF_OF_FAILURE:
+    if receipt.kind not in PROOF_OF_ACCEPTANCE | PROOF_OF_FAILURE | WISHES:
         return NOTHING
     if row.status is Status.SENDING or row.status not in set(Status):
         return KEPT  # its worker's outcome comes first; a later release decides about its own statuses
     about = _about(timeline, receipt)
+    receipt = _named(receipt, about)
+    if receipt.kind in WISHES:
+        return _noted(row, receipt, about)
     if receipt.kind in PROOF_OF_FAILURE:
         return _failed(row, timeline, about, receipt)
     return _accepted(row, timeline, about, receipt)
@@ -128,6 +136,14 @@ def _about(timeline: Sequence[TimelineEntry], receipt: Receipt) -> Sequence[Time
     return [entry for entry in unnamed if entry.error_class == AmbiguousError.kind][-1:]
 
 
+def _named(receipt: Receipt, about: Sequence[TimelineEntry]) -> Receipt:
+    """An app that acknowledges a push does not know the message's id; its attempt made one message."""
+    if receipt.provider_message_id is not None:
+        return receipt
+    ids = [entry.provider_message_id for entry in about if entry.provider_message_id is not None]
+    return replace(receipt, provider_message_id=ids[-1]) if ids else receipt
+
+
 def _is_of_attempt(entry: TimelineEntry) -> bool:
     """The entry tells how a call ended, or what was reported of it. A cancellation has the number of the last attempt,
     but says nothing of it."""
@@ -174,6 +190,13 @@ def _recorded(
     return Consequence(result=Result.RECORDED, entry=_entry(row, row.status, receipt, about), doubled=doubled)
 
 
+def _noted(row: Notification, receipt: Receipt, about: Sequence[TimelineEntry]) -> Consequence:
+    """Without the message's id: such an entry says nothing of the message."""
+    entry = _entry(row, row.status, receipt, about)
+    note = f"the recipient {receipt.kind.replace('_', ' ')}"
+    return Consequence(result=Result.RECORDED, entry=replace(entry, provider_message_id=None, note=note))
+
+
 def _entry(row: Notification, status: Status, receipt: Receipt, about: Sequence[TimelineEntry]) -> TimelineEntry:
     """Under the number of the attempt that the receipt is about, if that is known."""
     last, error = about[-1] if about else None, receipt.error
@@ -188,7 +211,7 @@ def _entry(row: Notification, status: Status, receipt: Receipt, about: Sequence[
         error_class=error.kind if error is not None else None,
         error_code=error.code if error is not None else None,
         error_message=error.message if error is not None else None,
-        by=By.RECEIPT,
+        by=receipt.by or By.RECEIPT,
     )
 
 

@@ -84,6 +84,7 @@ class Settler:
                 note=note if is_call and not isinstance(outcome, NotReady) else None,
                 elapsed=elapsed if is_call else None,
                 by=by or _source(outcome),
+                reports=isinstance(outcome, Acceptance) and outcome.reports,
             )
 
         counted = notification.attempt - notification.uncounted_attempts

@@ -11,6 +11,7 @@ from datetime import timedelta
 
 from tidings.domain.errors import PermanentError, Suppressed
 from tidings.domain.notification import Notification
+from tidings.domain.receipt import Receipt, ReceiptKind
 from tidings.domain.timing import HARD_BOUNCE_LASTS
 from tidings.pipeline.outcomes import Outcome
 from tidings.ports import Suppression
@@ -49,6 +50,20 @@ def suppression_for(notification: Notification, outcome: Outcome) -> Suppression
     if isinstance(outcome, PermanentError) and outcome.suppress in set(Reason):
         return suppression(notification.recipient, outcome.suppress, notification_id=notification.id)
     return None
+
+
+def reason_of(receipt: Receipt) -> Reason | None:
+    """Why a receipt suppresses its recipient. None: it does not. A failure does only if the provider's parser names a
+    reason, from its table of codes."""
+    match receipt.kind:
+        case ReceiptKind.COMPLAINED:
+            return Reason.COMPLAINT
+        case ReceiptKind.OPTED_OUT:
+            return Reason.OPTED_OUT
+        case ReceiptKind.FAILED_HARD if receipt.suppress in set(Reason):
+            return Reason(receipt.suppress)
+        case _:
+            return None
 
 
 def suppression(

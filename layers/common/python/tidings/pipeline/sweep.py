@@ -4,7 +4,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 
 from tidings.config import failpoints
@@ -17,6 +17,7 @@ from tidings.domain.timing import FIRST_LOOK, LONGEST_LOOK, SWEEP_EVERY, SWEEP_F
 from tidings.observability import events
 from tidings.observability.observers import LOG_ONLY, Observers
 from tidings.pipeline.lost_messages import LostMessages, queued_since, was_scheduled
+from tidings.pipeline.missing_receipts import MissingReceipts
 from tidings.pipeline.outgoing import dead_letter, to_work
 from tidings.pipeline.receipts import evidence, name_of
 from tidings.pipeline.retention import Retention
@@ -24,6 +25,7 @@ from tidings.pipeline.settlement import Settler
 from tidings.pipeline.suppression import LASTS
 from tidings.ports import PAGE, Acceptance, Broker, Claims, Outgoing, Settlement, Store
 from tidings.ports.insight import Insight
+from tidings.ports.receipts import ReceiptLookup
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +64,7 @@ class Sweep:
     observers: Observers = LOG_ONLY
     lease: timedelta = timedelta(seconds=30)  # under which the sweep settles abandoned rows
     insight: Insight | None = None  # None: no counts are kept
+    lookups: Mapping[str, ReceiptLookup] = field(default_factory=dict)  # the vendors that can be asked, by name
     keep: timedelta | None = None  # how long ended notifications are kept; None: for ever
     sleep: Callable[[float], None] = time.sleep
 
@@ -84,6 +87,7 @@ class Sweep:
             lost += missing
             more = more and (not swept.refused or swept.published + swept.dead_lettered > 0)
         self._retry_receipts(deadline)
+        MissingReceipts(store=self.store, lookups=self.lookups, observers=self.observers).ask()
         if self.insight is not None:
             _summarize(self.insight, deadline)
         self.store.adopt_suppressions(LASTS, PAGE)
@@ -131,7 +135,8 @@ class Sweep:
         if (receipt := evidence(row, reported)) is None:
             error = AmbiguousError(LEASE_EXPIRED, "the worker that had it did not settle it in time")
             return self.settler.settlement_for(abandoned, row, error, by=By.SWEEP)
-        outcome = receipt.error or Acceptance(provider_message_id=receipt.provider_message_id or name_of(receipt))
+        message = receipt.provider_message_id or name_of(receipt)
+        outcome = receipt.error or Acceptance(provider_message_id=message, reports=True)
         return self.settler.settlement_for(abandoned, row, outcome, provider=receipt.provider, by=By.RECEIPT)
 
     def _retry_receipts(self, deadline: float) -> None:

@@ -31,6 +31,7 @@ class Acceptance:
     provider_message_id: str
     response: str | None = None  # its text, if that helps to find the message there: an SMTP server's reply
     by: By = By.PROVIDER  # how we know
+    reports: bool = False  # the vendor was asked to report later what became of it
 
 
 class Provider(Protocol):

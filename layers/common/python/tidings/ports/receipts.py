@@ -34,6 +34,23 @@ class ReceiptParser(Protocol):
         """Verify the raw body, then read it. Empty: nothing that concerns us. Raise WrongSignature."""
 
 
+class LookupFailed(Exception):
+    """The vendor did not answer, or refuses our account (`refused`)."""
+
+    def __init__(self, message: str, *, refused: bool = False) -> None:
+        super().__init__(message)
+        self.refused = refused
+
+
+class ReceiptLookup(Protocol):
+    """A vendor that can be asked what became of a message."""
+
+    provider: str
+
+    def report(self, message_id: str, at: datetime) -> Receipt | None:
+        """One call. None: it does not know, or the message is still on its way. `at`: now. Raise LookupFailed."""
+
+
 class Result(enum.StrEnum):
     """What became of a receipt."""
 

@@ -123,6 +123,7 @@ class Settlement:
     note: str | None = None  # for the timeline: what suppression did to this attempt, or would have done
     elapsed: Elapsed | None = None  # the provider call; None: there was none
     by: By = By.PROVIDER
+    reports: bool = False  # sent: the vendor was asked to report what became of it
 
     @property
     def answered_at(self) -> datetime | None:

@@ -72,6 +72,13 @@ class Store(Protocol):
     def kept_receipts(self, ids: Collection[str]) -> Mapping[str, Sequence[Receipt]]:
         """The receipts kept for these notifications, oldest first."""
 
+    def receipts_due(self, limit: int) -> Sequence[Notification]:
+        """Up to `limit` sent rows whose provider has not reported in RECEIPT_WINDOW. Each is due again later, see
+        LOOKUP_RETRIES, up to LOOKUPS_PER_MESSAGE times; then its receipt is missing, and it is not returned."""
+
+    def mark_receipts_missing(self, rows: Sequence[Notification]) -> None:
+        """Nobody knows what became of these. Those that have moved since are left alone."""
+
     def purge_receipts(self) -> int:
         """Delete a page of receipts that are done and older than RECEIPTS_KEPT. Return how many."""
 

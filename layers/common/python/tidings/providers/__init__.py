@@ -11,7 +11,7 @@ from pydantic import Field, create_model
 
 from tidings.config.settings import Settings, load
 from tidings.ports import Provider
-from tidings.ports.receipts import ReceiptParser
+from tidings.ports.receipts import ReceiptLookup, ReceiptParser
 
 PROVIDERS: Mapping[str, tuple[str, ...]] = {
     "email": ("smtp",),
@@ -20,8 +20,12 @@ PROVIDERS: Mapping[str, tuple[str, ...]] = {
 }
 """For each channel its vendors, the default first. Each name is a folder here, with `from_settings() -> Provider`."""
 
-RECEIPTS: tuple[str, ...] = ("twilio",)
+RECEIPTS: tuple[str, ...] = ("twilio", "fcm")
 """The vendors that report later: the folder of each has `receipts.from_settings() -> ReceiptParser`."""
+
+LOOKUPS: tuple[str, ...] = ("twilio",)
+"""The vendors that can be asked what became of a message: the folder of each has `lookup.from_settings()`, a
+ReceiptLookup, or None where its account is not set."""
 
 
 def _choices() -> dict[str, Any]:
@@ -48,3 +52,9 @@ def provider_for(channel: str) -> Provider:
 def receipt_parsers() -> Mapping[str, ReceiptParser]:
     """By vendor, with their settings. Raise ConfigurationError."""
     return {vendor: import_module(f"{__name__}.{vendor}.receipts").from_settings() for vendor in RECEIPTS}
+
+
+def receipt_lookups() -> Mapping[str, ReceiptLookup]:
+    """By vendor, those whose account is set. Raise ConfigurationError."""
+    found = {vendor: import_module(f"{__name__}.{vendor}.lookup").from_settings() for vendor in LOOKUPS}
+    return {vendor: lookup for vendor, lookup in found.items() if lookup is not None}

@@ -38,6 +38,7 @@ from tidings.pipeline.sweep import Sweep
 from tidings.ports import Broker, Provider, Store
 from tidings.ports.insight import Insight
 from tidings.ports.returned_mails import ReturnedMails
+from tidings.providers import receipt_lookups
 from tidings.runtime.telemetry import Observed, Telemetry, TelemetrySettings, build_telemetry
 
 log = logging.getLogger(__name__)
@@ -196,6 +197,7 @@ class Container:
             observers=self.observers,
             insight=self.insight,
             keep=load(RetentionSettings).keep,
+            lookups=receipt_lookups(),
         )
 
     def ledger(self) -> Ledger:

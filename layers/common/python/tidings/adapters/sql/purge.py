@@ -2,10 +2,11 @@
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, and_, delete, or_, select
 
-from tidings.adapters.sql.schema import events, notifications
-from tidings.domain.notification import TERMINAL, first_id
+from tidings.adapters.sql.schema import awaited_receipts, events, notifications
+from tidings.domain.notification import TERMINAL, Status, first_id
+from tidings.domain.timing import RECEIPT_WINDOW
 from tidings.ports import Purged
 
 n = notifications.c
@@ -13,7 +14,9 @@ n = notifications.c
 
 def purge(connection: Connection, now: datetime, keep: timedelta, limit: int, after: str) -> Purged:
     # A terminal row has no wake_at. The index on wake_at has its rows in the order of their ids, that of creation.
-    is_over = n.wake_at.is_(None), n.status.in_(TERMINAL), n.updated_at < now - keep
+    ended = and_(n.status.in_(TERMINAL - {Status.UNDELIVERED}), n.updated_at < now - keep)
+    undelivered = and_(n.status == Status.UNDELIVERED, n.updated_at < now - max(keep, RECEIPT_WINDOW))
+    is_over = n.wake_at.is_(None), or_(ended, undelivered)
     ids = list(
         connection.scalars(
             select(n.id)
@@ -24,6 +27,7 @@ def purge(connection: Connection, now: datetime, keep: timedelta, limit: int, af
         )
     )
     if ids:
+        connection.execute(delete(awaited_receipts).where(awaited_receipts.c.notification_id.in_(ids)))
         connection.execute(delete(events).where(events.c.notification_id.in_(ids)))
         connection.execute(delete(notifications).where(n.id.in_(ids)))
     return Purged(rows=len(ids), last=ids[-1] if len(ids) == limit else None)

@@ -10,7 +10,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, insert, select, tuple_, update
 
+from tidings.adapters.sql.awaited_receipts import expect
 from tidings.adapters.sql.bulk_insert import insert_many
+from tidings.adapters.sql.opt_outs import follow
 from tidings.adapters.sql.reads import timelines
 from tidings.adapters.sql.rows import WITHOUT_CONTENT, code_within, insert_if_missing, notification_of, within
 from tidings.adapters.sql.schema import events, notifications, receipts
@@ -67,6 +69,7 @@ _APPLY = (
         error_class=e.error_class,
         error_code=e.error_code,
         error_message=e.error_message,
+        receipt=None,
         updated_at=bindparam("now", type_=n.updated_at.type),
     )
 )
@@ -121,7 +124,11 @@ def kept(connection: Connection, ids: Collection[str]) -> Mapping[str, Sequence[
 def matched(connection: Connection, batch: Sequence[Receipt]) -> Matched:
     """Each receipt's notification, locked: from its callback address, else by the provider's id of the message."""
     ids = {key_of(receipt): receipt.notification_id for receipt in batch if receipt.notification_id is not None}
-    unmarked = [receipt for receipt in batch if receipt.notification_id is None and receipt.provider_message_id]
+    unmarked = [
+        receipt
+        for receipt in batch
+        if receipt.notification_id is None and receipt.recipient is None and receipt.provider_message_id
+    ]
     if unmarked:
         messages = sorted({str(receipt.provider_message_id) for receipt in unmarked})
         found = select(n.id, n.provider, n.provider_message_id).where(n.provider_message_id.in_(messages))
@@ -144,7 +151,8 @@ def _known(connection: Connection, batch: Sequence[Receipt]) -> set[Key]:
 def decide(
     connection: Connection, now: datetime, batch: Sequence[Receipt], notifications_of: Matched, token: str
 ) -> Sequence[Applied]:
-    """What follows from each, one after the other, written with two statements."""
+    """What follows from each, one after the other, written with two statements; and for the list of suppressed
+    recipients."""
     rows = {row.id: row for row in notifications_of.values()}
     told = timelines(connection, rows) if rows else {}
     applied: list[Applied] = []
@@ -173,7 +181,8 @@ def decide(
         insert_many(connection, _INSERT_EVENTS, columns)
     if last_of:
         connection.execute(_APPLY, {"batch": sorted(last_of), "batch_token": token, "now": now})
-    return applied
+        expect(connection, now, [id for id, written in last_of.items() if written["status"] is Status.SENT])
+    return follow(connection, now, applied)
 
 
 def _moved(row: Notification, entry: TimelineEntry, now: datetime) -> Notification:

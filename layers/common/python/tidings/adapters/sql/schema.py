@@ -97,6 +97,7 @@ notifications = Table(
     Column("error_class", ascii_string(16)),
     Column("error_code", ascii_string(64)),
     Column("error_message", String(500)),
+    Column("receipt", ascii_string(16)),  # missing: its provider did not report in time
     # NULLs are distinct: only rows with a key take part.
     Index("ux_notifications_idempotency", "idempotency_hash", unique=True),
     Index("ix_notifications_wake", "wake_at"),
@@ -187,9 +188,23 @@ receipts = Table(
     Column("retry_at", UtcDateTime),  # when the sweep looks at it again; NULL: it is done
     Column("result", ascii_string(16)),  # of one that was applied with a settlement; the sweep tells the observers
     Column("doubled", Integer),  # 1: it showed a second acceptance
+    Column("suppress", ascii_string(32)),  # of a failure: why its recipient can take nothing more
+    Column("by", ascii_string(16)),  # lookup: an answer to our question; NULL: reported
+    Column("recipient", String(512)),  # of a report about a recipient, a STOP or START, instead of a message
     Index("ix_receipts_notification", "notification_id"),
     Index("ix_receipts_retry", "retry_at"),
     Index("ix_receipts_received", "received_at"),
+    Index("ix_receipts_recipient", "recipient", "at"),
+    **ON_MYSQL,
+)
+
+awaited_receipts = Table(
+    "awaited_receipts",  # sent, and the provider was asked to report
+    metadata,
+    Column("notification_id", ascii_string(36), primary_key=True),
+    Column("due_at", UtcDateTime, nullable=False),  # when to ask the provider, if it has not reported
+    Column("tries", Integer, nullable=False),
+    Index("ix_awaited_receipts_due", "due_at"),
     **ON_MYSQL,
 )
 

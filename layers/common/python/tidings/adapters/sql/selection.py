@@ -3,11 +3,12 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, literal, or_, select
+from sqlalchemy import ColumnElement, Select, and_, exists, literal, or_, select
 
 from tidings.adapters.sql.schema import events, notifications
-from tidings.domain.errors import AmbiguousError
+from tidings.domain.errors import AmbiguousError, PermanentError, TransientError
 from tidings.domain.notification import first_id
+from tidings.domain.receipt import By
 from tidings.ports import Selection
 
 n = notifications.c
@@ -60,14 +61,20 @@ def _index(selection: Selection) -> str | None:
 
 
 def is_doubtful(row: Any) -> ColumnElement[bool]:
-    """Whether a provider may have accepted it: an attempt, in any generation, was ambiguous. `row`: the columns.
+    """Whether a provider may have accepted it: an attempt, in any generation, was ambiguous, and no report has proven
+    that it failed (`open_attempts`). `row`: the columns.
 
-    Earlier attempts are looked up only where there were some. The LIMIT makes MariaDB run the subquery row by row;
+    The attempts are looked up only where there were some. The LIMIT makes MariaDB run the subquery row by row;
     without it, MariaDB reads all events first."""
-    earlier = (
+    e, later = events.c, events.alias("later").c
+    same = later.notification_id == e.notification_id, later.generation == e.generation, later.attempt == e.attempt
+    reported = later.by.in_([By.RECEIPT, By.LOOKUP]), later.started_at.is_(None)
+    failed = later.seq > e.seq, later.error_class.in_([PermanentError.kind, TransientError.kind])
+    opened = (
         select(literal(1))
-        .where(events.c.notification_id == row.id, events.c.error_class == AmbiguousError.kind)
+        .where(e.notification_id == row.id, e.error_class == AmbiguousError.kind)
+        .where(~exists().where(*same, *reported, *failed))
         .limit(1)
         .scalar_subquery()
     )
-    return or_(row.error_class == AmbiguousError.kind, and_(or_(row.attempt > 1, row.generation > 1), earlier == 1))
+    return and_(or_(row.error_class == AmbiguousError.kind, row.attempt > 1, row.generation > 1), opened == 1)

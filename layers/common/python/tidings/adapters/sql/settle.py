@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, case, func, insert, or_, select, update
 
-from tidings.adapters.sql import receipts
+from tidings.adapters.sql import awaited_receipts, receipts
 from tidings.adapters.sql.bulk_insert import insert_many
 from tidings.adapters.sql.rows import code_within, within
 from tidings.adapters.sql.schema import events, notifications
@@ -49,6 +49,7 @@ _SETTLE = (
         error_class=e.error_class,
         error_code=e.error_code,
         error_message=e.error_message,
+        receipt=None,
         updated_at=_NOW,
     )
 )
@@ -73,6 +74,7 @@ def settle(
     kept_ids = sorted(settlement.notification.id for settlement in kept)
     connection.execute(_SETTLE, {"batch": kept_ids, "now": now, "dead_letter_at": now if dead_letters_owed else None})
     add(connection, now, [entry_of(s.notification, s.suppression) for s in kept if s.suppression is not None])
+    awaited_receipts.expect(connection, now, [s.notification.id for s in kept if s.reports])
     receipts.apply_kept(connection, now, kept_ids, receipts_token)
     return lost
 

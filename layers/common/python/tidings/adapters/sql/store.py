@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from tidings.adapters.sql import (
+    awaited_receipts,
     cancel,
     claim,
     connections,
@@ -157,6 +158,13 @@ class SqlStore:
 
     def kept_receipts(self, ids: Collection[str]) -> Mapping[str, Sequence[Receipt]]:
         return self._read(receipts.kept, ids) if ids else {}
+
+    def receipts_due(self, limit: int) -> Sequence[Notification]:
+        return self._write(awaited_receipts.due, limit)
+
+    def mark_receipts_missing(self, rows: Sequence[Notification]) -> None:
+        if rows:
+            self._write(awaited_receipts.mark_missing, rows)
 
     def purge_receipts(self) -> int:
         return self._write(receipt_retries.purge)

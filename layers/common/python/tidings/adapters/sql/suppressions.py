@@ -27,7 +27,7 @@ _KEY = ("tenant", "channel", "recipient", "scope")
 _CARRIED = ("reason", "source", "note", "notification_id", "at")
 
 
-def _in_force(now: Any) -> ColumnElement[bool]:
+def in_force(now: Any) -> ColumnElement[bool]:
     return or_(s.expires_at.is_(None), s.expires_at > now)
 
 
@@ -36,7 +36,7 @@ _LOOK_UP = select(s.tenant, s.channel, s.recipient, s.reason).where(
     s.channel.in_(bindparam("channels", expanding=True)),
     s.tenant.in_(bindparam("tenants", expanding=True)),
     s.scope == "",
-    _in_force(bindparam("now", type_=s.expires_at.type)),
+    in_force(bindparam("now", type_=s.expires_at.type)),
 )
 
 
@@ -135,7 +135,7 @@ def remove(
     connection: Connection, now: datetime, *, tenant: str, channel: str, recipient: str, scope: str, by: str
 ) -> bool:
     key = s.tenant == tenant, s.channel == channel, s.recipient == _channel(channel).matched(recipient)
-    statement = update(suppression_list).where(*key, s.scope == scope, _in_force(now))
+    statement = update(suppression_list).where(*key, s.scope == scope, in_force(now))
     return connection.execute(statement.values(expires_at=now, removed_at=now, removed_by=by)).rowcount > 0
 
 
@@ -152,7 +152,7 @@ def find(
         s.seq < selection.before if selection.before is not None else None,
     ]
     if selection.in_force is not None:
-        conditions.append(_in_force(now) if selection.in_force else s.expires_at <= now)
+        conditions.append(in_force(now) if selection.in_force else s.expires_at <= now)
     columns = [column for column in s if column is not s.tenant]
     statement = select(*columns).where(*[one for one in conditions if one is not None])
     index = "ux_suppression_list" if selection.recipients is not None else "ix_suppression_list_tenant"

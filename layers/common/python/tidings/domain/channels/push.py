@@ -75,6 +75,9 @@ class PushContent(Content):
         if size > most:
             raise ValueError(f"the message has {size} bytes as FCM counts; at most {most} for a {kind}")
 
+    def fits(self, kind: str) -> bool:
+        return self._size_at_fcm() <= _PUSH_LIMITS[kind] - _PUSH_OVERHEAD
+
     def _size_at_fcm(self) -> int:
         fields = {"title": self.title, "body": self.body, "image": self.image}
         shown = {name: value for name, value in fields.items() if value is not None}

@@ -10,9 +10,19 @@ from firebase_admin import messaging
 from tidings.domain.channels import PushContent
 from tidings.domain.notification import Priority
 from tidings.ports import SendRequest
+from tidings.providers.fcm.receipts import FIELD
 
 LONGEST = timedelta(seconds=2_419_200)
 """Four weeks: https://firebase.google.com/docs/cloud-messaging/concept-options#ttl"""
+
+
+def acknowledged(content: PushContent, kind: str, address: str | None) -> PushContent:
+    """With the address in its data. Unchanged for a topic, whose devices are many; where it is too large for the
+    address; and where the data has that key."""
+    if address is None or kind != "token" or FIELD in content.data:
+        return content
+    longer = content.model_copy(update={"data": {**content.data, FIELD: address}})
+    return longer if longer.fits("token") else content
 
 
 def build(kind: str, target: str, content: PushContent, outbound: SendRequest, now: datetime) -> messaging.Message:

@@ -13,9 +13,10 @@ from tidings.config.settings import Settings
 from tidings.domain.channels import PushContent
 from tidings.domain.errors import AccountError, DeliveryError, PermanentError
 from tidings.ports import Acceptance, Clock, SendRequest
+from tidings.providers.callbacks import CallbackAddresses
 from tidings.providers.fcm.client import FcmClient, Limits, Post
 from tidings.providers.fcm.errors import not_begun, refused_or_unanswered
-from tidings.providers.fcm.message import build
+from tidings.providers.fcm.message import acknowledged, build
 
 _NEEDED = ("project_id", "private_key", "client_email", "token_uri")
 
@@ -58,6 +59,14 @@ class FcmSettings(Settings):
         Field(gt=0, le=600, description="seconds that one message may take: half the POST, half a new access token"),
     ] = 20
     connections: Annotated[int, Field(ge=1, le=1000, description="connections kept open")] = 50
+    acknowledge: Annotated[
+        bool,
+        Field(
+            strict=False,
+            description="true: a message to a device has an address at which the app acknowledges it, if"
+            " TIDINGS_RECEIPTS_URL is set. The app must take part",
+        ),
+    ] = False
 
     @property
     def account(self) -> dict[str, Any]:
@@ -73,7 +82,11 @@ class FcmProvider:
 
     name = "fcm"
 
-    def __init__(self, settings: FcmSettings, *, now: Clock = _utc_now) -> None:
+    def __init__(
+        self, settings: FcmSettings, *, now: Clock = _utc_now, callbacks: CallbackAddresses | None = None
+    ) -> None:
+        """`callbacks`: where the app acknowledges; None: it is not asked to."""
+        self._callbacks = callbacks
         self.timeout = timedelta(seconds=settings.timeout)
         self._settings = settings
         self._now = now
@@ -92,8 +105,11 @@ class FcmProvider:
                 raise TypeError(f"a push message is made of PushContent, not of {type(outbound.content).__name__}")
             client = self._opened()
             client.authorize()
-            message = build(kind, target, outbound.content, outbound, self._now())
-            return Acceptance(provider_message_id=client.send(message, post))
+            address = self._callbacks.for_attempt(self.name, outbound) if self._callbacks is not None else None
+            content = acknowledged(outbound.content, kind, address)
+            message = build(kind, target, content, outbound, self._now())
+            reports = content is not outbound.content
+            return Acceptance(provider_message_id=client.send(message, post), reports=reports)
         except DeliveryError:
             raise
         except Exception as error:

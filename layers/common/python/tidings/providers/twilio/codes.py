@@ -38,6 +38,15 @@ KINDS: dict[int, type[DeliveryError]] = {
     30410: AmbiguousError,
 }
 
+SUPPRESS: dict[int, str] = {
+    OPTED_OUT: "opted_out",
+    # The number does not exist any more, or is a landline: for 90 days, as it may be assigned again.
+    30005: "hard_bounce",
+    30006: "hard_bounce",
+}
+"""Codes that say that this recipient can take nothing more, and why. Never a blocked message (30004), a filtered
+content (30007) or an unreachable handset (30003): the next message may arrive. Nor 21614: a person corrects that."""
+
 FAMILIES: dict[str, type[DeliveryError]] = {
     "201xx": AccountError,  # access tokens
     "217xx": AccountError,  # messaging services
@@ -65,6 +74,7 @@ _ABOUT_RECIPIENT = re.compile(r"'To'")
 class Verdict:
     kind: type[DeliveryError]
     may_be_account: bool = False
+    suppress: str | None = None  # see `SUPPRESS`
 
 
 def verdict(code: int | None, status: int | None, *, text: str, sender: str) -> Verdict:
@@ -80,7 +90,8 @@ def verdict(code: int | None, status: int | None, *, text: str, sender: str) -> 
         return Verdict(kind_of_status(status) if status is not None else TransientError)
     if code in BY_COUNTRY:
         return _of_sender(sender)
-    return Verdict(kind, may_be_account=code in MAY_BE_ACCOUNT or _family(code) in MAY_BE_ACCOUNT)
+    may_be_account = code in MAY_BE_ACCOUNT or _family(code) in MAY_BE_ACCOUNT
+    return Verdict(kind, may_be_account=may_be_account, suppress=SUPPRESS.get(code) if code is not None else None)
 
 
 def kind_of_status(status: int) -> type[DeliveryError]:

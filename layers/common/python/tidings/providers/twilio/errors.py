@@ -12,7 +12,7 @@ from twilio.http.response import Response
 
 from tidings.domain.errors import AmbiguousError, DeliveryError, PermanentError, TransientError
 from tidings.providers.http import never_connected, retry_after
-from tidings.providers.twilio.codes import OPTED_OUT, verdict
+from tidings.providers.twilio.codes import verdict
 
 NOT_SENT = frozenset(["failed", "undelivered", "canceled"])
 """https://www.twilio.com/docs/messaging/api/message-resource#message-status-values"""
@@ -69,7 +69,7 @@ def _judged(code: object, status: int | None, text: str, sender: str, wait: time
     found = verdict(number, status, text=text, sender=sender)
     kind, shown = found.kind, str(number if number is not None else status or "failed")
     if issubclass(kind, PermanentError):
-        return kind(shown, text, suppress="opted_out" if number == OPTED_OUT else None)
+        return kind(shown, text, suppress=found.suppress)
     if issubclass(kind, TransientError):
         return kind(shown, text, retry_after=wait, may_be_account=found.may_be_account)
     return kind(shown, text, retry_after=wait)

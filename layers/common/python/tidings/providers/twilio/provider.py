@@ -11,6 +11,7 @@ from twilio.rest import Client
 
 from tidings.domain.channels import SmsContent
 from tidings.domain.errors import AccountError, AmbiguousError, TransientError
+from tidings.domain.timing import REPORTED_AFTER
 from tidings.ports import Acceptance, SendRequest
 from tidings.providers.callbacks import CallbackAddresses
 from tidings.providers.twilio.client import SingleCallClient
@@ -52,7 +53,7 @@ class TwilioProvider:
             options["validity_period"] = _validity_period(outbound.time_to_live)
         if self._callbacks is not None:
             options["status_callback"] = f"{self._callbacks.for_attempt(self.name, outbound)}{RETRIES}"
-        with self._call(outbound.recipient) as client:
+        with self._waiting_for_receipts(), self._call(outbound.recipient) as client:
             message = client.messages.create(to=outbound.recipient, body=outbound.content.text, **options)
             if message.status in NOT_SENT:
                 raise not_sent(
@@ -60,7 +61,7 @@ class TwilioProvider:
                 )
             if not _SID.fullmatch(message.sid):
                 raise AmbiguousError("unreadable", "Twilio answered without a message SID")
-        return Acceptance(provider_message_id=message.sid)
+        return Acceptance(provider_message_id=message.sid, reports=self._callbacks is not None)
 
     def accepted(self, outbound: SendRequest, since: datetime) -> Sequence[Acceptance]:
         """AcceptanceLookup, by Twilio's list of messages: same number, same sender, exactly this body.
@@ -77,7 +78,7 @@ class TwilioProvider:
             listed = list(client.messages.page(to=outbound.recipient, page_size=LISTED))
             recent = [message for message in listed if message.date_created >= since]
             found = [
-                Acceptance(provider_message_id=message.sid)
+                Acceptance(provider_message_id=message.sid, reports=self._callbacks is not None)
                 for message in recent
                 if sender in (message.from_, message.messaging_service_sid)
                 and message.body == outbound.content.text
@@ -100,6 +101,16 @@ class TwilioProvider:
             opened, self._opened = self._opened, None
         if opened is not None:
             opened[1].close()
+
+    @contextmanager
+    def _waiting_for_receipts(self) -> Iterator[None]:
+        """Where Twilio was asked to report, an ambiguous attempt is not repeated before its receipt may have come."""
+        try:
+            yield
+        except AmbiguousError as error:
+            if self._callbacks is not None:
+                error.retry_after = max(error.retry_after or REPORTED_AFTER, REPORTED_AFTER)
+            raise
 
     @contextmanager
     def _call(self, recipient: str) -> Iterator[Client]:

@@ -17,6 +17,7 @@ from tidings.domain.receipt import Receipt, ReceiptKind
 from tidings.ports.receipts import Callback, WrongSignature
 from tidings.providers.callbacks import CallbackAddresses, required_callback_addresses
 from tidings.providers.twilio.codes import verdict
+from tidings.providers.twilio.incoming import SID, wish_in
 from tidings.providers.twilio.settings import TwilioCredentials
 
 SIGNATURE = "x-twilio-signature"
@@ -32,7 +33,6 @@ _KINDS = {
     "canceled": ReceiptKind.FAILED_SOFT,
 }
 _FAILED = ("undelivered", "failed")
-_SID = re.compile(r"[!-~]{1,64}")
 _CODE = re.compile(r"\d{1,6}", re.ASCII)
 
 
@@ -46,7 +46,8 @@ class TwilioReceipts:
         self._addresses = addresses
 
     def parse(self, callback: Callback) -> Sequence[Receipt]:
-        """Raise WrongSignature. Statuses of incoming messages, and new ones, give nothing."""
+        """A status of a message, or an incoming message with which a recipient opts out or in. New statuses, and all
+        other incoming messages, give nothing. Raise WrongSignature."""
         form = _fields(callback.body)
         url = self._addresses.url(self.provider, callback.connection, callback.mark)
         given = callback.headers.get(SIGNATURE, "")
@@ -60,12 +61,14 @@ class TwilioReceipts:
         if not given:
             raise WrongSignature
         self._rotation.connect(verify, is_refusal=lambda error: isinstance(error, WrongSignature))
-        return self._receipts(callback, {name: values[-1] for name, values in form.items()})
+        fields = {name: values[-1] for name, values in form.items()}
+        found = wish_in(fields, self.provider, callback)
+        return [found] if found is not None else self._receipts(callback, fields)
 
     def _receipts(self, callback: Callback, form: Mapping[str, str]) -> Sequence[Receipt]:
         sid, status, code = form.get("MessageSid", ""), form.get("MessageStatus", ""), form.get("ErrorCode", "")
-        kind = _kind(status, code)
-        if kind is None or not _SID.fullmatch(sid):
+        kind, suppress = kind_of(status, code)
+        if kind is None or not SID.fullmatch(sid):
             return []
         mark = self._addresses.read(self.provider, callback.mark)
         failed = kind in (ReceiptKind.FAILED_SOFT, ReceiptKind.FAILED_HARD)
@@ -82,6 +85,7 @@ class TwilioReceipts:
                 attempt=mark.attempt if mark is not None else None,
                 code=(code if _CODE.fullmatch(code) else status) if failed else None,
                 message=f"Twilio reports the message as {status}" if failed else None,
+                suppress=suppress,
             )
         ]
 
@@ -119,9 +123,10 @@ def _same(url: str) -> Sequence[str]:
     return [*urls, *(f"{one}{RETRIES}" for one in urls)]
 
 
-def _kind(status: str, code: str) -> ReceiptKind | None:
+def kind_of(status: str, code: str) -> tuple[ReceiptKind | None, str | None]:
+    """And why the recipient can take nothing more, if it says so."""
     if status not in _FAILED:
-        return _KINDS.get(status)
-    number = int(code) if _CODE.fullmatch(code) else None
-    is_hard = issubclass(verdict(number, None, text="", sender="").kind, PermanentError)
-    return ReceiptKind.FAILED_HARD if is_hard else ReceiptKind.FAILED_SOFT
+        return _KINDS.get(status), None
+    found = verdict(int(code) if _CODE.fullmatch(code) else None, None, text="", sender="")
+    hard = issubclass(found.kind, PermanentError)
+    return (ReceiptKind.FAILED_HARD, found.suppress) if hard else (ReceiptKind.FAILED_SOFT, None)

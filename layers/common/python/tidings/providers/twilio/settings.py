@@ -39,7 +39,15 @@ class TwilioCredentials(Settings):
     ] = None
 
 
-class TwilioSettings(TwilioCredentials):
+class TwilioAccess(TwilioCredentials):
+    """The account, and where its API is."""
+
+    url: Annotated[str, Field(pattern=r"^https?://[^/?#@\s]+/?$", description="http(s)://host[:port]")] = (
+        "https://api.twilio.com"
+    )
+
+
+class TwilioSettings(TwilioAccess):
     """TIDINGS_TWILIO_SENDER and its neighbours."""
 
     sender: Annotated[
@@ -47,9 +55,6 @@ class TwilioSettings(TwilioCredentials):
         AfterValidator(_sender),
         Field(description="a number, short code or name to send from, or a messaging service, MG..."),
     ]
-    url: Annotated[str, Field(pattern=r"^https?://[^/?#@\s]+/?$", description="http(s)://host[:port]")] = (
-        "https://api.twilio.com"
-    )
     timeout: Annotated[float, Field(gt=0, le=600, description="seconds to wait for an answer, connecting included")] = (
         15
     )
