@@ -136,6 +136,30 @@ def keys() -> Iterator[Finding]:
             )
 
 
+def unsubscribing(folder: Path, names: Sequence[str]) -> Iterator[Finding]:
+    """What an operator must know about the links by which recipients unsubscribe, where mails are sent."""
+    if not (folder / "email/main.py").exists() or (names and "email" not in names):
+        return
+    try:
+        base = load(CallbackSettings).base
+    except ConfigurationError:
+        return  # the function `email` reports it
+    if base is None:
+        yield ok("unsubscribe", "mails with a category get no link to unsubscribe: TIDINGS_RECEIPTS_URL is not set")
+    elif not base.startswith("https://"):
+        yield warning(
+            "unsubscribe",
+            "mails with a category get a link without TLS, which mail programs do not call (RFC 8058)",
+            "let TIDINGS_RECEIPTS_URL begin with https://",
+        )
+    else:
+        yield ok(
+            "unsubscribe",
+            f"mails with a category get a link to {base}; the DKIM signature of your mail server must cover"
+            " List-Unsubscribe and List-Unsubscribe-Post, or mail programs show no button (RFC 8058)",
+        )
+
+
 # --- the database -----------------------------------------------------------------------------------------------------
 
 

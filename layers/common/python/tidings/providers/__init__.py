@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import Field, create_model
 
-from tidings.config.settings import Settings, load
+from tidings.config.settings import Settings, has_any, load
 from tidings.ports import Provider
 from tidings.ports.receipts import ReceiptParser
 
@@ -46,5 +46,6 @@ def provider_for(channel: str) -> Provider:
 
 
 def receipt_parsers() -> Mapping[str, ReceiptParser]:
-    """By vendor, with their settings. Raise ConfigurationError."""
-    return {vendor: import_module(f"{__name__}.{vendor}.receipts").from_settings() for vendor in RECEIPTS}
+    """By vendor, with their settings: each vendor of which at least one setting is there. Raise ConfigurationError."""
+    used = [vendor for vendor in RECEIPTS if has_any(f"{Settings.prefix}{vendor}_".upper())]
+    return {vendor: import_module(f"{__name__}.{vendor}.receipts").from_settings() for vendor in used}

@@ -3,8 +3,9 @@
 from tidings.config.settings import load
 from tidings.providers.smtp.provider import SmtpProvider
 from tidings.providers.smtp.settings import SmtpSettings
+from tidings.providers.unsubscribe import unsubscribe_links
 
 
 def from_settings() -> SmtpProvider:
     """Raise ConfigurationError."""
-    return SmtpProvider(load(SmtpSettings))
+    return SmtpProvider(load(SmtpSettings), unsubscribe=unsubscribe_links())

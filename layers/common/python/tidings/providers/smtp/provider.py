@@ -15,6 +15,7 @@ from tidings.providers.smtp.replies import masked
 from tidings.providers.smtp.session import Session, Stale
 from tidings.providers.smtp.settings import SmtpSettings
 from tidings.providers.smtp.timeouts import Countdown
+from tidings.providers.unsubscribe import UnsubscribeLinks
 
 CHECK_WITHIN = 20.0  # seconds; a person waits for the result
 
@@ -44,11 +45,14 @@ class SmtpProvider:
 
     name = "smtp"
 
-    def __init__(self, settings: SmtpSettings, *, now: Clock = _utc_now) -> None:
+    def __init__(
+        self, settings: SmtpSettings, *, now: Clock = _utc_now, unsubscribe: UnsubscribeLinks | None = None
+    ) -> None:
         self.timeout = timedelta(seconds=settings.timeout)
         self._settings = settings
         self._timeouts = settings.timeouts
         self._now = now
+        self._unsubscribe = unsubscribe
         self._slots = threading.BoundedSemaphore(settings.connections)
         self._lock = threading.Lock()
         self._kept: list[Session] = []  # used last in, first out, so that the others can become idle and be closed
@@ -62,10 +66,19 @@ class SmtpProvider:
         """
         countdown = Countdown(self._timeouts)
         with _nothing_sent():
-            mail = build_mail(outbound, sender=self._settings.sender, domain=self._settings.domain, date=self._now())
+            mail = self._built(outbound)
         with self._slot():
             said = self._deliver(mail, countdown)
         return Acceptance(provider_message_id=mail.message_id, response=masked(said, mail.parties.addresses) or None)
+
+    def _built(self, outbound: SendRequest) -> Mail:
+        return build_mail(
+            outbound,
+            sender=self._settings.sender,
+            domain=self._settings.domain,
+            date=self._now(),
+            unsubscribe=self._unsubscribe.for_request("email", outbound) if self._unsubscribe is not None else None,
+        )
 
     def _deliver(self, mail: Mail, countdown: Countdown) -> str:
         """The server's reply when it accepted the mail."""
