@@ -8,15 +8,17 @@ import {count, minute, name} from "./format.js";
 export const SERIES = {
   accepted: "accepted",
   sent: "sent",
+  delivered: "delivered",
   retrying: "retries",
   failed: "failures",
+  undelivered: "undelivered",
   unknown: "unknown",
   expired: "expired",
   suppressed: "suppressed",
   canceled: "canceled",
 };
 const NAMES = Object.keys(SERIES);
-const TROUBLE = ["retrying", "failed", "unknown", "expired"];
+const TROUBLE = ["retrying", "failed", "undelivered", "unknown", "expired"];
 const PATTERNS = ["retrying", "unknown"];
 const MAX_COLUMNS = 60; // more minutes are added up
 const UPPER = 76,

@@ -10,7 +10,7 @@ from tidings.api.responses import View
 from tidings.domain.addresses import one_line
 from tidings.domain.category import Category
 from tidings.domain.channels import CHANNELS
-from tidings.pipeline.suppression import Reason
+from tidings.pipeline.suppression import Enforcement, Reason
 from tidings.ports import SuppressionSelection
 
 RECIPIENT = "an address, a number with its country code, or token:..."
@@ -140,6 +140,10 @@ class SuppressionPage(View):
 
     suppressions: list[SuppressionView]
     next_cursor: int | None = None
+    enforcement: Enforcement = Field(
+        description="TIDINGS_SUPPRESSION, as this function has it: on, warn (sent all the same) or off; what the"
+        " channel's function has decides"
+    )
 
 
 class BadLine(View):

@@ -30,7 +30,7 @@ from tidings.api.requests import check_new_expiry
 from tidings.api.validation_problems import entry
 from tidings.domain.fairness import give_way
 from tidings.observability.request_ids import in_thread
-from tidings.pipeline.suppression import suppression
+from tidings.pipeline.suppression import Enforcement, suppression
 from tidings.ports import Store, Suppression, SuppressionEntry, SuppressionSelection
 
 T = TypeVar("T")
@@ -92,8 +92,8 @@ LIST = Endpoint(
             "A page",
             SuppressionPage,
             {
-                "with more to come": {"suppressions": [_ENTRY], "next_cursor": 4711},
-                "the last": {"suppressions": [_REMOVED]},
+                "with more to come": {"suppressions": [_ENTRY], "next_cursor": 4711, "enforcement": "on"},
+                "the last": {"suppressions": [_REMOVED], "enforcement": "on"},
             },
         )
     },
@@ -163,6 +163,7 @@ EXPORT = Endpoint(
 class Suppressions:
     store: Store
     threads: Executor
+    enforcement: Enforcement = Enforcement.ON
 
     async def list(self, request: AuthenticatedRequest) -> Response:
         query = query_of(SuppressionQuery, request.query)
@@ -172,7 +173,8 @@ class Suppressions:
         found = self.store.find_suppressions(selection, limit + 1)
         kept = found[:limit]
         following = kept[-1].seq if len(found) > limit else None
-        return encoded(SuppressionPage(suppressions=[*map(_view, kept)], next_cursor=following))
+        page = SuppressionPage(suppressions=[*map(_view, kept)], next_cursor=following, enforcement=self.enforcement)
+        return encoded(page)
 
     async def add(self, request: AuthenticatedRequest) -> Response:
         wanted = body_of(SuppressionRequest, request.body, title=INVALID)
