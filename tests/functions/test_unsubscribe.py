@@ -233,6 +233,10 @@ SAID = {
     "with a line end": (ONE_CLICK + b"\r\n", FORM),
     "without a type": (ONE_CLICK, {}),
     "multipart": multipart(),
+    "multipart, as some write it": (
+        b"--b\ncontent-disposition: form-data; name=List-Unsubscribe; x=y\nContent-Type: a/b\n\nOne-Click\n--b--",
+        {"content-type": "Multipart/Form-Data; boundary=b"},
+    ),
 }
 
 
@@ -259,7 +263,7 @@ NOT_SAID = {
     "JSON": (b'{"List-Unsubscribe": "One-Click"}', {"content-type": "application/json"}),
     "bytes": (b"\xff\x00\r\n=&=;", FORM),
     "another value in parts": multipart(value="no"),
-    "parts without a boundary": (multipart()[0], {"content-type": "multipart/form-data"}),
+    "another field in parts": multipart(name="X-List-Unsubscribe"),
     "half a part": (b"--b 1\r\nContent-Disp", multipart()[1]),
 }
 

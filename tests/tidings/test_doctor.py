@@ -100,6 +100,9 @@ def test_what_links_to_unsubscribe_need_is_told_where_mails_are_sent(
     monkeypatch.setenv("TIDINGS_RECEIPTS_URL", url)
     (found,) = diagnostics.unsubscribing(ROOT / "functions", [])
     assert (found.state, said in found.text) == (state, True)
+    monkeypatch.setenv("TIDINGS_SUPPRESSION", "warn")
+    (found,) = diagnostics.unsubscribing(ROOT / "functions", [])
+    assert ("TIDINGS_SUPPRESSION is warn" in found.text) == bool(url)
     assert [*diagnostics.unsubscribing(ROOT / "functions", ["sms"])] == []
 
 

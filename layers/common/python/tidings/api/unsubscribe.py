@@ -1,9 +1,9 @@
 """Unsubscribe links: GET asks and changes nothing, POST opts out (RFC 8058). The link itself is the permission."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from email import message_from_bytes
 from urllib.parse import parse_qsl
 
 from tidings.api import unsubscribe_page as page
@@ -21,6 +21,12 @@ log = logging.getLogger(__name__)
 
 SOURCE = "unsubscribe"
 MAX_FORM = 4096  # bytes; what is needed takes 26, or some hundred as multipart/form-data
+
+_PART = re.compile(
+    rb"""(?i:content-disposition):[^\r\n]*\bname="?%b"?(;[^\r\n]*)?\r?\n([^\r\n]+\r?\n)*\r?\n%b\s*\r?\n--"""
+    % tuple(re.escape(word.encode()) for word in page.ONE_CLICK)
+)
+"""The part of a form that says it. The library's parser of mails takes a hundred times as long for hostile bodies."""
 
 _PATH = f"{PATH}/{{token}}"
 ASK = Endpoint(method="GET", path=_PATH, scope=None, summary="A page that asks; it changes nothing")
@@ -64,7 +70,7 @@ class UnsubscribeEndpoints:
     async def opt_out(self, request: AuthenticatedRequest) -> Response:
         """200: committed. Never a redirect: a mail provider would not follow it."""
         what = self._opt_out(request)
-        if page.ONE_CLICK not in _fields(request.headers, bytes(request.body)):
+        if not _says_one_click(request.headers, bytes(request.body)):
             return page.not_asked()
         try:
             await self._coalescer.submit([what])
@@ -96,17 +102,8 @@ def _masked(what: OptOut) -> str:
     return CHANNELS.get(what.channel, Content).masked(what.recipient)
 
 
-def _fields(headers: Mapping[str, str], body: bytes) -> Sequence[tuple[str, str]]:
-    """Names and values of a form. RFC 8058 asks for multipart/form-data, and allows the other."""
-    kind = headers.get("content-type", "")
-    if kind.strip().lower().startswith("multipart/form-data"):
-        return [*_parts(kind, body)]
-    return parse_qsl(body.decode("latin-1").strip(), keep_blank_values=True)
-
-
-def _parts(kind: str, body: bytes) -> Iterator[tuple[str, str]]:
-    form = message_from_bytes(b"Content-Type: " + kind.encode("latin-1") + b"\r\n\r\n" + body)
-    for part in form.walk():
-        name, value = part.get_param("name", header="content-disposition"), part.get_payload(decode=True)
-        if isinstance(name, str) and isinstance(value, bytes):
-            yield name, value.decode("latin-1").strip()
+def _says_one_click(headers: Mapping[str, str], body: bytes) -> bool:
+    """RFC 8058 asks for multipart/form-data, and allows the other form."""
+    if headers.get("content-type", "").strip().lower().startswith("multipart/form-data"):
+        return _PART.search(body) is not None
+    return page.ONE_CLICK in parse_qsl(body.decode("latin-1").strip(), keep_blank_values=True)
