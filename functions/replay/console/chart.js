@@ -75,7 +75,7 @@ export function chart(channel, all, width) {
     drawn,
     s("path", {class: "line accepted", d: steps(all, step, most)}),
     s("text", {x: 0, y: 10}, `${count(most)} ${per}`),
-    s("text", {x: 0, y: UPPER + GAP - 5}, troubled ? `${count(worst)} ${per}` : "no retries, failures, unknown or expired"),
+    s("text", {x: 0, y: UPPER + GAP - 5}, troubled ? `${count(worst)} ${per}` : "no retries, failures, undelivered, unknown or expired"),
     axis(all, step, width),
   );
 }
