@@ -373,3 +373,7 @@ def test_the_scope_of_an_entry_is_added_found_exported_imported_and_removed(repl
         "POST", f"{path}/import", b"channel,recipient,scope\nemail,b@example.com,orders\nemail,c@c.org,A B\n"
     )
     assert (answer.body["stored"], [one["line"] for one in answer.body["errors"]]) == (1, [3])
+    line = b'{"channel": "email", "recipient": "d@example.com", "category": "news"}'
+    assert replay("POST", f"{path}/import", line).body["stored"] == 1
+    (entry,) = replay("GET", path, query={"recipient": "d@example.com"}).body["suppressions"]
+    assert entry["scope"] == "news", "ignoring it would suppress everything"

@@ -1,7 +1,7 @@
 """Models of the operator API's requests and answers about suppressions."""
 
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
@@ -71,6 +71,12 @@ class ImportedRow(SuppressionRequest):
     """A row of an import. What else an export writes is ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _scope_is_a_category(cls, given: Any) -> Any:
+        """Ignoring a category would suppress everything."""
+        return {"scope": given["category"], **given} if isinstance(given, dict) and "category" in given else given
 
 
 class SuppressionQuery(BaseModel):
