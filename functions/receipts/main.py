@@ -1,10 +1,13 @@
-"""Receipts: takes what vendors report later about a message, verifies it, and records what it means."""
+"""Receipts: takes what vendors report later about a message, verifies it, and records what it means. Also the links in
+mails by which recipients unsubscribe."""
 
 from typing import Any
 
 from tidings.api.app import App
 from tidings.api.receipts import ReceiptEndpoints
+from tidings.api.unsubscribe import UnsubscribeEndpoints
 from tidings.providers import receipt_parsers
+from tidings.providers.unsubscribe import required_unsubscribe_links
 from tidings.runtime.container import Container, utc_now
 from tidings.runtime.http_function import HttpFunction, framework_function
 
@@ -17,7 +20,8 @@ def build(container: Container) -> App:
         broker=container.broker,
         now=utc_now,
     )
-    return App(container.observed(endpoints.all()), container.api_keys())
+    unsubscribe = UnsubscribeEndpoints(store=container.store, links=required_unsubscribe_links())
+    return App(container.observed([*endpoints.all(), *unsubscribe.all()]), container.api_keys())
 
 
 function = HttpFunction("receipts", build)

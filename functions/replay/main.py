@@ -25,6 +25,7 @@ def build(container: Container) -> App:
         audit=container.audit(),
         intake=container.intake(),
         now=utc_now,
+        enforcement=container.suppression,
     )
     observed = container.observed(endpoints.all(), gauges=container.gauges())
     return App([*observed, *Console(CONSOLE).endpoints()], container.api_keys())

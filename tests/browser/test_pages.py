@@ -106,6 +106,17 @@ def test_canceled_and_expired_notifications_are_counted_and_found(world: World, 
     assert {row[1] for row in console.cells()} == {"SMS"}
 
 
+def test_the_books_are_added_up_when_they_are_opened(world: World, console: Browser) -> None:
+    """Every notification in one status: the columns of a line add up to what was accepted."""
+    world.caller.ended(world.caller.post(mail(someone())))
+    console.tried(lambda: console.one("//summary[starts-with(., 'The books')]").click())
+    cells = "[...document.querySelectorAll('.books tbody tr')].map(row => [...row.cells].map(cell => cell.innerText))"
+    rows = wait_for(lambda: console.js(f"return {cells}"), within=WITHIN)
+    assert "Email" in {row[1] for row in rows}
+    for _, _, accepted, *counts in rows:
+        assert int(accepted.replace(",", "")) == sum(int(one.replace(",", "")) for one in counts)
+
+
 def test_the_oldest_waiting_tile_links_to_its_notification(world: World, console: Browser) -> None:
     assert world.caller.ask(f"{world.caller.ops_url}/v1/channels/push/pause", {}).status == 200
     try:

@@ -12,7 +12,7 @@ from tidings.adapters.sql.store import SqlStore
 from tidings.domain.notification import Notification
 from tidings.domain.timing import HARD_BOUNCE_LASTS
 from tidings.pipeline.suppression import LASTS, Reason, suppression
-from tidings.ports import Suppression, SuppressionEntry, SuppressionSelection
+from tidings.ports import SuppressedBy, Suppression, SuppressionEntry, SuppressionSelection
 
 from tests import make
 from tests.clock import TestClock
@@ -28,11 +28,11 @@ def added(store: SqlStore, recipient: str = ADA, reason: str = "manual", **more:
 
 
 def reasons(store: SqlStore, row: Notification) -> dict[str, str]:
-    """What a claim finds of this row."""
+    """What a claim finds of this row, in words."""
     store.insert([row])
     claims = store.claim([make.message(row)], LEASE)
     assert [one.id for one in claims.acquired] == [row.id]
-    return dict(claims.suppressed.get(row.id, {}))
+    return {recipient: str(by) for recipient, by in claims.suppressed.get(row.id, {}).items()}
 
 
 def listed(store: SqlStore, **chosen: object) -> Sequence[SuppressionEntry]:
@@ -77,6 +77,24 @@ def test_tenants_channels_and_scopes_are_apart(store: SqlStore, clock: TestClock
     assert reasons(store, make.notification(clock(), recipient=ADA)) == {}
     assert reasons(store, make.notification(clock(), recipient=ADA, tenant="globex")) == {ADA: "manual"}
     assert [entry.channel for entry in listed(store, recipients=[ADA])] == ["email", "sms"]
+    assert [entry.scope for entry in listed(store, recipients=[ADA], scope="newsletter")] == ["newsletter"]
+
+
+def test_a_claim_finds_an_opt_out_of_the_rows_own_category_only(store: SqlStore, clock: TestClock) -> None:
+    """Also of a copy, and in a batch of several categories; an entry for everything goes before it."""
+    added(store, scope="news", reason="opted_out")
+    added(store, "cc@example.com", scope="news", reason="opted_out")
+    added(store, "cc@example.com", reason="complaint")
+    content = '{"subject":"S","text":"T","cc":["Cc@example.com"]}'
+    rows = [
+        make.notification(clock(), recipient=ADA, content=content, category=one) for one in ("news", "orders", None)
+    ]
+    store.insert(rows)
+    found = store.claim([make.message(row) for row in rows], LEASE).suppressed
+    of_copy = {"Cc@example.com": SuppressedBy("complaint")}
+    assert [found[row.id] for row in rows] == [{ADA: SuppressedBy("opted_out", "news"), **of_copy}, of_copy, of_copy]
+    store.remove_suppression("acme", "email", ADA, "news", "key-1")
+    assert reasons(store, make.notification(clock(), recipient=ADA, category="news")) == {}
 
 
 @pytest.mark.parametrize("reason", list(Reason))

@@ -710,6 +710,16 @@ def test_suppressions_are_added_found_removed_and_listed(operator: Operator) -> 
     assert listed.out == "No suppressions match.\n"
 
 
+def test_an_opt_out_of_a_category_is_an_entry_of_its_own(operator: Operator) -> None:
+    ada, of_news = ("email", "ada@example.com"), ("--category", "news")
+    assert "news" in operator.run("suppressions", "add", *ada, *of_news, "--reason", "opted_out").out
+    assert operator.run("suppressions", "remove", *ada).code == 1
+    listed = operator.run("suppressions", "list", *of_news, "--json").document["suppressions"]
+    assert [(one["scope"], one["reason"]) for one in listed] == [("news", "opted_out")]
+    removed = operator.run("suppressions", "remove", *ada, *of_news)
+    assert removed.out == "ada@example.com is sent messages of news again on email.\n"
+
+
 def test_an_exported_list_is_imported_and_bad_lines_are_named(operator: Operator) -> None:
     file = operator.folder / "old.csv"
     file.write_text("channel,recipient\nemail,ada@example.com\nemail,nobody\nsms,+15005550010\n", encoding="utf-8")

@@ -79,8 +79,30 @@ def test_where_all_is_well_it_says_so_of_every_part_and_sends_nothing(settings: 
     found = doctor({**settings, **RECEIPTS}, code=0)
     assert {name for name in found if found[name]["state"] != "ok"} == set()
     parts = {f"{name}: settings" for name in ("intake", "replay", "receipts", *CHANNELS)}
-    assert parts | {"email: smtp", "sms: twilio", "push: fcm", "database", "schema", "clock", "broker"} == set(found)
+    checked = {"email: smtp", "sms: twilio", "push: fcm", "database", "schema", "clock", "broker", "unsubscribe"}
+    assert parts | checked == set(found)
+    assert "DKIM signature of your mail server must cover List-Unsubscribe" in found["unsubscribe"]["text"]
     assert set(vendors.client.totals().values()) == {0}
+
+
+@pytest.mark.parametrize(
+    ("url", "state", "said"),
+    [
+        ("", "ok", "get no link to unsubscribe"),
+        ("http://receipts.example.com", "warning", "without TLS"),
+        ("https://receipts.example.com", "ok", "List-Unsubscribe-Post"),
+    ],
+)
+def test_what_links_to_unsubscribe_need_is_told_where_mails_are_sent(
+    monkeypatch: pytest.MonkeyPatch, url: str, state: str, said: str
+) -> None:
+    monkeypatch.setenv("TIDINGS_RECEIPTS_URL", url)
+    (found,) = diagnostics.unsubscribing(ROOT / "functions", [])
+    assert (found.state, said in found.text) == (state, True)
+    monkeypatch.setenv("TIDINGS_SUPPRESSION", "warn")
+    (found,) = diagnostics.unsubscribing(ROOT / "functions", [])
+    assert ("TIDINGS_SUPPRESSION is warn" in found.text) == bool(url)
+    assert [*diagnostics.unsubscribing(ROOT / "functions", ["sms"])] == []
 
 
 @pytest.mark.parametrize(

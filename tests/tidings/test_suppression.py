@@ -27,6 +27,10 @@ def suppressed(parts: Parts, recipient: str = ADA, reason: str = "opted_out", te
     parts.store.add_suppressions(tenant, "email", [suppression(recipient, reason)])
 
 
+def opted_out(parts: Parts, recipient: str, category: str = "news") -> None:
+    parts.store.add_suppressions("acme", "email", [suppression(recipient, "opted_out", scope=category)])
+
+
 def last(parts: Parts, row: Notification) -> TimelineEntry:
     return parts.store.events(row.id)[-1]
 
@@ -198,6 +202,39 @@ def test_a_notification_that_ignores_suppression_is_sent_and_its_timeline_says_s
     assert call.content.bcc == ("out@example.com",)
     note = f"sent although suppressed (ignore_suppression): {ADA} (opted_out), out@example.com (opted_out)"
     assert last(parts, row).note == note
+
+
+# --- categories -------------------------------------------------------------------------------------------------------
+
+
+def test_an_opt_out_of_a_category_suppresses_that_category_alone(parts: Parts) -> None:
+    opted_out(parts, ADA)
+    news, orders, plain = (added(parts, recipient=ADA, category=one) for one in ("news", "orders", None))
+    parts.delivery.deliver(incoming(news, orders, plain))
+    assert [parts.row(row).status for row in (news, orders, plain)] == [Status.SUPPRESSED, Status.SENT, Status.SENT]
+    assert (last(parts, news).error_code, last(parts, news).error_message) == (
+        "opted_out",
+        "the recipient opted out of news; the provider was not called",
+    )
+
+
+def test_a_critical_notification_passes_opt_outs_of_its_category_and_nothing_else(parts: Parts) -> None:
+    opted_out(parts, ADA)
+    opted_out(parts, "out@example.com")
+    suppressed(parts, "gone@example.com", "hard_bounce")
+    row = added(parts, recipient=ADA, content=COPIED, category="news", critical=True)
+    parts.delivery.deliver(incoming(row))
+    (call,) = parts.provider.calls
+    assert isinstance(call.content, EmailContent)
+    assert (call.content.cc, call.content.bcc) == (("bob@example.com",), ("out@example.com",))
+    assert last(parts, row).note == (
+        f"sent although suppressed (critical): {ADA} (opted_out of news), out@example.com (opted_out of news);"
+        " copies left out, because suppressed: Gone@example.com (hard_bounce)"
+    )
+    suppressed(parts)
+    again = added(parts, recipient=ADA, category="news", critical=True)
+    parts.delivery.deliver(incoming(again))
+    assert parts.row(again).status is Status.SUPPRESSED, "she opted out of everything"
 
 
 # --- what suppresses --------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import {serverTime} from "./format.js";
 const KEY = "tidings-key";
 const DISMISSED = "tidings-dismissed";
 const TIMEOUT = 20_000; // milliseconds
+const TIMEOUT_FILE = 300_000; // milliseconds, for a file of 100,000 lines
 // Relative to the page, so that it also works behind a gateway's prefix.
 const BASE = new URL("../v1/", document.baseURI);
 
@@ -54,30 +55,52 @@ export const onKeyRefused = handler => {
 export const get = (path, query = {}, signal) => request("GET", path + queryString(query), {signal});
 export const post = (path, body = {}, {headers = {}, signal} = {}) => request("POST", path, {body, headers, signal});
 
-async function request(method, path, {body, headers = {}, signal, withKey = key()}) {
-  const timeout = AbortSignal.timeout(TIMEOUT);
-  let answer, text;
+/** Post a file as it is. It may take long. */
+export const postFile = (path, file, type, signal) =>
+  request("POST", path, {body: file, headers: {"content-type": type}, signal, within: TIMEOUT_FILE});
+
+/** Lines of JSON as text, and the cursor of the next page, which the last page lacks. */
+export async function lines(path, query, signal) {
+  const {answer, text} = await ask("GET", path + queryString(query), {signal, within: TIMEOUT_FILE});
+  if (!answer.ok) throw refusedBy(answer, text, key());
+  return {text, cursor: answer.headers.get("next-cursor")};
+}
+
+async function request(method, path, options) {
+  const {withKey = key()} = options;
+  const {answer, text} = await ask(method, path, {...options, withKey});
+  const found = parsed(text);
+  if (answer.ok && found) return found;
+  throw refusedBy(answer, text, withKey);
+}
+
+async function ask(method, path, {body, headers = {}, signal, withKey = key(), within = TIMEOUT}) {
+  const timeout = AbortSignal.timeout(within);
   try {
-    answer = await fetch(new URL(path, BASE), {
+    const answer = await fetch(new URL(path, BASE), {
       method,
       headers: {authorization: `Bearer ${withKey}`, ...(body && {"content-type": "application/json"}), ...headers},
-      body: body && JSON.stringify(body),
+      body: body && !(body instanceof Blob) ? JSON.stringify(body) : body,
       cache: "no-store",
       credentials: "omit",
       redirect: "error",
       signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
     });
-    text = await answer.text();
+    const text = await answer.text();
     serverTime(answer.headers.get("date"));
+    return {answer, text};
   } catch (error) {
     if (signal && signal.aborted) throw error; // the page was left
     throw new Unreachable(timeout.aborted ? "timed out" : "no answer");
   }
+}
+
+/** What to throw for an answer that is not as wanted. */
+function refusedBy(answer, text, withKey) {
   const found = parsed(text);
-  if (answer.ok && found) return found;
   if (answer.status === 401 && withKey === key()) refused();
-  if (!found || answer.status === 502 || answer.status === 504) throw new Unreachable(`HTTP ${answer.status}`);
-  throw new Refused(answer.status, found);
+  if (!found || answer.status === 502 || answer.status === 504) return new Unreachable(`HTTP ${answer.status}`);
+  return new Refused(answer.status, found);
 }
 
 /** The tenant and the scopes of a key. Throws Refused or Unreachable. */

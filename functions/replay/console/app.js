@@ -8,6 +8,7 @@ import {notifications} from "./notifications.js";
 import {overview} from "./overview.js";
 import {currentEntry, forgetEntries} from "./history.js";
 import {signInForm} from "./sign-in.js";
+import {suppressions} from "./suppressions.js";
 import {test} from "./test.js";
 import {clock, zone} from "./format.js";
 
@@ -20,12 +21,14 @@ const ROUTES = [
   {path: /^\/notifications\/([^/]+)$/, open: notification},
   {path: /^\/dead$/, open: deadLetters},
   {path: /^\/dead\/group$/, open: group},
+  {path: /^\/suppressions$/, open: suppressions},
   {path: /^\/test$/, open: test},
 ];
 const LINKS = [
   ["/", "Overview"],
   ["/notifications", "Notifications"],
   ["/dead", "Dead letters"],
+  ["/suppressions", "Suppressions"],
   ["/test", "Send a test"],
 ];
 

@@ -8,15 +8,17 @@ import {count, minute, name} from "./format.js";
 export const SERIES = {
   accepted: "accepted",
   sent: "sent",
+  delivered: "delivered",
   retrying: "retries",
   failed: "failures",
+  undelivered: "undelivered",
   unknown: "unknown",
   expired: "expired",
   suppressed: "suppressed",
   canceled: "canceled",
 };
 const NAMES = Object.keys(SERIES);
-const TROUBLE = ["retrying", "failed", "unknown", "expired"];
+const TROUBLE = ["retrying", "failed", "undelivered", "unknown", "expired"];
 const PATTERNS = ["retrying", "unknown"];
 const MAX_COLUMNS = 60; // more minutes are added up
 const UPPER = 76,
@@ -73,7 +75,7 @@ export function chart(channel, all, width) {
     drawn,
     s("path", {class: "line accepted", d: steps(all, step, most)}),
     s("text", {x: 0, y: 10}, `${count(most)} ${per}`),
-    s("text", {x: 0, y: UPPER + GAP - 5}, troubled ? `${count(worst)} ${per}` : "no retries, failures, unknown or expired"),
+    s("text", {x: 0, y: UPPER + GAP - 5}, troubled ? `${count(worst)} ${per}` : "no retries, failures, undelivered, unknown or expired"),
     axis(all, step, width),
   );
 }

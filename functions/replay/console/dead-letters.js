@@ -17,6 +17,7 @@ export function deadLetters({root, query, title, again, signal}) {
       ["", "failed and unknown"],
       ["failed", "failed"],
       ["unknown", "unknown"],
+      ["undelivered", "undelivered (no dead letters)"],
       ["suppressed", "suppressed (no dead letters)"],
     ],
     query.status,

@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import {announce, confirm, expiryField, field, h, showMessage} from "./dom.js";
 import {DOUBT, isDoubtful, sinceNow, state, utc} from "./format.js";
 
-const REPLAYABLE = ["failed", "suppressed"];
+const REPLAYABLE = ["failed", "undelivered", "suppressed"];
 const CANCELABLE = ["pending", "retrying"];
 
 export function actions(found, again) {

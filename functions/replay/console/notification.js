@@ -117,6 +117,10 @@ function sentence(found, channel) {
     case "sent":
       if (found.provider === "operator") return `Nothing: an operator marked it as sent ${relative(found.updated_at)}.`;
       return `Nothing: ${found.provider || "the provider"} accepted it ${relative(found.updated_at)}.`;
+    case "undelivered":
+      return "Nothing, unless an operator replays it.";
+    case "suppressed":
+      return ["Nothing, unless it is replayed once the recipient is off the list of ", h("a", {href: "#/suppressions"}, "suppressions"), "."];
     default:
       return `Nothing: ${STATUSES[found.status] || found.status}.`;
   }
@@ -137,6 +141,7 @@ function details(found) {
     ],
     ["Accepted", when(found.created_at, `${clock(found.created_at)}, ${relative(found.created_at)}`)],
     ["Updated", when(found.updated_at, `${clock(found.updated_at)}, ${relative(found.updated_at)}`)],
+    ["Category", found.category && `${found.category}${found.critical ? " (critical: passes opt-outs)" : ""}`],
     ["Send at", found.send_at && when(found.send_at, clock(found.send_at))],
     [
       "Expires",

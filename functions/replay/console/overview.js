@@ -2,6 +2,7 @@
 
 import {Activity} from "./activity.js";
 import * as api from "./api.js";
+import {books} from "./books.js";
 import {channel, widthIn} from "./channels.js";
 import {h, render, select} from "./dom.js";
 import {replaceAddress} from "./history.js";
@@ -41,6 +42,7 @@ export function overview({root, query, me, title, again, signal}) {
     parts.now,
     parts.happened,
     parts.channels,
+    books(signal),
     parts.queues,
   );
   const open = new Set(); // channels whose numbers are shown as a table

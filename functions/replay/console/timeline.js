@@ -3,6 +3,14 @@
 import {h} from "./dom.js";
 import {CLASSES, clock, span, chipWithDoubt, when} from "./format.js";
 
+/** Who says so, where that is not the provider's answer to the attempt. */
+const SOURCES = {
+  receipt: "the provider reported it later (receipt)",
+  lookup: "the provider, when it was asked (lookup)",
+  operator: "an operator, or the caller",
+  sweep: "the sweep, by the database's clock",
+};
+
 const WITHOUT_CALL = ["canceled", "expired", "suppressed"]; // happens without a provider call
 
 export function timeline(found) {
@@ -48,6 +56,7 @@ function step(event, before, n) {
       chipWithDoubt(event),
       " ",
       h("span", {class: "label"}, label),
+      SOURCES[event.by] && h("p", {class: "hint"}, `Source: ${SOURCES[event.by]}`),
       by && h("p", {class: "hint id"}, "by ", h("bdi", {}, by)),
       event.provider_response && h("p", {class: "hint id"}, "Provider response: ", h("bdi", {}, event.provider_response)),
       event.note && h("p", {class: "hint"}, h("bdi", {}, event.note)),

@@ -22,6 +22,7 @@ from pydantic_core import from_json, to_json
 
 from tidings.api.problems import Problem
 from tidings.api.validation_problems import NOT_VALID, entry, has_passed
+from tidings.domain.category import Category
 from tidings.domain.channels import CHANNELS, Content, StrictModel
 from tidings.domain.channels.long_text import LongText
 from tidings.domain.fairness import give_way
@@ -83,6 +84,16 @@ class Submission(StrictModel):
     ignore_suppression: Annotated[
         bool, Field(description="Send although recipients are suppressed; needs a key with the scope `admin`")
     ] = False
+    category: Annotated[
+        Category | None,
+        Field(
+            description="What it is about, like `newsletter`: recipients who opted out of it get nothing of it, and a"
+            " mail has a link to unsubscribe from it"
+        ),
+    ] = None
+    critical: Annotated[
+        bool, Field(description="Send although recipients opted out of its `category`; all else suppresses")
+    ] = False
     idempotency_key: Annotated[IdempotencyKey | None, Field(description="In an array, in place of the header")] = None
 
     @field_validator("metadata")
@@ -108,6 +119,8 @@ class Submission(StrictModel):
             max_attempts=self.max_attempts,
             metadata=to_json(self.metadata).decode() if self.metadata else None,
             ignore_suppression=self.ignore_suppression or None,
+            category=self.category,
+            critical=self.critical or None,
             send_at=self.send_at,
             expires_at=self.expires_at,
             next_attempt_at=self.send_at,  # whether that is now, the database's clock says at the claim
@@ -190,6 +203,8 @@ def check_submission(submission: Submission, now: datetime, *, index: int | None
         submission.content.check(submission.recipient)
     except ValueError as error:
         wrong.append(entry(("content",), str(error), index))
+    if submission.critical and submission.category is None:
+        wrong.append(entry(("critical",), "needs a category: it passes opt-outs of that category only", index))
     send_at, expires_at = submission.send_at, submission.expires_at
     if expires_at is not None and send_at is not None and expires_at <= send_at:
         wrong.append(entry(("expires_at",), "must be after send_at", index))

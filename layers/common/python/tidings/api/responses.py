@@ -86,6 +86,8 @@ class NotificationView(View):
     max_attempts: int
     metadata: dict[str, str] | None = None
     ignore_suppression: bool | None = None
+    category: str | None = None
+    critical: bool | None = Field(None, description="true: opt-outs of its category do not suppress it")
     send_at: datetime | None = None
     expires_at: datetime | None = None
     created_at: datetime
@@ -150,6 +152,8 @@ def to_response(
         max_attempts=notification.max_attempts,
         metadata=json.loads(notification.metadata) if notification.metadata is not None else None,
         ignore_suppression=notification.ignore_suppression or None,
+        category=notification.category,
+        critical=notification.critical or None,
         send_at=notification.send_at,
         expires_at=notification.expires_at,
         created_at=notification.created_at,

@@ -18,8 +18,9 @@ from tidings.domain.channels import CHANNELS
 from tidings.domain.errors import BrokerUnavailable, ConfigurationError, StoreUnavailable
 from tidings.messaging import topology
 from tidings.migrate import MigrationSettings, is_later, versions
+from tidings.pipeline.suppression import Enforcement
 from tidings.providers.callbacks import CallbackSettings
-from tidings.runtime.container import Container, build_container, utc_now
+from tidings.runtime.container import Container, SuppressionSettings, build_container, utc_now
 
 State = Literal["ok", "warning", "wrong"]
 
@@ -134,6 +135,37 @@ def keys() -> Iterator[Finding]:
             yield warning(
                 "keys", text, "correct them, unless they are meant for a later release; this release ignores them"
             )
+
+
+def unsubscribing(folder: Path, names: Sequence[str]) -> Iterator[Finding]:
+    """What an operator must know about the links by which recipients unsubscribe, where mails are sent."""
+    if not (folder / "email/main.py").exists() or (names and "email" not in names):
+        return
+    try:
+        base = load(CallbackSettings).base
+        enforcement = load(SuppressionSettings).suppression
+    except ConfigurationError:
+        return  # the function `email` reports it
+    if base is None:
+        yield ok("unsubscribe", "mails with a category get no link to unsubscribe: TIDINGS_RECEIPTS_URL is not set")
+    elif enforcement is not Enforcement.ON:
+        yield warning(
+            "unsubscribe",
+            f"who unsubscribes is told so, and is sent to all the same: TIDINGS_SUPPRESSION is {enforcement}",
+            "set TIDINGS_SUPPRESSION=on where mails have a category",
+        )
+    elif not base.startswith("https://"):
+        yield warning(
+            "unsubscribe",
+            "mails with a category get a link without TLS, which mail programs do not call (RFC 8058)",
+            "let TIDINGS_RECEIPTS_URL begin with https://",
+        )
+    else:
+        yield ok(
+            "unsubscribe",
+            f"mails with a category get a link to {base}; the DKIM signature of your mail server must cover"
+            " List-Unsubscribe and List-Unsubscribe-Post, or mail programs show no button (RFC 8058)",
+        )
 
 
 # --- the database -----------------------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ def doctor(options: argparse.Namespace) -> int:
         diagnostics.functions(options.functions, options.names),
         diagnostics.keys(),
         diagnostics.services(),
+        diagnostics.unsubscribing(options.functions, options.names),
         _urls(options),
         diagnostics.proxies(),
     )

@@ -30,9 +30,15 @@ def _pages(server: Operator, query: Mapping[str, Any], limit: int | None = None)
             return
 
 
+def _given(options: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """These options, and the category, which the API calls the scope."""
+    scope = {"scope": options.category} if options.category is not None else {}
+    return {**filters(options, *names), **scope}
+
+
 def listed(options: argparse.Namespace) -> None:
     with operator(options) as server:
-        found = [*_pages(server, filters(options, "channel", "reason", "source", "state"), options.limit + 1)]
+        found = [*_pages(server, _given(options, "channel", "reason", "source", "state"), options.limit + 1)]
     kept = found[: options.limit]
     show(options, {"suppressions": kept}, _table(kept) if kept else "No suppressions match.")
     if len(found) > len(kept):
@@ -47,7 +53,7 @@ def find(options: argparse.Namespace) -> None:
 
 
 def add_one(options: argparse.Namespace) -> None:
-    given = filters(options, "channel", "recipient", "reason", "note")
+    given = _given(options, "channel", "recipient", "reason", "note")
     expiry = {"expires_at": options.expires.isoformat()} if options.expires is not None else {}
     with operator(options) as server:
         show(options, one := server.post(PATH, {**given, **expiry}), _table([one]))
@@ -55,8 +61,9 @@ def add_one(options: argparse.Namespace) -> None:
 
 def remove(options: argparse.Namespace) -> None:
     with operator(options) as server:
-        one = server.post(f"{PATH}/remove", filters(options, "channel", "recipient"))
-    show(options, one, plain(f"{one['recipient']} is sent to again on {one['channel']}."))
+        one = server.post(f"{PATH}/remove", _given(options, "channel", "recipient"))
+    what = f" messages of {one['scope']}" if "scope" in one else ""
+    show(options, one, plain(f"{one['recipient']} is sent{what or ' to'} again on {one['channel']}."))
 
 
 def import_file(options: argparse.Namespace) -> None:
@@ -87,13 +94,13 @@ def export(options: argparse.Namespace) -> None:
 
 
 def _table(found: list[dict[str, Any]]) -> str:
-    rows = [["CHANNEL", "RECIPIENT", "REASON", "SOURCE", "SINCE", "UNTIL", "NOTE"]]
+    rows = [["CHANNEL", "RECIPIENT", "CATEGORY", "REASON", "SOURCE", "SINCE", "UNTIL", "NOTE"]]
     for one in found:
         until = f"{one['expires_at'][:19]}Z" if "expires_at" in one else "it is removed"
         if "removed_at" in one:
             until = f"removed {one['removed_at'][:19]}Z by {one['removed_by']}"
-        cells = [one["channel"], one["recipient"], one["reason"], one["source"], f"{one['at'][:19]}Z", until]
-        rows.append([*cells, one.get("note", "")])
+        cells = [one["channel"], one["recipient"], one.get("scope", "all"), one["reason"], one["source"]]
+        rows.append([*cells, f"{one['at'][:19]}Z", until, one.get("note", "")])
     return table(rows)
 
 
@@ -106,7 +113,8 @@ def add(commands: Commands, parents: Parents) -> None:
     every = made.add_parser("list", parents=shared, help="newest first")
     every.add_argument("--channel", choices=CHANNELS)
     every.add_argument("--reason", choices=REASONS)
-    every.add_argument("--source", choices=("provider", "operator", "receipt", "import"))
+    every.add_argument("--source", choices=("provider", "operator", "receipt", "import", "unsubscribe"))
+    every.add_argument("--category", metavar="NAME", help="opt-outs of this category only")
     every.add_argument("--state", choices=("in_force", "ended"), help="ended: expired or removed; default: all")
     every.add_argument("--limit", type=positive, default=50, metavar="N", help="at most this many (default: 50)")
     every.set_defaults(run=listed)
@@ -121,6 +129,7 @@ def add(commands: Commands, parents: Parents) -> None:
         one = made.add_parser(name, parents=shared, help=help_text)
         one.add_argument("channel", choices=CHANNELS)
         one.add_argument("recipient", metavar="RECIPIENT")
+        one.add_argument("--category", metavar="NAME", help="of this category only; default: everything on the channel")
         one.set_defaults(run=run)
         if name == "add":
             one.add_argument("--reason", choices=REASONS, default="manual", help="default: manual")

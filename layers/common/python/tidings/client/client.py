@@ -46,6 +46,8 @@ class Client:
         on_ambiguous: str | None = None,
         max_attempts: int | None = None,
         metadata: Mapping[str, str] | None = None,
+        category: str | None = None,
+        critical: bool | None = None,
     ) -> Accepted:
         """Return when the row is committed. The fields are those of Draft; without an idempotency key, one is made."""
         own_key = {} if idempotency_key is None else {"idempotency_key": idempotency_key}
@@ -59,6 +61,8 @@ class Client:
             on_ambiguous=on_ambiguous,
             max_attempts=max_attempts,
             metadata=metadata,
+            category=category,
+            critical=critical,
             **own_key,
         )
         return self.send_draft(draft)

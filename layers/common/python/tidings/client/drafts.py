@@ -31,6 +31,8 @@ class Draft:
     on_ambiguous: str | None = None
     max_attempts: int | None = None
     metadata: Mapping[str, str] | None = None
+    category: str | None = None
+    critical: bool | None = None
 
     def __post_init__(self) -> None:
         """Raise ValueError for a key that a header cannot carry."""

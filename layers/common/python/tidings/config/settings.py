@@ -72,6 +72,11 @@ def load(cls: type[S], environment: Mapping[str, str] | None = None) -> S:
     return loaded
 
 
+def has_any(prefix: str) -> bool:
+    """At least one setting whose variable begins so is given."""
+    return any(name.startswith(prefix) and text for name, text in os.environ.items())
+
+
 def _formerly(cls: type[Settings], field: str, source: Mapping[str, str]) -> str | None:
     """The value under the variable's old name."""
     old = cls.formerly.get(field)

@@ -104,6 +104,8 @@ class Notification:
     max_attempts: int = 10
     metadata: str | None = None  # JSON of the caller, returned unchanged
     ignore_suppression: bool | None = None  # true: it is sent although its recipients are suppressed
+    category: str | None = None  # what it is about; recipients may opt out of it
+    critical: bool | None = None  # true: it is sent although recipients opted out of its category
     send_at: datetime | None = None
     expires_at: datetime | None = None
     traceparent: str | None = None  # W3C Trace Context of the POST

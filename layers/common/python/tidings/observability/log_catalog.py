@@ -168,6 +168,11 @@ FAULTS = (
         level="WARNING",
     ),
     LogEvent(
+        name="unsubscribed",
+        meaning="a recipient opted out of a category, by the link in a mail",
+        fields=("tenant", "channel", "category"),
+    ),
+    LogEvent(
         name="setting_renamed",
         meaning="a setting has its old name, which the next release will not read: rename it",
         fields=("setting", "renamed_to"),

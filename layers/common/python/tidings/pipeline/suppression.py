@@ -14,7 +14,7 @@ from tidings.domain.notification import Notification
 from tidings.domain.receipt import Receipt, ReceiptKind
 from tidings.domain.timing import HARD_BOUNCE_LASTS
 from tidings.pipeline.outcomes import Outcome
-from tidings.ports import Suppression
+from tidings.ports import SuppressedBy, Suppression
 
 log = logging.getLogger(__name__)
 
@@ -67,13 +67,14 @@ def reason_of(receipt: Receipt) -> Reason | None:
 
 
 def suppression(
-    recipient: str, reason: str, *, source: str = "provider", notification_id: str | None = None
+    recipient: str, reason: str, *, source: str = "provider", scope: str = "", notification_id: str | None = None
 ) -> Suppression:
     """An entry that lasts as long as its reason does."""
     return Suppression(
         recipient=recipient,
         reason=reason,
         source=source,
+        scope=scope,
         lasts=LASTS.get(reason),
         notification_id=notification_id,
     )
@@ -94,27 +95,40 @@ class Verdict:
 NOTHING = Verdict()
 
 
-def verdict(enforcement: Enforcement, notification: Notification, suppressed: Mapping[str, str]) -> Verdict:
-    """`suppressed`: the reason by recipient, see `Claims.suppressed`."""
+def verdict(enforcement: Enforcement, notification: Notification, suppressed: Mapping[str, SuppressedBy]) -> Verdict:
+    """`suppressed`: the entry by recipient, see `Claims.suppressed`."""
     if not suppressed or enforcement is Enforcement.OFF:
         return NOTHING
-    reason = suppressed.get(notification.recipient)
-    copies = {one: why for one, why in suppressed.items() if one != notification.recipient}
     if notification.ignore_suppression or enforcement is Enforcement.WARN:
         why = "ignore_suppression" if notification.ignore_suppression else "TIDINGS_SUPPRESSION is warn"
-        log.warning("suppression_not_enforced", extra=_fields(notification, suppressed))
-        return Verdict(note=f"sent although suppressed ({why}): {_listed(suppressed)}")
-    if reason is not None:
-        return Verdict(error=Suppressed(reason, "the recipient is suppressed; the provider was not called"))
-    log.info("copies_left_out", extra=_fields(notification, copies))
-    return Verdict(left_out=copies, note=f"copies left out, because suppressed: {_listed(copies)}")
+        return Verdict(note=_not_enforced(notification, suppressed, why))
+    # Critical ones pass opt-outs of their category, and nothing else.
+    passed = {one: by for one, by in suppressed.items() if by.scope and notification.critical}
+    enforced = {one: by for one, by in suppressed.items() if one not in passed}
+    own = enforced.pop(notification.recipient, None)
+    if own is not None:
+        what = f"opted out of {own.scope}" if own.scope else "is suppressed"
+        return Verdict(error=Suppressed(own.reason, f"the recipient {what}; the provider was not called"))
+    notes = []
+    if passed:
+        notes.append(_not_enforced(notification, passed, "critical"))
+    if enforced:
+        log.info("copies_left_out", extra=_fields(notification, enforced))
+        notes.append(f"copies left out, because suppressed: {_listed(enforced)}")
+    return Verdict(left_out={one: by.reason for one, by in enforced.items()}, note="; ".join(notes))
 
 
-def _listed(suppressed: Mapping[str, str]) -> str:
-    return ", ".join(f"{recipient} ({reason})" for recipient, reason in suppressed.items())
+def _not_enforced(notification: Notification, suppressed: Mapping[str, SuppressedBy], why: str) -> str:
+    """The note for the timeline."""
+    log.warning("suppression_not_enforced", extra=_fields(notification, suppressed))
+    return f"sent although suppressed ({why}): {_listed(suppressed)}"
 
 
-def _fields(notification: Notification, suppressed: Mapping[str, str]) -> dict[str, object]:
+def _listed(suppressed: Mapping[str, SuppressedBy]) -> str:
+    return ", ".join(f"{recipient} ({by})" for recipient, by in suppressed.items())
+
+
+def _fields(notification: Notification, suppressed: Mapping[str, SuppressedBy]) -> dict[str, object]:
     """Of a log line. Never a recipient."""
     fields = {"notification_id": notification.id, "tenant": notification.tenant, "channel": notification.channel}
-    return {**fields, "reasons": sorted(set(suppressed.values())), "recipients": len(suppressed)}
+    return {**fields, "reasons": sorted({by.reason for by in suppressed.values()}), "recipients": len(suppressed)}

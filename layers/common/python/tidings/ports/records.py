@@ -38,6 +38,17 @@ class Deferred:
     remaining: timedelta  # until it may be claimed, on the database's clock
 
 
+@dataclass(frozen=True, slots=True)
+class SuppressedBy:
+    """The entry that suppresses a recipient. One for everything on the channel goes before one for a category."""
+
+    reason: str
+    scope: str = ""  # '': everything on the channel; else a category
+
+    def __str__(self) -> str:
+        return f"{self.reason} of {self.scope}" if self.scope else self.reason
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claims:
     """The result of a claim. `token` fences everything that is settled under it."""
@@ -50,8 +61,8 @@ class Claims:
     deferred: Sequence[Deferred] = ()
     stale: Sequence[Message] = ()  # ended, older generation, or no such row: drop them
     isolate: Sequence[Deferred] = ()  # due, but their last worker was lost: claim each `isolated`, after the others
-    suppressed: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """By the id of an acquired row: the reason by each of its recipients that is suppressed, cc and bcc too."""
+    suppressed: Mapping[str, Mapping[str, SuppressedBy]] = field(default_factory=dict)
+    """By the id of an acquired row: the entry by each of its recipients that is suppressed, cc and bcc too."""
 
     @property
     def without_rows(self) -> "Claims":
@@ -66,7 +77,7 @@ class Suppression:
 
     recipient: str  # as it is stored; the list compares `Content.matched`
     reason: str
-    source: str = "provider"  # provider, operator, receipt, import
+    source: str = "provider"  # provider, operator, receipt, import, unsubscribe
     scope: str = ""  # '': everything on the channel; else a category
     lasts: timedelta | None = None  # None: until it is removed
     expires_at: datetime | None = None  # in place of `lasts`
@@ -100,6 +111,7 @@ class SuppressionSelection:
     tenant: str
     channel: str | None = None
     recipients: Sequence[str] | None = None  # in the form that is compared
+    scope: str | None = None
     reason: str | None = None
     source: str | None = None
     in_force: bool | None = None

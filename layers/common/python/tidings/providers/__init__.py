@@ -21,7 +21,8 @@ PROVIDERS: Mapping[str, tuple[str, ...]] = {
 """For each channel its vendors, the default first. Each name is a folder here, with `from_settings() -> Provider`."""
 
 RECEIPTS: tuple[str, ...] = ("twilio", "fcm")
-"""The vendors that report later: the folder of each has `receipts.from_settings() -> ReceiptParser`."""
+"""The vendors that report later: the folder of each has `receipts.from_settings()`, a
+ReceiptParser, or None where its account is not set."""
 
 LOOKUPS: tuple[str, ...] = ("twilio",)
 """The vendors that can be asked what became of a message: the folder of each has `lookup.from_settings()`, a
@@ -50,8 +51,9 @@ def provider_for(channel: str) -> Provider:
 
 
 def receipt_parsers() -> Mapping[str, ReceiptParser]:
-    """By vendor, with their settings. Raise ConfigurationError."""
-    return {vendor: import_module(f"{__name__}.{vendor}.receipts").from_settings() for vendor in RECEIPTS}
+    """By vendor, with their settings: those whose account is set, or that need none. Raise ConfigurationError."""
+    found = {vendor: import_module(f"{__name__}.{vendor}.receipts").from_settings() for vendor in RECEIPTS}
+    return {vendor: parser for vendor, parser in found.items() if parser is not None}
 
 
 def receipt_lookups() -> Mapping[str, ReceiptLookup]:

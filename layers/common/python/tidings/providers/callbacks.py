@@ -7,11 +7,12 @@ import base64
 import hashlib
 import hmac
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import quote
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from tidings.config.settings import Settings, load
 from tidings.domain.errors import ConfigurationError
@@ -23,7 +24,15 @@ CONNECTION = "main"
 MARK = "n"
 """The query parameter that has the mark."""
 
+MIN_SECRET = 32  # characters
+
 _SHAPE = re.compile(r"([0-9a-f-]{36})\.([0-9]{1,9})\.([0-9]{1,9})\.([A-Za-z0-9_-]{22})", re.ASCII)
+
+
+def _long_enough(secrets: str) -> str:
+    if any(len(one) < MIN_SECRET for one in secrets.split()):
+        raise ValueError(f"each must have at least {MIN_SECRET} characters")
+    return secrets
 
 
 class CallbackSettings(Settings):
@@ -40,12 +49,32 @@ class CallbackSettings(Settings):
     receipts_secret: Annotated[
         str | None,
         Field(
-            min_length=32,
+            min_length=MIN_SECRET,
             repr=False,
             description="at least 32 random characters, the same for the receipts function and the channels' functions;"
             " required with TIDINGS_RECEIPTS_URL",
         ),
     ] = None
+    receipts_previous_secrets: Annotated[
+        str,
+        AfterValidator(_long_enough),
+        Field(
+            repr=False,
+            description="earlier secrets, separated by spaces: addresses and links to unsubscribe that were made"
+            " with them stay valid",
+        ),
+    ] = ""
+
+    @property
+    def base(self) -> str | None:
+        return self.receipts_url.rstrip("/") if self.receipts_url is not None else None
+
+    @property
+    def secrets(self) -> Sequence[bytes]:
+        """The present one first. Raise ConfigurationError if there is none."""
+        if self.receipts_secret is None:
+            raise ConfigurationError("TIDINGS_RECEIPTS_SECRET: is not set, and TIDINGS_RECEIPTS_URL needs it")
+        return [one.encode() for one in (self.receipts_secret, *self.receipts_previous_secrets.split())]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +92,11 @@ class CallbackAddresses:
 
     base: str
     secret: bytes
+    previous: Sequence[bytes] = ()
 
     def for_attempt(self, provider: str, request: SendRequest) -> str:
         named = f"{request.id}.{request.generation}.{request.attempt}"
-        return self.url(provider, CONNECTION, f"{named}.{self._seal(provider, named)}")
+        return self.url(provider, CONNECTION, f"{named}.{_seal(self.secret, provider, named)}")
 
     def url(self, provider: str, connection: str, mark: str | None) -> str:
         """Exactly as we gave it to the vendor: a proxy in front of us may have changed the request's own."""
@@ -79,24 +109,25 @@ class CallbackAddresses:
         if found is None or mark is None:
             return None
         named, _, seal = mark.rpartition(".")
-        if not hmac.compare_digest(seal, self._seal(provider, named)):
+        secrets = (self.secret, *self.previous)
+        if not any(hmac.compare_digest(seal, _seal(secret, provider, named)) for secret in secrets):
             return None
         return Mark(notification_id=found[1], generation=int(found[2]), attempt=int(found[3]))
 
-    def _seal(self, provider: str, named: str) -> str:
-        """128 bits."""
-        sealed = hmac.new(self.secret, f"receipt:{provider}:{named}".encode(), hashlib.sha256).digest()
-        return base64.urlsafe_b64encode(sealed[:16]).decode().rstrip("=")
+
+def _seal(secret: bytes, provider: str, named: str) -> str:
+    """128 bits."""
+    sealed = hmac.new(secret, f"receipt:{provider}:{named}".encode(), hashlib.sha256).digest()
+    return base64.urlsafe_b64encode(sealed[:16]).decode().rstrip("=")
 
 
 def callback_addresses() -> CallbackAddresses | None:
     """None: vendors are not asked to report. Raise ConfigurationError."""
     settings = load(CallbackSettings)
-    if settings.receipts_url is None:
+    if settings.base is None:
         return None
-    if settings.receipts_secret is None:
-        raise ConfigurationError("TIDINGS_RECEIPTS_SECRET: is not set, and TIDINGS_RECEIPTS_URL needs it")
-    return CallbackAddresses(base=settings.receipts_url.rstrip("/"), secret=settings.receipts_secret.encode())
+    secret, *previous = settings.secrets
+    return CallbackAddresses(base=settings.base, secret=secret, previous=previous)
 
 
 def required_callback_addresses() -> CallbackAddresses:

@@ -150,6 +150,11 @@ class Container:
             observers=self.observers,
         )
 
+    @property
+    def suppression(self) -> Enforcement:
+        """Raise ConfigurationError."""
+        return load(SuppressionSettings).suppression
+
     def database_time(self) -> datetime:
         """Raise StoreUnavailable."""
         return self.store.now()
@@ -176,7 +181,7 @@ class Container:
             settler=self.settler,
             lease=lease,
             concurrency=settings.concurrency,
-            suppression=load(SuppressionSettings).suppression,
+            suppression=self.suppression,
             observers=self.observers,
         )
 

@@ -31,6 +31,8 @@ _GIVEN = (
     "max_attempts",
     "expires_at",
     "ignore_suppression",
+    "category",
+    "critical",
 )
 _TIMES = ("created_at", "send_at", "next_attempt_at")
 _COUNTED = ("traceparent", "generation", "attempt", "uncounted_attempts", "refused_at")

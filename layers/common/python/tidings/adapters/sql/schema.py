@@ -73,6 +73,8 @@ notifications = Table(
     Column("max_attempts", Integer, nullable=False),
     Column("metadata", long_text()),
     Column("ignore_suppression", Boolean),
+    Column("category", ascii_string(32)),
+    Column("critical", Boolean),
     Column("send_at", UtcDateTime),
     Column("expires_at", UtcDateTime),
     Column("traceparent", ascii_string(64)),
@@ -143,7 +145,7 @@ suppression_list = Table(
     Column("recipient", String(512), nullable=False),  # Content.matched
     Column("scope", ascii_string(32), nullable=False),  # '': everything on the channel; else a category
     Column("reason", ascii_string(32), nullable=False),
-    Column("source", ascii_string(16), nullable=False),  # provider, operator, receipt, import
+    Column("source", ascii_string(16), nullable=False),  # provider, operator, receipt, import, unsubscribe
     Column("note", String(255)),
     Column("notification_id", ascii_string(36)),
     Column("at", UtcDateTime, nullable=False),

@@ -16,7 +16,7 @@ from tidings.adapters.sql.schema import suppression_list
 from tidings.adapters.sql.schema import suppressions as of_older_releases
 from tidings.domain.channels import CHANNELS, Content
 from tidings.domain.notification import Notification
-from tidings.ports import Suppression, SuppressionEntry, SuppressionSelection
+from tidings.ports import SuppressedBy, Suppression, SuppressionEntry, SuppressionSelection
 
 s, old = suppression_list.c, of_older_releases.c
 
@@ -31,11 +31,11 @@ def in_force(now: Any) -> ColumnElement[bool]:
     return or_(s.expires_at.is_(None), s.expires_at > now)
 
 
-_LOOK_UP = select(s.tenant, s.channel, s.recipient, s.reason).where(
+_LOOK_UP = select(s.tenant, s.channel, s.recipient, s.scope, s.reason).where(
     s.recipient.in_(bindparam("recipients", expanding=True)),
     s.channel.in_(bindparam("channels", expanding=True)),
     s.tenant.in_(bindparam("tenants", expanding=True)),
-    s.scope == "",
+    s.scope.in_(bindparam("scopes", expanding=True)),
     in_force(bindparam("now", type_=s.expires_at.type)),
 )
 
@@ -49,24 +49,30 @@ def _channel(name: str) -> type[Content]:
 
 def suppressed_of(
     connection: Connection, now: datetime, claimed: Sequence[Notification]
-) -> Mapping[str, Mapping[str, str]]:
-    """By id, the reason by each suppressed recipient, written as the notification has it."""
+) -> Mapping[str, Mapping[str, SuppressedBy]]:
+    """By id, the entry by each suppressed recipient, written as the notification has it."""
     addresses = {row.id: [row.recipient, *_channel(row.channel).copied_to(row.content)] for row in claimed}
     sought = sorted({_channel(row.channel).matched(one) for row in claimed for one in addresses[row.id]})
-    values = {"channels": sorted({row.channel for row in claimed}), "tenants": sorted({row.tenant for row in claimed})}
-    reasons: dict[tuple[str, str, str], str] = {}
+    values = {
+        "channels": sorted({row.channel for row in claimed}),
+        "tenants": sorted({row.tenant for row in claimed}),
+        "scopes": sorted({"", *(row.category for row in claimed if row.category is not None)}),
+    }
+    entries: dict[tuple[str, str, str, str], SuppressedBy] = {}
     for start in range(0, len(sought), LOOKED_UP):
         page = {**values, "recipients": sought[start : start + LOOKED_UP], "now": now}
         for found in connection.execute(_LOOK_UP, page):
-            reasons[found.tenant, found.channel, found.recipient] = found.reason
-    if not reasons:
+            key = found.tenant, found.channel, found.recipient, found.scope
+            entries[key] = SuppressedBy(found.reason, found.scope)
+    if not entries:
         return {}
-    suppressed: dict[str, dict[str, str]] = {}
+    suppressed: dict[str, dict[str, SuppressedBy]] = {}
     for row in claimed:
         for one in addresses[row.id]:
-            reason = reasons.get((row.tenant, row.channel, _channel(row.channel).matched(one)))
-            if reason is not None:
-                suppressed.setdefault(row.id, {})[one] = reason
+            matched = _channel(row.channel).matched(one)
+            for scope in ("", row.category or ""):
+                if (by := entries.get((row.tenant, row.channel, matched, scope))) is not None:
+                    suppressed.setdefault(row.id, {}).setdefault(one, by)
     return suppressed
 
 
@@ -147,6 +153,7 @@ def find(
         s.tenant == selection.tenant,
         s.channel == selection.channel if selection.channel is not None else None,
         s.recipient.in_(sorted(selection.recipients)) if selection.recipients is not None else None,
+        s.scope == selection.scope if selection.scope is not None else None,
         s.reason == selection.reason if selection.reason is not None else None,
         s.source == selection.source if selection.source is not None else None,
         s.seq < selection.before if selection.before is not None else None,

@@ -30,6 +30,7 @@ from tidings.pipeline.audit import Audit
 from tidings.pipeline.intake import Intake
 from tidings.pipeline.ledger import Ledger
 from tidings.pipeline.replay import Replay
+from tidings.pipeline.suppression import Enforcement
 from tidings.pipeline.sweep import Sweep
 from tidings.ports import Broker, Clock, Store, Taken
 from tidings.ports.insight import Insight
@@ -92,6 +93,7 @@ class OperatorEndpoints:
         audit: Audit,
         intake: Intake,
         now: Clock,
+        enforcement: Enforcement = Enforcement.ON,
     ) -> None:
         self._threads = threads = ThreadPoolExecutor(8, thread_name_prefix="tidings-replay")
         self._sweep = sweep
@@ -108,7 +110,7 @@ class OperatorEndpoints:
         self.overview = Overview(insight=insight, store=store, broker=broker, now=now, threads=threads)
         self.channels = Channels(store=store, threads=threads)
         self.books = BooksEndpoints(ledger=ledger, audit=audit, now=now, threads=threads)
-        self.suppressions = Suppressions(store=store, threads=threads)
+        self.suppressions = Suppressions(store=store, threads=threads, enforcement=enforcement)
 
     def all(self) -> Sequence[BoundEndpoint]:
         return [*(route.bind(self) for route in OWN), *(route.bind(self.shared) for route in SHARED)]

@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 SHOWN = (
     ACCEPTED,
-    *map(str, (Status.SENT, Status.RETRYING, Status.FAILED, Status.UNKNOWN)),
+    *map(str, (Status.SENT, Status.DELIVERED, Status.RETRYING, Status.FAILED, Status.UNDELIVERED, Status.UNKNOWN)),
     *map(str, (Status.EXPIRED, Status.SUPPRESSED, Status.CANCELED)),
 )
 

@@ -114,7 +114,8 @@ class ChannelActivity(View):
     paused_at: datetime | None = None
     refusal: RefusalView | None = None
     counts: dict[str, list[int]] = Field(
-        description="by accepted, sent, retrying, failed, unknown, expired, suppressed, canceled"
+        description="by accepted, sent, delivered, retrying, failed, undelivered, unknown, expired, suppressed,"
+        " canceled"
     )
     latency: LatencyView
 

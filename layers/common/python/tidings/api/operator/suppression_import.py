@@ -19,7 +19,7 @@ from tidings.ports import PAGE
 
 MAX_ROWS = 100_000
 MAX_LINE = 16 * 1024  # bytes; one call reads a line, and no other thread runs meanwhile
-COLUMNS = ("channel", "recipient", "reason", "expires_at", "note")
+COLUMNS = ("channel", "recipient", "reason", "expires_at", "note", "scope", "category")
 INVALID_IMPORT = "The file cannot be imported"
 
 Store = Callable[[str, Sequence[ImportedRow]], None]

@@ -1,20 +1,21 @@
 """Models of the operator API's requests and answers about suppressions."""
 
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from tidings.api.requests import Instant
 from tidings.api.responses import View
 from tidings.domain.addresses import one_line
+from tidings.domain.category import Category
 from tidings.domain.channels import CHANNELS
-from tidings.pipeline.suppression import Reason
+from tidings.pipeline.suppression import Enforcement, Reason
 from tidings.ports import SuppressionSelection
 
 RECIPIENT = "an address, a number with its country code, or token:..."
 
-Source = Literal["provider", "operator", "receipt", "import"]
+Source = Literal["provider", "operator", "receipt", "import", "unsubscribe"]
 Recipient = Annotated[str, StringConstraints(min_length=1, max_length=512), Field(description=RECIPIENT)]
 
 
@@ -37,6 +38,7 @@ class RecipientRequest(BaseModel):
 
     channel: ChannelName
     recipient: Recipient
+    scope: Annotated[Category | None, Field(description="a category; missing: everything on the channel")] = None
 
     @model_validator(mode="after")
     def _is_one_of_the_channel(self) -> Self:
@@ -70,6 +72,12 @@ class ImportedRow(SuppressionRequest):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _scope_is_a_category(cls, given: Any) -> Any:
+        """Ignoring a category would suppress everything."""
+        return {"scope": given["category"], **given} if isinstance(given, dict) and "category" in given else given
+
 
 class SuppressionQuery(BaseModel):
     """Which suppressions, newest first."""
@@ -78,6 +86,7 @@ class SuppressionQuery(BaseModel):
 
     channel: ChannelName | None = None
     recipient: Recipient | None = None
+    scope: Annotated[Category | None, Field(description="a category; all if not given")] = None
     reason: Reason | None = None
     source: Source | None = None
     state: Literal["in_force", "ended"] | None = Field(None, description="ended: expired or removed; all if not given")
@@ -89,6 +98,7 @@ class SuppressionQuery(BaseModel):
             tenant=tenant,
             channel=self.channel,
             recipients=self._matched() if self.recipient is not None else None,
+            scope=self.scope,
             reason=self.reason,
             source=self.source,
             in_force=None if self.state is None else self.state == "in_force",
@@ -121,7 +131,7 @@ class SuppressionView(View):
     recipient: str = Field(description="in the form that is compared: an address in lower case")
     scope: str | None = Field(None, description="a category; missing: everything on the channel")
     reason: str
-    source: str = Field(description="provider, operator, receipt, import")
+    source: str = Field(description="provider, operator, receipt, import, unsubscribe (by a link in a mail)")
     note: str | None = None
     notification_id: str | None = Field(None, description="the notification that failed")
     at: datetime = Field(description="when it was added")
@@ -136,6 +146,10 @@ class SuppressionPage(View):
 
     suppressions: list[SuppressionView]
     next_cursor: int | None = None
+    enforcement: Enforcement = Field(
+        description="TIDINGS_SUPPRESSION, as this function has it: on, warn (sent all the same) or off; what the"
+        " channel's function has decides"
+    )
 
 
 class BadLine(View):

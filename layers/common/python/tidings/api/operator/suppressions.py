@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from tidings.api.api_keys import Scope
@@ -30,7 +30,7 @@ from tidings.api.requests import check_new_expiry
 from tidings.api.validation_problems import entry
 from tidings.domain.fairness import give_way
 from tidings.observability.request_ids import in_thread
-from tidings.pipeline.suppression import suppression
+from tidings.pipeline.suppression import Enforcement, suppression
 from tidings.ports import Store, Suppression, SuppressionEntry, SuppressionSelection
 
 T = TypeVar("T")
@@ -68,7 +68,11 @@ _IMPORTED = {"stored": 2, "bad": 1, "errors": [{"line": 4, "error": "recipient i
 
 
 def _no_such() -> Problem:
-    return Problem(404, "No such suppression", "Your tenant's list does not have this recipient on this channel.")
+    return Problem(
+        404,
+        "No such suppression",
+        "Your tenant's list does not have this recipient on this channel, or not in this scope.",
+    )
 
 
 _INVALID = Problem(422, INVALID, errors=[entry(("recipient",), "is required")])
@@ -88,8 +92,8 @@ LIST = Endpoint(
             "A page",
             SuppressionPage,
             {
-                "with more to come": {"suppressions": [_ENTRY], "next_cursor": 4711},
-                "the last": {"suppressions": [_REMOVED]},
+                "with more to come": {"suppressions": [_ENTRY], "next_cursor": 4711, "enforcement": "on"},
+                "the last": {"suppressions": [_REMOVED], "enforcement": "on"},
             },
         )
     },
@@ -105,6 +109,7 @@ ADD = Endpoint(
         schema=SuppressionRequest,
         examples={
             "until it is removed": {**_ADA, "note": "asked by phone"},
+            "of a category": {**_ADA, "scope": "newsletter", "reason": "opted_out"},
             "for a while": {"channel": "sms", "recipient": "+15005550010", "expires_at": "2027-02-20T21:03:22Z"},
         },
     ),
@@ -158,6 +163,7 @@ EXPORT = Endpoint(
 class Suppressions:
     store: Store
     threads: Executor
+    enforcement: Enforcement = Enforcement.ON
 
     async def list(self, request: AuthenticatedRequest) -> Response:
         query = query_of(SuppressionQuery, request.query)
@@ -167,7 +173,8 @@ class Suppressions:
         found = self.store.find_suppressions(selection, limit + 1)
         kept = found[:limit]
         following = kept[-1].seq if len(found) > limit else None
-        return encoded(SuppressionPage(suppressions=[*map(_view, kept)], next_cursor=following))
+        page = SuppressionPage(suppressions=[*map(_view, kept)], next_cursor=following, enforcement=self.enforcement)
+        return encoded(page)
 
     async def add(self, request: AuthenticatedRequest) -> Response:
         wanted = body_of(SuppressionRequest, request.body, title=INVALID)
@@ -180,7 +187,7 @@ class Suppressions:
         wanted = body_of(RecipientRequest, request.body, title=INVALID)
         by = request.key.fingerprint if request.key is not None else ""
         key = request.tenant, wanted.channel, wanted.stored
-        if await self._run(self.store.remove_suppression, *key, "", by):
+        if await self._run(self.store.remove_suppression, *key, wanted.scope or "", by):
             log.warning("suppression_removed", extra={"tenant": request.tenant, "channel": wanted.channel, "by": by})
         return await self._run(self._state, request.tenant, wanted)
 
@@ -208,9 +215,10 @@ class Suppressions:
         return Response(status=200, body=b"".join(lines), headers={"content-type": NDJSON, **following})
 
     def _state(self, tenant: str, wanted: RecipientRequest) -> Response:
-        """Of everything on the channel: the entry without a scope."""
-        chosen = SuppressionSelection(tenant=tenant, channel=wanted.channel, recipients=[wanted.matched])
-        found = [one for one in self.store.find_suppressions(chosen, 100) if not one.scope]
+        chosen = SuppressionSelection(
+            tenant=tenant, channel=wanted.channel, recipients=[wanted.matched], scope=wanted.scope or ""
+        )
+        found = self.store.find_suppressions(chosen, 1)
         if not found:
             raise _no_such()
         return encoded(_view(found[0]))
@@ -220,15 +228,8 @@ class Suppressions:
 
 
 def _suppression(wanted: SuppressionRequest, source: str) -> Suppression:
-    made = suppression(wanted.stored, wanted.reason, source=source)
-    return Suppression(
-        recipient=made.recipient,
-        reason=made.reason,
-        source=made.source,
-        lasts=made.lasts,
-        expires_at=wanted.expires_at,
-        note=wanted.note,
-    )
+    made = suppression(wanted.stored, wanted.reason, source=source, scope=wanted.scope or "")
+    return replace(made, expires_at=wanted.expires_at, note=wanted.note)
 
 
 def _view(one: SuppressionEntry) -> SuppressionView:

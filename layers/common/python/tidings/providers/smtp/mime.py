@@ -29,6 +29,7 @@ from tidings.providers.smtp.mime_headers import (
     mailbox_header,
     refused,
     split_mailbox,
+    unsubscribe_headers,
 )
 from tidings.providers.smtp.return_path import Back
 from tidings.providers.smtp.stages import Parties
@@ -49,11 +50,13 @@ class Mail:
         return len(self.data) - self.data.count(b"\r\n..")
 
 
-def build_mail(outbound: SendRequest, *, sender: str, domain: str, date: datetime) -> Mail:
+def build_mail(
+    outbound: SendRequest, *, sender: str, domain: str, date: datetime, unsubscribe: str | None = None
+) -> Mail:
     """Raise PermanentError for what a mail cannot hold: a line break in a header, an invalid address.
 
-    `sender`: the mailbox for content without `from`. All attempts of a notification have the same Message-ID, so that a
-    receiver can drop a duplicate.
+    `sender`: the mailbox for content without `from`. `unsubscribe`: the link to opt out of its category. All attempts
+    of a notification have the same Message-ID, so that a receiver can drop a duplicate.
     """
     content = outbound.content
     if not isinstance(content, EmailContent):
@@ -70,6 +73,7 @@ def build_mail(outbound: SendRequest, *, sender: str, domain: str, date: datetim
             *([mailbox_header("Reply-To", content.reply_to)] if content.reply_to is not None else []),
             header("Subject", content.subject),
             *(header(name, value) for name, value in content.headers.items()),
+            *unsubscribe_headers(unsubscribe, content.headers),
             "MIME-Version: 1.0",
             *_body(outbound.id, content),
         ]

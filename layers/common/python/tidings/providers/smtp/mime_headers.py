@@ -1,6 +1,7 @@
 """A mail's headers (RFC 5322, 2045 and 2047): folded if possible, encoded if necessary."""
 
 import re
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from email.header import Header
 from email.utils import format_datetime
@@ -51,6 +52,14 @@ def _is_plain(value: str) -> bool:
 def _encoded_words(value: str, taken: int) -> str:
     """`taken`: characters of the first line that are used already."""
     return Header(value, "utf-8", header_name="x" * taken, maxlinelen=LINE).encode(linesep=CRLF)
+
+
+def unsubscribe_headers(url: str | None, given: Iterable[str]) -> Sequence[str]:
+    """None if the caller has given one of them: a program that reads mails takes a header twice for none, and the
+    second header says how the link in the first may be called. A URL cannot be folded."""
+    if url is None or any(name.lower() in ("list-unsubscribe", "list-unsubscribe-post") for name in given):
+        return ()
+    return f"List-Unsubscribe: <{url}>", "List-Unsubscribe-Post: List-Unsubscribe=One-Click"
 
 
 def split_mailbox(mailbox: str) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from tidings.providers.smtp.return_path import ReturnPath
 from tidings.providers.smtp.session import Session, Stale
 from tidings.providers.smtp.settings import SmtpSettings
 from tidings.providers.smtp.timeouts import Countdown
+from tidings.providers.unsubscribe import UnsubscribeLinks
 
 CHECK_WITHIN = 20.0  # seconds; a person waits for the result
 
@@ -46,13 +47,21 @@ class SmtpProvider:
 
     name = "smtp"
 
-    def __init__(self, settings: SmtpSettings, *, return_path: ReturnPath | None = None, now: Clock = _utc_now) -> None:
-        """`return_path`: where bounces come back; None: to the sender."""
+    def __init__(
+        self,
+        settings: SmtpSettings,
+        *,
+        return_path: ReturnPath | None = None,
+        unsubscribe: UnsubscribeLinks | None = None,
+        now: Clock = _utc_now,
+    ) -> None:
+        """`return_path`: where bounces come back; None: to the sender. `unsubscribe`: None: mails have no such link."""
         self.timeout = timedelta(seconds=settings.timeout)
         self._settings = settings
         self._timeouts = settings.timeouts
         self._return_path = return_path
         self._now = now
+        self._unsubscribe = unsubscribe
         self._slots = threading.BoundedSemaphore(settings.connections)
         self._lock = threading.Lock()
         self._kept: list[Session] = []  # used last in, first out, so that the others can become idle and be closed
@@ -66,12 +75,22 @@ class SmtpProvider:
         """
         countdown = Countdown(self._timeouts)
         with _nothing_sent():
-            mail = build_mail(outbound, sender=self._settings.sender, domain=self._settings.domain, date=self._now())
-            if self._return_path is not None:
-                mail = replace(mail, back=self._return_path.back(outbound, len(mail.parties.recipients)))
+            mail = self._built(outbound)
         with self._slot():
             said = self._deliver(mail, countdown)
         return Acceptance(provider_message_id=mail.message_id, response=masked(said, mail.parties.addresses) or None)
+
+    def _built(self, outbound: SendRequest) -> Mail:
+        mail = build_mail(
+            outbound,
+            sender=self._settings.sender,
+            domain=self._settings.domain,
+            date=self._now(),
+            unsubscribe=self._unsubscribe.for_request("email", outbound) if self._unsubscribe is not None else None,
+        )
+        if self._return_path is None:
+            return mail
+        return replace(mail, back=self._return_path.back(outbound, len(mail.parties.recipients)))
 
     def _deliver(self, mail: Mail, countdown: Countdown) -> str:
         """The server's reply when it accepted the mail."""
