@@ -14,10 +14,9 @@ def build(container: Container) -> App:
         receipts=container.receipts(),
         parsers=receipt_parsers(),
         store=container.store,
-        broker=container.broker,
         now=utc_now,
     )
-    return App(container.observed(endpoints.all()), container.api_keys())
+    return App(container.observed(endpoints.all(), gauges=endpoints.gauges), container.metrics_keys())
 
 
 function = HttpFunction("receipts", build)

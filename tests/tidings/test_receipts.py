@@ -334,15 +334,38 @@ class Counts:
 
     def __init__(self) -> None:
         self.counted = Counter[tuple[str, ...]]()
+        self.recorded: dict[tuple[str, ...], list[float]] = {}
 
     def add(self, metric: Metric, labels: tuple[str, ...], amount: float) -> None:
         self.counted[(metric.name, *labels)] += int(amount)
 
     def record(self, metric: Metric, labels: tuple[str, ...], seconds: Sequence[float]) -> None:
-        """Not looked at."""
+        self.recorded.setdefault((metric.name, *labels), []).extend(seconds)
 
     def flush(self) -> None:
         """Nothing is buffered."""
+
+
+def test_the_time_from_the_acceptance_to_its_report_is_measured_once(parts: Parts) -> None:
+    """A copy, and a report of what is known, are no delays."""
+    row = make.notification(parts.clock())
+    parts.add(row)
+    parts.delivery.deliver([IncomingMessage(queue="tidings.email", body=b"", message=make.message(row))])
+    meter = Counts()
+    recorder = Receipts(store=parts.store, observers=Observers(observers=[MetricsObserver(meter)]))
+    parts.clock.advance(seconds=42)
+    told = replace(told_by(row, DELIVERED, message=f"receipt-{row.id}"), at=parts.clock())
+    recorder.record([told])
+    recorder.record([told, replace(told, event_id="of another report")])
+    ((name, seconds),) = meter.recorded.items()
+    assert name == ("tidings_receipt_delay_seconds", "scripted", "delivered")
+    assert len(seconds) == 1
+    assert 41 < seconds[0] < 44
+
+
+def test_a_report_of_an_attempt_without_an_acceptance_has_no_delay() -> None:
+    timeline = [ambiguous(Status.UNKNOWN)]
+    assert consequence(row(Status.UNKNOWN), timeline, receipt(DELIVERED)).delay is None
 
 
 def test_the_sweep_tries_kept_receipts_again(parts: Parts) -> None:

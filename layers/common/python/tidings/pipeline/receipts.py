@@ -1,7 +1,8 @@
 """What follows from a receipt. A receipt is evidence: it closes ambiguity, and never takes back what is known."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from tidings.domain.errors import AmbiguousError, PermanentError
 from tidings.domain.notification import Notification, Status, TimelineEntry
@@ -9,7 +10,7 @@ from tidings.domain.receipt import PROOF_OF_ACCEPTANCE, PROOF_OF_FAILURE, By, Re
 from tidings.observability import events
 from tidings.observability.observers import LOG_ONLY, Observers
 from tidings.ports import Store
-from tidings.ports.receipts import Applied, Consequence, Result
+from tidings.ports.receipts import TOLD, Applied, Consequence, Result
 
 NOTHING = Consequence(result=Result.NOTHING)
 KEPT = Consequence(result=Result.KEPT)
@@ -27,6 +28,10 @@ class Receipts:
         applied = self.store.apply_receipts(batch)
         self.observers.emit(events.ReceiptsRecorded(receipts=applied))
         return applied
+
+    def refuse(self, provider: str) -> None:
+        """A report's signature was wrong."""
+        self.observers.emit(events.ReceiptRefused(provider=provider))
 
 
 def consequence(row: Notification, timeline: Sequence[TimelineEntry], receipt: Receipt) -> Consequence:
@@ -53,9 +58,9 @@ def consequence(row: Notification, timeline: Sequence[TimelineEntry], receipt: R
     if row.status is Status.SENDING or row.status not in set(Status):
         return KEPT  # its worker's outcome comes first; a later release decides about its own statuses
     about = _about(timeline, receipt)
-    if receipt.kind in PROOF_OF_FAILURE:
-        return _failed(row, timeline, about, receipt)
-    return _accepted(row, timeline, about, receipt)
+    decide = _failed if receipt.kind in PROOF_OF_FAILURE else _accepted
+    follows = decide(row, timeline, about, receipt)
+    return replace(follows, delay=_delay(about, receipt)) if follows.result in TOLD else follows
 
 
 def _accepted(
@@ -121,6 +126,12 @@ def _about(timeline: Sequence[TimelineEntry], receipt: Receipt) -> Sequence[Time
     if receipt.attempt is not None:
         return [entry for entry in unnamed if (entry.generation, entry.attempt) == attempt and _is_of_attempt(entry)]
     return [entry for entry in unnamed if entry.error_class == AmbiguousError.kind][-1:]
+
+
+def _delay(about: Sequence[TimelineEntry], receipt: Receipt) -> timedelta | None:
+    """Since the provider accepted the message. Two clocks: never less than nothing."""
+    accepted = [entry.at for entry in about if entry.status is Status.SENT and entry.by != By.RECEIPT]
+    return max(receipt.at - accepted[0], timedelta()) if accepted else None
 
 
 def _is_of_attempt(entry: TimelineEntry) -> bool:

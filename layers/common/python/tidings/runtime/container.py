@@ -213,6 +213,10 @@ class Container:
                 log.warning("unknown_scope", extra={"tenant": key.tenant, "scopes": key.unknown})
         return ApiKeys(keys=keys)
 
+    def metrics_keys(self) -> ApiKeys:
+        """Of a function whose only endpoint with a key is `GET /metrics`: none where that is not served."""
+        return self.api_keys() if self.observers.exposition is not None else ApiKeys(keys=())
+
     def close(self) -> None:
         for name in ("broker", "store"):
             if name in self.__dict__:
