@@ -1,7 +1,9 @@
 """The receipts API: what vendors report, signed by them instead of an API key."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from tidings.api.endpoint import SMALL_BODY, BoundEndpoint, Endpoint
 from tidings.api.health import LIVENESS, READINESS, HealthChecks
@@ -80,7 +82,9 @@ class ReceiptEndpoints:
             at=self._now(),
         )
         try:
-            return self._parsers[request.path["provider"]].parse(callback)
+            found = self._parsers[request.path["provider"]].parse(callback)
         except WrongSignature:
             self._receipts.refuse(request.path["provider"])
             raise Problem(401, "Unauthorized") from None
+        digest = hashlib.sha256(callback.body).hexdigest()
+        return [replace(receipt, raw_sha256=digest) for receipt in found]

@@ -46,6 +46,7 @@ class Receipt:
     attempt: int | None = None
     code: str | None = None  # the provider's
     message: str | None = None  # without personal data
+    raw_sha256: str | None = None  # of the report as it arrived, in hexadecimal; None: an older release took it
 
     @property
     def error(self) -> DeliveryError | None:

@@ -189,4 +189,5 @@ def _entry(row: Notification, status: Status, receipt: Receipt, about: Sequence[
         error_code=error.code if error is not None else None,
         error_message=error.message if error is not None else None,
         by=By.RECEIPT,
+        raw_sha256=receipt.raw_sha256,
     )

@@ -4,7 +4,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 
 from tidings.config import failpoints
@@ -132,7 +132,8 @@ class Sweep:
             error = AmbiguousError(LEASE_EXPIRED, "the worker that had it did not settle it in time")
             return self.settler.settlement_for(abandoned, row, error, by=By.SWEEP)
         outcome = receipt.error or Acceptance(provider_message_id=receipt.provider_message_id or "")
-        return self.settler.settlement_for(abandoned, row, outcome, provider=receipt.provider, by=By.RECEIPT)
+        settlement = self.settler.settlement_for(abandoned, row, outcome, provider=receipt.provider, by=By.RECEIPT)
+        return replace(settlement, raw_sha256=receipt.raw_sha256)
 
     def _retry_receipts(self, deadline: float) -> None:
         """Those that found no notification yet, or whose notification was being sent."""

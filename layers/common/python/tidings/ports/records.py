@@ -123,6 +123,7 @@ class Settlement:
     note: str | None = None  # for the timeline: what suppression did to this attempt, or would have done
     elapsed: Elapsed | None = None  # the provider call; None: there was none
     by: By = By.PROVIDER
+    raw_sha256: str | None = None  # of the receipt that tells, as TimelineEntry has it
 
     @property
     def answered_at(self) -> datetime | None:

@@ -28,6 +28,7 @@ from tidings.pipeline.audit import Audit
 from tidings.pipeline.delivery import Delivery
 from tidings.pipeline.intake import Intake
 from tidings.pipeline.ledger import Ledger
+from tidings.pipeline.proof import ProofSettings, Signer
 from tidings.pipeline.receipts import Receipts
 from tidings.pipeline.replay import Replay
 from tidings.pipeline.retry import RetrySchedule
@@ -198,6 +199,10 @@ class Container:
 
     def audit(self) -> Audit:
         return Audit(books=SqlBooks(self._database), keep=load(RetentionSettings).keep)
+
+    def signer(self) -> Signer | None:
+        """Of proofs. None: no key is set."""
+        return Signer.from_settings(load(ProofSettings))
 
     def gauges(self) -> Gauges:
         return SystemGauges(store=self.store, insight=self.insight, broker=self.broker)

@@ -129,6 +129,7 @@ events = Table(
     Column("token", ascii_string(32)),  # of the claim that it ended, or of the receipts that moved the row; NULL: none
     Column("spared", Integer, nullable=False, key="uncounted"),  # 1: the attempt does not count
     Column("by", ascii_string(16)),  # who says so: provider, receipt, lookup, operator, sweep
+    Column("raw_sha256", ascii_string(64)),  # of the receipt that says so, as it arrived, in hexadecimal
     Index("ix_events_notification", "notification_id", "seq"),
     **ON_MYSQL,
 )
@@ -187,6 +188,7 @@ receipts = Table(
     Column("retry_at", UtcDateTime),  # when the sweep looks at it again; NULL: it is done
     Column("result", ascii_string(16)),  # of one that was applied with a settlement; the sweep tells the observers
     Column("doubled", Integer),  # 1: it showed a second acceptance
+    Column("raw_sha256", ascii_string(64)),
     Index("ix_receipts_notification", "notification_id"),
     Index("ix_receipts_retry", "retry_at"),
     Index("ix_receipts_received", "received_at"),
