@@ -170,6 +170,7 @@ class Selection:
     statuses: Sequence[Status] | None = None
     channel: str | None = None
     recipient: str | None = None
+    provider_message_ids: Sequence[str] | None = None
     error_class: str | None = None  # of the last attempt
     lasts: timedelta | None = None  # only those that will not have expired after this time, on the database's clock
     expires_within: timedelta | None = None  # only the others

@@ -11,6 +11,7 @@ from pydantic import Field, create_model
 
 from tidings.config.settings import Settings, load
 from tidings.ports import Provider
+from tidings.ports.message_list import MessageList
 from tidings.ports.receipts import ReceiptParser
 
 PROVIDERS: Mapping[str, tuple[str, ...]] = {
@@ -22,6 +23,9 @@ PROVIDERS: Mapping[str, tuple[str, ...]] = {
 
 RECEIPTS: tuple[str, ...] = ("twilio",)
 """The vendors that report later: the folder of each has `receipts.from_settings() -> ReceiptParser`."""
+
+MESSAGE_LISTS: Mapping[str, str] = {"twilio": "sms"}
+"""The vendors that list what was sent, with their channel: each has `message_list.from_settings() -> MessageList`."""
 
 
 def _choices() -> dict[str, Any]:
@@ -48,3 +52,9 @@ def provider_for(channel: str) -> Provider:
 def receipt_parsers() -> Mapping[str, ReceiptParser]:
     """By vendor, with their settings. Raise ConfigurationError."""
     return {vendor: import_module(f"{__name__}.{vendor}.receipts").from_settings() for vendor in RECEIPTS}
+
+
+def message_list(vendor: str) -> MessageList:
+    """Raise ConfigurationError; ImportError without the vendor's SDK."""
+    found: MessageList = import_module(f"{__name__}.{vendor}.message_list").from_settings()
+    return found

@@ -64,7 +64,7 @@ class TwilioReceipts:
 
     def _receipts(self, callback: Callback, form: Mapping[str, str]) -> Sequence[Receipt]:
         sid, status, code = form.get("MessageSid", ""), form.get("MessageStatus", ""), form.get("ErrorCode", "")
-        kind = _kind(status, code)
+        kind = kind_of(status, code)
         if kind is None or not _SID.fullmatch(sid):
             return []
         mark = self._addresses.read(self.provider, callback.mark)
@@ -119,7 +119,8 @@ def _same(url: str) -> Sequence[str]:
     return [*urls, *(f"{one}{RETRIES}" for one in urls)]
 
 
-def _kind(status: str, code: str) -> ReceiptKind | None:
+def kind_of(status: str, code: str) -> ReceiptKind | None:
+    """What a status of a message means. None: nothing about one that we sent, or a new one."""
     if status not in _FAILED:
         return _KINDS.get(status)
     number = int(code) if _CODE.fullmatch(code) else None
