@@ -2,10 +2,10 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from tidings.domain.errors import AmbiguousError
@@ -18,6 +18,7 @@ from tidings.observability.log_observer import LogObserver
 from tidings.observability.metrics import Metric
 from tidings.observability.metrics_observer import MetricsObserver
 from tidings.observability.observers import Observers
+from tidings.observability.tracing import Spans
 from tidings.pipeline.receipts import Receipts, consequence, evidence
 from tidings.pipeline.sweep import Sweep
 from tidings.ports.receipts import Applied, Consequence, Result
@@ -394,3 +395,28 @@ def test_the_lines_about_receipts_have_the_fields_of_the_catalog(
     assert [name for name, _ in lines] == ["receipt_recorded", "doubled", "receipt_dropped"]
     for name, line in lines:
         assert {field for field, value in line.items() if value is not None} <= fields[name] | {"request_id"}, name
+
+
+class Told(Spans):
+    """Its spans, instead of a collector."""
+
+    told: ClassVar[list[tuple[str, str | None, Mapping[str, Any]]]] = []
+
+    def _span(self, name: str, parent: str | None, *_: Any, attributes: Mapping[str, Any], **_more: Any) -> str:
+        self.told.append((name, parent, attributes))
+        return ""
+
+
+def test_a_receipt_is_a_span_of_the_notifications_trace_if_that_is_sampled() -> None:
+    Told.told.clear()
+    traceparent = f"00-{'a' * 32}-{'b' * 16}-01"
+    sampled, other = row(Status.DELIVERED, traceparent=traceparent), row(Status.DELIVERED)
+    applied = Consequence(result=Result.APPLIED, delay=timedelta(seconds=7))
+    known = Consequence(result=Result.NOTHING)
+    told = [(sampled, applied), (other, applied), (sampled, known)]
+    items = [Applied(receipt=receipt(DELIVERED), consequence=said, notification=of) for of, said in told]
+    Told(service="tidings-receipts", database="sqlite", broker="tidings").observe(ReceiptsRecorded(receipts=items))
+    ((name, parent, attributes),) = Told.told
+    assert (name, parent) == ("receipt twilio", traceparent)
+    assert (attributes["tidings.receipt"], attributes["tidings.delay_seconds"]) == ("delivered", 7)
+    assert sampled.recipient not in str(attributes)

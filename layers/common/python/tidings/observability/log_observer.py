@@ -151,6 +151,7 @@ def _settlement(settlement: Settlement) -> dict[str, Any]:
     return {
         **_attempt(settlement.notification),
         "provider": settlement.provider,
+        "by": settlement.by,
         "duration_seconds": _rounded(elapsed.seconds) if elapsed is not None else None,
         "error_class": error.kind if error is not None else None,
         "code": error.code if error is not None else None,
