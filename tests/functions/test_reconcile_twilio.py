@@ -225,6 +225,10 @@ def test_the_command_says_it_with_its_exit_code_and_as_json(
     assert (finding["id"], finding["ours"], finding["theirs"]) == (late.id, "sent", "delivered")
     theirs.failures = [401]
     assert main(["reconcile", "twilio", "--since", since]) == 1
+    capsys.readouterr()
+    assert main(["reconcile", "twilio", "--since", "2026-01-01", "--until", "2026-01-03", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["since"] == "2026-01-01T00:00:00+00:00"
+    assert main(["reconcile", "twilio", "--since", "2026-01-03", "--until", "2026-01-03"]) == 2
 
 
 def test_days_are_of_utc_and_nothing_is_between_two() -> None:

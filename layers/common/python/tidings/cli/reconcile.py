@@ -13,8 +13,8 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 from tidings.cli.api_client import Operator, operator
-from tidings.cli.exit_codes import REFUSED, CommandFailed
-from tidings.cli.options import EXAMPLE_TIME, Commands, Parents, timestamp
+from tidings.cli.exit_codes import REFUSED, CommandFailed, UsageError
+from tidings.cli.options import EXAMPLE_TIME, Commands, Parents, day, timestamp
 from tidings.cli.output import note, progress, show, table
 from tidings.domain.errors import ConfigurationError, DeliveryError
 from tidings.domain.notification import Status, read
@@ -35,6 +35,8 @@ def reconcile(options: argparse.Namespace) -> int:
     until = min(options.until or datetime.max.replace(tzinfo=UTC), datetime.now(UTC) - SETTLED_AFTER).replace(
         microsecond=0
     )
+    if options.since >= until:
+        raise UsageError("--since must be before --until, which is ten minutes ago at the latest")
     try:
         listed = message_list(options.provider)
     except ImportError as error:
@@ -147,6 +149,13 @@ def _may_be_of(entry: dict[str, Any], message: ListedMessage) -> bool:
     )
 
 
+def _moment(text: str) -> datetime:
+    """A day is its beginning in UTC."""
+    if "T" in text or ":" in text:
+        return timestamp(text)
+    return datetime.combine(day(text), time.min, UTC)
+
+
 def _days(since: datetime, until: datetime) -> Iterator[tuple[datetime, datetime]]:
     start = since.astimezone(UTC)
     while start < until:
@@ -180,6 +189,8 @@ def add(commands: Commands, parents: Parents) -> None:
         help="compare a provider's own list of messages with ours",
     )
     made.add_argument("provider", choices=sorted(MESSAGE_LISTS), help="reads its settings as the channel's function")
-    made.add_argument("--since", type=timestamp, required=True, metavar="TIME", help=f"at or after, {EXAMPLE_TIME}")
-    made.add_argument("--until", type=timestamp, metavar="TIME", help="before; default, and latest: ten minutes ago")
+    made.add_argument(
+        "--since", type=_moment, required=True, metavar="TIME", help=f"at or after, {EXAMPLE_TIME}, or a day in UTC"
+    )
+    made.add_argument("--until", type=_moment, metavar="TIME", help="before; default, and latest: ten minutes ago")
     made.set_defaults(run=reconcile)
