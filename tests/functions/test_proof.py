@@ -17,7 +17,7 @@ from tidings.api.http import Request
 from tidings.cli import main
 from tidings.domain.errors import ConfigurationError
 from tidings.domain.notification import Notification, Status
-from tidings.pipeline.proof import InvalidProof, verify
+from tidings.pipeline.proof import InvalidProof, Signer, verify
 from tidings.ports import Settlement
 from tidings.runtime.container import Container
 
@@ -137,6 +137,19 @@ def test_the_command_verifies_a_file_and_says_whose_key_signed_it(
     assert main(["proof", "--verify", str(file)]) == 1
     assert main(["proof", "--verify", str(tmp_path / "none")]) == 2
     assert main(["proof"]) == 2
+
+
+@pytest.mark.parametrize(
+    "statement", [{}, {"notification": []}, {"notification": {"events": [7]}, "tenant": "x\x1b[2J"}]
+)
+def test_a_signed_statement_about_something_else_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], statement: dict[str, Any]
+) -> None:
+    """By a stranger, with a key of his own."""
+    file = tmp_path / "proof.json"
+    file.write_text(json.dumps(Signer(seed=bytes(32)).sign(statement)))
+    assert main(["proof", "--verify", str(file)]) == 1
+    assert "says nothing about a notification" in capsys.readouterr().err
 
 
 def test_without_a_key_there_is_no_proof_and_another_tenant_gets_none(

@@ -9,7 +9,7 @@ from typing import Any
 from tidings.cli.api_client import operator
 from tidings.cli.exit_codes import REFUSED, CommandFailed, UsageError
 from tidings.cli.options import Commands, Parents
-from tidings.cli.output import event, head, note, show
+from tidings.cli.output import event, head, note, plain, show
 from tidings.pipeline.proof import InvalidProof, Verified, verify
 
 
@@ -27,6 +27,7 @@ def _verify(options: argparse.Namespace) -> None:
     """Without a server: the file has all that it takes."""
     try:
         found = verify(_read(options.verify))
+        text = _text(found)
     except InvalidProof as invalid:
         raise CommandFailed(REFUSED, f"{options.verify}: {invalid}.") from None
     except ImportError:
@@ -34,7 +35,7 @@ def _verify(options: argparse.Namespace) -> None:
     known = options.public_key
     if known is not None and not hmac.compare_digest(known.rstrip("=").encode(), found.public_key.encode()):
         raise CommandFailed(REFUSED, f"{options.verify}: another key signed it: {found.public_key}")
-    show(options, {"public_key": found.public_key, "statement": found.statement}, _text(found))
+    show(options, {"public_key": found.public_key, "statement": found.statement}, text)
     if known is None:
         note(f"The signature is right. Is this the key that you know? {found.public_key}")
 
@@ -49,12 +50,16 @@ def _read(path: Path) -> Any:
 
 
 def _text(found: Verified) -> str:
+    """Anybody can sign anything with a key of his own. Raise InvalidProof if it is no statement of ours."""
     said = found.statement
-    item: dict[str, Any] = said["notification"]
-    entries = item.get("events", [])
-    hashes = [f"receipt {entry['raw_sha256']}" for entry in entries if entry.get("raw_sha256")]
-    title = f"Signed for the tenant {said['tenant']} at {said['exported_at']}"
-    return "\n".join([title, *head(item), *map(event, entries), *hashes])
+    try:
+        item: dict[str, Any] = said["notification"]
+        entries = item.get("events", [])
+        hashes = [plain(f"receipt {entry['raw_sha256']}") for entry in entries if entry.get("raw_sha256")]
+        title = plain(f"Signed for the tenant {said['tenant']} at {said['exported_at']}")
+        return "\n".join([title, *head(item), *map(event, entries), *hashes])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise InvalidProof("its signature is right, but it says nothing about a notification") from None
 
 
 def add(commands: Commands, parents: Parents) -> None:
