@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tidings.domain import errors
 from tidings.domain.errors import AccountError, DeliveryError, TransientError
+from tidings.domain.receipt import ReceiptKind
 from tidings.providers import PROVIDERS
 from tidings.providers.fcm import errors as fcm_errors
 from tidings.providers.smtp import reasons as smtp_reasons
@@ -16,6 +17,7 @@ from tidings.providers.smtp import replies as smtp_replies
 from tidings.providers.smtp.replies import lost, refusal
 from tidings.providers.smtp.stages import Parties, Reply, Stage
 from tidings.providers.twilio import codes as twilio_codes
+from tidings.providers.twilio.receipts import kind_of
 
 ROOT = Path(__file__).parents[1]
 KINDS = {cls.__name__: cls.kind for cls in (*DeliveryError.__subclasses__(), *AccountError.__subclasses__())}
@@ -149,6 +151,17 @@ def test_every_code_of_twilios_names_its_page() -> None:
         for cells in coded
     ]
     assert not [code for code, linked in pages if linked != [code]]
+
+
+def test_the_class_of_a_code_decides_if_a_receipt_is_hard_or_soft() -> None:
+    """As the table under SMS says."""
+    said = {code: kind for code, kind in documented("SMS") if re.fullmatch(r"[1-9]\d{4}", code)}
+    assert {said[code] for code in ("30004", "30005", "30006", "30007")} == {"permanent"}
+    for code, kind in said.items():
+        expected = ReceiptKind.FAILED_HARD if kind == "permanent" else ReceiptKind.FAILED_SOFT
+        assert kind_of("undelivered", code)[0] is expected, code
+    for status, code in (("failed", ""), ("undelivered", "99999"), ("canceled", ""), ("failed", "no number")):
+        assert kind_of(status, code)[0] is ReceiptKind.FAILED_SOFT, (status, code)
 
 
 def test_the_refusals_that_may_mean_us_say_so() -> None:

@@ -17,11 +17,11 @@ def build(container: Container) -> App:
         receipts=container.receipts(),
         parsers=receipt_parsers(),
         store=container.store,
-        broker=container.broker,
         now=utc_now,
     )
     unsubscribe = UnsubscribeEndpoints(store=container.store, links=required_unsubscribe_links())
-    return App(container.observed([*endpoints.all(), *unsubscribe.all()]), container.api_keys())
+    bound = container.observed([*endpoints.all(), *unsubscribe.all()], gauges=endpoints.gauges)
+    return App(bound, container.metrics_keys())
 
 
 function = HttpFunction("receipts", build)

@@ -24,6 +24,7 @@ def build(container: Container) -> App:
         ledger=container.ledger(),
         audit=container.audit(),
         intake=container.intake(),
+        signer=container.signer(),
         now=utc_now,
         enforcement=container.suppression,
     )

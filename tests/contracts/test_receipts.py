@@ -352,3 +352,33 @@ def test_a_release_without_the_column_writes_beside_this_one(store: SqlStore, cl
         connection.execute(text(f"UPDATE events SET {quote('by')} = NULL"))
     assert results(store.apply_receipts([receipt(clock, DELIVERED)])) == [Result.APPLIED]
     assert timeline(store, row) == [(Status.SENT, None), (Status.DELIVERED, By.RECEIPT)]
+
+
+# --- what books and proofs need ---------------------------------------------------------------------------------------
+
+
+def test_a_notification_is_found_by_the_providers_id_by_its_tenant_alone(store: SqlStore, clock: TestClock) -> None:
+    first, second, _ = sent(store, clock, 3)
+    wanted = ["SM1", "SM2", "SM99"]
+    found = store.find(Selection(tenant="acme", channel="sms", provider_message_ids=wanted), 10)
+    assert {row.id for row in found} == {first.id, second.id}
+    assert store.find(Selection(tenant="globex", provider_message_ids=wanted), 10) == []
+
+
+def test_the_hash_of_the_report_stands_with_what_it_says_however_it_was_applied(
+    store: SqlStore, clock: TestClock
+) -> None:
+    """At once, with the settlement of a row that was being sent, and by the sweep once it has a match."""
+    (row,) = sent(store, clock)
+    store.apply_receipts([receipt(clock, DELIVERED, raw_sha256="a" * 64)])
+    claims = claimed(store, clock)
+    kept = marked(clock, DELIVERED, claims.acquired[0], sid="SM7", raw_sha256="b" * 64)
+    store.apply_receipts([kept])
+    settle(store, claims, Status.SENT, provider_message_id="SM7")
+    store.apply_receipts([receipt(clock, DELIVERED, sid="SM8", raw_sha256="c" * 64)])
+    late = claimed(store, clock)
+    settle(store, late, Status.SENT, provider_message_id="SM8")
+    clock.advance(seconds=60)
+    store.retry_receipts(10)
+    for of, letter in ((row, "a"), (claims.acquired[0], "b"), (late.acquired[0], "c")):
+        assert [entry.raw_sha256 for entry in store.events(of.id)] == [None, letter * 64]

@@ -136,6 +136,7 @@ def replay_of(parts: Container, keys: Keys, declared: Declared | None = None) ->
         ledger=parts.ledger(),
         audit=parts.audit(),
         intake=parts.intake(),
+        signer=parts.signer(),
         now=utc_now,
     )
     return Caller(App(routes.all(), ApiKeys(keys=keys.kept)), keys.operate, declared)

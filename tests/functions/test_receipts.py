@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 import pytest
+from tidings.api.api_keys import Scope, new_key
 from tidings.api.app import App
 from tidings.api.http import Request, Response
 from tidings.domain.channels import SmsContent
@@ -398,3 +399,47 @@ def test_a_receipt_has_time_to_cancel_the_repetition_of_an_ambiguous_attempt(on:
 def test_without_an_address_there_is_none(settings: dict[str, str]) -> None:
     assert callback_addresses() is None
     assert "s" * 32 not in repr(CallbackSettings(receipts_secret=SECRET))
+
+
+# --- what it needs ----------------------------------------------------------------------------------------------------
+
+
+def test_it_needs_neither_a_broker_nor_api_keys(
+    imported: Imported, settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is public, so it gets as little as possible. A key is for `GET /metrics`, which is off here."""
+    monkeypatch.setenv("TIDINGS_RECEIPTS_URL", BASE)
+    monkeypatch.setenv("TIDINGS_RECEIPTS_SECRET", SECRET)
+    for name in ("TIDINGS_API_KEYS", "TIDINGS_BROKER_URL"):
+        monkeypatch.delenv(name, raising=False)
+    app: App = imported("receipts").function.app
+    answer = asyncio.run(app.answer(Request(method="GET", path="/readyz", query={}, headers={}, body=b"")))
+    assert (answer.status, json.loads(answer.body)) == (200, {"status": "ok", "database": "ok"})
+
+
+def test_where_metrics_are_served_it_needs_the_keys_that_may_read_them(
+    imported: Imported, settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIDINGS_RECEIPTS_URL", BASE)
+    monkeypatch.setenv("TIDINGS_RECEIPTS_SECRET", SECRET)
+    monkeypatch.setenv("TIDINGS_METRICS", "prometheus")
+    monkeypatch.delenv("TIDINGS_API_KEYS", raising=False)
+    with pytest.raises(SystemExit):
+        imported("receipts")
+
+
+def test_a_refused_report_is_counted_and_a_scrape_says_whose_reports_are_expected(
+    imported: Imported, settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many refused ones mean a wrong token or address; none at all, that nobody reaches this function."""
+    key, stored = new_key("ops", [Scope.ADMIN])
+    more = {"RECEIPTS_URL": BASE, "RECEIPTS_SECRET": SECRET, "METRICS": "prometheus", "API_KEYS": str(stored)}
+    for name, value in more.items():
+        monkeypatch.setenv(f"TIDINGS_{name}", value)
+    app: App = imported("receipts").function.app
+    forged = Request(method="POST", path=PATH, query={}, headers={"x-twilio-signature": "x"}, body=b"a=b")
+    scrape = Request(method="GET", path="/metrics", query={}, headers={"authorization": f"Bearer {key}"}, body=b"")
+    assert asyncio.run(app.answer(forged)).status == 401
+    shown = asyncio.run(app.answer(scrape)).body.decode()
+    assert 'tidings_receipts_refused_total{provider="twilio"} 1.0' in shown
+    assert 'tidings_receipts_expected{provider="twilio"} 1.0' in shown

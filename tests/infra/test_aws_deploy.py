@@ -17,6 +17,8 @@ case "$1 $2" in
         while [ $# -gt 0 ]; do [ "$1" = --output-template-file ] && touch "$2"; shift; done ;;
     "ssm get-parameters-by-path")
         printf '/%s/database/url\t3\n/%s/network/subnet-a\t1\n' "${4#/}" "${4#/}" ;;
+    "secretsmanager describe-secret")
+        [ -z "${NO_SECRET:-}" ] ;;
     "lambda invoke")
         echo '{"before": null, "now": "0002"}' > "${@: -1}"
         echo "${FUNCTION_ERROR:-None}" ;;
@@ -90,6 +92,14 @@ def test_a_migration_that_fails_leaves_the_functions_as_they_are(deploy: Deploy,
     assert done.returncode == 2
     assert "the migration failed" in done.stderr
     assert steps(calls)[-1] == "invoke tidings-migrate"
+
+
+def test_stores_of_a_release_before_receipts_are_updated_first(deploy: Deploy, calls: Path) -> None:
+    """Else the function sms would not start: it reads a secret that is not there."""
+    done = deploy(*FUNCTIONS, "--name", "staging", NO_SECRET="1")
+    assert done.returncode == 2
+    assert "the secret staging/receipts is missing" in done.stderr
+    assert steps(calls) == []
 
 
 def test_a_parameter_and_a_name_go_to_every_stack(deploy: Deploy, calls: Path) -> None:

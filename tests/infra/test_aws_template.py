@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from tidings.adapters.rabbitmq.broker import BrokerSettings
 from tidings.adapters.sql.database import DatabaseSettings
+from tidings.api.receipts import RECEIPT
 from tidings.config.settings import Settings, load
 from tidings.domain.channels import CHANNELS
 from tidings.domain.errors import ConfigurationError
@@ -29,11 +30,13 @@ from tidings.runtime.telemetry import TelemetrySettings
 from tests.infra.cloudformation import FOLDER, NAMES, environment, functions, of_type, resources
 from tests.settings_page import settings_classes
 
-FUNCTIONS = ("intake", "replay", "sweep", *CHANNELS)
+FUNCTIONS = ("intake", "replay", "receipts", "sweep", *CHANNELS)
 CODE = {"sweep": "replay"}
 """Functions that run another function's code."""
 OWN = 60.0
 """Seconds that claiming, settling and publishing may take, besides the providers' calls."""
+
+PUBLIC_RECEIPTS = f"{RECEIPT.method} {RECEIPT.path}"
 
 GIVEN = {"Topic": "arn:aws:sns:eu-central-1:123456789012:tidings"}
 
@@ -131,7 +134,9 @@ def test_no_template_contains_a_secret() -> None:
     """Environment variables refer to the secrets."""
     for name in functions():
         for key, value in environment(name).items():
-            if re.search("KEY|TOKEN|ACCOUNT|URL|SENDER", key):
+            if key == "TIDINGS_RECEIPTS_URL" or (key, value) == ("TIDINGS_BROKER_URL", ""):
+                continue  # our own public address, and no broker
+            if re.search("KEY|TOKEN|ACCOUNT|URL|SENDER|SECRET", key):
                 assert re.match(r"secretsmanager:tidings/[a-z]+(#[a-z_]+)?$|\{\{resolve:ssm:", value), key
 
 
@@ -145,7 +150,35 @@ def test_intake_answers_before_its_api_gives_up_and_holds_few_connections() -> N
         environment("replay")["TIDINGS_DATABASE_POOL"]
     )
     of_sweep = functions()["sweep"]["ReservedConcurrentExecutions"] * int(environment("sweep")["TIDINGS_DATABASE_POOL"])
-    assert of_intake + of_channels + of_operators + of_sweep < most / 2
+    of_receipts = functions()["receipts"]["ReservedConcurrentExecutions"] * int(
+        environment("receipts")["TIDINGS_DATABASE_POOL"]
+    )
+    assert of_intake + of_channels + of_operators + of_sweep + of_receipts < most / 2
+
+
+def test_the_receipts_api_has_one_route_to_receipts_and_is_limited() -> None:
+    """Its address is public, so everything else of the function stays closed. Twilio waits 15 s for an answer."""
+    api = {"Ref": "ReceiptsApi"}
+    routes = of_type("template", "AWS::ApiGatewayV2::Route").values()
+    assert [(one["ApiId"], one["RouteKey"]) for one in routes] == [(api, PUBLIC_RECEIPTS)]
+    (stage,) = of_type("template", "AWS::ApiGatewayV2::Stage").values()
+    assert stage["DefaultRouteSettings"] == {"ThrottlingRateLimit": 500, "ThrottlingBurstLimit": 500}
+    (integration,) = of_type("template", "AWS::ApiGatewayV2::Integration").values()
+    assert integration["IntegrationUri"] == {"Fn::GetAtt": ["Receipts", "Arn"]}
+    assert integration["PayloadFormatVersion"] == "2.0"
+    receipts = functions()["receipts"]
+    assert "Events" not in receipts
+    assert receipts["Timeout"] < 15
+    assert (stage["ApiId"], stage["StageName"]) == (api, "$default")
+
+
+def test_sms_names_the_receipts_apis_address_and_both_have_the_same_secret() -> None:
+    names = ("TIDINGS_RECEIPTS_URL", "TIDINGS_RECEIPTS_SECRET")
+    receipts, sms = ([environment(part)[name] for name in names] for part in ("receipts", "sms"))
+    assert receipts == sms
+    assert re.fullmatch(r"https://\$\{ReceiptsApi\}\.execute-api\.eu-central-1\.amazonaws\.com", receipts[0])
+    made = of_type("stores", "AWS::SecretsManager::Secret")["ReceiptsSecret"]["GenerateSecretString"]
+    assert made["PasswordLength"] >= 32
 
 
 def test_api_requests_cannot_use_up_the_sweeps_environments() -> None:

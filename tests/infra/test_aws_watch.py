@@ -13,7 +13,7 @@ from tidings.observability.cloudwatch import NAMESPACE, EmfMeter
 
 from tests.infra.cloudformation import of_type
 
-FUNCTIONS = ("intake", "replay", "sweep", *CHANNELS)
+FUNCTIONS = ("intake", "replay", "receipts", "sweep", *CHANNELS)
 GIVEN = {"Topic": "arn:aws:sns:eu-central-1:123456789012:tidings"}
 
 KNOWN = {metric.name: metric for metric in metrics.METRICS}
@@ -79,7 +79,8 @@ def test_gauges_come_from_the_sweep_and_counters_from_the_function_that_counts()
     for name, alarm in OURS.items():
         metric, said = KNOWN[alarm["MetricName"]], dimensions(alarm)
         by_sweep = metric.kind == "gauge" or metric.name.startswith("tidings_sweep")
-        assert said["service"] == ("tidings-sweep" if by_sweep else f"tidings-{said['channel']}"), name
+        counted_by = f"tidings-{said.get('channel', 'receipts')}"
+        assert said["service"] == ("tidings-sweep" if by_sweep else counted_by), name
 
 
 def test_every_function_and_channel_has_alarms_and_every_alarm_notifies_the_topic() -> None:

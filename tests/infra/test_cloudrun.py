@@ -28,6 +28,7 @@ def test_every_part_has_a_manifest() -> None:
         ("Job", "migrate"),
         ("Service", "intake"),
         ("Service", "replay"),
+        ("Service", "receipts"),
         ("WorkerPool", "sweep"),
         *(("WorkerPool", channel) for channel in CHANNELS),
     }
@@ -37,7 +38,8 @@ def test_no_manifest_contains_a_secret_and_all_run_one_release() -> None:
     found = [container for one in manifests(CLOUD_RUN) for container in every_container(one)]
     assert len({container["image"].rpartition(":")[2] for container in found}) == 1
     for container in found:
-        assert not [name for name in plain(container) if re.search("URL|KEY|TOKEN|SERVICE_ACCOUNT", name)]
+        found_in = {name for name in plain(container) if re.search("URL|KEY|TOKEN|SECRET|SERVICE_ACCOUNT", name)}
+        assert found_in <= {"TIDINGS_RECEIPTS_URL"}  # which is public
 
 
 @pytest.mark.parametrize("channel", CHANNELS)
@@ -56,7 +58,7 @@ def test_a_call_to_a_provider_ends_before_an_instance_is_killed(channel: str) ->
     assert int(plain(trigger)["TIDINGS_BATCH_SIZE"]) <= 20
 
 
-@pytest.mark.parametrize("name", ["intake", "replay"])
+@pytest.mark.parametrize("name", ["intake", "replay", "receipts"])
 def test_no_probe_uses_a_path_reserved_by_cloud_run(name: str) -> None:
     """https://cloud.google.com/run/docs/known-issues: some that end in z. `/healthz` is one, users found."""
     (container,) = named(CLOUD_RUN, "Service", name)["spec"]["template"]["spec"]["containers"]
@@ -82,5 +84,19 @@ def test_each_part_has_its_own_service_account_for_its_own_secrets() -> None:
         assert account["serviceAccountName"] == f"tidings-{one.name}@PROJECT.iam.gserviceaccount.com"
 
 
-def test_replay_is_not_open_to_the_internet() -> None:
-    assert named(CLOUD_RUN, "Service", "replay")["metadata"]["annotations"]["run.googleapis.com/ingress"] == "internal"
+def test_only_intake_and_receipts_are_open_to_the_internet() -> None:
+    services = [one for one in manifests(CLOUD_RUN) if one.kind == "Service"]
+    found = {one.name: one.content["metadata"]["annotations"]["run.googleapis.com/ingress"] for one in services}
+    assert found == {"intake": "all", "receipts": "all", "replay": "internal"}
+
+
+def test_sms_names_the_address_of_receipts_and_both_have_the_same_secret() -> None:
+    (receipts,) = named(CLOUD_RUN, "Service", "receipts")["spec"]["template"]["spec"]["containers"]
+    function, _ = pool("sms")
+    shared = [
+        [one for one in container["env"] if one["name"].startswith("TIDINGS_RECEIPTS_")]
+        for container in (receipts, function)
+    ]
+    assert shared[0] == shared[1]
+    assert len(shared[0]) == 2
+    assert "TIDINGS_BROKER_URL" not in {one["name"] for one in receipts["env"]}  # it uses none

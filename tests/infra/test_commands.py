@@ -29,7 +29,7 @@ from tests.infra.test_manifests import EXAMPLE
 from tests.migrated import migrated
 from tests.scenarios.caller import wait_for
 
-HTTP = ("intake", "replay")
+HTTP = ("intake", "replay", "receipts")
 STORES = {"TIDINGS_DATABASE_URL", "TIDINGS_BROKER_URL"}  # without them each would have a SQLite file of its own
 
 
@@ -51,6 +51,7 @@ def good(database: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         "TIDINGS_DATABASE_URL": database,
         "TIDINGS_FCM_SERVICE_ACCOUNT": '{"type": "service_account", "project_id": "p", "private_key": "none", '
         '"client_email": "a@example.com", "token_uri": "http://127.0.0.1:9/token"}',
+        "TIDINGS_RECEIPTS_SECRET": "of the test, of 32 characters and more",
         "TIDINGS_SMTP_URL": "smtp://127.0.0.1:9",
         "TIDINGS_TRIGGER_TOKEN": "trigger-token-0123456789",
         "TIDINGS_TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
@@ -114,7 +115,7 @@ def test_a_function_has_every_setting_that_it_reads(
     """An import reads them all, and opens nothing; the whole start takes longer, and is tried once, below."""
     assert container["args"][3] in (*HTTP, *CHANNELS)
     assert container["args"][4::2] == ["--host", "--port"]
-    assert set(given(container)) >= STORES
+    assert set(given(container)) >= (STORES if container["args"][3] != "receipts" else {"TIDINGS_DATABASE_URL"})
     imported(container, given(container, good))
 
 

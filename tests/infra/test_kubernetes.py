@@ -4,6 +4,7 @@ import re
 
 import pytest
 from tidings.adapters.sql.database import DatabaseSettings
+from tidings.api.receipts import RECEIPT
 from tidings.config.settings import load
 from tidings.domain.channels import CHANNELS
 from tidings.domain.timing import ANSWER_WITHIN
@@ -20,6 +21,7 @@ from tests.infra.manifests import (
     containers,
     kustomizations,
     listens_at,
+    manifests,
     named,
     pod,
     spec_of,
@@ -70,7 +72,9 @@ def test_the_namespace_enforces_the_restricted_profile() -> None:
 
 @every_workload
 def test_no_manifest_contains_a_secret(workload: Manifest) -> None:
-    given = {variable["name"]: variable for container in containers(workload) for variable in container.get("env", [])}
+    listed = [variable for container in containers(workload) for variable in container.get("env", [])]
+    assert all("secretKeyRef" in variable["valueFrom"] for variable in listed if "value" not in variable)
+    given = {variable["name"]: variable for variable in listed if "value" in variable}
     assert set(given) <= {"TIDINGS_DATABASE_TIMEOUT", "TIDINGS_CLOUDEVENTS"}
     for folder in kustomizations().values():
         for made in folder.get("configMapGenerator", []):
@@ -80,11 +84,33 @@ def test_no_manifest_contains_a_secret(workload: Manifest) -> None:
 @every_channel
 def test_a_pod_gets_only_the_secrets_it_needs(channel: str) -> None:
     function, trigger = spec_of(channel)["initContainers"][0], spec_of(channel)["containers"][0]
-    assert secrets_of(function) == {"stores", "trigger", channel}
+    assert secrets_of(function) == {"stores", "trigger", "receipts", channel}
     assert secrets_of(trigger) == {"stores", "trigger"}
     for name in ("intake", "replay"):
         (container,) = named(BASE, "Deployment", name)["spec"]["template"]["spec"]["containers"]
         assert secrets_of(container) == {"stores", "keys"}
+
+
+def test_receipts_gets_the_database_and_no_broker() -> None:
+    (container,) = named(BASE, "Deployment", "receipts")["spec"]["template"]["spec"]["containers"]
+    assert secrets_of(container) == {"keys", "receipts", "sms"}
+    by_key = {one["name"]: one["valueFrom"]["secretKeyRef"] for one in container["env"]}
+    assert by_key == {"TIDINGS_DATABASE_URL": {"name": "stores", "key": "TIDINGS_DATABASE_URL"}}
+
+
+def test_the_public_ingresses_lead_to_intake_and_to_the_receipts_path_alone() -> None:
+    """Of receipts neither the probes nor the metrics are public."""
+    paths = {
+        one.name: [
+            (path["path"], path["pathType"], path["backend"]["service"]["name"])
+            for rule in one.content["spec"]["rules"]
+            for path in rule["http"]["paths"]
+        ]
+        for one in manifests(KUBERNETES / "overlays" / "example")
+        if one.kind == "Ingress"
+    }
+    public = RECEIPT.path.partition("{")[0]
+    assert paths == {"intake": [("/v1/", "Prefix", "intake")], "receipts": [(public, "Prefix", "receipts")]}
 
 
 def secrets_of(container: Resource) -> set[str]:
@@ -116,7 +142,9 @@ def test_the_grace_period_covers_the_batch_and_the_functions_stop(channel: str) 
 
 
 @pytest.mark.parametrize(
-    "one", [one for one in workloads(KUBERNETES) if one.name in ("intake", "replay", "email-events")], ids=str
+    "one",
+    [one for one in workloads(KUBERNETES) if one.name in ("intake", "replay", "receipts", "email-events")],
+    ids=str,
 )
 def test_a_pod_behind_a_service_has_time_to_leave_it_and_to_drain(one: Manifest) -> None:
     (container,) = containers(one)
@@ -126,7 +154,7 @@ def test_a_pod_behind_a_service_has_time_to_leave_it_and_to_drain(one: Manifest)
     assert container["ports"] == [{"name": "http", "containerPort": int(container["args"][-1])}]
 
 
-@pytest.mark.parametrize("name", ["intake", "replay"])
+@pytest.mark.parametrize("name", ["intake", "replay", "receipts"])
 def test_a_database_outage_neither_removes_nor_restarts_a_pod(name: str) -> None:
     """All pods are affected, and answer 503 with Retry-After. Only a new pod must reach it once."""
     (container,) = named(BASE, "Deployment", name)["spec"]["template"]["spec"]["containers"]

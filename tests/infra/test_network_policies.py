@@ -55,13 +55,14 @@ def test_a_channels_function_is_reached_by_its_trigger_alone(channel: str) -> No
 
 def test_ingress_of_the_other_pods() -> None:
     allowed = policies("ingress", "base", "components/metrics", "components/knative")
-    assert set(allowed) == {"intake", "replay", "metrics", "email-events"}
+    assert set(allowed) == {"intake", "replay", "receipts", "metrics", "email-events"}
     sources = {
         name: [list(source) for rule in spec["ingress"] for source in rule["from"]] for name, spec in allowed.items()
     }
     assert sources == {
         "intake": [["namespaceSelector"]],
         "replay": [["namespaceSelector"], ["podSelector"]],
+        "receipts": [["namespaceSelector"]],
         "metrics": [["namespaceSelector"]],
         "email-events": [["podSelector"]],
     }
@@ -82,7 +83,8 @@ def test_a_pod_reaches_what_it_needs_and_no_more(workload: Manifest) -> None:
     }
     names, stores = {53}, {3306, 6446, 5671, 5672}
     vendors = {"email": {465, 587}, "sms": {443}, "push": {443}}
-    expected = {8080} if workload.name == "sweep" else stores | vendors.get(labels["app.kubernetes.io/name"], set())
+    others = {"sweep": {8080}, "receipts": {3306, 6446}}
+    expected = others.get(workload.name, stores | vendors.get(labels["app.kubernetes.io/name"], set()))
     assert reached == names | expected
 
 

@@ -88,6 +88,14 @@ def test_the_dashboards_queries_are_valid(promtool: str, panels: list[dict[str, 
     assert f"{len(rules)} rules found" in ran(promtool, "check", "rules", str(file))
 
 
+def test_a_runbook_that_an_alert_names_is_there(alerts: list[dict[str, Any]]) -> None:
+    named = [alert["annotations"]["runbook"] for alert in alerts if "runbook" in alert["annotations"]]
+    assert len(named) >= 7
+    headings = re.findall(r"^## (.+)$", (ROOT / "docs/runbooks.md").read_text(), re.MULTILINE)
+    there = {f"docs/runbooks.md#{heading.lower().replace(' ', '-')}" for heading in headings}
+    assert set(named) <= there
+
+
 # --- what they are about ----------------------------------------------------------------------------------------------
 
 

@@ -214,7 +214,7 @@ AUTHORITY = "/etc/tidings/authority/ca.crt"
 @pytest.mark.parametrize("folder", [BASE, KNATIVE], ids=str)
 def test_each_container_that_connects_to_the_stores_has_their_ca(folder: Path) -> None:
     patches = kustomizations()[KUBERNETES / "components" / "authority"]["patches"]
-    asking = [one for one in workloads(folder) if pod(one)["metadata"]["labels"].get("tidings.dev/asks") == "stores"]
+    asking = [one for one in workloads(folder) if pod(one)["metadata"]["labels"].get("tidings.dev/asks")]
     assert asking
     for one in asking:
         patched = one.content
@@ -237,4 +237,5 @@ def connections_at_most() -> int:
     intake = named(BASE, "HorizontalPodAutoscaler", "intake")["spec"]["maxReplicas"] + 1
     replay = named(BASE, "Deployment", "replay")["spec"]["replicas"] + 1
     channels = [named(BASE, "ScaledObject", channel)["spec"]["maxReplicaCount"] + 1 for channel in CHANNELS]
-    return int((intake + replay + 2 * sum(channels)) * load(DatabaseSettings, {}).database_pool)
+    receipts = named(BASE, "HorizontalPodAutoscaler", "receipts")["spec"]["maxReplicas"] + 1
+    return int((intake + replay + receipts + 2 * sum(channels)) * load(DatabaseSettings, {}).database_pool)

@@ -20,11 +20,17 @@ from infra.aws.artifacts import HTTP_FUNCTIONS, ROOT
 from infra.aws.packages import BuildError, Installed, Locked, Target
 from infra.aws.zips import Made, build
 
-FUNCTIONS = ("intake", "replay", *CHANNELS)
+FUNCTIONS = ("intake", "replay", "receipts", *CHANNELS)
 SDKS = {"twilio", "firebase_admin", "functions_framework", "flask", "starlette", "boto3", "botocore"}
 HTTP = {"version": "2.0", "rawPath": "/readyz", "requestContext": {"http": {"method": "GET", "path": "/readyz"}}}
 QUEUE = {"eventSource": "aws:rmq", "rmqMessagesByQueue": {}}
-EVENTS: dict[str, Any] = {"intake": HTTP, "replay": {}, **dict.fromkeys(CHANNELS, QUEUE), "migrate": {}}
+EVENTS: dict[str, Any] = {
+    "intake": HTTP,
+    "receipts": HTTP,
+    "replay": {},
+    **dict.fromkeys(CHANNELS, QUEUE),
+    "migrate": {},
+}
 
 LAMBDA = """
 import importlib, json, sys
@@ -82,6 +88,8 @@ def invoked(built: Unpacked, tmp_path: Path) -> Callable[[str], dict[str, Any]]:
         "TIDINGS_TWILIO_ACCOUNT_SID": "AC1",
         "TIDINGS_TWILIO_AUTH_TOKEN": "token",
         "TIDINGS_TWILIO_SENDER": "+15005550006",
+        "TIDINGS_RECEIPTS_URL": "https://receipts.example.com",
+        "TIDINGS_RECEIPTS_SECRET": "of the test, of 32 characters and more",
         "TIDINGS_FCM_SERVICE_ACCOUNT": json.dumps({**account, "token_uri": "http://127.0.0.1:1/token"}),
     }
 
@@ -125,7 +133,7 @@ def test_a_zip_runs_with_nothing_but_the_layer(
     assert invoked("migrate")["answer"] == {"before": None, "now": head}
     told = invoked(name)
     match name:
-        case "intake":
+        case "intake" | "receipts":
             assert told["answer"]["statusCode"] == 200
         case "replay":
             assert told["answer"].items() >= {"published": 0, "refused": 0}.items()

@@ -2,10 +2,10 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from tidings.domain.errors import AmbiguousError
@@ -18,6 +18,7 @@ from tidings.observability.log_observer import LogObserver
 from tidings.observability.metrics import Metric
 from tidings.observability.metrics_observer import MetricsObserver
 from tidings.observability.observers import Observers
+from tidings.observability.tracing import Spans
 from tidings.pipeline.receipts import Receipts, consequence, evidence
 from tidings.pipeline.sweep import Sweep
 from tidings.ports.receipts import Applied, Consequence, Result
@@ -340,15 +341,38 @@ class Counts:
 
     def __init__(self) -> None:
         self.counted = Counter[tuple[str, ...]]()
+        self.recorded: dict[tuple[str, ...], list[float]] = {}
 
     def add(self, metric: Metric, labels: tuple[str, ...], amount: float) -> None:
         self.counted[(metric.name, *labels)] += int(amount)
 
     def record(self, metric: Metric, labels: tuple[str, ...], seconds: Sequence[float]) -> None:
-        """Not looked at."""
+        self.recorded.setdefault((metric.name, *labels), []).extend(seconds)
 
     def flush(self) -> None:
         """Nothing is buffered."""
+
+
+def test_the_time_from_the_acceptance_to_its_report_is_measured_once(parts: Parts) -> None:
+    """A copy, and a report of what is known, are no delays."""
+    row = make.notification(parts.clock())
+    parts.add(row)
+    parts.delivery.deliver([IncomingMessage(queue="tidings.email", body=b"", message=make.message(row))])
+    meter = Counts()
+    recorder = Receipts(store=parts.store, observers=Observers(observers=[MetricsObserver(meter)]))
+    parts.clock.advance(seconds=42)
+    told = replace(told_by(row, DELIVERED, message=f"receipt-{row.id}"), at=parts.clock())
+    recorder.record([told])
+    recorder.record([told, replace(told, event_id="of another report")])
+    ((name, seconds),) = meter.recorded.items()
+    assert name == ("tidings_receipt_delay_seconds", "scripted", "delivered")
+    assert len(seconds) == 1
+    assert 41 < seconds[0] < 44
+
+
+def test_a_report_of_an_attempt_without_an_acceptance_has_no_delay() -> None:
+    timeline = [ambiguous(Status.UNKNOWN)]
+    assert consequence(row(Status.UNKNOWN), timeline, receipt(DELIVERED)).delay is None
 
 
 def test_the_sweep_tries_kept_receipts_again(parts: Parts) -> None:
@@ -412,3 +436,28 @@ def test_a_mail_that_arrived_after_an_ambiguous_attempt_and_was_sent_again_is_do
     assert first.entry is not None
     again = consequence(replace(of, status=Status.DELIVERED), [*timeline, first.entry], mail_receipt(SOFT))
     assert again == Consequence(result=Result.NOTHING)
+
+
+class Told(Spans):
+    """Its spans, instead of a collector."""
+
+    told: ClassVar[list[tuple[str, str | None, Mapping[str, Any]]]] = []
+
+    def _span(self, name: str, parent: str | None, *_: Any, attributes: Mapping[str, Any], **_more: Any) -> str:
+        self.told.append((name, parent, attributes))
+        return ""
+
+
+def test_a_receipt_is_a_span_of_the_notifications_trace_if_that_is_sampled() -> None:
+    Told.told.clear()
+    traceparent = f"00-{'a' * 32}-{'b' * 16}-01"
+    sampled, other = row(Status.DELIVERED, traceparent=traceparent), row(Status.DELIVERED)
+    applied = Consequence(result=Result.APPLIED, delay=timedelta(seconds=7))
+    known = Consequence(result=Result.NOTHING)
+    told = [(sampled, applied), (other, applied), (sampled, known)]
+    items = [Applied(receipt=receipt(DELIVERED), consequence=said, notification=of) for of, said in told]
+    Told(service="tidings-receipts", database="sqlite", broker="tidings").observe(ReceiptsRecorded(receipts=items))
+    ((name, parent, attributes),) = Told.told
+    assert (name, parent) == ("receipt twilio", traceparent)
+    assert (attributes["tidings.receipt"], attributes["tidings.delay_seconds"]) == ("delivered", 7)
+    assert sampled.recipient not in str(attributes)

@@ -67,19 +67,23 @@ READINESS = [
 
 
 class HealthChecks:
-    def __init__(self, *, store: Store, broker: Broker) -> None:
+    """`broker`: None in a function that uses none; it is then not reported either."""
+
+    def __init__(self, *, store: Store, broker: Broker | None) -> None:
         self._database = _Part(lambda: store.check(), name="database")  # noqa: PLW0108  # opened when it is asked
-        self._broker = _Part(lambda: broker.check(), name="broker")  # noqa: PLW0108
+        self._broker = None if broker is None else _Part(lambda: broker.check(), name="broker")  # noqa: PLW0108
 
     async def alive(self, _request: AuthenticatedRequest) -> Response:
         return as_json({"status": "ok"})
 
     async def ready(self, _request: AuthenticatedRequest) -> Response:
         """503 without the database. Without the broker notifications are still accepted, so it is ready."""
-        database, broker = await asyncio.gather(self._database.state(), self._broker.state())
-        status = "ok" if database == broker == "ok" else "degraded" if database == "ok" else "unavailable"
+        asked = {"database": self._database} | ({"broker": self._broker} if self._broker is not None else {})
+        states = dict(zip(asked, await asyncio.gather(*(part.state() for part in asked.values())), strict=True))
+        database = states["database"]
+        status = "unavailable" if database != "ok" else "degraded" if "unavailable" in states.values() else "ok"
         headers = {} if database == "ok" else {"retry-after": RETRY_AFTER}
-        parts = {"status": status, "database": database, "broker": broker}
+        parts = {"status": status, **states}
         return as_json(parts, status=200 if database == "ok" else 503, headers=headers)
 
 

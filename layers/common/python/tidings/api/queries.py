@@ -16,6 +16,7 @@ from tidings.ports import Selection
 Id = Annotated[str, StringConstraints(pattern=f"^{ID.pattern}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 Code = Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]{1,64}$")]
+MessageId = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 Q = TypeVar("Q", bound=BaseModel)
 
 
@@ -25,6 +26,11 @@ def _statuses(value: object) -> object:
     if isinstance(words, Sequence) and not set(map(str, words)) <= set(Status):
         raise ValueError(f"must be one of {', '.join(Status)}; it may be repeated")
     return words
+
+
+def _several(value: object) -> object:
+    """One, or several."""
+    return (value,) if isinstance(value, str) else value
 
 
 def _replayable(value: tuple[Status, ...]) -> tuple[Status, ...]:
@@ -54,6 +60,9 @@ class Filter(BaseModel):
     recipient: Annotated[str, StringConstraints(max_length=512)] | None = Field(
         None, description="an address, a number with its country code, token:... or topic:..."
     )
+    provider_message_id: Annotated[tuple[MessageId, ...], BeforeValidator(_several), Field(max_length=100)] | None = (
+        Field(None, description="the provider's id of the last message, or several")
+    )
     since: Instant | None = Field(None, description="created at or after")
     until: Instant | None = Field(None, description="created before")
 
@@ -63,6 +72,7 @@ class Filter(BaseModel):
             statuses=sorted(set(self.status)) if self.status else None,
             channel=self.channel,
             recipient=_as_stored(self.recipient, self.channel) if self.recipient is not None else None,
+            provider_message_ids=self.provider_message_id,
             since=self.since,
             until=self.until,
         )

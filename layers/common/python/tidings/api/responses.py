@@ -65,6 +65,9 @@ class EventView(View):
     provider_response: str | None = Field(
         default=None, description="the provider's answer when it accepted, like a mail server's queue id"
     )
+    raw_sha256: str | None = Field(
+        default=None, description="of a receipt: the SHA-256 of the provider's report as it arrived, in hexadecimal"
+    )
     error: ErrorView | None = None
     may_have_been_sent: bool | None = Field(default=None, description="as the notification's field, at that time")
     next_attempt_at: datetime | None = None
@@ -202,6 +205,7 @@ def _timeline(notification: Notification, events: Sequence[TimelineEntry]) -> It
             provider=event.provider,
             provider_message_id=event.provider_message_id,
             provider_response=event.provider_response,
+            raw_sha256=event.raw_sha256,
             error=_error(event),
             may_have_been_sent=(is_doubtful and event.status not in PROVEN) or None,
             next_attempt_at=event.next_attempt_at,

@@ -4,7 +4,7 @@ REFUSED, USAGE, UNREACHABLE, UNDELIVERED, INTERRUPTED = 1, 2, 3, 4, 130
 
 EXIT_CODES = {
     0: "done",
-    REFUSED: "the server refused or failed; doctor or audit found something wrong",
+    REFUSED: "the server refused or failed; doctor, audit or reconcile found something wrong",
     USAGE: "wrong usage or settings",
     UNREACHABLE: "server not reachable",
     UNDELIVERED: "a followed notification was not sent, or not in time",

@@ -84,7 +84,7 @@ class Transport:
         Refused, Unreachable or Unexpected."""
         request = _Request(
             method=method,
-            target=urlsplit(self.url).path.rstrip("/") + path + (f"?{urlencode(query)}" if query else ""),
+            target=urlsplit(self.url).path.rstrip("/") + path + (f"?{urlencode(query, doseq=True)}" if query else ""),
             body=body if isinstance(body, bytes) else _json(body),
             headers=self._headers(headers or {}, has_body=body is not None),
             until=time.monotonic() + self.deadline,

@@ -179,6 +179,7 @@ class TimelineEntry:
     next_attempt_at: datetime | None = None
     note: str | None = None  # what suppression did, or would have done, to this attempt
     by: str | None = None  # who says so, see `receipt.By`; None: a release before 1.1 wrote it
+    raw_sha256: str | None = None  # by a receipt: the hash of its report as it arrived, in hexadecimal
 
     @property
     def is_report(self) -> bool:

@@ -51,6 +51,7 @@ class Receipt:
     suppress: str | None = None  # a failure's: why this recipient can take nothing more, as `PermanentError.suppress`
     by: str | None = None  # lookup: it is the answer to our question; None: the provider reported it
     recipient: str | None = None  # the stored form, of a report about a recipient instead of a message: a STOP
+    raw_sha256: str | None = None  # of the report as it arrived, in hexadecimal; None: an older release took it
 
     @property
     def error(self) -> DeliveryError | None:

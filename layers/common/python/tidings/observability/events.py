@@ -87,6 +87,13 @@ class ReceiptsRecorded:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ReceiptRefused:
+    """A report's signature was wrong. Not logged: anybody can cause it, as often as he likes."""
+
+    provider: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AccountRefused:
     """A provider refuses our account: several recipients were refused and none accepted."""
 
@@ -119,6 +126,7 @@ Event = (
     | Replayed
     | Resolved
     | ReceiptsRecorded
+    | ReceiptRefused
     | AccountRefused
     | AccountRestored
     | Swept

@@ -15,7 +15,7 @@ class LogEvent:
 
 _NOTIFICATION = ("notification_id", "tenant", "channel", "generation", "trace_id")
 _ATTEMPT = (*_NOTIFICATION, "attempt")
-_CALL = (*_ATTEMPT, "provider", "duration_seconds")
+_CALL = (*_ATTEMPT, "provider", "by", "duration_seconds")
 _ERROR = (*_CALL, "error_class", "code")
 
 LIFECYCLE = (

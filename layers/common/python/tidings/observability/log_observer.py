@@ -29,7 +29,7 @@ from tidings.observability.events import (
 )
 from tidings.observability.request_ids import request_id_of
 from tidings.ports import Settlement
-from tidings.ports.receipts import Applied, Result
+from tidings.ports.receipts import TOLD, Applied, Result
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,6 @@ _NAMES = {
     Status.EXPIRED: "expired",
     Status.SUPPRESSED: "suppressed",
 }
-_TOLD = (Result.APPLIED, Result.RECORDED)
 _NEEDS_A_PERSON = (Status.FAILED, Status.UNKNOWN)
 
 
@@ -73,7 +72,7 @@ class LogObserver:
             case Resolved(notification=row, outcome=outcome):
                 _log("resolved", [{**_notification(row), "outcome": outcome}])
             case ReceiptsRecorded(receipts=applied):
-                _log("receipt_recorded", (_receipt(item) for item in applied if item.consequence.result in _TOLD))
+                _log("receipt_recorded", (_receipt(item) for item in applied if item.consequence.result in TOLD))
                 _log("doubled", (_receipt(item) for item in applied if item.consequence.doubled), logging.WARNING)
                 dropped = (_receipt(item) for item in applied if item.consequence.result is Result.DROPPED)
                 _log("receipt_dropped", dropped, logging.WARNING)
@@ -152,6 +151,7 @@ def _settlement(settlement: Settlement) -> dict[str, Any]:
     return {
         **_attempt(settlement.notification),
         "provider": settlement.provider,
+        "by": settlement.by,
         "duration_seconds": _rounded(elapsed.seconds) if elapsed is not None else None,
         "error_class": error.kind if error is not None else None,
         "code": error.code if error is not None else None,

@@ -118,6 +118,17 @@ DOUBLED = Metric(
     help="Notifications of which a receipt shows a second acceptance: they were sent twice",
     labels=("provider",),
 )
+RECEIPT_DELAY_SECONDS = Metric(
+    name="tidings_receipt_delay_seconds",
+    help="From the provider's acceptance to its report of what became of the message",
+    labels=("provider", "kind"),
+    buckets=_LONG,
+)
+RECEIPTS_REFUSED = Metric(
+    name="tidings_receipts_refused_total",
+    help="Reports refused with 401: their signature is wrong",
+    labels=("provider",),
+)
 SWEEPS = Metric(name="tidings_sweeps_total", help="Completed sweeps")
 SWEEP_FOUND = Metric(
     name="tidings_sweep_found_total",
@@ -154,6 +165,12 @@ ACCOUNT_REFUSED = Metric(
     labels=("channel", "provider"),
 )
 
+RECEIPTS_EXPECTED = Metric(
+    name="tidings_receipts_expected",
+    help="1 from a receipts function that takes this provider's reports",
+    labels=("provider",),
+)
+
 METRICS = (
     ACCEPTED,
     QUEUED,
@@ -170,6 +187,8 @@ METRICS = (
     RESOLVED,
     RECEIPTS,
     DOUBLED,
+    RECEIPT_DELAY_SECONDS,
+    RECEIPTS_REFUSED,
     SWEEPS,
     SWEEP_FOUND,
     UP,
@@ -178,4 +197,5 @@ METRICS = (
     NOTIFICATIONS,
     PAUSED,
     ACCOUNT_REFUSED,
+    RECEIPTS_EXPECTED,
 )

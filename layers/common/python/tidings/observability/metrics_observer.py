@@ -14,6 +14,7 @@ from tidings.observability.events import (
     Claimed,
     Event,
     Queued,
+    ReceiptRefused,
     ReceiptsRecorded,
     Replayed,
     Resolved,
@@ -60,6 +61,8 @@ class MetricsObserver:
                 self.meter.add(metrics.RESOLVED, (row.channel, outcome), 1)
             case ReceiptsRecorded(receipts=applied):
                 self._receipts(applied)
+            case ReceiptRefused(provider=provider):
+                self.meter.add(metrics.RECEIPTS_REFUSED, (provider,), 1)
             case Canceled(notification=row):
                 self._count_by_channel(metrics.CANCELED, [row])
             case Swept(counts=counts, lost=lost):
@@ -88,6 +91,11 @@ class MetricsObserver:
         doubled = Counter[Labels]({(item.receipt.provider,): 0 for item in applied})
         doubled.update((item.receipt.provider,) for item in applied if item.consequence.doubled)
         self._add(metrics.DOUBLED, doubled)
+        delays: Seconds = defaultdict(list)
+        for item in applied:
+            if item.consequence.delay is not None:
+                delays[item.receipt.provider, item.receipt.kind].append(item.consequence.delay.total_seconds())
+        self._record(metrics.RECEIPT_DELAY_SECONDS, delays)
 
     def _settled(self, event: Settled) -> None:
         late = {settlement.notification.id for settlement in event.lost}

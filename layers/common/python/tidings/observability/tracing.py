@@ -19,8 +19,9 @@ from typing import Any
 from tidings.domain.notification import Notification, Status
 from tidings.domain.stopwatch import Elapsed
 from tidings.messaging import topology
-from tidings.observability.events import Accepted, Event, Queued, Settled
+from tidings.observability.events import Accepted, Event, Queued, ReceiptsRecorded, Settled
 from tidings.ports import Settlement
+from tidings.ports.receipts import TOLD, Applied
 
 FLUSH_WITHIN = 2.0
 """Seconds that the end of an invocation or process waits for the collector."""
@@ -72,6 +73,14 @@ class Spans:
                 for settlement in settlements:
                     if _sampled(settlement.notification):
                         self._attempt(settlement, event, ahead)
+            case ReceiptsRecorded(receipts=applied):
+                for item in applied:
+                    if (
+                        item.notification is not None
+                        and item.consequence.result in TOLD
+                        and _sampled(item.notification)
+                    ):
+                        self._receipt(item, item.notification, ahead)
             case _:
                 pass
 
@@ -104,6 +113,7 @@ class Spans:
                 "tidings.attempt": row.attempt,
                 "tidings.generation": row.generation,
                 "tidings.status": status if is_recorded else "settled_late",
+                "tidings.by": settlement.by,
                 **_error(settlement),
             },
         )
@@ -119,6 +129,24 @@ class Spans:
         if retried is not None and settlement.delay is not None:
             step = topology.retry(settlement.delay, row.channel, row.priority).exchange
             self._published(step, attempt, retried, ahead)
+
+    def _receipt(self, item: Applied, row: Notification, ahead: float) -> None:
+        """A moment, hours or days after the attempt: it is a child of the POST, as that is."""
+        receipt, delay = item.receipt, item.consequence.delay
+        given = {
+            "tidings.notification.id": row.id,
+            "tidings.tenant": row.tenant,
+            "tidings.channel": row.channel,
+            "tidings.provider": receipt.provider,
+            "tidings.receipt": receipt.kind,
+            "tidings.result": item.consequence.result,
+            "tidings.status": row.status,
+            "tidings.doubled": item.consequence.doubled,
+            **({"tidings.delay_seconds": delay.total_seconds()} if delay is not None else {}),
+            **({"error.type": receipt.error.code} if receipt.error is not None else {}),
+        }
+        moment = Elapsed(time.monotonic(), 0)
+        self._span(f"receipt {receipt.provider}", row.traceparent, moment, ahead, kind="CONSUMER", attributes=given)
 
     def _database(self, operation: str, parent: str | None, elapsed: Elapsed, ahead: float, *, size: int) -> None:
         given = {

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from tidings.config import failpoints
 from tidings.domain.errors import AmbiguousError, PermanentError
@@ -10,7 +11,7 @@ from tidings.domain.receipt import PROOF_OF_ACCEPTANCE, PROOF_OF_FAILURE, WISHES
 from tidings.observability import events
 from tidings.observability.observers import LOG_ONLY, Observers
 from tidings.ports import Store
-from tidings.ports.receipts import Applied, Consequence, Result
+from tidings.ports.receipts import TOLD, Applied, Consequence, Result
 
 NOTHING = Consequence(result=Result.NOTHING)
 KEPT = Consequence(result=Result.KEPT)
@@ -30,6 +31,10 @@ class Receipts:
         failpoints.step("receipts.after_commit")
         self.observers.emit(events.ReceiptsRecorded(receipts=applied))
         return applied
+
+    def refuse(self, provider: str) -> None:
+        """A report's signature was wrong."""
+        self.observers.emit(events.ReceiptRefused(provider=provider))
 
 
 def consequence(row: Notification, timeline: Sequence[TimelineEntry], receipt: Receipt) -> Consequence:
@@ -61,9 +66,9 @@ def consequence(row: Notification, timeline: Sequence[TimelineEntry], receipt: R
     receipt = _named(receipt, about)
     if receipt.kind in WISHES:
         return _noted(row, receipt, about)
-    if receipt.kind in PROOF_OF_FAILURE:
-        return _failed(row, timeline, about, receipt)
-    return _accepted(row, timeline, about, receipt)
+    decide = _failed if receipt.kind in PROOF_OF_FAILURE else _accepted
+    follows = decide(row, timeline, about, receipt)
+    return replace(follows, delay=_delay(about, receipt)) if follows.result in TOLD else follows
 
 
 def _accepted(
@@ -144,6 +149,12 @@ def _named(receipt: Receipt, about: Sequence[TimelineEntry]) -> Receipt:
     return replace(receipt, provider_message_id=ids[-1]) if ids else receipt
 
 
+def _delay(about: Sequence[TimelineEntry], receipt: Receipt) -> timedelta | None:
+    """Since the provider accepted the message. Two clocks: never less than nothing."""
+    accepted = [entry.at for entry in about if entry.status is Status.SENT and entry.by != By.RECEIPT]
+    return max(receipt.at - accepted[0], timedelta()) if accepted else None
+
+
 def _is_of_attempt(entry: TimelineEntry) -> bool:
     """The entry tells how a call ended, or what was reported of it. A cancellation has the number of the last attempt,
     but says nothing of it."""
@@ -212,6 +223,7 @@ def _entry(row: Notification, status: Status, receipt: Receipt, about: Sequence[
         error_code=error.code if error is not None else None,
         error_message=error.message if error is not None else None,
         by=receipt.by or By.RECEIPT,
+        raw_sha256=receipt.raw_sha256,
     )
 
 

@@ -4,7 +4,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 
 from tidings.config import failpoints
@@ -137,7 +137,8 @@ class Sweep:
             return self.settler.settlement_for(abandoned, row, error, by=By.SWEEP)
         message = receipt.provider_message_id or name_of(receipt)
         outcome = receipt.error or Acceptance(provider_message_id=message, reports=True)
-        return self.settler.settlement_for(abandoned, row, outcome, provider=receipt.provider, by=By.RECEIPT)
+        settlement = self.settler.settlement_for(abandoned, row, outcome, provider=receipt.provider, by=By.RECEIPT)
+        return replace(settlement, raw_sha256=receipt.raw_sha256)
 
     def _retry_receipts(self, deadline: float) -> None:
         """Those that found no notification yet, or whose notification was being sent."""

@@ -3,7 +3,7 @@
 import enum
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from tidings.domain.notification import Notification, Status, TimelineEntry
@@ -63,6 +63,10 @@ class Result(enum.StrEnum):
     DROPPED = "dropped"  # unmatched for too long
 
 
+TOLD = frozenset({Result.APPLIED, Result.RECORDED})
+"""The timeline has an entry of it."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Consequence:
     """What follows from a receipt for its notification, decided by the pipeline. The Store writes it as it is."""
@@ -71,6 +75,7 @@ class Consequence:
     status: Status | None = None  # the row's new status, or the present one again; None: the row is left alone
     entry: TimelineEntry | None = None  # None: the timeline stays as it is
     doubled: bool = False  # the provider has accepted this notification twice
+    delay: timedelta | None = None  # from the provider's acceptance to this report; None: not known
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

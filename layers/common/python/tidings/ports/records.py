@@ -136,6 +136,7 @@ class Settlement:
     elapsed: Elapsed | None = None  # the provider call; None: there was none
     by: By = By.PROVIDER
     reports: bool = False  # sent: the vendor was asked to report what became of it
+    raw_sha256: str | None = None  # of the receipt that tells, as TimelineEntry has it
 
     @property
     def answered_at(self) -> datetime | None:
@@ -182,6 +183,7 @@ class Selection:
     statuses: Sequence[Status] | None = None
     channel: str | None = None
     recipient: str | None = None
+    provider_message_ids: Sequence[str] | None = None
     error_class: str | None = None  # of the last attempt
     lasts: timedelta | None = None  # only those that will not have expired after this time, on the database's clock
     expires_within: timedelta | None = None  # only the others

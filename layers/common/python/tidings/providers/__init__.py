@@ -11,6 +11,7 @@ from pydantic import Field, create_model
 
 from tidings.config.settings import Settings, load
 from tidings.ports import Provider
+from tidings.ports.message_list import MessageList
 from tidings.ports.receipts import ReceiptLookup, ReceiptParser
 
 PROVIDERS: Mapping[str, tuple[str, ...]] = {
@@ -27,6 +28,9 @@ ReceiptParser, or None where its account is not set."""
 LOOKUPS: tuple[str, ...] = ("twilio",)
 """The vendors that can be asked what became of a message: the folder of each has `lookup.from_settings()`, a
 ReceiptLookup, or None where its account is not set."""
+
+MESSAGE_LISTS: Mapping[str, str] = {"twilio": "sms"}
+"""The vendors that list what was sent, with their channel: each has `message_list.from_settings() -> MessageList`."""
 
 
 def _choices() -> dict[str, Any]:
@@ -60,3 +64,9 @@ def receipt_lookups() -> Mapping[str, ReceiptLookup]:
     """By vendor, those whose account is set. Raise ConfigurationError."""
     found = {vendor: import_module(f"{__name__}.{vendor}.lookup").from_settings() for vendor in LOOKUPS}
     return {vendor: lookup for vendor, lookup in found.items() if lookup is not None}
+
+
+def message_list(vendor: str) -> MessageList:
+    """Raise ConfigurationError; ImportError without the vendor's SDK."""
+    found: MessageList = import_module(f"{__name__}.{vendor}.message_list").from_settings()
+    return found

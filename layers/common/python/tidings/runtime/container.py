@@ -29,6 +29,7 @@ from tidings.pipeline.audit import Audit
 from tidings.pipeline.delivery import Delivery
 from tidings.pipeline.intake import Intake
 from tidings.pipeline.ledger import Ledger
+from tidings.pipeline.proof import ProofSettings, Signer
 from tidings.pipeline.receipts import Receipts
 from tidings.pipeline.replay import Replay
 from tidings.pipeline.retry import RetrySchedule
@@ -211,6 +212,10 @@ class Container:
     def audit(self) -> Audit:
         return Audit(books=SqlBooks(self._database), keep=load(RetentionSettings).keep)
 
+    def signer(self) -> Signer | None:
+        """Of proofs. None: no key is set."""
+        return Signer.from_settings(load(ProofSettings))
+
     def gauges(self) -> Gauges:
         return SystemGauges(store=self.store, insight=self.insight, broker=self.broker)
 
@@ -224,6 +229,10 @@ class Container:
             if key.unknown:
                 log.warning("unknown_scope", extra={"tenant": key.tenant, "scopes": key.unknown})
         return ApiKeys(keys=keys)
+
+    def metrics_keys(self) -> ApiKeys:
+        """Of a function whose only endpoint with a key is `GET /metrics`: none where that is not served."""
+        return self.api_keys() if self.observers.exposition is not None else ApiKeys(keys=())
 
     def close(self) -> None:
         for name in ("broker", "store"):

@@ -132,6 +132,7 @@ events = Table(
     Column("token", ascii_string(32)),  # of the claim that it ended, or of the receipts that moved the row; NULL: none
     Column("spared", Integer, nullable=False, key="uncounted"),  # 1: the attempt does not count
     Column("by", ascii_string(16)),  # who says so: provider, receipt, lookup, operator, sweep
+    Column("raw_sha256", ascii_string(64)),  # of the receipt that says so, as it arrived, in hexadecimal
     Index("ix_events_notification", "notification_id", "seq"),
     **ON_MYSQL,
 )
@@ -193,6 +194,7 @@ receipts = Table(
     Column("suppress", ascii_string(32)),  # of a failure: why its recipient can take nothing more
     Column("by", ascii_string(16)),  # lookup: an answer to our question; NULL: reported
     Column("recipient", String(512)),  # of a report about a recipient, a STOP or START, instead of a message
+    Column("raw_sha256", ascii_string(64)),
     Index("ix_receipts_notification", "notification_id"),
     Index("ix_receipts_retry", "retry_at"),
     Index("ix_receipts_received", "received_at"),

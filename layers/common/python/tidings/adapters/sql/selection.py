@@ -24,6 +24,9 @@ def narrowed(statement: Select[Any], selection: Selection, now: datetime | None 
         n.status.in_(selection.statuses) if selection.statuses is not None else None,
         n.channel == selection.channel if selection.channel is not None else None,
         n.recipient == selection.recipient if selection.recipient is not None else None,
+        n.provider_message_id.in_(sorted(selection.provider_message_ids))
+        if selection.provider_message_ids is not None
+        else None,
         n.error_class == selection.error_class if selection.error_class is not None else None,
         n.error_code == selection.error_code if selection.error_code is not None else None,
         n.id >= first_id(selection.since) if selection.since is not None else None,
@@ -53,6 +56,8 @@ def _index(selection: Selection) -> str | None:
     """The most selective index that gives the rows in the order of their ids. None: let the server choose."""
     if selection.ids is not None:
         return None
+    if selection.provider_message_ids is not None:
+        return "ix_notifications_provider_message"
     if selection.recipient is not None:
         return "ix_notifications_recipient"
     if selection.statuses is not None and len(selection.statuses) == 1:

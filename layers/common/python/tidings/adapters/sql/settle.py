@@ -101,4 +101,5 @@ def _events(settlements: Sequence[Settlement], now: datetime) -> dict[str, Seque
         "token": [s.claims.token for s in settlements],
         "uncounted": [int(s.uncounted) for s in settlements],
         "by": [s.by for s in settlements],
+        "raw_sha256": [s.raw_sha256 for s in settlements],
     }

@@ -15,6 +15,7 @@ from tidings.api.operator.books import AUDIT, LEDGER, BooksEndpoints
 from tidings.api.operator.channels import PAUSE, RESUME, Channels
 from tidings.api.operator.dead_letters import DEAD_LETTER_GROUPS, DEAD_LETTERS, REPLAY, RESOLVE, DeadLetters
 from tidings.api.operator.overview import OVERVIEW, Overview
+from tidings.api.operator.proof import PROOF, Proofs
 from tidings.api.operator.responses import MeView, SweptView, TallyRequest, TallyView
 from tidings.api.operator.suppressions import ADD, EXPORT, IMPORT, REMOVE, Suppressions
 from tidings.api.operator.suppressions import LIST as SUPPRESSIONS
@@ -29,6 +30,7 @@ from tidings.observability.request_ids import in_thread
 from tidings.pipeline.audit import Audit
 from tidings.pipeline.intake import Intake
 from tidings.pipeline.ledger import Ledger
+from tidings.pipeline.proof import Signer
 from tidings.pipeline.replay import Replay
 from tidings.pipeline.suppression import Enforcement
 from tidings.pipeline.sweep import Sweep
@@ -80,6 +82,7 @@ class OperatorEndpoints:
     channels: Channels
     books: BooksEndpoints
     suppressions: Suppressions
+    proofs: Proofs
 
     def __init__(
         self,
@@ -92,6 +95,7 @@ class OperatorEndpoints:
         ledger: Ledger,
         audit: Audit,
         intake: Intake,
+        signer: Signer | None = None,
         now: Clock,
         enforcement: Enforcement = Enforcement.ON,
     ) -> None:
@@ -111,6 +115,7 @@ class OperatorEndpoints:
         self.channels = Channels(store=store, threads=threads)
         self.books = BooksEndpoints(ledger=ledger, audit=audit, now=now, threads=threads)
         self.suppressions = Suppressions(store=store, threads=threads, enforcement=enforcement)
+        self.proofs = Proofs(store=store, signer=signer, now=now, threads=threads)
 
     def all(self) -> Sequence[BoundEndpoint]:
         return [*(route.bind(self) for route in OWN), *(route.bind(self.shared) for route in SHARED)]
@@ -150,6 +155,7 @@ OWN: Sequence[Route[OperatorEndpoints]] = (
     OVERVIEW.handled_by(lambda operator: operator.overview.overview),
     LEDGER.handled_by(lambda operator: operator.books.show_ledger),
     AUDIT.handled_by(lambda operator: operator.books.show_audit),
+    PROOF.handled_by(lambda operator: operator.proofs.proof),
     TALLY.handled_by(lambda operator: operator.tally),
     SWEEP.handled_by(lambda operator: operator.sweep),
     PAUSE.handled_by(lambda operator: operator.channels.pause),

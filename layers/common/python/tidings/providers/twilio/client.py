@@ -40,9 +40,10 @@ class SingleCallClient(HttpClient):  # type: ignore[misc]  # the SDK is not type
         auth: tuple[str, str] | None = None,
         **_: object,
     ) -> Response:
+        asked = urlsplit(uri)  # the URI of a list's next page has a query
         received = self._session.request(
             method,
-            f"{self._url}{urlsplit(uri).path}",
+            f"{self._url}{asked._replace(scheme='', netloc='', fragment='').geturl()}",
             headers=headers,
             params=params,
             data=urlencode(data, doseq=True) if data is not None else None,

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import parse_qsl, urlsplit
 
 from tidings.config.rotation import Rotation
-from tidings.config.settings import load
+from tidings.config.settings import has_any, load
 from tidings.domain.errors import PermanentError
 from tidings.domain.receipt import Receipt, ReceiptKind
 from tidings.ports.receipts import Callback, WrongSignature
@@ -90,8 +90,10 @@ class TwilioReceipts:
         ]
 
 
-def from_settings() -> TwilioReceipts:
-    """Raise ConfigurationError."""
+def from_settings() -> TwilioReceipts | None:
+    """None: no setting of Twilio's is there. Raise ConfigurationError."""
+    if not has_any(TwilioCredentials.prefix):
+        return None
     return TwilioReceipts(load(TwilioCredentials), required_callback_addresses())
 
 
@@ -124,7 +126,8 @@ def _same(url: str) -> Sequence[str]:
 
 
 def kind_of(status: str, code: str) -> tuple[ReceiptKind | None, str | None]:
-    """And why the recipient can take nothing more, if it says so."""
+    """What a status of a message means. None: nothing about one that we sent, or a new one. And why the recipient can
+    take nothing more, if it says so."""
     if status not in _FAILED:
         return _KINDS.get(status), None
     found = verdict(int(code) if _CODE.fullmatch(code) else None, None, text="", sender="")
