@@ -12,6 +12,7 @@ import pytest
 from tidings.adapters.rabbitmq.broker import BrokerSettings
 from tidings.adapters.sql.database import DatabaseSettings
 from tidings.api.receipts import RECEIPT
+from tidings.api.unsubscribe import ASK, OPT_OUT
 from tidings.config.settings import Settings, load
 from tidings.domain.channels import CHANNELS
 from tidings.domain.errors import ConfigurationError
@@ -36,7 +37,7 @@ CODE = {"sweep": "replay"}
 OWN = 60.0
 """Seconds that claiming, settling and publishing may take, besides the providers' calls."""
 
-PUBLIC_RECEIPTS = f"{RECEIPT.method} {RECEIPT.path}"
+PUBLIC_RECEIPTS = {f"{one.method} {one.path}" for one in (RECEIPT, ASK, OPT_OUT)}
 
 GIVEN = {"Topic": "arn:aws:sns:eu-central-1:123456789012:tidings"}
 
@@ -156,11 +157,12 @@ def test_intake_answers_before_its_api_gives_up_and_holds_few_connections() -> N
     assert of_intake + of_channels + of_operators + of_sweep + of_receipts < most / 2
 
 
-def test_the_receipts_api_has_one_route_to_receipts_and_is_limited() -> None:
+def test_the_receipts_api_has_the_public_routes_alone_and_is_limited() -> None:
     """Its address is public, so everything else of the function stays closed. Twilio waits 15 s for an answer."""
     api = {"Ref": "ReceiptsApi"}
     routes = of_type("template", "AWS::ApiGatewayV2::Route").values()
-    assert [(one["ApiId"], one["RouteKey"]) for one in routes] == [(api, PUBLIC_RECEIPTS)]
+    assert {one["RouteKey"] for one in routes} == PUBLIC_RECEIPTS
+    assert all(one["ApiId"] == api for one in routes)
     (stage,) = of_type("template", "AWS::ApiGatewayV2::Stage").values()
     assert stage["DefaultRouteSettings"] == {"ThrottlingRateLimit": 500, "ThrottlingBurstLimit": 500}
     (integration,) = of_type("template", "AWS::ApiGatewayV2::Integration").values()
@@ -172,10 +174,10 @@ def test_the_receipts_api_has_one_route_to_receipts_and_is_limited() -> None:
     assert (stage["ApiId"], stage["StageName"]) == (api, "$default")
 
 
-def test_sms_names_the_receipts_apis_address_and_both_have_the_same_secret() -> None:
+def test_sms_and_email_name_the_receipts_apis_address_and_have_its_secret() -> None:
     names = ("TIDINGS_RECEIPTS_URL", "TIDINGS_RECEIPTS_SECRET")
-    receipts, sms = ([environment(part)[name] for name in names] for part in ("receipts", "sms"))
-    assert receipts == sms
+    receipts, sms, email = ([environment(part)[name] for name in names] for part in ("receipts", "sms", "email"))
+    assert receipts == sms == email
     assert re.fullmatch(r"https://\$\{ReceiptsApi\}\.execute-api\.eu-central-1\.amazonaws\.com", receipts[0])
     made = of_type("stores", "AWS::SecretsManager::Secret")["ReceiptsSecret"]["GenerateSecretString"]
     assert made["PasswordLength"] >= 32

@@ -90,9 +90,10 @@ def test_only_intake_and_receipts_are_open_to_the_internet() -> None:
     assert found == {"intake": "all", "receipts": "all", "replay": "internal"}
 
 
-def test_sms_names_the_address_of_receipts_and_both_have_the_same_secret() -> None:
+@pytest.mark.parametrize("channel", ["sms", "email"])
+def test_a_channel_names_the_address_of_receipts_and_both_have_the_same_secret(channel: str) -> None:
     (receipts,) = named(CLOUD_RUN, "Service", "receipts")["spec"]["template"]["spec"]["containers"]
-    function, _ = pool("sms")
+    function, _ = pool(channel)
     shared = [
         [one for one in container["env"] if one["name"].startswith("TIDINGS_RECEIPTS_")]
         for container in (receipts, function)

@@ -5,6 +5,7 @@ import re
 import pytest
 from tidings.adapters.sql.database import DatabaseSettings
 from tidings.api.receipts import RECEIPT
+from tidings.api.unsubscribe import OPT_OUT
 from tidings.config.settings import load
 from tidings.domain.channels import CHANNELS
 from tidings.domain.timing import ANSWER_WITHIN
@@ -98,7 +99,7 @@ def test_receipts_gets_the_database_and_no_broker() -> None:
     assert by_key == {"TIDINGS_DATABASE_URL": {"name": "stores", "key": "TIDINGS_DATABASE_URL"}}
 
 
-def test_the_public_ingresses_lead_to_intake_and_to_the_receipts_path_alone() -> None:
+def test_the_public_ingresses_lead_to_intake_and_to_two_paths_of_receipts_alone() -> None:
     """Of receipts neither the probes nor the metrics are public."""
     paths = {
         one.name: [
@@ -109,8 +110,8 @@ def test_the_public_ingresses_lead_to_intake_and_to_the_receipts_path_alone() ->
         for one in manifests(KUBERNETES / "overlays" / "example")
         if one.kind == "Ingress"
     }
-    public = RECEIPT.path.partition("{")[0]
-    assert paths == {"intake": [("/v1/", "Prefix", "intake")], "receipts": [(public, "Prefix", "receipts")]}
+    public = [(one.path.partition("{")[0], "Prefix", "receipts") for one in (RECEIPT, OPT_OUT)]
+    assert paths == {"intake": [("/v1/", "Prefix", "intake")], "receipts": public}
 
 
 def secrets_of(container: Resource) -> set[str]:
