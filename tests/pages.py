@@ -71,11 +71,11 @@ def metrics_page() -> str:
     rows = "\n".join(map(_metric, METRICS))
     return f"""# Metrics
 
-With `TIDINGS_METRICS=prometheus` each function answers `GET /metrics`. Intake and replay require an API key with the
-scope `admin`, because the figures cover all tenants; a channel's function requires the trigger's token. Both are sent
-as `Authorization: Bearer ...`. Each function reports its own counters. The gauges describe the whole system: the replay
-function asks the database and the broker at each scrape, which takes a few milliseconds whatever the number of rows,
-and one more for each tenant. The package is `tidings[metrics]`. `local/up` has it on.
+With `TIDINGS_METRICS=prometheus` each function answers `GET /metrics`. Intake, replay and receipts require an API key
+with the scope `admin`, because the figures cover all tenants; a channel's function requires the trigger's token. Both
+are sent as `Authorization: Bearer ...`. Each function reports its own counters. The gauges describe the whole
+system: the replay function asks the database and the broker at each scrape, which takes a few milliseconds whatever the
+number of rows, and one more for each tenant. The package is `tidings[metrics]`. `local/up` has it on.
 
 `TIDINGS_METRICS=emf`, for Lambda, writes the same names in CloudWatch's embedded metric format at the end of each
 invocation, namespace `Tidings`; the gauges are written at each scheduled run of the replay function.

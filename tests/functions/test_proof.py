@@ -140,6 +140,25 @@ def test_the_command_verifies_a_file_and_says_whose_key_signed_it(
 
 
 @pytest.mark.parametrize(
+    "header", [{"typ": "JWT"}, {"alg": "none"}, {"jwk": {"kty": "EC", "crv": "P-256", "x": "AA"}}, {"jwk": None}]
+)
+def test_a_jws_for_another_purpose_is_no_proof_even_if_its_signature_is_right(header: dict[str, Any]) -> None:
+    """The key may have signed other things."""
+    key = Ed25519PrivateKey.from_private_bytes(SEED)
+    public = base64.urlsafe_b64encode(key.public_key().public_bytes_raw()).decode().rstrip("=")
+    usual = {"alg": "EdDSA", "typ": "tidings-proof+json", "jwk": {"kty": "OKP", "crv": "Ed25519", "x": public}}
+
+    def signed_with(header: dict[str, Any]) -> dict[str, str]:
+        parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in (header, {})]
+        signature = base64.urlsafe_b64encode(key.sign(".".join(parts).encode())).decode().rstrip("=")
+        return {"protected": parts[0], "payload": parts[1], "signature": signature}
+
+    assert verify(signed_with(usual)).public_key == public
+    with pytest.raises(InvalidProof):
+        verify(signed_with({**usual, **header}))
+
+
+@pytest.mark.parametrize(
     "statement", [{}, {"notification": []}, {"notification": {"events": [7]}, "tenant": "x\x1b[2J"}]
 )
 def test_a_signed_statement_about_something_else_is_refused(

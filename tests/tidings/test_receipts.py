@@ -299,12 +299,13 @@ def test_a_receipt_decides_about_the_attempt_of_a_lost_worker(
     parts.add(row)
     abandon(parts, row)
     if kind is not None:
-        Receipts(store=parts.store).record([told_by(row, kind)])
+        Receipts(store=parts.store).record([replace(told_by(row, kind), raw_sha256="a" * 64)])
     assert parts.row(row).status is Status.SENDING
     sweep(parts)
     found = parts.row(row)
     assert (found.status, found.error_code) == (end, code)
-    assert {entry.by for entry in parts.store.events(row.id)} == {By.SWEEP if kind is None else By.RECEIPT}
+    said = {(entry.by, entry.raw_sha256) for entry in parts.store.events(row.id)}
+    assert said == {(By.SWEEP, None) if kind is None else (By.RECEIPT, "a" * 64)}
 
 
 def test_evidence_in_time_keeps_an_ambiguous_notification_from_being_sent_twice(parts: Parts) -> None:

@@ -88,7 +88,7 @@ class ReceiptsRecorded:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReceiptRefused:
-    """A report's signature was wrong. Not logged: anybody can cause it, as often as he likes."""
+    """A report's signature was wrong. The log has it as `request_refused`, like any 401."""
 
     provider: str
 
