@@ -11,7 +11,7 @@ from tidings.adapters.sql.books import SqlBooks
 from tidings.adapters.sql.store import SqlStore
 from tidings.domain.errors import AmbiguousError
 from tidings.domain.notification import Notification, Status
-from tidings.domain.receipt import Receipt, ReceiptKind
+from tidings.domain.receipt import By, Receipt, ReceiptKind
 from tidings.domain.timing import HARD_BOUNCE_LASTS
 from tidings.pipeline.audit import findings_in
 from tidings.pipeline.suppression import suppression
@@ -50,6 +50,13 @@ def reasons(store: SqlStore, tenant: str = "acme") -> list[str]:
 def audited(store: SqlStore, clock: TestClock) -> list[Any]:
     found = SqlBooks(store.database).rows("acme", None, None, after=None, limit=100).rows
     return [finding for one in found for finding in findings_in(one, clock())]
+
+
+def test_a_lost_attempt_that_a_receipt_decided_is_no_finding(store: SqlStore, clock: TestClock) -> None:
+    claims = claimed(store, clock)
+    store.apply_receipts([marked(clock, ReceiptKind.DELIVERED, claims.acquired[0])])
+    settle(store, claims, Status.SENT, by=By.RECEIPT)  # as the sweep settles it
+    assert not audited(store, clock)
 
 
 # --- receipts about a message -----------------------------------------------------------------------------------------
@@ -191,6 +198,20 @@ def test_a_refusal_after_a_start_does_not_bring_the_opt_out_back(store: SqlStore
         [Settlement(claims=claims, notification=claims.acquired[0], status=Status.UNKNOWN, error=error)],
     )
     assert reasons(store) == []
+
+
+def test_many_words_at_once_each_find_their_tenants(
+    store: SqlStore, clock: TestClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidings.adapters.sql.opt_outs.LOOK_UPS", 4)
+    others = [f"+1500555{number:04}" for number in range(20, 30)]
+    for number, recipient in enumerate(others):
+        row_to(store, clock, recipient, tenant=f"tenant-{number % 3}")
+    store.apply_receipts([said(clock, OUT, recipient=recipient) for recipient in [*others, NUMBER]])
+    found = {
+        entry.recipient: tenant for tenant in ("tenant-0", "tenant-1", "tenant-2") for entry in listed(store, tenant)
+    }
+    assert found == {recipient: f"tenant-{number % 3}" for number, recipient in enumerate(others)}
 
 
 def test_46_copies_of_a_stop_are_one_entry(store: SqlStore, clock: TestClock) -> None:

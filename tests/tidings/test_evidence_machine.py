@@ -24,7 +24,7 @@ from tidings.adapters.sql.books import SqlBooks
 from tidings.adapters.sql.database import Database, DatabaseSettings
 from tidings.domain.notification import REPLAYABLE, Status
 from tidings.domain.receipt import Receipt, ReceiptKind
-from tidings.domain.timing import RECEIPT_WINDOW, VISIBILITY
+from tidings.domain.timing import RECEIPT_WINDOW, RECEIPTS_KEPT, VISIBILITY
 from tidings.migrate import migrate
 from tidings.pipeline.audit import findings_in
 from tidings.pipeline.receipts import Receipts
@@ -39,8 +39,8 @@ from tests.tidings.simulation import START, WORK, Ground, Simulation, letter_of
 from tests.tidings.strategies import DRAFTS, PICKED, TURNS, Draft, Turn
 
 ADA = "ada@example.com"  # of half of the drafts
-KINDS = st.sampled_from([kind for kind in ReceiptKind if kind is not ReceiptKind.OPTED_IN])
 OUT, BACK = ReceiptKind.OPTED_OUT, ReceiptKind.OPTED_IN
+KINDS = st.sampled_from([kind for kind in ReceiptKind if kind not in (OUT, BACK)])
 
 
 class Evidence(Simulation, RuleBasedStateMachine):
@@ -52,6 +52,7 @@ class Evidence(Simulation, RuleBasedStateMachine):
         self.reports = 0
         self.proven: dict[tuple[str, int], int] = {}  # the calls of a generation, when its acceptance was proven
         self.word: ReceiptKind | None = None  # Ada's last one
+        self.said_at = self.clock()
         self.found = False  # there was a notification to her when she said it
 
     # --- rules --------------------------------------------------------------------------------------------------------
@@ -87,10 +88,12 @@ class Evidence(Simulation, RuleBasedStateMachine):
     @precondition(lambda self: self.ids)
     @rule(kind=st.sampled_from([OUT, BACK]), late=st.booleans())
     def say(self, kind: ReceiptKind, late: bool) -> None:
-        """Ada says STOP or START. A late word is older than the last one."""
-        at = self.clock() - timedelta(hours=1) if late and self.word is not None else self.clock()
+        """Ada says STOP or START. A late word is older than the last one, which is known for 72 hours."""
+        late = late and self.word is not None and self.clock() - self.said_at < RECEIPTS_KEPT
+        at = self.said_at - timedelta(hours=1) if late else self.clock()
         self.receipts.record([self._made(kind, f"SMS{self.reports}", at=at, recipient=ADA)])
-        if at == self.clock():
+        if not late:
+            self.said_at = at
             self.word, self.found = kind, any(row.recipient == ADA for row in self._rows().values())
             self.clock.advance(seconds=1)
         entries = self.store.find_suppressions(SuppressionSelection(tenant=TENANT, recipients=[ADA], in_force=True), 9)
