@@ -17,6 +17,7 @@ from tidings.adapters.sql.books import SqlBooks
 from tidings.adapters.sql.database import Database, DatabaseSettings
 from tidings.adapters.sql.insight import SqlInsight
 from tidings.adapters.sql.store import SqlStore
+from tidings.adapters.sql.webhooks import SqlWebhooks
 from tidings.api.api_keys import ApiKeys, KeySettings
 from tidings.api.endpoint import BoundEndpoint
 from tidings.config.settings import Settings, load
@@ -36,6 +37,8 @@ from tidings.pipeline.suppression import Enforcement
 from tidings.pipeline.sweep import Sweep
 from tidings.ports import Broker, Provider, Store
 from tidings.ports.insight import Insight
+from tidings.ports.webhooks import UsesEndpoints, Webhooks
+from tidings.providers.webhooks.settings import WebhookSettings
 from tidings.runtime.telemetry import Observed, Telemetry, TelemetrySettings, build_telemetry
 
 log = logging.getLogger(__name__)
@@ -128,6 +131,10 @@ class Container:
         return SqlInsight(self._database)
 
     @cached_property
+    def webhooks(self) -> Webhooks:
+        return SqlWebhooks(self._database)
+
+    @cached_property
     def telemetry(self) -> Telemetry:
         database = make_url(self.database.database_url).get_backend_name()
         broker = "rabbitmq" if self.broker_settings.broker_url is not None else "tidings"
@@ -166,6 +173,8 @@ class Container:
         settings = load(DeliverySettings)
         lease = timedelta(seconds=settings.lease)
         timing.check(lease=lease)
+        if isinstance(provider, UsesEndpoints):
+            provider.look_up_with(self.webhooks)
         return Delivery(
             provider=provider,
             store=self.store,
@@ -190,6 +199,7 @@ class Container:
             settler=self.settler,
             observers=self.observers,
             insight=self.insight,
+            webhooks=self.webhooks,
             keep=load(RetentionSettings).keep,
         )
 
@@ -205,6 +215,9 @@ class Container:
     def observed(self, endpoints: Sequence[BoundEndpoint], *, gauges: Gauges | None = None) -> Sequence[BoundEndpoint]:
         """An HTTP function's endpoints, timed and traced, and `GET /metrics`, with these gauges if there are any."""
         return Observed(telemetry=self.telemetry, observers=self.observers).endpoints(endpoints, gauges=gauges)
+
+    def webhook_settings(self) -> WebhookSettings:
+        return load(WebhookSettings)
 
     def api_keys(self) -> ApiKeys:
         keys = load(KeySettings).api_keys
