@@ -24,6 +24,8 @@ def build(container: Container) -> App:
         ledger=container.ledger(),
         audit=container.audit(),
         intake=container.intake(),
+        webhooks=container.webhooks,
+        webhook_settings=container.webhook_settings(),
         now=utc_now,
     )
     observed = container.observed(endpoints.all(), gauges=container.gauges())

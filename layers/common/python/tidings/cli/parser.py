@@ -4,7 +4,7 @@ import argparse
 from importlib.metadata import PackageNotFoundError, version
 from typing import NoReturn
 
-from tidings.cli import books, channels, dead_letters, doctor, keys, load_test, send, suppressions, sweep
+from tidings.cli import books, channels, dead_letters, doctor, keys, load_test, send, suppressions, sweep, webhooks
 from tidings.cli.api_client import ENV_FILE
 from tidings.cli.exit_codes import EXIT_CODES, USAGE
 from tidings.cli.options import Commands, Parents
@@ -43,6 +43,6 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--version", action="version", version=f"tidings {_version()}")
     commands: Commands = made.add_subparsers(required=True, metavar="COMMAND")
     parents = Parents.create()
-    for group in (send, dead_letters, suppressions, sweep, books, channels, keys, doctor, load_test):
+    for group in (send, dead_letters, suppressions, webhooks, sweep, books, channels, keys, doctor, load_test):
         group.add(commands, parents)
     return made
