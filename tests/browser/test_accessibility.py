@@ -36,6 +36,7 @@ def pages(example: str) -> Sequence[tuple[str, str]]:
         (f"#/notifications/{example}", "What happens next"),
         ("#/dead", "grouped by last error"),
         ("#/dead/group?status=failed&channel=email&code=5.1.1", "← Dead letters"),
+        ("#/webhooks", "No webhooks."),
         ("#/test", "Sends a real notification"),
     )
 

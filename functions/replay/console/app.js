@@ -9,6 +9,7 @@ import {overview} from "./overview.js";
 import {currentEntry, forgetEntries} from "./history.js";
 import {signInForm} from "./sign-in.js";
 import {test} from "./test.js";
+import {webhook, webhooks} from "./webhooks.js";
 import {clock, zone} from "./format.js";
 
 const REFRESH_EVERY = 2000; // milliseconds
@@ -20,12 +21,15 @@ const ROUTES = [
   {path: /^\/notifications\/([^/]+)$/, open: notification},
   {path: /^\/dead$/, open: deadLetters},
   {path: /^\/dead\/group$/, open: group},
+  {path: /^\/webhooks$/, open: webhooks},
+  {path: /^\/webhooks\/([^/]+)$/, open: webhook},
   {path: /^\/test$/, open: test},
 ];
 const LINKS = [
   ["/", "Overview"],
   ["/notifications", "Notifications"],
   ["/dead", "Dead letters"],
+  ["/webhooks", "Webhooks"],
   ["/test", "Send a test"],
 ];
 
