@@ -139,14 +139,14 @@ def test_it_delivers_on_every_channel_and_the_second_start_finds_the_data(state:
         timelines = re.findall(
             r"^  (\w+) +pending .* -> (?:sent|delivered) \+\d+ ms   by (\w+)$", first.said, re.MULTILINE
         )
-        assert timelines == [("email", "smtp"), ("sms", "twilio"), ("push", "fcm")]
+        assert timelines == [("email", "smtp"), ("sms", "twilio"), ("push", "fcm"), ("webhook", "webhooks")]
         assert all(value in first.said for value in env.values())
         assert (state / "functions.env").stat().st_mode & 0o777 == 0o600
         looks = f"set -a; source {state}/functions.env; exec {sys.executable} -m tidings.cli doctor"
         done = subprocess.run(["bash", "-c", looks], cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         before = {one["id"]: one["status"] for one in first.caller().listed()}
-        assert sorted(before.values()) == ["delivered", "sent", "sent"]  # Twilio reports what became of an SMS
+        assert sorted(before.values()) == ["delivered", "sent", "sent", "sent"]  # Twilio reports what became of an SMS
         shares = {command: memory(pid) for pid, command in processes_of(state).items()}
         assert sum(shares.values()) < MOST_MEMORY, shares
         # A second start beside it fails and does not touch the first one's file.
@@ -170,7 +170,7 @@ def test_it_delivers_on_every_channel_and_the_second_start_finds_the_data(state:
         assert float(took) < 60  # five, on a machine that has nothing else to do
         after = {one["id"]: one["status"] for one in second.caller().listed()}
         assert before.items() <= after.items()
-        assert len(after) == 6
+        assert len(after) == 8
         by_email = state / "logs" / "email.log"
         wait_for(lambda: '"message":"sent"' in by_email.read_text())  # the function logs it after the row is updated
         assert json.loads(by_email.read_text().splitlines()[-1])["message"] == "sent"
