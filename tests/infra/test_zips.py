@@ -81,6 +81,7 @@ def invoked(built: Unpacked, tmp_path: Path) -> Callable[[str], dict[str, Any]]:
         "TIDINGS_SMTP_SENDER": "a@example.com",
         "TIDINGS_TWILIO_ACCOUNT_SID": "AC1",
         "TIDINGS_TWILIO_AUTH_TOKEN": "token",
+        "TIDINGS_WEBHOOKS_SECRET": "a secret of the tests, which is long enough",
         "TIDINGS_TWILIO_SENDER": "+15005550006",
         "TIDINGS_FCM_SERVICE_ACCOUNT": json.dumps({**account, "token_uri": "http://127.0.0.1:1/token"}),
     }
