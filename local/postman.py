@@ -15,12 +15,14 @@ from tidings.api.endpoint import EXAMPLE_ID, Tag
 from tidings.api.operator import endpoints as operator
 
 SCHEMA = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"
-VARIABLES = {"url": "http://127.0.0.1:8080", "ops_url": "http://127.0.0.1:8081", "api_key": "", "id": ""}
+VARIABLES = {"url": "http://127.0.0.1:8080", "ops_url": "http://127.0.0.1:8081", "api_key": "", "id": "", "webhook": ""}
 KEEP_ID = [
     "const answer = pm.response.json();",
     'if (answer.id) pm.collectionVariables.set("id", answer.id);',
 ]
 """Run after a notification is accepted: the other requests use its id."""
+KEEP_WEBHOOK = ['pm.collectionVariables.set("webhook", pm.response.json().id);']
+SCRIPTS = {"send": KEEP_ID, "create_webhook": KEEP_WEBHOOK}
 Json = dict[str, Any]
 
 
@@ -69,7 +71,7 @@ def _item(
     return {
         "name": operation["summary"],
         "request": request,
-        **({"event": [_script(KEEP_ID)]} if operation["operationId"] == "send" else {}),
+        **({"event": [_script(SCRIPTS[name])]} if (name := str(operation["operationId"])) in SCRIPTS else {}),
         "response": [
             {
                 "name": name,
@@ -124,11 +126,7 @@ def _url(path: str, parameters: list[Mapping[str, Any]], variable: str) -> Json:
         for one in parameters
         if one["in"] == "query"
     ]
-    named = [
-        {"key": one["name"], "value": one["example"].replace(EXAMPLE_ID, "{{id}}")}
-        for one in parameters
-        if one["in"] == "path"
-    ]
+    named = [{"key": one["name"], "value": _named(one)} for one in parameters if one["in"] == "path"]
     return {
         "raw": f"{{{{{variable}}}}}/{'/'.join(steps)}",
         "host": [f"{{{{{variable}}}}}"],
@@ -136,6 +134,11 @@ def _url(path: str, parameters: list[Mapping[str, Any]], variable: str) -> Json:
         **({"query": query} if query else {}),
         **({"variable": named} if named else {}),
     }
+
+
+def _named(parameter: Mapping[str, Any]) -> str:
+    variable = "webhook" if parameter["name"] == "webhook" else "id"
+    return str(parameter["example"]).replace(EXAMPLE_ID, f"{{{{{variable}}}}}")
 
 
 def _text(value: object) -> str:

@@ -84,7 +84,7 @@ def words_in(picture: str) -> set[str]:
 def test_the_pictures_of_the_architecture_name_existing_parts() -> None:
     assert not set(Status) - words_in("states.svg")
     queues = {queue.name.replace(".email", ".<channel>") for queue in topology.queues()}
-    of_others = {name for name in queues if name.startswith(("tidings.sms", "tidings.push"))}
+    of_others = {name for name in queues if name.startswith(("tidings.sms", "tidings.push", "tidings.webhook"))}
     assert not queues - of_others - words_in("topology.svg")
     assert words_in("rooms.svg") >= {room for layer in layers() for room in layer}, "run `python -m tests.pages`"
 

@@ -25,6 +25,8 @@ def build(container: Container) -> App:
         audit=container.audit(),
         intake=container.intake(),
         signer=container.signer(),
+        webhooks=container.webhooks,
+        webhook_settings=container.webhook_settings(),
         now=utc_now,
         enforcement=container.suppression,
     )

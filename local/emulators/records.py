@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 
 from local.emulators import mail
 
-Channel = Literal["email", "sms", "push"]
+Channel = Literal["email", "sms", "push", "webhook"]
 
 Receipts = Literal[
     "undelivered",

@@ -25,6 +25,7 @@ from local.emulators.ledger import Ledger
 from local.emulators.oauth import TokenExchange, service_account
 from local.emulators.same_origin import SameOriginOnly
 from local.emulators.twilio import Twilio
+from local.emulators.webhooks import Webhooks
 
 MAX_REQUEST = 1024 * 1024  # bytes
 
@@ -118,6 +119,7 @@ class Emulator:
             *Fcm(handler=handler, tokens=tokens).routes(),
             *tokens.routes(),
             *Control(ledger=self._ledger, failures=self._failures, names=names).routes(),
+            *Webhooks(handler=handler).routes(),
         ]
         served = Starlette(routes=routes, exception_handlers={Invalid: bad_request})
         return BoundedBody(SameOriginOnly(served, names=None))

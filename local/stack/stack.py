@@ -165,6 +165,8 @@ def _settings(state: State, ports: Ports, secrets: Secrets) -> dict[str, str]:
         "TIDINGS_TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
         "TIDINGS_TWILIO_AUTH_TOKEN": "emulated",
         "TIDINGS_TWILIO_SENDER": "+15005550006",
+        "TIDINGS_WEBHOOKS_VIA": emulated,
+        "TIDINGS_WEBHOOKS_SECRET": hashlib.sha256(f"webhooks:{secrets.trigger_token}".encode()).hexdigest(),
         "TIDINGS_FCM_URL": emulated,
         "TIDINGS_FCM_SERVICE_ACCOUNT": str(state.providers.resolve() / "service-account.json"),
     }

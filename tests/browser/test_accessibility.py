@@ -37,6 +37,7 @@ def pages(example: str) -> Sequence[tuple[str, str]]:
         ("#/dead", "grouped by last error"),
         ("#/dead/group?status=failed&channel=email&code=5.1.1", "← Dead letters"),
         ("#/suppressions", "Export what is in force"),
+        ("#/webhooks", "No webhooks."),
         ("#/test", "Sends a real notification"),
     )
 

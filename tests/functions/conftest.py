@@ -20,7 +20,16 @@ from tidings.runtime.http_function import HttpFunction
 from tidings.runtime.queue_function import QueueFunction
 
 from tests.functions.declared import Declared
-from tests.functions.served import TRIGGER_TOKEN, Caller, Keys, Lines, intake_of, replay_of, wired_to
+from tests.functions.served import (
+    TRIGGER_TOKEN,
+    WEBHOOK_SECRET,
+    Caller,
+    Keys,
+    Lines,
+    intake_of,
+    replay_of,
+    wired_to,
+)
 from tests.migrated import migrated
 
 # --- keys -------------------------------------------------------------------------------------------------------------
@@ -133,6 +142,7 @@ def settings(database_url: str, keys: Keys, monkeypatch: pytest.MonkeyPatch) -> 
         "TIDINGS_TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
         "TIDINGS_TWILIO_AUTH_TOKEN": "emulated",
         "TIDINGS_TWILIO_SENDER": "+15005550006",
+        "TIDINGS_WEBHOOKS_SECRET": WEBHOOK_SECRET,
         "TIDINGS_FCM_URL": "http://127.0.0.1:9",
         "TIDINGS_FCM_SERVICE_ACCOUNT": json.dumps(
             {

@@ -25,6 +25,7 @@ from tidings.api.http import Request, Response
 from tidings.api.intake import IntakeEndpoints
 from tidings.api.operator.endpoints import OperatorEndpoints
 from tidings.observability.logging import RequestIdFilter
+from tidings.providers.webhooks.settings import WebhookSettings
 from tidings.runtime.container import Container, utc_now
 
 from local.services.access import free_port
@@ -121,12 +122,21 @@ def _content(headers: Mapping[str, str], body: bytes) -> Any:
     return json.loads(body) if headers["content-type"].endswith(("/json", "+json")) else body.decode()
 
 
+WEBHOOK_SECRET = "a secret of the tests, which is long enough"
+
+
 def intake_of(parts: Container, keys: Keys, declared: Declared | None = None) -> Caller:
     routes = IntakeEndpoints(intake=parts.intake(), store=parts.store, broker=parts.broker, now=utc_now)
     return Caller(App(routes.all(), ApiKeys(keys=keys.kept)), keys.send, declared)
 
 
-def replay_of(parts: Container, keys: Keys, declared: Declared | None = None) -> Caller:
+def replay_of(
+    parts: Container,
+    keys: Keys,
+    declared: Declared | None = None,
+    *,
+    webhook_settings: WebhookSettings | None = None,
+) -> Caller:
     routes = OperatorEndpoints(
         replay=parts.replay(),
         sweep=parts.sweep(),
@@ -137,6 +147,8 @@ def replay_of(parts: Container, keys: Keys, declared: Declared | None = None) ->
         audit=parts.audit(),
         intake=parts.intake(),
         signer=parts.signer(),
+        webhooks=parts.webhooks,
+        webhook_settings=webhook_settings or WebhookSettings(secret=WEBHOOK_SECRET),
         now=utc_now,
     )
     return Caller(App(routes.all(), ApiKeys(keys=keys.kept)), keys.operate, declared)

@@ -25,6 +25,7 @@ from tidings.providers.smtp.provider import SmtpProvider
 from tidings.providers.smtp.settings import SmtpSettings
 from tidings.providers.twilio.provider import TwilioProvider
 from tidings.providers.twilio.settings import TwilioSettings
+from tidings.providers.webhooks.settings import WebhookSettings
 from tidings.runtime.container import DeliverySettings, RetentionSettings
 from tidings.runtime.telemetry import TelemetrySettings
 
@@ -242,9 +243,9 @@ def test_every_work_queue_has_a_mapping_to_its_function_and_no_other_queue_has()
 def test_no_two_mappings_are_of_one_source_to_one_function() -> None:
     """Lambda may refuse the second: `The event source arn and function provided mapping already exists`. An alias is
     another function to it, as https://docs.aws.amazon.com/lambda/latest/dg/using-aliases.html has it."""
-    shards = {"EmailShards": "1,2,3", "SmsShards": "1,2", "PushShards": "1"}
+    shards = {"EmailShards": "1,2,3", "SmsShards": "1,2", "PushShards": "1", "WebhookShards": "1"}
     invoked = [one["FunctionName"] for one in mappings(**shards)]
-    assert len(set(invoked)) == len(invoked) == 3 + 2 + 1 + len(CHANNELS)
+    assert len(set(invoked)) == len(invoked) == 3 + 2 + 1 + 1 + len(CHANNELS)
     made = of_type("aliases", "AWS::Lambda::Alias", **shards).values()
     assert {f"{one['FunctionName']}:{one['Name']}" for one in made} == set(invoked)
     assert {one["FunctionVersion"] for one in made} == {"$LATEST"}  # an update of the function is all it takes
@@ -283,12 +284,22 @@ def test_the_brokers_secret_has_the_names_that_a_mapping_asks_for_and_the_url_to
 
 # --- time -------------------------------------------------------------------------------------------------------------
 
-CALLS = {"email": 1, "sms": 2, "push": 1}  # of the provider, for one message: `reconcile` asks before it sends
+CALLS = {
+    "email": 1,
+    "sms": 2,
+    "push": 1,
+    "webhook": 1,
+}  # of the provider, for one message: `reconcile` asks before it sends
 
 
 def provider_timeout(channel: str) -> float:
     """Seconds, by the settings' own defaults where the template has none."""
-    owners: dict[str, type[Settings]] = {"email": SmtpSettings, "sms": TwilioSettings, "push": FcmSettings}
+    owners: dict[str, type[Settings]] = {
+        "email": SmtpSettings,
+        "sms": TwilioSettings,
+        "push": FcmSettings,
+        "webhook": WebhookSettings,
+    }
     owner = owners[channel]
     set_to = environment(channel).get(owner.variable("timeout"))
     return float(set_to if set_to is not None else owner.model_fields["timeout"].default)
@@ -307,7 +318,7 @@ def test_a_provider_that_reconciles_makes_two_calls() -> None:
     assert hasattr(TwilioProvider, "accepted")
 
 
-@pytest.mark.parametrize("channel", CHANNELS)
+@pytest.mark.parametrize("channel", [name for name in CHANNELS if name != "webhook"])  # which keeps no connection
 def test_no_call_waits_for_a_connection_to_its_provider(channel: str) -> None:
     given = environment(channel)
     (connections,) = (int(value) for key, value in given.items() if key.endswith("_CONNECTIONS"))

@@ -62,7 +62,7 @@ def test_alarm_dimensions_have_existing_values() -> None:
     queues = {queue.name for queue in topology.queues()}
     values: dict[str, set[str]] = {
         "channel": set(CHANNELS),
-        "provider": {"smtp", "twilio", "fcm"},
+        "provider": {"smtp", "twilio", "fcm", "webhooks"},
         "status": set(map(str, Status)),
         "class": {"account", "transient", "permanent", "ambiguous", "accepted"},
         "part": {"database", "broker"},

@@ -56,6 +56,7 @@ def good(database: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         "TIDINGS_TRIGGER_TOKEN": "trigger-token-0123456789",
         "TIDINGS_TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
         "TIDINGS_TWILIO_AUTH_TOKEN": "emulated",
+        "TIDINGS_WEBHOOKS_SECRET": "a secret of the tests, which is long enough",
         "TIDINGS_TWILIO_SENDER": "+15005550006",
     }
 

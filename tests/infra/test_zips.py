@@ -87,6 +87,7 @@ def invoked(built: Unpacked, tmp_path: Path) -> Callable[[str], dict[str, Any]]:
         "TIDINGS_SMTP_SENDER": "a@example.com",
         "TIDINGS_TWILIO_ACCOUNT_SID": "AC1",
         "TIDINGS_TWILIO_AUTH_TOKEN": "token",
+        "TIDINGS_WEBHOOKS_SECRET": "a secret of the tests, which is long enough",
         "TIDINGS_TWILIO_SENDER": "+15005550006",
         "TIDINGS_RECEIPTS_URL": "https://receipts.example.com",
         "TIDINGS_RECEIPTS_SECRET": "of the test, of 32 characters and more",

@@ -44,6 +44,7 @@ SETTINGS = {
     "TIDINGS_SMTP_SENDER": "tidings@example.com",
     "TIDINGS_TWILIO_ACCOUNT_SID": "AC00000000000000000000000000000000",
     "TIDINGS_TWILIO_AUTH_TOKEN": "token",
+    "TIDINGS_WEBHOOKS_SECRET": "a secret of the tests, which is long enough",
     "TIDINGS_TWILIO_SENDER": "+15005550006",
     "TIDINGS_FCM_SERVICE_ACCOUNT": "/state/service-account.json",
     "TIDINGS_RECEIPTS_URL": "https://receipts.example.com",

@@ -726,7 +726,7 @@ def test_sdks_see_a_dropped_call_as_a_connection_error(providers: Running, push:
     error = push_error(push, to_device("device-1", data={"k": "v"}))
 
     assert isinstance(error, exceptions.UnavailableError)
-    assert providers.client.totals() == {"email": 0, "sms": 1, "push": 1}
+    assert providers.client.totals() == {"email": 0, "sms": 1, "push": 1, "webhook": 0}
 
 
 def test_a_slow_provider_has_accepted_though_the_client_gave_up(providers: Running) -> None:
@@ -746,7 +746,7 @@ def test_a_delay_alone_delays_and_succeeds(providers: Running) -> None:
         began = time.monotonic()
         send(providers)
         assert time.monotonic() - began >= 0.29  # the emulator's clock counts whole milliseconds
-    assert providers.client.totals() == {"email": 1, "sms": 1, "push": 0}
+    assert providers.client.totals() == {"email": 1, "sms": 1, "push": 0, "webhook": 0}
 
 
 def test_a_failure_can_be_for_one_recipient(providers: Running) -> None:
@@ -886,7 +886,7 @@ def test_the_inbox_is_filtered_and_newest_first(providers: Running) -> None:
     assert [message["channel"] for message in providers.client.inbox(recipient=RECIPIENT)] == ["sms"]
     assert len(providers.client.inbox(limit=1)) == 1
     assert [call["recipient"] for call in providers.client.calls(limit=2)] == [RECIPIENT, "+4915100000000"]
-    assert providers.client.totals() == {"email": 1, "sms": 2, "push": 0}
+    assert providers.client.totals() == {"email": 1, "sms": 2, "push": 0, "webhook": 0}
     with pytest.raises(EmulatorError, match="limit must be a whole number"):
         providers.client.inbox(limit="many")
     with pytest.raises(EmulatorError, match="unknown parameter chanel"):
@@ -900,7 +900,7 @@ def test_clear_empties_inbox_calls_and_failures(providers: Running) -> None:
 
     assert providers.client.inbox() == []
     assert providers.client.calls() == []
-    assert providers.client.call_totals() == {"email": 0, "sms": 0, "push": 0}
+    assert providers.client.call_totals() == {"email": 0, "sms": 0, "push": 0, "webhook": 0}
     assert providers.client.failures() == []
 
 

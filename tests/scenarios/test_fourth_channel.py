@@ -162,7 +162,7 @@ def with_chat(tree: Path, webhook: str) -> None:
         "import Content, StrictModel\n",
         "import Content, StrictModel\nfrom tidings.domain.channels.chat import ChatContent\n",
     )
-    replaced(registry, "SmsContent, PushContent)", "SmsContent, PushContent, ChatContent)")
+    replaced(registry, "PushContent, WebhookContent)", "PushContent, WebhookContent, ChatContent)")
     (tidings / "providers" / "webhook.py").write_text(WEBHOOK.replace("WEBHOOK", webhook))
     replaced(
         tidings / "providers" / "__init__.py",

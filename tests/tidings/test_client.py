@@ -401,6 +401,18 @@ def test_connections_are_kept_and_threads_share_one_client(world: World) -> None
     assert any(_is_kept(world) for _ in range(10)), "one that is not used for 2 s is given up, on a busy machine too"
 
 
+def test_events_are_followed_from_the_last_that_was_seen(world: World) -> None:
+    ids = [world.client.cancel(world.client.send("sms", NUMBER, TEXT).id).id for _ in range(3)]
+    first, *_ = seen = list(world.client.events(limit=1))
+    assert [(event.data["id"], event.type) for event in seen] == [(id, "notification.canceled") for id in ids]
+    followed: list[str] = []
+    for event in world.another().follow(after=first.seq or 0, every=0.01, stop=lambda: len(followed) >= 3):
+        followed.append(event.data["id"])
+        if len(followed) == 2:  # one more comes while it follows
+            ids.append(world.client.cancel(world.client.send("sms", NUMBER, TEXT).id).id)
+    assert followed == ids[1:]
+
+
 @pytest.mark.parametrize("url", ["ftp://a", "a", "http://", "http://key@a", "http://a/?b", "http://a/#b"])
 def test_a_url_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="url"):

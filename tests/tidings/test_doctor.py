@@ -52,6 +52,7 @@ def settings(tmp_path: Path, vendors: Running) -> Settings:
         "TIDINGS_TWILIO_URL": vendors.http_url,
         "TIDINGS_TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
         "TIDINGS_TWILIO_AUTH_TOKEN": "emulated",
+        "TIDINGS_WEBHOOKS_SECRET": "a secret of the tests, which is long enough",
         "TIDINGS_TWILIO_SENDER": "+15005550006",
         "TIDINGS_FCM_URL": vendors.http_url,
         "TIDINGS_FCM_SERVICE_ACCOUNT": str(vendors.service_account),

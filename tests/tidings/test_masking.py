@@ -20,6 +20,8 @@ from tidings.domain.channels import CHANNELS, masked
         ("push", "token:device-1", "token:***"),
         ("push", "topic:news-of-the-house", "topic:***ouse"),
         ("push", "topic:news", "topic:***"),
+        ("webhook", "https://hooks.example:8443/T0/secret?a=b", "https://hooks.example:8443/***"),
+        ("webhook", "01930b6c-4a5e-7c3b-9d2e-6f1a2b3c4d5e", "01930b6c-4a5e-7c3b-9d2e-6f1a2b3c4d5e"),
         ("chat", "#general", "***"),
         *((channel, "", CHANNELS[channel].masked("")) for channel in CHANNELS),
     ],

@@ -10,6 +10,7 @@ import {currentEntry, forgetEntries} from "./history.js";
 import {signInForm} from "./sign-in.js";
 import {suppressions} from "./suppressions.js";
 import {test} from "./test.js";
+import {webhook, webhooks} from "./webhooks.js";
 import {clock, zone} from "./format.js";
 
 const REFRESH_EVERY = 2000; // milliseconds
@@ -22,6 +23,8 @@ const ROUTES = [
   {path: /^\/dead$/, open: deadLetters},
   {path: /^\/dead\/group$/, open: group},
   {path: /^\/suppressions$/, open: suppressions},
+  {path: /^\/webhooks$/, open: webhooks},
+  {path: /^\/webhooks\/([^/]+)$/, open: webhook},
   {path: /^\/test$/, open: test},
 ];
 const LINKS = [
@@ -29,6 +32,7 @@ const LINKS = [
   ["/notifications", "Notifications"],
   ["/dead", "Dead letters"],
   ["/suppressions", "Suppressions"],
+  ["/webhooks", "Webhooks"],
   ["/test", "Send a test"],
 ];
 

@@ -28,6 +28,7 @@ class Tag(enum.StrEnum):
     NOTIFICATIONS = "notifications"
     DEAD_LETTERS = "dead letters"
     SUPPRESSIONS = "suppressions"
+    WEBHOOKS = "webhooks"
     OPERATION = "operation"
     ABOUT = "documentation and health"
 

@@ -9,6 +9,7 @@ from tidings.api.api_keys import Scope
 from tidings.api.cancel import Cancel
 from tidings.api.docs_page import INDEX, DocsPage
 from tidings.api.endpoint import BoundEndpoint, Route
+from tidings.api.event_feed import EventFeedHandler
 from tidings.api.health import HealthChecks
 from tidings.api.problems import overloaded
 from tidings.api.reads import Reads
@@ -33,6 +34,7 @@ class IntakeEndpoints:
             submit=Submit(accept=self._accept, now=now),
             reads=Reads(store=store, threads=threads),
             cancel=Cancel(intake=intake, threads=threads),
+            feed=EventFeedHandler(store=store, threads=threads),
             docs=DocsPage(document=document),
             health=HealthChecks(store=store, broker=broker),
         )

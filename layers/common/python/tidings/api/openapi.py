@@ -17,6 +17,7 @@ from tidings.api.problems import (
     missing_scope,
     no_such_channel,
     no_such_notification,
+    no_such_webhook,
     unavailable,
 )
 from tidings.api.validation_problems import entry
@@ -31,11 +32,13 @@ _TAGS = {
     Tag.NOTIFICATIONS: "Accept notifications, look them up with their timeline, list and cancel them.",
     Tag.DEAD_LETTERS: "What failed or is unknown: list it, group it by its error, replay it, resolve it.",
     Tag.SUPPRESSIONS: "Recipients that are not sent to: list, look up, add, remove, import, export.",
+    Tag.WEBHOOKS: "Be told what became of notifications: endpoints, their secrets, replays, and the feed of events.",
     Tag.OPERATION: "What happens and what waits; the sweep; pause and resume a channel.",
     Tag.ABOUT: "This document, a page to read it, and health checks. No key is needed.",
 }
 _PATH_PARAMETERS = {  # each with an example, and the problem if it names nothing
     "id": (EXAMPLE_ID, no_such_notification()),
+    "webhook": (EXAMPLE_ID, no_such_webhook()),
     "channel": (next(iter(CHANNELS)), no_such_channel()),
     "asset": ("page.js", Problem(404, "Not found")),
 }

@@ -104,6 +104,10 @@ def missing_scope(scope: Scope) -> Problem:
     return Problem(403, f"The API key lacks the scope `{scope}`", code="missing_scope")
 
 
+def no_such_webhook() -> Problem:
+    return Problem(404, "No such webhook", "Your tenant has no endpoint with this id.")
+
+
 def no_such_notification() -> Problem:
     return Problem(404, "No such notification", "Your tenant has no notification with this id.")
 

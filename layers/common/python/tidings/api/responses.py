@@ -17,6 +17,7 @@ from tidings.domain.notification import (
     TimelineEntry,
     open_attempts,
 )
+from tidings.domain.webhook import HELD
 
 
 class View(BaseModel):
@@ -114,6 +115,11 @@ class NotificationView(View):
     events: list[EventView] | None = Field(None, description="the timeline, oldest first; left out of lists")
 
 
+def _at(next_attempt: datetime | None) -> datetime | None:
+    """None also for one that is held: it has no time."""
+    return None if next_attempt == HELD else next_attempt
+
+
 class Page(View):
     """Part of a list, newest first. `next_cursor` is missing on the last page."""
 
@@ -163,7 +169,7 @@ def to_response(
         updated_at=notification.updated_at,
         generation=notification.generation,
         attempts=notification.attempt,
-        next_attempt_at=notification.next_attempt_at,
+        next_attempt_at=_at(notification.next_attempt_at),
         provider=notification.provider,
         provider_message_id=notification.provider_message_id,
         last_error=_error(notification),
@@ -208,7 +214,7 @@ def _timeline(notification: Notification, events: Sequence[TimelineEntry]) -> It
             raw_sha256=event.raw_sha256,
             error=_error(event),
             may_have_been_sent=(is_doubtful and event.status not in PROVEN) or None,
-            next_attempt_at=event.next_attempt_at,
+            next_attempt_at=_at(event.next_attempt_at),
             note=event.note,
         )
     if notification.status is Status.SENDING and notification.claimed_at is not None:

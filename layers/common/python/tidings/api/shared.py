@@ -7,6 +7,7 @@ from tidings.api.api_keys import Scope
 from tidings.api.cancel import CANCEL, Cancel
 from tidings.api.docs_page import ASSET, OPENAPI, PAGE, DocsPage
 from tidings.api.endpoint import Route
+from tidings.api.event_feed import EVENTS, EventFeedHandler
 from tidings.api.health import LIVENESS, READINESS, HealthChecks
 from tidings.api.http import Handler
 from tidings.api.reads import GET, LIST, Reads
@@ -19,6 +20,7 @@ class SharedHandlers:
     submit: Submit
     reads: Reads
     cancel: Cancel
+    feed: EventFeedHandler
     docs: DocsPage
     health: HealthChecks
 
@@ -30,6 +32,7 @@ def shared(scope: Scope) -> Sequence[Route[SharedHandlers]]:
         LIST.needs(scope).handled_by(lambda handlers: handlers.reads.list),
         GET.needs(scope).handled_by(lambda handlers: handlers.reads.get),
         CANCEL.needs(scope).handled_by(lambda handlers: handlers.cancel.cancel),
+        EVENTS.needs(scope).handled_by(lambda handlers: handlers.feed.events),
         OPENAPI.handled_by(lambda handlers: handlers.docs.openapi),
         PAGE.handled_by(lambda handlers: handlers.docs.page),
         ASSET.handled_by(lambda handlers: handlers.docs.asset),

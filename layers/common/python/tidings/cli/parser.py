@@ -16,6 +16,7 @@ from tidings.cli import (
     send,
     suppressions,
     sweep,
+    webhooks,
 )
 from tidings.cli.api_client import ENV_FILE
 from tidings.cli.exit_codes import EXIT_CODES, USAGE
@@ -55,6 +56,6 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--version", action="version", version=f"tidings {_version()}")
     commands: Commands = made.add_subparsers(required=True, metavar="COMMAND")
     parents = Parents.create()
-    for group in (send, dead_letters, suppressions, sweep, books, proof, reconcile, channels, keys, doctor, load_test):
+    for group in (send, dead_letters, suppressions, webhooks, sweep, books, proof, reconcile, channels, keys, doctor, load_test):
         group.add(commands, parents)
     return made

@@ -16,16 +16,20 @@ again.
 from tidings.api.responses import NotificationView, Page
 from tidings.client.client import Client
 from tidings.client.drafts import Accepted, Draft
-from tidings.client.errors import ClientError, Refused, Unexpected, Unreachable
+from tidings.client.errors import ClientError, InvalidWebhook, Refused, Unexpected, Unreachable
+from tidings.client.webhooks import WebhookEvent, verify
 
 __all__ = [
     "Accepted",
     "Client",
     "ClientError",
     "Draft",
+    "InvalidWebhook",
     "NotificationView",
     "Page",
     "Refused",
     "Unexpected",
     "Unreachable",
+    "WebhookEvent",
+    "verify",
 ]

@@ -1,17 +1,20 @@
 """The client of the intake API."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 from pydantic import BaseModel, ValidationError
 
+from tidings.api.feed_models import FeedPage
 from tidings.api.responses import NotificationView, Page
 from tidings.client.drafts import Accepted, Draft
 from tidings.client.errors import Refused, Unexpected
 from tidings.client.transport import Answer, Transport
+from tidings.client.webhooks import WebhookEvent
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -125,6 +128,31 @@ class Client:
     def cancel(self, id: str) -> NotificationView:
         """Cancel it; repeating that is harmless. Raise Refused with status 409 if it is claimed or terminal."""
         return self._read(NotificationView, self._transport.request("POST", f"{_path(id)}/cancel"))
+
+    def events(self, *, after: int = 0, limit: int = 500) -> Iterator[WebhookEvent]:
+        """The events after this `seq` that there are now, in order and without gaps. Keep the `seq` of the last one
+        that you have dealt with, and give it the next time: so none is missed, whatever fails."""
+        while True:
+            page = self._feed(after, limit)
+            yield from page[0]
+            after = page[1]
+            if not page[2]:
+                return
+
+    def follow(
+        self, *, after: int = 0, every: float = 1.0, stop: Callable[[], bool] = lambda: False
+    ) -> Iterator[WebhookEvent]:
+        """Like `events`, and then each event as it comes, until `stop`. `every`: seconds between two looks."""
+        while not stop():
+            events, after, more = self._feed(after, 500)
+            yield from events
+            if not more and not stop():
+                time.sleep(every)
+
+    def _feed(self, after: int, limit: int) -> tuple[Sequence[WebhookEvent], int, bool]:
+        answer = self._transport.request("GET", "/v1/events", query={"after": after, "limit": limit})
+        page = self._read(FeedPage, answer)
+        return [WebhookEvent(**event.model_dump()) for event in page.events], page.next_after, page.more
 
     def close(self) -> None:
         """Close the idle connections; the next request opens a new one."""

@@ -5,7 +5,8 @@
     ClientError
     ├── Refused        the server refuses the request, or is overloaded
     ├── Unreachable    no answer came in time; it may have been accepted: retry with the same idempotency key
-    └── Unexpected     the answer is not from Tidings
+    ├── Unexpected     the answer is not from Tidings
+    └── InvalidWebhook a webhook that we did not sign, or an old one: answer it with 400
 """
 
 from collections.abc import Mapping, Sequence
@@ -64,3 +65,7 @@ class Unreachable(ClientError):
 
 class Unexpected(ClientError):
     """An answer that Tidings does not give: a web page, another service."""
+
+
+class InvalidWebhook(ClientError):
+    """It is not signed with the secret, is too old, or is no event."""

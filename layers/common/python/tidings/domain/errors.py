@@ -5,6 +5,8 @@
     Exception
     ├── DeliveryError            a provider did not say "accepted"
     │   ├── TransientError       proven not accepted; trying again may help
+    │   │   └── NotCalled        not its turn yet; the provider was not called
+    │   │       └── OnHold       its endpoint is disabled
     │   ├── PermanentError       proven not accepted; trying again cannot help
     │   │   └── Suppressed       its recipient is suppressed; the provider was not called
     │   ├── AmbiguousError       it may have accepted
@@ -47,6 +49,15 @@ class TransientError(DeliveryError):
     ) -> None:
         super().__init__(code, message, retry_after=retry_after)
         self.may_be_account = may_be_account
+
+
+class NotCalled(TransientError):
+    """The provider was not called, because of this recipient: it gets no more calls at once. The attempt does not
+    count."""
+
+
+class OnHold(NotCalled):
+    """Its endpoint is disabled: the notification waits until it is enabled."""
 
 
 class PermanentError(DeliveryError):

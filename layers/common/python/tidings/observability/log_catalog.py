@@ -173,6 +173,12 @@ FAULTS = (
         fields=("tenant", "channel", "category"),
     ),
     LogEvent(
+        name="webhook_changed",
+        meaning="an operator has created, rotated, enabled, disabled, replayed or deleted a webhook",
+        fields=("tenant", "webhook", "change", "by"),
+        level="WARNING",
+    ),
+    LogEvent(
         name="setting_renamed",
         meaning="a setting has its old name, which the next release will not read: rename it",
         fields=("setting", "renamed_to"),

@@ -8,6 +8,7 @@ from datetime import datetime
 from tidings.domain.errors import BrokerUnavailable
 from tidings.domain.notification import Notification, Priority, Status
 from tidings.domain.timing import OUT_OF_ORDER
+from tidings.domain.webhook import is_status_webhook
 from tidings.messaging import topology
 from tidings.ports import Broker, Store
 
@@ -57,10 +58,13 @@ def queued_since(notification: Notification) -> datetime | None:
     if notification.status is not Status.RETRYING:
         return notification.queued_at
     times = (notification.next_attempt_at, notification.queued_at)
-    return max((at for at in times if at is not None), default=notification.updated_at)
+    return max((at for at in times if at is not None), default=None)  # None: it was held, and is released
 
 
 def was_scheduled(notification: Notification) -> bool:
-    """It was stored for later (`send_at`, or a replay with a rate), so the sweep is the first to queue it."""
+    """It was stored for later (`send_at`, or a replay with a rate) or by the transaction that it tells of, so the sweep
+    is the first to queue it."""
+    if is_status_webhook(notification.channel, notification.recipient) and notification.queued_at is None:
+        return True
     was_queued = notification.queued_at is not None or notification.status is Status.RETRYING
     return not was_queued and (not notification.is_for_now or notification.generation > 1)

@@ -48,6 +48,7 @@ class Attempt:
         expires_at = self.notification.expires_at
         return SendRequest(
             id=self.notification.id,
+            tenant=self.notification.tenant,
             attempt=self.notification.attempt,
             generation=self.notification.generation,
             recipient=self.notification.recipient,

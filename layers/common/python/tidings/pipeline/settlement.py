@@ -14,7 +14,9 @@ from tidings.domain.errors import (
     AmbiguousError,
     BrokerUnavailable,
     DeliveryError,
+    NotCalled,
     NotReady,
+    OnHold,
     PermanentError,
     StoreUnavailable,
     Suppressed,
@@ -50,7 +52,7 @@ class Settler:
     observers: Observers = LOG_ONLY
     sleep: Callable[[float], None] = time.sleep
 
-    def settlement_for(
+    def settlement_for(  # noqa: PLR0912 (one case for each outcome)
         self,
         claims: Claims,
         notification: Notification,
@@ -69,7 +71,9 @@ class Settler:
         the outcome tells."""
         is_call = isinstance(outcome, Acceptance | DeliveryError) and not isinstance(outcome, Suppressed)
 
-        def settled(status: Status, *, delay: timedelta | None = None, uncounted: bool = False) -> Settlement:
+        def settled(
+            status: Status, *, delay: timedelta | None = None, uncounted: bool = False, held: bool = False
+        ) -> Settlement:
             return Settlement(
                 claims=claims,
                 notification=notification,
@@ -80,6 +84,7 @@ class Settler:
                 error=outcome if isinstance(outcome, DeliveryError) else None,
                 delay=delay,
                 uncounted=uncounted,
+                held=held,
                 suppression=suppression_for(notification, outcome),
                 note=note if is_call and not isinstance(outcome, NotReady) else None,
                 elapsed=elapsed if is_call else None,
@@ -99,6 +104,11 @@ class Settler:
                 return settled(Status.SUPPRESSED, uncounted=True)
             case PermanentError():
                 return settled(Status.FAILED)
+            case OnHold():
+                return settled(Status.RETRYING, uncounted=True, held=True)
+            case NotCalled():
+                delay = self.retry.delay_for_account(notification.uncounted_attempts)
+                return settled(Status.RETRYING, delay=delay, uncounted=True)
             case AccountError() | TransientError() if _waits_for_account(outcome, notification, connection):
                 if waited_for_account(notification, connection, claims.at) >= self.wait_for_account:
                     return settled(Status.FAILED)

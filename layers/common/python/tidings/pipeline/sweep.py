@@ -26,6 +26,7 @@ from tidings.pipeline.suppression import LASTS
 from tidings.ports import PAGE, Acceptance, Broker, Claims, Outgoing, Settlement, Store
 from tidings.ports.insight import Insight
 from tidings.ports.receipts import ReceiptLookup
+from tidings.ports.webhooks import Webhooks
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ class Sweep:
     lease: timedelta = timedelta(seconds=30)  # under which the sweep settles abandoned rows
     insight: Insight | None = None  # None: no counts are kept
     lookups: Mapping[str, ReceiptLookup] = field(default_factory=dict)  # the vendors that can be asked, by name
+    webhooks: Webhooks | None = None  # None: none are held
     keep: timedelta | None = None  # how long ended notifications are kept; None: for ever
     sleep: Callable[[float], None] = time.sleep
 
@@ -80,6 +82,8 @@ class Sweep:
     def run(self) -> Swept:
         """Page by page until nothing is left, the broker confirms nothing, or time is up. Raise StoreUnavailable."""
         deadline = time.monotonic() + SWEEP_FOR.total_seconds()
+        if self.webhooks is not None:
+            self._release(self.webhooks, deadline)
         total, lost, more = Swept(), 0, True
         while more and time.monotonic() < deadline:
             swept, missing, more = self._page()
@@ -95,6 +99,11 @@ class Sweep:
             total += Swept(purged=Retention(store=self.store, keep=self.keep, sleep=self.sleep).purge())
         self.observers.emit(events.Swept(counts=total.counts, lost=lost))
         return total
+
+    def _release(self, webhooks: Webhooks, deadline: float) -> None:
+        """What was held for endpoints that are enabled now; the pages below publish it."""
+        while webhooks.release(PAGE) >= PAGE and time.monotonic() < deadline:
+            pass
 
     def _page(self) -> tuple[Swept, int, bool]:
         """What one page found, how many messages were lost, and whether there is another page."""

@@ -15,6 +15,7 @@ class SendRequest:
     """One attempt of one notification."""
 
     id: str
+    tenant: str = ""
     attempt: int
     generation: int = 1
     recipient: str  # the stored form, see Notification.recipient

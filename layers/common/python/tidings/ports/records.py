@@ -131,6 +131,7 @@ class Settlement:
     error: DeliveryError | None = None
     delay: timedelta | None = None  # retrying: until the next attempt
     uncounted: bool = False  # the attempt does not count against max_attempts
+    held: bool = False  # retrying: until its endpoint is enabled
     suppression: Suppression | None = None  # stored in the same transaction
     note: str | None = None  # for the timeline: what suppression did to this attempt, or would have done
     elapsed: Elapsed | None = None  # the provider call; None: there was none

@@ -21,6 +21,7 @@ from tidings.ports.records import (
     SuppressionEntry,
     SuppressionSelection,
 )
+from tidings.ports.webhooks import Feed
 
 
 class Store(Protocol):
@@ -177,6 +178,10 @@ class Store(Protocol):
 
     def find(self, selection: Selection, limit: int, *, oldest_first: bool = False) -> Sequence[Notification]:
         """Newest first, unless `oldest_first`."""
+
+    def feed(self, tenant: str, after: int, limit: int) -> Feed:
+        """Events after this `seq`, ascending. An event is in no page before all that have a lower `seq`, although
+        transactions commit in another order. May wait for a transaction that is under way."""
 
     def may_have_been_sent(self, ids: Sequence[str]) -> Collection[str]:
         """Those with an ambiguous attempt, in any generation."""

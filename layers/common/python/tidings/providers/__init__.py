@@ -18,6 +18,7 @@ PROVIDERS: Mapping[str, tuple[str, ...]] = {
     "email": ("smtp",),
     "sms": ("twilio",),
     "push": ("fcm",),
+    "webhook": ("webhooks",),
 }
 """For each channel its vendors, the default first. Each name is a folder here, with `from_settings() -> Provider`."""
 

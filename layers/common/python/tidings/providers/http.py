@@ -1,12 +1,9 @@
 """HTTP to one vendor, for providers and SDKs that use requests."""
 
 import os
-import re
 import threading
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +13,10 @@ from requests.utils import default_headers, get_environ_proxies
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util import Timeout
+
+from tidings.providers.retry_after import retry_after
+
+__all__ = ["SingleAttemptSession", "never_connected", "retry_after"]
 
 IDLE = 30.0
 """Seconds, by the wall clock, after which an idle connection is not used again. A connection may die unnoticed, as
@@ -144,25 +145,6 @@ _POOLS = {"http": _HttpPool, "https": _HttpsPool}
 
 
 # --- responses and errors of any vendor -------------------------------------------------------------------------------
-
-
-LONGEST_RETRY_AFTER = timedelta(days=1)
-
-_SECONDS = re.compile(r"\d+", re.ASCII)  # `isdigit` also accepts a superscript two, on which int() fails
-
-
-def retry_after(value: str | None) -> timedelta | None:
-    """From a Retry-After header: seconds, or a date (RFC 9110, 10.2.3); at most a day. None for anything else."""
-    if value is None:
-        return None
-    if _SECONDS.fullmatch(value.strip()):
-        return min(timedelta(seconds=int(value.strip()[:10])), LONGEST_RETRY_AFTER)
-    try:
-        at = parsedate_to_datetime(value)
-        wait = (at if at.tzinfo is not None else at.replace(tzinfo=UTC)) - datetime.now(UTC)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-    return min(max(wait, timedelta()), LONGEST_RETRY_AFTER)
 
 
 def never_connected(error: object) -> bool:

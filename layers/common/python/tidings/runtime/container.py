@@ -18,6 +18,7 @@ from tidings.adapters.sql.database import Database, DatabaseSettings
 from tidings.adapters.sql.insight import SqlInsight
 from tidings.adapters.sql.returned_mails import SqlReturnedMails
 from tidings.adapters.sql.store import SqlStore
+from tidings.adapters.sql.webhooks import SqlWebhooks
 from tidings.api.api_keys import ApiKeys, KeySettings
 from tidings.api.endpoint import BoundEndpoint
 from tidings.config.settings import Settings, load
@@ -40,6 +41,8 @@ from tidings.ports import Broker, Provider, Store
 from tidings.ports.insight import Insight
 from tidings.ports.returned_mails import ReturnedMails
 from tidings.providers import receipt_lookups
+from tidings.ports.webhooks import UsesEndpoints, Webhooks
+from tidings.providers.webhooks.settings import WebhookSettings
 from tidings.runtime.telemetry import Observed, Telemetry, TelemetrySettings, build_telemetry
 
 log = logging.getLogger(__name__)
@@ -132,6 +135,10 @@ class Container:
         return SqlInsight(self._database)
 
     @cached_property
+    def webhooks(self) -> Webhooks:
+        return SqlWebhooks(self._database)
+
+    @cached_property
     def telemetry(self) -> Telemetry:
         database = make_url(self.database.database_url).get_backend_name()
         broker = "rabbitmq" if self.broker_settings.broker_url is not None else "tidings"
@@ -175,6 +182,8 @@ class Container:
         settings = load(DeliverySettings)
         lease = timedelta(seconds=settings.lease)
         timing.check(lease=lease)
+        if isinstance(provider, UsesEndpoints):
+            provider.look_up_with(self.webhooks)
         return Delivery(
             provider=provider,
             store=self.store,
@@ -202,6 +211,7 @@ class Container:
             settler=self.settler,
             observers=self.observers,
             insight=self.insight,
+            webhooks=self.webhooks,
             keep=load(RetentionSettings).keep,
             lookups=receipt_lookups(),
         )
@@ -222,6 +232,9 @@ class Container:
     def observed(self, endpoints: Sequence[BoundEndpoint], *, gauges: Gauges | None = None) -> Sequence[BoundEndpoint]:
         """An HTTP function's endpoints, timed and traced, and `GET /metrics`, with these gauges if there are any."""
         return Observed(telemetry=self.telemetry, observers=self.observers).endpoints(endpoints, gauges=gauges)
+
+    def webhook_settings(self) -> WebhookSettings:
+        return load(WebhookSettings)
 
     def api_keys(self) -> ApiKeys:
         keys = load(KeySettings).api_keys

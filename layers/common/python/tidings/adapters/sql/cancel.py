@@ -4,10 +4,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection
 
+from tidings.adapters.sql import timeline
 from tidings.adapters.sql.rows import lock, set_columns, timeline_entry
-from tidings.adapters.sql.schema import events
 from tidings.domain.notification import CLAIMABLE, OPERATOR, Status
 from tidings.domain.receipt import By
 from tidings.ports import Changed
@@ -19,7 +19,8 @@ def cancel(connection: Connection, now: datetime, tenant: str, id: str) -> Chang
         return None
     if notification.status not in CLAIMABLE:
         return Changed(notification=notification, by_this_call=False)
-    connection.execute(insert(events), [timeline_entry(notification, Status.CANCELED, now, By.OPERATOR)])
+    canceled = timeline_entry(notification, Status.CANCELED, now, By.OPERATOR)
+    timeline.write_rows(connection, now, [canceled], [notification])
     set_columns(connection, [notification], status=Status.CANCELED, wake_at=None, updated_at=now)
     return Changed(notification=replace(notification, status=Status.CANCELED, updated_at=now), by_this_call=True)
 
@@ -32,6 +33,7 @@ def resolve(connection: Connection, now: datetime, tenant: str, id: str) -> Chan
     if notification.status is not Status.UNKNOWN:
         return Changed(notification=notification, by_this_call=False)
     sent: dict[str, Any] = {"status": Status.SENT, "provider": OPERATOR}
-    connection.execute(insert(events), [timeline_entry(notification, Status.SENT, now, By.OPERATOR) | sent])
+    resolved = timeline_entry(notification, Status.SENT, now, By.OPERATOR) | sent
+    timeline.write_rows(connection, now, [resolved], [notification])
     set_columns(connection, [notification], **sent, updated_at=now)
     return Changed(notification=replace(notification, **sent, updated_at=now), by_this_call=True)

@@ -15,6 +15,7 @@ from tidings.adapters.sql.suppressions import suppressed_of
 from tidings.domain.errors import LEASE_EXPIRED
 from tidings.domain.notification import CLAIMABLE, TERMINAL, Priority, Status, read
 from tidings.domain.timing import DEFER_DELAY
+from tidings.domain.webhook import HELD
 from tidings.messaging.envelope import Message
 from tidings.ports import Claims, Deferred
 
@@ -143,4 +144,6 @@ def _due_again(row: Any, message: Message, now: datetime) -> datetime | None:
         return max(until, now)
     if row.status not in CLAIMABLE or (row.expires_at is not None and row.expires_at <= now):
         return None  # its status is terminal, or it has expired, which the sweep records
+    if row.next_attempt_at == HELD:
+        return None  # its message comes when its endpoint is enabled
     return max(row.next_attempt_at or now, now)

@@ -8,10 +8,10 @@ from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, select, tuple_, update
 
+from tidings.adapters.sql import timeline
 from tidings.adapters.sql.awaited_receipts import expect
-from tidings.adapters.sql.bulk_insert import insert_many
 from tidings.adapters.sql.opt_outs import follow
 from tidings.adapters.sql.reads import timelines
 from tidings.adapters.sql.rows import WITHOUT_CONTENT, code_within, insert_if_missing, notification_of, within
@@ -36,7 +36,6 @@ COLUMNS: list[Any] = [r[name] for name in _FIELDS]
 _OVERTAKEN = "receipt"
 """The token of an entry that another receipt of the same batch has overtaken: the row has the state after the last."""
 
-_INSERT_EVENTS = insert(events)
 _KEPT = (
     select(*COLUMNS)
     .where(
@@ -177,8 +176,7 @@ def decide(
                 row = rows[row.id] = _moved(row, entry, now)
         applied.append(Applied(receipt=receipt, consequence=follows, notification=row))
     if entries:
-        columns = {name: [entry[name] for entry in entries] for name in entries[0]}
-        insert_many(connection, _INSERT_EVENTS, columns)
+        timeline.write_rows(connection, now, entries, rows.values())
     if last_of:
         connection.execute(_APPLY, {"batch": sorted(last_of), "batch_token": token, "now": now})
         expect(connection, now, [id for id, written in last_of.items() if written["status"] is Status.SENT])

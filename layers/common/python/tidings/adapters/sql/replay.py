@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, case, insert, select
+from sqlalchemy import Connection, case, select
 
+from tidings.adapters.sql import timeline
 from tidings.adapters.sql.rows import WITHOUT_CONTENT, notification_of, set_columns, timeline_entry
 from tidings.adapters.sql.schema import events, notifications
 from tidings.adapters.sql.selection import narrowed
@@ -55,7 +56,8 @@ def reset_for_replay(
         )
         for row in rows
     ]
-    connection.execute(insert(events), [timeline_entry(row, Status.PENDING, now, By.OPERATOR) for row in reset_rows])
+    entries = [timeline_entry(row, Status.PENDING, now, By.OPERATOR) for row in reset_rows]
+    timeline.write_rows(connection, now, entries, reset_rows)
     new_expiry = (
         {"expires_at": case((n.expires_at <= due, expires_at), else_=n.expires_at)} if lasting is selection else {}
     )

@@ -269,6 +269,29 @@ connections = Table(
     **ON_MYSQL,
 )
 
+webhooks = Table(
+    "webhooks",  # the endpoints
+    metadata,
+    Column("id", ascii_string(36), primary_key=True),
+    Column("tenant", ascii_string(64), nullable=False),
+    Column("url", String(512), nullable=False),
+    Column("events", ascii_string(512), nullable=False),  # separated by spaces; '': it is told none
+    Column("with_recipient", Boolean, nullable=False),
+    Column("state", ascii_string(16), nullable=False),
+    Column("reason", ascii_string(16)),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("previous_until", UtcDateTime),
+    Column("failing_since", UtcDateTime),
+    Column("last_success_at", UtcDateTime),
+    Column("last_failure_at", UtcDateTime),
+    Column("release_until", UtcDateTime),  # until then the sweep releases or cancels what is held; NULL: nothing to do
+    Index("ix_webhooks_tenant", "tenant", "id"),
+    Index("ix_webhooks_release", "release_until"),
+    **ON_MYSQL,
+)
+
 messages = Table(
     "messages",  # the embedded broker's queues
     metadata,

@@ -9,6 +9,7 @@ from tidings.adapters.sql.schema import events, notifications
 from tidings.domain.errors import AmbiguousError, PermanentError, TransientError
 from tidings.domain.notification import first_id
 from tidings.domain.receipt import By
+from tidings.domain.webhook import CHANNEL
 from tidings.ports import Selection
 
 n = notifications.c
@@ -38,6 +39,9 @@ def narrowed(statement: Select[Any], selection: Selection, now: datetime | None 
         conditions.append(or_(n.expires_at.is_(None), n.expires_at > now + selection.lasts))
     if now is not None and selection.expires_within is not None:
         conditions.append(n.expires_at <= now + selection.expires_within)
+    if selection.channel is None and selection.recipient is None and selection.ids is None:
+        # A webhook to an endpoint is found by its channel only: a list would have several for each notification.
+        conditions.append(or_(n.channel != CHANNEL, n.recipient.like("http%")))
     statement = statement.where(*[condition for condition in conditions if condition is not None])
     index = _index(selection)
     for dialect in ("mysql", "mariadb") if index is not None else ():
@@ -62,7 +66,9 @@ def _index(selection: Selection) -> str | None:
         return "ix_notifications_recipient"
     if selection.statuses is not None and len(selection.statuses) == 1:
         return "ix_notifications_status"
-    return "ix_notifications_channel" if selection.channel is not None else None
+    if selection.channel is not None:
+        return "ix_notifications_channel"
+    return "ix_notifications_tenant" if selection.statuses is None else None
 
 
 def is_doubtful(row: Any) -> ColumnElement[bool]:

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, case, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, case, func, or_, select, update
 
-from tidings.adapters.sql import awaited_receipts, receipts
-from tidings.adapters.sql.bulk_insert import insert_many
+from tidings.adapters.sql import awaited_receipts, receipts, timeline, webhook_health
 from tidings.adapters.sql.rows import code_within, within
 from tidings.adapters.sql.schema import events, notifications
 from tidings.adapters.sql.suppressions import add, entry_of
 from tidings.adapters.sql.wake_time import not_after_expiry
 from tidings.domain.errors import AccountError
 from tidings.domain.notification import Status
+from tidings.domain.webhook import HELD
 from tidings.ports import Settlement
 
 n, e = notifications.c, events.c
@@ -24,7 +24,6 @@ _TOKENS = n.token.in_(bindparam("tokens", expanding=True))
 _NOW = bindparam("now", type_=n.updated_at.type)
 
 _FENCED = select(n.id, n.status, n.token).where(_IDS, _TOKENS).with_for_update()
-_INSERT_EVENTS = insert(events)
 _WAITS_FOR_ACCOUNT = and_(e.uncounted == 1, e.error_class.is_not(None), e.status == Status.RETRYING)
 _SETTLE = (
     update(notifications)
@@ -70,12 +69,13 @@ def settle(
     kept = [s for s in settlements if fenced.get((s.notification.id, s.claims.token)) == Status.SENDING]
     if not kept:
         return lost
-    insert_many(connection, _INSERT_EVENTS, _events(kept, now))
+    timeline.write(connection, now, _events(kept, now), [settlement.notification for settlement in kept])
     kept_ids = sorted(settlement.notification.id for settlement in kept)
     connection.execute(_SETTLE, {"batch": kept_ids, "now": now, "dead_letter_at": now if dead_letters_owed else None})
     add(connection, now, [entry_of(s.notification, s.suppression) for s in kept if s.suppression is not None])
     awaited_receipts.expect(connection, now, [s.notification.id for s in kept if s.reports])
     receipts.apply_kept(connection, now, kept_ids, receipts_token)
+    webhook_health.note(connection, now, kept)
     return lost
 
 
@@ -96,7 +96,7 @@ def _events(settlements: Sequence[Settlement], now: datetime) -> dict[str, Seque
         "error_class": [error and error.kind for error in errors],
         "error_code": [error and code_within(error.code) for error in errors],
         "error_message": [error and within(500, error.message) for error in errors],
-        "next_attempt_at": [now + s.delay if s.delay is not None else None for s in settlements],
+        "next_attempt_at": [HELD if s.held else now + s.delay if s.delay is not None else None for s in settlements],
         "note": [within(500, s.note) for s in settlements],
         "token": [s.claims.token for s in settlements],
         "uncounted": [int(s.uncounted) for s in settlements],

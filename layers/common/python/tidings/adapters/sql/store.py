@@ -30,6 +30,7 @@ from tidings.adapters.sql import (
     sweep,
 )
 from tidings.adapters.sql.database import Database, reading, transaction
+from tidings.adapters.sql.event_feed import EventFeed
 from tidings.domain.connection import CallEnd
 from tidings.domain.connection import Connection as ProviderConnection
 from tidings.domain.notification import Notification, Priority, TimelineEntry
@@ -48,6 +49,7 @@ from tidings.ports import (
     SuppressionSelection,
 )
 from tidings.ports.receipts import Applied
+from tidings.ports.webhooks import Feed
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -58,6 +60,7 @@ class SqlStore:
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self._feed = EventFeed(database)
 
     # --- intake -------------------------------------------------------------------------------------------------------
 
@@ -217,6 +220,9 @@ class SqlStore:
 
     def find(self, selection: Selection, limit: int, *, oldest_first: bool = False) -> Sequence[Notification]:
         return self._read(reads.find, self.database, selection, limit, oldest_first=oldest_first)
+
+    def feed(self, tenant: str, after: int, limit: int) -> Feed:
+        return self._feed.page(tenant, after, limit)
 
     def may_have_been_sent(self, ids: Sequence[str]) -> Collection[str]:
         return self._read(reads.may_have_been_sent, ids)

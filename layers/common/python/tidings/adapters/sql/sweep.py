@@ -5,10 +5,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, insert, or_, select
+from sqlalchemy import Connection, and_, or_, select
 
+from tidings.adapters.sql import timeline
 from tidings.adapters.sql.rows import SUPPORTED, WITHOUT_CONTENT, as_seen, notification_of, set_columns, timeline_entry
-from tidings.adapters.sql.schema import events, notifications
+from tidings.adapters.sql.schema import notifications
 from tidings.adapters.sql.wake_time import not_after_expiry
 from tidings.domain.connection import Connection as ProviderConnection
 from tidings.domain.errors import AccountError
@@ -42,7 +43,8 @@ def overdue(connection: Connection, now: datetime, limit: int, lease: timedelta,
     wake = [row for row in rows if row.status in CLAIMABLE and row.id not in expired_ids]
     dead_letters_owed = [row for row in rows if row.status is Status.FAILED]
     if expired:
-        connection.execute(insert(events), [timeline_entry(row, Status.EXPIRED, now, By.SWEEP) for row in expired])
+        entries = [timeline_entry(row, Status.EXPIRED, now, By.SWEEP) for row in expired]
+        timeline.write_rows(connection, now, entries, expired)
         set_columns(connection, expired, status=Status.EXPIRED, wake_at=None, updated_at=now)
     if seen:
         set_columns(connection, seen, wake_at=now)
@@ -75,7 +77,8 @@ def give_up(
         "error_message": refusing.error_message,
     }
     if rows:
-        connection.execute(insert(events), [timeline_entry(row, Status.FAILED, now, By.SWEEP) | error for row in rows])
+        entries = [timeline_entry(row, Status.FAILED, now, By.SWEEP) | error for row in rows]
+        timeline.write_rows(connection, now, entries, rows)
         # The sweep looks again until the dead letter is confirmed.
         set_columns(connection, rows, status=Status.FAILED, wake_at=now, updated_at=now, **error)
     return [replace(row, status=Status.FAILED, updated_at=now, **error) for row in rows]

@@ -9,6 +9,7 @@ from tidings.api.api_keys import Scope
 from tidings.api.cancel import Cancel
 from tidings.api.docs_page import DocsPage
 from tidings.api.endpoint import EXAMPLE_ID, BoundEndpoint, Content, Endpoint, Route, Tag, json_answer
+from tidings.api.event_feed import EventFeedHandler
 from tidings.api.health import HealthChecks
 from tidings.api.http import AuthenticatedRequest, Response
 from tidings.api.operator.books import AUDIT, LEDGER, BooksEndpoints
@@ -19,6 +20,8 @@ from tidings.api.operator.proof import PROOF, Proofs
 from tidings.api.operator.responses import MeView, SweptView, TallyRequest, TallyView
 from tidings.api.operator.suppressions import ADD, EXPORT, IMPORT, REMOVE, Suppressions
 from tidings.api.operator.suppressions import LIST as SUPPRESSIONS
+from tidings.api.operator.webhooks import ROUTES as WEBHOOKS
+from tidings.api.operator.webhooks import WebhookHandlers
 from tidings.api.problems import Problem
 from tidings.api.queries import body_of
 from tidings.api.reads import Reads, encoded
@@ -36,6 +39,8 @@ from tidings.pipeline.suppression import Enforcement
 from tidings.pipeline.sweep import Sweep
 from tidings.ports import Broker, Clock, Store, Taken
 from tidings.ports.insight import Insight
+from tidings.ports.webhooks import Webhooks
+from tidings.providers.webhooks.settings import WebhookSettings
 
 INVALID_IDS = "The ids are not valid"
 MAX_TALLY_BODY = 512 * 1024  # bytes: 10,000 ids
@@ -83,6 +88,7 @@ class OperatorEndpoints:
     books: BooksEndpoints
     suppressions: Suppressions
     proofs: Proofs
+    webhooks: WebhookHandlers
 
     def __init__(
         self,
@@ -96,6 +102,8 @@ class OperatorEndpoints:
         audit: Audit,
         intake: Intake,
         signer: Signer | None = None,
+        webhooks: Webhooks,
+        webhook_settings: WebhookSettings,
         now: Clock,
         enforcement: Enforcement = Enforcement.ON,
     ) -> None:
@@ -107,6 +115,7 @@ class OperatorEndpoints:
             submit=Submit(accept=self._accept, now=now),
             reads=Reads(store=store, threads=threads),
             cancel=Cancel(intake=intake, threads=threads),
+            feed=EventFeedHandler(store=store, threads=threads),
             docs=DocsPage(document=document),
             health=HealthChecks(store=store, broker=broker),
         )
@@ -116,6 +125,9 @@ class OperatorEndpoints:
         self.books = BooksEndpoints(ledger=ledger, audit=audit, now=now, threads=threads)
         self.suppressions = Suppressions(store=store, threads=threads, enforcement=enforcement)
         self.proofs = Proofs(store=store, signer=signer, now=now, threads=threads)
+        self.webhooks = WebhookHandlers(
+            webhooks=webhooks, settings=webhook_settings, intake=intake, now=now, threads=threads
+        )
 
     def all(self) -> Sequence[BoundEndpoint]:
         return [*(route.bind(self) for route in OWN), *(route.bind(self.shared) for route in SHARED)]
@@ -151,6 +163,7 @@ OWN: Sequence[Route[OperatorEndpoints]] = (
     REMOVE.handled_by(lambda operator: operator.suppressions.remove),
     IMPORT.handled_by(lambda operator: operator.suppressions.import_),
     EXPORT.handled_by(lambda operator: operator.suppressions.export),
+    *WEBHOOKS,
     ME.handled_by(lambda operator: operator.me),
     OVERVIEW.handled_by(lambda operator: operator.overview.overview),
     LEDGER.handled_by(lambda operator: operator.books.show_ledger),
@@ -171,7 +184,7 @@ def document() -> dict[str, Any]:
 
     return openapi.document(
         title="Tidings for operators",
-        description="What happens and what waits; dead letters and their replay; suppressions; the ledger and audit;"
-        " the sweep; pausing a channel.",
+        description="What happens and what waits; dead letters and their replay; suppressions; webhooks; the ledger and"
+        " audit; the sweep; pausing a channel.",
         endpoints=ENDPOINTS,
     )

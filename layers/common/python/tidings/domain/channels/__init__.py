@@ -10,6 +10,7 @@ from tidings.domain.channels.base import Content, StrictModel
 from tidings.domain.channels.email import Attachment, EmailContent
 from tidings.domain.channels.push import PushContent, PushRecipient
 from tidings.domain.channels.sms import SmsContent
+from tidings.domain.channels.webhook import WebhookContent
 
 __all__ = [
     "CHANNELS",
@@ -20,11 +21,12 @@ __all__ = [
     "PushRecipient",
     "SmsContent",
     "StrictModel",
+    "WebhookContent",
     "masked",
 ]
 
 CHANNELS: Mapping[str, type[Content]] = {
-    content.channel: content for content in (EmailContent, SmsContent, PushContent)
+    content.channel: content for content in (EmailContent, SmsContent, PushContent, WebhookContent)
 }
 """The registry. Queues, the API and its document, the command line and the console are derived from it."""
 
