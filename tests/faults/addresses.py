@@ -20,3 +20,5 @@ class Addresses:
                 return f"+1555{number:010}"
             case "push":
                 return f"device-{number}"
+            case "webhook":
+                return f"https://shop{number}.example.com/hooks"

@@ -56,6 +56,19 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--version", action="version", version=f"tidings {_version()}")
     commands: Commands = made.add_subparsers(required=True, metavar="COMMAND")
     parents = Parents.create()
-    for group in (send, dead_letters, suppressions, webhooks, sweep, books, proof, reconcile, channels, keys, doctor, load_test):
+    for group in (
+        send,
+        dead_letters,
+        suppressions,
+        webhooks,
+        sweep,
+        books,
+        proof,
+        reconcile,
+        channels,
+        keys,
+        doctor,
+        load_test,
+    ):
         group.add(commands, parents)
     return made

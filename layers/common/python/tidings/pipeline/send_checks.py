@@ -56,7 +56,6 @@ class Attempt:
             expires_at=expires_at,
             time_to_live=expires_at - self.now if expires_at is not None else None,
             priority=self.notification.priority,
-            tenant=self.notification.tenant,
             category=self.notification.category,
         )
 

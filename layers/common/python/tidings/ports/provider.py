@@ -23,7 +23,6 @@ class SendRequest:
     expires_at: datetime | None = None
     time_to_live: timedelta | None = None  # until expires_at, on the database's clock; None: the vendor's maximum
     priority: Priority = Priority.NORMAL
-    tenant: str = ""
     category: str | None = None  # the recipient may opt out of it, if the channel can say how
 
 

@@ -40,8 +40,8 @@ from tidings.pipeline.sweep import Sweep
 from tidings.ports import Broker, Provider, Store
 from tidings.ports.insight import Insight
 from tidings.ports.returned_mails import ReturnedMails
-from tidings.providers import receipt_lookups
 from tidings.ports.webhooks import UsesEndpoints, Webhooks
+from tidings.providers import receipt_lookups
 from tidings.providers.webhooks.settings import WebhookSettings
 from tidings.runtime.telemetry import Observed, Telemetry, TelemetrySettings, build_telemetry
 

@@ -42,8 +42,8 @@ _LISTENING = select(*_COLUMNS).where(
 
 IS_TOLD = and_(
     e.status.in_(TOLD),
-    # A receipt without a token moved nothing.
-    or_(e.by.is_(None), e.by != By.RECEIPT, e.token.is_not(None)),
+    # Evidence without a token moved nothing.
+    or_(e.by.is_(None), e.by.not_in((By.RECEIPT, By.LOOKUP)), e.token.is_not(None)),
     # No webhook tells of a webhook to an endpoint.
     not_(and_(n.channel == CHANNEL, n.recipient.not_like("http%"))),
 )
