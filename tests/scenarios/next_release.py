@@ -59,8 +59,9 @@ def _schema(tree: Path, tidings: Path) -> None:
         '"generation", "attempt", "uncounted_attempts", ',
         '"generation", "attempt", "uncounted_attempts", "shard", ',
     )
-    last = "    error_message: str | None = None\n\n    @property"
-    replaced(tidings / "domain" / "notification.py", last, last.replace("\n\n", "\n    shard: int | None = 7\n\n"))
+    first_property = "\n    @property\n    def is_for_now"
+    field = "    shard: int | None = 7\n"
+    replaced(tidings / "domain" / "notification.py", first_property, f"{field}{first_property}")
 
 
 def _messages(tidings: Path) -> None:
