@@ -301,6 +301,9 @@ def test_gone_or_five_days_of_failure_disable(store: SqlStore, webhooks: SqlWebh
     assert found[failing.id] == (EndpointState.DISABLED, "failing")
     assert found[other.id] == (EndpointState.ENABLED, None)
     assert [row.error_code for row in webhooks.failures("acme", failing.id, 10)] == ["503"]
+    assert webhooks.count_by_state() == {"enabled": 1, "disabled": 0, "gone": 1, "failing": 1}
+    webhooks.set_state("acme", other.id, EndpointState.DISABLED, "operator")
+    assert webhooks.count_by_state() == {"enabled": 0, "disabled": 1, "gone": 1, "failing": 1}
 
 
 def test_a_success_ends_the_days_of_failure(store: SqlStore, webhooks: SqlWebhooks, clock: TestClock) -> None:

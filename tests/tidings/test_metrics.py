@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from tidings.adapters.sql.insight import SqlInsight
+from tidings.adapters.sql.webhooks import SqlWebhooks
 from tidings.domain.connection import CallEnd
 from tidings.domain.errors import AmbiguousError, BrokerUnavailable, PermanentError, StoreUnavailable, TransientError
 from tidings.domain.notification import Notification, OnAmbiguous
@@ -84,7 +85,12 @@ def a_day(parts: Parts, observers: Observers) -> None:
 
 
 def gauges_of(parts: Parts) -> SystemGauges:
-    return SystemGauges(store=parts.store, insight=SqlInsight(parts.store.database), broker=parts.broker)
+    return SystemGauges(
+        store=parts.store,
+        insight=SqlInsight(parts.store.database),
+        broker=parts.broker,
+        webhooks=SqlWebhooks(parts.store.database),
+    )
 
 
 def test_prometheus_reads_what_became_of_everything(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,10 +15,12 @@ from tidings.observability.metrics import (
     PAUSED,
     QUEUE_MESSAGES,
     UP,
+    WEBHOOK_ENDPOINTS,
     Gauge,
 )
 from tidings.ports import Broker, Store
 from tidings.ports.insight import Backlog, Capped, Insight
+from tidings.ports.webhooks import Webhooks
 
 Gauges = Callable[[], Sequence[Gauge]]
 
@@ -30,6 +32,7 @@ class SystemGauges:
     store: Store
     insight: Insight
     broker: Broker
+    webhooks: Webhooks
 
     def __call__(self) -> Sequence[Gauge]:
         return [*self._read("database", self._backlog), *self._read("broker", self._queues)]
@@ -62,7 +65,9 @@ class SystemGauges:
             Gauge(metric=ACCOUNT_REFUSED, labels=(one.channel, one.name), value=int(one.is_refusing))
             for one in self.store.connections()
         ]
-        return [*oldest, *waiting, *paused, *refused]
+        endpoints = self.webhooks.count_by_state()
+        states = [Gauge(metric=WEBHOOK_ENDPOINTS, labels=(state,), value=count) for state, count in endpoints.items()]
+        return [*oldest, *waiting, *paused, *refused, *states]
 
 
 def _seconds(backlog: Backlog, channel: str) -> float:

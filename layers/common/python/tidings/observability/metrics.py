@@ -165,6 +165,12 @@ ACCOUNT_REFUSED = Metric(
     labels=("channel", "provider"),
 )
 
+WEBHOOK_ENDPOINTS = Metric(
+    name="tidings_webhook_endpoints",
+    help="Endpoints of webhooks that are enabled, disabled (by an operator), gone (they answered 410), or failing (for"
+    " five days); what comes for the last three is held",
+    labels=("state",),
+)
 RECEIPTS_EXPECTED = Metric(
     name="tidings_receipts_expected",
     help="1 from a receipts function that takes this provider's reports",
@@ -197,5 +203,6 @@ METRICS = (
     NOTIFICATIONS,
     PAUSED,
     ACCOUNT_REFUSED,
+    WEBHOOK_ENDPOINTS,
     RECEIPTS_EXPECTED,
 )

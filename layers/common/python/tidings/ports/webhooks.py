@@ -88,6 +88,9 @@ class Webhooks(EndpointLookup, Protocol):
     def failures(self, tenant: str, id: str, limit: int) -> Sequence[Notification]:
         """The last ones whose last attempt failed, newest first."""
 
+    def count_by_state(self) -> dict[str, int]:
+        """Endpoints of all tenants, with a zero: enabled, disabled (by an operator), gone, failing."""
+
     def release(self, limit: int) -> int:
         """Release or cancel up to `limit` notifications of endpoints that were enabled or deleted. Return how many."""
 

@@ -227,7 +227,7 @@ class Container:
         return Signer.from_settings(load(ProofSettings))
 
     def gauges(self) -> Gauges:
-        return SystemGauges(store=self.store, insight=self.insight, broker=self.broker)
+        return SystemGauges(store=self.store, insight=self.insight, broker=self.broker, webhooks=self.webhooks)
 
     def observed(self, endpoints: Sequence[BoundEndpoint], *, gauges: Gauges | None = None) -> Sequence[BoundEndpoint]:
         """An HTTP function's endpoints, timed and traced, and `GET /metrics`, with these gauges if there are any."""

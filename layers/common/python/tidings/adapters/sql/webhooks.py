@@ -110,6 +110,15 @@ class SqlWebhooks:
         chosen = webhook_release.by_status(failed).order_by(n.updated_at.desc()).limit(limit)
         return [notification_of(row) for row in connection.execute(chosen)]
 
+    @reading
+    def count_by_state(self, connection: Connection) -> dict[str, int]:
+        states = select(w.state, w.reason, func.count().label("endpoints")).where(w.state != EndpointState.DELETED)
+        counts = {"enabled": 0, "disabled": 0, "gone": 0, "failing": 0}
+        for row in connection.execute(states.group_by(w.state, w.reason)):
+            is_ours = row.state == EndpointState.DISABLED and row.reason in ("gone", "failing")
+            counts[row.reason if is_ours else row.state] += row.endpoints
+        return counts
+
     @transaction
     def release(self, connection: Connection, limit: int) -> int:
         return webhook_release.release(connection, self.database.now(connection), limit)
