@@ -19,7 +19,7 @@ def tab_to(window: Browser, name: str) -> None:
         "return [e.labels?.[0]?.textContent ?? e.textContent, e.matches(':focus-visible')]"
     )
     seen = []
-    for _ in range(60):
+    for _ in range(80):
         ActionChains(window.driver).send_keys(Keys.TAB).perform()
         text, visible = window.js(script)
         seen.append(text.strip())

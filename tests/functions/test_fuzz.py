@@ -1,5 +1,6 @@
 """Every answer to random input is declared in the document: schemathesis against real function processes."""
 
+import base64
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -56,6 +57,7 @@ def urls(keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[
     database_url = f"sqlite:///{folder}/tidings.db"
     migrated(database_url)
     settings = {"TIDINGS_DATABASE_URL": database_url, "TIDINGS_BROKER_URL": "", "TIDINGS_API_KEYS": keys.setting}
+    settings["TIDINGS_PROOF_KEY"] = base64.b64encode(bytes(32)).decode()
     with process("intake", settings, folder) as intake, process("replay", settings, folder) as replay:
         yield {"intake": intake.url, "replay": replay.url}
     for running in (intake, replay):

@@ -790,7 +790,7 @@ def test_chance_decides_which_calls_fail(providers: Running) -> None:
     ("body", "problem"),
     [
         (b"{", "Invalid JSON"),
-        (b'{"channel": "fax", "status": 500}', "channel: Input should be 'email', 'sms' or 'push'"),
+        (b'{"channel": "fax", "status": 500}', "channel: Input should be 'email', 'sms', 'push' or 'webhook'"),
         (b'{"channel": "sms"}', "this rule does nothing"),
         (b'{"channel": "push", "created": "failed"}', "created belongs to sms"),
         (b'{"channel": "sms", "created": "failed", "status": 500}', "created belongs to sms, without status and drop"),

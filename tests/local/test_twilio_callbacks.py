@@ -91,6 +91,6 @@ def test_a_report_about_a_lost_answer_comes_as_well_and_again_after_a_503(starte
         assert [form(request)["MessageStatus"] for request in ours.requests] == ["sent", "sent", "delivered"]
 
 
-def test_receipts_belong_to_accepted_sms(started: Running) -> None:
-    with pytest.raises(EmulatorError, match="receipts belongs to sms"):
+def test_a_device_reports_or_does_not(started: Running) -> None:
+    with pytest.raises(EmulatorError, match="receipts of push is one of never"):
         started.client.fail("push", receipts="late")

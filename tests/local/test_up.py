@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tidings.domain.channels import CHANNELS
 
 from local.stack.stack import Options, running
 from tests.installed import of_local_up, only
@@ -193,7 +194,7 @@ def test_on_lambda_it_delivers_as_well_and_leaves_no_frozen_process(state: Path)
     with up(state, "--port", "0", "--lambda") as stack:
         stack.ready()
         assert "on an emulated Lambda" in stack.said
-        assert len(re.findall(r" -> (?:sent|delivered) \+\d+ ms   by ", stack.said)) == 3
+        assert len(re.findall(r" -> (?:sent|delivered) \+\d+ ms   by ", stack.said)) == len(CHANNELS)
         assert len(re.findall(r" -> delivered \+\d+ ms   by twilio", stack.said)) == 1
         assert len([1 for command in processes_of(state).values() if "awslambdaric" in command]) >= 5
         stack.process.kill()
@@ -245,7 +246,7 @@ def test_it_runs_on_real_services(state: Path, request: pytest.FixtureRequest) -
     with up(state, "--port", "0", "--services", *given) as stack:
         env = stack.ready()
         assert tuple(env) == NAMES
-        assert len(re.findall(r" -> (?:sent|delivered) \+\d+ ms   by ", stack.said)) == 3
+        assert len(re.findall(r" -> (?:sent|delivered) \+\d+ ms   by ", stack.said)) == len(CHANNELS)
         assert len(re.findall(r" -> delivered \+\d+ ms   by twilio", stack.said)) == 1
         assert "SQLite" not in stack.said
         assert_the_doctor_is_content(state)

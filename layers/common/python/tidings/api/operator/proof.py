@@ -64,13 +64,13 @@ class Proofs:
     threads: Executor
 
     async def proof(self, request: AuthenticatedRequest) -> Response:
-        if self.signer is None:
-            raise no_key()
-        return encoded(await in_thread(self.threads, self._signed, self.signer, request.tenant, id_of(request)))
+        return encoded(await in_thread(self.threads, self._signed, request.tenant, id_of(request)))
 
-    def _signed(self, signer: Signer, tenant: str, id: str) -> ProofView:
+    def _signed(self, tenant: str, id: str) -> ProofView:
         found = self.store.get_with_timeline(tenant, id)
         if found is None:
             raise no_such_notification()
+        if self.signer is None:
+            raise no_key()
         said = StatementView(tenant=tenant, exported_at=self.now(), notification=to_response(*found))
-        return ProofView(**signer.sign(said.model_dump(mode="json", exclude_none=True)))
+        return ProofView(**self.signer.sign(said.model_dump(mode="json", exclude_none=True)))

@@ -1,11 +1,12 @@
 """A text of many kilobytes, kept beside its content in pieces: one call for all of it would block the process."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from pydantic import ValidationInfo
-from pydantic_core import CoreSchema, PydanticKnownError
+from pydantic_core import CoreSchema, PydanticKnownError, from_json
 from pydantic_core.core_schema import str_schema, with_info_after_validator_function
 
 _PIECE = 64 * 1024
@@ -44,6 +45,25 @@ class MaxLength:
         if long.length > self.characters:
             raise PydanticKnownError("string_too_long", {"max_length": self.characters})
         return long
+
+
+def with_long_texts(value: Any, texts: Mapping[str, LongText], limit: int) -> Any:
+    """Any JSON with the long strings whose placeholders stand in it, as keys or values. Raise ValueError if they have
+    more than `limit` bytes together: each is read in one call."""
+    if sum(len(text.json) for text in texts.values()) > limit:
+        raise ValueError(f"is over {limit} bytes as JSON")
+
+    def whole(part: Any) -> Any:
+        match part:
+            case str():
+                return from_json(b'"' + texts[part].json + b'"') if part in texts else part
+            case list():
+                return [*map(whole, part)]
+            case dict():
+                return {whole(name): whole(of) for name, of in part.items()}
+        return part
+
+    return whole(value)
 
 
 def length(text: str) -> int:

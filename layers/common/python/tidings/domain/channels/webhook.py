@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo
 
 from tidings.domain.channels.base import Content
+from tidings.domain.channels.long_text import with_long_texts
 
 MAX_URL = 500  # characters
 MAX_DATA = 256 * 1024
@@ -59,6 +60,11 @@ def _recipient(value: str) -> str:
     return value if _ID.fullmatch(value) else web_address(value)
 
 
+def _whole(data: dict[str, Any], info: ValidationInfo) -> Any:
+    """With its long strings, which are taken out of a request's body before it is parsed."""
+    return with_long_texts(data, info.context, MAX_DATA) if info.context else data
+
+
 class WebhookContent(Content):
     """A signed event for a URL, or for an endpoint of `/v1/webhooks` by its id."""
 
@@ -73,7 +79,7 @@ class WebhookContent(Content):
     }
 
     type: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$", max_length=128)]
-    data: dict[str, Any] = Field(default_factory=dict)
+    data: Annotated[dict[str, Any], AfterValidator(_whole)] = Field(default_factory=dict)
     timestamp: Annotated[
         str | None,
         StringConstraints(pattern=r"^[0-9T:.Z+-]{10,40}$"),
