@@ -89,7 +89,7 @@ def _watch(stack: Stack) -> int:
 
 def _print(stack: Stack, *, sent: bool) -> None:
     env = stack.state.env_file
-    outcome = "All three were sent." if sent else f"Not all were sent; see the logs in {stack.state.logs}."
+    outcome = "All were sent." if sent else f"Not all were sent; see the logs in {stack.state.logs}."
     print(
         f"""{outcome}
 

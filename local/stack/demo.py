@@ -46,7 +46,7 @@ def _print(notification: dict[str, Any]) -> None:
         after = (datetime.fromisoformat(event["at"]) - begun).total_seconds()
         error = f" ({event['error']['code']})" if "error" in event else ""
         steps.append(f"{event['status']}{error} +{after * 1000:.0f} ms")
-    print(f"  {notification['channel']:<6} {' -> '.join(steps)}   by {notification.get('provider', '?')}")
+    print(f"  {notification['channel']:<8} {' -> '.join(steps)}   by {notification.get('provider', '?')}")
 
 
 def _call(stack: Stack, path: str, body: object = None) -> Any:
