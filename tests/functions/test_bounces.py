@@ -43,7 +43,7 @@ from tests.wait import eventually
 
 SAMPLES = sorted((Path(__file__).parent / "mails").glob("*.eml"))
 SECRET = b"s" * 32
-HOME = ReturnPath(domain="bounces.example.com", secret=SECRET)
+HOME = ReturnPath(domain="bounces.example.com", secrets=[SECRET])
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ID = "0193b0c8-6f5e-7abc-8def-0123456789ab"
 KINDS = {
@@ -79,7 +79,7 @@ def parse(content: bytes, recipient: str | None = None) -> tuple[Verdict, Receip
 # --- the return path --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("of", [HOME, ReturnPath(domain="example.com", local="bounces-001", secret=SECRET)])
+@pytest.mark.parametrize("of", [HOME, ReturnPath(domain="example.com", local="bounces-001", secrets=[SECRET])])
 def test_a_return_path_names_its_attempt_in_any_case_and_within_64_characters(of: ReturnPath) -> None:
     for changes in ({}, {"generation": 65535, "attempt": 65535}):
         given = address(of=of, **changes)
@@ -94,7 +94,7 @@ def test_a_return_path_names_its_attempt_in_any_case_and_within_64_characters(of
 
 def test_a_return_path_cannot_be_made_up() -> None:
     given = address()
-    other = ReturnPath(domain="bounces.example.com", secret=b"t" * 32)
+    other = ReturnPath(domain="bounces.example.com", secrets=[b"t" * 32])
     assert other.find(given) is None
     letters = "abcdefghijklmnopqrstuvwxyz234567"
     for place in (0, 26, 30, 36, 51):
@@ -102,6 +102,18 @@ def test_a_return_path_cannot_be_made_up() -> None:
         assert HOME.find(given[:place] + changed + given[place + 1 :]) is None
     callback = CallbackAddresses(base="https://x", secret=SECRET).for_attempt("smtp", request())
     assert HOME.find(callback) is None
+
+
+def test_return_paths_made_with_an_earlier_secret_stay_valid() -> None:
+    """A bounce may come days after its mail."""
+    changed = ReturnPath(domain="bounces.example.com", secrets=[b"t" * 32, SECRET])
+    given = HOME.back(request(), 2)
+    assert given is not None
+    mark = changed.find(given.address)
+    assert mark is not None
+    assert changed.is_about(mark, request().recipient)
+    assert not changed.is_about(mark, "copy@example.com")
+    assert changed.address(str(changed.mark(request(), 2))) != given.address
 
 
 def test_what_a_mark_cannot_hold_goes_without() -> None:
@@ -115,7 +127,7 @@ def test_what_a_mark_cannot_hold_goes_without() -> None:
 def test_only_return_paths_and_the_address_for_complaints_are_ours(stranger: str) -> None:
     assert not HOME.takes(stranger)
     assert HOME.takes("feedback@Bounces.example.com")
-    plus = ReturnPath(domain="example.com", local="bounces", secret=SECRET)
+    plus = ReturnPath(domain="example.com", local="bounces", secrets=[SECRET])
     assert plus.takes("BOUNCES@example.com")
     assert not plus.takes("bounces+x@example.com")
     assert not plus.takes(address())
@@ -146,7 +158,7 @@ def dialogue(features: Sequence[str], of: ReturnPath | None) -> list[str]:
 
 
 def test_a_server_with_dsn_is_asked_to_report() -> None:
-    of = ReturnPath(domain="bounces.example.com", secret=SECRET, report_deliveries=True)
+    of = ReturnPath(domain="bounces.example.com", secrets=[SECRET], report_deliveries=True)
     path = address(recipient="ada+x@example.org")
     assert dialogue(["PIPELINING", "DSN"], of) == [
         f"MAIL FROM:<{path}> RET=HDRS ENVID={path.partition('@')[0]}",
@@ -188,7 +200,7 @@ def test_a_hard_failure_has_the_enhanced_code() -> None:
 
 
 def test_a_report_without_a_valid_return_path_changes_nothing() -> None:
-    stranger = address(of=ReturnPath(domain="bounces.example.com", secret=b"t" * 32))
+    stranger = address(of=ReturnPath(domain="bounces.example.com", secrets=[b"t" * 32]))
     for path in (stranger, "shop@example.com"):
         assert parse(sample("hard-relay", path), recipient=path) == (Verdict.NO_MARK, None)
 

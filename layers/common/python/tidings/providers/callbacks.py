@@ -60,8 +60,8 @@ class CallbackSettings(Settings):
         AfterValidator(_long_enough),
         Field(
             repr=False,
-            description="earlier secrets, separated by spaces: addresses and links to unsubscribe that were made"
-            " with them stay valid",
+            description="earlier secrets, separated by spaces: addresses, return paths and links to unsubscribe that"
+            " were made with them stay valid",
         ),
     ] = ""
 

@@ -10,6 +10,7 @@ import hmac
 import re
 import struct
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -91,7 +92,7 @@ class ReturnPath:
     """Makes and reads return paths: `MARK@bounces.example.com`, or `bounces+MARK@example.com`."""
 
     domain: str
-    secret: bytes
+    secrets: Sequence[bytes]  # the present one first; return paths made with the others stay valid
     local: str = ""  # before the plus
     report_deliveries: bool = False
 
@@ -110,9 +111,10 @@ class ReturnPath:
             id = uuid.UUID(request.id).bytes
         except ValueError:
             return None
-        recipient = self._hash(request.recipient) if recipients > 1 else _ANY
+        secret = self.secrets[0]
+        recipient = _hash(secret, request.recipient) if recipients > 1 else _ANY
         named = _FIELDS.pack(id, request.generation, request.attempt, recipient)
-        return base64.b32encode(named + self._seal(named)).decode().rstrip("=").lower()
+        return base64.b32encode(named + _seal(secret, named)).decode().rstrip("=").lower()
 
     def address(self, mark: str) -> str:
         return f"{self.local}+{mark}@{self.domain}" if self.local else f"{mark}@{self.domain}"
@@ -133,13 +135,15 @@ class ReturnPath:
         return next(filter(None, map(self.read, _MARK.findall(text)[:10])), None)
 
     def read(self, mark: str) -> MailMark | None:
-        """None: it is none, or its secret was another one."""
+        """None: it is none, or its secret is none of ours."""
         try:
             raw = base64.b32decode(mark.upper() + "=" * (-len(mark) % 8))
         except (binascii.Error, ValueError):
             return None
         named, seal = raw[: _FIELDS.size], raw[_FIELDS.size :]
-        if len(raw) != _FIELDS.size + _SEAL or not hmac.compare_digest(seal, self._seal(named)):
+        if len(raw) != _FIELDS.size + _SEAL:
+            return None
+        if not any(hmac.compare_digest(seal, _seal(secret, named)) for secret in self.secrets):
             return None
         id, generation, attempt, recipient = _FIELDS.unpack(named)
         return MailMark(
@@ -148,18 +152,21 @@ class ReturnPath:
 
     def is_about(self, mark: MailMark, address: str) -> bool:
         """Whether a report about this address is about the notification's recipient, not about a cc or bcc."""
-        return mark.recipient == _ANY or mark.recipient == self._hash(address)
+        return mark.recipient == _ANY or mark.recipient in {_hash(secret, address) for secret in self.secrets}
 
-    def _hash(self, address: str) -> int:
-        """1 to 65535."""
-        return int.from_bytes(self._hmac("recipient", address.strip().lower().encode())[:4], "big") % LARGEST + 1
 
-    def _seal(self, named: bytes) -> bytes:
-        return self._hmac("return-path", named)[:_SEAL]
+def _hash(secret: bytes, address: str) -> int:
+    """1 to 65535."""
+    return int.from_bytes(_hmac(secret, "recipient", address.strip().lower().encode())[:4], "big") % LARGEST + 1
 
-    def _hmac(self, use: str, data: bytes) -> bytes:
-        """`use` separates these from the marks in callback addresses, which have the same secret."""
-        return hmac.digest(self.secret, use.encode() + b"\0" + data, "sha256")
+
+def _seal(secret: bytes, named: bytes) -> bytes:
+    return _hmac(secret, "return-path", named)[:_SEAL]
+
+
+def _hmac(secret: bytes, use: str, data: bytes) -> bytes:
+    """`use` separates these from the marks in callback addresses, which have the same secret."""
+    return hmac.digest(secret, use.encode() + b"\0" + data, "sha256")
 
 
 def return_path() -> ReturnPath | None:
@@ -167,11 +174,11 @@ def return_path() -> ReturnPath | None:
     settings = load(ReturnPathSettings)
     if settings.return_path is None:
         return None
-    secret = load(CallbackSettings).receipts_secret
-    if secret is None:
+    given = load(CallbackSettings)
+    if given.receipts_secret is None:
         raise ConfigurationError("TIDINGS_RECEIPTS_SECRET: is not set, and TIDINGS_SMTP_RETURN_PATH needs it")
     local, _, domain = settings.return_path.rpartition("@")
-    return ReturnPath(domain=domain, local=local, secret=secret.encode(), report_deliveries=settings.report_deliveries)
+    return ReturnPath(domain=domain, local=local, secrets=given.secrets, report_deliveries=settings.report_deliveries)
 
 
 def required_return_path() -> ReturnPath:
