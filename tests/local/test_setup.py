@@ -95,6 +95,17 @@ def test_a_changed_lock_or_declaration_recreates_it(tree: Tree) -> None:
         assert tree.setup()[0] == "python -m venv --without-pip .venv"
 
 
+def test_an_activated_environment_is_recreated_as_well(tree: Tree) -> None:
+    tree.has_uv()
+    shutil.copy(tree.folder / "python", tree.folder / "bin" / "python3.13")
+    activated = {"PYTHON": "", "PATH": f"{tree.folder}/.venv/bin:{tree.folder}/bin:/usr/bin:/bin"}
+    tree.setup(**activated)
+    shutil.copy(tree.folder / "python", tree.folder / ".venv" / "bin" / "python3.13")
+    with (tree.folder / "requirements.lock").open("a") as text:
+        text.write("# another\n")
+    assert tree.setup(**activated)[0] == "python -m venv --without-pip .venv"
+
+
 def test_without_uv_pip_installs_uv_by_hash(tree: Tree) -> None:
     told = tree.setup("--running")
     assert told[1].endswith("--require-hashes --only-binary :all: -r local/uv.txt")
