@@ -146,7 +146,8 @@ class TestRetries:
             assert {failed["error"]["code"], failed_again["error"]["code"]} == {NOT_NOW[channel][1]}
             for event, step, then in ((failed, 1, again), (failed_again, 5, last)):
                 waits = (instant(event["next_attempt_at"]) - instant(event["at"])).total_seconds()
-                assert step <= waits <= step * 1.1 + 0.1  # the step and its jitter
+                # The step, its jitter, and what a busy machine takes from the answer to the settlement.
+                assert step <= waits <= step * 1.1 + 1
                 late = (instant(then["at"]) - instant(event["next_attempt_at"])).total_seconds()
                 assert 0 <= late < 20  # a second at most, and what a busy machine adds
             assert instant(started["at"]) <= instant(failed["at"])
