@@ -100,7 +100,7 @@ def test_a_return_path_cannot_be_made_up() -> None:
     for place in (0, 26, 30, 36, 51):
         changed = letters[letters.index(given[place]) ^ 16]
         assert HOME.find(given[:place] + changed + given[place + 1 :]) is None
-    callback = CallbackAddresses(base="https://x", secret=SECRET).for_attempt("smtp", request())
+    callback = CallbackAddresses(base="https://x", secrets=[SECRET]).for_attempt("smtp", request())
     assert HOME.find(callback) is None
 
 

@@ -33,7 +33,7 @@ from tests.functions.served import Lines
 BASE, TOKEN = "https://receipts.example.com", "emulated"
 PATH = "/v1/receipts/twilio/main"
 SECRET = "s" * 32
-ADDRESSES = CallbackAddresses(base=BASE, secret=SECRET.encode())
+ADDRESSES = CallbackAddresses(base=BASE, secrets=[SECRET.encode()])
 
 
 def form(status: str = "delivered", sid: str = "SM1", **more: str) -> dict[str, str]:
@@ -155,7 +155,7 @@ def test_the_token_before_the_rotation_still_signs(container: Container, post: P
 
 def test_a_mark_that_is_not_ours_is_no_mark(container: Container, post: Post, sent: Notification) -> None:
     """Its seal belongs to another secret. The provider's id still finds the row."""
-    forged = CallbackAddresses(base=BASE, secret=b"another" * 8)
+    forged = CallbackAddresses(base=BASE, secrets=[b"another" * 8])
     other = make.notification(datetime.now(UTC), channel="sms")
     request = SendRequest(id=other.id, attempt=1, recipient="+1", content=SmsContent(text="Hello"))
     assert post(form(), url=forged.for_attempt("twilio", request)).status == 204

@@ -150,7 +150,7 @@ def test_earlier_secrets_are_checked_and_also_open_addresses_of_receipts(
     id = "01930b6c-4a5e-7c3b-9d2e-6f1a2b3c4d5e"
     content = EmailContent(subject="s", text="t")
     request = SendRequest(id=id, attempt=1, recipient="ada@example.com", content=content)
-    address = CallbackAddresses(base=BASE, secret=EARLIER.encode()).for_attempt("twilio", request)
+    address = CallbackAddresses(base=BASE, secrets=[EARLIER.encode()]).for_attempt("twilio", request)
     addresses = callback_addresses()
     assert addresses is not None
     mark = addresses.read("twilio", address.partition("?n=")[2])

@@ -126,7 +126,7 @@ def add(commands: Commands, parents: Parents) -> None:
             parser.add_argument("--only", choices=ONLY, default="missing", help="default: missing")
             parser.add_argument("--dry-run", action="store_true", help="only count")
     shown = made.add_parser(
-        "secret", parents=shared, help="what your notifications to a URL are signed with, for whoever receives them"
+        "secret", parents=shared, help="the secret that signs your notifications to a URL; give it to the receiver"
     )
     shown.add_argument("endpoint", metavar="URL")
     shown.set_defaults(run=secret)

@@ -91,12 +91,11 @@ class CallbackAddresses:
     """Makes and reads addresses like https://receipts.example.com/v1/receipts/twilio/main?n=MARK"""
 
     base: str
-    secret: bytes
-    previous: Sequence[bytes] = ()
+    secrets: Sequence[bytes]  # the present one first; addresses made with the others stay valid
 
     def for_attempt(self, provider: str, request: SendRequest) -> str:
         named = f"{request.id}.{request.generation}.{request.attempt}"
-        return self.url(provider, CONNECTION, f"{named}.{_seal(self.secret, provider, named)}")
+        return self.url(provider, CONNECTION, f"{named}.{_seal(self.secrets[0], provider, named)}")
 
     def url(self, provider: str, connection: str, mark: str | None) -> str:
         """Exactly as we gave it to the vendor: a proxy in front of us may have changed the request's own."""
@@ -104,13 +103,12 @@ class CallbackAddresses:
         return f"{self.base}/v1/receipts/{provider}/{connection}{query}"
 
     def read(self, provider: str, mark: str | None) -> Mark | None:
-        """None: there is no mark, or its secret was another one."""
+        """None: there is no mark, or its secret is none of ours."""
         found = _SHAPE.fullmatch(mark or "")
         if found is None or mark is None:
             return None
         named, _, seal = mark.rpartition(".")
-        secrets = (self.secret, *self.previous)
-        if not any(hmac.compare_digest(seal, _seal(secret, provider, named)) for secret in secrets):
+        if not any(hmac.compare_digest(seal, _seal(secret, provider, named)) for secret in self.secrets):
             return None
         return Mark(notification_id=found[1], generation=int(found[2]), attempt=int(found[3]))
 
@@ -126,8 +124,7 @@ def callback_addresses() -> CallbackAddresses | None:
     settings = load(CallbackSettings)
     if settings.base is None:
         return None
-    secret, *previous = settings.secrets
-    return CallbackAddresses(base=settings.base, secret=secret, previous=previous)
+    return CallbackAddresses(base=settings.base, secrets=settings.secrets)
 
 
 def required_callback_addresses() -> CallbackAddresses:

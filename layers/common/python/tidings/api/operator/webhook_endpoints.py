@@ -170,7 +170,7 @@ SECRET = _endpoint(
     "POST",
     "/secret",
     "webhook_secret",
-    "What your notifications to URLs of this host are signed with, for whoever receives them",
+    "The secret that signs your notifications to URLs of this host; give it to the receiver",
     body=Content(schema=SecretRequest, examples={"example": {"url": _URL}}),
     answers={200: json_answer("The secret", SecretView, {"example": {"secret": _SECRET}})},
     problems=(_INVALID, _MISSING_SETTING),

@@ -1,12 +1,12 @@
 """The settings of email through an SMTP server."""
 
-import ssl
 from dataclasses import replace
 from typing import Annotated, ClassVar
 from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, Field
 
+from tidings.config.certificates import CaFile
 from tidings.config.settings import Settings
 from tidings.domain.addresses import mailbox
 from tidings.providers.smtp.timeouts import Timeouts
@@ -42,14 +42,6 @@ def _server(url: str) -> Server:
 def _is_server(url: str) -> str:
     _server(url)
     return url
-
-
-def _is_trust(path: str | None) -> str | None:
-    try:
-        ssl.create_default_context(cafile=path)
-    except OSError as error:
-        raise ValueError(f"not a readable PEM file of certificates: {error.strerror}") from None
-    return path
 
 
 class SmtpSettings(Settings):
@@ -131,11 +123,7 @@ class SmtpSettings(Settings):
         str | None,
         Field(pattern=r"^[A-Za-z0-9.-]+$", description="right of the @ in Message-ID; default: the sender's"),
     ] = None
-    ca_file: Annotated[
-        str | None,
-        AfterValidator(_is_trust),
-        Field(description="PEM file of the authorities to trust; default: the system's"),
-    ] = None
+    ca_file: CaFile = None
 
     @property
     def server(self) -> Server:

@@ -8,7 +8,6 @@ import argparse
 import asyncio
 import signal
 import socket
-import ssl
 import sys
 import threading
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field
 
+from tidings.config.certificates import CaFile
 from tidings.config.settings import Settings, load
 from tidings.domain.errors import ConfigurationError
 from tidings.observability import logging as tidings_logging
@@ -30,14 +30,6 @@ from tidings.runtime.container import Container, build_container, utc_now
 def _is_account(url: str) -> str:
     account(url)
     return url
-
-
-def _is_trust(path: str | None) -> str | None:
-    try:
-        ssl.create_default_context(cafile=path)
-    except OSError as error:
-        raise ValueError(f"not a readable PEM file of certificates: {error.strerror}") from None
-    return path
 
 
 class ImapSettings(Settings):
@@ -54,11 +46,7 @@ class ImapSettings(Settings):
             " imap+starttls:// STARTTLS or nothing, imap:// in the clear; user:password@host[:port][/folder]",
         ),
     ]
-    ca_file: Annotated[
-        str | None,
-        AfterValidator(_is_trust),
-        Field(description="PEM file of the authorities to trust; default: the system's"),
-    ] = None
+    ca_file: CaFile = None
 
 
 def main() -> int:
