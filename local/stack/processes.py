@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -39,12 +40,20 @@ class Processes:
     @contextlib.contextmanager
     def group(self, specs: Mapping[str, ProcessSpec]) -> Iterator[None]:
         """Run these for the block. They are ready after `wait_until_ready`."""
+        over = threading.Event()
+
+        def start(name: str, spec: ProcessSpec) -> None:
+            self._start(name, spec)
+            if over.is_set():  # a signal came while the executor made this thread, so nobody waits for it
+                self.running[name].stop()
+
         try:
             # In threads, because a signal interrupts the main thread only: no process is started but not recorded.
             with ThreadPoolExecutor(len(specs)) as threads:
-                list(threads.map(self._start, specs, specs.values()))
+                list(threads.map(start, specs, specs.values()))
             yield
         finally:
+            over.set()
             ours = [self.running[name] for name in specs if name in self.running]
             with ThreadPoolExecutor(len(specs)) as threads:
                 list(threads.map(SupervisedProcess.stop, ours))

@@ -10,8 +10,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -221,6 +223,25 @@ def test_a_stop_at_the_start_of_the_migration_waits_for_it(state: Path, monkeypa
     monkeypatch.setattr(subprocess, "Popen", Met)
     with pytest.raises(KeyboardInterrupt), running(Options(state=state, first_port=0)):
         pass
+    assert processes_of(state) == {}
+
+
+def test_a_process_whose_start_nobody_waited_for_is_stopped_too(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal while the executor makes a thread: the executor does not know the thread, which starts its process."""
+    late: list[threading.Thread] = []
+
+    class Interrupted(ThreadPoolExecutor):
+        def map(self, fn: Any, *of: Any, **_: Any) -> Any:
+            if "providers" in of[0] or late:  # the first group is started, and groups are stopped
+                return super().map(fn, *of)
+            late.append(threading.Timer(1, fn, [next(iter(of[0])), next(iter(of[1]))]))
+            late[0].start()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("local.stack.processes.ThreadPoolExecutor", Interrupted)
+    with pytest.raises(KeyboardInterrupt), running(Options(state=state, first_port=0)):
+        pass
+    late[0].join()
     assert processes_of(state) == {}
 
 
