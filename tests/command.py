@@ -2,7 +2,6 @@
 second of processor time; tests/tidings/test_cli.py also starts it as people do."""
 
 import json
-import multiprocessing
 import os
 import sys
 import tempfile
@@ -13,10 +12,9 @@ from typing import Any
 
 from tidings.cli import main
 
-WITHIN = 120.0  # seconds; generous, for a busy machine
+from tests import forks
 
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload([__name__])
+WITHIN = 120.0  # seconds; generous, for a busy machine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,14 +38,13 @@ def tidings(*arguments: str, folder: Path, settings: Mapping[str, str] | None = 
     """Run it with these settings and no others."""
     with tempfile.TemporaryDirectory() as streams:
         (Path(streams) / "in").write_text(typed)
-        process = _FORKS.Process(target=_run, args=(arguments, folder, environment(settings), streams))
-        process.start()
-        process.join(WITHIN)
-        if process.exitcode is None:
+        process = forks.Fork(_run, arguments, folder, environment(settings), streams)
+        try:
+            code = process.wait(WITHIN)
+        finally:
             process.kill()
-            raise TimeoutError(f"tidings {' '.join(arguments)} has not ended within {WITHIN:g} s")
         out, err = (Path(streams, name).read_text() for name in ("out", "err"))
-        return Ended(code=process.exitcode, out=out, err=err)
+        return Ended(code=code, out=out, err=err)
 
 
 def _run(arguments: Sequence[str], folder: Path, environment: Mapping[str, str], streams: str) -> None:

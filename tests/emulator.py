@@ -1,8 +1,8 @@
 """The emulated providers as a real process, for any suite that needs them."""
 
 import json
+import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,8 +12,8 @@ from typing import Any
 from urllib.request import urlopen
 
 from local.emulators.client import Emulator
+from tests import forks
 
-ROOT = Path(__file__).parents[1]
 DEADLINE = 60.0  # seconds to start, and to stop; a second, unless the machine is busy
 
 
@@ -23,7 +23,7 @@ class Running:
     http_url: str  # http://127.0.0.1:PORT
     service_account: Path
     client: Emulator
-    process: subprocess.Popen[bytes]
+    process: forks.Fork
 
     @property
     def smtp_port(self) -> int:
@@ -41,11 +41,8 @@ class Running:
 def emulator(tmp_path: Path, *options: str) -> Iterator[Running]:
     """Start it on free ports with these further options; stop it at the end, and fail if it does not stop cleanly."""
     output, service_account = tmp_path / "emulator.out", tmp_path / "service-account.json"
-    command = [sys.executable, "-m", "local.emulators", "--smtp-port", "0", "--http-port", "0"]
-    with output.open("wb") as log:
-        process = subprocess.Popen(
-            [*command, "--service-account", str(service_account), *options], cwd=ROOT, stdout=log, stderr=log
-        )
+    command = ["local.emulators", "--smtp-port", "0", "--http-port", "0", "--service-account", str(service_account)]
+    process = forks.popen([*command, *options], environment=os.environ, log=output)
     try:
         smtp_url, http_url = _ready(process, output)
         yield Running(
@@ -66,7 +63,7 @@ def emulator(tmp_path: Path, *options: str) -> Iterator[Running]:
     assert code == 0, f"the emulator ended with {code}:\n{output.read_text()}"
 
 
-def _ready(process: subprocess.Popen[bytes], output: Path) -> tuple[str, str]:
+def _ready(process: forks.Fork, output: Path) -> tuple[str, str]:
     """The two URLs it prints, once it answers."""
     deadline = time.monotonic() + DEADLINE
     while time.monotonic() < deadline and process.poll() is None:

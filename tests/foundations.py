@@ -13,6 +13,7 @@ import pytest
 from local.services.broker import BrokerServer
 from local.services.database import DatabaseServer
 from local.stack.stack import Options
+from tests import forks
 
 FOUNDATIONS = ("embedded", "services")
 LAMBDA = "lambda"
@@ -36,7 +37,7 @@ def founded(
         folder = Path(tempfile.mkdtemp(prefix="tidings-"))  # not pytest's own, which lies too deep for a socket's path
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         if foundation == "embedded":
-            yield Options(state=folder, first_port=0, environment=environment or {})
+            yield Options(state=folder, first_port=0, environment=environment or {}, start=forks.start)
             return
         rabbitmq: BrokerServer = request.getfixturevalue("rabbitmq")
         mariadb: DatabaseServer = request.getfixturevalue("mariadb")
@@ -52,4 +53,5 @@ def founded(
             database_url=database_url,
             broker_url=broker_url,
             environment=environment or {},
+            start=forks.start,
         )

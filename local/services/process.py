@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Protocol
 
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
 
@@ -18,10 +19,27 @@ class ServiceError(RuntimeError):
     """A service is not available. The message says why and names a remedy."""
 
 
+class Supervisor(Protocol):
+    """A process that runs supervisor.py. It is used as a `subprocess.Popen`."""
+
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float) -> int: ...
+    def terminate(self) -> None: ...
+    def kill(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class _Supervisor(subprocess.Popen[bytes]):
+    def close(self) -> None:
+        """Close the pipe by which it knows that its owner lives."""
+        if self.stdin is not None:
+            self.stdin.close()
+
+
 class SupervisedProcess:
     """A running command. It ends, with its descendants, by `stop`, by `kill`, or when this process dies."""
 
-    def __init__(self, supervisor: subprocess.Popen[bytes], pid: int, grace: timedelta) -> None:
+    def __init__(self, supervisor: Supervisor, pid: int, grace: timedelta) -> None:
         self.pid = pid
         self._supervisor = supervisor
         self._grace = grace
@@ -40,7 +58,7 @@ class SupervisedProcess:
         """Start the command in `folder` (default: this process's); its output goes to `log`. The supervisor holds the
         descriptor `lock` while it runs."""
         with log.open("wb") as output:
-            supervisor = subprocess.Popen(
+            supervisor = _Supervisor(
                 # -I and -S: the supervisor needs only the standard library, and starts in 30 ms this way.
                 [sys.executable, "-I", "-S", str(SUPERVISOR), str(grace.total_seconds()), *command],
                 stdin=subprocess.PIPE,
@@ -66,6 +84,10 @@ class SupervisedProcess:
     @property
     def running(self) -> bool:
         return self._supervisor.poll() is None
+
+    def wait(self, within: timedelta) -> int:
+        """Wait for its end by itself, and return its exit code."""
+        return self._supervisor.wait(within.total_seconds())
 
     def signal(self, number: signal.Signals) -> None:
         if self.running:
@@ -93,9 +115,8 @@ class SupervisedProcess:
             self._supervisor.wait((self._grace + timedelta(seconds=10)).total_seconds())
         except subprocess.TimeoutExpired:
             self._supervisor.kill()
-            self._supervisor.wait()
-        if self._supervisor.stdin is not None:
-            self._supervisor.stdin.close()
+            self._supervisor.wait(self._grace.total_seconds())
+        self._supervisor.close()
 
 
 @contextlib.contextmanager

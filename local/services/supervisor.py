@@ -12,34 +12,54 @@ import ctypes
 import os
 import select
 import signal
-import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 PR_SET_CHILD_SUBREAPER = 36
 END = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
+OWNER_LIVES, OWNER_READS = 0, 1  # descriptors
+
 
 def main(grace: float, command: list[str]) -> int:
+    if not any(os.access(Path(folder, command[0]), os.X_OK) for folder in os.get_exec_path()):
+        print(f"{command[0]}: command not found", file=sys.stderr)
+        return 127
+    return supervise(lambda: os.execvp(command[0], command), grace)  # noqa: S606 - a shell is not wanted
+
+
+def supervise(run: Callable[[], object], grace: float) -> int:
+    """Run this in a child process. Return its exit code when it and its descendants have ended."""
     wakeup = _listen()
     _prctl(PR_SET_CHILD_SUBREAPER, 1)  # a daemon then becomes a child of this process, which can find and end it
-    child = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=sys.stderr,
-        process_group=0,
-        # In case the supervisor is killed. Safe, because this process has only one thread.
-        preexec_fn=lambda: _prctl(PR_SET_PDEATHSIG, signal.SIGKILL),  # noqa: PLW1509
-    )
+    child = os.fork()  # safe, because this process has only one thread
+    if child == 0:
+        _be_child(run)
     # The owner may have died already.
     with contextlib.suppress(BrokenPipeError):
-        os.write(sys.stdout.fileno(), f"{child.pid}\n".encode())
+        os.write(OWNER_READS, f"{child}\n".encode())
     _wait(child, wakeup)
-    _end(child, grace)
-    _end_descendants(child.pid)
-    return child.returncode
+    code = _end(child, grace)
+    _end_descendants(child)
+    return code
+
+
+def _be_child(run: Callable[[], object]) -> None:
+    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # in case the supervisor is killed
+    os.setpgid(0, 0)
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGCHLD, signal.SIGPIPE, *END):
+        signal.signal(number, signal.SIG_DFL)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)
+    os.closerange(3, 65_536)  # the lock is the supervisor's alone
+    try:
+        run()
+    finally:
+        os._exit(1)
 
 
 def _listen() -> int:
@@ -52,14 +72,17 @@ def _listen() -> int:
     return readable
 
 
-def _wait(child: subprocess.Popen[bytes], wakeup: int) -> None:
+def _wait(child: int, wakeup: int) -> None:
     """Return when the child has ended or must be stopped."""
-    owner = sys.stdin.fileno()
-    while child.poll() is None:
-        ready, _, _ = select.select([owner, wakeup], [], [])
-        if owner in ready or any(number in END for number in os.read(wakeup, 64)):
+    while not _has_ended(child):
+        ready, _, _ = select.select([OWNER_LIVES, wakeup], [], [])
+        if OWNER_LIVES in ready or any(number in END for number in os.read(wakeup, 64)):
             return
-        _reap_orphans(child.pid)
+        _reap_orphans(child)
+
+
+def _has_ended(child: int) -> bool:
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _reap_orphans(child: int) -> None:
@@ -69,16 +92,16 @@ def _reap_orphans(child: int) -> None:
             os.waitpid(dead.si_pid, 0)
 
 
-def _end(child: subprocess.Popen[bytes], grace: float) -> None:
-    if child.poll() is not None:
-        return
-    child.terminate()
-    child.send_signal(signal.SIGCONT)  # a paused process cannot end
-    try:
-        child.wait(grace)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
+def _end(child: int, grace: float) -> int:
+    """End it if it runs, and return its exit code."""
+    if not _has_ended(child):
+        os.kill(child, signal.SIGTERM)
+        os.kill(child, signal.SIGCONT)  # a paused process cannot end
+        deadline = time.monotonic() + grace
+        while not _has_ended(child) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.kill(child, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def _end_descendants(group: int) -> None:

@@ -4,18 +4,35 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from http.client import HTTPException
 from pathlib import Path
+from typing import Protocol
 
 from local.services.process import ServiceError, SupervisedProcess, tail
 from local.stack import no_proxy
 
 START_WITHIN = timedelta(seconds=120)  # 2 s on an idle machine
+RUN_WITHIN = timedelta(hours=1)  # the migration of a large database
 STOP_WITHIN = timedelta(seconds=40)  # longer than a function's drain
+
+
+class Start(Protocol):
+    """`SupervisedProcess.start`, or what starts a command in another way."""
+
+    def __call__(
+        self,
+        command: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        log: Path,
+        lock: int,
+        grace: timedelta,
+        folder: Path | None = None,
+    ) -> SupervisedProcess: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +51,7 @@ class Processes:
     folder: Path  # working directory
     logs: Path
     lock: int  # a descriptor that their supervisors hold
+    start: Start = SupervisedProcess.start
     running: dict[str, SupervisedProcess] = field(default_factory=dict)
     specs: dict[str, ProcessSpec] = field(default_factory=dict)
 
@@ -57,6 +75,14 @@ class Processes:
             ours = [self.running[name] for name in specs if name in self.running]
             with ThreadPoolExecutor(len(specs)) as threads:
                 list(threads.map(SupervisedProcess.stop, ours))
+
+    def run(self, name: str, command: list[str]) -> None:
+        """Run it to its end. Raise ServiceError if it fails."""
+        with self.group({name: ProcessSpec(command=command)}):
+            code = self.running[name].wait(RUN_WITHIN)
+        del self.running[name], self.specs[name]
+        if code != 0:
+            raise ServiceError(f"{name} failed:\n{tail(self.log(name))}")
 
     def wait_until_ready(self) -> None:
         """Wait for all. Raise ServiceError if one does not start."""
@@ -90,7 +116,7 @@ class Processes:
 
     def _start(self, name: str, spec: ProcessSpec, more: Mapping[str, str] | None = None) -> None:
         self.specs[name] = spec
-        self.running[name] = SupervisedProcess.start(
+        self.running[name] = self.start(
             [sys.executable, "-m", *spec.command],
             environment={**self.environment, **(more or {})},
             log=self.log(name),

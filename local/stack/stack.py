@@ -4,8 +4,6 @@ import contextlib
 import hashlib
 import os
 import shlex
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -13,10 +11,10 @@ from pathlib import Path
 
 from tidings.domain.channels import CHANNELS
 
-from local.services.process import ServiceError, locked, tail
+from local.services.process import ServiceError, SupervisedProcess, locked
 from local.stack import no_proxy
 from local.stack.ports import Ports
-from local.stack.processes import STOP_WITHIN, Processes, ProcessSpec
+from local.stack.processes import STOP_WITHIN, Processes, ProcessSpec, Start
 from local.stack.state import Secrets, State
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +35,7 @@ class Options:
     receipts: bool = False  # the emulated Twilio and mail server report what became of each SMS and email
     sweep_every: float = 1.0  # seconds
     environment: Mapping[str, str] = field(default_factory=dict)  # more settings, for every process
+    start: Start = SupervisedProcess.start
 
 
 ON_LAMBDA = {"TIDINGS_SMTP_TIMEOUT": "30"}
@@ -130,13 +129,13 @@ def running(options: Options) -> Iterator[Stack]:
             "PYTHONUNBUFFERED": "1",
             **settings,
         }
-        processes = Processes(environment=environment, folder=ROOT, logs=state.logs, lock=lock)
+        processes = Processes(environment=environment, folder=ROOT, logs=state.logs, lock=lock, start=options.start)
         stack.enter_context(processes.group(_providers(state, ports, options)))
         if (
             not options.on_lambda
         ):  # started in parallel with the migration: they do not use the database before a request
             stack.enter_context(processes.group(_functions(ports, options)))
-        _migrate(environment, state.logs / "migrate.log", lock)
+        processes.run("migrate", ["tidings.migrate"])
         processes.wait_until_ready()
         stack.enter_context(
             processes.group(_on_lambda(ports, options) if options.on_lambda else _invokers(ports, options))
@@ -241,18 +240,3 @@ def _on_lambda(ports: Ports, options: Options) -> dict[str, ProcessSpec]:
     }
     channels = {channel: ProcessSpec(command=["local.lambda_emulator", channel]) for channel in ports.channels}
     return behind_http | channels | _bounces(ports, options)
-
-
-def _migrate(environment: Mapping[str, str], log: Path, lock: int) -> None:
-    with log.open("wb") as output:
-        done = subprocess.run(
-            [sys.executable, "-m", "tidings.migrate"],
-            cwd=ROOT,
-            env=dict(environment),
-            stdout=output,
-            stderr=output,
-            pass_fds=[lock],  # if a stop interrupts its start, it ends by itself, and the lock is waited for
-            check=False,
-        )
-    if done.returncode != 0:
-        raise ServiceError(f"the database migration failed:\n{tail(log)}")

@@ -24,6 +24,7 @@ from local.emulators.client import Emulator
 from local.stack import no_proxy
 from local.stack.ports import Ports
 from local.stack.stack import Options, Stack, running
+from tests import forks
 
 ROOT = Path(__file__).parents[2]
 WITHIN = 60.0  # seconds; generous, for a busy machine
@@ -33,7 +34,7 @@ WITHIN = 60.0  # seconds; generous, for a busy machine
 def stack() -> Iterator[Stack]:
     folder = Path(tempfile.mkdtemp(prefix="tidings-"))
     try:
-        with running(Options(state=folder, first_port=0)) as started:
+        with running(Options(state=folder, first_port=0, start=forks.start)) as started:
             yield started
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -23,6 +23,7 @@ from local.services.mariadb import MariaDB
 from local.services.process import ServiceError
 from local.services.rabbitmq import RabbitMQ
 from local.stack.stack import Options, Stack, running
+from tests import forks
 from tests.faults import proxy
 from tests.faults.addresses import Addresses
 from tests.faults.cluster import Cluster
@@ -169,6 +170,7 @@ def world(
             database_url=network.mariadb.through(started.mariadb.url),
             broker_url=network.rabbitmq.through(started.rabbitmq.url),
             environment=_environment(network, flags, lease, provider_timeout),
+            start=forks.start,
         )
         ran = stack.enter_context(running(options))
         network.smtp.server, network.http.server = ran.ports.smtp, ran.ports.inbox

@@ -29,6 +29,7 @@ from tidings.providers.webhooks.settings import WebhookSettings
 from tidings.runtime.container import Container, utc_now
 
 from local.services.access import free_port
+from tests import forks
 from tests.functions.declared import Declared
 
 ROOT = Path(__file__).parents[2]
@@ -207,6 +208,13 @@ class Process:
 
     url: str
     log: Path
+    pid: int
+
+    @property
+    def worker(self) -> int:
+        """The process id of its only worker."""
+        (worker,) = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text(encoding="ascii").split()
+        return int(worker)
 
     def __call__(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
@@ -234,24 +242,21 @@ def process(
     """Start it on a free port, wait until it answers, and stop it at the end. `command`: in place of
     tidings.runtime.server; `script`: in place of that module, with its arguments."""
     log, port = folder / f"{name}.log", free_port()
-    with log.open("wb") as output:
-        started = subprocess.Popen(
-            [
-                sys.executable,
-                *(
-                    [str(script), name]
-                    if script is not None
-                    else ["-m", *(command or ["tidings.runtime.server", name])]
-                ),
-                "--port",
-                str(port),
-            ],
-            cwd=ROOT,
-            env={**os.environ, **environment, "PYTHONUNBUFFERED": "1"},
-            stdout=output,
-            stderr=output,
-        )
-    running = Process(f"http://127.0.0.1:{port}", log)
+    given = {**os.environ, **environment, "PYTHONUNBUFFERED": "1"}
+    started: subprocess.Popen[bytes] | forks.Fork
+    if script is None:
+        module = [*(command or ["tidings.runtime.server", name]), "--port", str(port)]
+        started = forks.popen(module, environment=given, log=log)
+    else:
+        with log.open("wb") as output:
+            started = subprocess.Popen(
+                [sys.executable, str(script), name, "--port", str(port)],
+                cwd=ROOT,
+                env=given,
+                stdout=output,
+                stderr=output,
+            )
+    running = Process(f"http://127.0.0.1:{port}", log, started.pid)
     try:
         _wait_until_healthy(running, started)
         yield running
@@ -265,7 +270,7 @@ def process(
             raise
 
 
-def _wait_until_healthy(running: Process, started: subprocess.Popen[bytes]) -> None:
+def _wait_until_healthy(running: Process, started: subprocess.Popen[bytes] | forks.Fork) -> None:
     deadline = time.monotonic() + DEADLINE
     while time.monotonic() < deadline and started.poll() is None:
         try:

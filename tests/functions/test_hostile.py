@@ -18,7 +18,7 @@ import pytest
 from tidings.runtime import worker
 
 from tests.functions.served import Answer, Keys, Process, mail, process, sms
-from tests.functions.test_security import MIB, SEND, pid_of, resident
+from tests.functions.test_security import MIB, SEND, resident
 from tests.migrated import migrated
 
 BIG = 16 * MIB
@@ -95,12 +95,12 @@ def test_a_body_without_a_key_takes_no_room_from_anybody(
                 pass  # it is closed to whoever goes on after his answer
             return status(one.recv(65536))
 
-        before = resident(pid_of(one_process))
+        before = resident(one_process.worker)
         statuses = set(threads.map(send, range(9)))
         assert statuses <= {200, 401, 404}, statuses
         for _ in range(3):
             assert one_process("POST", SEND, json.dumps(mail()).encode(), bearer).status == 202
-        assert resident(pid_of(one_process)) - before < 16 * MIB
+        assert resident(one_process.worker) - before < 16 * MIB
 
 
 def test_whoever_is_answered_and_goes_on_sending_is_cut_off(one_process: Process) -> None:
@@ -126,9 +126,9 @@ def test_whoever_is_answered_and_goes_on_sending_is_cut_off(one_process: Process
 )
 def test_headers_without_end_are_not_held(one_process: Process, head: bytes) -> None:
     one_process("GET", "/healthz")
-    before = resident(pid_of(one_process))
+    before = resident(one_process.worker)
     assert status(told(one_process, head)) in (431, 401, 0)  # 0: it was closed while it was sending
-    assert resident(pid_of(one_process)) - before < 4 * MIB
+    assert resident(one_process.worker) - before < 4 * MIB
     assert one_process("GET", "/healthz").status == 200
 
 
@@ -261,12 +261,12 @@ def test_a_stranger_who_is_refused_fills_no_log(one_process: Process) -> None:
 def test_a_compressed_body_is_taken_and_a_bomb_is_not(ask: Process, bearer: dict[str, str]) -> None:
     packed = {**bearer, "content-encoding": "gzip"}
     assert ask("POST", SEND, gzip.compress(json.dumps(sms()).encode()), packed).status == 202
-    before = resident(pid_of(ask))
+    before = resident(ask.worker)
     bomb = gzip.compress(bytes(1024 * MIB), 9)
     assert len(bomb) < 2 * MIB
     answer = ask("POST", SEND, bomb, packed)
     assert (answer.status, answer.body["code"]) == (413, "body_too_large")
-    assert resident(pid_of(ask)) - before < 3 * BIG
+    assert resident(ask.worker) - before < 3 * BIG
     for body in (b"", b"{}", gzip.compress(b"{}")[:-4], gzip.compress(b"{}") + b"x"):
         answer = ask("POST", SEND, body, packed)
         assert (answer.status, answer.body["code"]) == (400, "invalid_encoding")
@@ -375,11 +375,11 @@ def test_two_idempotency_keys_are_one_of_both(one_process: Process, bearer: dict
 
 def test_chunks_without_end_are_cut_off(ask: Process, bearer: dict[str, str]) -> None:
     head = b"POST /v1/notifications HTTP/1.1\r\ntransfer-encoding: chunked\r\nauthorization: %s\r\n\r\n"
-    before = resident(pid_of(ask))
+    before = resident(ask.worker)
     chunk = b"10000;an=extension\r\n" + b" " * 65536 + b"\r\n"
     answer = told(ask, head % bearer["authorization"].encode(), *[chunk] * 400)
     assert status(answer) in (413, 0)  # 0: it was closed while it was sending
-    assert resident(pid_of(ask)) - before < 2 * BIG
+    assert resident(ask.worker) - before < 2 * BIG
 
 
 def test_a_body_is_asked_for_only_where_it_is_read(one_process: Process, keys: Keys) -> None:

@@ -38,7 +38,6 @@ from tests.functions.served import (
     Answer,
     Caller,
     Keys,
-    Process,
     intake_of,
     mail,
     process,
@@ -202,23 +201,6 @@ def bearer(keys: Keys) -> dict[str, str]:
     return {"authorization": f"Bearer {keys.send}", "content-type": "application/json"}
 
 
-def pid_of(running: Process) -> int:
-    """Of the worker: the process that has the port open, and no child that has."""
-    port = urlsplit(running.url).port
-    holders = [
-        int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdigit() and _serves(folder, port)
-    ]
-    return max(holders)
-
-
-def _serves(folder: Path, port: int | None) -> bool:
-    try:
-        words = (folder / "cmdline").read_bytes().split(b"\0")
-    except OSError:
-        return False
-    return b"tidings.runtime.server" in words and str(port).encode() in words
-
-
 def resident(pid: int, which: str = "VmHWM") -> int:
     """In bytes. VmHWM: the peak; VmRSS: now."""
     (line,) = re.findall(rf"{which}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
@@ -271,7 +253,7 @@ def test_a_body_above_the_limit_is_refused_and_never_buffered(
 ) -> None:
     with process("intake", settings, tmp_path) as ask:
         ask("POST", SEND, json.dumps(mail()).encode(), bearer)
-        pid, huge = pid_of(ask), 400 * MIB
+        pid, huge = ask.worker, 400 * MIB
         before = resident(pid)
         with ThreadPoolExecutor(8) as threads:
             refused = list(threads.map(lambda _: pushed(ask.url, bearer, size=huge, chunked=False), range(8)))
@@ -338,7 +320,7 @@ def test_a_flood_while_the_database_is_blocked_is_refused_in_bounded_memory(
     given = {**settings, "TIDINGS_DATABASE_TIMEOUT": "120"}  # longer than it is blocked, on a busy machine, too
     with process("intake", given, tmp_path) as ask, ThreadPoolExecutor(32) as threads:
         assert ask("POST", SEND, body, bearer).status == 202
-        pid = pid_of(ask)
+        pid = ask.worker
         with closing(sqlite3.connect(database_file, isolation_level=None)) as blocker:
             blocker.execute("BEGIN IMMEDIATE")
             waiting: list[socket.socket] = []

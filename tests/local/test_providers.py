@@ -921,7 +921,7 @@ def test_the_inbox_outlives_the_process_even_when_killed(tmp_path: Path) -> None
             send_mail(providers, message_id=f"<{number}@example.com>")
         send_sms(providers)
         providers.process.kill()
-    assert providers.process.returncode == -signal.SIGKILL
+    assert providers.process.wait() == -signal.SIGKILL
     with emulator(tmp_path, *state) as providers:
         shown = providers.client.inbox()
         assert [message["channel"] for message in shown] == ["sms", "email", "email"]

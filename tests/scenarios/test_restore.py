@@ -18,6 +18,7 @@ from local.emulators.client import Emulator
 from local.services.broker import BrokerServer
 from local.services.database import DatabaseServer, connection
 from local.stack.stack import Options, Stack, running
+from tests import forks
 from tests.scenarios.caller import Caller, wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -84,7 +85,12 @@ def house(mariadb: DatabaseServer, rabbitmq: BrokerServer) -> Iterator[House]:
         stack.callback(rabbitmq.delete_vhost, name)
         stack.callback(mariadb.drop_database, name)
         options = Options(
-            state=folder, first_port=0, use_services=True, database_url=database_url, broker_url=broker_url
+            state=folder,
+            first_port=0,
+            use_services=True,
+            database_url=database_url,
+            broker_url=broker_url,
+            start=forks.start,
         )
         yield House(stack=stack.enter_context(running(options)), database_url=database_url)
 

@@ -13,6 +13,7 @@ import pytest
 
 from local.emulators.client import Emulator
 from local.stack.stack import Options, Stack, running
+from tests import forks
 from tests.collector import Collector, Span, collector
 from tests.foundations import SERVICES_BY_DAY, founded
 from tests.scenarios.caller import Caller, wait_for
@@ -200,7 +201,7 @@ def test_without_a_collector_everything_is_delivered_and_stops_in_time(folder: P
         **SOON,
     }
     state = folder / "nowhere"
-    with running(Options(state=state, first_port=0, environment=nowhere)) as stack:
+    with running(Options(state=state, first_port=0, environment=nowhere, start=forks.start)) as stack:
         caller = Caller(url=stack.url, ops_url=stack.ops_url, key=stack.secrets.api_key)
         ids = caller.post_all([mail() for _ in range(50)])
         assert [caller.ended(id)["status"] for id in ids] == ["sent"] * 50
@@ -215,7 +216,7 @@ def test_pending_spans_are_exported_when_the_process_ends(folder: Path) -> None:
     with collector() as collected:
         later = {**collected.environment, "OTEL_BSP_SCHEDULE_DELAY": "600000", "PYTHONPATH": str(code)}
         trace, traceparent = begun()
-        with running(Options(state=folder / "late", first_port=0, environment=later)) as stack:
+        with running(Options(state=folder / "late", first_port=0, environment=later, start=forks.start)) as stack:
             caller = Caller(url=stack.url, ops_url=stack.ops_url, key=stack.secrets.api_key)
             caller.ended(caller.post(mail(), traceparent=traceparent))
             assert collected.spans(trace) == []

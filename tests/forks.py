@@ -1,0 +1,162 @@
+"""Python processes forked from one that has imported what they import: a function then starts with a tenth of the
+processor time. Whether processes start as people start them is told by tests/local/test_up.py and tests/functions."""
+
+import atexit
+import contextlib
+import multiprocessing
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from local.services import supervisor
+from local.services.process import SupervisedProcess
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "layers" / "common" / "python"
+
+
+def _imported() -> list[str]:
+    """All modules of the package but those that are started, which run as `__main__`."""
+    files = [file.relative_to(PACKAGE) for file in sorted((PACKAGE / "tidings").rglob("*.py"))]
+    started = [file for file in files if '__name__ == "__main__"' in (PACKAGE / file).read_text(encoding="utf-8")]
+    ours = [".".join(file.with_suffix("").parts) for file in files if file not in started and file.stem != "__init__"]
+    servers = ["functions_framework._http.gunicorn", "gunicorn.workers.gthread", "local.emulators.server"]
+    return [*ours, *servers, "tests.forks", "tests.command"]
+
+
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(_imported())
+
+_lock = threading.Lock()
+"""multiprocessing's list of child processes is not made for threads."""
+
+
+class Fork:
+    """A forked process that runs this function. It is used as a `subprocess.Popen`."""
+
+    def __init__(self, run: Callable[..., object], *arguments: object) -> None:
+        self._process = _FORKS.Process(target=run, args=arguments)
+        with _lock:
+            self._process.start()
+
+    def poll(self) -> int | None:
+        """The exit code, or None while it runs."""
+        with _lock:
+            return self._process.exitcode
+
+    def wait(self, timeout: float = 120.0) -> int:
+        """Seconds. Raise subprocess.TimeoutExpired."""
+        deadline = time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired(f"process {self.pid}", timeout)
+            time.sleep(0.005)
+        return code
+
+    @property
+    def pid(self) -> int:
+        return int(self._process.pid or 0)
+
+    def send_signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self._process.terminate()
+
+    def kill(self) -> None:
+        self._process.kill()
+
+
+class _Supervisor(Fork):
+    def __init__(self, run: Callable[..., object], *arguments: object, owner: int) -> None:
+        super().__init__(run, *arguments)
+        self._owner: int | None = owner
+
+    def close(self) -> None:
+        if self._owner is not None:
+            os.close(self._owner)
+            self._owner = None
+
+
+def start(
+    command: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    log: Path,
+    lock: int,
+    grace: timedelta,
+    folder: Path | None = None,
+) -> SupervisedProcess:
+    """As `SupervisedProcess.start`, for `python -m MODULE` in this repository."""
+    python, option, *module = command
+    if (python, option, folder) != (sys.executable, "-m", ROOT):
+        raise ValueError(f"only `python -m MODULE` in {ROOT} can be forked, not {command} in {folder}")
+    owner_reads, owner_writes = os.pipe()
+    pid_reads, pid_writes = os.pipe()
+    with open(log, "wb") as output, open(pid_reads, encoding="ascii") as pid:
+        theirs = [Connection(os.dup(end)) for end in (owner_reads, pid_writes, output.fileno(), lock)]
+        os.close(owner_reads)
+        os.close(pid_writes)
+        process = _Supervisor(
+            _supervise, module, dict(environment), folder, grace.total_seconds(), *theirs, owner=owner_writes
+        )
+        for end in theirs:
+            end.close()
+        return SupervisedProcess(process, int(pid.readline()), grace)
+
+
+def popen(module: Sequence[str], *, environment: Mapping[str, str], log: Path, folder: Path = ROOT) -> Fork:
+    """As `subprocess.Popen` of `python -m MODULE` in this repository, with its output in a file."""
+    with open(log, "wb") as output, Connection(os.dup(output.fileno())) as theirs:
+        return Fork(_logged, module, dict(environment), folder, theirs)
+
+
+def _logged(module: Sequence[str], environment: Mapping[str, str], folder: Path, log: Connection) -> None:
+    for number in (1, 2):
+        os.dup2(log.fileno(), number)
+    log.close()
+    run(module, environment, folder)
+
+
+def _supervise(
+    module: Sequence[str], environment: Mapping[str, str], folder: Path, grace: float, *ends: Connection
+) -> None:
+    """Of the ends, the fourth is the lock, which is held until this process ends."""
+    os.setsid()
+    for number, end in enumerate(ends[:3]):
+        os.dup2(end.fileno(), number)
+        end.close()
+    sys.exit(supervisor.supervise(lambda: run(module, environment, folder), grace))
+
+
+def run(module: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
+    """What the interpreter does for `python -m MODULE` in a new process."""
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    sys.argv = list(module)
+    sys.stdout, sys.stderr = (open(number, "w", buffering=1) for number in (1, 2))  # noqa: SIM115 - the process's own
+    try:
+        runpy.run_module(module[0], run_name="__main__", alter_sys=True)
+        code: object = 0
+    except SystemExit as exit_:
+        code = exit_.code
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    if isinstance(code, str):
+        print(code, file=sys.stderr)
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, as at the end of every interpreter
+    atexit._run_exitfuncs()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
