@@ -1,6 +1,7 @@
 """A database with this version's schema. This process migrates once; the others are copies, which take a tenth of the
 time."""
 
+import re
 import tempfile
 from contextlib import closing
 from functools import cache
@@ -52,6 +53,16 @@ def _dumped(url: str) -> str:
                 statements.append(f"INSERT INTO `{table}` VALUES ({values})")
     engine.dispose()
     return ";\n".join(statements)
+
+
+def empty(url: str) -> None:
+    """Make a database on MariaDB as it was after `migrated`, unless a test changed its tables. Much quicker than a new
+    one."""
+    parts = make_url(url)
+    made = _statements_of[parts.host, parts.port]
+    tables = re.findall(r"^CREATE TABLE (`\w+`)", made, re.MULTILINE)
+    rows = re.findall(r"^INSERT .*$", made, re.MULTILINE)
+    _run(parts, "\n".join([*(f"DELETE FROM {table};" for table in tables), *rows]))
 
 
 def _run(parts: URL, statements: str) -> None:

@@ -25,6 +25,8 @@ from local.services.rabbitmq import RabbitMQ
 DATABASE = "TIDINGS_TEST_DATABASE_URL"
 BROKER = "TIDINGS_TEST_BROKER_URL"
 MANAGEMENT = "TIDINGS_TEST_MANAGEMENT_URL"
+NOT_KEPT = ("--innodb-flush-log-at-trx-commit=0", "--innodb-flush-method=nosync", "--innodb-doublewrite=OFF")
+"""No test crashes the run's server: it need not wait for the disk."""
 STARTED_WITHIN = 600.0  # seconds: packages may have to be installed, or images pulled
 
 
@@ -71,7 +73,7 @@ class OwnServers:
             return [url]
         if not self._installed("mariadb-server"):
             return [self._composed("mysql").database_admin_url]
-        server = MariaDB(self.folder / "mariadb")
+        server = MariaDB(self.folder / "mariadb", options=NOT_KEPT)
         self._ends.callback(server.kill)  # its data are deleted too, so it need not stop gracefully
         return [server.start().url]
 

@@ -1,5 +1,6 @@
 """Every adapter, behind the same fixture: one suite holds them all to the same promises."""
 
+import secrets
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -11,8 +12,9 @@ from tidings.adapters.sql.database import Database, DatabaseSettings
 from tidings.adapters.sql.store import SqlStore
 from tidings.ports import Broker
 
+from local.services.database import DatabaseServer
 from tests.clock import TestClock
-from tests.migrated import migrated
+from tests.migrated import empty, migrated
 
 PATIENCE = 60.0  # seconds for a broker's answer; it is far quicker, unless the machine is busy
 
@@ -22,11 +24,22 @@ def clock() -> TestClock:
     return TestClock()
 
 
+@pytest.fixture(scope="module")
+def on_mariadb(mariadb: DatabaseServer) -> Iterator[DatabaseSettings]:
+    name = f"contracts_{secrets.token_hex(6)}"
+    yield migrated(mariadb.create_database(name))
+    mariadb.drop_database(name)
+
+
 @pytest.fixture(params=["sqlite", "mariadb"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> DatabaseSettings:
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DatabaseSettings]:
     """An empty database with the schema that the migrations make."""
-    url = f"sqlite:///{tmp_path}/tidings.db" if request.param == "sqlite" else request.getfixturevalue("mariadb_url")
-    return migrated(url)
+    if request.param == "sqlite":
+        yield migrated(f"sqlite:///{tmp_path}/tidings.db")
+        return
+    settings: DatabaseSettings = request.getfixturevalue("on_mariadb")
+    yield settings
+    empty(settings.database_url)
 
 
 @pytest.fixture
