@@ -161,14 +161,14 @@ def started(name: str, environment: Mapping[str, str], missing: str = "nothing")
     return done.stderr
 
 
-@pytest.mark.parametrize("name", ["intake", "replay", "sms"])
 @pytest.mark.parametrize(
-    ("switch", "package", "extra"),
+    ("name", "switch", "package", "extra"),
     [
-        ("TIDINGS_METRICS=prometheus", "prometheus_client", "metrics"),
-        ("TIDINGS_TRACING=otlp", "opentelemetry", "tracing"),
-        ("TIDINGS_TRACING=otlp", "opentelemetry.sdk", "tracing"),
-        ("TIDINGS_TRACING=otlp", "opentelemetry.exporter", "tracing"),
+        ("intake", "TIDINGS_METRICS=prometheus", "prometheus_client", "metrics"),
+        ("sms", "TIDINGS_METRICS=prometheus", "prometheus_client", "metrics"),
+        ("intake", "TIDINGS_TRACING=otlp", "opentelemetry", "tracing"),
+        ("replay", "TIDINGS_TRACING=otlp", "opentelemetry.sdk", "tracing"),
+        ("sms", "TIDINGS_TRACING=otlp", "opentelemetry.exporter", "tracing"),
     ],
 )
 def test_the_error_for_a_missing_package_names_its_extra(

@@ -3,6 +3,7 @@
 import os
 import random
 import secrets
+import shutil
 import subprocess
 import sys
 import threading
@@ -81,35 +82,49 @@ def both(private_servers: None, tmp_path_factory: pytest.TempPathFactory) -> Ite
             broker.kill()
 
 
+@pytest.fixture(scope="module")
+def new_data(private_servers: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder of a new server, which takes seconds to create."""
+    with MariaDB(tmp_path_factory.mktemp("new")) as server:
+        return server.state / "data"
+
+
+@pytest.fixture
+def folder(new_data: Path, tmp_path: Path) -> Path:
+    """For a server, with new data."""
+    shutil.copytree(new_data, tmp_path / "data")
+    return tmp_path
+
+
 @pytest.mark.usefixtures("private_servers")
 class TestMariaDB:
-    def test_data_and_url_survive_a_restart(self, tmp_path: Path) -> None:
-        with MariaDB(tmp_path) as first:
+    def test_data_and_url_survive_a_restart(self, folder: Path) -> None:
+        with MariaDB(folder) as first:
             url = first.url
             query(url, "CREATE TABLE kept (id INT)", "INSERT INTO kept VALUES (42)")
-        with MariaDB(tmp_path) as second:
+        with MariaDB(folder) as second:
             assert second.url == url
             assert query(url, "SELECT id FROM kept") == 42
 
-    def test_a_kill_loses_no_commit(self, tmp_path: Path) -> None:
-        with MariaDB(tmp_path) as database:
+    def test_a_kill_loses_no_commit(self, folder: Path) -> None:
+        with MariaDB(folder) as database:
             query(database.url, "CREATE TABLE kept (id INT)", "INSERT INTO kept VALUES (42)")
             database.kill()
             assert not database.running
-            assert processes_of(tmp_path) == []
+            assert processes_of(folder) == []
             database.start()
             assert query(database.url, "SELECT id FROM kept") == 42
 
-    def test_it_ends_when_stopped_even_if_paused(self, tmp_path: Path) -> None:
-        with MariaDB(tmp_path) as database:
+    def test_it_ends_when_stopped_even_if_paused(self, folder: Path) -> None:
+        with MariaDB(folder) as database:
             pid = database.pid
-            assert processes_of(tmp_path) != []
+            assert processes_of(folder) != []
             database.pause()
         assert not Path(f"/proc/{pid}").exists()
-        assert processes_of(tmp_path) == []
+        assert processes_of(folder) == []
 
-    def test_it_answers_again_after_a_pause(self, tmp_path: Path) -> None:
-        with MariaDB(tmp_path) as database, connection(database.url) as connected, connected.cursor() as cursor:
+    def test_it_answers_again_after_a_pause(self, folder: Path) -> None:
+        with MariaDB(folder) as database, connection(database.url) as connected, connected.cursor() as cursor:
             database.pause()
             resume = threading.Timer(0.5, database.resume)
             asked = time.monotonic()
@@ -124,14 +139,14 @@ class TestMariaDB:
             assert one.port != two.port
             assert query(two.url, "SHOW TABLES") is None
 
-    def test_a_folder_serves_one_instance_at_a_time(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        with MariaDB(tmp_path):
+    def test_a_folder_serves_one_instance_at_a_time(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        with MariaDB(folder):
             monkeypatch.setattr(MariaDB, "stop_within", MariaDB.stop_within * 0)
             with pytest.raises(ServiceError, match="in use by another process"):
-                MariaDB(tmp_path).start()
+                MariaDB(folder).start()
 
-    def test_it_is_durable_and_listens_on_the_loopback_only(self, tmp_path: Path) -> None:
-        with MariaDB(tmp_path) as database:
+    def test_it_is_durable_and_listens_on_the_loopback_only(self, folder: Path) -> None:
+        with MariaDB(folder) as database:
             assert query(database.url, "SELECT @@innodb_flush_log_at_trx_commit") == 1
             assert query(database.url, "SELECT @@bind_address") == "127.0.0.1"
             assert query(database.url, "SELECT COUNT(*) FROM mysql.global_priv WHERE host <> '127.0.0.1'") == 2
@@ -141,14 +156,14 @@ class TestMariaDB:
         with MariaDB(tmp_path / ("deep" * 30) / "with a space") as database:  # a socket's path ends at 107 bytes
             assert query(database.url, "SELECT 1") == 1
 
-    def test_a_failed_start_shows_the_end_of_the_log(self, tmp_path: Path) -> None:
-        database = MariaDB(tmp_path)
+    def test_a_failed_start_shows_the_end_of_the_log(self, folder: Path) -> None:
+        database = MariaDB(folder)
         with database:
             pass
-        (tmp_path / "data" / "ibdata1").write_bytes(b"broken")
+        (folder / "data" / "ibdata1").write_bytes(b"broken")
         with pytest.raises(ServiceError, match=r"(?s)MariaDB ended while it was starting.*InnoDB"):
             database.start()
-        assert processes_of(tmp_path) == []
+        assert processes_of(folder) == []
 
 
 @pytest.mark.usefixtures("private_servers")

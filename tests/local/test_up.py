@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 from tidings.domain.channels import CHANNELS
 
+from local.services.process import SupervisedProcess
 from local.stack.stack import Options, running
 from tests.installed import of_local_up, only
 from tests.scenarios.caller import Caller, wait_for
@@ -212,15 +213,11 @@ def test_it_can_be_stopped_while_it_starts(state: Path, seen: str) -> None:
         assert stack.ended() == 0
 
 
-def test_a_stop_at_the_start_of_the_migration_waits_for_it(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Met(subprocess.Popen[bytes]):
-        def __init__(self, args: list[str], **more: Any) -> None:
-            super().__init__(args, **more)
-            if "tidings.migrate" in args:
-                self.returncode = 0  # not yet reported
-                raise KeyboardInterrupt
+def test_a_stop_during_the_migration_ends_it_too(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> int:
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(subprocess, "Popen", Met)
+    monkeypatch.setattr(SupervisedProcess, "wait", interrupted)
     with pytest.raises(KeyboardInterrupt), running(Options(state=state, first_port=0)):
         pass
     assert processes_of(state) == {}
@@ -257,12 +254,12 @@ def test_a_port_in_use_is_named_with_the_remedy(state: Path) -> None:
         assert "Traceback" not in stack.said
 
 
-def test_it_runs_on_real_services(state: Path, request: pytest.FixtureRequest) -> None:
-    """On private RabbitMQ and MariaDB, if none are given."""
+def test_it_runs_on_real_services(state: Path, request: pytest.FixtureRequest, nightly: bool) -> None:
+    """Of its own by night, if none are given; by day tests/local/test_services.py starts them."""
     given = [
         f"--{kind}-url={request.getfixturevalue(fixture)}"
         for kind, fixture in (("database", "mariadb_url"), ("broker", "rabbitmq_url"))
-        if os.environ.get(f"TIDINGS_TEST_{kind.upper()}_URL")
+        if not nightly or os.environ.get(f"TIDINGS_TEST_{kind.upper()}_URL")
     ]
     with up(state, "--port", "0", "--services", *given) as stack:
         env = stack.ready()

@@ -23,6 +23,7 @@ import pytest
 from tidings.messaging import topology
 
 from local.emulators.client import Emulator
+from local.services.process import SupervisedProcess
 from local.stack.ports import Ports
 from local.stack.processes import Processes, ProcessSpec
 from local.stack.stack import Stack, running
@@ -72,7 +73,7 @@ class Callers:
         def run_for() -> None:
             while not stopping.is_set():
                 self.hand_in(notification(), notification(on_ambiguous="hold"), notification(priority="high"))
-                stopping.wait(0.1)
+                stopping.wait(0.3)
 
         with ThreadPoolExecutor(2) as threads:
             work = [threads.submit(run_for) for _ in range(2)]
@@ -209,7 +210,7 @@ def world(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("local.stack.stack.CHANNELS", CHANNELS)
     with contextlib.ExitStack() as ends:
         options = ends.enter_context(founded(request, request.param, environment={"PYTHONPATH": str(layer(old))}))
-        stack = ends.enter_context(running(options))
+        stack = ends.enter_context(running(replace(options, start=SupervisedProcess.start)))  # of its own tree
         parts = {name: stack.processes.specs[name] for name in IN_ORDER}
         new_fleet, url = _next_fleet(stack, new), options.broker_url
         ends.callback(lambda: new_fleet.stop(*[*new_fleet.processes.running][::-1]))

@@ -64,18 +64,21 @@ def settings(tmp_path: Path, vendors: Running) -> Settings:
 RECEIPTS = {"TIDINGS_RECEIPTS_URL": "https://receipts.example.com", "TIDINGS_RECEIPTS_SECRET": "s" * 32}
 
 
-def test_receipts_are_checked_only_where_they_are_used(settings: Settings) -> None:
-    assert "receipts: settings" not in doctor(settings, code=0)
-    without_secret = {**settings, "TIDINGS_RECEIPTS_URL": RECEIPTS["TIDINGS_RECEIPTS_URL"]}
-    assert "TIDINGS_RECEIPTS_SECRET" in doctor(without_secret)["receipts: settings"]["text"]
-
-
 def doctor(settings: Settings, *arguments: str, code: int = 1, folder: Path = ROOT) -> dict[str, dict[str, Any]]:
     """Its findings, by name."""
     answer = tidings("doctor", "--json", *arguments, folder=folder, settings=settings)
     assert answer.code == code, f"{answer.out}\n{answer.err}"
     assert answer.document["ok"] == (code == 0)
     return {found["name"]: found for found in answer.document["checks"]}
+
+
+def test_receipts_are_checked_only_where_they_are_used(settings: Settings, tmp_path: Path) -> None:
+    for name in ("intake", "receipts"):
+        (tmp_path / "functions" / name).mkdir(parents=True)
+        (tmp_path / "functions" / name / "main.py").write_text((ROOT / "functions" / name / "main.py").read_text())
+    assert "receipts: settings" not in doctor(settings, code=0, folder=tmp_path)
+    without_secret = {**settings, "TIDINGS_RECEIPTS_URL": RECEIPTS["TIDINGS_RECEIPTS_URL"]}
+    assert "TIDINGS_RECEIPTS_SECRET" in doctor(without_secret, folder=tmp_path)["receipts: settings"]["text"]
 
 
 def test_where_all_is_well_it_says_so_of_every_part_and_sends_nothing(settings: Settings, vendors: Running) -> None:
@@ -229,13 +232,13 @@ def test_a_provider_that_refuses_our_account_is_told_with_what_it_says(settings:
         CallEnd(notification_id=to, recipient=to, refused=True, code="20003", message="no") for to in ("a", "b", "c")
     ]
     store.report("twilio", "sms", ends)
-    assert doctor(settings, code=0)["account: twilio"]["state"] == "ok"
+    assert doctor(settings, "sms", code=0)["account: twilio"]["state"] == "ok"
     clock = TestClock()
     clock.advance(seconds=5)
     SqlStore(Database(DatabaseSettings(database_url=settings["TIDINGS_DATABASE_URL"]), clock=clock)).report(
         "twilio", "sms", ends
     )
-    found = doctor(settings)["account: twilio"]
+    found = doctor(settings, "sms")["account: twilio"]
     assert found["state"] == "wrong"
     assert "(20003: no)" in found["text"]
     assert "sms resumes by itself" in found["remedy"]
