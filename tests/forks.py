@@ -140,6 +140,8 @@ def _supervise(
 
 def run(module: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
     """What the interpreter does for `python -m MODULE` in a new process."""
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)

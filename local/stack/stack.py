@@ -131,12 +131,11 @@ def running(options: Options) -> Iterator[Stack]:
         }
         processes = Processes(environment=environment, folder=ROOT, logs=state.logs, lock=lock, start=options.start)
         stack.enter_context(processes.group(_providers(state, ports, options)))
-        if (
-            not options.on_lambda
-        ):  # started in parallel with the migration: they do not use the database before a request
-            stack.enter_context(processes.group(_functions(ports, options)))
         processes.run("migrate", ["tidings.migrate"])
-        processes.wait_until_ready()
+        processes.wait_until_ready()  # the providers have written the service account that a function reads
+        if not options.on_lambda:
+            stack.enter_context(processes.group(_functions(ports, options)))
+            processes.wait_until_ready()
         stack.enter_context(
             processes.group(_on_lambda(ports, options) if options.on_lambda else _invokers(ports, options))
         )
