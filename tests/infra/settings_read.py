@@ -1,7 +1,7 @@
 """Which settings each function reads at its start: found by starting all of them, in a process of its own.
 
-`python -m tests.infra.settings_read METRICS` prints {function: {variable: the field}} as JSON. A field has `needed`, if
-it has no default that works for everybody, and `secret`.
+`python -m tests.infra.settings_read` prints {place: {function: {variable: the field}}} as JSON. A field has `secret`, and
+`needed` if it has no default that works for everybody.
 """
 
 import importlib
@@ -38,21 +38,32 @@ GIVEN = {
 """Everything switched on. Nothing is opened at a start."""
 
 
-@cache
-def settings_read(metrics: str, *, on_lambda: bool = False) -> dict[str, dict[str, dict[str, bool]]]:
+PLACES = {
+    "aws": {"TIDINGS_METRICS": "emf", "AWS_LAMBDA_FUNCTION_NAME": "tidings"},
+    "kubernetes": {"TIDINGS_METRICS": "prometheus"},  # compose too
+    "cloudrun": {"TIDINGS_METRICS": "off"},
+}
+"""Where a function reads other settings than elsewhere."""
+
+Read = dict[str, dict[str, dict[str, bool]]]
+
+
+def settings_read(place: str) -> Read:
     """By function, by variable."""
+    return _everywhere()[place]
+
+
+@cache
+def _everywhere() -> dict[str, Read]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TIDINGS_")}
-    environment |= GIVEN | {"TIDINGS_METRICS": metrics}
-    if on_lambda:
-        environment["AWS_LAMBDA_FUNCTION_NAME"] = "tidings"
     command = [sys.executable, "-m", "tests.infra.settings_read"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, env=environment | GIVEN, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    found: dict[str, dict[str, dict[str, bool]]] = json.loads(done.stdout)
+    found: dict[str, Read] = json.loads(done.stdout)
     return found
 
 
-def _recorded() -> dict[str, dict[str, dict[str, bool]]]:
+def _recorded() -> dict[str, Read]:
     """Whatever is read is first asked for its variable's name."""
     read: dict[str, dict[str, bool]] = {}
     name_of = Settings.variable.__func__  # type: ignore[attr-defined]
@@ -63,11 +74,17 @@ def _recorded() -> dict[str, dict[str, dict[str, bool]]]:
         return name
 
     Settings.variable = classmethod(variable)  # type: ignore[assignment, method-assign]
-    found = {}
-    for function in FUNCTIONS:
-        read.clear()
-        importlib.import_module(f"functions.{function}.main")
-        found[function] = dict(read)
+    found: dict[str, Read] = {}
+    for place, more in PLACES.items():
+        os.environ.update(more)
+        found[place] = {}
+        for function in FUNCTIONS:
+            read.clear()
+            sys.modules.pop(f"functions.{function}.main", None)
+            importlib.import_module(f"functions.{function}.main")
+            found[place][function] = dict(read)
+        for name in more:
+            del os.environ[name]
     return found
 
 

@@ -48,7 +48,7 @@ NOT_GIVEN_TO: Mapping[tuple[str, str], str] = {
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_aws_gives_it_what_it_reads(function: str) -> None:
-    read = settings_read("emf", on_lambda=True)[function]
+    read = settings_read("aws")[function]
     names = ["replay", "sweep"] if function == "replay" else [function]
     for name in names:
         compare("infra/aws/template.yaml", name, function, read, {k for k, v in environment(name).items() if v})
@@ -59,12 +59,12 @@ def test_cloud_run_gives_it_what_it_reads(function: str) -> None:
     """Its metrics are Cloud Run's own."""
     ((one, container),) = servers(function, manifests(CLOUD_RUN))
     given = {variable["name"] for variable in container["env"]}
-    compare(one, function, function, settings_read("off")[function], given)
+    compare(one, function, function, settings_read("cloudrun")[function], given)
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_kubernetes_gives_it_what_it_reads(function: str) -> None:
-    read = settings_read("prometheus")[function]
+    read = settings_read("kubernetes")[function]
     sources = given_by_sources()
     found = list(servers(function, workloads(KUBERNETES)))
     assert [one for one, _ in found if one.file.parent == BASE]
@@ -83,14 +83,14 @@ def test_kubernetes_gives_it_what_it_reads(function: str) -> None:
 def test_compose_gives_it_what_it_reads(function: str) -> None:
     service = YAML(typ="safe").load(ROOT / "local/compose.yaml")["services"][function]
     compare(
-        "local/compose.yaml", function, function, settings_read("prometheus")[function], set(service["environment"])
+        "local/compose.yaml", function, function, settings_read("kubernetes")[function], set(service["environment"])
     )
 
 
 def test_every_exception_is_of_a_setting_that_some_function_reads() -> None:
-    read = {name for settings in settings_read("prometheus").values() for name in settings}
+    read = {name for settings in settings_read("kubernetes").values() for name in settings}
     assert set(NOT_GIVEN) <= read
-    assert all(name in settings_read("prometheus")[function] for function, name in NOT_GIVEN_TO)
+    assert all(name in settings_read("kubernetes")[function] for function, name in NOT_GIVEN_TO)
 
 
 def compare(where: object, part: str, function: str, read: Mapping[str, Mapping[str, bool]], given: set[str]) -> None:
@@ -99,7 +99,7 @@ def compare(where: object, part: str, function: str, read: Mapping[str, Mapping[
     missing = sorted(needed - given)
     assert not missing, f"{where}: {part} reads {missing} and does not get them (or name them in NOT_GIVEN)"
     secrets = {
-        name for settings in settings_read("prometheus").values() for name, one in settings.items() if one["secret"]
+        name for settings in settings_read("kubernetes").values() for name, one in settings.items() if one["secret"]
     }
     assert sorted(given & secrets - set(read)) == [], f"{where}: {part} gets secrets that it does not read"
 
