@@ -1,7 +1,7 @@
 """Which settings each function reads at its start: found by starting all of them, in a process of its own.
 
-`python -m tests.infra.settings_read` prints {place: {function: {variable: the field}}} as JSON. A field has `secret`, and
-`needed` if it has no default that works for everybody.
+`python -m tests.infra.settings_read` prints {place: {function: {variable: the field}}} as JSON. A field has `secret`,
+and `needed` if it has no default that works for everybody.
 """
 
 import importlib

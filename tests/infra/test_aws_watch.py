@@ -13,6 +13,7 @@ from tidings.domain.receipt import ReceiptKind
 from tidings.messaging import topology
 from tidings.observability import metrics
 from tidings.observability.cloudwatch import NAMESPACE, EmfMeter
+from tidings.providers import RECEIPTS
 
 from tests.infra.cloudformation import of_type
 from tests.infra.manifests import ROOT
@@ -115,6 +116,8 @@ def test_every_function_and_channel_has_alarms_and_every_alarm_notifies_the_topi
     )
     for metric in ("tidings_oldest_due_seconds", "tidings_outcomes_total", "tidings_notifications"):
         assert {dimensions(one)["channel"] for one in OURS.values() if one["MetricName"] == metric} == set(CHANNELS)
+    for metric in ("tidings_receipts_refused_total", "tidings_receipts_total", "tidings_doubled_total"):
+        assert {dimensions(one)["provider"] for one in OURS.values() if one["MetricName"] == metric} == set(RECEIPTS)
     for name, alarm in alarms().items():
         assert alarm["AlarmActions"] == [GIVEN["Topic"]], name
         assert alarm["AlarmDescription"], name
