@@ -29,7 +29,7 @@ MAILS = (
     ("Your invoice {n}", "Thank you for your order.\nYour invoice {n} is due in 14 days."),
     ("Sign in to your account", "Your code is {n}. It is valid for 10 minutes."),
 )
-A_MINUTE = {"email": 140, "sms": 45, "push": 85}  # accepted, about
+A_MINUTE = {"email": 140, "sms": 45, "push": 85, "webhook": 270}  # accepted, about
 
 
 def main() -> None:
@@ -38,11 +38,15 @@ def main() -> None:
     into = parser.parse_args().into
     with (
         tempfile.TemporaryDirectory(prefix="tidings-") as folder,
-        running(Options(state=Path(folder), first_port=0)) as stack,
+        running(Options(state=Path(folder), first_port=0, receipts=True)) as stack,
     ):
         _past_hour(stack)
         caller = Caller(url=stack.url, ops_url=stack.ops_url, key=stack.secrets.api_key)
-        story = _traffic(caller, Emulator(url=stack.inbox_url))
+        emulator = Emulator(url=stack.inbox_url)
+        _endpoints(caller)
+        story = _traffic(caller, emulator)
+        _suppressions(caller)
+        _failing_webhooks(caller, emulator)
         with chromium() as chrome, browsing(chrome, stack.ops_url) as browser:
             for name, picture in _pictures(browser, caller, story):
                 file = into / f"console-{name}.png"
@@ -66,7 +70,7 @@ def _pictures(browser: Browser, caller: Caller, story: str) -> Iterator[tuple[st
     browser.see("shown")
     yield "search", _whole(browser, most=760)
     browser.go(f"#/notifications/{story}")
-    browser.see("generation 2", "Nothing: smtp accepted it")
+    browser.see("generation 2", "Nothing: the provider reported that it arrived")
     yield "notification", _whole(browser)
     browser.go("#/dead")
     browser.see("grouped by last error")
@@ -78,6 +82,13 @@ def _pictures(browser: Browser, caller: Caller, story: str) -> Iterator[tuple[st
     browser.see("A sample")
     browser.js("document.activeElement.blur()")
     yield "replay", _whole(browser, most=820)
+    browser.go("#/suppressions")
+    browser.see("Suppression is on", "asked by phone")
+    yield "suppressions", _whole(browser, most=900)
+    browser.go("#/webhooks")
+    browser.follow("https://orders.example/hooks/tidings")
+    browser.see("enabled, failing", "the receiver answered HTTP 503")
+    yield "webhook", _whole(browser, most=1000)
     browser.go("#/test")
     browser.see("Sends a real notification")
     yield "test", _whole(browser)
@@ -140,8 +151,9 @@ def _traffic(caller: Caller, emulator: Emulator) -> str:
     content = {"subject": "Your invoice 797601", "text": "Thank you for your order.\nIt is due in 14 days."}
     story = caller.post(_mail(chance, to="ada.lovelace@example.com", content=content))
     wait_for(lambda: caller.get(story), lambda found: found["status"] in ("retrying", "sent"))
-    emulator.fail("email", status=550, enhanced="5.1.1", next=1, message="User unknown")
-    assert caller.ended(story)["status"] == "failed"
+    # Not an unknown mailbox: that would suppress her, and the replay with her.
+    emulator.fail("email", status=552, enhanced="5.3.4", next=1, message="Message too big for this system")
+    assert _settled(caller, story) == "failed"
 
     later = (datetime.now(UTC) + timedelta(hours=2)).isoformat()
     caller.post_all([_mail(chance, send_at=later) for _ in range(23)])
@@ -157,7 +169,7 @@ def _traffic(caller: Caller, emulator: Emulator) -> str:
     _ended(caller, [_mail(chance, on_ambiguous="hold") for _ in range(4)])
     _ended(caller, [_sms(chance, to="+15005550009") for _ in range(7)])
     caller.replay(ids=[story])
-    caller.ended(story)
+    wait_for(lambda: caller.get(story)["status"] == "delivered")
     emulator.fail("sms", status=429, next=8, retry_after=40)
     waiting = caller.post_all([_sms(chance) for _ in range(8)])
     wait_for(lambda: all(caller.get(id)["status"] == "retrying" for id in waiting))
@@ -169,6 +181,30 @@ def _traffic(caller: Caller, emulator: Emulator) -> str:
     return story
 
 
+def _endpoints(caller: Caller) -> None:
+    """Of two applications."""
+    for url in ("https://orders.example/hooks/tidings", "https://crm.example/in"):
+        assert caller.ask(f"{caller.ops_url}/v1/webhooks", {"url": url}).status in (200, 201)
+
+
+def _failing_webhooks(caller: Caller, emulator: Emulator) -> None:
+    """From now on the receivers are down."""
+    emulator.fail("webhook", status=503)
+    _ended(caller, [_mail(random.Random(4713)), _sms(random.Random(4714))])
+    wait_for(lambda: len(caller.listed(channel="webhook", status="retrying")) >= 4)
+
+
+def _suppressions(caller: Caller) -> None:
+    """Beside those that the traffic has left: mailboxes that do not exist."""
+    for recipient, reason, more in (
+        ("grace.hopper@example.com", "opted_out", {"scope": "news", "note": "asked by phone"}),
+        ("+15005550011", "opted_out", {"channel": "sms"}),
+        ("alan.turing@example.com", "complaint", {}),
+    ):
+        entry = {"channel": "email", "recipient": recipient, "reason": reason, **more}
+        assert caller.ask(f"{caller.ops_url}/v1/suppressions", entry).status in (200, 201)
+
+
 def _mixed(chance: random.Random, *, mails: int, pushes: int, texts: int) -> list[Json]:
     makers = [_mail] * mails + [_push] * pushes + [_sms] * texts
     chance.shuffle(makers)
@@ -177,7 +213,14 @@ def _mixed(chance: random.Random, *, mails: int, pushes: int, texts: int) -> lis
 
 def _ended(caller: Caller, notifications: list[Json]) -> None:
     for id in caller.post_all(notifications):
-        caller.ended(id)
+        _settled(caller, id)
+
+
+def _settled(caller: Caller, id: str) -> str:
+    """Its status."""
+    return str(
+        wait_for(lambda: caller.get(id)["status"], lambda status: status not in ("pending", "sending", "retrying"))
+    )
 
 
 def _mail(chance: random.Random, to: str | None = None, **changes: Any) -> Json:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -17,6 +17,7 @@ from tidings.domain.receipt import Receipt, ReceiptKind
 from tidings.pipeline.comparison import agrees
 from tidings.ports import Settlement
 from tidings.ports.message_list import ListedMessage
+from tidings.providers import message_list
 from tidings.providers.twilio.message_list import TwilioMessageList
 from tidings.providers.twilio.settings import TwilioSettings
 from tidings.runtime.container import Container
@@ -151,6 +152,49 @@ def test_what_differs_is_named_and_what_agrees_is_not(theirs: Twilio, compare: C
     assert agreed.id not in {item["id"] for item in compared.findings}
     assert (compared.theirs, compared.ours, compared.others) == (3, 3, 1)
     assert any("PageToken=PT0" in path for path in theirs.asked), "all pages are read"
+
+
+def test_without_receipts_a_delivery_is_counted_and_a_failure_is_found(
+    theirs: Twilio, listed: TwilioMessageList, compare: Compare, row: Row
+) -> None:
+    """Nobody has told us more than that they were accepted."""
+    listed.reports = False
+    row("SM1"), row("SM2")
+    failed = row("SM3")
+    for sid, status in (("SM1", "delivered"), ("SM2", "sent"), ("SM3", "undelivered")):
+        theirs.has(sid, status)
+    compared = compare()
+    assert found(compared) == {"SM3": ("state_differs", failed.id)}
+    assert compared.unreported == 1
+
+
+def test_whether_receipts_are_set_up_is_read_from_the_settings(
+    settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert message_list("twilio").reports is False
+    monkeypatch.setenv("TIDINGS_RECEIPTS_URL", "https://receipts.example.com")
+    monkeypatch.setenv("TIDINGS_RECEIPTS_SECRET", "s" * 32)
+    assert message_list("twilio").reports is True
+
+
+def test_a_time_of_another_zone_is_asked_for_in_utc(theirs: Twilio, compare: Compare) -> None:
+    """The SDK writes 05:00-05:00 as 05:00Z."""
+    zone = timezone(timedelta(hours=-5))
+    compare(datetime(2026, 5, 1, tzinfo=UTC), datetime(2026, 5, 1, 5, tzinfo=zone))
+    query = parse_qs(urlsplit(theirs.asked[0]).query)
+    assert query["DateSent>"] == ["2026-05-01T00:00:00Z"]
+    assert query["DateSent<"] == ["2026-05-01T10:00:00Z"]
+
+
+def test_a_message_on_two_pages_counts_once_and_an_odd_one_is_of_another_system(
+    theirs: Twilio, compare: Compare
+) -> None:
+    for sid in ("SM1", "SM2", "SM1"):
+        theirs.has(sid)
+    theirs.has("SM4", to="whatsapp:+15005550010")
+    theirs.has("SM5", to=None, date_created=None)
+    compared = compare()
+    assert (compared.theirs, compared.others, compared.findings) == (4, 4, [])
 
 
 def test_an_acceptance_that_an_ambiguous_attempt_never_heard_of_is_found(

@@ -20,6 +20,7 @@ from tidings.domain.notification import Priority
 from tidings.domain.timing import PURGE_FOR, SWEEP_FOR
 from tidings.messaging import topology
 from tidings.observability.logging import LogSettings
+from tidings.pipeline.proof import ProofSettings, Signer
 from tidings.providers.fcm.provider import FcmSettings
 from tidings.providers.smtp.provider import SmtpProvider
 from tidings.providers.smtp.settings import SmtpSettings
@@ -175,13 +176,23 @@ def test_the_receipts_api_has_the_public_routes_alone_and_is_limited() -> None:
     assert (stage["ApiId"], stage["StageName"]) == (api, "$default")
 
 
-def test_sms_and_email_name_the_receipts_apis_address_and_have_its_secret() -> None:
+def test_channels_name_the_receipts_apis_address_and_have_its_secret() -> None:
     names = ("TIDINGS_RECEIPTS_URL", "TIDINGS_RECEIPTS_SECRET")
-    receipts, sms, email = ([environment(part)[name] for name in names] for part in ("receipts", "sms", "email"))
-    assert receipts == sms == email
+    receipts, *channels = ([environment(part)[name] for name in names] for part in ("receipts", "sms", "email", "push"))
+    assert all(channel == receipts for channel in channels)
     assert re.fullmatch(r"https://\$\{ReceiptsApi\}\.execute-api\.eu-central-1\.amazonaws\.com", receipts[0])
     made = of_type("stores", "AWS::SecretsManager::Secret")["ReceiptsSecret"]["GenerateSecretString"]
     assert made["PasswordLength"] >= 32
+
+
+def test_the_generated_key_of_proofs_is_one() -> None:
+    """43 letters and digits are base64 of 32 bytes, without the `=` at the end."""
+    made = of_type("stores", "AWS::SecretsManager::Secret")["ProofSecret"]["GenerateSecretString"]
+    assert made["ExcludePunctuation"] is True
+    for drawn in ("A", "z", "9"):
+        signer = Signer.from_settings(load(ProofSettings, {"TIDINGS_PROOF_KEY": drawn * made["PasswordLength"]}))
+        assert signer is not None
+        assert len(signer.seed) == 32
 
 
 def test_api_requests_cannot_use_up_the_sweeps_environments() -> None:

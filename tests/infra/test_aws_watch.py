@@ -2,21 +2,37 @@
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 from tidings.domain.channels import CHANNELS
 from tidings.domain.notification import Status
+from tidings.domain.receipt import ReceiptKind
 from tidings.messaging import topology
 from tidings.observability import metrics
 from tidings.observability.cloudwatch import NAMESPACE, EmfMeter
+from tidings.providers import RECEIPTS
 
 from tests.infra.cloudformation import of_type
+from tests.infra.manifests import ROOT
 
 FUNCTIONS = ("intake", "replay", "receipts", "sweep", *CHANNELS)
 GIVEN = {"Topic": "arn:aws:sns:eu-central-1:123456789012:tidings"}
 
 KNOWN = {metric.name: metric for metric in metrics.METRICS}
+
+RENAMED: Mapping[str, str] = {"PartDown": "Down", "DeadLettersGrow": "DeadLetters"}
+"""Alerts of Prometheus whose alarm has another name; else it ends in the alert's, without Tidings."""
+
+NOT_ON_AWS: Mapping[str, str] = {
+    "SuppressedJump": "an alarm cannot compare with the day before",
+}
+"""Alerts of Prometheus that cannot be alarms, with the reason; docs/aws.md has them too."""
+
+OF_AWS = r"(Errors|Throttles|ReceiptsFail|Database(Storage|Busy|Connections)|Broker(Messages|Busy))$"
+"""Alarms of what AWS runs for us, which have no alert."""
 
 
 def alarms() -> dict[str, dict[str, Any]]:
@@ -67,8 +83,10 @@ def test_alarm_dimensions_have_existing_values() -> None:
         "class": {"account", "transient", "permanent", "ambiguous", "accepted"},
         "part": {"database", "broker"},
         "found": {"lost"},
+        "state": {"gone", "failing"},
+        "result": {"unmatched", "dropped"},
         "queue": queues,
-        "kind": {"parking"},
+        "kind": {"parking", "work", *map(str, ReceiptKind)},
     }
     for name, alarm in OURS.items():
         for key, value in dimensions(alarm).items():
@@ -79,8 +97,12 @@ def test_gauges_come_from_the_sweep_and_counters_from_the_function_that_counts()
     for name, alarm in OURS.items():
         metric, said = KNOWN[alarm["MetricName"]], dimensions(alarm)
         by_sweep = metric.kind == "gauge" or metric.name.startswith("tidings_sweep")
-        counted_by = f"tidings-{said.get('channel', 'receipts')}"
-        assert said["service"] == ("tidings-sweep" if by_sweep else counted_by), name
+        counted_by = {f"tidings-{said.get('channel', 'receipts')}"}
+        if said.get("result") == "dropped":  # 72 hours later
+            counted_by = {"tidings-sweep"}
+        elif metric.name == "tidings_doubled_total":
+            counted_by |= {"tidings-sweep"}  # which tries again what found no notification
+        assert said["service"] in ({"tidings-sweep"} if by_sweep else counted_by), name
 
 
 def test_every_function_and_channel_has_alarms_and_every_alarm_notifies_the_topic() -> None:
@@ -94,6 +116,8 @@ def test_every_function_and_channel_has_alarms_and_every_alarm_notifies_the_topi
     )
     for metric in ("tidings_oldest_due_seconds", "tidings_outcomes_total", "tidings_notifications"):
         assert {dimensions(one)["channel"] for one in OURS.values() if one["MetricName"] == metric} == set(CHANNELS)
+    for metric in ("tidings_receipts_refused_total", "tidings_receipts_total", "tidings_doubled_total"):
+        assert {dimensions(one)["provider"] for one in OURS.values() if one["MetricName"] == metric} == set(RECEIPTS)
     for name, alarm in alarms().items():
         assert alarm["AlarmActions"] == [GIVEN["Topic"]], name
         assert alarm["AlarmDescription"], name
@@ -112,6 +136,39 @@ def test_the_backlog_of_a_refused_account_raises_no_second_alarm(channel: str) -
     }
     assert {dimensions(one)["channel"] for one in named.values()} == {channel}
     assert named["refused"]["Dimensions"] == alarms()[f"{channel}AccountRefused"]["Dimensions"]
+
+
+def test_every_alert_of_prometheus_has_its_alarm_or_a_reason_and_every_alarm_its_alert() -> None:
+    """An alarm about several channels, parts or vendors is one for each."""
+    groups = YAML(typ="safe").load(ROOT / "infra/observability/alerts.yaml")["groups"]
+    alerts = {rule["alert"].removeprefix("Tidings") for group in groups for rule in group["rules"]}
+    assert {*RENAMED, *NOT_ON_AWS} <= alerts
+    ends = {RENAMED.get(alert, alert) for alert in alerts - set(NOT_ON_AWS)}
+    found = {name: {end for end in ends if name.endswith(end)} for name in alarms()}
+    assert ends - {end for named in found.values() for end in named} == set(), "alerts without an alarm"
+    without = [name for name, named in found.items() if not named and not re.search(OF_AWS, name)]
+    assert without == [], "alarms without an alert"
+    page = (ROOT / "docs/aws.md").read_text()
+    assert [alert for alert in NOT_ON_AWS if f"`Tidings{alert}`" not in page] == []
+
+
+@pytest.mark.parametrize("name", [name for name, alarm in alarms().items() if "Metrics" in alarm])
+def test_metric_math_uses_exactly_its_own_metrics_at_most_ten_of_one_period(name: str) -> None:
+    """https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html; a misspelt name would only
+    show when it is deployed."""
+    entries = {one["Id"]: one for one in alarms()[name]["Metrics"]}
+    stats = {key: one["MetricStat"] for key, one in entries.items() if "MetricStat" in one}
+    words = {
+        word
+        for one in entries.values()
+        for word in re.findall(r"[A-Za-z_]\w*", one.get("Expression", ""))
+        if word not in ("IF", "FILL", "AND")
+    }
+    assert words == set(entries) - {key for key, one in entries.items() if one.get("ReturnData", True)}
+    assert len(entries) == len(alarms()[name]["Metrics"])
+    assert len(stats) <= 10
+    assert len({one["Period"] for one in stats.values()}) == 1
+    assert [one.get("ReturnData", True) for one in entries.values()].count(True) == 1
 
 
 def test_missing_data_of_the_sweep_is_an_alarm() -> None:

@@ -90,7 +90,7 @@ def test_only_intake_and_receipts_are_open_to_the_internet() -> None:
     assert found == {"intake": "all", "receipts": "all", "replay": "internal"}
 
 
-@pytest.mark.parametrize("channel", ["sms", "email"])
+@pytest.mark.parametrize("channel", ["sms", "email", "push"])
 def test_a_channel_names_the_address_of_receipts_and_both_have_the_same_secret(channel: str) -> None:
     (receipts,) = named(CLOUD_RUN, "Service", "receipts")["spec"]["template"]["spec"]["containers"]
     function, _ = pool(channel)

@@ -51,6 +51,7 @@ def good(database: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         "TIDINGS_DATABASE_URL": database,
         "TIDINGS_FCM_SERVICE_ACCOUNT": '{"type": "service_account", "project_id": "p", "private_key": "none", '
         '"client_email": "a@example.com", "token_uri": "http://127.0.0.1:9/token"}',
+        "TIDINGS_PROOF_KEY": 43 * "x",
         "TIDINGS_RECEIPTS_SECRET": "of the test, of 32 characters and more",
         "TIDINGS_SMTP_URL": "smtp://127.0.0.1:9",
         "TIDINGS_TRIGGER_TOKEN": "trigger-token-0123456789",

@@ -82,7 +82,7 @@ def test_a_pod_reaches_what_it_needs_and_no_more(workload: Manifest) -> None:
         for port in rule["ports"]
     }
     names, stores = {53}, {3306, 6446, 5671, 5672}
-    vendors = {"email": {465, 587}, "sms": {443}, "push": {443}, "webhook": {443}}
+    vendors = {"email": {465, 587}, "sms": {443}, "push": {443}, "webhook": {443}, "replay": {443}}
     others = {"sweep": {8080}, "receipts": {3306, 6446}}
     expected = others.get(workload.name, stores | vendors.get(labels["app.kubernetes.io/name"], set()))
     assert reached == names | expected

@@ -20,6 +20,7 @@ from tidings.config.secrets import provider as secrets_provider
 from tidings.config.settings import Settings, load
 from tidings.domain.errors import ConfigurationError
 from tidings.observability.logging import LogSettings
+from tidings.providers import receipt_lookups, receipt_parsers
 from tidings.runtime.container import DeliverySettings
 from tidings.runtime.invocation import TriggerSettings
 
@@ -155,6 +156,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         secrets.create_secret(Name="prod/tidings", SecretString=json.dumps({"name": SECRET, "n": 7}))
         secrets.create_secret(Name="prod/plain", SecretString=SECRET)
         secrets.create_secret(Name="prod/list", SecretString="[1]")
+        secrets.create_secret(Name="prod/empty", SecretString="{}")
         secrets.create_secret(Name="prod/binary", SecretBinary=SECRET.encode())
         boto3.client("ssm").put_parameter(Name="/prod/tidings/name", Value=SECRET, Type="SecureString")
         yield
@@ -202,6 +204,8 @@ def test_what_comes_from_aws_is_checked_like_any_other() -> None:
         ("secretsmanager:prod/plain#name", "the secret prod/plain is not a JSON object with the key name"),
         ("secretsmanager:prod/list#name", "the secret prod/list is not a JSON object with the key name"),
         ("ssm:/prod/none", "the parameter /prod/none cannot be read: "),
+        ("amqp://user:{secretsmanager:prod/empty#name}@host/", "the secret prod/empty#name is empty"),
+        ("secretsmanager:prod/empty#name", "is not set"),
     ],
 )
 @pytest.mark.usefixtures("aws")
@@ -211,6 +215,19 @@ def test_what_cannot_be_read_from_aws_is_one_line(reference: str, line: str) -> 
     assert str(raised.value).startswith(f"TIDINGS_OVEN_NAME: {line}")
     assert "\n" not in str(raised.value)
     assert SECRET not in str(raised.value)
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_setting_in_a_secret_that_is_still_empty_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever does not use Twilio leaves its secret as infra/aws/stores.yaml made it: receipts, replay and the sweep
+    start without."""
+    assert load(Oven, {"TIDINGS_OVEN_NAME": "left", "TIDINGS_OVEN_HEAT": "secretsmanager:prod/empty#n"}).heat == 180
+    for field in ("ACCOUNT_SID", "AUTH_TOKEN"):
+        monkeypatch.setenv(f"TIDINGS_TWILIO_{field}", f"secretsmanager:prod/empty#{field.lower()}")
+    monkeypatch.setenv("TIDINGS_RECEIPTS_URL", "https://receipts.example.com")
+    monkeypatch.setenv("TIDINGS_RECEIPTS_SECRET", "s" * 32)
+    assert receipt_lookups() == {}
+    assert list(receipt_parsers()) == ["fcm"]
 
 
 @pytest.mark.parametrize("reference", ["secretsmanager:prod/plain", "ssm:/prod/tidings/name"])

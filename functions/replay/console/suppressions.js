@@ -175,7 +175,7 @@ function row(one, remove) {
 
 function until(one) {
   if (one.removed_at) return ["removed ", when(one.removed_at), ` by key ${one.removed_by}`];
-  if (!one.expires_at) return "removed";
+  if (!one.expires_at) return "it is removed";
   return when(one.expires_at, one.in_force ? clock(one.expires_at) : `expired ${clock(one.expires_at)}`);
 }
 

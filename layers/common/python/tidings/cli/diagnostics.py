@@ -196,6 +196,7 @@ def _database(container: Container) -> Iterator[Finding]:
     try:
         yield from _clock(container)
         yield from _statements(container)
+        yield from _writers(container)
     except StoreUnavailable as error:
         yield wrong("database", error, "is it running? Check TIDINGS_DATABASE_URL")
         return
@@ -257,6 +258,18 @@ def _statements(container: Container) -> Iterator[Finding]:
         )
     elif limit is not None:
         yield ok("max_allowed_packet", f"{limit} bytes, enough for the largest notification")
+
+
+def _writers(container: Container) -> Iterator[Finding]:
+    """The feed of events waits for its writers with locks, which are of one node."""
+    if (step := container.numbering_step()) > 1:
+        yield warning(
+            "writers",
+            f"the database numbers in steps of {step} (auto_increment_increment), as a cluster does in which several"
+            " nodes take writes",
+            "connect all of Tidings to one node, or the feed of events may skip some; there, set the step to 1 (Galera:"
+            " wsrep_auto_increment_control=OFF)",
+        )
 
 
 def _difference(before: datetime, theirs: datetime, after: datetime) -> timedelta:

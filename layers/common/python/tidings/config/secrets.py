@@ -25,19 +25,27 @@ def is_reference(text: str) -> bool:
 
 
 def resolved(name: str, text: str) -> str:
-    """The variable's value. A reference in braces inside a longer value is part of a URL, so it is escaped.
+    """The variable's value. A reference in braces inside a longer value is part of a URL, so it is escaped. Empty: the
+    secret is still `{}`, as infra/aws/stores.yaml makes those that not everybody needs.
 
     Raise ConfigurationError, which names the variable.
     """
     if whole := _WHOLE.fullmatch(text):
         return _read(name, whole[1], whole[2])
-    return _INSIDE.sub(lambda inside: quote(_read(name, inside[1], inside[2]), safe=""), text)
+    return _INSIDE.sub(lambda inside: quote(_filled(name, inside[1], inside[2]), safe=""), text)
 
 
 def forget() -> None:
     """Clear the cache."""
     for scheme in _KINDS:
         provider(scheme, os.getpid()).clear_cache()
+
+
+def _filled(name: str, scheme: str, reference: str) -> str:
+    """A part of a URL, which cannot be left out."""
+    if not (found := _read(name, scheme, reference)):
+        raise ConfigurationError(f"{name}: the {_KINDS[scheme]} {reference} is empty")
+    return found
 
 
 def _read(name: str, scheme: str, reference: str) -> str:
@@ -53,7 +61,7 @@ def _read(name: str, scheme: str, reference: str) -> str:
     except UnicodeDecodeError:
         raise ConfigurationError(f"{name}: the {kind} {path} is not text") from None
     try:
-        found = json.loads(text)[key] if key else text
+        found = _field(json.loads(text), key) if key else text
     except (ValueError, KeyError, TypeError):
         found = None
     if not isinstance(found, str | int):
@@ -61,6 +69,10 @@ def _read(name: str, scheme: str, reference: str) -> str:
             f"{name}: the {kind} {path} is not a JSON object with the key {key} and a string value"
         )
     return str(found)
+
+
+def _field(whole: Any, key: str) -> Any:
+    return whole[key] if whole != {} else ""
 
 
 @cache

@@ -52,13 +52,13 @@ S = TypeVar("S", bound=Settings)
 def load(cls: type[S], environment: Mapping[str, str] | None = None) -> S:
     """Read the class's settings. Raise ConfigurationError, which names the variable and never its value.
 
-    An empty variable counts as not set, because container files cannot omit one. A renamed variable is also read under
-    its old name, with a warning.
+    An empty variable counts as not set, because container files cannot omit one; so does one whose secret in AWS is
+    still empty. A renamed variable is also read under its old name, with a warning.
     """
     source = os.environ if environment is None else environment
     fields = {cls.variable(field): field for field in cls.model_fields}
     variables = {name: text for name in fields if (text := source.get(name) or _formerly(cls, fields[name], source))}
-    values = {fields[name]: secrets.resolved(name, text) for name, text in variables.items()}
+    values = {fields[name]: value for name, text in variables.items() if (value := secrets.resolved(name, text))}
     try:
         loaded = cls.model_validate(values)
     except ValidationError as invalid:
@@ -72,9 +72,11 @@ def load(cls: type[S], environment: Mapping[str, str] | None = None) -> S:
     return loaded
 
 
-def has_any(prefix: str) -> bool:
-    """At least one setting whose variable begins so is given."""
-    return any(name.startswith(prefix) and text for name, text in os.environ.items())
+def has_any(cls: type[Settings], *fields: str) -> bool:
+    """At least one of these settings is given; without fields, of all that the class has. Raise ConfigurationError if a
+    value in AWS cannot be read."""
+    given = {name: os.environ.get(name) for name in map(cls.variable, fields or cls.model_fields)}
+    return any(secrets.resolved(name, text) for name, text in given.items() if text)
 
 
 def _formerly(cls: type[Settings], field: str, source: Mapping[str, str]) -> str | None:

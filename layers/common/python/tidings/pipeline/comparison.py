@@ -11,6 +11,11 @@ _AGREE = {
 }
 
 
+def is_unreported(listed: ListedMessage, status: Status) -> bool:
+    """It arrived, which only a report could have told us."""
+    return listed.kind is ReceiptKind.DELIVERED and status is Status.SENT
+
+
 def agrees(listed: ListedMessage, status: Status) -> bool:
     """What is on its way agrees with everything: its message is of an earlier attempt. So does a status of theirs that
     we do not know."""

@@ -33,7 +33,7 @@ class ProofSettings(Settings):
     @field_validator("proof_key")
     @classmethod
     def _is_key(cls, value: str | None) -> str | None:
-        if value is not None and len(_decoded(value)) != KEY_BYTES:
+        if value is not None and len(_bytes(value)) != KEY_BYTES:
             raise ValueError("must be base64 of 32 bytes, from `openssl rand -base64 32`")
         return value
 
@@ -50,7 +50,7 @@ class Signer:
     def from_settings(cls, settings: ProofSettings) -> "Signer | None":
         """None: no key is set."""
         key = settings.proof_key
-        return cls(seed=base64.b64decode(key)) if key is not None else None
+        return cls(seed=_bytes(key)) if key is not None else None
 
     def sign(self, statement: Mapping[str, Any]) -> Mapping[str, str]:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

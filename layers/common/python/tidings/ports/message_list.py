@@ -21,6 +21,10 @@ class ListedMessage:
 
 
 class MessageList(Protocol):
+    @property
+    def reports(self) -> bool:
+        """The provider is asked to report what becomes of a message. Else `sent` is all that we can know."""
+
     def sent_between(self, since: datetime, until: datetime) -> Iterator[Sequence[ListedMessage]]:
         """Page by page, in any order: sent at or after `since`, and before `until`. Raise DeliveryError."""
 

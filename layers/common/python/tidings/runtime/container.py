@@ -171,6 +171,10 @@ class Container:
         """Bytes that the database takes in one statement. None: no limit that matters. Raise StoreUnavailable."""
         return SqlStore(self._database).largest_statement()
 
+    def numbering_step(self) -> int:
+        """1, unless the database is a cluster in which several nodes take writes. Raise StoreUnavailable."""
+        return SqlStore(self._database).numbering_step()
+
     def topology_differences(self) -> Sequence[str]:
         """A line for each exchange and queue that differs from the topology. Raise BrokerUnavailable."""
         return topology_check.differences(self.broker_settings)

@@ -5,13 +5,16 @@ A reader who went on from 8 would never see 7. So where a number is missing, the
 became of it. First a pause, in which a statement that has taken its numbers inserts its rows. Then all rows up to the
 end of the page are read with a lock, which waits for each transaction that has inserted one of them. What is missing
 after that stays missing: a transaction was rolled back, or the retention has deleted it.
+
+A lock is of one server. So all writers must be connected to the same: a Galera cluster, or MySQL's group replication
+with several primaries, would let a reader of one node pass numbers that another node has not committed yet.
 """
 
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, text
 
 from tidings.adapters.sql.database import Database, reading, transaction
 from tidings.adapters.sql.schema import events, notifications
@@ -25,6 +28,14 @@ LOOKED_AT = 5000
 
 PAUSE = 0.5
 """Seconds. A statement inserts its rows within microseconds after it has taken their numbers."""
+
+
+def numbering_step(connection: Connection) -> int:
+    """By how much the next number is larger. More than 1: the server is made for a cluster in which several write."""
+    if connection.dialect.name == "sqlite":
+        return 1
+    step: int = connection.scalar(text("SELECT @@auto_increment_increment"))
+    return step
 
 
 class EventFeed:

@@ -30,7 +30,7 @@ from tidings.adapters.sql import (
     sweep,
 )
 from tidings.adapters.sql.database import Database, reading, transaction
-from tidings.adapters.sql.event_feed import EventFeed
+from tidings.adapters.sql.event_feed import EventFeed, numbering_step
 from tidings.domain.connection import CallEnd
 from tidings.domain.connection import Connection as ProviderConnection
 from tidings.domain.notification import Notification, Priority, TimelineEntry
@@ -239,6 +239,10 @@ class SqlStore:
     def largest_statement(self) -> int | None:
         """Bytes that the database takes in one statement. None: no limit that matters."""
         return self._read(insert.largest_statement)
+
+    def numbering_step(self) -> int:
+        """1, unless the database is a cluster in which several nodes take writes."""
+        return self._read(numbering_step)
 
     def now(self) -> datetime:
         return self._read(self.database.now)

@@ -5,7 +5,6 @@ https://www.twilio.com/docs/messaging/api/message-resource#fetch-a-message-resou
 
 import base64
 import json
-import os
 from datetime import datetime
 from http.client import HTTPException
 from typing import Any
@@ -13,7 +12,7 @@ from urllib.error import HTTPError
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from tidings.config.rotation import Rotation
-from tidings.config.settings import load
+from tidings.config.settings import has_any, load
 from tidings.domain.receipt import PROOF_OF_FAILURE, By, Receipt, ReceiptKind
 from tidings.ports.receipts import LookupFailed
 from tidings.providers.callbacks import CONNECTION
@@ -89,6 +88,6 @@ class TwilioLookup:
 
 def from_settings() -> TwilioLookup | None:
     """None: the account is not set here. Raise ConfigurationError."""
-    if not os.environ.get(TwilioAccess.variable("account_sid")):
+    if not has_any(TwilioAccess, "account_sid"):
         return None
     return TwilioLookup(load(TwilioAccess))

@@ -92,7 +92,7 @@ class TwilioReceipts:
 
 def from_settings() -> TwilioReceipts | None:
     """None: no setting of Twilio's is there. Raise ConfigurationError."""
-    if not has_any(TwilioCredentials.prefix):
+    if not has_any(TwilioCredentials):
         return None
     return TwilioReceipts(load(TwilioCredentials), required_callback_addresses())
 
