@@ -216,7 +216,7 @@ def test_pending_spans_are_exported_when_the_process_ends(folder: Path) -> None:
     with collector() as collected:
         later = {**collected.environment, "OTEL_BSP_SCHEDULE_DELAY": "600000", "PYTHONPATH": str(code)}
         trace, traceparent = begun()
-        with running(Options(state=folder / "late", first_port=0, environment=later, start=forks.start)) as stack:
+        with running(Options(state=folder / "late", first_port=0, environment=later)) as stack:
             caller = Caller(url=stack.url, ops_url=stack.ops_url, key=stack.secrets.api_key)
             caller.ended(caller.post(mail(), traceparent=traceparent))
             assert collected.spans(trace) == []
