@@ -47,22 +47,28 @@ class Poller:
         """Take what is in the mailbox. Raise MailboxUnavailable or StoreUnavailable."""
         mailbox = self.open()
         try:
-            while self.read_page(mailbox) and not stopping.is_set():
+            deleted = set[int]()
+            while self.read_page(mailbox, deleted) and not stopping.is_set():
                 pass
         finally:
             mailbox.close()
 
-    def read_page(self, mailbox: Mailbox) -> bool:
-        """Whether there may be more."""
+    def read_page(self, mailbox: Mailbox, deleted: set[int]) -> bool:
+        """Whether there may be more. `deleted`: by earlier pages; this one adds its own."""
         uids = mailbox.waiting(PAGE)
+        if not deleted.isdisjoint(uids):
+            raise MailboxUnavailable("mails that were deleted are still there")  # else this would never end
         contents = {uid: mailbox.content(uid) for uid in uids}
         mails = {
             uid: ReturnedMail(content=found, at=self.now()) for uid, found in contents.items() if found is not None
         }
+        if uids and not mails:
+            raise MailboxUnavailable("the server gives no mail")  # that is no mail's fault
         taken = dict(zip(mails, self.mailroom.take([*mails.values()]), strict=True))
         done = [uid for uid, verdict in taken.items() if not isinstance(verdict, NotTaken)]
         if done:
             mailbox.delete(done)
+            deleted.update(done)
         if left := [uid for uid in uids if uid not in set(done)]:
             mailbox.flag(left)
         return len(uids) == PAGE
