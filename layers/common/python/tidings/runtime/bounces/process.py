@@ -6,7 +6,9 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, ClassVar
 
@@ -16,12 +18,17 @@ from tidings.config.certificates import CaFile
 from tidings.config.settings import Settings, load
 from tidings.domain.errors import ConfigurationError
 from tidings.observability import logging as tidings_logging
+from tidings.observability.gauges import Gauges
+from tidings.observability.metrics import BOUNCES_UP, MAILBOX_READ, Gauge
+from tidings.observability.observers import Observers
 from tidings.providers.smtp.receipts import from_settings
 from tidings.runtime.bounces.listener import listen
 from tidings.runtime.bounces.mailbox import Mailbox, account
 from tidings.runtime.bounces.mailroom import Mailroom
 from tidings.runtime.bounces.poller import Poller
+from tidings.runtime.bounces.status import Status, answering
 from tidings.runtime.container import build_container, utc_now
+from tidings.runtime.invocation import TriggerSettings
 
 
 def _is_account(url: str) -> str:
@@ -51,38 +58,79 @@ def run(options: argparse.Namespace) -> int:
     tidings_logging.configure("bounces", load(tidings_logging.LogSettings))
     try:
         container = build_container()
-        mailroom = Mailroom(parser=from_settings(), receipts=container.receipts(), kept=container.returned_mails())
-        part = (
-            _listener(mailroom, options.host, options.port) if options.how == "listen" else _poller(mailroom, options)
+        mailroom = Mailroom(
+            parser=from_settings(),
+            receipts=container.receipts(),
+            kept=container.returned_mails(),
+            observers=container.observers,
         )
+        part = _listener(mailroom, options) if options.how == "listen" else _poller(mailroom, options)
+        with ExitStack() as running:
+            running.callback(container.close)
+            running.callback(container.observers.flush)
+            if options.status_port is not None:
+                status = _status(container.observers, part.gauges)
+                running.enter_context(answering(status, options.host, options.status_port))
+            return part.run()
     except (ConfigurationError, OSError) as error:
         print(f"tidings: bounces: {error}", file=sys.stderr)
         return 2
-    try:
-        part()
-    finally:
-        container.close()
-    return 0
 
 
-def _listener(mailroom: Mailroom, host: str, port: int) -> Callable[[], None]:
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A listener or a poller. `run`: until a signal; the exit code."""
+
+    run: Callable[[], int]
+    gauges: Gauges
+
+
+def _status(observers: Observers, gauges: Gauges) -> Status:
+    """Raise ConfigurationError."""
+    exposition = observers.exposition
+    if exposition is None:
+        return Status(metrics=None, admits=lambda _: False)
+    admits = partial(load(TriggerSettings).admits, is_cloudevent=False)
+    return Status(metrics=lambda: exposition(gauges()), admits=admits)
+
+
+def _listener(mailroom: Mailroom, options: argparse.Namespace) -> Part:
     """Raise OSError if the port is taken."""
-    listening = socket.create_server((host, port), backlog=200)
+    listening = socket.create_server((options.host, options.port), backlog=200)
 
     async def serve() -> None:
         stopping = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-        print(f"lmtp://{host}:{listening.getsockname()[1]}", flush=True)
+        print(f"lmtp://{options.host}:{listening.getsockname()[1]}", flush=True)
         await listen(mailroom, listening, now=utc_now, stopping=stopping)
 
-    return lambda: asyncio.run(serve())
+    def run() -> int:
+        asyncio.run(serve())
+        return 0
+
+    return Part(run=run, gauges=lambda: [_up("listen")])
 
 
-def _poller(mailroom: Mailroom, options: argparse.Namespace) -> Callable[[], None]:
+def _poller(mailroom: Mailroom, options: argparse.Namespace) -> Part:
+    """Raise ConfigurationError."""
     settings = load(ImapSettings)
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     opened = partial(Mailbox, account(settings.url), ca_file=settings.ca_file)
-    return partial(Poller(mailroom=mailroom, open=opened, now=utc_now, every=options.every).run, stopping)
+    poller = Poller(mailroom=mailroom, open=opened, now=utc_now, every=options.every)
+    started = utc_now()
+
+    def run() -> int:
+        return poller.run_once(stopping) if options.once else poller.run(stopping)
+
+    def gauges() -> Sequence[Gauge]:
+        read_at = poller.read_at or started
+        return [_up("poll"), Gauge(metric=MAILBOX_READ, labels=(), value=read_at.timestamp())]
+
+    return Part(run=run, gauges=gauges)
+
+
+def _up(how: str) -> Gauge:
+    return Gauge(metric=BOUNCES_UP, labels=(how,), value=1)
