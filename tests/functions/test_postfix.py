@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -62,13 +62,16 @@ def listener(path: ReturnPath, port: int, database_url: str, log: Path) -> Itera
 def running(path: ReturnPath, database_url: str, relay: ScriptedSmtp) -> Iterator[Postfix]:
     """Postfix, which passes mail for example.org to `relay` and bounces to the listener."""
     port = free_port()
-    transports = {"example.org": f"smtp:[127.0.0.1]:{relay.port}", path.domain: f"lmtp:inet:[127.0.0.1]:{port}"}
     with (
         tempfile.TemporaryDirectory(prefix="tidings-") as folder,
         listener(path, port, database_url, Path(folder) / "listener"),
-        postfix(Path(folder), transports) as server,
+        postfix(Path(folder), transports(path, port, relay)) as server,
     ):
         yield server
+
+
+def transports(path: ReturnPath, port: int, relay: ScriptedSmtp) -> Mapping[str, str]:
+    return {"example.org": f"smtp:[127.0.0.1]:{relay.port}", path.domain: f"lmtp:inet:[127.0.0.1]:{port}"}
 
 
 def send(container: Container, server: Postfix, path: ReturnPath) -> Notification:
@@ -102,6 +105,24 @@ def test_an_unknown_user_makes_it_undelivered(container: Container, database_url
             eventually("the bounce is taken", lambda: now_of(container, row).status is not Status.SENT, within=WITHIN)
         found = now_of(container, row)
         assert (found.status, found.error_code) == (Status.UNDELIVERED, "5.1.1")
+
+
+def test_postfix_keeps_a_bounce_while_the_database_is_down(container: Container, database_url: str) -> None:
+    path, port = PATHS["a domain"], free_port()
+    down = f"mysql+pymysql://tidings:tidings@127.0.0.1:{free_port()}/tidings"
+    with (
+        ScriptedSmtp(answers={"RCPT": "550 5.1.1 no such user"}) as relay,
+        tempfile.TemporaryDirectory(prefix="tidings-") as name,
+        postfix(Path(name), transports(path, port, relay)) as server,
+    ):
+        with listener(path, port, down, server.folder / "down"):
+            row = send(container, server, path)
+            eventually(
+                "it is refused for now", lambda: "451 4.3.0" in (server.folder / "log").read_text(), within=WITHIN
+            )
+            assert now_of(container, row).status is Status.SENT
+        with listener(path, port, database_url, server.folder / "up"):
+            eventually("it is taken", lambda: now_of(container, row).status is Status.UNDELIVERED, within=WITHIN)
 
 
 def test_a_delay_is_no_failure(container: Container, database_url: str) -> None:

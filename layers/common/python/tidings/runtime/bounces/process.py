@@ -56,25 +56,25 @@ class ImapSettings(Settings):
 def run(options: argparse.Namespace) -> int:
     """The exit code."""
     tidings_logging.configure("bounces", load(tidings_logging.LogSettings))
-    try:
-        container = build_container()
-        mailroom = Mailroom(
-            parser=from_settings(),
-            receipts=container.receipts(),
-            kept=container.returned_mails(),
-            observers=container.observers,
-        )
-        part = _listener(mailroom, options) if options.how == "listen" else _poller(mailroom, options)
-        with ExitStack() as running:
+    with ExitStack() as running:
+        try:
+            container = build_container()
             running.callback(container.close)
             running.callback(container.observers.flush)
+            mailroom = Mailroom(
+                parser=from_settings(),
+                receipts=container.receipts(),
+                kept=container.returned_mails(),
+                observers=container.observers,
+            )
+            part = _listener(mailroom, options) if options.how == "listen" else _poller(mailroom, options)
             if options.status_port is not None:
                 status = _status(container.observers, part.gauges)
                 running.enter_context(answering(status, options.host, options.status_port))
-            return part.run()
-    except (ConfigurationError, OSError) as error:
-        print(f"tidings: bounces: {error}", file=sys.stderr)
-        return 2
+        except (ConfigurationError, OSError) as error:
+            print(f"tidings: bounces: {error}", file=sys.stderr)
+            return 2
+        return part.run()
 
 
 @dataclass(frozen=True, kw_only=True)
