@@ -64,11 +64,11 @@ def read(raw: bytes) -> Returned:
 
 def _read(raw: bytes, message: Message) -> Returned:
     parts = list(_parts(message))
-    traces = [*_traces(message, parts)]
+    text = _text(parts)
+    traces = [*_traces(message, parts, text)]
     id = _field(message, "Message-ID")[:250]
     if (complaint := _part(parts, "message/feedback-report")) is not None:
         return Returned(sort=Sort.COMPLAINT, reports=_complaints(complaint), traces=traces, id=id)
-    text = _text(parts)
     if reports := _delivery_reports(_part(parts, "message/delivery-status", "message/global-delivery-status"), text):
         return Returned(sort=Sort.REPORT, reports=reports, traces=traces, id=id)
     sender = _field(message, "From")
@@ -234,7 +234,7 @@ _REPORTED = ("Original-Envelope-Id", "Original-Mail-From", "X-Postfix-Sender", "
 _INNER = ("Return-Path", "X-Envelope-From", "Errors-To")
 
 
-def _traces(message: Message, parts: Sequence[Message]) -> Iterator[str]:
+def _traces(message: Message, parts: Sequence[Message], text: str) -> Iterator[str]:
     for name in _OUTER:
         yield from (str(value)[:2000] for value in message.get_all(name, [])[:10])
     for part in parts:
@@ -245,7 +245,7 @@ def _traces(message: Message, parts: Sequence[Message]) -> Iterator[str]:
                 yield from (_field(block, name) for name in _REPORTED)
         elif type in ("message/rfc822", "message/global", "text/rfc822-headers", "message/global-headers"):
             yield from (_field(_nested(part), name) for name in _INNER)
-    yield from _RETURN_PATHS.findall(_text(parts))[:3]
+    yield from _RETURN_PATHS.findall(text)[:3]
 
 
 _RETURN_PATHS = re.compile(r"^[> ]*Return-Path: *([^\n]{1,400})", re.IGNORECASE | re.MULTILINE)
