@@ -72,8 +72,9 @@ def metrics_page() -> str:
     return f"""# Metrics
 
 With `TIDINGS_METRICS=prometheus` each function answers `GET /metrics`. Intake, replay and receipts require an API key
-with the scope `admin`, because the figures cover all tenants; a channel's function requires the trigger's token. Both
-are sent as `Authorization: Bearer ...`. Each function reports its own counters. The gauges describe the whole
+with the scope `admin`, because the figures cover all tenants; a channel's function, and [what
+takes bounces](receipts.md#email) with `--status-port`, require the trigger's token. Both are sent as
+`Authorization: Bearer ...`. Each process reports its own counters. The gauges describe the whole
 system: the replay function asks the database and the broker at each scrape, which takes a few milliseconds whatever the
 number of rows, and one more for each tenant. The package is `tidings[metrics]`. `local/up` has it on.
 

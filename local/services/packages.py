@@ -1,4 +1,4 @@
-"""Find the programs of MariaDB, RabbitMQ and Prometheus, and install their packages if we may."""
+"""Find the programs of MariaDB, RabbitMQ, Prometheus and Postfix, and install their packages if we may."""
 
 import contextlib
 import fcntl
@@ -38,14 +38,25 @@ def promtool_program() -> str:
     return _existing("prometheus", shutil.which("promtool", path=_search_path()))
 
 
+def postfix_program() -> str:
+    """The path of `postfix`."""
+    return _existing("postfix", shutil.which("postfix", path=_search_path()))
+
+
 SERVERS = ("rabbitmq-server", "mariadb-server")
 CHECKS = ("prometheus",)
+MAIL = ("postfix",)
 
 
 def missing(of: Sequence[str] = SERVERS) -> list[str]:
     """Those of these Debian packages that are not installed. Waits for an installation by another process, because
     programs appear before their dependencies."""
-    there = {"rabbitmq-server": _has_rabbitmq, "mariadb-server": _has_mariadb, "prometheus": _has_promtool}
+    there = {
+        "rabbitmq-server": _has_rabbitmq,
+        "mariadb-server": _has_mariadb,
+        "prometheus": _has_promtool,
+        "postfix": _has_postfix,
+    }
     with _locked(POLICY.parent, fcntl.LOCK_SH):
         return [name for name in of if not there[name]()]
 
@@ -129,6 +140,12 @@ def _has_mariadb() -> bool:
 def _has_rabbitmq() -> bool:
     with contextlib.suppress(ServiceError):
         return bool(rabbitmq_program())
+    return False
+
+
+def _has_postfix() -> bool:
+    with contextlib.suppress(ServiceError):
+        return bool(postfix_program())
     return False
 
 

@@ -67,7 +67,9 @@ class ScriptedImap:
             case "SELECT":
                 return [f"* {len(self.mails)} EXISTS\r\n".encode(), b"OK [READ-WRITE]"]
             case "SEARCH":
-                found = [uid for uid in self.mails if not self.flags.get(uid, set()) & {r"\Deleted", r"\Flagged"}]
+                first, _, last = words[1].partition(":")
+                window = list(self.mails)[int(first) - 1 : int(last)]
+                found = [uid for uid in window if not self.flags.get(uid, set()) & {r"\Deleted", r"\Flagged"}]
                 return [f"* SEARCH {' '.join(map(str, found))}\r\n".encode(), b"OK"]
             case "FETCH":
                 [uid] = uids

@@ -231,6 +231,33 @@ def test_a_bounced_cc_does_not_make_the_notification_undelivered() -> None:
     assert parse(sample("hard-text-like-qmail", path))[0] is Verdict.RECEIPT
 
 
+@pytest.mark.parametrize(
+    ("text", "verdict"),
+    [
+        ("<ada@example.org>:\nno such user", Verdict.RECEIPT),
+        ("<cc@example.org>:\nno such user\n\nYour mail to ada@example.org is in the mailbox.", Verdict.OTHER_RECIPIENT),
+        ("No such user. Neither ada@example.org nor cc@example.org may be right.", Verdict.OTHER_RECIPIENT),
+        ("No such user: ada@example.org", Verdict.RECEIPT),
+    ],
+)
+def test_an_address_that_a_bounce_only_mentions_has_not_failed(text: str, verdict: Verdict) -> None:
+    """The first two are in a form that flufl.bounce knows, the others are not."""
+    path = address(2)
+    head = f"From: MAILER-DAEMON@example.net\nTo: {path}\nSubject: failure notice\n\n"
+    qmail = "Hi. This is the qmail-send program at example.net.\n\n" if text.startswith("<") else ""
+    assert parse((head + qmail + text + "\n").encode())[0] is verdict
+
+
+def test_a_bounce_without_a_reason_is_a_soft_failure() -> None:
+    """flufl.bounce knows its form. In doubt, another try may help: the recipient is not suppressed."""
+    text = f"From: MAILER-DAEMON@example.net\nTo: {address()}\nSubject: failure notice\n\n"
+    text += "Hi. This is the qmail-send program at example.net.\n\n<ada@example.org>:\nSorry.\n"
+    verdict, receipt = parse(text.encode())
+    assert verdict is Verdict.RECEIPT
+    assert receipt is not None
+    assert (receipt.kind, receipt.code) == (ReceiptKind.FAILED_SOFT, "bounce")
+
+
 def test_a_copy_is_the_same_event_and_another_report_is_not() -> None:
     first, delayed = sample("hard-relay", address()), sample("accepted-delayed", address())
     copy = b"Delivered-To: x@mail.example\nReceived: from a\n" + first
@@ -258,6 +285,14 @@ def test_hostile_mails_are_read_in_bounded_time() -> None:
         report.replace(b"us-ascii", b"no-such-charset"),
         report.replace(b"Final-Recipient", b"\n\n".join([b"Final-Recipient: x\nAction: failed"] * 3000)),
         b"\x00" * 100_000,
+        # What flufl.bounce would take seconds for, or raise at.
+        b"From: MAILER-DAEMON\n\n" + b"\n" * 250_000,
+        b"From: MAILER-DAEMON\n\n" + b"<a@\n" * 60_000,
+        b"From: mailer-daemon" + b"<" * 200_000 + b"\n\n",
+        b"From: mailer-daemon" + b"(" * 200_000 + b"\n\n",
+        b"From: mailer-daemon\nContent-Type: multipart/mixed; boundary=b\n\n" + b"--b\nA: b\n\nx\n" * 15_000,
+        b"From: mailer-daemon\n" + b"Content-Type: message/rfc822\n\n" * 8_000,
+        b"From: mailer-daemon\nContent-Type: multipart/report" + b"; a=b" * 20_000 + b"\n\nx",
         b"To: " + b", ".join([address().encode()[:51] + b"z"] * 4000) + b"\n\n",
     ]
     for content in hostile:
@@ -564,3 +599,20 @@ def test_a_missing_setting_stops_the_start_with_one_line(
     said = capsys.readouterr().err
     assert said.startswith(f"tidings: bounces: {missing}")
     assert "secret" not in said.replace("TIDINGS_RECEIPTS_SECRET", "")
+
+
+def test_a_missing_package_is_named_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without flufl.bounce, bounces in a server's own words would be taken for unreadable, one by one."""
+    for name in [name for name in sys.modules if name.startswith(("tidings.runtime.bounces.process", "flufl"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "tidings.providers.smtp.bounce_forms")
+    monkeypatch.delitem(sys.modules, "tidings.providers.smtp.reports")
+    monkeypatch.delitem(sys.modules, "tidings.providers.smtp.receipts")
+    monkeypatch.setitem(sys.modules, "flufl.bounce", None)
+    monkeypatch.setattr(sys, "argv", ["bounces", "listen"])
+    assert main() == 2
+    assert (
+        capsys.readouterr().err == "tidings: bounces: the package flufl.bounce is missing; install tidings[bounces]\n"
+    )

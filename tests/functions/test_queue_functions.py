@@ -247,7 +247,8 @@ SDKS = {
     "replay": set(),
     "receipts": set(),
 }
-HEAVY = {"twilio", "firebase_admin", "boto3", "moto", "alembic", "requests", "starlette", *TELEMETRY}
+BOUNCES = {"aiosmtpd", "flufl", "imapclient"}
+HEAVY = {"twilio", "firebase_admin", "boto3", "moto", "alembic", "requests", "starlette", *TELEMETRY, *BOUNCES}
 MAY = {
     "email": set(),
     "sms": {"twilio", "requests"},

@@ -26,6 +26,7 @@ def plain(container: Resource) -> dict[str, str]:
 def test_every_part_has_a_manifest() -> None:
     assert {(one.kind, one.name) for one in manifests(CLOUD_RUN)} == {
         ("Job", "migrate"),
+        ("Job", "bounces"),
         ("Service", "intake"),
         ("Service", "replay"),
         ("Service", "receipts"),

@@ -54,8 +54,8 @@ def test_a_channels_function_is_reached_by_its_trigger_alone(channel: str) -> No
 
 
 def test_ingress_of_the_other_pods() -> None:
-    allowed = policies("ingress", "base", "components/metrics", "components/knative")
-    assert set(allowed) == {"intake", "replay", "receipts", "metrics", "email-events"}
+    allowed = policies("ingress", "base", "components/metrics", "components/knative", "components/bounces")
+    assert set(allowed) == {"intake", "replay", "receipts", "metrics", "email-events", "bounces"}
     sources = {
         name: [list(source) for rule in spec["ingress"] for source in rule["from"]] for name, spec in allowed.items()
     }
@@ -65,6 +65,7 @@ def test_ingress_of_the_other_pods() -> None:
         "receipts": [["namespaceSelector"]],
         "metrics": [["namespaceSelector"]],
         "email-events": [["podSelector"]],
+        "bounces": [["namespaceSelector"]],
     }
     for spec in allowed.values():
         for rule in spec["ingress"]:
@@ -76,14 +77,15 @@ def test_a_pod_reaches_what_it_needs_and_no_more(workload: Manifest) -> None:
     labels = pod(workload)["metadata"]["labels"]
     reached = {
         port["port"]
-        for spec in policies("egress", "base", "components/knative").values()
+        for spec in policies("egress", "base", "components/knative", "components/bounces").values()
         if selects(spec["podSelector"], labels)
         for rule in spec["egress"]
         for port in rule["ports"]
     }
     names, stores = {53}, {3306, 6446, 5671, 5672}
     vendors = {"email": {465, 587}, "sms": {443}, "push": {443}, "webhook": {443}, "replay": {443}}
-    others = {"sweep": {8080}, "receipts": {3306, 6446}}
+    database = {3306, 6446}
+    others = {"sweep": {8080}, "receipts": database, "bounces": database, "bounces-mailbox": database | {993, 143}}
     expected = others.get(workload.name, stores | vendors.get(labels["app.kubernetes.io/name"], set()))
     assert reached == names | expected
 

@@ -154,5 +154,5 @@ def test_the_example_scrapes_every_function_and_contains_no_secret() -> None:
     targets = {
         target.partition(":")[0] for job in jobs for static in job["static_configs"] for target in static["targets"]
     }
-    assert targets == {"intake", "replay", "receipts", *CHANNELS}
+    assert targets == {"intake", "replay", "receipts", "bounces", *CHANNELS}
     assert all(set(job["authorization"]) == {"credentials_file"} for job in jobs)

@@ -181,7 +181,7 @@ def test_prometheus_finds_what_its_configuration_names(services: dict[str, dict[
     jobs = configured["scrape_configs"]
     assert {job["authorization"]["credentials_file"] for job in jobs} == mounted
     targets = {target for job in jobs for static in job["static_configs"] for target in static["targets"]}
-    assert targets == {f"{function}:8080" for function in FUNCTIONS}
+    assert targets == {f"{name}:8080" for name in (*FUNCTIONS, "bounces")}
 
 
 @pytest.mark.parametrize("function", sorted(FUNCTIONS))

@@ -116,6 +116,14 @@ class Swept:
     lost: int  # of the published ones, how many had lost their message
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MailsReturned:
+    """Mails came back to return paths; what they say is committed."""
+
+    counts: Mapping[tuple[str, str], int]  # by verdict and sort; the verdict `failed`: not recorded
+    elapsed: Elapsed | None  # the commit; None: it failed
+
+
 Event = (
     Answered
     | Accepted
@@ -130,6 +138,7 @@ Event = (
     | AccountRefused
     | AccountRestored
     | Swept
+    | MailsReturned
 )
 
 

@@ -16,6 +16,7 @@ from tidings.observability.events import (
     Canceled,
     Claimed,
     Event,
+    MailsReturned,
     Queued,
     ReceiptsRecorded,
     Replayed,
@@ -76,14 +77,10 @@ class LogObserver:
                 _log("doubled", (_receipt(item) for item in applied if item.consequence.doubled), logging.WARNING)
                 dropped = (_receipt(item) for item in applied if item.consequence.result is Result.DROPPED)
                 _log("receipt_dropped", dropped, logging.WARNING)
-            case AccountRefused(connection=connection):
-                _log("account_refused", [_refusal(connection)], logging.ERROR)
-            case AccountRestored(connection=connection, at=at):
-                since = connection.refusing_at
-                lasted = (at - since).total_seconds() if at is not None and since is not None else None
-                _log(
-                    "account_restored", [{**_refusal(connection), "refused_seconds": _rounded(lasted)}], logging.WARNING
-                )
+            case AccountRefused() | AccountRestored():
+                _log_account(event)
+            case MailsReturned(counts=counts):
+                _log("mails_returned", _returned(counts))
             case Swept(counts=counts, lost=lost) if any(counts.values()):
                 _log("swept", [{**counts, "lost": lost}])
             case _:
@@ -96,6 +93,19 @@ class LogObserver:
 def _log(name: str, lines: Iterable[Mapping[str, Any]], level: int = logging.INFO) -> None:
     if log.isEnabledFor(level) and (each := [*lines]):
         log.log(level, name, extra={"each": each})
+
+
+def _log_account(event: AccountRefused | AccountRestored) -> None:
+    if isinstance(event, AccountRefused):
+        _log("account_refused", [_refusal(event.connection)], logging.ERROR)
+        return
+    at, since = event.at, event.connection.refusing_at
+    lasted = (at - since).total_seconds() if at is not None and since is not None else None
+    _log("account_restored", [{**_refusal(event.connection), "refused_seconds": _rounded(lasted)}], logging.WARNING)
+
+
+def _returned(counts: Mapping[tuple[str, str], int]) -> Iterable[Mapping[str, Any]]:
+    return ({"verdict": verdict, "sort": sort, "mails": count} for (verdict, sort), count in counts.items() if count)
 
 
 def _log_settled(event: Settled) -> None:

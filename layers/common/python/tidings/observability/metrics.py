@@ -129,6 +129,17 @@ RECEIPTS_REFUSED = Metric(
     help="Reports refused with 401: their signature is wrong",
     labels=("provider",),
 )
+RETURNED_MAILS = Metric(
+    name="tidings_returned_mails_total",
+    help="Mails that came back, by what became of them: receipt (parsed), auto_reply, other_recipient (a cc), nothing,"
+    " no_mark and unreadable (both kept), failed (not recorded: it comes again, or is flagged in its mailbox)",
+    labels=("verdict",),
+)
+RETURNED_MAILS_COMMIT_SECONDS = Metric(
+    name="tidings_returned_mails_commit_seconds",
+    help="Duration of the commit of what a group of returned mails says",
+    buckets=_FAST,
+)
 SWEEPS = Metric(name="tidings_sweeps_total", help="Completed sweeps")
 SWEEP_FOUND = Metric(
     name="tidings_sweep_found_total",
@@ -177,6 +188,16 @@ RECEIPTS_EXPECTED = Metric(
     labels=("provider",),
 )
 
+# --- read at each scrape by what takes bounces ------------------------------------------------------------------------
+
+BOUNCES_UP = Metric(
+    name="tidings_bounces_up", help="1 from a process that takes bounces, by how: listen, poll", labels=("how",)
+)
+MAILBOX_READ = Metric(
+    name="tidings_mailbox_read_timestamp_seconds",
+    help="Unix time at which the mailbox for bounces was last read to its end; before that: of the poller's start",
+)
+
 METRICS = (
     ACCEPTED,
     QUEUED,
@@ -205,4 +226,8 @@ METRICS = (
     ACCOUNT_REFUSED,
     WEBHOOK_ENDPOINTS,
     RECEIPTS_EXPECTED,
+    RETURNED_MAILS,
+    RETURNED_MAILS_COMMIT_SECONDS,
+    BOUNCES_UP,
+    MAILBOX_READ,
 )

@@ -13,6 +13,7 @@ from tidings.observability.events import (
     Canceled,
     Claimed,
     Event,
+    MailsReturned,
     Queued,
     ReceiptRefused,
     ReceiptsRecorded,
@@ -63,12 +64,13 @@ class MetricsObserver:
                 self._receipts(applied)
             case ReceiptRefused(provider=provider):
                 self.meter.add(metrics.RECEIPTS_REFUSED, (provider,), 1)
+            case MailsReturned():
+                self._returned(event)
             case Canceled(notification=row):
                 self._count_by_channel(metrics.CANCELED, [row])
             case Swept(counts=counts, lost=lost):
                 self.meter.add(metrics.SWEEPS, (), 1)
-                for found, count in {**counts, "lost": lost}.items():
-                    self.meter.add(metrics.SWEEP_FOUND, (found,), count)
+                self._add(metrics.SWEEP_FOUND, {(found,): count for found, count in {**counts, "lost": lost}.items()})
 
     def flush(self) -> None:
         self.meter.flush()
@@ -96,6 +98,12 @@ class MetricsObserver:
             if item.consequence.delay is not None:
                 delays[item.receipt.provider, item.receipt.kind].append(item.consequence.delay.total_seconds())
         self._record(metrics.RECEIPT_DELAY_SECONDS, delays)
+
+    def _returned(self, event: MailsReturned) -> None:
+        for (verdict, _), count in event.counts.items():
+            self.meter.add(metrics.RETURNED_MAILS, (verdict,), count)
+        if event.elapsed is not None:
+            self.meter.record(metrics.RETURNED_MAILS_COMMIT_SECONDS, (), [event.elapsed.seconds])
 
     def _settled(self, event: Settled) -> None:
         late = {settlement.notification.id for settlement in event.lost}

@@ -12,6 +12,7 @@ from email import message_from_bytes, message_from_string
 from email.message import Message
 
 from tidings.domain.receipt import ReceiptKind
+from tidings.providers.smtp.bounce_forms import only_address, recognised
 from tidings.providers.smtp.bounce_texts import failure, from_text, is_about_failure, is_from_server, said_before
 
 MAX_SIZE = 256 * 1024
@@ -55,36 +56,43 @@ class Returned:
 def read(raw: bytes) -> Returned:
     """Never raises for what is in the mail."""
     try:
-        return _read(message_from_bytes(raw[:MAX_SIZE]))
+        return _read(raw, message_from_bytes(raw[:MAX_SIZE]))
     except Exception:
         # The standard library's parser has had such bugs, and recurses: whatever it is, this mail is not readable.
         return Returned(sort=Sort.UNKNOWN)
 
 
-def _read(message: Message) -> Returned:
+def _read(raw: bytes, message: Message) -> Returned:
     parts = list(_parts(message))
-    traces = [*_traces(message, parts)]
+    text = _text(parts)
+    traces = [*_traces(message, parts, text)]
     id = _field(message, "Message-ID")[:250]
     if (complaint := _part(parts, "message/feedback-report")) is not None:
         return Returned(sort=Sort.COMPLAINT, reports=_complaints(complaint), traces=traces, id=id)
-    text = _text(parts)
     if reports := _delivery_reports(_part(parts, "message/delivery-status", "message/global-delivery-status"), text):
         return Returned(sort=Sort.REPORT, reports=reports, traces=traces, id=id)
-    subject = _field(message, "Subject")
-    from_server = is_from_server(_field(message, "From"))
+    sender = _field(message, "From")
+    from_server = is_from_server(sender)
     if _is_automatic(message, parts) and not from_server:
         return Returned(sort=Sort.AUTO_REPLY, traces=traces, id=id)
-    found = from_text(text) if from_server or is_about_failure(subject) else None
-    if found is None:
+    report = _in_own_words(raw, sender, text) if from_server or is_about_failure(_field(message, "Subject")) else None
+    if report is None:
         return Returned(sort=Sort.UNKNOWN, traces=traces, id=id)
-    kind, code, words = found
-    named = _NAMED.findall(said_before(text))[:MAX_REPORTS]
-    report = Report(kind=kind, code=code, text=words, addresses=named)
     return Returned(sort=Sort.BOUNCE, reports=[report], traces=traces, id=id)
 
 
-_NAMED = re.compile(r"[^\s<>\"'(),;:]{1,64}@[^\s<>\"'(),;:]{1,255}")
-"""The addresses in the text of a bounce: among them those that failed."""
+def _in_own_words(raw: bytes, sender: str, text: str) -> Report | None:
+    """Of a bounce that is no report of RFC 3464. None: neither its form nor its words are known."""
+    named, said = recognised(raw, sender), from_text(text)
+    if said is None and named.failed:
+        said = ReceiptKind.FAILED_SOFT, None, ""  # in doubt, another try may help
+    if named.delayed and not named.failed:
+        said = ReceiptKind.ACCEPTED, None, ""
+    if said is None:
+        return None
+    kind, code, words = said
+    addresses = named.failed or named.delayed or only_address(said_before(text))
+    return Report(kind=kind, code=code, text=words, addresses=addresses)
 
 
 # --- delivery reports -------------------------------------------------------------------------------------------------
@@ -226,7 +234,7 @@ _REPORTED = ("Original-Envelope-Id", "Original-Mail-From", "X-Postfix-Sender", "
 _INNER = ("Return-Path", "X-Envelope-From", "Errors-To")
 
 
-def _traces(message: Message, parts: Sequence[Message]) -> Iterator[str]:
+def _traces(message: Message, parts: Sequence[Message], text: str) -> Iterator[str]:
     for name in _OUTER:
         yield from (str(value)[:2000] for value in message.get_all(name, [])[:10])
     for part in parts:
@@ -237,7 +245,7 @@ def _traces(message: Message, parts: Sequence[Message]) -> Iterator[str]:
                 yield from (_field(block, name) for name in _REPORTED)
         elif type in ("message/rfc822", "message/global", "text/rfc822-headers", "message/global-headers"):
             yield from (_field(_nested(part), name) for name in _INNER)
-    yield from _RETURN_PATHS.findall(_text(parts))[:3]
+    yield from _RETURN_PATHS.findall(text)[:3]
 
 
 _RETURN_PATHS = re.compile(r"^[> ]*Return-Path: *([^\n]{1,400})", re.IGNORECASE | re.MULTILINE)

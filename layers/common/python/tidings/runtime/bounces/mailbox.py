@@ -1,17 +1,25 @@
-"""An IMAP mailbox, by the standard library."""
+"""An IMAP mailbox, by imapclient."""
 
-import imaplib
+import logging
 import ssl
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import TypeVar
 from urllib.parse import unquote, urlsplit
+
+from imapclient import DELETED, FLAGGED, IMAPClient
+from imapclient.exceptions import IMAPClientAbortError, IMAPClientError
 
 from tidings.providers.smtp.reports import MAX_SIZE
 
 TIMEOUT = 60.0  # seconds for an answer
+WINDOW = 10_000  # mails that one search looks at: imaplib, below imapclient, gives up at a line of 1,000,000 bytes
 SCHEMES = {"imaps": 993, "imap+starttls": 143, "imap": 143}
+
+
+Answer = TypeVar("Answer")
 
 
 class MailboxUnavailable(Exception):
@@ -44,7 +52,7 @@ def account(url: str) -> Account:
     if host is None or parts.scheme not in SCHEMES or not parts.username or parts.password is None:
         raise ValueError("not imaps://, imap+starttls:// or imap:// with user:password@host[:port][/folder]")
     if not f"{unquote(parts.username)}{unquote(parts.password)}".isascii():
-        raise ValueError("user and password must be ASCII")  # imaplib supports no more
+        raise ValueError("user and password must be ASCII")  # LOGIN takes no more (RFC 3501, 6.2.3)
     return Account(
         scheme=parts.scheme,
         host=host,
@@ -59,77 +67,77 @@ class Mailbox:
     """One connection. Its methods raise MailboxUnavailable."""
 
     def __init__(self, account: Account, *, ca_file: str | None = None) -> None:
+        logging.getLogger("imapclient").setLevel(logging.WARNING)  # it logs the user, and each connection that ends
+        self._folder = account.folder
+        self._imap = _asked(lambda: _connected(account, ca_file))
         try:
-            self._imap = _connected(account, ca_file)
-        except (OSError, imaplib.IMAP4.error) as error:
-            raise _unavailable(error) from None
-        try:
-            self._ask(lambda imap: imap.login(account.user, account.password))
-            self._ask(lambda imap: imap.select(_quoted(account.folder)))
+            _asked(lambda: self._imap.login(account.user, account.password))
         except BaseException:
             self.close()
             raise
 
-    def waiting(self, limit: int) -> Sequence[bytes]:
+    def waiting(self, limit: int) -> Sequence[int]:
         """The UIDs of the oldest mails that are neither flagged nor deleted."""
-        found = self._ask(lambda imap: imap.uid("SEARCH", "UNDELETED", "UNFLAGGED"))
-        return b" ".join(part for part in found if isinstance(part, bytes)).split()[:limit]
+        last = _asked(lambda: int(self._imap.select_folder(self._folder)[b"EXISTS"]))
+        for first in range(1, last + 1, WINDOW):
+            window = f"{first}:{min(first + WINDOW - 1, last)}"
+            if found := _asked(partial(self._imap.search, [window, "UNDELETED", "UNFLAGGED"])):
+                return sorted(map(int, found))[:limit]
+        return []
 
-    def content(self, uid: bytes) -> bytes | None:
+    def content(self, uid: int) -> bytes | None:
         """The beginning of the mail, which stays unread. None: the server does not give it."""
         try:
-            found = self._ask(lambda imap: imap.uid("FETCH", uid.decode(), f"(BODY.PEEK[]<0.{MAX_SIZE}>)"))
+            found = _asked(lambda: self._imap.fetch([uid], [f"BODY.PEEK[]<0.{MAX_SIZE}>"]))
         except Refused:
             return None
-        return next((part[1] for part in found if isinstance(part, tuple)), None)
+        values = found.get(uid, {}).items()
+        return next((value for name, value in values if name.startswith(b"BODY[]") and isinstance(value, bytes)), None)
 
-    def delete(self, uids: Sequence[bytes]) -> None:
+    def delete(self, uids: Sequence[int]) -> None:
         """Delete these mails. Without UIDPLUS, also what another client has marked as deleted."""
-        these = b",".join(uids).decode()
-        self._ask(lambda imap: imap.uid("STORE", these, "+FLAGS.SILENT", r"(\Deleted)"))
-        if "UIDPLUS" in self._imap.capabilities:
-            self._ask(lambda imap: imap.uid("EXPUNGE", these))
+        _asked(lambda: self._imap.add_flags(uids, [DELETED], silent=True))
+        if _asked(lambda: self._imap.has_capability("UIDPLUS")):
+            _asked(lambda: self._imap.uid_expunge(uids))
         else:
-            self._ask(lambda imap: imap.expunge())
+            _asked(self._imap.expunge)
 
-    def flag(self, uids: Sequence[bytes]) -> None:
+    def flag(self, uids: Sequence[int]) -> None:
         """For a person to look at: they are not read again."""
-        these = b",".join(uids).decode()
-        self._ask(lambda imap: imap.uid("STORE", these, "+FLAGS.SILENT", r"(\Flagged)"))
+        _asked(lambda: self._imap.add_flags(uids, [FLAGGED], silent=True))
 
     def close(self) -> None:
-        with suppress(OSError, imaplib.IMAP4.error):
+        with suppress(OSError, IMAPClientError):
             self._imap.logout()
         with suppress(OSError):
             self._imap.shutdown()
 
-    def _ask(self, command: Callable[[imaplib.IMAP4], tuple[str, Sequence[Any]]]) -> Sequence[Any]:
-        try:
-            answer, data = command(self._imap)
-        except (OSError, imaplib.IMAP4.error) as error:
-            raise _unavailable(error) from None
-        if answer != "OK":
-            raise Refused("the server answered NO")
-        return data
+
+def _asked(command: Callable[[], Answer]) -> Answer:
+    """Raise MailboxUnavailable."""
+    try:
+        return command()
+    except IMAPClientAbortError as error:
+        raise _unavailable(error) from None
+    except IMAPClientError as error:
+        raise Refused(type(error).__name__) from None
+    except Exception as error:
+        # OSError, and whatever the parser raises about an answer that is not IMAP.
+        raise _unavailable(error) from None
 
 
-def _connected(account: Account, ca_file: str | None) -> imaplib.IMAP4:
+def _connected(account: Account, ca_file: str | None) -> IMAPClient:
+    context = ssl.create_default_context(cafile=ca_file)
     if account.scheme == "imaps":
-        context = ssl.create_default_context(cafile=ca_file)
-        return imaplib.IMAP4_SSL(account.host, account.port, ssl_context=context, timeout=TIMEOUT)
-    imap = imaplib.IMAP4(account.host, account.port, timeout=TIMEOUT)
+        return IMAPClient(account.host, account.port, ssl_context=context, timeout=TIMEOUT)
+    imap = IMAPClient(account.host, account.port, ssl=False, timeout=TIMEOUT)
     if account.scheme == "imap+starttls":
         try:
-            imap.starttls(ssl.create_default_context(cafile=ca_file))
+            imap.starttls(context)
         except BaseException:
             imap.shutdown()
             raise
     return imap
-
-
-def _quoted(folder: str) -> str:
-    escaped = folder.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
 
 
 def _unavailable(error: Exception) -> MailboxUnavailable:

@@ -6,11 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tidings.domain.errors import StoreUnavailable, fault_location
+from tidings.domain.stopwatch import Elapsed, Stopwatch
+from tidings.observability.events import MailsReturned
+from tidings.observability.observers import LOG_ONLY, Observers
 from tidings.pipeline.receipts import Receipts
 from tidings.ports.returned_mails import KeptMail, ReturnedMails
 from tidings.providers.smtp.receipts import KEPT, Reading, ReturnedMail, SmtpReceipts, Verdict
 
 log = logging.getLogger(__name__)
+
+FAILED = "failed"
+"""The verdict on a mail that cannot be recorded, in the metrics."""
 
 
 class NotTaken(Exception):
@@ -24,6 +30,7 @@ class Mailroom:
     parser: SmtpReceipts
     receipts: Receipts
     kept: ReturnedMails
+    observers: Observers = LOG_ONLY
 
     def takes(self, address: str) -> bool:
         """Whether mail to this address is for us."""
@@ -50,12 +57,14 @@ class Mailroom:
                 log.exception(
                     "returned_mail_failed", extra={"error": type(error).__name__, "where": fault_location(error)}
                 )
+                self._tell(Counter({(FAILED, read[0][1].sort.value): 1}), None)
                 return [NotTaken()]
             middle = len(read) // 2
             return [*self._commit(read[:middle]), *self._commit(read[middle:])]
         return [reading.verdict for _, reading in read]
 
     def _record(self, read: Sequence[tuple[ReturnedMail, Reading]]) -> None:
+        stopwatch = Stopwatch()
         receipts = [reading.receipt for _, reading in read if reading.receipt is not None]
         if receipts:
             self.receipts.record(receipts)
@@ -64,5 +73,9 @@ class Mailroom:
         ]
         if kept:
             self.kept.keep(kept)
-        for (verdict, sort), count in Counter((reading.verdict, reading.sort) for _, reading in read).items():
-            log.info("mails_returned", extra={"verdict": verdict, "sort": sort, "mails": count})
+        self._tell(Counter((reading.verdict.value, reading.sort.value) for _, reading in read), stopwatch.elapsed())
+
+    def _tell(self, counts: Counter[tuple[str, str]], elapsed: Elapsed | None) -> None:
+        # Each verdict from 0 on: Prometheus sees no increase in a series that starts at 1.
+        verdicts = dict.fromkeys([(verdict, "") for verdict in (*(one.value for one in Verdict), FAILED)], 0)
+        self.observers.emit(MailsReturned(counts={**verdicts, **counts}, elapsed=elapsed))
