@@ -128,7 +128,7 @@ class Database:
             return self._clock()
         if self._sqlite:  # in this process, so it has our clock
             return datetime.now(UTC)
-        value: datetime = connection.scalar(text("SELECT UTC_TIMESTAMP(6)"))
+        value: datetime = connection.exec_driver_sql("SELECT UTC_TIMESTAMP(6)").scalar_one()
         return value.replace(tzinfo=UTC)
 
     def close(self) -> None:
