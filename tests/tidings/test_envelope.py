@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tidings.adapters.rabbitmq.publisher import properties
+from tidings.adapters.rabbitmq.frames import properties
 from tidings.domain.errors import InvalidMessage
 from tidings.domain.notification import new_id
 from tidings.messaging import topology

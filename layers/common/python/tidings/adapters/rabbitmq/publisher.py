@@ -14,8 +14,8 @@ from typing import Any
 import pika
 
 from tidings.adapters.rabbitmq.errors import Blocked, ConnectionLost, Unconfirmed, Unroutable, unavailable
+from tidings.adapters.rabbitmq.frames import frames, properties
 from tidings.domain.errors import BrokerUnavailable
-from tidings.messaging.envelope import CONTENT_TYPE
 from tidings.ports import Outgoing
 
 FREEZE_CHECK_INTERVAL = 5.0  # seconds
@@ -54,6 +54,9 @@ class _Connection(pika.SelectConnection):  # type: ignore[misc]
             data, self._buffer = bytes(self._buffer), None
             if data:
                 self._adapter_emit_data(data)
+
+    def send(self, frames: bytes) -> None:
+        self._adapter_emit_data(frames)
 
     def _adapter_emit_data(self, data: bytes) -> None:
         """pika's hook for adapters: all output passes here."""
@@ -171,11 +174,16 @@ class Publisher:
                 for item in wave:
                     self._tag += 1
                     self._unconfirmed[self._tag] = (confirms, item.message_id)
-                    self._channel.basic_publish(
-                        item.to.exchange, item.to.routing_key, item.body, properties(item), mandatory=True
-                    )
+                    self._publish(item)
         except Exception as error:
             self._end(error)
+
+    def _publish(self, item: Outgoing) -> None:
+        if (encoded := frames(self._channel.channel_number, item)) is not None:
+            self._connection.send(encoded)
+        else:
+            to = item.to
+            self._channel.basic_publish(to.exchange, to.routing_key, item.body, properties(item), mandatory=True)
 
     def _on_confirm(self, frame: Any) -> None:
         tag, accepted = frame.method.delivery_tag, isinstance(frame.method, pika.spec.Basic.Ack)
@@ -217,16 +225,6 @@ class Publisher:
         else:
             again = functools.partial(self._check_for_freeze, now)
             self._connection.ioloop.call_later(FREEZE_CHECK_INTERVAL, again)
-
-
-def properties(item: Outgoing) -> pika.BasicProperties:
-    """What could not be read goes on without a message id, and then without a content type."""
-    return pika.BasicProperties(
-        message_id=item.message_id,
-        content_type=CONTENT_TYPE if item.message_id is not None else None,
-        delivery_mode=pika.DeliveryMode.Persistent.value,
-        headers=item.all_headers,
-    )
 
 
 def _connection_lost(error: BaseException) -> BrokerUnavailable:

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from pydantic import Field, field_validator
+from pymysql.constants import FIELD_TYPE
+from pymysql.converters import conversions
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -41,6 +43,8 @@ _SERVER_TIMEOUT, _RECYCLE_AFTER = 20, 15
 """Seconds. The server closes a connection that is silent for longer, and rolls back: after a network failure nothing
 else would release its locks for hours. We replace a connection before it is that old, so that the server closes none in
 use. Between two statements of a transaction we are silent for milliseconds."""
+_CONVERSIONS = {**conversions, FIELD_TYPE.DATETIME: datetime.fromisoformat}
+"""PyMySQL reads a time by a regular expression, which takes fifteen times as long."""
 _READ_ONLY = {"tidings_read_only": True}
 
 
@@ -106,6 +110,7 @@ class Database:
             connect_args={
                 "charset": "utf8mb4",
                 "cursorclass": FrugalCursor,
+                "conv": _CONVERSIONS,
                 "connect_timeout": settings.database_timeout,
                 "read_timeout": self._patience,
                 "write_timeout": self._patience,
@@ -128,7 +133,7 @@ class Database:
             return self._clock()
         if self._sqlite:  # in this process, so it has our clock
             return datetime.now(UTC)
-        value: datetime = connection.scalar(text("SELECT UTC_TIMESTAMP(6)"))
+        value: datetime = connection.exec_driver_sql("SELECT UTC_TIMESTAMP(6)").scalar_one()
         return value.replace(tzinfo=UTC)
 
     def close(self) -> None:

@@ -5,7 +5,8 @@ socket. Here a text that is given as bytes goes to the socket piece by piece, an
 """
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 from pymysql.constants.COMMAND import COM_QUERY
@@ -16,15 +17,20 @@ from pymysql.err import InterfaceError
 from tidings.domain.fairness import give_way
 
 LARGE = 64 * 1024  # bytes that are escaped at a time
+REPEATED = 64  # literals that are remembered while many rows are written
 MAX_PACKET = 2**24 - 1  # bytes; a statement that is larger is sent as several packets
 
 
 class FrugalCursor(Cursor):
     """A row with bytes is a statement of its own: several would be in memory together. Bytes are UTF-8."""
 
+    _literal: Callable[[Any], str] | None = None  # while many rows are written: most of their values are the same
+
     def _mogrify(self, query: Any, args: Any) -> Any:
         """The statement, which `execute` gives to `_query`: in pieces, where a value is bytes."""
         if not isinstance(args, tuple | list) or not _has_bytes(args):
+            if self._literal is not None:
+                return query % tuple(map(self._literal, args))
             return super()._mogrify(query, args)  # type: ignore[misc]
         return lambda: self._pieces(query, args)
 
@@ -57,6 +63,8 @@ class FrugalCursor(Cursor):
     ) -> int:
         rows = [*args]
         if not any(map(_has_bytes, rows)):
+            connection: Any = self.connection
+            self._literal = lru_cache(REPEATED)(connection.escape)
             done: int = super()._do_execute_many(prefix, values, postfix, rows, max_stmt_length, encoding)  # type: ignore[misc]
             return done
         # PyMySQL, too, begins a new statement after a megabyte.

@@ -24,6 +24,8 @@ _TOKENS = n.token.in_(bindparam("tokens", expanding=True))
 _NOW = bindparam("now", type_=n.updated_at.type)
 
 _FENCED = select(n.id, n.status, n.token).where(_IDS, _TOKENS).with_for_update()
+# Mostly both are false. One statement for the two halves what a settlement pays for them.
+_OWED = select(timeline.HAS_LISTENERS.label("listeners"), receipts.HAS_KEPT.label("kept"))
 _WAITS_FOR_ACCOUNT = and_(e.uncounted == 1, e.error_class.is_not(None), e.status == Status.RETRYING)
 _SETTLE = (
     update(notifications)
@@ -69,12 +71,16 @@ def settle(
     kept = [s for s in settlements if fenced.get((s.notification.id, s.claims.token)) == Status.SENDING]
     if not kept:
         return lost
-    timeline.write(connection, now, _events(kept, now), [settlement.notification for settlement in kept])
+    # Under the rows' locks: a receipt that is committed later finds them settled.
+    owed = connection.execute(_OWED, {"tenants": sorted({s.notification.tenant for s in kept})}).one()
+    rows = [settlement.notification for settlement in kept]
+    timeline.write(connection, now, _events(kept, now), rows, has_listeners=owed.listeners)
     kept_ids = sorted(settlement.notification.id for settlement in kept)
     connection.execute(_SETTLE, {"batch": kept_ids, "now": now, "dead_letter_at": now if dead_letters_owed else None})
     add(connection, now, [entry_of(s.notification, s.suppression) for s in kept if s.suppression is not None])
     awaited_receipts.expect(connection, now, [s.notification.id for s in kept if s.reports])
-    receipts.apply_kept(connection, now, kept_ids, receipts_token)
+    if owed.kept:
+        receipts.apply_kept(connection, now, kept_ids, receipts_token)
     webhook_health.note(connection, now, kept)
     return lost
 

@@ -33,9 +33,7 @@ def in_force(now: Any) -> ColumnElement[bool]:
 
 _LOOK_UP = select(s.tenant, s.channel, s.recipient, s.scope, s.reason).where(
     s.recipient.in_(bindparam("recipients", expanding=True)),
-    s.channel.in_(bindparam("channels", expanding=True)),
     s.tenant.in_(bindparam("tenants", expanding=True)),
-    s.scope.in_(bindparam("scopes", expanding=True)),
     in_force(bindparam("now", type_=s.expires_at.type)),
 )
 
@@ -53,14 +51,10 @@ def suppressed_of(
     """By id, the entry by each suppressed recipient, written as the notification has it."""
     addresses = {row.id: [row.recipient, *_channel(row.channel).copied_to(row.content)] for row in claimed}
     sought = sorted({_channel(row.channel).matched(one) for row in claimed for one in addresses[row.id]})
-    values = {
-        "channels": sorted({row.channel for row in claimed}),
-        "tenants": sorted({row.tenant for row in claimed}),
-        "scopes": sorted({"", *(row.category for row in claimed if row.category is not None)}),
-    }
+    tenants = sorted({row.tenant for row in claimed})
     entries: dict[tuple[str, str, str, str], SuppressedBy] = {}
     for start in range(0, len(sought), LOOKED_UP):
-        page = {**values, "recipients": sought[start : start + LOOKED_UP], "now": now}
+        page = {"recipients": sought[start : start + LOOKED_UP], "tenants": tenants, "now": now}
         for found in connection.execute(_LOOK_UP, page):
             key = found.tenant, found.channel, found.recipient, found.scope
             entries[key] = SuppressedBy(found.reason, found.scope)

@@ -36,9 +36,9 @@ _INSERT_EVENTS = insert(events)
 _INSERT_WEBHOOKS = insert(notifications)
 
 _COLUMNS: list[Any] = [w[name] for name in WebhookEndpoint.__dataclass_fields__]
-_LISTENING = select(*_COLUMNS).where(
-    w.tenant.in_(bindparam("tenants", expanding=True)), w.state != EndpointState.DELETED, w.events != ""
-)
+_IS_TOLD_EVENTS = w.tenant.in_(bindparam("tenants", expanding=True)), w.state != EndpointState.DELETED, w.events != ""
+_LISTENING = select(*_COLUMNS).where(*_IS_TOLD_EVENTS)
+HAS_LISTENERS = select(w.id).where(*_IS_TOLD_EVENTS).exists()
 
 IS_TOLD = and_(
     e.status.in_(TOLD),
@@ -65,10 +65,18 @@ _TOLD = (
 
 
 def write(
-    connection: Connection, now: datetime, columns: Mapping[str, Sequence[Any]], rows: Iterable[Notification]
+    connection: Connection,
+    now: datetime,
+    columns: Mapping[str, Sequence[Any]],
+    rows: Iterable[Notification],
+    *,
+    has_listeners: bool = True,
 ) -> None:
-    """Insert entries, given by column. `rows`: their notifications, in any order, each at least once."""
+    """Insert entries, given by column. `rows`: their notifications, in any order, each at least once. `has_listeners`:
+    False if HAS_LISTENERS was; they are then not looked up."""
     insert_many(connection, _INSERT_EVENTS, columns)
+    if not has_listeners:
+        return
     tenants = {row.tenant for row in rows if not is_status_webhook(row.channel, row.recipient)}
     if tenants and (listening := listeners(connection, tenants)):
         _tell(connection, now, listening, Counter(columns["notification_id"]))
