@@ -36,7 +36,6 @@ class Report:
     callback: Callback
 
 
-
 class ReceiptEndpoints:
     """Reports that arrive at the same time are recorded together."""
 

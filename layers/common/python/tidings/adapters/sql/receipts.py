@@ -53,6 +53,7 @@ _ROW_FIELDS = (
     "next_attempt_at",
 )
 _ENTRY_FIELDS = ("generation", "attempt", "status", "at", "provider_message_id", "error_class", "by")
+_SHORT = 64  # characters, of ASCII, that fit each column
 _WRITTEN = tuple(field.name for field in fields(TimelineEntry))
 
 # Built once: building a statement costs as much as running it. What differs from batch to batch is bound.
@@ -244,6 +245,9 @@ def _moved(row: Notification, entry: TimelineEntry, now: datetime) -> Notificati
 
 def _bounded(entry: TimelineEntry, now: datetime) -> TimelineEntry:
     """A vendor's clock may be fast, and its texts long."""
+    texts = entry.provider_message_id, entry.error_code, entry.error_message
+    if entry.at <= now and all(text is None or (len(text) <= _SHORT and text.isascii()) for text in texts):
+        return entry
     return replace(
         entry,
         at=min(entry.at, now),
