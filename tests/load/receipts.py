@@ -130,7 +130,7 @@ def _alone(world: World, file: Path, count: int) -> Taken:
 
 
 def _beside_sending(world: World, file: Path, count: int) -> Taken:
-    sending = Plan(body=sms(), connections=CONNECTIONS, seconds=2 * count / TARGET + 2)
+    sending = Plan(body=sms(), connections=CONNECTIONS, seconds=5 * count / TARGET + 5)
     with Generator(port=world.stack.ports.receipts, key="") as client, ThreadPoolExecutor(1) as thread:
         plan = replace(_prepared(world, file, count), every=1 / TARGET)
         submitting = thread.submit(world.generator.run, sending)
