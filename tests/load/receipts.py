@@ -14,6 +14,7 @@ from tidings.providers.callbacks import CallbackAddresses
 
 from local.emulators.twilio_callbacks import sign
 from local.stack.processes import Processes, ProcessSpec
+from tests.load import plain
 from tests.load.figures import Figure, Report, milliseconds
 from tests.load.filling import fill_ended
 from tests.load.generator import Generator
@@ -46,6 +47,7 @@ class Taken:
     answers: Answers
     cpu: Cpu
     problems: Sequence[str]
+    beside: str = ""  # the reference, in words
     submitted: float = 0  # SMS a second
     sent: float = 0
 
@@ -85,11 +87,12 @@ settings. Every answer is checked, and the rows and their timelines are counted.
 
 def _figures(what: str, taken: Taken, *, target: float | None = None) -> list[Figure]:
     answers, cores = taken.answers, f"{taken.cores:.2f} cores busy with Tidings, MariaDB and RabbitMQ"
+    compared = f"{taken.beside}; {cores}" if taken.beside else cores
     # Beside sending, MariaDB works for both.
     parts = ["receipts", "MariaDB"] if target is None else ["receipts"]
     return [
         # The pace is even to a hundredth: the last of them is answered some milliseconds after it was due.
-        Figure(what=what, value=answers.rate, unit="/s", at_least=target and 0.99 * target, compared=cores),
+        Figure(what=what, value=answers.rate, unit="/s", at_least=target and 0.99 * target, compared=compared),
         *(
             Figure(
                 what=f"{what}: CPU of {name} per 1,000",
@@ -126,7 +129,8 @@ def _alone(world: World, file: Path, count: int) -> Taken:
         client.run(_prepared(world, file, WARM))
         plan, before = _prepared(world, file, count), world.cpu()
         answers = client.run(plan)
-        return Taken(answers=answers, cpu=world.cpu().since(before), problems=_problems(world, answers))
+        cpu, problems = world.cpu().since(before), _problems(world, answers)
+    return Taken(answers=answers, cpu=cpu, problems=problems, beside=plain.beside(world.mariadb.url, answers.rate))
 
 
 def _beside_sending(world: World, file: Path, count: int) -> Taken:
