@@ -105,6 +105,28 @@ def test_a_receipt_finds_its_row_by_the_providers_id_or_by_the_mark(store: SqlSt
     assert timeline(store, first) == [(Status.SENT, By.PROVIDER), (Status.DELIVERED, By.RECEIPT)]
 
 
+def test_what_is_told_of_a_notification_is_as_its_row_is_afterwards(store: SqlStore, clock: TestClock) -> None:
+    """Of the columns that are read."""
+    trace = f"00-{'a' * 32}-{'b' * 16}-01"
+    rows = [make.notification(clock(), channel="sms", traceparent=trace) for _ in range(2)]
+    store.insert(rows)
+    claims = store.claim([make.message(row) for row in rows], LEASE)
+    settle(store, claims, **ambiguous())
+    clock.advance(seconds=1)
+    accepted, failed = marked(clock, ACCEPTED, rows[0]), marked(clock, SOFT, rows[1], "SM2")
+    told = store.apply_receipts([accepted, failed])
+    clock.advance(seconds=1)
+    told = [*store.apply_receipts([marked(clock, DELIVERED, rows[0])]), told[1]]
+    assert [item.consequence.delay for item in told] == [None, None]  # no answer of the provider's is known
+    names = ("id", "tenant", "channel", "recipient", "traceparent", "created_at", "updated_at", "status")
+    for item in told:
+        assert item.notification is not None
+        row = now_of(store, item.notification)
+        for name in (*names, "generation", "attempt", "next_attempt_at"):
+            assert getattr(item.notification, name) == getattr(row, name), name
+    assert [now_of(store, row).status for row in rows] == [Status.DELIVERED, Status.RETRYING]
+
+
 def test_another_providers_message_with_the_same_id_is_not_matched(store: SqlStore, clock: TestClock) -> None:
     (row,) = sent(store, clock)
     assert results(store.apply_receipts([receipt(clock, DELIVERED, provider="other")])) == [Result.UNMATCHED]

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -234,6 +235,49 @@ def test_many_at_once_are_recorded_in_few_transactions(
     assert sum(batches) == 102
     assert len(batches) < 30
     assert status(container, sent) is Status.DELIVERED
+
+
+@pytest.mark.parametrize("is_down", [False, True])
+def test_of_reports_that_are_read_together_each_has_its_own_answer(
+    app: App, container: Container, sent: Notification, monkeypatch: pytest.MonkeyPatch, is_down: bool
+) -> None:
+    from tidings.adapters.sql.store import SqlStore
+
+    read: list[str] = []
+    parse = TwilioReceipts.parse
+
+    def parsed(self: TwilioReceipts, callback: Callback) -> Any:
+        read.append(threading.current_thread().name)
+        if b"SM666" in callback.body:
+            raise ArithmeticError
+        return parse(self, callback)
+
+    def down(*_: object) -> Any:
+        raise StoreUnavailable("down")
+
+    monkeypatch.setattr(TwilioReceipts, "parse", parsed)
+    if is_down:
+        monkeypatch.setattr(SqlStore, "apply_receipts", down)
+
+    def request(fields: Mapping[str, str], signature: str | None = None) -> Request:
+        headers = {"x-twilio-signature": signature or signed(fields)}
+        return Request(method="POST", path=PATH, headers=headers, body=urlencode(fields).encode())
+
+    async def together() -> list[int]:
+        requests = [
+            request(form("a new word")),
+            request(form(), "forged"),
+            request(form("received")),
+            request(form(sid="SM666")),
+            request(form()),
+            request(form()),
+        ]
+        return [answer.status for answer in await asyncio.gather(*(app.answer(one) for one in requests))]
+
+    committed = 503 if is_down else 204
+    assert asyncio.run(together()) == [204, 401, 204, 500, committed, committed]
+    assert all(name.startswith("tidings-receipts") for name in read)  # the event loop verifies nothing
+    assert status(container, sent) is (Status.SENT if is_down else Status.DELIVERED)
 
 
 def test_no_line_has_a_number_or_a_signature(post: Post, sent: Notification, lines: Lines) -> None:

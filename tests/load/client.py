@@ -11,11 +11,12 @@ import sys
 import time
 from collections import Counter, deque
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, cast
 
 import uvloop
 
-from tests.load.plan import MARK, Answers, Plan
+from tests.load.plan import GOOD, MARK, Answers, Plan
 
 LENGTH = re.compile(rb"(?i)\r\ncontent-length: (\d+)\r\n")
 GIVE_UP = 60.0  # seconds without any answer
@@ -63,6 +64,8 @@ class Run:
         self._plan = plan
         self._port = port
         self._parts = _request(plan, key).split(MARK.encode())
+        self._prepared = Path(plan.prepared).read_bytes() if plan.prepared is not None else b""
+        self._length = len(self._prepared) // (plan.count or 1)
         self.next = self._first = first
         self._until = float("inf")
         self._waiting = 0  # requests under way
@@ -74,6 +77,9 @@ class Run:
         self._answers: list[tuple[int, float, float]] = []
 
     def request(self, number: int) -> bytes:
+        if self._prepared:
+            start = (number - self._first) * self._length
+            return self._prepared[start : start + self._length]
         return (b"%08d" % number).join(self._parts)
 
     async def work(self) -> Answers:
@@ -168,7 +174,7 @@ class Run:
         self._last = time.monotonic()
         self._waiting -= 1
         self._statuses[status] += 1
-        if status == "202" and connection.number is not None:
+        if status in GOOD and connection.number is not None:
             self._answers.append((connection.number, connection.begun, self._last))
         connection.number = None
         self._go_on(connection)

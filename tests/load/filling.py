@@ -1,6 +1,7 @@
 """Create hundreds of thousands of rows inside MariaDB, as after weeks of use."""
 
 import time
+from collections.abc import Mapping
 
 from local.services.database import connection
 
@@ -43,11 +44,12 @@ def fill(url: str, count: int, **columns: str) -> None:
     _insert(url, count, f"INSERT INTO notifications ({', '.join(made)}) SELECT {', '.join(made.values())}")
 
 
-def fill_ended(url: str, count: int, *, days_ago: int = 0) -> None:
-    """Insert so many that have come to their end, so long ago, each with its event."""
+def fill_ended(url: str, count: int, *, days_ago: int = 0, columns: Mapping[str, str] | None = None) -> None:
+    """Insert so many that have come to their end, so long ago, each with its event. These columns differ."""
+    sent = {**SENT, **(columns or {})}
     id = _id(count, days_ago)  # of both, so it is made once
     at = f"UTC_TIMESTAMP(6) - INTERVAL {days_ago} DAY"
-    made = {"id": id, **COLUMNS, **SENT, "created_at": at, "updated_at": at}
+    made = {"id": id, **COLUMNS, **sent, "created_at": at, "updated_at": at}
     _insert(url, count, f"INSERT INTO notifications ({', '.join(made)}) SELECT {', '.join(made.values())}")
     event = {
         "notification_id": id,
@@ -55,7 +57,7 @@ def fill_ended(url: str, count: int, *, days_ago: int = 0) -> None:
         "started_at": "UTC_TIMESTAMP(6)",
         "token": "MD5(seq DIV 100)",
         **{name: COLUMNS[name] for name in ("generation", "attempt", "spared")},
-        **{name: SENT[name] for name in ("status", "provider", "provider_message_id", "error_class", "error_code")},
+        **{name: sent[name] for name in ("status", "provider", "provider_message_id", "error_class", "error_code")},
     }
     _insert(url, count, f"INSERT INTO events ({', '.join(event)}) SELECT {', '.join(event.values())}")
     with connection(url) as connected, connected.cursor() as cursor:

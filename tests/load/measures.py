@@ -11,6 +11,7 @@ from tests.load.hostile import hostile
 from tests.load.intake import arrays, singles
 from tests.load.latency import latency
 from tests.load.memory import memory
+from tests.load.receipts import receipts
 from tests.load.replaying import replay, sweep
 from tests.load.retention import retention
 from tests.load.senders import senders
@@ -26,6 +27,7 @@ MEASURES: Mapping[str, Callable[[World, Sizes], Report]] = {
     "end-to-end-email": end_to_end,
     "end-to-end-sms": end_to_end_sms,
     "end-to-end-push": end_to_end_push,
+    "receipts": receipts,
     "slow-hundredth": uneven,
     "latency": latency,
     "scale-calls": senders,

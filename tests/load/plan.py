@@ -6,15 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+GOOD = ("202", "204")
+"""Committed: a notification, and a receipt."""
+
 MARK = "########"
 """Placeholder of the request's number in a body. Same width, so that all requests of a plan have the same length."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Requests from so many connections: as fast as they are answered, or one `every` so many seconds."""
+    """Requests from so many connections: as fast as they are answered, or one `every` so many seconds.
 
-    body: str
+    Each POSTs the `body` to the intake; or they are `prepared`: a file of `count` whole requests of the same length."""
+
+    body: str = ""
+    prepared: str | None = None
     connections: int
     count: int | None = None  # requests at most
     seconds: float | None = None  # none is begun later
@@ -27,13 +33,13 @@ class Answers:
     """The result of a plan. Times are seconds of the machine's monotonic clock, which all processes share."""
 
     statuses: dict[str, int]  # how often each was answered; of what was not answered: why
-    numbers: list[int]  # of the requests that were answered 202, as are
+    numbers: list[int]  # of the requests that were answered as they should be, as are
     begun: list[float]
     ended: list[float]
 
     @property
     def accepted(self) -> int:
-        return self.statuses.get("202", 0)
+        return sum(self.statuses.get(status, 0) for status in GOOD)
 
     @property
     def seconds(self) -> float:
@@ -52,8 +58,8 @@ class Answers:
         return sum(self.statuses.values()) - self.accepted
 
     def problems(self) -> list[str]:
-        """Whatever was not answered 202."""
-        return [f"{count} requests: {status}" for status, count in self.statuses.items() if status != "202"]
+        """Whatever was not answered as it should be."""
+        return [f"{count} requests: {status}" for status, count in self.statuses.items() if status not in GOOD]
 
 
 def mail(*, key: bool = True, **more: Any) -> str:

@@ -11,6 +11,7 @@ class Sizes:
     arrays: int  # of 1,000, a round
     burst: int  # connections at once
     end_to_end: int  # mails
+    receipts: int  # each of another message
     uneven: int  # mails, of which every hundredth is slow
     idle: int  # mails, one at a time
     loaded_seconds: float
@@ -36,6 +37,7 @@ FULL = Sizes(
     arrays=24,
     burst=10_000,
     end_to_end=5000,
+    receipts=10_000,
     uneven=2000,
     idle=300,
     loaded_seconds=20,
@@ -60,6 +62,7 @@ QUICK = Sizes(
     arrays=8,
     burst=1000,
     end_to_end=1000,
+    receipts=2000,
     uneven=500,
     idle=40,
     loaded_seconds=2,

@@ -100,7 +100,7 @@ class World:
         with self._channel() as channel:
             for queue in topology.queues():
                 channel.queue_purge(queue.name)
-        for table in ("notifications", "events", "suppressions"):
+        for table in ("notifications", "events", "suppressions", "receipts", "awaited_receipts"):
             self.query(f"TRUNCATE {table}")
         self.sink.delay(0)
         self.sink.take()

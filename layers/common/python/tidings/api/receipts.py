@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from tidings.api.endpoint import SMALL_BODY, BoundEndpoint, Endpoint
 from tidings.api.health import LIVENESS, READINESS, HealthChecks
@@ -11,11 +11,10 @@ from tidings.api.http import AuthenticatedRequest, Response
 from tidings.api.problems import Problem, overloaded
 from tidings.domain.receipt import Receipt
 from tidings.observability.metrics import RECEIPTS_EXPECTED, Gauge
-from tidings.observability.request_ids import in_thread
 from tidings.pipeline.coalescer import Coalescer, Full
 from tidings.pipeline.receipts import Receipts
 from tidings.ports import Clock, Store
-from tidings.ports.receipts import Applied, Callback, ReceiptParser, WrongSignature
+from tidings.ports.receipts import Callback, ReceiptParser, WrongSignature
 from tidings.providers.callbacks import CONNECTION, MARK
 
 RECEIPT = Endpoint(
@@ -25,6 +24,16 @@ RECEIPT = Endpoint(
     open_body=SMALL_BODY,
     summary="A vendor's report, with the vendor's signature",
 )
+BYTES_PER_RECEIPT = 2048
+"""Of a body, as a batch counts them: a callback has a quarter of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A vendor's request, not yet verified."""
+
+    provider: str
+    callback: Callback
 
 
 class ReceiptEndpoints:
@@ -41,9 +50,8 @@ class ReceiptEndpoints:
         self._receipts = receipts
         self._parsers = parsers
         self._now = now
-        self._verifying = ThreadPoolExecutor(2, thread_name_prefix="tidings-verify")
         recording = ThreadPoolExecutor(2, thread_name_prefix="tidings-receipts")
-        self._coalescer: Coalescer[Receipt, Applied] = Coalescer(receipts.record, recording)
+        self._coalescer: Coalescer[Report, Exception | None] = Coalescer(self._record, recording, weigh=_weight)
         self._health = HealthChecks(store=store, broker=None)
 
     def all(self) -> Sequence[BoundEndpoint]:
@@ -64,15 +72,6 @@ class ReceiptEndpoints:
 
     async def post(self, request: AuthenticatedRequest) -> Response:
         """204: committed. The vendor sends it again after 503."""
-        found = await in_thread(self._verifying, self._parse, request)
-        if found:
-            try:
-                await self._coalescer.submit(found)
-            except Full:
-                raise overloaded() from None
-        return Response(status=204)
-
-    def _parse(self, request: AuthenticatedRequest) -> Sequence[Receipt]:
         mark = request.query.get(MARK)
         callback = Callback(
             connection=request.path["connection"],
@@ -82,9 +81,38 @@ class ReceiptEndpoints:
             at=self._now(),
         )
         try:
-            found = self._parsers[request.path["provider"]].parse(callback)
-        except WrongSignature:
-            self._receipts.refuse(request.path["provider"])
-            raise Problem(401, "Unauthorized") from None
-        digest = hashlib.sha256(callback.body).hexdigest()
+            (error,) = await self._coalescer.submit([Report(request.path["provider"], callback)])
+        except Full:
+            raise overloaded() from None
+        if isinstance(error, WrongSignature):
+            raise Problem(401, "Unauthorized")
+        if error is not None:
+            raise error
+        return Response(status=204)
+
+    def _record(self, reports: Sequence[Report]) -> Sequence[Exception | None]:
+        """In a thread: verify each, then commit together what the genuine ones say. For each: None, or its error."""
+        read = [*map(self._read, reports)]
+        found = [receipt for receipts in read if not isinstance(receipts, Exception) for receipt in receipts]
+        error: Exception | None = None
+        try:
+            if found:
+                self._receipts.record(found)
+        except Exception as failed:  # of those that it was to commit, and of no other
+            error = failed
+        return [receipts if isinstance(receipts, Exception) else error if receipts else None for receipts in read]
+
+    def _read(self, report: Report) -> Sequence[Receipt] | Exception:
+        """Its error concerns no other report of the batch."""
+        try:
+            found = self._parsers[report.provider].parse(report.callback)
+        except Exception as error:
+            if isinstance(error, WrongSignature):
+                self._receipts.refuse(report.provider)
+            return error
+        digest = hashlib.sha256(report.callback.body).hexdigest()
         return [replace(receipt, raw_sha256=digest) for receipt in found]
+
+
+def _weight(report: Report) -> int:
+    return 1 + len(report.callback.body) // BYTES_PER_RECEIPT

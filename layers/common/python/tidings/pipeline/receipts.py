@@ -16,6 +16,9 @@ from tidings.ports.receipts import TOLD, Applied, Consequence, Result
 NOTHING = Consequence(result=Result.NOTHING)
 KEPT = Consequence(result=Result.KEPT)
 
+_STATUSES, _KINDS = frozenset(Status), PROOF_OF_ACCEPTANCE | PROOF_OF_FAILURE | WISHES
+"""What this release knows."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Receipts:
@@ -58,9 +61,9 @@ def consequence(row: Notification, timeline: Sequence[TimelineEntry], receipt: R
     A complaint, an opt-out and an opt-in are recorded: they say nothing of how the message fared. What suppresses its
     recipient is decided by `suppression.reason_of`.
     """
-    if receipt.kind not in PROOF_OF_ACCEPTANCE | PROOF_OF_FAILURE | WISHES:
+    if receipt.kind not in _KINDS:
         return NOTHING
-    if row.status is Status.SENDING or row.status not in set(Status):
+    if row.status is Status.SENDING or row.status not in _STATUSES:
         return KEPT  # its worker's outcome comes first; a later release decides about its own statuses
     about = _about(timeline, receipt)
     receipt = _named(receipt, about)

@@ -80,7 +80,8 @@ class Consequence:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Applied:
-    """A receipt, and what became of it. `notification`: as it is afterwards, without content; None: no match."""
+    """A receipt, and what became of it. `notification`: as it is afterwards: whose it is, to whom, its state and its
+    trace, and no more; None: no match."""
 
     receipt: Receipt
     consequence: Consequence

@@ -4,7 +4,6 @@ The mark is sealed, so that a receipt finds its row even if the worker died befo
 """
 
 import base64
-import hashlib
 import hmac
 import re
 from collections.abc import Sequence
@@ -115,7 +114,7 @@ class CallbackAddresses:
 
 def _seal(secret: bytes, provider: str, named: str) -> str:
     """128 bits."""
-    sealed = hmac.new(secret, f"receipt:{provider}:{named}".encode(), hashlib.sha256).digest()
+    sealed = hmac.digest(secret, f"receipt:{provider}:{named}".encode(), "sha256")
     return base64.urlsafe_b64encode(sealed[:16]).decode().rstrip("=")
 
 

@@ -8,13 +8,13 @@ from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, select, tuple_, update
+from sqlalchemy import BindParameter, ColumnElement, Connection, and_, bindparam, case, select, tuple_, update
 
 from tidings.adapters.sql import timeline
 from tidings.adapters.sql.awaited_receipts import expect
+from tidings.adapters.sql.bulk_insert import insert_many
 from tidings.adapters.sql.opt_outs import follow
-from tidings.adapters.sql.reads import timelines
-from tidings.adapters.sql.rows import WITHOUT_CONTENT, code_within, insert_if_missing, notification_of, within
+from tidings.adapters.sql.rows import code_within, unless_taken, within
 from tidings.adapters.sql.schema import events, notifications, receipts
 from tidings.domain.notification import Notification, Status, TimelineEntry, read
 from tidings.domain.receipt import Receipt, ReceiptKind
@@ -33,13 +33,45 @@ Matched = Mapping[Key, Notification]
 WAITING = frozenset({Result.KEPT, Result.UNMATCHED})
 _FIELDS = tuple(field.name for field in fields(Receipt))
 COLUMNS: list[Any] = [r[name] for name in _FIELDS]
+_UNMATCHED = Consequence(result=Result.UNMATCHED)
 _OVERTAKEN = "receipt"
 """The token of an entry that another receipt of the same batch has overtaken: the row has the state after the last."""
 
+# What a receipt's consequence depends on, and what the observers tell of its notification: the rest of a row costs more
+# to read than all else that is done with it.
+_ROW_FIELDS = (
+    "id",
+    "tenant",
+    "channel",
+    "recipient",
+    "traceparent",
+    "created_at",
+    "updated_at",
+    "status",
+    "generation",
+    "attempt",
+    "next_attempt_at",
+)
+_ENTRY_FIELDS = ("generation", "attempt", "status", "at", "provider_message_id", "error_class", "by")
+_SHORT = 64  # characters, of ASCII, that fit each column
+_WRITTEN = tuple(field.name for field in fields(TimelineEntry))
+
+# Built once: building a statement costs as much as running it. What differs from batch to batch is bound.
+_BATCH: BindParameter[Any] = bindparam("batch", expanding=True)
+_OWNERS = select(n.id, n.provider, n.provider_message_id).where(n.provider_message_id.in_(_BATCH))
+_LOCKED = select(*(n[name] for name in _ROW_FIELDS)).where(n.id.in_(_BATCH)).order_by(n.id).with_for_update()
+_TIMELINES = (
+    select(e.notification_id, *(e[name] for name in _ENTRY_FIELDS))
+    .where(e.notification_id.in_(_BATCH))
+    .order_by(e.notification_id, e.seq)
+)
+_KNOWN = select(r.provider, r.event_id).where(
+    r.provider.in_(bindparam("providers", expanding=True)), r.event_id.in_(_BATCH)
+)
 _KEPT = (
     select(*COLUMNS)
     .where(
-        r.notification_id.in_(bindparam("batch", expanding=True)),
+        r.notification_id.in_(_BATCH),
         r.retry_at.is_not(None),
         r.result.is_(None),
     )
@@ -50,7 +82,7 @@ for _dialect in ("mysql", "mariadb"):  # whatever it believes about the share of
     _ANY_KEPT = _ANY_KEPT.with_hint(receipts, "FORCE INDEX (ix_receipts_retry)", _dialect)
 HAS_KEPT = _ANY_KEPT.exists()
 """False: `apply_kept` would find nothing. Few receipts wait at a time, mostly none."""
-_IDS = n.id.in_(bindparam("batch", expanding=True))
+_IDS = n.id.in_(_BATCH)
 _APPLY = (
     update(notifications)
     .where(
@@ -96,7 +128,7 @@ def apply(connection: Connection, now: datetime, batch: Sequence[Receipt], token
     ]
     new = [item for place, item in enumerate(applied) if place in first]
     if new:
-        insert_if_missing(connection, receipts, *(_stored(item, now) for item in new))
+        insert_many(connection, unless_taken(connection.dialect.name, receipts), _stored(new, now))
     return applied
 
 
@@ -135,21 +167,39 @@ def matched(connection: Connection, batch: Sequence[Receipt]) -> Matched:
     ]
     if unmarked:
         messages = sorted({str(receipt.provider_message_id) for receipt in unmarked})
-        found = select(n.id, n.provider, n.provider_message_id).where(n.provider_message_id.in_(messages))
-        owners = {(row.provider, row.provider_message_id): row.id for row in connection.execute(found)}
+        found = connection.execute(_OWNERS, {"batch": messages})
+        owners = {(row.provider, row.provider_message_id): row.id for row in found}
         for receipt in unmarked:
             if (id := owners.get((receipt.provider, receipt.provider_message_id))) is not None:
                 ids[key_of(receipt)] = id
     if not ids:
         return {}
-    statement = select(*WITHOUT_CONTENT).where(n.id.in_(sorted({*ids.values()}))).order_by(n.id).with_for_update()
-    rows = {row.id: notification_of(row) for row in connection.execute(statement)}
+    found = connection.execute(_LOCKED, {"batch": sorted({*ids.values()})})
+    rows = {row[0]: _notification(dict(zip(_ROW_FIELDS, row, strict=True))) for row in found}
     return {key: rows[id] for key, id in ids.items() if id in rows}
 
 
+def _notification(values: dict[str, Any]) -> Notification:
+    return Notification(**{**values, "status": read(Status, values["status"])})
+
+
+def _timelines(connection: Connection, ids: Collection[str]) -> Mapping[str, list[TimelineEntry]]:
+    told: dict[str, list[TimelineEntry]] = {id: [] for id in ids}
+    if not ids:
+        return told
+    for id, *row in connection.execute(_TIMELINES, {"batch": sorted(ids)}):
+        values = dict(zip(_ENTRY_FIELDS, row, strict=True))
+        told[id].append(TimelineEntry(**{**values, "status": read(Status, values["status"])}))
+    return told
+
+
 def _known(connection: Connection, batch: Sequence[Receipt]) -> set[Key]:
-    found = select(r.provider, r.event_id).where(these(batch))
-    return {(row.provider, row.event_id) for row in connection.execute(found)}
+    """May hold more than those of the batch."""
+    asked = {
+        "providers": sorted({receipt.provider for receipt in batch}),
+        "batch": sorted({receipt.event_id for receipt in batch}),
+    }
+    return {(provider, event_id) for provider, event_id in connection.execute(_KNOWN, asked)}
 
 
 def decide(
@@ -158,53 +208,51 @@ def decide(
     """What follows from each, one after the other, written with two statements; and for the list of suppressed
     recipients."""
     rows = {row.id: row for row in notifications_of.values()}
-    told = timelines(connection, rows) if rows else {}
+    told = _timelines(connection, rows)
     applied: list[Applied] = []
-    entries: list[dict[str, Any]] = []
-    last_of: dict[str, dict[str, Any]] = {}
+    entries: list[TimelineEntry] = []
+    owners: list[str] = []  # of the entries: their notifications
+    tokens: list[str | None] = []
+    last_of: dict[str, int] = {}  # by notification, the place of the entry that moved it last
     for receipt in batch:
         match = notifications_of.get(key_of(receipt))
         if match is None:
-            applied.append(Applied(receipt=receipt, consequence=Consequence(result=Result.UNMATCHED)))
+            applied.append(Applied(receipt=receipt, consequence=_UNMATCHED))
             continue
         row = rows[match.id]
         follows = consequence(row, told[row.id], receipt)
         if follows.entry is not None:
             entry = _bounded(follows.entry, now)
             told[row.id].append(entry)
-            written = _written(row, entry, token if follows.status is not None else None)
-            entries.append(written)
             if follows.status is not None:
                 if row.id in last_of:
-                    last_of[row.id]["token"] = _OVERTAKEN
-                last_of[row.id] = written
+                    tokens[last_of[row.id]] = _OVERTAKEN
+                last_of[row.id] = len(entries)
                 row = rows[row.id] = _moved(row, entry, now)
+            entries.append(entry)
+            owners.append(row.id)
+            tokens.append(token if follows.status is not None else None)
         applied.append(Applied(receipt=receipt, consequence=follows, notification=row))
     if entries:
-        timeline.write_rows(connection, now, entries, rows.values())
+        timeline.write(connection, now, _columns(entries, owners, tokens), rows.values())
     if last_of:
         connection.execute(_APPLY, {"batch": sorted(last_of), "batch_token": token, "now": now})
-        expect(connection, now, [id for id, written in last_of.items() if written["status"] is Status.SENT])
+        expect(connection, now, [id for id, place in last_of.items() if entries[place].status is Status.SENT])
     return follow(connection, now, applied)
 
 
 def _moved(row: Notification, entry: TimelineEntry, now: datetime) -> Notification:
     """As `_APPLY` writes it."""
-    return replace(
-        row,
-        status=entry.status,
-        next_attempt_at=row.next_attempt_at if entry.status is Status.RETRYING else None,
-        provider=entry.provider,
-        provider_message_id=entry.provider_message_id,
-        error_class=entry.error_class,
-        error_code=entry.error_code,
-        error_message=entry.error_message,
-        updated_at=now,
-    )
+    values = {name: getattr(row, name) for name in _ROW_FIELDS}
+    due = row.next_attempt_at if entry.status is Status.RETRYING else None
+    return Notification(**{**values, "status": entry.status, "next_attempt_at": due, "updated_at": now})
 
 
 def _bounded(entry: TimelineEntry, now: datetime) -> TimelineEntry:
     """A vendor's clock may be fast, and its texts long."""
+    texts = entry.provider_message_id, entry.error_code, entry.error_message
+    if entry.at <= now and all(text is None or (len(text) <= _SHORT and text.isascii()) for text in texts):
+        return entry
     return replace(
         entry,
         at=min(entry.at, now),
@@ -214,23 +262,27 @@ def _bounded(entry: TimelineEntry, now: datetime) -> TimelineEntry:
     )
 
 
-def _written(row: Notification, entry: TimelineEntry, token: str | None) -> dict[str, Any]:
-    values = {field.name: getattr(entry, field.name) for field in fields(TimelineEntry)}
-    return {**values, "notification_id": row.id, "uncounted": 0, "token": token}
+def _columns(
+    entries: Sequence[TimelineEntry], owners: Sequence[str], tokens: Sequence[str | None]
+) -> dict[str, Sequence[Any]]:
+    values: dict[str, Sequence[Any]] = {name: [getattr(entry, name) for entry in entries] for name in _WRITTEN}
+    return {**values, "notification_id": owners, "uncounted": [0] * len(entries), "token": tokens}
 
 
-def _stored(item: Applied, now: datetime) -> dict[str, Any]:
-    receipt, waits = item.receipt, item.consequence.result in WAITING
-    values = {name: getattr(receipt, name) for name in _FIELDS}
-    row = item.notification
+def _stored(new: Sequence[Applied], now: datetime) -> dict[str, Sequence[Any]]:
+    batch = [item.receipt for item in new]
+    values: dict[str, Sequence[Any]] = {name: [getattr(receipt, name) for receipt in batch] for name in _FIELDS}
+    again = now + RECEIPT_RETRIES[0][1]
     return {
         **values,
-        "notification_id": row.id if row is not None else receipt.notification_id,
-        "provider_message_id": within(255, receipt.provider_message_id),
-        "code": code_within(receipt.code),
-        "message": within(500, receipt.message),
-        "received_at": now,
-        "retry_at": now + RECEIPT_RETRIES[0][1] if waits else None,
+        "notification_id": [
+            item.notification.id if item.notification is not None else item.receipt.notification_id for item in new
+        ],
+        "provider_message_id": [within(255, receipt.provider_message_id) for receipt in batch],
+        "code": [code_within(receipt.code) for receipt in batch],
+        "message": [within(500, receipt.message) for receipt in batch],
+        "received_at": [now] * len(new),
+        "retry_at": [again if item.consequence.result in WAITING else None for item in new],
     }
 
 

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, and_, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Insert, Row, Table, and_, select, tuple_, update
 from sqlalchemy.dialects.mysql import insert as mysql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
@@ -73,11 +74,16 @@ def timeline_entry(notification: Notification, status: Status, now: datetime, by
 
 def insert_if_missing(connection: Connection, table: Table, *new: Mapping[str, Any]) -> None:
     """A row whose primary key is taken stays as it is."""
-    if connection.dialect.name == "sqlite":
-        connection.execute(sqlite_insert(table).on_conflict_do_nothing(), new)
-    else:
-        key = next(iter(table.primary_key))
-        connection.execute(mysql_insert(table).on_duplicate_key_update({key.name: key}), new)
+    connection.execute(unless_taken(connection.dialect.name, table), new)
+
+
+@cache
+def unless_taken(dialect: str, table: Table) -> Insert:
+    """The statement that leaves a row whose primary key is taken as it is."""
+    if dialect == "sqlite":
+        return sqlite_insert(table).on_conflict_do_nothing()
+    key = next(iter(table.primary_key))
+    return mysql_insert(table).on_duplicate_key_update({key.name: key})
 
 
 def within(length: int, text: str | None) -> str | None:

@@ -4,7 +4,6 @@ They come in any order and more than once. This module does not load Twilio's SD
 """
 
 import base64
-import hashlib
 import hmac
 import re
 from collections.abc import Mapping, Sequence
@@ -44,26 +43,28 @@ class TwilioReceipts:
     def __init__(self, credentials: TwilioCredentials, addresses: CallbackAddresses) -> None:
         self._rotation = Rotation(credentials)
         self._addresses = addresses
+        self._bases = _same(addresses.base)
 
     def parse(self, callback: Callback) -> Sequence[Receipt]:
         """A status of a message, or an incoming message with which a recipient opts out or in. New statuses, and all
         other incoming messages, give nothing. Raise WrongSignature."""
         form = _fields(callback.body)
-        url = self._addresses.url(self.provider, callback.connection, callback.mark)
-        given = callback.headers.get(SIGNATURE, "")
+        path = self._addresses.url(self.provider, callback.connection, callback.mark).removeprefix(self._addresses.base)
+        fields, given = signed_fields(form), callback.headers.get(SIGNATURE, "")
 
         def verify(credentials: TwilioCredentials) -> None:
             tokens = [token for token in (credentials.auth_token, credentials.previous_auth_token) if token is not None]
-            expected = [signature(token, one, form) for token in tokens for one in _same(url)]
+            texts = (f"{base}{path}{end}{fields}" for end in ("", RETRIES) for base in self._bases)
+            expected = (signature(token, text) for text in texts for token in tokens)
             if not any(hmac.compare_digest(given.encode(), one.encode()) for one in expected):
                 raise WrongSignature
 
         if not given:
             raise WrongSignature
         self._rotation.connect(verify, is_refusal=lambda error: isinstance(error, WrongSignature))
-        fields = {name: values[-1] for name, values in form.items()}
-        found = wish_in(fields, self.provider, callback)
-        return [found] if found is not None else self._receipts(callback, fields)
+        last = {name: values[-1] for name, values in form.items()}
+        found = wish_in(last, self.provider, callback)
+        return [found] if found is not None else self._receipts(callback, last)
 
     def _receipts(self, callback: Callback, form: Mapping[str, str]) -> Sequence[Receipt]:
         sid, status, code = form.get("MessageSid", ""), form.get("MessageStatus", ""), form.get("ErrorCode", "")
@@ -97,10 +98,16 @@ def from_settings() -> TwilioReceipts | None:
     return TwilioReceipts(load(TwilioCredentials), required_callback_addresses())
 
 
-def signature(token: str, url: str, form: Mapping[str, Sequence[str]]) -> str:
-    """https://www.twilio.com/docs/usage/security#validating-requests"""
-    text = url + "".join(name + value for name in sorted(form) for value in sorted({*form[name]}))
-    return base64.b64encode(hmac.new(token.encode(), text.encode(), hashlib.sha1).digest()).decode()
+def signature(token: str, text: str) -> str:
+    """`text`: the URL, and the fields as `signed_fields` has them.
+
+    https://www.twilio.com/docs/usage/security#validating-requests
+    """
+    return base64.b64encode(hmac.digest(token.encode(), text.encode(), "sha1")).decode()
+
+
+def signed_fields(form: Mapping[str, Sequence[str]]) -> str:
+    return "".join(name + value for name in sorted(form) for value in sorted({*form[name]}))
 
 
 def _fields(body: bytes) -> Mapping[str, Sequence[str]]:
@@ -115,14 +122,13 @@ def _fields(body: bytes) -> Mapping[str, Sequence[str]]:
     return form
 
 
-def _same(url: str) -> Sequence[str]:
+def _same(base: str) -> Sequence[str]:
     """Twilio signs some URLs with the scheme's usual port, and some without. The fragment is not part of what its page
     says is signed; a signature over it proves the same."""
-    parts = urlsplit(url)
+    parts = urlsplit(base)
     host, usual = parts.hostname or "", {"https": 443, "http": 80}[parts.scheme]
     ports = [parts.netloc] if parts.port not in (None, usual) else [host, f"{host}:{usual}"]
-    urls = [parts._replace(netloc=netloc).geturl() for netloc in ports]
-    return [*urls, *(f"{one}{RETRIES}" for one in urls)]
+    return [parts._replace(netloc=netloc).geturl() for netloc in ports]
 
 
 def kind_of(status: str, code: str) -> tuple[ReceiptKind | None, str | None]:
