@@ -96,8 +96,12 @@ def endpoint_of(row: Any) -> WebhookEndpoint:
 
 
 def told() -> Select[Any]:
-    """Entries with what their payloads need."""
-    return select(*_TOLD).join_from(events, notifications, n.id == e.notification_id).where(IS_TOLD)
+    """Entries that are told, with what their payloads need."""
+    return _entries().where(IS_TOLD)
+
+
+def _entries() -> Select[Any]:
+    return select(*_TOLD, IS_TOLD.label("is_told")).join_from(events, notifications, n.id == e.notification_id)
 
 
 def payload(entry: Any, *, with_recipient: bool) -> dict[str, Any]:
@@ -142,12 +146,13 @@ def tell(connection: Connection, now: datetime, listening: Sequence[WebhookEndpo
     """`ids`: the notification of each entry that was just inserted. Its row is locked, so these are its last."""
     written = Counter(ids)
     tenants = sorted({endpoint.tenant for endpoint in listening})
-    chosen = told().where(e.notification_id.in_(sorted(written)), n.tenant.in_(tenants)).order_by(e.seq.desc())
+    # All entries are read: of those just inserted, some may not be told.
+    chosen = _entries().where(e.notification_id.in_(sorted(written)), n.tenant.in_(tenants)).order_by(e.seq.desc())
     made = []
     for entry in connection.execute(chosen).all():
         if written[entry.id] > 0:
             written[entry.id] -= 1
-            made += [(endpoint, entry) for endpoint in listening if wants(endpoint, entry)]
+            made += [(endpoint, entry) for endpoint in listening if entry.is_told and wants(endpoint, entry)]
     insert_webhooks(connection, now, made[::-1])
 
 
