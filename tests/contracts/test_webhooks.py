@@ -78,7 +78,7 @@ def sent(store: SqlStore, clock: TestClock, count: int = 1, **changes: Any) -> l
 def told(store: SqlStore, endpoint: WebhookEndpoint) -> list[Notification]:
     found = store.find(Selection(tenant=endpoint.tenant, channel="webhook"), 1000, oldest_first=True)
     full = [store.get(row.tenant, row.id) for row in found if row.recipient == endpoint.id]
-    return sorted((row for row in full if row is not None), key=lambda row: str(data(row)["seq"]))
+    return sorted((row for row in full if row is not None), key=lambda row: int(data(row)["seq"]))
 
 
 def data(row: Notification) -> dict[str, Any]:

@@ -40,8 +40,7 @@ CREATED_TYPE = f"{PREFIX}{CREATED}"
 TYPES = (CREATED_TYPE, *(f"{PREFIX}{status}" for status in TOLD))
 ON_REQUEST = (CREATED_TYPE, f"{PREFIX}{Status.RETRYING}", f"{PREFIX}{Status.PENDING}")
 DEFAULT_TYPES = tuple(name for name in TYPES if name not in ON_REQUEST)
-"""Of an endpoint that names none: what an attempt or a receipt decided, not the steps on the way. They stay the same in
-every release, so that an update floods no endpoint."""
+"""Of an endpoint that names none: what an attempt or a receipt decided, not the steps on the way."""
 
 OVERLAP = timedelta(hours=24)
 """After a rotation, how long the old secret signs as well."""
