@@ -6,9 +6,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, func, select
 from tidings.adapters.sql.database import Database, DatabaseSettings
 from tidings.adapters.sql.insight import SqlInsight
+from tidings.adapters.sql.schema import events
 from tidings.adapters.sql.store import SqlStore
 from tidings.adapters.sql.webhooks import SqlWebhooks
 from tidings.domain.notification import Notification, Status
@@ -44,7 +45,7 @@ def told_of(store: SqlStore, endpoint: WebhookEndpoint) -> list[str]:
 
 
 def fed(store: SqlStore, tenant: str = "acme") -> list[tuple[str, str]]:
-    return [(event["type"], event["data"]["id"]) for event in store.feed(tenant, 0, 1000).events]
+    return [(one["type"], one["data"]["id"]) for one in store.feed(tenant, 0, 1000).events]
 
 
 # --- told -------------------------------------------------------------------------------------------------------------
@@ -58,10 +59,10 @@ def test_webhook_and_feed_tell_that_it_was_accepted(
         *inserted(store, clock, send_at=clock() + timedelta(days=1)),
     ]
     assert fed(store) == [(CREATED_TYPE, row.id) for row in rows]
-    first, *_ = events = store.feed("acme", 0, 10).events
+    first, *_ = listed = store.feed("acme", 0, 10).events
     told_data = [data(row) for row in told(store, endpoint)]
     assert [{**one, "recipient": row.recipient} for one, row in zip(told_data, rows, strict=True)] == [
-        event["data"] for event in events
+        one["data"] for one in listed
     ]
     assert told_data[0] == {
         "id": rows[0].id,
@@ -130,6 +131,8 @@ def test_a_webhook_to_an_endpoint_is_not_told_and_one_to_a_url_is(
     inserted(store, clock, channel="webhook", recipient=endpoint.id)
     assert fed(store) == [(CREATED_TYPE, own[0].id)]
     assert store.count(Selection(tenant="acme", channel="webhook")) == 3  # those two, and what tells of the first
+    with store.database.engine.connect() as connection:
+        assert connection.execute(select(func.count()).select_from(events)).scalar() == 1
 
 
 def test_a_replay_tells_a_later_endpoint_what_was_written_for_an_earlier_one(
