@@ -19,6 +19,7 @@ from tidings.domain.notification import Notification, Status, new_id
 from tidings.domain.receipt import Receipt, ReceiptKind
 from tidings.domain.stopwatch import Stopwatch
 from tidings.domain.webhook import (
+    CREATED_TYPE,
     DEFAULT_TYPES,
     FAILING_FOR,
     HELD,
@@ -37,6 +38,7 @@ from tests.clock import TestClock
 
 LEASE = timedelta(seconds=60)
 CALL = Stopwatch().elapsed()
+CHANGES = tuple(name for name in TYPES if name != CREATED_TYPE)
 
 
 @pytest.fixture
@@ -44,7 +46,7 @@ def webhooks(store: SqlStore) -> SqlWebhooks:
     return SqlWebhooks(store.database)
 
 
-def created(webhooks: SqlWebhooks, clock: TestClock, types: Sequence[str] = TYPES, **more: Any) -> WebhookEndpoint:
+def created(webhooks: SqlWebhooks, clock: TestClock, types: Sequence[str] = CHANGES, **more: Any) -> WebhookEndpoint:
     values = {"id": new_id(clock()), "tenant": "acme", "url": "https://orders.example/hook", **more}
     made = WebhookEndpoint(**values, events=tuple(types), created_at=clock(), changed_at=clock())
     assert webhooks.create(made)
@@ -76,7 +78,7 @@ def sent(store: SqlStore, clock: TestClock, count: int = 1, **changes: Any) -> l
 def told(store: SqlStore, endpoint: WebhookEndpoint) -> list[Notification]:
     found = store.find(Selection(tenant=endpoint.tenant, channel="webhook"), 1000, oldest_first=True)
     full = [store.get(row.tenant, row.id) for row in found if row.recipient == endpoint.id]
-    return sorted((row for row in full if row is not None), key=lambda row: str(data(row)["seq"]))
+    return sorted((row for row in full if row is not None), key=lambda row: int(data(row)["seq"]))
 
 
 def data(row: Notification) -> dict[str, Any]:

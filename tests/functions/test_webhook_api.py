@@ -151,6 +151,28 @@ def test_the_feed_goes_on_from_where_it_was_left(replay: Caller, intake: Caller,
         assert intake("GET", "/v1/events", query={"after": wrong}).status == 422
 
 
+def test_an_acceptance_is_told_where_an_endpoint_names_it(replay: Caller, intake: Caller) -> None:
+    assert "notification.created" not in created(replay)["events"]
+    intake("POST", "/v1/notifications", mail())
+    assert intake("GET", "/v1/events").body["events"] == []  # nobody asked for it
+    path = f"{PATH}/{created(replay, events=['notification.created'])['id']}"
+    keyed = mail(metadata={"order": "4711"}, idempotency_key="one")
+    batch = [keyed, mail(send_at=later(days=1)), keyed, mail(recipient="not an address")]
+    results = intake("POST", "/v1/notifications", batch).body["results"]
+    single = [intake("POST", "/v1/notifications", mail(), headers={"idempotency-key": '"two"'}).body for _ in range(2)]
+    refused = intake("POST", "/v1/notifications", mail(expires_at=later(seconds=-5)))
+    assert (refused.status, replay("POST", f"{path}/test").status) == (422, 200)
+    listed = intake("GET", "/v1/events").body["events"]
+    assert [event["data"]["id"] for event in listed] == [results[0]["id"], results[1]["id"], single[0]["id"]]
+    assert {event["type"] for event in listed} == {"notification.created"}
+    assert listed[0]["data"]["status"] == "pending"
+    assert listed[0]["data"]["metadata"] == {"order": "4711"}
+    assert replay("POST", "/v1/sweep").body["published"] == 3
+    timeline = intake("GET", f"/v1/notifications/{single[0]['id']}").body["events"]
+    assert [entry["status"] for entry in timeline] == ["pending"]
+    assert replay("GET", "/v1/audit").body["findings"] == []
+
+
 def test_without_the_setting_it_says_what_is_missing(container: Container, keys: Keys) -> None:
     from tidings.providers.webhooks.settings import WebhookSettings
 

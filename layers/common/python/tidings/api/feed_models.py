@@ -11,7 +11,7 @@ class FeedEventView(View):
     """An event, as a webhook has it."""
 
     id: str = Field(description="the webhook's `webhook-id`")
-    type: str
+    type: str = Field(description="`notification.` and a status, or `notification.created`: it was accepted")
     timestamp: str
     data: dict[str, Any] = Field(
         description="id, channel, status, class, code, generation, attempt, by, metadata, recipient, seq"

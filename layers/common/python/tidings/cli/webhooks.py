@@ -101,7 +101,11 @@ def add(commands: Commands, parents: Parents) -> None:
     new = made.add_parser("create", parents=shared, help="create an endpoint; its secret is shown once")
     new.add_argument("endpoint", metavar="URL", help="https://host[:port][/path]")
     new.add_argument(
-        "--event", action="append", choices=TYPES, metavar="TYPE", help="like notification.sent; may be repeated"
+        "--event",
+        action="append",
+        choices=TYPES,
+        metavar="TYPE",
+        help="like notification.sent; may be repeated; default: all but created, retrying and pending",
     )
     new.add_argument("--no-events", action="store_true", help="only your own notifications go to it")
     new.add_argument("--recipient", action="store_true", help="the payload has the recipient")

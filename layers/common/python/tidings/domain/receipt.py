@@ -15,6 +15,7 @@ class By(enum.StrEnum):
     LOOKUP = "lookup"  # its answer when we asked what it had accepted
     OPERATOR = "operator"  # a person, or the caller who canceled
     SWEEP = "sweep"  # our own clock: expired, or its worker was lost
+    INTAKE = "intake"  # it was accepted: of the event `CREATED` alone, which no timeline has
 
 
 class ReceiptKind(enum.StrEnum):

@@ -31,9 +31,15 @@ TOLD = (
 )
 """The changes that an endpoint can be told. Pending: set back by a replay."""
 
+CREATED = "created"
+"""The event that a notification was accepted, in the place of a status. It is written only where an endpoint of the
+tenant names its type. It is in no timeline: what a timeline begins with is made from the row."""
+
 PREFIX = "notification."
-TYPES = tuple(f"{PREFIX}{status}" for status in TOLD)
-DEFAULT_TYPES = tuple(name for name in TYPES if name not in (f"{PREFIX}retrying", f"{PREFIX}pending"))
+CREATED_TYPE = f"{PREFIX}{CREATED}"
+TYPES = (CREATED_TYPE, *(f"{PREFIX}{status}" for status in TOLD))
+ON_REQUEST = (CREATED_TYPE, f"{PREFIX}{Status.RETRYING}", f"{PREFIX}{Status.PENDING}")
+DEFAULT_TYPES = tuple(name for name in TYPES if name not in ON_REQUEST)
 """Of an endpoint that names none: what an attempt or a receipt decided, not the steps on the way."""
 
 OVERLAP = timedelta(hours=24)

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, select
 from tidings.adapters.sql.rows import WITHOUT_CONTENT, notification_of
 from tidings.adapters.sql.schema import events, notifications
 from tidings.adapters.sql.selection import by_tenant
+from tidings.adapters.sql.timeline import IS_ENTRY
 from tidings.domain.notification import Status, TimelineEntry, first_id, read
 from tidings.ports.books import LONGEST_TIMELINES, Audited, AuditedRows
 
@@ -57,7 +58,7 @@ def _entries(connection: Connection, ids: list[str]) -> tuple[dict[str, list[Any
     found: dict[str, list[Any]] = {}
     if not ids:
         return found, None
-    chosen = select(*_ENTRY).where(e.notification_id.in_(ids)).order_by(e.notification_id, e.seq)
+    chosen = select(*_ENTRY).where(e.notification_id.in_(ids), IS_ENTRY).order_by(e.notification_id, e.seq)
     rows = connection.execute(chosen.limit(LONGEST_TIMELINES + 1)).all()
     for row in rows:
         found.setdefault(row.notification_id, []).append(row)

@@ -3,8 +3,9 @@
 import functools
 import random
 import re
+import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -136,6 +137,16 @@ class Database:
         value: datetime = connection.exec_driver_sql("SELECT UTC_TIMESTAMP(6)").scalar_one()
         return value.replace(tzinfo=UTC)
 
+    def now_and(self, connection: Connection, question: str, values: Sequence[Any]) -> tuple[datetime, Any]:
+        """The time, and the answer to a question, an SQL expression: in one statement where the time takes one."""
+        parameters = tuple(values)
+        if self._sqlite:
+            return self.now(connection), _asked_of_sqlite(connection, f"SELECT {question}", parameters)
+        if self._clock is not None:
+            return self._clock(), connection.exec_driver_sql(f"SELECT {question}", parameters).scalar()
+        at, answer = connection.exec_driver_sql(f"SELECT UTC_TIMESTAMP(6), {question}", parameters).one()
+        return at.replace(tzinfo=UTC), answer
+
     def close(self) -> None:
         if "engine" in self.__dict__:
             self.engine.dispose()
@@ -228,6 +239,15 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # our begin event sends BEGIN, not the driver
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _asked_of_sqlite(connection: Connection, statement: str, parameters: tuple[Any, ...]) -> Any:
+    """By the driver, as SQLAlchemy takes twenty times as long as SQLite does."""
+    driver: Any = connection.connection.driver_connection
+    try:
+        return driver.execute(statement, parameters).fetchone()[0]
+    except sqlite3.Error:  # once more, for SQLAlchemy's error
+        return connection.exec_driver_sql(statement, parameters).scalar()
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -31,9 +31,11 @@ LARGE = 256 * 1024  # characters or bytes of a content; each server takes statem
 OVERHEAD = 256 * 1024  # bytes of a statement besides one content: metadata is most of it, and each may be escaped
 
 
-def insert_new(connection: Connection, now: datetime, batch: Sequence[Notification]) -> None:
+def insert_new(connection: Connection, now: datetime, batch: Sequence[Notification]) -> Sequence[Inserted]:
+    """Raise IntegrityError where the key or the id of one is taken."""
     _check_sizes(connection, batch)
     insert_many(connection, _INSERT, _columns(batch, now))
+    return [Inserted(notification) for notification in batch]
 
 
 def insert_unless_taken(connection: Connection, now: datetime, batch: Sequence[Notification]) -> Sequence[Inserted]:

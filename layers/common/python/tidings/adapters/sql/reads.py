@@ -11,6 +11,7 @@ from tidings.adapters.sql.database import Database, see_one_moment
 from tidings.adapters.sql.rows import ALL_COLUMNS, WITHOUT_CONTENT, notification_of
 from tidings.adapters.sql.schema import events, metadata, notifications
 from tidings.adapters.sql.selection import is_doubtful, narrowed
+from tidings.adapters.sql.timeline import IS_ENTRY
 from tidings.domain.notification import Notification, Priority, Status, TimelineEntry, first_id, read
 from tidings.messaging.envelope import Message
 from tidings.ports import LOOK_AHEAD, Selection
@@ -27,12 +28,12 @@ def get(connection: Connection, tenant: str, id: str) -> Notification | None:
 
 
 def timeline(connection: Connection, id: str) -> Sequence[TimelineEntry]:
-    rows = connection.execute(select(*_ENTRY_COLUMNS).where(e.notification_id == id).order_by(e.seq))
+    rows = connection.execute(select(*_ENTRY_COLUMNS).where(e.notification_id == id, IS_ENTRY).order_by(e.seq))
     return [TimelineEntry(**{**row._mapping, "status": read(Status, row.status)}) for row in rows]
 
 
 def timelines(connection: Connection, ids: Collection[str]) -> Mapping[str, list[TimelineEntry]]:
-    statement = select(e.notification_id, *_ENTRY_COLUMNS).where(e.notification_id.in_(sorted(ids)))
+    statement = select(e.notification_id, *_ENTRY_COLUMNS).where(e.notification_id.in_(sorted(ids)), IS_ENTRY)
     found: dict[str, list[TimelineEntry]] = {id: [] for id in ids}
     for row in connection.execute(statement.order_by(e.notification_id, e.seq)):
         id, *values = row

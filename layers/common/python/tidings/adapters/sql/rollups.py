@@ -4,7 +4,7 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Select, case, delete, func, or_, select, update
+from sqlalchemy import Connection, Select, and_, case, delete, func, or_, select, update
 from sqlalchemy.dialects.mysql import insert as mysql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.compiler import compiles
@@ -12,6 +12,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import Integer
 
 from tidings.adapters.sql.schema import events, notifications, statistics, watermark
+from tidings.adapters.sql.timeline import IS_ENTRY
 from tidings.domain.notification import OPERATOR, Status, first_id
 from tidings.domain.receipt import By
 from tidings.ports.insight import ACCEPTED, KEPT_FOR, LATENCIES
@@ -57,7 +58,10 @@ _BUCKET = case(
     else_=BEYOND,
 )
 
-_IS_CHANGE = or_(e.by.is_(None), e.by != By.RECEIPT, e.token.is_not(None))  # a receipt without a token moved nothing
+_IS_CHANGE = and_(
+    or_(e.by.is_(None), e.by != By.RECEIPT, e.token.is_not(None)),  # a receipt without a token moved nothing
+    IS_ENTRY,
+)
 
 
 def _minute(column: Any) -> Any:

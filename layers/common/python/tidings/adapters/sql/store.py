@@ -17,6 +17,7 @@ from tidings.adapters.sql import (
     cancel,
     claim,
     connections,
+    creation,
     insert,
     mark,
     pause,
@@ -66,10 +67,9 @@ class SqlStore:
 
     def insert(self, batch: Sequence[Notification]) -> Sequence[Inserted]:
         try:
-            self._write(insert.insert_new, batch)
+            return self._insert(insert.insert_new, batch)
         except IntegrityError:
-            return self._write(insert.insert_unless_taken, batch)
-        return [Inserted(notification) for notification in batch]
+            return self._insert(insert.insert_unless_taken, batch)
 
     def holders(self, hashes: Collection[str]) -> Mapping[str, Notification]:
         return self._read(reads.holders, hashes)
@@ -254,6 +254,19 @@ class SqlStore:
         self.database.close()
 
     # --- transactions -------------------------------------------------------------------------------------------------
+
+    @transaction
+    def _insert(
+        self,
+        connection: Connection,
+        work: Callable[[Connection, datetime, Sequence[Notification]], Sequence[Inserted]],
+        batch: Sequence[Notification],
+    ) -> Sequence[Inserted]:
+        now, is_told = creation.now_and_is_told(self.database, connection, batch)
+        stored = work(connection, now, batch)
+        if is_told:
+            creation.tell(connection, now, [item.notification for item in stored if item.existing is None])
+        return stored
 
     @transaction
     def _write(

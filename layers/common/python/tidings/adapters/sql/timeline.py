@@ -1,4 +1,5 @@
-"""Write timeline entries, and in the same transaction the webhooks that tell them. Every writer of `events` calls this.
+"""Write timeline entries, and in the same transaction the webhooks that tell them. Every writer of `events` calls this;
+`creation` writes the one event that is no entry.
 
 Without an endpoint that is told events, one indexed read is all that it adds to a batch. With one, it adds two
 statements, whatever the size of the batch.
@@ -16,12 +17,13 @@ from sqlalchemy import Connection, Select, and_, bindparam, insert, not_, or_, s
 from tidings.adapters.sql.bulk_insert import insert_many
 from tidings.adapters.sql.rows import FIELDS
 from tidings.adapters.sql.schema import events, notifications, webhooks
-from tidings.domain.notification import Notification, new_id
+from tidings.domain.notification import Notification, Status, new_id
 from tidings.domain.receipt import By
 from tidings.domain.timing import SWEEP_GRACE
 from tidings.domain.webhook import (
     ATTEMPTS,
     CHANNEL,
+    CREATED,
     HELD,
     PREFIX,
     TOLD,
@@ -32,7 +34,7 @@ from tidings.domain.webhook import (
 
 n, e, w = notifications.c, events.c, webhooks.c
 
-_INSERT_EVENTS = insert(events)
+INSERT_EVENTS = insert(events)
 _INSERT_WEBHOOKS = insert(notifications)
 
 _COLUMNS: list[Any] = [w[name] for name in WebhookEndpoint.__dataclass_fields__]
@@ -40,8 +42,11 @@ _IS_TOLD_EVENTS = w.tenant.in_(bindparam("tenants", expanding=True)), w.state !=
 _LISTENING = select(*_COLUMNS).where(*_IS_TOLD_EVENTS)
 HAS_LISTENERS = select(w.id).where(*_IS_TOLD_EVENTS).exists()
 
+IS_ENTRY = e.status != CREATED
+"""Of a timeline. What it begins with is made from the row."""
+
 IS_TOLD = and_(
-    e.status.in_(TOLD),
+    e.status.in_((CREATED, *TOLD)),
     # Evidence without a token moved nothing.
     or_(e.by.is_(None), e.by.not_in((By.RECEIPT, By.LOOKUP)), e.token.is_not(None)),
     # No webhook tells of a webhook to an endpoint.
@@ -74,12 +79,12 @@ def write(
 ) -> None:
     """Insert entries, given by column. `rows`: their notifications, in any order, each at least once. `has_listeners`:
     False if HAS_LISTENERS was; they are then not looked up."""
-    insert_many(connection, _INSERT_EVENTS, columns)
+    insert_many(connection, INSERT_EVENTS, columns)
     if not has_listeners:
         return
     tenants = {row.tenant for row in rows if not is_status_webhook(row.channel, row.recipient)}
     if tenants and (listening := listeners(connection, tenants)):
-        _tell(connection, now, listening, Counter(columns["notification_id"]))
+        tell(connection, now, listening, columns["notification_id"])
 
 
 def write_rows(
@@ -99,8 +104,12 @@ def endpoint_of(row: Any) -> WebhookEndpoint:
 
 
 def told() -> Select[Any]:
-    """Entries with what their payloads need."""
-    return select(*_TOLD).join_from(events, notifications, n.id == e.notification_id).where(IS_TOLD)
+    """Entries that are told, with what their payloads need."""
+    return _entries().where(IS_TOLD)
+
+
+def _entries() -> Select[Any]:
+    return select(*_TOLD, IS_TOLD.label("is_told")).join_from(events, notifications, n.id == e.notification_id)
 
 
 def payload(entry: Any, *, with_recipient: bool) -> dict[str, Any]:
@@ -108,7 +117,7 @@ def payload(entry: Any, *, with_recipient: bool) -> dict[str, Any]:
     data = {
         "id": entry.id,
         "channel": entry.channel,
-        "status": entry.status,
+        "status": Status.PENDING if entry.status == CREATED else entry.status,
         "class": entry.error_class,
         "code": entry.error_code,
         "generation": entry.generation,
@@ -141,15 +150,17 @@ def insert_webhooks(connection: Connection, now: datetime, made: Sequence[tuple[
     insert_many(connection, _INSERT_WEBHOOKS, {**columns, "wake_at": wake_at})
 
 
-def _tell(connection: Connection, now: datetime, listening: Sequence[WebhookEndpoint], written: Counter[str]) -> None:
-    """`written`: how many entries of each notification were just inserted. Its row is locked, so these are its last."""
+def tell(connection: Connection, now: datetime, listening: Sequence[WebhookEndpoint], ids: Iterable[str]) -> None:
+    """`ids`: the notification of each entry that was just inserted. Its row is locked, so these are its last."""
+    written = Counter(ids)
     tenants = sorted({endpoint.tenant for endpoint in listening})
-    chosen = told().where(e.notification_id.in_(sorted(written)), n.tenant.in_(tenants)).order_by(e.seq.desc())
+    # All entries are read: of those just inserted, some may not be told.
+    chosen = _entries().where(e.notification_id.in_(sorted(written)), n.tenant.in_(tenants)).order_by(e.seq.desc())
     made = []
     for entry in connection.execute(chosen).all():
         if written[entry.id] > 0:
             written[entry.id] -= 1
-            made += [(endpoint, entry) for endpoint in listening if wants(endpoint, entry)]
+            made += [(endpoint, entry) for endpoint in listening if entry.is_told and wants(endpoint, entry)]
     insert_webhooks(connection, now, made[::-1])
 
 

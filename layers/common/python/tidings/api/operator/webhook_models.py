@@ -34,8 +34,8 @@ class WebhookRequest(_Request):
     url: Url
     events: Types = Field(
         DEFAULT_TYPES,
-        description=f"of {', '.join(TYPES)}; all but retrying and pending if not given; empty: none, for an endpoint"
-        " that only your own notifications of the channel `webhook` go to",
+        description=f"of {', '.join(TYPES)}; all but created, retrying and pending if not given; empty: none, for an"
+        " endpoint that only your own notifications of the channel `webhook` go to",
     )
     recipient: bool = Field(False, description="true: the payload has the recipient")
 
