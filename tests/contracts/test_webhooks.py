@@ -279,6 +279,27 @@ def test_what_waits_for_a_deleted_endpoint_is_canceled(
     sound(store, clock)
 
 
+@pytest.mark.parametrize(
+    ("state", "becomes"), [(EndpointState.DELETED, Status.CANCELED), (EndpointState.ENABLED, Status.RETRYING)]
+)
+def test_what_comes_back_hours_after_the_change_does_not_stay_held(
+    store: SqlStore, webhooks: SqlWebhooks, clock: TestClock, state: EndpointState, becomes: Status
+) -> None:
+    """From a retry queue after a Retry-After, or from a channel that was paused."""
+    endpoint = created(webhooks, clock)
+    sent(store, clock)
+    rows = told(store, endpoint)
+    webhooks.set_state("acme", endpoint.id, EndpointState.DISABLED, "operator")
+    webhooks.set_state("acme", endpoint.id, state, "operator")
+    clock.advance(hours=6)
+    assert webhooks.release(10) == 0
+    hold(store, rows)
+    assert webhooks.release(10) == 1
+    (row,) = told(store, endpoint)
+    assert (row.status, row.next_attempt_at) == (becomes, None)
+    sound(store, clock)
+
+
 def test_gone_or_five_days_of_failure_disable(store: SqlStore, webhooks: SqlWebhooks, clock: TestClock) -> None:
     gone, failing, other = (created(webhooks, clock) for _ in range(3))
     sent(store, clock)
