@@ -30,6 +30,7 @@ from tidings.domain.webhook import (
 )
 from tidings.pipeline.audit import findings_in
 from tidings.ports import Claims, Selection, Settlement
+from tidings.ports.receipts import Result
 from tidings.ports.webhooks import Only, WebhookReplay, WebhookReplayed
 
 from tests import make
@@ -190,6 +191,20 @@ def test_an_endpoint_gets_only_the_types_that_it_asked_for(
     _cancel(store, clock)
     assert statuses(store, endpoint) == ["canceled"]
     assert told(store, none) == []
+
+
+def test_a_report_that_changes_nothing_tells_nothing(store: SqlStore, webhooks: SqlWebhooks, clock: TestClock) -> None:
+    endpoint = created(webhooks, clock)
+    sent(store, clock)
+    values: dict[str, Any] = {"provider": "smtp", "connection": "main", "provider_message_id": "m", "at": clock()}
+    complained = Receipt(**values, event_id="1", kind=ReceiptKind.COMPLAINED)
+    delivered = Receipt(**values, event_id="2", kind=ReceiptKind.DELIVERED)
+    out = Receipt(**values, event_id="3", kind=ReceiptKind.OPTED_OUT)
+    assert [applied.consequence.result for applied in store.apply_receipts([complained])] == [Result.RECORDED]
+    assert statuses(store, endpoint) == ["sent"]
+    store.apply_receipts([delivered, out])
+    assert statuses(store, endpoint) == ["sent", "delivered"]
+    sound(store, clock)
 
 
 def test_a_settlement_that_is_rolled_back_tells_nothing(

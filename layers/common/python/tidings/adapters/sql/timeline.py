@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, bindparam, insert, not_, or_, select
+from sqlalchemy import Connection, Select, and_, bindparam, insert, join, not_, or_, select
 
 from tidings.adapters.sql.bulk_insert import insert_many
 from tidings.adapters.sql.rows import FIELDS
@@ -62,6 +62,7 @@ _TOLD = (
     n.recipient,
     n.metadata,
 )
+_WITH_ROWS = join(events, notifications, n.id == e.notification_id)
 
 
 def write(
@@ -92,7 +93,7 @@ def endpoint_of(row: Any) -> WebhookEndpoint:
 
 def told() -> Select[Any]:
     """Entries with what their payloads need."""
-    return select(*_TOLD).join_from(events, notifications, n.id == e.notification_id).where(IS_TOLD)
+    return select(*_TOLD).select_from(_WITH_ROWS).where(IS_TOLD)
 
 
 def payload(entry: Any, *, with_recipient: bool) -> dict[str, Any]:
@@ -136,11 +137,13 @@ def insert_webhooks(connection: Connection, now: datetime, made: Sequence[tuple[
 def _tell(connection: Connection, now: datetime, listening: Sequence[WebhookEndpoint], written: Counter[str]) -> None:
     """`written`: how many entries of each notification were just inserted. Its row is locked, so these are its last."""
     tenants = sorted({endpoint.tenant for endpoint in listening})
-    chosen = told().where(e.notification_id.in_(sorted(written)), n.tenant.in_(tenants)).order_by(e.seq.desc())
+    # Also those that are not told, such as a complaint: they count.
+    every = select(*_TOLD, IS_TOLD.label("is_told")).select_from(_WITH_ROWS)
+    chosen = every.where(e.notification_id.in_(sorted(written)), n.tenant.in_(tenants)).order_by(e.seq.desc())
     made = []
     for entry in connection.execute(chosen).all():
-        if written[entry.id] > 0:
-            written[entry.id] -= 1
+        is_new, written[entry.id] = written[entry.id] > 0, written[entry.id] - 1
+        if is_new and entry.is_told:
             made += [(endpoint, entry) for endpoint in listening if wants(endpoint, entry)]
     insert_webhooks(connection, now, made[::-1])
 
