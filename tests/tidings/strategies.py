@@ -28,6 +28,8 @@ class Draft:
     recipient: str | None
     text: str
     ignore_suppression: bool | None = None
+    category: str | None = None
+    critical: bool | None = None
 
     def made(self, now: datetime, number: int, key: str | None) -> Notification:
         send_at = now + timedelta(seconds=self.send_in) if self.send_in is not None else None
@@ -46,6 +48,8 @@ class Draft:
             priority=self.priority,
             max_attempts=self.max_attempts,
             ignore_suppression=self.ignore_suppression,
+            category=self.category,
+            critical=self.critical,
         )
 
 

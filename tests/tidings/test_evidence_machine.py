@@ -22,14 +22,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 from tidings.adapters.embedded import EmbeddedBroker
 from tidings.adapters.sql.books import SqlBooks
-from tidings.adapters.sql.database import Database, DatabaseSettings
-from tidings.domain.notification import REPLAYABLE, Status
+from tidings.adapters.sql.database import Database
+from tidings.domain.notification import REPLAYABLE, Notification, Status
 from tidings.domain.receipt import PROOF_OF_ACCEPTANCE, Receipt, ReceiptKind
 from tidings.domain.timing import RECEIPT_WINDOW, RECEIPTS_KEPT, VISIBILITY
 from tidings.domain.webhook import DEFAULT_TYPES, HELD, TYPES, EndpointState
 from tidings.messaging import topology
 from tidings.messaging.envelope import IncomingMessage
-from tidings.migrate import migrate
 from tidings.pipeline.audit import findings_in
 from tidings.pipeline.receipts import Receipts
 from tidings.pipeline.suppression import Reason, suppression
@@ -39,8 +38,8 @@ from tidings.ports.webhooks import Only
 
 from tests import make
 from tests.clock import TestClock
+from tests.migrated import migrated
 from tests.tidings.actors import TENANT, Call, WeakStore
-from tests.tidings.conftest import MIGRATIONS
 from tests.tidings.promises import MOVING
 from tests.tidings.simulation import START, Ground, Simulation, letter_of
 from tests.tidings.strategies import DRAFTS, PICKED, STEPS, TURNS, Draft, Turn
@@ -80,9 +79,15 @@ class Evidence(Simulation, RuleBasedStateMachine):
         self._accepted(replace(draft, send_in=None), count, None, None)
 
     @precondition(lambda self: self._moving() < 4)
-    @rule(draft=DRAFTS, ignoring=st.sampled_from([None, None, True]))
-    def accept(self, draft: Draft, ignoring: bool | None) -> None:
-        self._accepted(replace(draft, ignore_suppression=ignoring), 1, None, None)
+    @rule(
+        draft=DRAFTS,
+        ignoring=st.sampled_from([None, None, True]),
+        category=st.sampled_from([None, "news"]),
+        critical=st.sampled_from([None, None, True]),
+    )
+    def accept(self, draft: Draft, ignoring: bool | None, category: str | None, critical: bool | None) -> None:
+        made = replace(draft, ignore_suppression=ignoring, category=category, critical=critical)
+        self._accepted(made, 1, None, None)
 
     @rule(turn=TURNS, at=st.sampled_from([*[None] * len(STEPS), *STEPS]), kind=KINDS, marked=st.booleans())
     def deliver(self, turn: Turn, at: str | None, kind: ReceiptKind, marked: bool) -> None:
@@ -121,13 +126,21 @@ class Evidence(Simulation, RuleBasedStateMachine):
         assert applied.consequence.result is Result.UNMATCHED
 
     @precondition(lambda self: self.ids)
-    @rule(picked=st.integers(0, 5), reason=st.sampled_from(REASONS), removed=st.booleans())
-    def suppress(self, picked: int, reason: Reason, removed: bool) -> None:
+    @rule(
+        picked=st.integers(0, 5),
+        reason=st.sampled_from(REASONS),
+        scope=st.sampled_from(["", "", "news"]),
+        removed=st.booleans(),
+    )
+    def suppress(self, picked: int, reason: Reason, scope: str, removed: bool) -> None:
         """By an operator, whatever its notifications are doing; or the entry is removed."""
         recipient = self._row(self._some([picked])[0]).recipient
         if not removed:
-            self.store.add_suppressions(TENANT, "email", [suppression(recipient, reason, source="operator")])
-        elif self.store.remove_suppression(TENANT, "email", recipient, "", "operator") and recipient == ADA:
+            added = suppression(recipient, reason, source="operator", scope=scope)
+            self.store.add_suppressions(TENANT, "email", [added])
+            return
+        removed = self.store.remove_suppression(TENANT, "email", recipient, scope, "operator")
+        if removed and (recipient, scope) == (ADA, ""):
             self.word, self.found = None, False
 
     @precondition(lambda self: self.ids)
@@ -184,7 +197,8 @@ class Evidence(Simulation, RuleBasedStateMachine):
             self.said_at = at
             self.word, self.found = kind, any(row.recipient == ADA for row in self._rows().values())
             self.clock.advance(seconds=1)
-        entries = self.store.find_suppressions(SuppressionSelection(tenant=TENANT, recipients=[ADA], in_force=True), 9)
+        hers = SuppressionSelection(tenant=TENANT, recipients=[ADA], scope="", in_force=True)
+        entries = self.store.find_suppressions(hers, 9)
         if self.word is BACK:
             assert "opted_out" not in {entry.reason for entry in entries}, "START was the last word"
         elif self.found:  # else it is tried again by the sweep
@@ -287,7 +301,7 @@ class Evidence(Simulation, RuleBasedStateMachine):
             super()._delivered(batch, provider)
         finally:
             called = [self._row(id) for id, count in self._counts().items() if count > before[id]]
-            wrong = [row.id for row in called if row.recipient in suppressed and not row.ignore_suppression]
+            wrong = [row.id for row in called if not row.ignore_suppression and self._scopes(row) & suppressed]
             assert not wrong, "a suppressed recipient was called"
 
     def _webhooks(self) -> list[IncomingMessage]:
@@ -296,17 +310,25 @@ class Evidence(Simulation, RuleBasedStateMachine):
     def _counts(self) -> Counter[str]:
         return Counter({id: len(calls) for id, calls in self.vendor.calls.items()})
 
-    def _suppressed(self) -> set[str]:
+    def _scopes(self, row: Notification) -> set[tuple[str, str]]:
+        """What would suppress it."""
+        of_category = {(row.recipient, row.category)} if row.category is not None and not row.critical else set()
+        return {(row.recipient, ""), *of_category}
+
+    def _suppressed(self) -> set[tuple[str, str]]:
+        """Recipients with their scopes."""
         found = self.store.find_suppressions(SuppressionSelection(tenant=TENANT, in_force=True), 100)
         # Under `reconcile` too: the vendor is asked first, and never called.
         lasting = self.clock() + timedelta(days=1)  # others may end meanwhile
-        return {entry.recipient for entry in found if entry.expires_at is None or entry.expires_at > lasting}
+        return {
+            (entry.recipient, entry.scope) for entry in found if entry.expires_at is None or entry.expires_at > lasting
+        }
 
 
-@pytest.fixture
-def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ground]:
-    given = DatabaseSettings(database_url=f"sqlite:///{tmp_path}/tidings.db")
-    migrate(given, MIGRATIONS)
+@pytest.fixture(params=["sqlite", pytest.param("mariadb", marks=pytest.mark.nightly)])
+def ground(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ground]:
+    url = f"sqlite:///{tmp_path}/tidings.db" if request.param == "sqlite" else request.getfixturevalue("mariadb_url")
+    given = migrated(url)
     clock = TestClock()
     store, broker = WeakStore(Database(given, clock=clock)), EmbeddedBroker(Database(given, clock=clock))
     yield Ground(clock, store, broker, monkeypatch)
@@ -314,12 +336,15 @@ def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ground]:
     store.close()
 
 
+EXAMPLES, NIGHTLY = 5, {"sqlite": 60, "mariadb": 15}
+
+
 @pytest.mark.slow
-def test_whatever_is_reported_the_promises_hold(ground: Ground, nightly: bool) -> None:
+def test_whatever_is_reported_the_promises_hold(ground: Ground, request: pytest.FixtureRequest, nightly: bool) -> None:
     run_machine(
         lambda: Evidence(ground),  # type: ignore[arg-type]  # any factory will do
         settings=settings(
-            max_examples=60 if nightly else 3,
+            max_examples=NIGHTLY[request.node.callspec.params["ground"]] if nightly else EXAMPLES,
             stateful_step_count=25,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -67,7 +67,7 @@ class Told:
         self, store: WeakStore, clock: TestClock, reached: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         self.clock, self._store, self._reached = clock, store, reached
-        self.webhooks, self._feed = SqlWebhooks(store.database), EventFeed(store.database)
+        self.webhooks, self._feed = SqlWebhooks(store.database), EventFeed(store.database, sleep=lambda _: None)
         self.listeners: dict[str, Listener] = {}
         self.answers: list[str] = []
         self.complaints: list[str] = []
