@@ -89,9 +89,16 @@ class Evidence(Simulation, RuleBasedStateMachine):
         made = replace(draft, ignore_suppression=ignoring, category=category, critical=critical)
         self._accepted(made, 1, None, None)
 
-    @rule(turn=TURNS, at=st.sampled_from([*[None] * len(STEPS), *STEPS]), kind=KINDS, marked=st.booleans())
-    def deliver(self, turn: Turn, at: str | None, kind: ReceiptKind, marked: bool) -> None:
+    @rule(
+        turn=TURNS,
+        at=st.sampled_from([*[None] * len(STEPS), *STEPS]),
+        kind=KINDS,
+        marked=st.booleans(),
+        after=st.sampled_from([0, 10, 200]),
+    )
+    def deliver(self, turn: Turn, at: str | None, kind: ReceiptKind, marked: bool, after: int) -> None:
         """`at`: the vendor reports at this step, before the attempt is settled or while it is."""
+        self.clock.advance(seconds=after)
         if at is not None:
             turn, self.meanwhile = replace(turn, step=at), (kind, marked)
         moving = sorted(id for id, row in self._rows().items() if row.status in MOVING)
@@ -133,8 +140,8 @@ class Evidence(Simulation, RuleBasedStateMachine):
         removed=st.booleans(),
     )
     def suppress(self, picked: int, reason: Reason, scope: str, removed: bool) -> None:
-        """By an operator, whatever its notifications are doing; or the entry is removed."""
-        recipient = self._row(self._some([picked])[0]).recipient
+        """By an operator, while they wait, are retried or are scheduled; or the entry is removed."""
+        recipient = self._some_that_move(picked).recipient
         if not removed:
             added = suppression(recipient, reason, source="operator", scope=scope)
             self.store.add_suppressions(TENANT, "email", [added])
@@ -309,6 +316,12 @@ class Evidence(Simulation, RuleBasedStateMachine):
 
     def _counts(self) -> Counter[str]:
         return Counter({id: len(calls) for id, calls in self.vendor.calls.items()})
+
+    def _some_that_move(self, picked: int) -> Notification:
+        """Of all, if none does."""
+        rows = [row for _, row in sorted(self._rows().items())]
+        chosen = [row for row in rows if row.status in MOVING] or rows
+        return chosen[picked % len(chosen)]
 
     def _scopes(self, row: Notification) -> set[tuple[str, str]]:
         """What would suppress it."""
