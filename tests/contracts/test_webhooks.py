@@ -31,6 +31,7 @@ from tidings.domain.webhook import (
 )
 from tidings.pipeline.audit import findings_in
 from tidings.ports import Claims, Selection, Settlement
+from tidings.ports.receipts import Result
 from tidings.ports.webhooks import Only, WebhookReplay, WebhookReplayed
 
 from tests import make
@@ -194,6 +195,20 @@ def test_an_endpoint_gets_only_the_types_that_it_asked_for(
     assert told(store, none) == []
 
 
+def test_a_report_that_changes_nothing_tells_nothing(store: SqlStore, webhooks: SqlWebhooks, clock: TestClock) -> None:
+    endpoint = created(webhooks, clock)
+    sent(store, clock)
+    values: dict[str, Any] = {"provider": "smtp", "connection": "main", "provider_message_id": "m", "at": clock()}
+    complained = Receipt(**values, event_id="1", kind=ReceiptKind.COMPLAINED)
+    delivered = Receipt(**values, event_id="2", kind=ReceiptKind.DELIVERED)
+    out = Receipt(**values, event_id="3", kind=ReceiptKind.OPTED_OUT)
+    assert [applied.consequence.result for applied in store.apply_receipts([complained])] == [Result.RECORDED]
+    assert statuses(store, endpoint) == ["sent"]
+    store.apply_receipts([delivered, out])
+    assert statuses(store, endpoint) == ["sent", "delivered"]
+    sound(store, clock)
+
+
 def test_a_settlement_that_is_rolled_back_tells_nothing(
     store: SqlStore, webhooks: SqlWebhooks, clock: TestClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -278,6 +293,27 @@ def test_what_waits_for_a_deleted_endpoint_is_canceled(
     assert [row.status for row in told(store, endpoint)] == [Status.CANCELED]
     sent(store, clock)
     assert len(told(store, endpoint)) == 1
+    sound(store, clock)
+
+
+@pytest.mark.parametrize(
+    ("state", "becomes"), [(EndpointState.DELETED, Status.CANCELED), (EndpointState.ENABLED, Status.RETRYING)]
+)
+def test_what_comes_back_hours_after_the_change_does_not_stay_held(
+    store: SqlStore, webhooks: SqlWebhooks, clock: TestClock, state: EndpointState, becomes: Status
+) -> None:
+    """From a retry queue after a Retry-After, or from a channel that was paused."""
+    endpoint = created(webhooks, clock)
+    sent(store, clock)
+    rows = told(store, endpoint)
+    webhooks.set_state("acme", endpoint.id, EndpointState.DISABLED, "operator")
+    webhooks.set_state("acme", endpoint.id, state, "operator")
+    clock.advance(hours=6)
+    assert webhooks.release(10) == 0
+    hold(store, rows)
+    assert webhooks.release(10) == 1
+    (row,) = told(store, endpoint)
+    assert (row.status, row.next_attempt_at) == (becomes, None)
     sound(store, clock)
 
 

@@ -1,4 +1,6 @@
-"""The faults: `python -m tests.faults [--only NAME] [--seed N] [--worlds N] [--soak S | --receipts] [--write FILE]`."""
+"""The faults: `python -m tests.faults [--only NAME] [--seed N] [--worlds N]
+[--soak S | --receipts | --webhooks] [--write FILE]`.
+"""
 
 import argparse
 import secrets
@@ -11,6 +13,7 @@ from pathlib import Path
 
 from local.services import packages
 from tests.faults import receipts as reporting
+from tests.faults import sections, webhooks
 from tests.faults import soak as soaking
 from tests.faults.fault import Fault
 from tests.faults.faults import FAULTS
@@ -28,12 +31,15 @@ def main() -> int:
     parser.add_argument("--worlds", type=int, default=1, metavar="N", help="work on so many at once")
     parser.add_argument("--soak", type=float, metavar="SECONDS", help="faults without a pause, for so long")
     parser.add_argument("--receipts", action="store_true", help="only what providers report later")
+    parser.add_argument("--webhooks", action="store_true", help="only endpoints of webhooks")
     options = parser.parse_args()
     packages.install(packages.missing())
     if options.soak is not None:
         return soak(options.soak, seed=options.seed, write=options.write)
     if options.receipts:
         return with_receipts(options.only, seed=options.seed, write=options.write)
+    if options.webhooks:
+        return with_webhooks(options.only, seed=options.seed, write=options.write)
     chosen = [fault for fault in FAULTS if options.only in fault.name]
     if not chosen:
         parser.error(f"no fault is named so; there are: {', '.join(fault.name for fault in FAULTS)}")
@@ -54,8 +60,7 @@ def soak(seconds: float, *, seed: int, write: Path | None) -> int:
     log(f"{header()}\n{line(soaked.result)}")
     log("\n".join(f"    {problem[:300]}" for problem in soaked.result.problems))
     if write is not None:
-        page_so_far = soaking.without_section(write.read_text(encoding="utf-8")) if write.exists() else ""
-        write.write_text(f"{page_so_far}\n{soaking.section(soaked)}", encoding="utf-8")
+        sections.write(write, soaking.HEADING, soaking.section(soaked))
     return 1 if soaked.result.problems else 0
 
 
@@ -68,8 +73,22 @@ def with_receipts(only: str, *, seed: int, write: Path | None) -> int:
                 results.append(result := run(hurt, fault, seed))
                 log("\n".join([line(result), *(f"    {said[:300]}" for said in (*result.notes, *result.problems[:8]))]))
                 if write is not None:
-                    reporting.write(write, reporting.section(results, hurt, seed))
+                    sections.write(write, reporting.HEADING, reporting.section(results, hurt, seed))
     return 1 if any(result.problems for result in results) else 0
+
+
+def with_webhooks(only: str, *, seed: int, write: Path | None) -> int:
+    log(f"seed {seed}\n{webhooks.header()}")
+    done: list[webhooks.Ran] = []
+    with webhooks.WORLD() as hurt:
+        for row in webhooks.ROWS:
+            if only in row.name:
+                done.append(ran := webhooks.run(hurt, row, seed))
+                said = (*ran.result.notes, *ran.result.problems[:8])
+                log("\n".join([webhooks.line(ran), *(f"    {one[:300]}" for one in said)]))
+                if write is not None:
+                    sections.write(write, webhooks.HEADING, webhooks.section(done, hurt, seed))
+    return 1 if any(ran.result.problems for ran in done) else 0
 
 
 @dataclass(kw_only=True)
@@ -113,7 +132,7 @@ class Done:
             log("\n".join([line(result), *(f"    {said[:300]}" for said in (*result.notes, *result.problems[:8]))]))
             if self.write is not None:
                 text = page(hurt, self.results, seed=self.seed, before=before)
-                text += reporting.kept(self.write) + soaking.kept(self.write)
+                text += sections.kept(self.write, reporting.HEADING, webhooks.HEADING, soaking.HEADING)
                 self.write.write_text(text, encoding="utf-8")
 
 

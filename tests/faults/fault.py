@@ -35,6 +35,7 @@ class Fault:
     make_world: Callable[[], AbstractContextManager[World]] = world  # needs other servers or time-outs
     ambiguous_at_most: int | None = None  # maximum ambiguous attempts; None: any
     messages: int = MESSAGES  # submitted before the fault
+    pause: float = 0.1  # seconds between two requests of a caller during it
 
 
 def let_go(scene: Scene) -> None:

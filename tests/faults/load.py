@@ -81,7 +81,7 @@ class Load:
         return replace(self, wanted=[one for one in self.wanted if one.address not in addresses])
 
     @contextlib.contextmanager
-    def trickle(self, callers: int = 2) -> Iterator[None]:
+    def trickle(self, callers: int = 2, *, pause: float = 0.1) -> Iterator[None]:
         """Submit singles and small arrays during the block, and wait until each was answered."""
         stopping = threading.Event()
 
@@ -89,7 +89,7 @@ class Load:
             choice = random.Random(seed)
             while not stopping.is_set():
                 self._hand_in(self._made(choice.choice((1, 1, 1, 5))), give_up=choice.random() < 0.2)
-                stopping.wait(0.1)
+                stopping.wait(pause)
 
         threads = [threading.Thread(target=run_for, args=[self.random.random()]) for _ in range(callers)]
         for thread in threads:

@@ -43,7 +43,7 @@ def run(world: World, fault: Fault, seed: int) -> Result:
         world.tell("trigger", signal.SIGSTOP)
     try:
         scene.load.burst(fault.messages)
-        with scene.load.trickle():
+        with scene.load.trickle(pause=fault.pause):
             try:
                 fault.inject(scene)
             except TRANSIENT as error:

@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Literal
 from urllib.parse import urlencode
 
@@ -240,18 +239,3 @@ runs after every row.
 {verdict(ran)}
 
 {noted}"""
-
-
-def write(file: Path, text: str) -> None:
-    """In place of the section that is there; the rest of the page stays."""
-    page = file.read_text(encoding="utf-8") if file.exists() else ""
-    before, _, rest = page.partition(HEADING)
-    _, next_heading, after = rest.partition("\n## ")
-    kept = f"\n{next_heading.lstrip()}{after}" if next_heading else ""
-    file.write_text(f"{before.rstrip()}\n\n{text.rstrip()}\n{kept}", encoding="utf-8")
-
-
-def kept(file: Path) -> str:
-    """The section of a page, to keep below a new table."""
-    _, heading, rest = file.read_text(encoding="utf-8").partition(HEADING) if file.exists() else ("", "", "")
-    return f"\n{heading}{rest.partition(f'{chr(10)}## ')[0].rstrip()}\n" if heading else ""

@@ -189,13 +189,3 @@ broker. The processes:
 |---|---:|---:|---:|
 {used}
 """
-
-
-def without_section(page: str) -> str:
-    return page.partition(HEADING)[0].rstrip() + "\n"
-
-
-def kept(file: Path) -> str:
-    """The existing section of a page, to keep below a new table."""
-    _, heading, rest = file.read_text(encoding="utf-8").partition(HEADING) if file.exists() else ("", "", "")
-    return f"\n{heading}{rest}" if heading else ""

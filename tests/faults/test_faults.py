@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.faults import matrix, receipts
+from tests.faults import matrix, receipts, webhooks
 from tests.faults.fault import Fault
 from tests.faults.faults import FAULTS
 from tests.faults.steps import ROOT, steps
@@ -28,6 +28,12 @@ def test_under_this_fault_nothing_is_lost_and_nothing_goes_out_twice(hurt: World
     result = matrix.run(hurt, fault if nightly else replace(fault, messages=BY_DAY), seed=1)
     assert result.counted.lost == 0, matrix.line(result)
     assert not result.problems, "\n".join([matrix.line(result), *result.problems])
+
+
+def test_a_killed_worker_leaves_no_endpoint_untold(hurt: World, nightly: bool) -> None:
+    ran = webhooks.run(hurt, webhooks.ROWS[0] if nightly else webhooks.QUICK, seed=1)
+    assert (ran.counted.lost, ran.counted.arrived) == (0, ran.counted.events), webhooks.line(ran)
+    assert not ran.result.problems, "\n".join([webhooks.line(ran), *ran.result.problems])
 
 
 def test_the_crash_table_has_exactly_the_steps_that_the_code_has() -> None:

@@ -28,6 +28,7 @@ from tests.faults import proxy
 from tests.faults.addresses import Addresses
 from tests.faults.cluster import Cluster
 from tests.faults.proxy import Proxy
+from tests.faults.receiver import Receiver, receiving
 from tests.faults.steps import steps
 from tests.faults.wire import Commits, Confirms, FinalDots, Requests
 from tests.faults.wrong_clock import SettableClock
@@ -74,6 +75,7 @@ class World:
     network: Network
     servers: Servers
     flags: Path
+    receiver: Receiver  # of all webhooks
     addresses: Addresses = field(default_factory=Addresses)
 
     @property
@@ -162,6 +164,7 @@ def world(
         flags.mkdir()
         started = stack.enter_context(servers(folder))
         network = stack.enter_context(_network(started))
+        receiver = stack.enter_context(receiving())
         options = Options(
             state=folder / "stack",
             first_port=0,
@@ -169,12 +172,16 @@ def world(
             receipts=receipts,
             database_url=network.mariadb.through(started.mariadb.url),
             broker_url=network.rabbitmq.through(started.rabbitmq.url),
-            environment=_environment(network, flags, lease, provider_timeout),
             start=forks.start,
+            environment={
+                **_environment(network, flags, lease, provider_timeout),
+                "TIDINGS_WEBHOOKS_VIA": receiver.url,
+                "TIDINGS_WEBHOOKS_TIMEOUT": str(provider_timeout),
+            },
         )
         ran = stack.enter_context(running(options))
         network.smtp.server, network.http.server = ran.ports.smtp, ran.ports.inbox
-        yield World(stack=ran, network=network, servers=started, flags=flags)
+        yield World(stack=ran, network=network, servers=started, flags=flags, receiver=receiver)
 
 
 @contextlib.contextmanager

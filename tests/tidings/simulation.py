@@ -21,6 +21,7 @@ from tidings.adapters.sql.schema import (
     notifications,
     receipts,
     suppression_list,
+    webhooks,
 )
 from tidings.config import failpoints
 from tidings.domain.errors import BrokerUnavailable, StoreUnavailable
@@ -34,7 +35,7 @@ from tidings.pipeline.replay import Replay
 from tidings.pipeline.retry import RetrySchedule
 from tidings.pipeline.settlement import Settler
 from tidings.pipeline.sweep import Sweep
-from tidings.ports import Inserted, Received, Selection
+from tidings.ports import Inserted, Provider, Received, Selection
 
 from tests import make
 from tests.clock import TestClock
@@ -46,6 +47,16 @@ from tests.tidings.strategies import Draft, Turn
 START = datetime(2026, 1, 1, tzinfo=UTC)
 LEASE = timedelta(seconds=60)
 WORK = topology.work_queues("email")
+TABLES = (
+    notifications,
+    events,
+    messages,
+    connections,
+    receipts,
+    awaited_receipts,
+    suppression_list,
+    webhooks,
+)
 
 
 @dataclass(frozen=True)
@@ -61,7 +72,7 @@ class Ground:
         self.clock.now = START
         self.store.fault = None
         with self.store.database.engine.begin() as connection:
-            for table in (notifications, events, messages, connections, receipts, awaited_receipts, suppression_list):
+            for table in TABLES:
                 connection.execute(delete(table))
         return self
 
@@ -200,10 +211,10 @@ class Simulation:
         self._accepted(draft, len(turn.answers), None, None)
         self._attempted(self._wake_ups([id for id in self.ids if id not in before]), turn)
 
-    def _delivered(self, batch: Sequence[IncomingMessage]) -> None:
-        """By a process of its own."""
+    def _delivered(self, batch: Sequence[IncomingMessage], provider: Provider | None = None) -> None:
+        """By a process of its own. `provider`: in place of the vendor."""
         delivery = Delivery(
-            provider=self.vendor,
+            provider=provider or self.vendor,
             store=self.store,
             broker=self.broker,
             settler=self.settler,
@@ -220,12 +231,12 @@ class Simulation:
                 call.ambiguous = True
             self.vendor.under_way = []
 
-    def _attempted(self, batch: Sequence[IncomingMessage], turn: Turn) -> bool:
+    def _attempted(self, batch: Sequence[IncomingMessage], turn: Turn, provider: Provider | None = None) -> bool:
         self.vendor.answers, self.vendor.lists, self.store.fault = list(turn.answers), list(turn.lists), turn.store
         before = self.broker.state
         self.broker.state = turn.broker or before
         fault = (turn.step, lambda: self._strike(turn.strike)) if turn.step is not None else None
-        done = self._alive(lambda: self._delivered(batch), fault)
+        done = self._alive(lambda: self._delivered(batch, provider), fault)
         self.vendor.answers, self.vendor.lists, self.store.fault = [], [], None
         self.broker.state = before
         return done
@@ -292,5 +303,5 @@ class Simulation:
         return timelines
 
 
-def letter_of(item: Received) -> IncomingMessage:
-    return IncomingMessage(queue=item.queue, body=item.body, message=parse(item.body, item.headers, "email"))
+def letter_of(item: Received, channel: str = "email") -> IncomingMessage:
+    return IncomingMessage(queue=item.queue, body=item.body, message=parse(item.body, item.headers, channel))

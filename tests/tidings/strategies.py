@@ -27,6 +27,9 @@ class Draft:
     max_attempts: int
     recipient: str | None
     text: str
+    ignore_suppression: bool | None = None
+    category: str | None = None
+    critical: bool | None = None
 
     def made(self, now: datetime, number: int, key: str | None) -> Notification:
         send_at = now + timedelta(seconds=self.send_in) if self.send_in is not None else None
@@ -44,6 +47,9 @@ class Draft:
             on_ambiguous=self.on_ambiguous,
             priority=self.priority,
             max_attempts=self.max_attempts,
+            ignore_suppression=self.ignore_suppression,
+            category=self.category,
+            critical=self.critical,
         )
 
 

@@ -1,4 +1,6 @@
-"""What the settlements of webhooks say about their endpoints: one that is gone, or fails for too long, is disabled."""
+"""What the settlements of webhooks say about their endpoints: one that is gone, or fails for too long, is disabled, and
+what is held for one that is not disabled is to be released.
+"""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
@@ -6,6 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, func, or_, update
 
 from tidings.adapters.sql.schema import webhooks
+from tidings.adapters.sql.webhook_release import RELEASES_FOR
 from tidings.domain.errors import NotCalled, OnHold
 from tidings.domain.notification import Status
 from tidings.domain.webhook import CHANNEL, FAILING_FOR, EndpointState, is_status_webhook
@@ -43,6 +46,10 @@ def note(connection: Connection, now: datetime, settled: Sequence[Settlement]) -
         connection.execute(
             update(webhooks).where(w.id.in_(failed), is_enabled, too_long).values(**off, reason="failing")
         )
+    if held := _endpoints(s for s in calls if s.held):
+        # It was enabled or deleted meanwhile, perhaps long ago: a retry may come back after hours.
+        is_off = w.state == EndpointState.DISABLED
+        connection.execute(update(webhooks).where(w.id.in_(held), ~is_off).values(release_until=now + RELEASES_FOR))
 
 
 def _endpoints(settlements: Iterable[Settlement]) -> list[str]:

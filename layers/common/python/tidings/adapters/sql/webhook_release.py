@@ -1,7 +1,7 @@
 """Notifications that were held for an endpoint: released when it is enabled, canceled when it is deleted.
 
-The sweep does it, page by page, for some time after the change: a worker that saw the endpoint as it was before may
-hold one more notification after the change is committed.
+The sweep does it, page by page, for some time after the change, and after each settlement that holds one more: a worker
+may have seen the endpoint as it was before, and a retry may come back hours after the endpoint was deleted.
 """
 
 from datetime import datetime, timedelta

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from datetime import timedelta
 
 from sqlalchemy import Connection, func, insert, select, update
 
@@ -18,9 +17,6 @@ from tidings.ports.webhooks import WebhookReplay, WebhookReplayed
 n, w = notifications.c, webhooks.c
 
 FAILING = DEAD | {Status.RETRYING}
-
-CANCELS_FOR = timedelta(hours=3)
-"""How long after its deletion an endpoint's notifications still come back from the retry queues, to be canceled."""
 
 
 class SqlWebhooks:
@@ -83,10 +79,10 @@ class SqlWebhooks:
             return found
         now = self.database.now(connection)
         values = {"state": state, "reason": reason, "changed_at": now, "release_until": None}
+        if state is not EndpointState.DISABLED:
+            values |= {"release_until": now + webhook_release.RELEASES_FOR}
         if state is EndpointState.ENABLED:
-            values |= {"failing_since": None, "release_until": now + webhook_release.RELEASES_FOR}
-        if state is EndpointState.DELETED:
-            values |= {"release_until": now + CANCELS_FOR}
+            values |= {"failing_since": None}
         connection.execute(update(webhooks).where(w.id == id).values(**values))
         return endpoint_of(connection.execute(select(webhooks).where(w.id == id)).one())
 
