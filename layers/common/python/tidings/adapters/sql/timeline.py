@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, bindparam, insert, join, not_, or_, select
+from sqlalchemy import Connection, Select, and_, bindparam, insert, not_, or_, select
 
 from tidings.adapters.sql.bulk_insert import insert_many
 from tidings.adapters.sql.rows import FIELDS
