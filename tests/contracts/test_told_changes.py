@@ -217,8 +217,8 @@ def _webhooks(store: SqlStore) -> list[str]:
 def _noting(work: Callable[..., Any], writers: list[str]) -> Callable[..., Any]:
     """Note the module that calls it."""
 
-    def noted(*given: Any) -> Any:
+    def noted(*given: Any, **named: Any) -> Any:
         writers.append(sys._getframe(1).f_globals["__name__"].rpartition(".")[2])
-        return work(*given)
+        return work(*given, **named)
 
     return noted

@@ -28,6 +28,8 @@ RENAMED: Mapping[str, str] = {"PartDown": "Down", "DeadLettersGrow": "DeadLetter
 
 NOT_ON_AWS: Mapping[str, str] = {
     "SuppressedJump": "an alarm cannot compare with the day before",
+    "BouncesStopped": "no part of Tidings on Lambda takes bounces, and `poll --once` has no metrics",
+    "BouncesNotUnderstood": "the same",
 }
 """Alerts of Prometheus that cannot be alarms, with the reason; docs/aws.md has them too."""
 

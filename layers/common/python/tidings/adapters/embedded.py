@@ -23,7 +23,7 @@ from tidings.messaging import topology
 from tidings.messaging.topology import DELIVERY_LIMIT, EXCHANGE, PARKING, Destination
 from tidings.ports import Depth, Outgoing, Received
 
-FIRST_POLL, LONGEST_POLL = 0.02, 0.25  # seconds between polls of an empty table, growing
+FIRST_POLL, LONGEST_POLL = 0.02, 0.25  # seconds between polls of an empty table, growing until something comes
 m = messages.c
 
 
@@ -119,21 +119,23 @@ class EmbeddedConsumer:
         self._holder = uuid.uuid4().hex
         self._mine: set[int] = set()
         self._woken = threading.Event()
+        self._pause = FIRST_POLL
 
     def receive(self, limit: int, wait: timedelta, *, first: int | None = None) -> Sequence[Received]:
-        deadline, poll = time.monotonic() + wait.total_seconds(), FIRST_POLL
+        deadline = time.monotonic() + wait.total_seconds()
         queues = self._queues[:first]
         while True:
             found = _as_broker(self._poll, queues) if queues else set()
             for queue in queues:
                 if queue in found and (received := _as_broker(self._take, queue, limit)):
                     self._mine.update(item.receipt for item in received)
+                    self._pause = FIRST_POLL
                     return received  # type: ignore[no-any-return]
             left = deadline - time.monotonic()
-            if left <= 0 or self._woken.wait(min(left, poll)):
+            if left <= 0 or self._woken.wait(min(left, self._pause)):
                 self._woken.clear()
                 return []
-            poll = min(poll * 1.5, LONGEST_POLL)
+            self._pause = min(self._pause * 1.5, LONGEST_POLL)
 
     def wake(self) -> None:
         self._woken.set()

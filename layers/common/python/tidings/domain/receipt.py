@@ -14,7 +14,7 @@ class By(enum.StrEnum):
     RECEIPT = "receipt"  # its report, later
     LOOKUP = "lookup"  # its answer when we asked what it had accepted
     OPERATOR = "operator"  # a person, or the caller who canceled
-    SWEEP = "sweep"  # our own clock: expired, or its worker was lost
+    SWEEP = "sweep"  # we alone: it expired, its worker was lost, or its recipient is suppressed
     INTAKE = "intake"  # it was accepted: of the event `CREATED` alone, which no timeline has
 
 

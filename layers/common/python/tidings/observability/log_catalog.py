@@ -122,6 +122,12 @@ LIFECYCLE = (
             "lost",
         ),
     ),
+    LogEvent(
+        name="mails_returned",
+        meaning="so many mails came back; `verdict`: receipt, auto_reply, other_recipient (a cc), nothing, no_mark or"
+        " unreadable (these two are kept)",
+        fields=("verdict", "sort", "mails"),
+    ),
 )
 """What happens to notifications. `log_observer` writes these."""
 
@@ -142,12 +148,6 @@ FAULTS = (
         name="copies_left_out",
         meaning="a mail goes without so many of its cc and bcc, which are suppressed",
         fields=("notification_id", "tenant", "channel", "reasons", "recipients"),
-    ),
-    LogEvent(
-        name="mails_returned",
-        meaning="so many mails came back; `verdict`: receipt, auto_reply, other_recipient (a cc), nothing, no_mark or"
-        " unreadable (these two are kept)",
-        fields=("verdict", "sort", "mails"),
     ),
     LogEvent(
         name="returned_mail_failed",

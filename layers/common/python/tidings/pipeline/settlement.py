@@ -69,7 +69,7 @@ class Settler:
         `claims`: those under which the attempt was made. `connection`: the provider's, as known after the attempt;
         None: no provider was called. `note`: of suppression, for the timeline of a call. `by`: who says so; None: as
         the outcome tells."""
-        is_call = isinstance(outcome, Acceptance | DeliveryError) and not isinstance(outcome, Suppressed)
+        is_call = _is_call(outcome)
 
         def settled(
             status: Status, *, delay: timedelta | None = None, uncounted: bool = False, held: bool = False
@@ -190,10 +190,15 @@ class Settler:
                 pause = min(pause * 2, 1.0)
 
 
+def _is_call(outcome: Outcome) -> bool:
+    """Whether the provider was called, or could not be reached."""
+    return isinstance(outcome, Acceptance | DeliveryError) and not isinstance(outcome, Suppressed)
+
+
 def _source(outcome: Outcome) -> By:
     if isinstance(outcome, Acceptance):
         return outcome.by
-    return By.PROVIDER if isinstance(outcome, DeliveryError) else By.SWEEP
+    return By.PROVIDER if _is_call(outcome) else By.SWEEP
 
 
 def _waits_for_account(error: DeliveryError, notification: Notification, connection: Connection | None) -> bool:
