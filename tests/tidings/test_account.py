@@ -272,6 +272,7 @@ def test_a_probe_under_way_keeps_others_from_being_sent(parts: Parts, worker: De
     assert parts.store.take_probe("vendor", rows[-1].id, timedelta(seconds=15))
     parts.clock.advance(minutes=3)
     assert not parts.store.take_probe("vendor", rows[0].id, timedelta(seconds=15))
+    assert parts.store.take_probe("vendor", rows[-1].id, timedelta(seconds=15)), "it is its own probe"
 
 
 def test_a_stale_message_leaves_the_probes_place_to_the_next(parts: Parts, worker: Delivery, vendor: Vendor) -> None:

@@ -44,8 +44,9 @@ def report(
 
 
 def take_probe(connection: Connection, now: datetime, name: str, notification_id: str, lease: timedelta) -> bool:
-    """The current probe stays the only one while its row is `sending`, however long the call takes."""
-    under_way = exists().where(and_(n.id == c.probe_id, n.status == Status.SENDING))
+    """The current probe stays the only one while its row is `sending`, however long the call takes. A row that was the
+    last probe may be the next."""
+    under_way = exists().where(and_(n.id == c.probe_id, n.id != notification_id, n.status == Status.SENDING))
     taken = (
         update(connections)
         .where(c.name == name, c.probe_at <= now, ~under_way)
