@@ -137,6 +137,7 @@ class _SmtpTalk:
                 if not self.say(verb) or verb == "QUIT":
                     return
                 if verb == "STARTTLS" and self.server.tls is not None:
+                    self.connection.getpeername()  # of a caller that has gone, wrap_socket would leave its socket open
                     self.connection = self.server.tls.wrap_socket(self.connection, server_side=True)  # and its timeout
                 if verb == "DATA" and self.said.startswith("354") and not self.mail():
                     return

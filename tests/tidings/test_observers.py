@@ -186,7 +186,8 @@ def test_a_line_has_the_fields_of_the_catalog_and_no_full_recipient(
         Sweep(store=parts.store, broker=parts.broker, settler=parts.settler).run()
     lines = told(log)
     assert parts.row(lost).status is Status.UNKNOWN
-    expected = {event.name for event in LIFECYCLE} - {"expired", "suppressed", "settled_late", *ACCOUNT, *RECEIPTS}
+    others = {"expired", "suppressed", "settled_late", "mails_returned", *ACCOUNT, *RECEIPTS}
+    expected = {event.name for event in LIFECYCLE} - others
     assert set(names(lines)) == expected
     for name, line in lines:
         assert set(line) <= FIELDS[name], name
