@@ -190,7 +190,7 @@ def test_no_change_of_a_status_webhook_is_told(store: SqlStore, clock: TestClock
 
 
 def _table() -> Sequence[tuple[str, ...]]:
-    section = PAGE.read_text(encoding="utf-8").partition("## What is told\n")[2].partition("\n## ")[0]
+    section = PAGE.read_text(encoding="utf-8").partition("## Which events exist\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (.+) \| (.+) \| (.+) \| (.+) \|$", section, re.MULTILINE)
     return [tuple(row) for row in rows[1:] if not row[0].startswith("---")]
 

@@ -131,7 +131,7 @@ RECEIPTS_REFUSED = Metric(
 )
 RETURNED_MAILS = Metric(
     name="tidings_returned_mails_total",
-    help="Mails that came back, by what became of them: receipt (parsed), auto_reply, other_recipient (a cc), nothing,"
+    help="Returned mails by result: receipt (parsed), auto_reply, other_recipient (a cc), nothing,"
     " no_mark and unreadable (both kept), failed (not recorded: it comes again, or is flagged in its mailbox)",
     labels=("verdict",),
 )

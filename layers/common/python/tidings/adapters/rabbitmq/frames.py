@@ -43,7 +43,7 @@ def _form(number: int, to: Destination, channel: str, generation: int, attempt: 
 
 
 def properties(item: Outgoing) -> pika.BasicProperties:
-    """What could not be read goes on without a message id, and then without a content type."""
+    """A message that could not be parsed has no message id, and is passed on without a content type."""
     return pika.BasicProperties(
         message_id=item.message_id,
         content_type=CONTENT_TYPE if item.message_id is not None else None,

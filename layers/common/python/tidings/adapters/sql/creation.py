@@ -22,7 +22,7 @@ e = events.c
 
 
 def now_and_is_told(database: Database, connection: Connection, batch: Sequence[Notification]) -> tuple[datetime, bool]:
-    """The time, and whether an endpoint of one of the tenants is told of new notifications."""
+    """The database's time, and whether one of these tenants has an endpoint that names `notification.created`."""
     tenants = sorted({notification.tenant for notification in batch})
     now, is_told = database.now_and(connection, _question(connection.dialect.name, len(tenants)), tenants)
     return now, bool(is_told)

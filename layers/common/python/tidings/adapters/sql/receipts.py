@@ -62,7 +62,7 @@ _OWNERS = select(n.id, n.provider, n.provider_message_id).where(n.provider_messa
 _LOCKED = select(*(n[name] for name in _ROW_FIELDS)).where(n.id.in_(_BATCH)).order_by(n.id).with_for_update()
 _TIMELINES = (
     select(e.notification_id, *(e[name] for name in _ENTRY_FIELDS))
-    .where(e.notification_id.in_(_BATCH))
+    .where(e.notification_id.in_(_BATCH), timeline.IS_ENTRY)
     .order_by(e.notification_id, e.seq)
 )
 _KNOWN = select(r.provider, r.event_id).where(

@@ -1,1 +1,1 @@
-"""What takes bounces and complaints: a listener behind a mail server, and a poller of a mailbox."""
+"""Receive bounces and complaints: a listener behind a mail server, and a poller of a mailbox."""
