@@ -7,10 +7,10 @@ from contextlib import closing
 from functools import cache
 from pathlib import Path
 
-import pymysql
 from pymysql.constants import CLIENT
 from sqlalchemy import URL, create_engine, inspect, make_url
 from tidings.adapters.sql.database import DatabaseSettings
+from tidings.adapters.sql.mysql_connection import FrugalConnection
 from tidings.migrate import migrate
 
 MIGRATIONS = Path(__file__).parents[1] / "infra" / "migrations"
@@ -68,7 +68,7 @@ def empty(url: str) -> None:
 def _run(parts: URL, statements: str) -> None:
     """All of them in one request."""
     with closing(
-        pymysql.connect(
+        FrugalConnection(
             host=str(parts.host),
             port=parts.port or 3306,
             user=parts.username,

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
-import pymysql
 from pymysql.connections import Connection
 from pymysql.cursors import Cursor
+from tidings.adapters.sql.mysql_connection import FrugalConnection
 
 from local.services.process import ServiceError
 
@@ -52,7 +52,7 @@ def drop(url: str, name: str) -> None:
 @contextlib.contextmanager
 def connection(url: str) -> Iterator["Connection[Cursor]"]:
     parts = urlsplit(url)
-    connected = pymysql.connect(
+    connected = FrugalConnection(
         host=parts.hostname or "127.0.0.1",
         port=parts.port or 3306,
         user=unquote(parts.username or ""),

@@ -127,10 +127,11 @@ def all_ended(world: World, load: Load, *, within: float) -> None:
     stored = addresses_of(load)
 
     def standing() -> dict[str, int]:
-        counted = _unended(world, stored)
+        if counted := _unended(world, stored):
+            return counted
         owed = world.query("SELECT COUNT(*) FROM notifications WHERE status = 'failed' AND wake_at IS NOT NULL")[0][0]
-        queued = {queue: world.waiting_in(queue) for queue in WORK}
-        return {name: count for name, count in {**counted, "letters owed": owed, **queued}.items() if count}
+        found = {"letters owed": owed, "queued": world.waiting_in(*WORK)}
+        return {name: count for name, count in found.items() if count}
 
     wait("E: everything has ended", standing, lambda found: not found, within=within)
 

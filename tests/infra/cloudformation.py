@@ -6,9 +6,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from cfnlint.decode import decode
-from cfnlint.template import Template
-
 FOLDER = Path(__file__).parents[2] / "infra/aws"
 NAMES = ("network", "stores", "migrate", "template", "aliases", "mappings", "watch")
 """In deployment order."""
@@ -23,6 +20,9 @@ PSEUDO = {
 
 @cache
 def _plain(name: str, given: tuple[tuple[str, Any], ...]) -> str:
+    from cfnlint.decode import decode  # its import takes seconds, and each worker collects all tests
+    from cfnlint.template import Template
+
     path = str(FOLDER / f"{name}.yaml")
     read, problems = decode(path)
     assert not problems, problems

@@ -57,26 +57,31 @@ def dimensions(alarm: dict[str, Any]) -> dict[str, str]:
     return {one["Name"]: one["Value"] for one in alarm["Dimensions"]}
 
 
-OURS = {name: metric for name, metric in watched().items() if metric["Namespace"] == NAMESPACE}
+@pytest.fixture(scope="module")
+def ours() -> dict[str, dict[str, Any]]:
+    """What is watched of Tidings' own metrics."""
+    return {name: metric for name, metric in watched().items() if metric["Namespace"] == NAMESPACE}
 
 
-@pytest.mark.parametrize("name", OURS)
-def test_an_alarms_metric_is_written_by_a_function(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+Ours = Mapping[str, dict[str, Any]]
+
+
+def test_each_alarms_metric_is_written_by_a_function(ours: Ours, capsys: pytest.CaptureFixture[str]) -> None:
     """With one dimension more or less it would be another metric, and the alarm would never fire."""
-    alarm, said = OURS[name], dimensions(OURS[name])
-    metric = KNOWN[alarm["MetricName"]]
-    service = said.pop("service")
-    assert service.removeprefix("tidings-") in FUNCTIONS
-    meter = EmfMeter(service)
-    meter.add(metric, tuple(said.get(label, "") for label in metric.labels), 1)
-    meter.flush()
-    line = json.loads(capsys.readouterr().out)
-    (written,) = line["_aws"]["CloudWatchMetrics"]
-    assert [sorted(one) for one in written["Dimensions"]] == [sorted([*said, "service"])]
-    assert {key: line[key] for key in said} == said
+    for name, alarm in ours.items():
+        said, metric = dimensions(alarm), KNOWN[alarm["MetricName"]]
+        service = said.pop("service")
+        assert service.removeprefix("tidings-") in FUNCTIONS, name
+        meter = EmfMeter(service)
+        meter.add(metric, tuple(said.get(label, "") for label in metric.labels), 1)
+        meter.flush()
+        line = json.loads(capsys.readouterr().out)
+        (written,) = line["_aws"]["CloudWatchMetrics"]
+        assert [sorted(one) for one in written["Dimensions"]] == [sorted([*said, "service"])], name
+        assert {key: line[key] for key in said} == said, name
 
 
-def test_alarm_dimensions_have_existing_values() -> None:
+def test_alarm_dimensions_have_existing_values(ours: Ours) -> None:
     queues = {queue.name for queue in topology.queues()}
     values: dict[str, set[str]] = {
         "channel": set(CHANNELS),
@@ -90,13 +95,13 @@ def test_alarm_dimensions_have_existing_values() -> None:
         "queue": queues,
         "kind": {"parking", "work", *map(str, ReceiptKind)},
     }
-    for name, alarm in OURS.items():
+    for name, alarm in ours.items():
         for key, value in dimensions(alarm).items():
             assert key == "service" or value in values[key], name
 
 
-def test_gauges_come_from_the_sweep_and_counters_from_the_function_that_counts() -> None:
-    for name, alarm in OURS.items():
+def test_gauges_come_from_the_sweep_and_counters_from_the_function_that_counts(ours: Ours) -> None:
+    for name, alarm in ours.items():
         metric, said = KNOWN[alarm["MetricName"]], dimensions(alarm)
         by_sweep = metric.kind == "gauge" or metric.name.startswith("tidings_sweep")
         counted_by = {f"tidings-{said.get('channel', 'receipts')}"}
@@ -107,7 +112,7 @@ def test_gauges_come_from_the_sweep_and_counters_from_the_function_that_counts()
         assert said["service"] in ({"tidings-sweep"} if by_sweep else counted_by), name
 
 
-def test_every_function_and_channel_has_alarms_and_every_alarm_notifies_the_topic() -> None:
+def test_every_function_and_channel_has_alarms_and_every_alarm_notifies_the_topic(ours: Ours) -> None:
     of_lambda = [
         (one["MetricName"], dimensions(one)["FunctionName"])
         for one in watched().values()
@@ -117,9 +122,9 @@ def test_every_function_and_channel_has_alarms_and_every_alarm_notifies_the_topi
         (what, f"tidings-{name}") for name in FUNCTIONS for what in ("Errors", "Throttles")
     )
     for metric in ("tidings_oldest_due_seconds", "tidings_outcomes_total", "tidings_notifications"):
-        assert {dimensions(one)["channel"] for one in OURS.values() if one["MetricName"] == metric} == set(CHANNELS)
+        assert {dimensions(one)["channel"] for one in ours.values() if one["MetricName"] == metric} == set(CHANNELS)
     for metric in ("tidings_receipts_refused_total", "tidings_receipts_total", "tidings_doubled_total"):
-        assert {dimensions(one)["provider"] for one in OURS.values() if one["MetricName"] == metric} == set(RECEIPTS)
+        assert {dimensions(one)["provider"] for one in ours.values() if one["MetricName"] == metric} == set(RECEIPTS)
     for name, alarm in alarms().items():
         assert alarm["AlarmActions"] == [GIVEN["Topic"]], name
         assert alarm["AlarmDescription"], name

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from tidings.adapters.sql.mysql_connection import FrugalConnection
 from tidings.adapters.sql.mysql_cursor import FrugalCursor
 from tidings.config.rotation import Rotation
 from tidings.config.settings import Settings
@@ -121,10 +122,10 @@ class Database:
         event.listen(engine, "do_connect", self._connect)
         return engine
 
-    def _connect(self, dialect: Any, _record: object, _arguments: object, options: dict[str, Any]) -> Any:
-        def connect(settings: DatabaseSettings) -> Any:
+    def _connect(self, _dialect: object, _record: object, _arguments: object, options: dict[str, Any]) -> Any:
+        def connect(settings: DatabaseSettings) -> FrugalConnection:
             url = make_url(settings.database_url)
-            return dialect.connect(**options | url.translate_connect_args(username="user"))
+            return FrugalConnection(**options | url.translate_connect_args(username="user"))
 
         return self._rotation.connect(connect, is_refusal=lambda error: error.args[:1] in {(code,) for code in _DENIED})
 
