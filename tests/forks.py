@@ -19,6 +19,7 @@ from pathlib import Path
 
 from local.services import supervisor
 from local.services.process import SupervisedProcess
+from tests import certificates
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "layers" / "common" / "python"
@@ -107,7 +108,7 @@ def start(
         os.close(owner_reads)
         os.close(pid_writes)
         process = _Supervisor(
-            _supervise, module, dict(environment), folder, grace.total_seconds(), *theirs, owner=owner_writes
+            _supervise, module, _completed(environment), folder, grace.total_seconds(), *theirs, owner=owner_writes
         )
         for end in theirs:
             end.close()
@@ -117,7 +118,12 @@ def start(
 def popen(module: Sequence[str], *, environment: Mapping[str, str], log: Path, folder: Path = ROOT) -> Fork:
     """As `subprocess.Popen` of `python -m MODULE` in this repository, with its output in a file."""
     with open(log, "wb") as output, Connection(os.dup(output.fileno())) as theirs:
-        return Fork(_logged, module, dict(environment), folder, theirs)
+        return Fork(_logged, module, _completed(environment), folder, theirs)
+
+
+def _completed(environment: Mapping[str, str]) -> dict[str, str]:
+    """All of their servers are on this machine."""
+    return {certificates.VARIABLE: certificates.only_one(), **environment}
 
 
 def _logged(module: Sequence[str], environment: Mapping[str, str], folder: Path, log: Connection) -> None:

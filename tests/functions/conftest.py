@@ -19,6 +19,7 @@ from tidings.runtime.container import Container
 from tidings.runtime.http_function import HttpFunction
 from tidings.runtime.queue_function import QueueFunction
 
+from tests import certificates
 from tests.functions.declared import Declared
 from tests.functions.served import (
     TRIGGER_TOKEN,
@@ -41,6 +42,14 @@ def keys() -> Keys:
     both, other = new_key("acme", list(Scope)), new_key("globex", list(Scope))
     kept = (send[1], operate[1], both[1], other[1])
     return Keys(send=send[0], operate=operate[0], both=both[0], other=other[0], kept=kept)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_certificate() -> Iterator[None]:
+    """A provider reads the certificates that it trusts."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv(certificates.VARIABLE, certificates.only_one())
+        yield
 
 
 # --- for mail servers ------------------------------------------------------------------------------------------------
