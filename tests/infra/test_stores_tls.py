@@ -1,6 +1,7 @@
 """The example's URLs, unchanged, with a real RabbitMQ and MariaDB that have certificates of their own CA: these are
 verified, and those of another CA are refused."""
 
+import ssl
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
@@ -99,3 +100,13 @@ def test_the_database_is_verified_by_tls(mariadb_tls: str, certificate: tuple[Pa
     refused = pytest.raises(OperationalError, match="certificate verify failed")
     with closing(Database(DatabaseSettings(database_url=distrusted))) as database, refused:
         database.engine.connect()
+
+
+def test_a_database_that_offers_tls_is_reached_by_it_without_the_certificates_of_the_system(
+    mariadb_tls: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is verified then, and reading them takes 50 ms of CPU for each connection."""
+    monkeypatch.setattr(ssl.SSLContext, "load_default_certs", lambda *_: pytest.fail("the certificates were read"))
+    with closing(Database(DatabaseSettings(database_url=mariadb_tls))) as database, database.engine.connect() as one:
+        ((_, cipher),) = one.exec_driver_sql("SHOW STATUS LIKE 'Ssl_cipher'")
+        assert cipher

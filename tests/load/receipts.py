@@ -24,7 +24,9 @@ from tests.load.usage import Cpu
 from tests.load.world import World
 from tests.wait import eventually
 
-CONNECTIONS = 64
+CONNECTIONS = 400
+"""As many requests a vendor makes at once where it reports 2,000 a second and waits 0.2 s for each answer."""
+CALLERS = 64  # of intake
 TARGET = 2000  # a second
 SECRET = "of-the-benchmark-and-nobody-else"
 WARM = 500
@@ -72,7 +74,7 @@ def receipts(world: World, sizes: Sizes) -> Report:
         how=f"""{count:,} of Twilio's status callbacks, each with its signature and its sealed address, and each about
 another SMS, which becomes `delivered`. They are POSTed from {CONNECTIONS} keep-alive connections: first while nothing
 is sent, as fast as they are answered; then {TARGET:,} a second at an even pace to one process of the function, while
-{CONNECTIONS} other connections POST SMS as fast as those are answered, and one function sends them with the default
+{CALLERS} other connections POST SMS as fast as those are answered, and one function sends them with the default
 settings. Every answer is checked, and the rows and their timelines are counted.""",
         figures=[
             *_figures("1 process, nothing sent", alone[1]),
@@ -134,7 +136,7 @@ def _alone(world: World, file: Path, count: int) -> Taken:
 
 
 def _beside_sending(world: World, file: Path, count: int) -> Taken:
-    sending = Plan(body=sms(), connections=CONNECTIONS, seconds=5 * count / TARGET + 5)
+    sending = Plan(body=sms(), connections=CALLERS, seconds=5 * count / TARGET + 5)
     with Generator(port=world.stack.ports.receipts, key="") as client, ThreadPoolExecutor(1) as thread:
         plan = replace(_prepared(world, file, count), every=1 / TARGET)
         submitting = thread.submit(world.generator.run, sending)
