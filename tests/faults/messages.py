@@ -20,6 +20,7 @@ def messages(scene: Scene) -> None:
     world, load = scene.world, scene.load
     kept = [one for one in load.wanted if one.id is not None]
     with world.channel() as channel:
+        channel.confirm_delivery()  # else what was published just before the connection closes may be lost
         for name in CHANNELS:
             real = next(one for one in kept if one.channel == name)
             fine = Message(id=str(real.id), channel=name, generation=1)
