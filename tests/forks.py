@@ -122,7 +122,7 @@ def popen(module: Sequence[str], *, environment: Mapping[str, str], log: Path, f
 
 
 def _completed(environment: Mapping[str, str]) -> dict[str, str]:
-    """All of their servers are on this machine."""
+    """With one certificate: these processes call servers on this machine only."""
     return {certificates.VARIABLE: certificates.only_one(), **environment}
 
 

@@ -46,7 +46,7 @@ def keys() -> Keys:
 
 @pytest.fixture(autouse=True, scope="module")
 def one_certificate() -> Iterator[None]:
-    """A provider reads the certificates that it trusts."""
+    """Each provider that a test makes reads the certificates that it trusts: here only one."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv(certificates.VARIABLE, certificates.only_one())
         yield

@@ -59,7 +59,7 @@ def dimensions(alarm: dict[str, Any]) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def ours() -> dict[str, dict[str, Any]]:
-    """What is watched of Tidings' own metrics."""
+    """The metrics that alarms watch and that Tidings itself writes, named as in `watched`."""
     return {name: metric for name, metric in watched().items() if metric["Namespace"] == NAMESPACE}
 
 

@@ -131,8 +131,9 @@ RECEIPTS_REFUSED = Metric(
 )
 RETURNED_MAILS = Metric(
     name="tidings_returned_mails_total",
-    help="Returned mails by result: receipt (parsed), auto_reply, other_recipient (a cc), nothing,"
-    " no_mark and unreadable (both kept), failed (not recorded: it comes again, or is flagged in its mailbox)",
+    help="Mails that came to a return path, by what became of them. receipt: a report, recorded. auto_reply,"
+    " other_recipient (about a cc or bcc) and nothing (a report that changes nothing): dropped. no_mark (return path"
+    " not valid) and unreadable (no report is found): kept. failed: not recorded, it is tried again",
     labels=("verdict",),
 )
 RETURNED_MAILS_COMMIT_SECONDS = Metric(
