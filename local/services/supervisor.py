@@ -35,9 +35,11 @@ def supervise(run: Callable[[], object], grace: float) -> int:
     """Run this in a child process. Return its exit code when it and its descendants have ended."""
     wakeup = _listen()
     _prctl(PR_SET_CHILD_SUBREAPER, 1)  # a daemon then becomes a child of this process, which can find and end it
+    signal.pthread_sigmask(signal.SIG_BLOCK, END)  # the child would take one for ours, and forget it
     child = os.fork()  # safe, because this process has only one thread
     if child == 0:
         _be_child(run)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, END)
     # The owner may have died already.
     with contextlib.suppress(BrokenPipeError):
         os.write(OWNER_READS, f"{child}\n".encode())
@@ -53,6 +55,7 @@ def _be_child(run: Callable[[], object]) -> None:
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGCHLD, signal.SIGPIPE, *END):
         signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, END)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
     os.closerange(3, 65_536)  # the lock is the supervisor's alone

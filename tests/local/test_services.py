@@ -4,6 +4,7 @@ import os
 import random
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -67,19 +68,13 @@ def parent_of(pid: str) -> str | None:
 
 
 @pytest.fixture(scope="module")
-def both(private_servers: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RabbitMQ, RabbitMQ]]:
-    """Two brokers side by side, started at once."""
-    pair = tuple(RabbitMQ(tmp_path_factory.mktemp(name)) for name in ("one", "two"))
-    starts = [threading.Thread(target=broker.start) for broker in pair]
+def broker(private_servers: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
+    """A broker beside the run's, which tests may kill."""
+    own = RabbitMQ(tmp_path_factory.mktemp("broker"))
     try:
-        for start in starts:
-            start.start()
-        for start in starts:
-            start.join()
-        yield pair[0], pair[1]
+        yield own.start()
     finally:
-        for broker in pair:
-            broker.kill()
+        own.kill()
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +128,9 @@ class TestMariaDB:
             assert time.monotonic() - asked > 0.4
             resume.join()
 
-    def test_two_run_side_by_side(self, tmp_path: Path) -> None:
+    def test_two_run_side_by_side(self, new_data: Path, tmp_path: Path) -> None:
+        for name in ("one", "two"):
+            shutil.copytree(new_data, tmp_path / name / "data")
         with MariaDB(tmp_path / "one") as one, MariaDB(tmp_path / "two") as two:
             query(one.url, "CREATE TABLE only_here (id INT)")
             assert one.port != two.port
@@ -168,23 +165,33 @@ class TestMariaDB:
 
 @pytest.mark.usefixtures("private_servers")
 class TestRabbitMQ:
-    def test_two_run_side_by_side(self, both: tuple[RabbitMQ, RabbitMQ]) -> None:
-        one, two = both
-        with channel(one.url).connection as connected:
+    def test_two_run_side_by_side(self, broker: RabbitMQ, rabbitmq_url: str) -> None:
+        with channel(broker.url).connection as connected:
             connected.channel().queue_declare("only-here")
-        with channel(two.url).connection as connected, pytest.raises(pika.exceptions.ChannelClosedByBroker):
+        with channel(rabbitmq_url).connection as connected, pytest.raises(pika.exceptions.ChannelClosedByBroker):
             connected.channel().queue_declare("only-here", passive=True)
 
-    def test_a_vhost_is_made_and_deleted(self, both: tuple[RabbitMQ, RabbitMQ]) -> None:
-        url = both[0].create_vhost("fresh")
+    def test_a_vhost_is_made_and_deleted(self, broker: RabbitMQ) -> None:
+        url = broker.create_vhost("fresh")
         with channel(url).connection as connected:
             connected.channel().queue_declare("q")
-        both[0].delete_vhost("fresh")
+        broker.delete_vhost("fresh")
         with pytest.raises(pika.exceptions.ProbableAccessDeniedError):
             channel(url)
 
-    def test_a_kill_loses_no_confirmed_message(self, both: tuple[RabbitMQ, RabbitMQ]) -> None:
-        broker = both[0]
+    def test_a_given_broker_serves_as_well(self, broker: RabbitMQ) -> None:
+        given = ManagedBroker.given(
+            f"{broker.url}%2f?heartbeat=30", broker.management_url.replace("tidings", "%74idings")
+        )
+        url = given.create_vhost("of its own")
+        assert url == f"{broker.url}of%20its%20own?heartbeat=30"
+        with channel(url).connection as connected:
+            connected.channel().queue_declare("q")
+        given.delete_vhost("of its own")
+        with pytest.raises(pika.exceptions.AMQPConnectionError):
+            channel(url)
+
+    def test_a_kill_loses_no_confirmed_message(self, broker: RabbitMQ) -> None:
         url = broker.url
         opened = channel(url)
         opened.queue_declare("kept", durable=True, arguments={"x-queue-type": "quorum"})
@@ -200,8 +207,7 @@ class TestRabbitMQ:
         with channel(url).connection as connected:
             assert connected.channel().basic_get("kept", auto_ack=True)[2] == b"still here"
 
-    def test_stopped_it_leaves_no_process(self, both: tuple[RabbitMQ, RabbitMQ]) -> None:
-        broker = both[1]
+    def test_stopped_it_leaves_no_process(self, broker: RabbitMQ) -> None:
         pid = broker.pid
         assert any("epmd" in command for command in processes_of(broker.state))
         broker.stop()
@@ -210,7 +216,7 @@ class TestRabbitMQ:
 
 
 @pytest.mark.usefixtures("private_servers")
-@pytest.mark.parametrize("kind", [MariaDB, RabbitMQ])
+@pytest.mark.parametrize("kind", [MariaDB, pytest.param(RabbitMQ, marks=pytest.mark.nightly)])
 def test_the_death_of_the_owner_ends_it(kind: type[Service], tmp_path: Path) -> None:
     owner = subprocess.Popen(
         [
@@ -247,6 +253,23 @@ def test_the_supervisor_reaps_orphans_of_its_command(tmp_path: Path) -> None:
         process.stop()
 
 
+def test_a_stop_before_the_command_has_begun_ends_it_too() -> None:
+    """The child is slow to begin, and its owner is already gone."""
+    slow = (
+        "import os, sys, time; from local.services import supervisor\n"
+        "prctl = supervisor._prctl\n"
+        "def slow(option, value):\n"
+        "    time.sleep(0.5 if option == supervisor.PR_SET_PDEATHSIG else 0)\n"
+        "    prctl(option, value)\n"
+        "supervisor._prctl = slow\n"
+        "sys.exit(supervisor.supervise(lambda: os.execvp('sleep', ['sleep', '600']), 10.0))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", slow], cwd=Path(__file__).parents[2], stdin=subprocess.DEVNULL, check=False
+    )
+    assert done.returncode == 256 - signal.SIGTERM  # it was not killed after the grace
+
+
 class TestShared:
     def test_each_test_gets_an_empty_database(self, mariadb_url: str) -> None:
         assert query(mariadb_url, "SHOW TABLES") is None
@@ -275,19 +298,6 @@ class TestShared:
         self, broker: str, management: str | None, found: str
     ) -> None:
         assert ManagedBroker.given(broker, management).management_url == found
-
-    def test_a_given_broker_serves_as_well(self, both: tuple[RabbitMQ, RabbitMQ]) -> None:
-        private, _ = both
-        given = ManagedBroker.given(
-            f"{private.url}%2f?heartbeat=30", private.management_url.replace("tidings", "%74idings")
-        )
-        url = given.create_vhost("of its own")
-        assert url == f"{private.url}of%20its%20own?heartbeat=30"
-        with channel(url).connection as connected:
-            connected.channel().queue_declare("q")
-        given.delete_vhost("of its own")
-        with pytest.raises(pika.exceptions.AMQPConnectionError):
-            channel(url)
 
     def test_a_broker_without_its_management_api_is_reported(self) -> None:
         with pytest.raises(ServiceError, match="management API"):

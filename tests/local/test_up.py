@@ -22,6 +22,7 @@ import pytest
 from tidings.domain.channels import CHANNELS
 
 from local.services.process import SupervisedProcess
+from local.stack.__main__ import _options
 from local.stack.stack import Options, running
 from tests.installed import of_local_up, only
 from tests.scenarios.caller import Caller, wait_for
@@ -254,12 +255,20 @@ def test_a_port_in_use_is_named_with_the_remedy(state: Path) -> None:
         assert "Traceback" not in stack.said
 
 
-def test_it_runs_on_real_services(state: Path, request: pytest.FixtureRequest, nightly: bool) -> None:
-    """Of its own by night, if none are given; by day tests/local/test_services.py starts them."""
+def test_its_options_name_real_services(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That a stack with such options delivers is told by tests/scenarios/test_main_job.py."""
+    monkeypatch.setattr(sys, "argv", ["local/up", "--services", "--database-url=mysql://d", "--broker-url=amqp://b"])
+    read = _options()
+    assert (read.use_services, read.database_url, read.broker_url) == (True, "mysql://d", "amqp://b")
+
+
+@pytest.mark.nightly
+def test_it_runs_on_real_services(state: Path, request: pytest.FixtureRequest) -> None:
+    """Of its own, if none are given."""
     given = [
         f"--{kind}-url={request.getfixturevalue(fixture)}"
         for kind, fixture in (("database", "mariadb_url"), ("broker", "rabbitmq_url"))
-        if not nightly or os.environ.get(f"TIDINGS_TEST_{kind.upper()}_URL")
+        if os.environ.get(f"TIDINGS_TEST_{kind.upper()}_URL")
     ]
     with up(state, "--port", "0", "--services", *given) as stack:
         env = stack.ready()
