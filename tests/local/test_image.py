@@ -29,9 +29,9 @@ from tests.local.engine import Engine, Root, started
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = Dockerfile.read(ROOT / "local/Dockerfile")
 FUNCTIONS = sorted(path.parent.name for path in (ROOT / "functions").glob("*/main.py"))
-BY_DAY = [
-    pytest.param(name, marks=() if name in {"intake", "email"} else pytest.mark.nightly) for name in FUNCTIONS
-]  # one of HTTP and one of a queue; by day, a manifest's command starts each of the others up to its settings
+STARTED = ("intake", "email")
+"""By day: one of HTTP and one of a queue. That each function's packages suffice is told by tests/infra/test_zips.py."""
+BY_DAY = [pytest.param(name, marks=() if name in STARTED else pytest.mark.nightly) for name in FUNCTIONS]
 BUILT_AS = {"bounces": {"FUNCTION": "email", "EXTRAS": "metrics,tracing,bounces"}}
 """The build arguments of the images that are no function's, as local/compose.yaml has them."""
 DEADLINE = 60.0  # seconds, on a busy machine
@@ -215,13 +215,10 @@ def test_the_trigger_is_in_the_functions_image(function: str, module: str, image
 
 
 def manifest_commands() -> list[object]:
-    """Each command that a manifest of Kubernetes or Cloud Run starts, with the image that it names, once. By day, each
-    function in its image, and one command for each other module."""
+    """Each command that a manifest of Kubernetes or Cloud Run starts, with the image that it names, once. By day, one
+    for each module."""
     found = sorted({(function_of(container), *container["args"]) for _, container in all_containers()})
-    by_day = {
-        (command[2], image if command[2] == "tidings.runtime.server" else ""): (image, *command)
-        for image, *command in reversed(found)
-    }.values()
+    by_day = {command[2]: (image, *command) for image, *command in reversed(found)}.values()
     return [
         pytest.param(
             image,

@@ -139,6 +139,7 @@ def test_a_load_test_counts_what_was_accepted_and_waits_for_it(run: Run) -> None
     assert answer.document["latency_ms"]["p50"] <= answer.document["latency_ms"]["max"]
 
 
+@pytest.mark.nightly  # by day, tests/local/test_up.py asks it about a whole stack
 def test_the_doctor_finds_nothing_wrong(world: World, settings: Mapping[str, str]) -> None:
     given = {name: value for name, value in world.stack.processes.environment.items() if name.startswith("TIDINGS_")}
     answer = tidings("doctor", "--json", folder=ROOT, settings={**given, **settings})
