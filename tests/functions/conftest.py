@@ -73,6 +73,11 @@ def big_email() -> EmailContent:
 # --- a database -------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(autouse=True, scope="session")
+def databases_are_quick(sqlite_not_kept: None) -> None:
+    """All of them."""
+
+
 @pytest.fixture
 def database_file(tmp_path: Path) -> Path:
     """A fresh SQLite file with this version's schema."""

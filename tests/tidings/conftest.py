@@ -114,6 +114,11 @@ class Parts:
         return found
 
 
+@pytest.fixture(autouse=True, scope="session")
+def databases_are_quick(sqlite_not_kept: None) -> None:
+    """All of them."""
+
+
 @pytest.fixture
 def parts(tmp_path: Path) -> Iterator[Parts]:
     settings = migrated(f"sqlite:///{tmp_path}/tidings.db")
