@@ -115,8 +115,8 @@ class Parts:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def databases_are_quick(sqlite_not_kept: None) -> None:
-    """All of them."""
+def quick_commits(sqlite_not_kept: None) -> None:
+    """On SQLite, in all tests of this folder."""
 
 
 @pytest.fixture

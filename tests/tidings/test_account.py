@@ -505,7 +505,7 @@ def test_an_hour_of_refusals_by_a_real_provider(
     hour = hour_of(parts, worker, channel, monkeypatch)
     vendors.client.clear()
     vendors.client.fail(channel, **failure)  # type: ignore[arg-type]
-    rows = theirs(parts, channel, 200)
+    rows = theirs(parts, channel, 120)
     hour.run(until=parts.clock() + timedelta(hours=1), step=15)
     refused = vendors.client.call_totals()[channel]
     vendors.client.forgive()
