@@ -155,6 +155,22 @@ def rabbitmq(servers: Servers) -> BrokerServer:
     return ManagedBroker.given(*servers.broker())
 
 
+@pytest.fixture(scope="session")
+def sqlite_not_kept() -> Iterator[None]:
+    """In this process: a commit does not wait for the disk, for no SQLite file of a test outlives its machine."""
+    from tidings.adapters.sql import database  # which a run without a database does not need
+
+    prepare = database._prepare_sqlite
+
+    def prepared(connection: Any, record: object) -> None:
+        prepare(connection, record)
+        connection.execute("PRAGMA synchronous=OFF").close()
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(database, "_prepare_sqlite", prepared)
+        yield
+
+
 @pytest.fixture
 def mariadb_url(mariadb: DatabaseServer) -> Iterator[str]:
     """The URL of a fresh, empty database."""

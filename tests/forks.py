@@ -9,6 +9,7 @@ import runpy
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -121,6 +122,28 @@ def popen(module: Sequence[str], *, environment: Mapping[str, str], log: Path, f
         return Fork(_logged, module, _completed(environment), folder, theirs)
 
 
+def ended(
+    command: Sequence[str], *, environment: Mapping[str, str], folder: Path = ROOT, within: float = 120.0
+) -> "subprocess.CompletedProcess[str]":
+    """As `subprocess.run` of `python -m MODULE` or `python -c CODE` in this repository. `within`: seconds."""
+    with tempfile.TemporaryDirectory() as made:
+        files = [Path(made, name) for name in ("out", "err")]
+        process = Fork(_written, command[1:], _completed(environment), folder, files)
+        try:
+            code = process.wait(within)
+        finally:
+            process.kill()
+        out, err = (file.read_text(encoding="utf-8") for file in files)
+        return subprocess.CompletedProcess(command, code, out, err)
+
+
+def _written(words: Sequence[str], environment: Mapping[str, str], folder: Path, files: Sequence[Path]) -> None:
+    for number, file in enumerate(files, 1):
+        os.dup2(os.open(file, os.O_CREAT | os.O_WRONLY), number)
+    option, *rest = words
+    run(rest, environment, folder, is_code=option == "-c")
+
+
 def _completed(environment: Mapping[str, str]) -> dict[str, str]:
     """With one certificate: these processes call servers on this machine only."""
     return {certificates.VARIABLE: certificates.only_one(), **environment}
@@ -144,8 +167,8 @@ def _supervise(
     sys.exit(supervisor.supervise(lambda: run(module, environment, folder), grace))
 
 
-def run(module: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
-    """What the interpreter does for `python -m MODULE` in a new process."""
+def run(module: Sequence[str], environment: Mapping[str, str], folder: Path, *, is_code: bool = False) -> None:
+    """What the interpreter does for `python -m MODULE`, or `python -c CODE`, in a new process."""
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
@@ -154,7 +177,10 @@ def run(module: Sequence[str], environment: Mapping[str, str], folder: Path) -> 
     sys.argv = list(module)
     sys.stdout, sys.stderr = (open(number, "w", buffering=1) for number in (1, 2))  # noqa: SIM115 - the process's own
     try:
-        runpy.run_module(module[0], run_name="__main__", alter_sys=True)
+        if is_code:
+            exec(module[0], {"__name__": "__main__"})
+        else:
+            runpy.run_module(module[0], run_name="__main__", alter_sys=True)
         code: object = 0
     except SystemExit as exit_:
         code = exit_.code

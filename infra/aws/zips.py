@@ -91,7 +91,7 @@ def _compile(tree: Path, compiler: str) -> None:
 
 def _zip(tree: Path, path: Path, packages: Sequence[str]) -> Made:
     unzipped = 0
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in sorted(file for file in tree.rglob("*") if file.is_file()):
             entry = zipfile.ZipInfo(file.relative_to(tree).as_posix(), EPOCH)
             entry.external_attr = 0o644 << 16  # Lambda runs as another user

@@ -19,6 +19,11 @@ from tests.migrated import empty, migrated
 PATIENCE = 60.0  # seconds for a broker's answer; it is far quicker, unless the machine is busy
 
 
+@pytest.fixture(autouse=True, scope="session")
+def quick_commits(sqlite_not_kept: None) -> None:
+    """On SQLite, in all tests of this folder."""
+
+
 @pytest.fixture
 def clock() -> TestClock:
     return TestClock()

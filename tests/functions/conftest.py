@@ -73,6 +73,11 @@ def big_email() -> EmailContent:
 # --- a database -------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(autouse=True, scope="session")
+def quick_commits(sqlite_not_kept: None) -> None:
+    """On SQLite, in all tests of this folder."""
+
+
 @pytest.fixture
 def database_file(tmp_path: Path) -> Path:
     """A fresh SQLite file with this version's schema."""

@@ -23,7 +23,6 @@ from tidings.adapters.sql.database import DatabaseSettings
 from tidings.domain.notification import Notification, OnAmbiguous, Priority
 from tidings.domain.timing import SETTLE_RESERVE
 from tidings.messaging import topology
-from tidings.migrate import migrate
 from tidings.pipeline.outgoing import to_work
 from tidings.ports import Received
 from tidings.runtime.container import Container
@@ -36,8 +35,9 @@ from tests.collector import Collector, collector
 from tests.emulator import Running, emulator
 from tests.faults.proxy import Cut, Proxy, loop, proxy
 from tests.faults.wire import Commits, Confirms
-from tests.functions.served import ROOT, Keys, mail
+from tests.functions.served import Keys, mail
 from tests.functions.test_lambda import entry, gateway, of_channel, rmq
+from tests.migrated import migrated
 from tests.scenarios.caller import wait_for
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -136,7 +136,7 @@ def ground(
         broker_url, database_url = rabbitmq.create_vhost(name), mariadb.create_database(name)
         stack.callback(rabbitmq.delete_vhost, name)
         stack.callback(mariadb.drop_database, name)
-        migrate(DatabaseSettings(database_url=database_url), ROOT / "infra/migrations")
+        migrated(database_url)
         running = stack.enter_context(loop())
         database = stack.enter_context(proxy(running, Commits, urlsplit(database_url).port or 0))
         broker = stack.enter_context(proxy(running, Confirms, urlsplit(broker_url).port or 0))

@@ -3,7 +3,6 @@
 import http.client
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -19,10 +18,11 @@ from tidings.observability import tracing
 from tidings.pipeline.outgoing import message_for
 from tidings.runtime.container import Container
 
+from tests import forks
 from tests.collector import collector
 from tests.emulator import Running, emulator
 from tests.functions.conftest import Imported
-from tests.functions.served import ROOT, TRIGGER_TOKEN, Keys, Process, mail, process
+from tests.functions.served import TRIGGER_TOKEN, Keys, Process, mail, process
 from tests.functions.test_lambda import CONTEXT, PROVIDERS, called, entry, of_channel, rmq
 
 ON = {"TIDINGS_METRICS": "prometheus"}
@@ -147,16 +147,9 @@ def test_several_workers_without_their_folder_do_not_start(settings: dict[str, s
 
 def started(name: str, environment: Mapping[str, str], missing: str = "nothing") -> str:
     """The error of a function that does not start, on a machine without this package."""
-    code = f"import sys; sys.modules[{missing!r}] = None; import functions.{name}.main"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    hidden = f"import sys; assert {missing!r} not in sys.modules; sys.modules[{missing!r}] = None"
+    command = [sys.executable, "-c", f"{hidden}; import functions.{name}.main"]
+    done = forks.ended(command, environment={**os.environ, **environment})
     assert done.returncode == 2, done.stderr
     return done.stderr
 

@@ -74,13 +74,14 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Unpacked:
     return Unpacked(made={one.path.stem: one for one in made}, opt=folder / "opt", tasks=folder / "tasks")
 
 
-@pytest.fixture
-def invoked(built: Unpacked, tmp_path: Path) -> Callable[[str], dict[str, Any]]:
+@pytest.fixture(scope="module")
+def invoked(built: Unpacked, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, Any]]:
     """Call a function's handler with a trivial event, in a process without this environment's packages."""
+    database = tmp_path_factory.mktemp("database") / "tidings.db"
     account = {"type": "service_account", "project_id": "p", "client_email": "a@p.example", "private_key": _key()}
     environment = {
         "PATH": os.environ["PATH"],
-        "TIDINGS_DATABASE_URL": f"sqlite:///{tmp_path}/tidings.db",
+        "TIDINGS_DATABASE_URL": f"sqlite:///{database}",
         "TIDINGS_API_KEYS": str(new_key("acme", [Scope.SEND, Scope.OPERATE])[1]),
         "TIDINGS_METRICS": "emf",
         "TIDINGS_SMTP_URL": "smtp://127.0.0.1:1",
@@ -123,15 +124,21 @@ def _key() -> str:
     return key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, plain).decode()
 
 
+@pytest.fixture(scope="module")
+def migration(invoked: Callable[[str], dict[str, Any]]) -> object:
+    """The answer of `migrate`, for the database of all functions."""
+    return invoked("migrate")["answer"]
+
+
 # --- each alone -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_zip_runs_with_nothing_but_the_layer(
-    built: Unpacked, invoked: Callable[[str], dict[str, Any]], name: str
+    built: Unpacked, invoked: Callable[[str], dict[str, Any]], migration: object, name: str
 ) -> None:
     head = max(path.name[:4] for path in (ROOT / "infra/migrations/versions").glob("0*.py"))
-    assert invoked("migrate")["answer"] == {"before": None, "now": head}
+    assert migration == {"before": None, "now": head}
     told = invoked(name)
     match name:
         case "intake" | "receipts":

@@ -114,6 +114,11 @@ class Parts:
         return found
 
 
+@pytest.fixture(autouse=True, scope="session")
+def quick_commits(sqlite_not_kept: None) -> None:
+    """On SQLite, in all tests of this folder."""
+
+
 @pytest.fixture
 def parts(tmp_path: Path) -> Iterator[Parts]:
     settings = migrated(f"sqlite:///{tmp_path}/tidings.db")

@@ -139,7 +139,7 @@ def test_several_refused_recipients_close_the_connection_with_one_alarm(
     parts: Parts, worker: Delivery, vendor: Vendor, caplog: pytest.LogCaptureFixture
 ) -> None:
     rows = refused(parts, worker, vendor, 200)
-    run(parts, worker, until=parts.clock() + timedelta(minutes=10))
+    run(parts, worker, until=parts.clock() + timedelta(minutes=5), step=2)
     assert alarms(caplog) == ["account_refused"]
     (connection,) = parts.store.connections()
     assert (connection.name, connection.channel, connection.error_code) == ("vendor", "email", "20003")
@@ -215,10 +215,10 @@ def test_a_refusal_that_can_mean_either_counts_until_others_are_refused_as_well(
 ) -> None:
     vendor.says = may_refuse
     (one,) = added(parts, 1, max_attempts=3)
-    run(parts, worker, until=parts.clock() + timedelta(minutes=5))
+    run(parts, worker, until=parts.clock() + timedelta(minutes=5), step=5)
     assert parts.row(one).status is Status.FAILED, "alone it is bounded by its attempts"
     rows = added(parts, 30)
-    run(parts, worker, until=parts.clock() + timedelta(minutes=30), step=5)
+    run(parts, worker, until=parts.clock() + timedelta(minutes=30), step=15)
     (connection,) = parts.store.connections()
     assert connection.is_refusing
     after = [parts.row(row) for row in rows]
@@ -253,7 +253,7 @@ def test_one_probe_at_a_time_whatever_the_number_of_workers(parts: Parts, worker
         while parts.clock() < until:
             for one in workers:
                 one.deliver(taken(parts, 5))
-            parts.clock.advance(seconds=1)
+            parts.clock.advance(seconds=2)
     finally:
         for one in workers:
             one.close()
@@ -340,7 +340,7 @@ def incoming_message(row: Notification) -> IncomingMessage:
 def test_the_first_acceptance_opens_it_and_all_that_waited_is_sent(
     parts: Parts, worker: Delivery, vendor: Vendor, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rows = refused(parts, worker, vendor, 200)
+    rows = refused(parts, worker, vendor, 120)
     run(parts, worker, until=parts.clock() + timedelta(minutes=20), step=10)
     vendor.says = lambda _: None
     run(parts, worker, until=parts.clock() + timedelta(minutes=4), step=5)
@@ -389,9 +389,9 @@ def test_one_that_is_tried_again_and_again_is_given_up_after_a_day_as_well(
     """Where it is alone, nothing else is refused or accepted: it waits as long, and no longer."""
     vendor.says = refuses
     (one,) = added(parts, 1, max_attempts=2)
-    run(parts, worker, until=parts.clock() + WAIT_FOR_ACCOUNT - timedelta(hours=1), step=300)
+    run(parts, worker, until=parts.clock() + WAIT_FOR_ACCOUNT - timedelta(hours=1), step=900)
     assert parts.row(one).status is Status.RETRYING
-    run(parts, worker, until=parts.clock() + timedelta(hours=2), step=300)
+    run(parts, worker, until=parts.clock() + timedelta(hours=2), step=900)
     assert parts.row(one).status is Status.FAILED
     assert not alarms(caplog)
 
@@ -438,12 +438,12 @@ def test_an_hour_of_refusals_with_thousands_waiting(
     waiting = NIGHTLY if nightly else WAITING
     vendor.says = refuses
     added(parts, waiting)
-    hour.run(until=parts.clock() + timedelta(hours=1))
+    hour.run(until=parts.clock() + timedelta(hours=1), step=5)
     Sweep(store=parts.store, broker=parts.broker, settler=parts.settler).run()
     refused, batches = len(vendor.calls), hour.batches
     vendor.says = lambda _: None
     for _ in range(10):
-        hour.run(until=parts.clock() + timedelta(minutes=1))
+        hour.run(until=parts.clock() + timedelta(minutes=1), step=5)
     assert parts.store.count(SENT) == waiting
     assert refused < 100 + 70, "those claimed at the first refusal, and a probe a minute"
     assert batches < 300, "a batch a probe, and those that were refused first; not every message again and again"
@@ -505,8 +505,8 @@ def test_an_hour_of_refusals_by_a_real_provider(
     hour = hour_of(parts, worker, channel, monkeypatch)
     vendors.client.clear()
     vendors.client.fail(channel, **failure)  # type: ignore[arg-type]
-    rows = theirs(parts, channel, 200)
-    hour.run(until=parts.clock() + timedelta(hours=1), step=5)
+    rows = theirs(parts, channel, 120)
+    hour.run(until=parts.clock() + timedelta(hours=1), step=15)
     refused = vendors.client.call_totals()[channel]
     vendors.client.forgive()
     hour.run(until=parts.clock() + timedelta(minutes=5), step=5)
@@ -541,7 +541,7 @@ def test_a_strangers_recipient_is_one_dead_letter_and_no_alarm(
     vendors.client.fail(channel, recipient=recipient.removeprefix("token:"), **failure)  # type: ignore[arg-type]
     (stranger,) = theirs(parts, channel, 1, recipient=recipient, max_attempts=3)
     rows = theirs(parts, channel, 20)
-    hour.run(until=parts.clock() + timedelta(hours=1), step=5)
+    hour.run(until=parts.clock() + timedelta(hours=1), step=15)
     worker.close()
     assert parts.row(stranger).status is Status.FAILED
     assert set(statuses(parts, rows)) == {Status.SENT}

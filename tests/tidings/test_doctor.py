@@ -1,14 +1,17 @@
 """The doctor finds what is wrong, and names the remedy. That it finds nothing on a whole stack, the scenarios show."""
 
 import contextlib
+import io
 import json
 import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pika
@@ -17,13 +20,14 @@ from tidings.adapters.rabbitmq.broker import BrokerSettings, RabbitBroker
 from tidings.adapters.sql.database import Database, DatabaseSettings
 from tidings.adapters.sql.store import SqlStore
 from tidings.api.api_keys import Scope, new_key
-from tidings.cli import diagnostics
+from tidings.cli import diagnostics, main
 from tidings.domain.channels import CHANNELS
 from tidings.domain.connection import CallEnd
 from tidings.domain.notification import Priority
 from tidings.messaging import topology
 from tidings.runtime.container import Container, utc_now
 
+from tests import forks
 from tests.clock import TestClock
 from tests.command import Ended, environment, tidings
 from tests.emulator import Running, emulator
@@ -64,9 +68,32 @@ def settings(tmp_path: Path, vendors: Running) -> Settings:
 RECEIPTS = {"TIDINGS_RECEIPTS_URL": "https://receipts.example.com", "TIDINGS_RECEIPTS_SECRET": "s" * 32}
 
 
+def told(settings: Settings, *arguments: str, folder: Path = ROOT) -> Ended:
+    """What it says in this process, and of functions that are loaded in forks of one that has imported the package."""
+
+    def forked(command: Sequence[str], *, timeout: float, **_: object) -> "subprocess.CompletedProcess[str]":
+        return forks.ended(command, environment=os.environ, folder=folder, within=timeout)
+
+    out, err = io.StringIO(), io.StringIO()
+    processes = SimpleNamespace(run=forked, TimeoutExpired=subprocess.TimeoutExpired)
+    given = environment(settings)
+    with pytest.MonkeyPatch.context() as patched, redirect_stdout(out), redirect_stderr(err):
+        patched.chdir(folder)
+        for name in os.environ.keys() - given.keys():
+            patched.delenv(name)
+        for name, value in settings.items():
+            patched.setenv(name, value)
+        patched.setattr(diagnostics, "subprocess", processes)
+        code = main(["doctor", *arguments])
+    return Ended(code=code, out=out.getvalue(), err=err.getvalue())
+
+
 def doctor(settings: Settings, *arguments: str, code: int = 1, folder: Path = ROOT) -> dict[str, dict[str, Any]]:
     """Its findings, by name."""
-    answer = tidings("doctor", "--json", *arguments, folder=folder, settings=settings)
+    return findings(told(settings, "--json", *arguments, folder=folder), code)
+
+
+def findings(answer: Ended, code: int) -> dict[str, dict[str, Any]]:
     assert answer.code == code, f"{answer.out}\n{answer.err}"
     assert answer.document["ok"] == (code == 0)
     return {found["name"]: found for found in answer.document["checks"]}
@@ -168,7 +195,7 @@ def test_a_server_that_is_not_there_is_told(settings: Settings) -> None:
         "TIDINGS_DATABASE_URL": f"mysql+pymysql://nobody:secret-word@{NOBODY}/tidings",
         "TIDINGS_BROKER_URL": f"amqp://nobody:secret-word@{NOBODY}/",
     }
-    answer = tidings("doctor", "intake", folder=ROOT, settings={**settings, **down})
+    answer = told({**settings, **down}, "intake")
     assert answer.code == 1
     assert "wrong    database: " in answer.out
     assert "wrong    broker: " in answer.out
@@ -210,10 +237,11 @@ def test_a_function_that_is_not_there_is_told(settings: Settings) -> None:
 
 
 def test_a_function_that_cannot_be_loaded_is_told_without_its_words(settings: Settings, tmp_path: Path) -> None:
+    """By the command as a process, which starts others."""
     for name, line in {"missing": "import no_such_package", "broken": "raise ValueError('secret-word')"}.items():
         (tmp_path / "functions" / name).mkdir(parents=True)
         (tmp_path / "functions" / name / "main.py").write_text(line)
-    found = doctor(settings, folder=tmp_path)
+    found = findings(tidings("doctor", "--json", folder=tmp_path, settings=settings), 1)
     assert "no_such_package" in found["missing"]["text"]
     assert found["broken"]["text"] == "it did not load: ValueError"
 
@@ -253,9 +281,7 @@ def declared(url: str) -> None:
 
 def test_a_topology_that_is_not_declared_is_told_and_not_declared(settings: Settings, rabbitmq_url: str) -> None:
     for _ in range(2):
-        answer: Ended = tidings(
-            "doctor", "intake", folder=ROOT, settings={**settings, "TIDINGS_BROKER_URL": rabbitmq_url}
-        )
+        answer = told({**settings, "TIDINGS_BROKER_URL": rabbitmq_url}, "intake")
         assert answer.code == 1
         assert "the exchange tidings is missing" in answer.out
         assert answer.out.count("is missing") == len([*topology.exchanges(), *topology.queues()])
@@ -266,7 +292,7 @@ def test_a_queue_with_other_arguments_is_told(settings: Settings, rabbitmq_url: 
     connection.channel().queue_declare("tidings.sms", durable=True)
     connection.close()
     declared(rabbitmq_url)
-    found = tidings("doctor", "intake", folder=ROOT, settings={**settings, "TIDINGS_BROKER_URL": rabbitmq_url})
+    found = told({**settings, "TIDINGS_BROKER_URL": rabbitmq_url}, "intake")
     assert (
         "the queue tidings.sms was declared with other arguments: PRECONDITION_FAILED - inequivalent arg 'x-"
         in found.out

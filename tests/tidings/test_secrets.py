@@ -30,9 +30,9 @@ from tidings.ports import Outgoing
 
 from local.services.broker import BrokerServer
 from local.services.database import connection as connected
+from tests import forks
 from tests.aws import CREDENTIALS, Aws, running
 
-ROOT = Path(__file__).parents[2]
 OLD, NEW = "old-Passw0rd", "new-Passw0rd/%:@#{}?"
 """The second has everything in it that means something in a URL."""
 URL = "{secretsmanager:tidings/password#username}:{secretsmanager:tidings/password#password}"
@@ -268,15 +268,8 @@ def started(environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
     """Intake, imported as Lambda imports it."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("TIDINGS_", "AWS_"))}
     given = {"AWS_LAMBDA_FUNCTION_NAME": "tidings-intake", "AWS_CONFIG_FILE": "/nowhere"}
-    return subprocess.run(
-        [sys.executable, "-c", "import functions.intake.main"],
-        cwd=ROOT,
-        env={**kept, **given, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    command = [sys.executable, "-c", "import functions.intake.main"]
+    return forks.ended(command, environment={**kept, **given, **environment})
 
 
 def the_line(ended: "subprocess.CompletedProcess[str]") -> str:

@@ -24,6 +24,8 @@ from tidings.providers import receipt_lookups, receipt_parsers
 from tidings.runtime.container import DeliverySettings
 from tidings.runtime.invocation import TriggerSettings
 
+from tests import forks
+
 ROOT = Path(__file__).parents[2]
 SECRET = "hunter2-hunter2-hunter2"
 WITHIN = 120.0  # seconds for a process to start or to refuse; it is far quicker, unless the machine is busy
@@ -145,22 +147,24 @@ def test_every_setting_says_what_it_is_and_a_number_its_unit(owner: type[Setting
 # --- from AWS ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name, value in _CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    with mock_aws():
+@pytest.fixture(scope="module")
+def aws() -> Iterator[None]:
+    """In this process: what boto3 asks AWS, moto answers."""
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in _CREDENTIALS.items():
+            patched.setenv(name, value)
+        patched.delenv("AWS_ENDPOINT_URL", raising=False)
+        with mock_aws():
+            secrets_provider.cache_clear()
+            secrets = boto3.client("secretsmanager")
+            secrets.create_secret(Name="prod/tidings", SecretString=json.dumps({"name": SECRET, "n": 7}))
+            secrets.create_secret(Name="prod/plain", SecretString=SECRET)
+            secrets.create_secret(Name="prod/list", SecretString="[1]")
+            secrets.create_secret(Name="prod/empty", SecretString="{}")
+            secrets.create_secret(Name="prod/binary", SecretBinary=SECRET.encode())
+            boto3.client("ssm").put_parameter(Name="/prod/tidings/name", Value=SECRET, Type="SecureString")
+            yield
         secrets_provider.cache_clear()
-        secrets = boto3.client("secretsmanager")
-        secrets.create_secret(Name="prod/tidings", SecretString=json.dumps({"name": SECRET, "n": 7}))
-        secrets.create_secret(Name="prod/plain", SecretString=SECRET)
-        secrets.create_secret(Name="prod/list", SecretString="[1]")
-        secrets.create_secret(Name="prod/empty", SecretString="{}")
-        secrets.create_secret(Name="prod/binary", SecretBinary=SECRET.encode())
-        boto3.client("ssm").put_parameter(Name="/prod/tidings/name", Value=SECRET, Type="SecureString")
-        yield
-    secrets_provider.cache_clear()
 
 
 _CREDENTIALS = {
@@ -249,15 +253,8 @@ def started(name: str, tmp_path: Path, **environment: str) -> "subprocess.Comple
     """A function's process, which is expected to end by itself."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("TIDINGS_", "AWS_"))}
     given = {"TIDINGS_DATABASE_URL": f"sqlite:///{tmp_path}/tidings.db", "TIDINGS_TRIGGER_TOKEN": "0123456789abcdef"}
-    return subprocess.run(
-        [sys.executable, "-m", "tidings.runtime.server", name, "--port", "1"],
-        cwd=ROOT,
-        env={**kept, **given, **environment},
-        capture_output=True,
-        text=True,
-        timeout=WITHIN,
-        check=False,
-    )
+    command = [sys.executable, "-m", "tidings.runtime.server", name, "--port", "1"]
+    return forks.ended(command, environment={**kept, **given, **environment})
 
 
 SMTP = {"TIDINGS_SMTP_URL": "smtp://localhost", "TIDINGS_SMTP_SENDER": "a@example.com"}
@@ -293,7 +290,7 @@ def test_a_function_starts_with_its_settings_in_aws(tmp_path: Path, monkeypatch:
         endpoint = f"http://{host}:{port}"
         secret = json.dumps({"keys": str(new_key("acme", [Scope.SEND])[1])})
         client: Any = boto3.client("secretsmanager", endpoint_url=endpoint)
-        client.create_secret(Name="prod/tidings", SecretString=secret)
+        client.create_secret(Name="prod/keys", SecretString=secret)
         client.close()
         code = "import functions.intake.main as main; print(len(main.function.app._api_keys.keys))"
         ended = subprocess.run(
@@ -303,7 +300,7 @@ def test_a_function_starts_with_its_settings_in_aws(tmp_path: Path, monkeypatch:
                 **os.environ,
                 "AWS_ENDPOINT_URL": endpoint,
                 "TIDINGS_DATABASE_URL": f"sqlite:///{tmp_path}/tidings.db",
-                "TIDINGS_API_KEYS": "secretsmanager:prod/tidings#keys",
+                "TIDINGS_API_KEYS": "secretsmanager:prod/keys#keys",
             },
             capture_output=True,
             text=True,

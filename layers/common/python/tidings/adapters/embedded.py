@@ -198,8 +198,9 @@ class EmbeddedConsumer:
         connection.execute(ours.values(holder=None, visible_at=self.database.now(connection)))
 
     def _release(self, work: Any, receipts: Sequence[int]) -> None:
-        _as_broker(work, receipts)
-        self._mine.difference_update(receipts)
+        if receipts:  # else it would take the write lock for nothing
+            _as_broker(work, receipts)
+            self._mine.difference_update(receipts)
 
     def close(self) -> None:
         try:
