@@ -1,4 +1,4 @@
-"""A whole stack on each foundation, and a new tab per test, whose logs are checked at the end."""
+"""A whole stack on each foundation, and a tab as if new per test, whose logs are checked at the end."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -67,7 +67,6 @@ def window(world: World, chrome: Chrome) -> Iterator[Browser]:
 @pytest.fixture
 def console(world: World, window: Browser) -> Browser:
     """The same, signed in with all scopes."""
-    window.open()
-    window.sign_in(world.key)
+    window.open_signed_in(world.key)
     window.see("Overview", "Live.")
     return window
