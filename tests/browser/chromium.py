@@ -36,7 +36,7 @@ return new Promise(done => {{
   (function look() {{
     const seen = {TEXT};
     if (texts.every(text => seen.includes(text)) || performance.now() > until) done(seen);
-    else setTimeout(look, 50);
+    else setTimeout(look, 100);
   }})();
 }});
 """
@@ -89,10 +89,10 @@ class Browser:
         """Go to another page of the console, as a bookmark would, without a reload."""
         self.driver.execute_script("location.hash = arguments[0]", page)
 
-    def open_signed_in(self, key: str) -> None:
+    def open_signed_in(self, key: str, page: str) -> None:
         """As a reload does after a sign-in: the tab keeps the key. Whether the form works is for tests of the form."""
-        self.js("sessionStorage.setItem('tidings-key', arguments[0])", key)
-        self.open()
+        self.js("sessionStorage.setItem('tidings-key', arguments[0]); location.replace(arguments[1])", key, page)
+        self.driver.refresh()
 
     def sign_in(self, key: str) -> None:
         self.type("API key", key)
