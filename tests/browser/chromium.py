@@ -29,6 +29,27 @@ WITHIN = 120.0  # seconds; everything is far quicker, unless the machine is busy
 WIDE = (1280, 900)
 PHONE = (360, 740)
 
+TEXT = "[...document.querySelectorAll('header, #banner, main, dialog')].map(part => part.innerText).join('\\n')"
+LOOK = f"""
+const [texts] = arguments, until = performance.now() + 3000;
+return new Promise(done => {{
+  (function look() {{
+    const seen = {TEXT};
+    if (texts.every(text => seen.includes(text)) || performance.now() > until) done(seen);
+    else setTimeout(look, 100);
+  }})();
+}});
+"""
+"""The visible text, once it has all of the wanted texts, or as it is after a while."""
+
+TYPE = """
+const [control, text] = arguments;
+control.focus();
+control.select();
+if (!document.execCommand("insertText", false, text)) throw new Error("the control takes no text");
+"""
+"""As a paste does, so that the page gets the events of typing."""
+
 T = TypeVar("T")
 Json = dict[str, Any]
 
@@ -52,7 +73,7 @@ def programs() -> tuple[str, str]:
 
 @dataclass(kw_only=True)
 class Browser:
-    """One window. `base` is the console's address."""
+    """The window. `base` is the console's address."""
 
     driver: Chrome
     base: str
@@ -67,6 +88,11 @@ class Browser:
     def go(self, page: str) -> None:
         """Go to another page of the console, as a bookmark would, without a reload."""
         self.driver.execute_script("location.hash = arguments[0]", page)
+
+    def open_signed_in(self, key: str, page: str) -> None:
+        """As a reload does after a sign-in: the tab keeps the key. Whether the form works is for tests of the form."""
+        self.js("sessionStorage.setItem('tidings-key', arguments[0]); location.replace(arguments[1])", key, page)
+        self.driver.refresh()
 
     def sign_in(self, key: str) -> None:
         self.type("API key", key)
@@ -87,9 +113,10 @@ class Browser:
         return self.one(f"//*[@id=//label[normalize-space()={quoted(label)}]/@for]")
 
     def type(self, label: str, text: str) -> None:
-        control = self.tried(lambda: self.control(label))
-        control.clear()
-        control.send_keys(text)
+        """Replace the control's text, all at once: a stroke of a key for each character takes more than the rest of a
+        test. tests/browser/test_keyboard.py types with keys."""
+
+        self.tried(lambda: self.js(TYPE, self.control(label), text))
 
     def choose(self, label: str, option: str) -> None:
         self.tried(
@@ -120,16 +147,23 @@ class Browser:
     @property
     def text(self) -> str:
         """All visible text, without announcements for screen readers."""
-        parts = "[...document.querySelectorAll('header, #banner, main, dialog')]"
-        return str(self.js(f"return {parts}.map(part => part.innerText).join('\\n')"))
+        return str(self.js(f"return {TEXT}"))
 
     @property
     def title(self) -> str:
         return str(self.driver.title)
 
     def see(self, *texts: str) -> None:
-        """Wait until each of these is visible."""
-        wait_for(lambda: self.text, lambda seen: all(text in seen for text in texts), within=WITHIN)
+        """Wait until each of these is visible. The page itself looks, for some seconds at a time: a question from here
+        costs ten times as much."""
+
+        def look() -> str:
+            try:
+                return str(self.js(LOOK, list(texts)))
+            except WebDriverException as left:  # the page was left meanwhile
+                return f"no page: {left.msg}"
+
+        wait_for(look, lambda seen: all(text in seen for text in texts), within=WITHIN)
 
     def cells(self) -> list[list[str]]:
         """The rows of the visible list."""
@@ -204,6 +238,7 @@ def chromium() -> Iterator[Chrome]:
     ):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    options.add_experimental_option("perfLoggingPrefs", {"enableNetwork": True, "enablePage": False})
     chrome = Chrome(options=options, service=Service(driver, port=free_port()))
     try:
         yield chrome
@@ -227,14 +262,22 @@ def chrome_or_skip() -> Iterator[Chrome]:
 
 @contextlib.contextmanager
 def browsing(chrome: Chrome, url: str) -> Iterator[Browser]:
-    """A new tab for the stack at `url`. It shares no console state with earlier tabs."""
+    """The browser's tab as if it were new, for the stack at `url`. It shares no console state with earlier uses: what
+    the page had in memory went with the page, and the tab's storage and history are emptied. (A new tab needs a new
+    process, which takes more than most tests.)"""
     home = chrome.current_window_handle
-    chrome.switch_to.new_window("tab")
     window = Browser(driver=chrome, base=f"{url}/console/")
-    window.complaints()  # of the tab before
+    window.cdp("Emulation.setScriptExecutionDisabled", value=True)
+    window.open()  # the page of the console's origin, whose storage it shares, but nothing of it runs
+    window.js("sessionStorage.clear(); localStorage.clear()")
+    window.cdp("Emulation.setScriptExecutionDisabled", value=False)
+    window.cdp("Page.resetNavigationHistory")
+    window.cdp("Emulation.setTimezoneOverride", timezoneId="")
+    window.prefer()
+    window.size(*WIDE)
+    window.complaints()  # of the use before
     window.asked()
     window.addresses.clear()
-    window.size(*WIDE)
     try:
         yield window
     finally:

@@ -1,4 +1,4 @@
-"""A whole stack on each foundation, and a new tab per test, whose logs are checked at the end."""
+"""A whole stack on each foundation, and a tab as if new per test, whose logs are checked at the end."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -64,10 +64,21 @@ def window(world: World, chrome: Chrome) -> Iterator[Browser]:
     world.emulator.forgive()
 
 
+OVERVIEW = ("#/", "Live.")
+QUIET = ("#/test", "Sends a real notification")
+"""A page that loads nothing. The overview is the largest of all."""
+
+
 @pytest.fixture
-def console(world: World, window: Browser) -> Browser:
+def first_page() -> tuple[str, str]:
+    """The page that `console` is at, and what it says once it is loaded. Files about other pages have a quiet one."""
+    return OVERVIEW
+
+
+@pytest.fixture
+def console(world: World, window: Browser, first_page: tuple[str, str]) -> Browser:
     """The same, signed in with all scopes."""
-    window.open()
-    window.sign_in(world.key)
-    window.see("Overview", "Live.")
+    page, text = first_page
+    window.open_signed_in(world.key, page)
+    window.see(text)
     return window

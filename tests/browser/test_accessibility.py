@@ -8,12 +8,18 @@ from typing import Any
 import pytest
 
 from tests.browser.chromium import PHONE, WITHIN, Browser
-from tests.browser.conftest import World
+from tests.browser.conftest import QUIET, World
 from tests.browser.test_operator import mail, someone
 from tests.foundations import on_embedded
 from tests.scenarios.caller import wait_for
 
 pytestmark = on_embedded
+
+
+@pytest.fixture
+def first_page() -> tuple[str, str]:
+    return QUIET
+
 
 NAMED = {"button", "link", "textbox", "searchbox", "combobox", "spinbutton", "checkbox", "table", "region", "dialog"}
 
@@ -82,6 +88,7 @@ def test_everything_has_a_name_and_headings_are_in_order(console: Browser, pages
 
 
 def test_a_chart_has_a_text_alternative(world: World, console: Browser) -> None:
+    console.go("#/")
     wait_for(
         lambda: [n for n in tree(console) if value(n, "role") in ("img", "image") and "Email" in value(n, "name")],
         within=WITHIN,
@@ -196,6 +203,8 @@ def test_text_has_contrast(console: Browser, pages: Sequence[tuple[str, str]], s
 
 
 def test_reduced_motion_turns_transitions_off(console: Browser) -> None:
+    console.go("#/")
+    console.see("Retry schedule")
     console.prefer(prefers_reduced_motion="reduce")
     durations = "[...document.querySelectorAll('*')].map(e => parseFloat(getComputedStyle(e).transitionDuration))"
     assert console.js(f"return Math.max(...{durations})") == 0

@@ -6,12 +6,17 @@ import pytest
 from selenium.common.exceptions import JavascriptException
 
 from tests.browser.chromium import PHONE, WITHIN, Browser
-from tests.browser.conftest import World
+from tests.browser.conftest import QUIET, World
 from tests.browser.test_operator import mail
 from tests.foundations import on_embedded
 from tests.scenarios.caller import wait_for
 
 pytestmark = on_embedded
+
+
+@pytest.fixture
+def first_page() -> tuple[str, str]:
+    return QUIET
 
 
 def test_hostile_content_is_shown_as_text(world: World, console: Browser) -> None:

@@ -4,14 +4,21 @@ import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from tests.browser.chromium import WITHIN, Browser
-from tests.browser.conftest import World
+from tests.browser.conftest import QUIET, World
 from tests.browser.test_operator import mail, someone
 from tests.browser.test_pages import tomorrow
 from tests.foundations import on_embedded
 from tests.scenarios.caller import wait_for
 
 pytestmark = on_embedded
+
+
+@pytest.fixture
+def first_page() -> tuple[str, str]:
+    return QUIET
 
 
 def changed(world: World, id: str, **values: str) -> None:

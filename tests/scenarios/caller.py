@@ -114,9 +114,11 @@ def whole_lines(log: Path) -> str:
 
 
 def wait_for(look: Callable[[], T], right: Callable[[T], bool] = bool, *, within: float = WITHIN) -> T:
-    """Poll `look` until `right` accepts its value, and return it. Fail with the last value when the time is up."""
-    deadline = time.monotonic() + within
+    """Poll `look` until `right` accepts its value, and return it. Fail with the last value when the time is up. What
+    takes long is looked at less often: each look takes processor time from what is waited for."""
+    begun = time.monotonic()
     while not right(seen := look()):
-        assert time.monotonic() < deadline, f"not within {within:g} s; last seen: {seen!r}"
-        time.sleep(0.05)
+        waited = time.monotonic() - begun
+        assert waited < within, f"not within {within:g} s; last seen: {seen!r}"
+        time.sleep(min(0.05 + waited / 10, 0.15))
     return seen

@@ -77,7 +77,8 @@ export const chipWithDoubt = item =>
 /** A datetime-local control's value, in UTC as the API takes it. */
 export const utc = value => (value ? new Date(value).toISOString() : "");
 
-export const count = number => number.toLocaleString("en");
+const grouped = new Intl.NumberFormat("en");
+export const count = number => grouped.format(number);
 export const counted = ({count: number, more}) => count(number) + (more ? "+" : "");
 export const many = (number, one, more = `${one}s`) => `${count(number)} ${number === 1 ? one : more}`;
 
@@ -117,15 +118,23 @@ export function relative(at) {
   return seconds < 0 ? `in ${whole}` : `${whole} ago`;
 }
 
-const day = date => date.toLocaleDateString("en-CA"); // 2026-11-25, in the browser's time zone
+const two = number => String(number).padStart(2, "0");
+
+// In the browser's time zone. Put together here, because an overview has hundreds of times, and Intl takes long for each.
+const day = date => `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`; // 2026-11-25
 const sameDay = date => day(date) === day(new Date());
 
+/** "14:03". */
+export function minute(at) {
+  const date = new Date(at);
+  return `${two(date.getHours())}:${two(date.getMinutes())}`;
+}
+
+/** "14:03:07", with the day unless it is today. */
 export function clock(at, {fraction = false} = {}) {
   const date = new Date(at);
-  const time = date.toLocaleTimeString(
-    "en-GB",
-    fraction ? {hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3} : {},
-  );
+  const parts = fraction ? `.${String(date.getMilliseconds()).padStart(3, "0")}` : "";
+  const time = `${minute(date)}:${two(date.getSeconds())}${parts}`;
   return sameDay(date) ? time : `${day(date)} ${time}`;
 }
 
@@ -133,12 +142,9 @@ export function clock(at, {fraction = false} = {}) {
 export function zone() {
   const {timeZone} = Intl.DateTimeFormat().resolvedOptions();
   const ahead = -new Date().getTimezoneOffset(); // minutes
-  const digits = number => String(Math.floor(number)).padStart(2, "0");
-  const offset = `UTC${ahead < 0 ? "−" : "+"}${digits(Math.abs(ahead) / 60)}:${digits(Math.abs(ahead) % 60)}`;
+  const offset = `UTC${ahead < 0 ? "−" : "+"}${two(Math.floor(Math.abs(ahead) / 60))}:${two(Math.abs(ahead) % 60)}`;
   return timeZone === "UTC" ? "UTC" : `${timeZone} (${offset})`;
 }
-
-export const minute = at => new Date(at).toLocaleTimeString("en-GB", {hour: "2-digit", minute: "2-digit"});
 
 /** A relative time; its title is the exact time in UTC. */
 export const when = (at, text = relative(at)) => h("time", {datetime: at, title: at}, text);
