@@ -1,5 +1,7 @@
 """SMTP connections: what ends before the mail counts nothing, and what a server said before it hung up is heard."""
 
+import gc
+import select
 import ssl
 import time
 from collections.abc import Callable, Iterator
@@ -185,6 +187,24 @@ def test_a_line_without_end_after_the_dot_may_be_an_acceptance(make: Make) -> No
 def test_a_server_that_hangs_up_in_the_handshake_has_no_mail(make: Make, how: str) -> None:
     with ScriptedSmtp(answers={"CONNECT": how}) as server, pytest.raises(TransientError, match="connect: "):
         make(f"smtps://127.0.0.1:{server.port}").send(outbound())
+
+
+def test_a_connection_that_is_reset_before_the_handshake_is_not_left_open(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python would tell of it, which is an error here."""
+    secure = Wire.secure
+
+    def once_it_is_reset(wire: Wire) -> None:
+        ended = select.poll()
+        ended.register(wire.sock or -1, 0)
+        assert ended.poll(30_000)
+        secure(wire)
+
+    monkeypatch.setattr(Wire, "secure", once_it_is_reset)
+    with ScriptedSmtp(answers={"CONNECT": RESET}) as server, pytest.raises(TransientError, match="connect: "):
+        make(f"smtps://127.0.0.1:{server.port}").send(outbound())
+    gc.collect()
 
 
 def fails(*_: object, **__: object) -> Any:
