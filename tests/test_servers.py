@@ -61,7 +61,10 @@ def test_the_workers_share_one_server_and_it_ends_with_the_run(tmp_path: Path) -
 
 
 @pytest.mark.usefixtures("private_servers")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "killed"])
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(signal.SIGINT, id="Ctrl-C", marks=pytest.mark.nightly), pytest.param(signal.SIGKILL, id="killed")],
+)
 def test_no_process_is_left_when_the_run_is_killed(tmp_path: Path, number: signal.Signals) -> None:
     hang = tmp_path / "hang"
     hang.touch()

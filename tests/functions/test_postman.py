@@ -81,6 +81,7 @@ def _ran(one: dict[str, Any]) -> Ran:
     return Ran(one["item"]["name"], one["response"]["code"], json.loads(body) if is_json else None, headers)
 
 
+@pytest.mark.nightly  # its packages alone take a quarter of a minute; by day, the collection is compared with the API
 @pytest.mark.parametrize("place", [0, 1], ids=["intake", "replay"])
 def test_newman_runs_each_folder_and_looks_up_what_it_submitted(
     place: int, settings: dict[str, str], keys: Keys, tmp_path: Path

@@ -194,6 +194,7 @@ def test_it_delivers_on_every_channel_and_after_a_kill_the_second_start_finds_th
         assert "local/up: trigger ended unexpectedly" in second.said
 
 
+@pytest.mark.nightly
 def test_on_lambda_it_delivers_as_well_and_leaves_no_frozen_process(state: Path) -> None:
     with up(state, "--port", "0", "--lambda") as stack:
         stack.ready()
@@ -255,11 +256,17 @@ def test_a_port_in_use_is_named_with_the_remedy(state: Path) -> None:
         assert "Traceback" not in stack.said
 
 
-def test_its_options_name_real_services(monkeypatch: pytest.MonkeyPatch) -> None:
-    """That a stack with such options delivers is told by tests/scenarios/test_main_job.py."""
-    monkeypatch.setattr(sys, "argv", ["local/up", "--services", "--database-url=mysql://d", "--broker-url=amqp://b"])
+def test_its_options_name_services_and_lambda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That stacks with such options deliver is told by tests/scenarios/test_main_job.py."""
+    given = ["--services", "--lambda", "--database-url=mysql://d", "--broker-url=amqp://b"]
+    monkeypatch.setattr(sys, "argv", ["local/up", *given])
     read = _options()
-    assert (read.use_services, read.database_url, read.broker_url) == (True, "mysql://d", "amqp://b")
+    assert (read.use_services, read.on_lambda, read.database_url, read.broker_url) == (
+        True,
+        True,
+        "mysql://d",
+        "amqp://b",
+    )
 
 
 @pytest.mark.nightly
