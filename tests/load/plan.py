@@ -69,8 +69,17 @@ def mail(*, key: bool = True, **more: Any) -> str:
 
 def sms() -> str:
     """As `mail`, of one SMS."""
-    content = {"text": f"n{MARK} Your order is on its way, and will be with you tomorrow."}
-    return _keyed({"channel": "sms", "recipient": f"+150{MARK}", "content": content})
+    return _keyed(_sms(MARK, "+150"))
+
+
+def sms_array(size: int) -> str:
+    """The body of an array of SMS, without keys."""
+    return json.dumps([_sms(MARK, f"+1{place:03}") for place in range(size)])
+
+
+def _sms(number: str, prefix: str) -> dict[str, Any]:
+    content = {"text": f"n{number} Your order is on its way, and will be with you tomorrow."}
+    return {"channel": "sms", "recipient": f"{prefix}{number}", "content": content}
 
 
 def push() -> str:

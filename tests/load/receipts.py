@@ -18,7 +18,7 @@ from tests.load import plain
 from tests.load.figures import Figure, Report, milliseconds
 from tests.load.filling import fill_ended
 from tests.load.generator import Generator
-from tests.load.plan import Answers, Plan, percentile, sms
+from tests.load.plan import Answers, Plan, percentile, sms, sms_array
 from tests.load.sizes import Sizes
 from tests.load.usage import Cpu
 from tests.load.world import World
@@ -26,8 +26,9 @@ from tests.wait import eventually
 
 CONNECTIONS = 400
 """As many requests a vendor makes at once where it reports 2,000 a second and waits 0.2 s for each answer."""
-CALLERS = 64  # of intake
 TARGET = 2000  # a second
+SMS, ARRAY = 100, 25  # a second, at an even pace, and in each array
+CALLERS = 64  # of intake, at full speed
 SECRET = "of-the-benchmark-and-nobody-else"
 WARM = 500
 TEXT = SmsContent(text="Your order is on its way.")
@@ -61,37 +62,48 @@ class Taken:
 
 def receipts(world: World, sizes: Sizes) -> Report:
     count, alone = sizes.receipts, dict[int, Taken]()
+    paced = Plan(body=sms_array(ARRAY), connections=CALLERS, every=ARRAY / SMS)
+    unpaced = Plan(body=sms(), connections=CALLERS)
     with tempfile.TemporaryDirectory() as folder, _reporting(world) as processes:
         file = Path(folder) / "requests"
         with world.paused():
-            for workers in (2, 1):
+            for workers in (1, 2):
                 processes.restart("receipts", WORKERS=str(workers))
                 alone[workers] = _alone(world, file, count)
-        world.cleared()
-        beside = _beside_sending(world, file, count)
+        beside = [_beside_sending(world, file, count, plan) for plan in (paced, unpaced)]
+    paced_taken, unpaced_taken = beside
     return Report(
         title="Receipts",
         how=f"""{count:,} of Twilio's status callbacks, each with its signature and its sealed address, and each about
 another SMS, which becomes `delivered`. They are POSTed from {CONNECTIONS} keep-alive connections: first while nothing
-is sent, as fast as they are answered; then {TARGET:,} a second at an even pace to one process of the function, while
-{CALLERS} other connections POST SMS as fast as those are answered, and one function sends them with the default
-settings. Every answer is checked, and the rows and their timelines are counted.""",
+is sent, as fast as they are answered; then {TARGET:,} a second at an even pace to two processes of the function, while
+SMS are submitted, and one function sends them with the default settings: {SMS} a second, in arrays of {ARRAY}, and at
+last from {CALLERS} connections as fast as those are answered. Every answer is checked, and the rows and their timelines
+are counted.""",
         figures=[
             *_figures("1 process, nothing sent", alone[1]),
             *_figures("2 processes, nothing sent", alone[2]),
-            *_figures("1 process, beside sending", beside, target=TARGET),
-            Figure(what="SMS submitted meanwhile", value=beside.submitted, unit="/s"),
-            Figure(what="SMS sent meanwhile", value=beside.sent, unit="/s"),
+            *_figures(f"2 processes, beside {SMS} SMS a second", paced_taken, target=TARGET),
+            *_meanwhile(paced_taken),
+            *_figures("2 processes, beside as many as possible", unpaced_taken),
+            *_meanwhile(unpaced_taken),
         ],
-        problems=[problem for taken in (*alone.values(), beside) for problem in taken.problems],
+        problems=[problem for taken in (*alone.values(), *beside) for problem in taken.problems],
     )
+
+
+def _meanwhile(taken: Taken) -> list[Figure]:
+    return [
+        Figure(what="SMS submitted meanwhile", value=taken.submitted, unit="/s"),
+        Figure(what="SMS sent meanwhile", value=taken.sent, unit="/s"),
+    ]
 
 
 def _figures(what: str, taken: Taken, *, target: float | None = None) -> list[Figure]:
     answers, cores = taken.answers, f"{taken.cores:.2f} cores busy with Tidings, MariaDB and RabbitMQ"
     compared = f"{taken.beside}; {cores}" if taken.beside else cores
     # Beside sending, MariaDB works for both.
-    parts = ["receipts", "MariaDB"] if target is None else ["receipts"]
+    parts = ["receipts", "MariaDB"] if taken.beside else ["receipts"]
     return [
         # The pace is even to a hundredth: the last of them is answered some milliseconds after it was due.
         Figure(what=what, value=answers.rate, unit="/s", at_least=target and 0.99 * target, compared=compared),
@@ -135,22 +147,24 @@ def _alone(world: World, file: Path, count: int) -> Taken:
     return Taken(answers=answers, cpu=cpu, problems=problems, beside=plain.beside(world.mariadb.url, answers.rate))
 
 
-def _beside_sending(world: World, file: Path, count: int) -> Taken:
-    sending = Plan(body=sms(), connections=CALLERS, seconds=5 * count / TARGET + 5)
+def _beside_sending(world: World, file: Path, count: int, sending: Plan) -> Taken:
+    world.cleared()
+    seconds = 5 * count / TARGET + 5
     with Generator(port=world.stack.ports.receipts, key="") as client, ThreadPoolExecutor(1) as thread:
         plan = replace(_prepared(world, file, count), every=1 / TARGET)
-        submitting = thread.submit(world.generator.run, sending)
+        submitting = thread.submit(world.generator.run, replace(sending, seconds=seconds))
         eventually("a message at the sink", world.sink.count, within=60)
         before, arrived = world.cpu(), world.sink.count()
         answers = client.run(plan)
         cpu, arrived = world.cpu().since(before), world.sink.count() - arrived
         submitted, problems = submitting.result(), _problems(world, answers)
     first, last = min(answers.begun), max(answers.ended)
+    each = ARRAY if sending.every else 1
     return Taken(
         answers=answers,
         cpu=cpu,
         problems=[*submitted.problems(), *problems],
-        submitted=sum(first <= at <= last for at in submitted.ended) / answers.seconds,
+        submitted=each * sum(first <= at <= last for at in submitted.ended) / answers.seconds,
         sent=arrived / answers.seconds,
     )
 
