@@ -8,6 +8,9 @@ import pytest
 STARTS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"})
 """Of https://docs.python.org/3/library/audit_events.html"""
 
+SERVERS = frozenset({"mariadb", "rabbitmq"})
+"""Fixtures."""
+
 
 class Quick:
     """Active during tests only; between them, pytest may start processes."""
@@ -18,6 +21,10 @@ class Quick:
     def audit(self, event: str, _arguments: object) -> None:
         if self.in_test and event in STARTS:
             pytest.skip("starts a process")
+
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        if SERVERS & set(getattr(item, "fixturenames", ())):
+            pytest.skip("needs a server, which the run would start")
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self) -> Iterator[None]:
