@@ -168,7 +168,8 @@ def _supervise(
 
 
 def run(module: Sequence[str], environment: Mapping[str, str], folder: Path, *, is_code: bool = False) -> None:
-    """What the interpreter does for `python -m MODULE`, or `python -c CODE`, in a new process."""
+    """Run a module or code in this process as a new interpreter would, and end the process. `module`: the words after
+    `python -m`, or after `python -c` if it `is_code`."""
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()

@@ -1,4 +1,4 @@
-"""Plugin for `local/test --quick`: skips a test when it is about to start a process."""
+"""Plugin for `local/test --quick`: skips a test that needs a server, or when it is about to start a process."""
 
 import sys
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ STARTS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn
 """Of https://docs.python.org/3/library/audit_events.html"""
 
 SERVERS = frozenset({"mariadb", "rabbitmq"})
-"""Fixtures."""
+"""Fixtures of the run's servers, which another process than the test's starts."""
 
 
 class Quick:
@@ -24,7 +24,7 @@ class Quick:
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         if SERVERS & set(getattr(item, "fixturenames", ())):
-            pytest.skip("needs a server, which the run would start")
+            pytest.skip("needs a server")
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self) -> Iterator[None]:

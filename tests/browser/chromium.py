@@ -115,7 +115,6 @@ class Browser:
     def type(self, label: str, text: str) -> None:
         """Replace the control's text, all at once: a stroke of a key for each character takes more than the rest of a
         test. tests/browser/test_keyboard.py types with keys."""
-
         self.tried(lambda: self.js(TYPE, self.control(label), text))
 
     def choose(self, label: str, option: str) -> None:

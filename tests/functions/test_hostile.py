@@ -264,7 +264,7 @@ def test_a_compressed_body_is_taken_and_a_bomb_is_not(ask: Process, bearer: dict
     assert ask("POST", SEND, gzip.compress(json.dumps(sms()).encode()), packed).status == 202
     before = resident(ask.worker)
     packer, blanks = zlib.compressobj(wbits=31), bytes(16 * MIB)
-    # What stands between two full flushes can be repeated.
+    # After a full flush, what follows refers to nothing before it: the second piece can be repeated as it is.
     first, again = (packer.compress(blanks) + packer.flush(zlib.Z_FULL_FLUSH) for _ in range(2))
     bomb = first + 63 * again
     assert len(bomb) < 2 * MIB

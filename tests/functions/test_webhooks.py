@@ -1,8 +1,12 @@
 """Webhooks: what a receiver gets, what its answers mean, and what no URL may reach."""
 
+import gc
 import ipaddress
 import json
+import select
 import socket
+import ssl
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -29,7 +33,7 @@ from tidings.domain.errors import (
 from tidings.domain.notification import new_id
 from tidings.domain.webhook import TYPES, EndpointState, Secrets, WebhookEndpoint, written
 from tidings.ports import SendRequest
-from tidings.providers.webhooks import from_settings
+from tidings.providers.webhooks import from_settings, http_post
 from tidings.providers.webhooks.addresses import is_public
 from tidings.providers.webhooks.provider import WebhookProvider
 from tidings.providers.webhooks.settings import WebhookSettings
@@ -448,3 +452,27 @@ def test_without_the_secret_it_does_not_start(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delenv("TIDINGS_WEBHOOKS_SECRET", raising=False)
     with pytest.raises(ConfigurationError, match="TIDINGS_WEBHOOKS_SECRET: is not set"):
         from_settings()
+
+
+def test_a_connection_that_is_reset_before_tls_is_not_left_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python would tell of it, which is an error here."""
+    connected = http_post._connected
+
+    def once_it_is_reset(*given: Any) -> socket.socket:
+        connection = connected(*given)
+        accepted, _ = listener.accept()
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        accepted.close()  # with a reset
+        ended = select.poll()
+        ended.register(connection, 0)
+        assert ended.poll(30_000)
+        return connection
+
+    monkeypatch.setattr(http_post, "_connected", once_it_is_reset)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url, addresses = f"https://shop.example:{listener.getsockname()[1]}/", [ipaddress.ip_address("127.0.0.1")]
+        with pytest.raises(TransientError, match="tls: "):
+            http_post.post(
+                url, addresses, b"{}", {}, tls=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), until=time.monotonic() + 30
+            )
+    gc.collect()

@@ -69,7 +69,8 @@ RECEIPTS = {"TIDINGS_RECEIPTS_URL": "https://receipts.example.com", "TIDINGS_REC
 
 
 def told(settings: Settings, *arguments: str, folder: Path = ROOT) -> Ended:
-    """What it says in this process, and of functions that are loaded in forks of one that has imported the package."""
+    """The doctor's exit code and output. It runs in this process. The functions that it loads run in forked processes,
+    which start sooner."""
 
     def forked(command: Sequence[str], *, timeout: float, **_: object) -> "subprocess.CompletedProcess[str]":
         return forks.ended(command, environment=os.environ, folder=folder, within=timeout)

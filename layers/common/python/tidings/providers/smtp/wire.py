@@ -58,7 +58,7 @@ class Wire(smtplib.SMTP):
         """The TLS handshake. Forget what was said before TLS (RFC 3207, 4.2)."""
         if self.sock is None or self._context is None:
             raise smtplib.SMTPServerDisconnected
-        self.sock.getpeername()  # fails if the server has gone: wrap_socket would too, and leave the socket open
+        self.sock.getpeername()  # fails if the server has hung up: wrap_socket would too, and leave it open
         self.sock.settimeout(self.countdown.left())  # for the whole handshake, not for each read
         self.sock = self._context.wrap_socket(self.sock, server_hostname=self._server.host)
         self.file = None

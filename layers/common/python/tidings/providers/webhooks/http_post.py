@@ -55,7 +55,7 @@ def post(
     with contextlib.closing(connection):
         if parts.scheme == "https" and port is None:
             try:
-                connection.getpeername()  # fails if it has gone: wrap_socket would too, and leave the socket open
+                connection.getpeername()  # fails if the endpoint has hung up: wrap_socket would too, and leave it open
                 connection.settimeout(_left(until))
                 connection = tls.wrap_socket(connection, server_hostname=(parts.hostname or "").rstrip("."))
             except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
