@@ -98,12 +98,26 @@ def test_a_changed_lock_or_declaration_recreates_it(tree: Tree) -> None:
 def test_an_activated_environment_is_recreated_as_well(tree: Tree) -> None:
     tree.has_uv()
     shutil.copy(tree.folder / "python", tree.folder / "bin" / "python3.13")
-    activated = {"PYTHON": "", "PATH": f"{tree.folder}/.venv/bin:{tree.folder}/bin:/usr/bin:/bin"}
+    activated = {"PYTHON": "python3.13", "PATH": f"{tree.folder}/.venv/bin:{tree.folder}/bin:/usr/bin:/bin"}
     tree.setup(**activated)
     shutil.copy(tree.folder / "python", tree.folder / ".venv" / "bin" / "python3.13")
     with (tree.folder / "requirements.lock").open("a") as text:
         text.write("# another\n")
     assert tree.setup(**activated)[0] == "python -m venv --without-pip .venv"
+
+
+def test_a_python_without_pip_is_taken_only_if_there_is_no_other(tree: Tree) -> None:
+    tree.has_uv()
+    for name, code in (("without", 1), ("with", 0)):
+        (tree.folder / name).write_text(PYTHON.replace("exit 0 ;;\n    *)", f"exit {code} ;;\n    *)"))
+        (tree.folder / name).chmod(0o755)
+    both = f"{tree.folder}/without {tree.folder}/with"
+    tree.setup(PYTHON=both)
+    assert (tree.folder / ".venv/bin/python").read_text() == (tree.folder / "with").read_text()
+    (tree.folder / "with").unlink()
+    shutil.rmtree(tree.folder / ".venv")
+    tree.setup(PYTHON=both)
+    assert (tree.folder / ".venv/bin/python").read_text() == (tree.folder / "without").read_text()
 
 
 def test_without_uv_pip_installs_uv_by_hash(tree: Tree) -> None:
