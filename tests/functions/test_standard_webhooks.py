@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from tidings.domain.webhook import Secrets, read_secret, signature, written
 
 from tests.functions import test_webhooks
@@ -21,6 +22,7 @@ def case(body: bytes, headers: Mapping[str, str], secret: str) -> dict[str, Any]
     return {"body": base64.b64encode(body).decode(), "headers": dict(headers), "secret": secret}
 
 
+@pytest.mark.nightly  # its package and Node take as long as a hundred other tests; by day, Python's library
 def test_the_library_of_npm_verifies_it_and_refuses_what_was_changed(receiver: Receiver) -> None:
     """In one process, because each start of Node takes a second on a busy machine."""
     rotated = replace(ENDPOINT, version=2, previous_until=datetime.now(UTC) + timedelta(hours=1))

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
+import yaml
 
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "infra" / "kubernetes"
@@ -44,14 +44,18 @@ class Manifest:
 def manifests(folder: Path) -> list[Manifest]:
     """Every resource below the folder, without kustomizations."""
     files = sorted(file for file in folder.rglob("*.yaml") if file.name not in NOT_APPLIED)
-    found = [Manifest(file, content) for file in files for content in YAML(typ="safe").load_all(file)]
+    found = [Manifest(file, content) for file in files for content in _read(file)]
     return [one for one in found if one.content["kind"] not in KUSTOMIZE]
 
 
 @cache
 def kustomizations() -> dict[Path, Resource]:
     """By their folder."""
-    return {file.parent: YAML(typ="safe").load(file) for file in sorted(KUBERNETES.rglob("kustomization.yaml"))}
+    return {file.parent: _read(file)[0] for file in sorted(KUBERNETES.rglob("kustomization.yaml"))}
+
+
+def _read(file: Path) -> list[Resource]:
+    return list(yaml.load_all(file.read_bytes(), Loader=yaml.CSafeLoader))
 
 
 def pod(manifest: Manifest) -> Resource:

@@ -267,22 +267,23 @@ def test_a_queue_has_one_mapping_per_shard() -> None:
     assert (queues.count("tidings.email"), queues.count("tidings.email.high"), queues.count("tidings.sms")) == (3, 1, 1)
 
 
-@pytest.mark.parametrize("mapping", mappings(SmsShards="1,2"), ids=lambda one: str(one["Queues"]))
-def test_a_mapping_has_only_parameters_of_amazon_mq(mapping: dict[str, Any]) -> None:
+def test_a_mapping_has_only_parameters_of_amazon_mq() -> None:
     """https://docs.aws.amazon.com/lambda/latest/dg/services-mq-params.html, and what the validator does not look at."""
-    assert len(mapping["Queues"]) == 1
-    assert 1 <= mapping["BatchSize"] <= 10_000
-    assert 0 <= mapping["MaximumBatchingWindowInSeconds"] <= 300
-    access = {one["Type"]: one["URI"] for one in mapping["SourceAccessConfigurations"]}
-    assert access == {"BASIC_AUTH": "{{resolve:ssm:/tidings/broker/secret:1}}", "VIRTUAL_HOST": "/"}
-    assert set(mapping) == {  # no FunctionResponseTypes, no filter, no retries: there are none for RabbitMQ
-        "EventSourceArn",
-        "FunctionName",
-        "Queues",
-        "BatchSize",
-        "MaximumBatchingWindowInSeconds",
-        "SourceAccessConfigurations",
-    }
+    for mapping in mappings(SmsShards="1,2"):
+        (queue,) = mapping["Queues"]
+        assert 1 <= mapping["BatchSize"] <= 10_000, queue
+        assert 0 <= mapping["MaximumBatchingWindowInSeconds"] <= 300, queue
+        access = {one["Type"]: one["URI"] for one in mapping["SourceAccessConfigurations"]}
+        assert access == {"BASIC_AUTH": "{{resolve:ssm:/tidings/broker/secret:1}}", "VIRTUAL_HOST": "/"}, queue
+        # no FunctionResponseTypes, no filter, no retries: there are none for RabbitMQ
+        assert set(mapping) == {
+            "EventSourceArn",
+            "FunctionName",
+            "Queues",
+            "BatchSize",
+            "MaximumBatchingWindowInSeconds",
+            "SourceAccessConfigurations",
+        }, queue
 
 
 def test_the_brokers_secret_has_the_names_that_a_mapping_asks_for_and_the_url_too() -> None:

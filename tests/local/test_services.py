@@ -18,7 +18,7 @@ import pytest
 
 from local.services import docker, packages
 from local.services.access import free_port
-from local.services.broker import ManagedBroker
+from local.services.broker import BrokerServer, ManagedBroker
 from local.services.database import DatabaseServer, GivenDatabase, connection
 from local.services.mariadb import MariaDB
 from local.services.process import ServiceError, SupervisedProcess, locked
@@ -165,20 +165,23 @@ class TestMariaDB:
 
 @pytest.mark.usefixtures("private_servers")
 class TestRabbitMQ:
+    @pytest.mark.nightly  # by day, faults of tests/faults run and kill one beside the run's
     def test_two_run_side_by_side(self, broker: RabbitMQ, rabbitmq_url: str) -> None:
         with channel(broker.url).connection as connected:
             connected.channel().queue_declare("only-here")
         with channel(rabbitmq_url).connection as connected, pytest.raises(pika.exceptions.ChannelClosedByBroker):
             connected.channel().queue_declare("only-here", passive=True)
 
-    def test_a_vhost_is_made_and_deleted(self, broker: RabbitMQ) -> None:
-        url = broker.create_vhost("fresh")
+    def test_a_vhost_is_made_and_deleted(self, rabbitmq: BrokerServer) -> None:
+        name = f"fresh-{secrets.token_hex(6)}"
+        url = rabbitmq.create_vhost(name)
         with channel(url).connection as connected:
             connected.channel().queue_declare("q")
-        broker.delete_vhost("fresh")
+        rabbitmq.delete_vhost(name)
         with pytest.raises(pika.exceptions.ProbableAccessDeniedError):
             channel(url)
 
+    @pytest.mark.nightly  # by day, the tests of a whole run reach its server as a given one
     def test_a_given_broker_serves_as_well(self, broker: RabbitMQ) -> None:
         given = ManagedBroker.given(
             f"{broker.url}%2f?heartbeat=30", broker.management_url.replace("tidings", "%74idings")
@@ -191,6 +194,7 @@ class TestRabbitMQ:
         with pytest.raises(pika.exceptions.AMQPConnectionError):
             channel(url)
 
+    @pytest.mark.nightly  # by day, a fault of tests/faults
     def test_a_kill_loses_no_confirmed_message(self, broker: RabbitMQ) -> None:
         url = broker.url
         opened = channel(url)
@@ -207,6 +211,7 @@ class TestRabbitMQ:
         with channel(url).connection as connected:
             assert connected.channel().basic_get("kept", auto_ack=True)[2] == b"still here"
 
+    @pytest.mark.nightly  # starting a server takes many times as long as all other tests of this file; by day, MariaDB
     def test_stopped_it_leaves_no_process(self, broker: RabbitMQ) -> None:
         pid = broker.pid
         assert any("epmd" in command for command in processes_of(broker.state))
