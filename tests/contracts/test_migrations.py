@@ -2,6 +2,7 @@
 
 import gc
 import io
+import os
 import re
 import shutil
 import subprocess
@@ -28,7 +29,7 @@ from tidings.adapters.sql.store import SqlStore
 from tidings.domain.errors import ConfigurationError, StoreUnavailable
 from tidings.migrate import migrate, versions
 
-from tests import make
+from tests import forks, make
 from tests.clock import TestClock
 from tests.migrated import MIGRATIONS
 
@@ -193,19 +194,11 @@ def test_a_migration_may_take_longer_than_an_answer_of_the_database(mariadb_url:
     assert versions(settings, next_one) == ("9999", "9999")
 
 
-def test_two_processes_that_migrate_at_once_do_not_collide(empty: DatabaseSettings) -> None:
-    jobs = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tidings.migrate"],
-            env={"TIDINGS_DATABASE_URL": empty.database_url, "TIDINGS_MIGRATIONS": str(MIGRATIONS)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for _ in range(3)
-    ]
-    said = [job.communicate()[0] for job in jobs]
-    assert [job.returncode for job in jobs] == [0, 0, 0], "\n".join(said)
+def test_several_processes_that_migrate_at_once_do_not_collide(empty: DatabaseSettings, tmp_path: Path) -> None:
+    given = {"TIDINGS_DATABASE_URL": empty.database_url, "TIDINGS_MIGRATIONS": str(MIGRATIONS)}
+    logs = [tmp_path / f"{number}.log" for number in range(3)]
+    jobs = [forks.popen(["tidings.migrate"], environment={**os.environ, **given}, log=log) for log in logs]
+    assert [job.wait() for job in jobs] == [0, 0, 0], "\n".join(log.read_text() for log in logs)
     assert versions(empty, MIGRATIONS)[0] == _scripts()[-1].revision
 
 

@@ -1,26 +1,17 @@
-"""`/docs` is complete, loads nothing from other servers, and works in a real browser."""
+"""`/docs` is complete and loads nothing from other servers. tests/browser/test_docs_page.py uses it."""
 
 import hashlib
-import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import tidings_swagger
-from selenium import webdriver
-from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
 from tidings.api import docs_page
-from tidings.api.examples import SUBMITTED
 
-from tests.browser.chromium import chrome_or_skip
-from tests.functions.served import Answer, Caller, Keys, Process, process
+from tests.functions.served import Answer, Caller
 
 ASSETS = Path(tidings_swagger.__file__).parent
 PAGES = ("intake", "replay")
-FIRST_EXAMPLE = next(iter(SUBMITTED.values()))
 
 
 @pytest.fixture(params=PAGES)
@@ -84,55 +75,3 @@ def test_third_party_assets_have_the_listed_checksums() -> None:
     assert set(table) == {"swagger-ui-bundle.js", "swagger-ui.css"}
     for name, digest in table.items():
         assert hashlib.sha256((ASSETS / name).read_bytes()).hexdigest() == digest, name
-
-
-# --- in a browser -----------------------------------------------------------------------------------------------------
-
-WITHIN = 60  # seconds; everything is far quicker, unless the machine is busy with something else
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[webdriver.Chrome]:
-    with chrome_or_skip() as started:
-        yield started
-
-
-@pytest.fixture
-def running(settings: dict[str, str], tmp_path: Path) -> Iterator[Process]:
-    with process("intake", settings, tmp_path) as started:
-        yield started
-
-
-def asked(browser: webdriver.Chrome) -> list[str]:
-    """Every address that the browser has requested since the last call."""
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]  # type: ignore[no-untyped-call]
-    return [
-        message["params"]["request"]["url"] for message in messages if message["method"] == "Network.requestWillBeSent"
-    ]
-
-
-def test_a_reader_tries_the_api_and_the_browser_asks_no_other_server(
-    browser: webdriver.Chrome, running: Process, keys: Keys
-) -> None:
-    def found(selector: str) -> Any:
-        return WebDriverWait(browser, WITHIN).until(lambda opened: opened.find_element(By.CSS_SELECTOR, selector))
-
-    def click(selector: str) -> None:
-        browser.execute_script("arguments[0].click()", found(selector))
-
-    browser.get(f"{running.url}/docs?url=http://example.com/other.json")
-    click("button.authorize")
-    found(".auth-container input").send_keys(keys.send)
-    click(".auth-container button.authorize")
-    click(".auth-btn-wrapper button.btn-done")
-    click("#operations-notifications-send .opblock-summary-control")
-    example = found("#operations-notifications-send textarea.body-param__text")
-    WebDriverWait(browser, WITHIN).until(lambda _: FIRST_EXAMPLE["recipient"] in str(example.get_attribute("value")))
-    click("#operations-notifications-send button.execute")
-    status = found("#operations-notifications-send .live-responses-table tr.response .response-col_status")
-    WebDriverWait(browser, WITHIN).until(lambda _: status.text.strip().startswith("202"))
-    addresses = [url for url in asked(browser) if url.startswith("http")]  # the browser's own pages have others
-    assert f"{running.url}/v1/notifications" in addresses
-    assert [url for url in addresses if not url.startswith(f"{running.url}/")] == []
-    severe = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]  # type: ignore[no-untyped-call]
-    assert severe == [], "its own policy would be told here"

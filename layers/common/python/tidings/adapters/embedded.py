@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from tidings.adapters.sql.database import Database, reading, transaction
 from tidings.adapters.sql.schema import messages
@@ -25,6 +25,13 @@ from tidings.ports import Depth, Outgoing, Received
 
 FIRST_POLL, LONGEST_POLL = 0.02, 0.25  # seconds between polls of an empty table, growing until something comes
 m = messages.c
+
+# Built once: it is asked several times a second, for nothing.
+_WITH_MESSAGES = (
+    select(m.queue)
+    .where(m.queue.in_(bindparam("queues", expanding=True)), m.visible_at <= bindparam("now", type_=m.visible_at.type))
+    .distinct()
+)
 
 
 class EmbeddedBroker:
@@ -143,9 +150,8 @@ class EmbeddedConsumer:
     @reading
     def _poll(self, connection: Connection, queues: Sequence[str]) -> set[str]:
         """The queues that have messages. An idle poll takes no write lock."""
-        now = self.database.now(connection)
-        found = select(m.queue).where(m.queue.in_(queues), m.visible_at <= now).distinct()
-        return set(connection.scalars(found))
+        asked = {"queues": queues, "now": self.database.now(connection)}
+        return set(connection.scalars(_WITH_MESSAGES, asked))
 
     @transaction
     def _take(self, connection: Connection, queue: str, limit: int) -> Sequence[Received]:
