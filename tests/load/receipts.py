@@ -77,10 +77,10 @@ def receipts(world: World, sizes: Sizes) -> Report:
         title="Receipts",
         how=f"""{count:,} of Twilio's status callbacks, each with its signature and its sealed address, and each about
 another SMS, which becomes `delivered`. They are POSTed from {CONNECTIONS} keep-alive connections: first while nothing
-is sent, as fast as they are answered; then {TARGET:,} a second at an even pace to two processes of the function, while
-SMS are submitted, and one function sends them with the default settings: {SMS} a second, in arrays of {ARRAY}, and at
-last from {CALLERS} connections as fast as those are answered. Every answer is checked, and the rows and their timelines
-are counted.""",
+is sent, as fast as they are answered; then {TARGET:,} a second at an even pace, {2 * count:,} of them, to two
+processes of the function, while SMS are submitted, and one function sends them with the default settings: {SMS} a
+second, in arrays of {ARRAY}, and at last from {CALLERS} connections as fast as those are answered. Every answer is
+checked, and the rows and their timelines are counted.""",
         figures=[
             *_figures("1 process, nothing sent", alone[1]),
             *_figures("2 processes, nothing sent", alone[2]),
