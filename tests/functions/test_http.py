@@ -4,10 +4,15 @@ import asyncio
 import base64
 import gzip
 import json
+import os
+import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from tidings.api import health as health_module
@@ -18,7 +23,9 @@ from tidings.domain.errors import BrokerUnavailable
 from tidings.runtime.api_gateway import answer_event, to_request
 from tidings.runtime.container import Container
 
-from tests.functions.served import Caller, Keys, Lines, intake_of, mail, replay_of, sms
+from local.services.access import accepts
+from tests.functions.served import Caller, Keys, Lines, intake_of, mail, process, replay_of, sms
+from tests.wait import eventually
 
 SEND = "/v1/notifications"
 HEALTHY = {"status": "ok", "database": "ok", "broker": "ok"}
@@ -266,3 +273,25 @@ def test_a_hung_broker_delays_no_submit(
         return elapsed
 
     assert asyncio.run(crowd()) < 2.5
+
+
+# --- the end of a process ---------------------------------------------------------------------------------------------
+
+
+def test_a_function_finishes_its_requests_after_the_stop_signal(
+    settings: dict[str, str], keys: Keys, tmp_path: Path
+) -> None:
+    body = json.dumps(sms()).encode()
+    with process("intake", settings, tmp_path) as running:
+        port = urlsplit(running.url).port or 0
+        with socket.create_connection(("127.0.0.1", port)) as caller:
+            head = (
+                f"POST {SEND} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {keys.send}\r\nContent-Length: {len(body)}"
+            )
+            caller.sendall(head.encode() + b"\r\n\r\n" + body[:10])
+            assert running("GET", "/healthz").status == 200  # so what was sent before has been read too
+            os.kill(running.pid, signal.SIGTERM)
+            eventually("it takes no more connections", lambda: not accepts(port), within=60)
+            caller.sendall(body[10:])
+            caller.settimeout(60)
+            assert caller.recv(100).startswith(b"HTTP/1.1 202 ")

@@ -29,8 +29,9 @@ from tests.local.engine import Engine, Root, started
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = Dockerfile.read(ROOT / "local/Dockerfile")
 FUNCTIONS = sorted(path.parent.name for path in (ROOT / "functions").glob("*/main.py"))
-STARTED = ("intake", "email")
-"""By day: one of HTTP and one of a queue. That each function's packages suffice is told by tests/infra/test_zips.py."""
+STARTED = ("intake",)
+"""By day: one of HTTP; of a queue, the manifests' commands start one. That each function's packages suffice is told by
+tests/infra/test_zips.py."""
 BY_DAY = [pytest.param(name, marks=() if name in STARTED else pytest.mark.nightly) for name in FUNCTIONS]
 BUILT_AS = {"bounces": {"FUNCTION": "email", "EXTRAS": "metrics,tracing,bounces"}}
 """The build arguments of the images that are no function's, as local/compose.yaml has them."""
@@ -186,6 +187,7 @@ def test_it_runs_unprivileged_and_read_only(images: Images) -> None:
         assert not file.stat().st_mode & 0o022
 
 
+@pytest.mark.nightly  # by day, tests/functions/test_http.py asks the same of the command
 def test_a_function_finishes_its_requests_after_the_stop_signal(images: Images, state: Path) -> None:
     root = images.of("intake")
     assert said_by(root, "python", "-m", "tidings.migrate", state=state).endswith("[0]")

@@ -16,7 +16,11 @@ from tests.foundations import FOUNDATIONS, LAMBDA
 from tests.scenarios.caller import Json, wait_for, whole_lines
 from tests.scenarios.conftest import World
 
-pytestmark = pytest.mark.parametrize("world", [*FOUNDATIONS, LAMBDA], indirect=True, scope="module")
+on_all = pytest.mark.parametrize("world", [*FOUNDATIONS, LAMBDA], indirect=True, scope="module")
+on_lambda_by_night = pytest.mark.parametrize(
+    "world", [*FOUNDATIONS, pytest.param(LAMBDA, marks=pytest.mark.nightly)], indirect=True, scope="module"
+)
+"""For what the functions do alike, whoever calls them, and wait long for."""
 
 CHANNELS: tuple[Channel, ...] = ("email", "sms", "push")
 NUMBERS = itertools.count(1)
@@ -75,6 +79,7 @@ def ahead(seconds: float) -> str:
     return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
 
 
+@on_all
 class TestDelivery:
     @pytest.mark.parametrize("channel", CHANNELS)
     def test_one_post_puts_exactly_one_into_the_inbox(self, world: World, channel: Channel) -> None:
@@ -132,6 +137,7 @@ class TestDelivery:
         assert calls == dict.fromkeys(addresses, 1)
 
 
+@on_lambda_by_night
 class TestRetries:
     def test_a_transient_failure_climbs_the_ladder_and_ends_in_sent(self, world: World) -> None:
         wanted = {channel: notification(channel) for channel in CHANNELS}
@@ -171,6 +177,7 @@ class TestRetries:
             assert len(world.emulator.calls(channel, recipient=address(wanted[channel]))) == 1
 
 
+@on_lambda_by_night
 class TestDeadLettersAndReplay:
     @pytest.mark.parametrize("channel", CHANNELS)
     def test_what_used_up_its_attempts_is_replayed_and_sent_once(self, world: World, channel: Channel) -> None:
@@ -205,6 +212,7 @@ class TestDeadLettersAndReplay:
         assert len(world.emulator.inbox(channel, recipient=address(wanted))) == 1
 
 
+@on_lambda_by_night
 class TestTimes:
     def test_send_at_is_kept(self, world: World) -> None:
         wanted = notification("push", send_at=ahead(2))
@@ -251,6 +259,7 @@ def _about(lines: list[Json], id: str) -> list[Json]:
     return [line for line in lines if line.get("notification_id") == id]
 
 
+@on_all
 class TestWhatIsLeftBehind:
     """Last in this file: checks all that the tests above have done."""
 
