@@ -24,6 +24,7 @@ from tests import certificates
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "layers" / "common" / "python"
+OURS = ("tidings", "functions", "local")
 
 
 def _imported() -> list[str]:
@@ -32,7 +33,7 @@ def _imported() -> list[str]:
     started = [file for file in files if '__name__ == "__main__"' in (PACKAGE / file).read_text(encoding="utf-8")]
     ours = [".".join(file.with_suffix("").parts) for file in files if file not in started and file.stem != "__init__"]
     servers = ["functions_framework._http.gunicorn", "gunicorn.workers.gthread", "local.emulators.server"]
-    return [*ours, *servers, "tests.forks", "tests.command"]
+    return [*ours, *servers, "email_validator", "tests.forks", "tests.command"]
 
 
 _FORKS = multiprocessing.get_context("forkserver")
@@ -98,10 +99,10 @@ def start(
     grace: timedelta,
     folder: Path | None = None,
 ) -> SupervisedProcess:
-    """As `SupervisedProcess.start`, for `python -m MODULE` in this repository."""
+    """As `SupervisedProcess.start`, for `python -m MODULE` in this repository, or in a copy of it."""
     python, option, *module = command
-    if (python, option, folder) != (sys.executable, "-m", ROOT):
-        raise ValueError(f"only `python -m MODULE` in {ROOT} can be forked, not {command} in {folder}")
+    if (python, option) != (sys.executable, "-m") or folder is None:
+        raise ValueError(f"only `python -m MODULE` in a tree can be forked, not {command} in {folder}")
     owner_reads, owner_writes = os.pipe()
     pid_reads, pid_writes = os.pipe()
     with open(log, "wb") as output, open(pid_reads, encoding="ascii") as pid:
@@ -167,6 +168,13 @@ def _supervise(
     sys.exit(supervisor.supervise(lambda: run(module, environment, folder), grace))
 
 
+def _import_from(tree: Path) -> None:
+    """Take our modules, and only ours, from this copy of the repository."""
+    for name in [name for name in sys.modules if name.partition(".")[0] in OURS]:
+        del sys.modules[name]
+    sys.path[:0] = [str(tree / PACKAGE.relative_to(ROOT)), str(tree)]
+
+
 def run(module: Sequence[str], environment: Mapping[str, str], folder: Path, *, is_code: bool = False) -> None:
     """Run a module or code in this process as a new interpreter would, and end the process. `module`: the words after
     `python -m`, or after `python -c` if it `is_code`."""
@@ -175,6 +183,8 @@ def run(module: Sequence[str], environment: Mapping[str, str], folder: Path, *, 
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
+    if folder != ROOT:
+        _import_from(folder)
     sys.argv = list(module)
     sys.stdout, sys.stderr = (open(number, "w", buffering=1) for number in (1, 2))  # noqa: SIM115 - the process's own
     try:

@@ -23,7 +23,6 @@ import pytest
 from tidings.messaging import topology
 
 from local.emulators.client import Emulator
-from local.services.process import SupervisedProcess
 from local.stack.ports import Ports
 from local.stack.processes import Processes, ProcessSpec
 from local.stack.stack import Stack, running
@@ -191,7 +190,7 @@ def _next_fleet(stack: Stack, tree: Path) -> Fleet:
     moved |= {stack.ports.channels[channel]: ports.channels[channel] for channel in CHANNELS}
     environment = {**old.environment, "PYTHONPATH": str(layer(tree))}
     return Fleet(
-        processes=Processes(environment=environment, folder=tree, logs=logs, lock=old.lock),
+        processes=Processes(environment=environment, folder=tree, logs=logs, lock=old.lock, start=old.start),
         parts={name: _moved(old.specs[name], moved) for name in IN_ORDER},
         url=f"http://127.0.0.1:{ports.intake}",
     )
@@ -210,7 +209,7 @@ def world(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("local.stack.stack.CHANNELS", CHANNELS)
     with contextlib.ExitStack() as ends:
         options = ends.enter_context(founded(request, request.param, environment={"PYTHONPATH": str(layer(old))}))
-        stack = ends.enter_context(running(replace(options, start=SupervisedProcess.start)))  # of its own tree
+        stack = ends.enter_context(running(options))
         parts = {name: stack.processes.specs[name] for name in IN_ORDER}
         new_fleet, url = _next_fleet(stack, new), options.broker_url
         ends.callback(lambda: new_fleet.stop(*[*new_fleet.processes.running][::-1]))
