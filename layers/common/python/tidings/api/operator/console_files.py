@@ -2,12 +2,15 @@
 
 The console is a client of the API. Its files are public and hold no secret. A person types in a key, which it sends
 with each request, so there is no session and no cookie.
+
+The page names its files under a version, which is a hash of them all. So a browser keeps the files until one of them
+changes, and asks only for the page: on Lambda, one invocation for each visit instead of one for each file.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -40,8 +43,9 @@ HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
-    "cache-control": "no-cache",  # revalidated each time, usually with a 304: an update is seen at once
+    "cache-control": "no-cache",
 }
+FOR_EVER = {**HEADERS, "cache-control": "public, max-age=31536000, immutable"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +54,6 @@ class File:
 
     body: bytes
     content_type: str
-    etag: str
 
 
 class Console:
@@ -64,37 +67,49 @@ class Console:
             _get("/", self.enter),
             _get("/console", self.enter),
             _get("/console/", self.page),
-            _get("/console/{file}", self.file),
+            _get("/console/{version}/{file}", self.file),
         ]
 
     async def enter(self, _request: AuthenticatedRequest) -> Response:
         """Redirect to a relative address, which is also right behind a gateway's prefix."""
         return Response(status=308, headers={**HEADERS, "location": "console/"})
 
-    async def page(self, request: AuthenticatedRequest) -> Response:
-        return self._answer(request, INDEX)
+    async def page(self, _request: AuthenticatedRequest) -> Response:
+        return _answer(self.index, HEADERS)
 
     async def file(self, request: AuthenticatedRequest) -> Response:
-        return self._answer(request, request.path["file"])
-
-    def _answer(self, request: AuthenticatedRequest, name: str) -> Response:
-        file = self.files.get(name)  # names are only looked up, so `..` leads nowhere
+        """During an update, a page may ask the other release for its files. It gets them, but must not keep them."""
+        file = self.files.get(request.path["file"])  # names are only looked up, so `..` leads nowhere
         if file is None:
             raise Problem(404, "Not found", headers=HEADERS)
-        headers = {**HEADERS, "etag": file.etag}
-        if file.etag in request.headers.get("if-none-match", ""):
-            return Response(status=304, headers=headers)
-        return Response(status=200, body=file.body, headers={**headers, "content-type": file.content_type})
+        return _answer(file, FOR_EVER if request.path["version"] == self.version else HEADERS)
 
     @cached_property
     def files(self) -> Mapping[str, File]:
         """By name: those of the folder whose type is known, and the registry."""
-        files = {
-            path.name: _file(path.name, path.read_bytes())
+        bodies = {
+            path.name: path.read_bytes()
             for path in sorted(self._folder.iterdir())
             if path.suffix in TYPES and not path.name.startswith(".")
         }
-        return {**files, REGISTRY: _file(REGISTRY, registry())}
+        bodies[REGISTRY] = registry()
+        return {name: File(body=body, content_type=TYPES[Path(name).suffix]) for name, body in bodies.items()}
+
+    @cached_property
+    def version(self) -> str:
+        digest = hashlib.sha256()
+        for name, file in self.files.items():
+            digest.update(f"{name} {len(file.body)} ".encode() + file.body)
+        return digest.hexdigest()[:16]
+
+    @cached_property
+    def index(self) -> File:
+        """The page. In the folder it names its files as they lie there."""
+        page = self.files[INDEX]
+        body = page.body.decode()
+        for name in self.files:
+            body = body.replace(f'"{name}"', f'"{self.version}/{name}"')
+        return replace(page, body=body.encode())
 
 
 def _get(path: str, handler: Handler) -> BoundEndpoint:
@@ -107,6 +122,5 @@ def registry() -> bytes:
     return f"export const CHANNELS = {json.dumps(channels)};\n".encode()
 
 
-def _file(name: str, body: bytes) -> File:
-    etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-    return File(body=body, content_type=TYPES[Path(name).suffix], etag=etag)
+def _answer(file: File, headers: Mapping[str, str]) -> Response:
+    return Response(status=200, body=file.body, headers={**headers, "content-type": file.content_type})
