@@ -85,14 +85,19 @@ class Browser:
     def open(self, page: str = "") -> None:
         self.driver.get(f"{self.base}{page}")
 
+    def load(self, page: str, *, first: str) -> None:
+        """Load the whole console anew, after this script has run."""
+        script = self.cdp("Page.addScriptToEvaluateOnNewDocument", source=first)["identifier"]
+        if self.driver.current_url.startswith(self.base):  # there, another page would be no new document
+            self.js("history.replaceState(null, '', arguments[0])", f"{self.base}{page}")
+            self.driver.refresh()
+        else:
+            self.open(page)
+        self.cdp("Page.removeScriptToEvaluateOnNewDocument", identifier=script)
+
     def go(self, page: str) -> None:
         """Go to another page of the console, as a bookmark would, without a reload."""
         self.driver.execute_script("location.hash = arguments[0]", page)
-
-    def open_signed_in(self, key: str, page: str) -> None:
-        """As a reload does after a sign-in: the tab keeps the key. Whether the form works is for tests of the form."""
-        self.js("sessionStorage.setItem('tidings-key', arguments[0]); location.replace(arguments[1])", key, page)
-        self.driver.refresh()
 
     def sign_in(self, key: str) -> None:
         self.type("API key", key)
@@ -260,23 +265,21 @@ def chrome_or_skip() -> Iterator[Chrome]:
 
 
 @contextlib.contextmanager
-def browsing(chrome: Chrome, url: str) -> Iterator[Browser]:
-    """The browser's tab as if it were new, for the stack at `url`. It shares no console state with earlier uses: what
-    the page had in memory went with the page, and the tab's storage and history are emptied. (A new tab needs a new
-    process, which takes more than most tests.)"""
+def browsing(chrome: Chrome, url: str, *, key: str | None = None, page: str = "") -> Iterator[Browser]:
+    """The browser's tab as if it were new, at this page of the console of the stack at `url`; with a key, signed in, as
+    after a reload. It shares no console state with earlier uses: what the page had in memory goes with the page, and
+    the tab's storage and history are emptied. (A new tab needs a new process, which takes more than most tests.)"""
     home = chrome.current_window_handle
     window = Browser(driver=chrome, base=f"{url}/console/")
-    window.cdp("Emulation.setScriptExecutionDisabled", value=True)
-    window.open()  # the page of the console's origin, whose storage it shares, but nothing of it runs
-    window.js("sessionStorage.clear(); localStorage.clear()")
-    window.cdp("Emulation.setScriptExecutionDisabled", value=False)
-    window.cdp("Page.resetNavigationHistory")
     window.cdp("Emulation.setTimezoneOverride", timezoneId="")
     window.prefer()
     window.size(*WIDE)
     window.complaints()  # of the use before
     window.asked()
     window.addresses.clear()
+    kept = f"sessionStorage.setItem('tidings-key', {json.dumps(key)})" if key is not None else ""
+    window.load(page, first=f"sessionStorage.clear(); localStorage.clear(); {kept}")
+    window.cdp("Page.resetNavigationHistory")
     try:
         yield window
     finally:

@@ -1,5 +1,6 @@
 """A whole stack on each foundation, and a tab as if new per test, whose logs are checked at the end."""
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -47,10 +48,11 @@ def chrome() -> Iterator[Chrome]:
         yield browser
 
 
-@pytest.fixture
-def window(world: World, chrome: Chrome) -> Iterator[Browser]:
-    """A blank tab. At the end: its log is clean, it reached this stack only, and no URL held a key."""
-    with browsing(chrome, world.stack.ops_url) as browser:
+@contextlib.contextmanager
+def watched(world: World, chrome: Chrome, *, key: str | None = None, page: str = "") -> Iterator[Browser]:
+    """The tab, as `browsing` gives it. At the end: its log is clean, it reached this stack only, and no URL held a
+    key."""
+    with browsing(chrome, world.stack.ops_url, key=key, page=page) as browser:
         yield browser
         assert browser.complaints() == []
         browser.asked()
@@ -62,6 +64,13 @@ def window(world: World, chrome: Chrome) -> Iterator[Browser]:
         addresses = [*asked, browser.driver.current_url]
         assert not [url for url in addresses if any(key in url for key in keys)]
     world.emulator.forgive()
+
+
+@pytest.fixture
+def window(world: World, chrome: Chrome) -> Iterator[Browser]:
+    """At the form for signing in."""
+    with watched(world, chrome) as browser:
+        yield browser
 
 
 OVERVIEW = ("#/", "Live.")
@@ -76,9 +85,9 @@ def first_page() -> tuple[str, str]:
 
 
 @pytest.fixture
-def console(world: World, window: Browser, first_page: tuple[str, str]) -> Browser:
-    """The same, signed in with all scopes."""
+def console(world: World, chrome: Chrome, first_page: tuple[str, str]) -> Iterator[Browser]:
+    """Signed in with all scopes. Whether the form works is for tests of the form."""
     page, text = first_page
-    window.open_signed_in(world.key, page)
-    window.see(text)
-    return window
+    with watched(world, chrome, key=world.key, page=page) as browser:
+        browser.see(text)
+        yield browser

@@ -59,7 +59,6 @@ def main() -> None:
 
 def _pictures(browser: Browser, caller: Caller, story: str) -> Iterator[tuple[str, bytes]]:
     browser.prefer(prefers_color_scheme="light", prefers_reduced_motion="reduce")
-    browser.open()
     browser.sign_in(caller.key)
     browser.see("Live.", "Retry schedule")
     yield "overview", _whole(browser)

@@ -24,6 +24,7 @@ def test_a_reader_tries_the_api_and_the_browser_asks_no_other_server(world: Worl
         chrome.execute_script("arguments[0].click()", found(selector))
 
     with browsing(chrome, world.stack.ops_url) as browser:
+        browser.asked()  # by the console
         chrome.get(f"{intake}/docs?url=http://example.com/other.json")
         click("button.authorize")
         found(".auth-container input").send_keys(world.key)

@@ -37,7 +37,6 @@ def test_signing_in_and_a_replay_need_no_mouse(world: World, window: Browser) ->
     world.emulator.fail("email", status=553, next=1, message="Only for keyboards")
     id = world.caller.post(mail(someone()))
     world.caller.ended(id)
-    window.open()
     window.see("Sign in")
     press(window, world.key, Keys.ENTER)  # the field has the focus already
     window.see("Live.")

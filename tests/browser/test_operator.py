@@ -31,7 +31,6 @@ def loaded_once(console: Browser) -> bool:
 
 def test_a_failure_is_found_explained_replayed_and_sent(world: World, window: Browser) -> None:
     code = f"55{secrets.randbelow(3)}"
-    window.open()
     window.refused.add(401)
     window.sign_in("not-a-key")
     window.see("This API key is not valid.")

@@ -16,7 +16,6 @@ pytestmark = on_embedded
 
 
 def test_a_key_with_operate_alone_sees_which_scopes_it_lacks(world: World, window: Browser) -> None:
-    window.open()
     window.sign_in(world.narrow_key)
     window.see("Live.", "needs a key with the scope admin", "Showing them needs a key with the scope admin")
     assert "Retry schedule" not in window.text
@@ -143,6 +142,8 @@ def test_a_hidden_tab_sends_no_requests(console: Browser) -> None:
 
 def test_it_works_behind_a_prefix_and_requests_nothing_outside_of_it(world: World, window: Browser) -> None:
     with behind_prefix(world.stack.ops_url, "/prod") as url:
+        window.asked()
+        window.addresses.clear()  # the console's, as it is without the gateway
         window.base = f"{url}/console"  # without the slash: redirected, keeping the prefix
         window.open()
         window.sign_in(world.key)

@@ -130,7 +130,8 @@ def test_a_browser_keeps_the_files_of_a_release_and_asks_for_the_page_each_time(
     assert kept.headers["cache-control"] == "public, max-age=31536000, immutable"
     (tmp_path / "app.js").write_text("changed")
     new = Console(tmp_path).version
-    assert new != old and f'src="{new}/app.js"' in get("/console/", folder=tmp_path).body.decode()
+    assert new != old
+    assert f'src="{new}/app.js"' in get("/console/", folder=tmp_path).body.decode()
     during_an_update = get(f"/console/{old}/app.js", folder=tmp_path)
     assert (during_an_update.body, during_an_update.headers["cache-control"]) == (b"changed", "no-cache")
     assert get(f"/console/{new}/none.js", folder=tmp_path).headers["cache-control"] == "no-cache"
