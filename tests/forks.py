@@ -4,6 +4,7 @@ processor time. Whether processes start as people start them is told by tests/lo
 import atexit
 import contextlib
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import runpy
 import signal
@@ -17,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from local.services import supervisor
 from local.services.process import SupervisedProcess
@@ -39,6 +41,9 @@ def _imported() -> list[str]:
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(_imported())
 
+_server: Any = multiprocessing.forkserver._forkserver
+"""Which this process's forks come from; it has no public way to share it with them."""
+
 _lock = threading.Lock()
 """multiprocessing's list of child processes is not made for threads."""
 
@@ -47,7 +52,8 @@ class Fork:
     """A forked process that runs this function. It is used as a `subprocess.Popen`."""
 
     def __init__(self, run: Callable[..., object], *arguments: object) -> None:
-        self._process = _FORKS.Process(target=run, args=arguments)
+        _server.ensure_running()
+        self._process = _FORKS.Process(target=_begin, args=(_server._forkserver_address, run, *arguments))
         with _lock:
             self._process.start()
 
@@ -77,6 +83,12 @@ class Fork:
 
     def kill(self) -> None:
         self._process.kill()
+
+
+def _begin(address: str, run: Callable[..., object], *arguments: object) -> None:
+    """In the new process, whose own processes are forked from the same server."""
+    _server._forkserver_address, _server.ensure_running = address, lambda: None
+    run(*arguments)
 
 
 class _Supervisor(Fork):
@@ -117,10 +129,13 @@ def start(
         return SupervisedProcess(process, int(pid.readline()), grace)
 
 
-def popen(module: Sequence[str], *, environment: Mapping[str, str], log: Path, folder: Path = ROOT) -> Fork:
-    """As `subprocess.Popen` of `python -m MODULE` in this repository, with its output in a file."""
+def popen(
+    module: Sequence[str], *, environment: Mapping[str, str], log: Path, folder: Path = ROOT, is_code: bool = False
+) -> Fork:
+    """As `subprocess.Popen` of `python -m MODULE` in this repository, with its output in a file. `is_code`: of
+    `python -c CODE`."""
     with open(log, "wb") as output, Connection(os.dup(output.fileno())) as theirs:
-        return Fork(_logged, module, _completed(environment), folder, theirs)
+        return Fork(_logged, module, _completed(environment), folder, theirs, is_code)
 
 
 def ended(
@@ -150,11 +165,13 @@ def _completed(environment: Mapping[str, str]) -> dict[str, str]:
     return {certificates.VARIABLE: certificates.only_one(), **environment}
 
 
-def _logged(module: Sequence[str], environment: Mapping[str, str], folder: Path, log: Connection) -> None:
+def _logged(
+    module: Sequence[str], environment: Mapping[str, str], folder: Path, log: Connection, is_code: bool
+) -> None:
     for number in (1, 2):
         os.dup2(log.fileno(), number)
     log.close()
-    run(module, environment, folder)
+    run(module, environment, folder, is_code=is_code)
 
 
 def _supervise(

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -234,3 +235,23 @@ def test_on_lambda_spans_are_sent_at_the_end_of_an_invocation(
         names = [span.name for span in collected.spans(trace)]
     assert names == ["deliver tidings.email", "claim notifications", "send smtp", "settle notifications"]
     assert message_for(row).traceparent == row.traceparent
+
+
+LATE = """
+import threading
+from tidings.observability import tracing
+tracing.FLUSH_WITHIN = 60.0  # a busy machine may take longer than two
+spans = tracing.Spans(resource=tracing.resource("tidings-late"), database="sqlite", broker="tidings")
+def last_batch():
+    threading.main_thread().join()  # the process was told to end
+    with spans.served("POST", "/late", None):
+        pass
+threading.Thread(target=last_batch).start()
+"""
+
+
+def test_a_process_whose_first_span_is_its_last_exports_it() -> None:
+    with collector() as collected:
+        settings = {**os.environ, **collected.environment, "OTEL_EXPORTER_OTLP_TIMEOUT": "60"}
+        done = subprocess.run([sys.executable, "-c", LATE], env=settings, capture_output=True, text=True, check=False)
+        assert [(span.service, span.name) for span in collected.kept] == [("tidings-late", "POST /late")], done.stderr

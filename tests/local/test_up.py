@@ -24,6 +24,7 @@ from tidings.domain.channels import CHANNELS
 from local.services.process import SupervisedProcess
 from local.stack.__main__ import _options
 from local.stack.stack import Options, running
+from tests import forks
 from tests.installed import of_local_up, only
 from tests.scenarios.caller import Caller, wait_for
 
@@ -39,7 +40,7 @@ class Up:
     """The command, as it runs."""
 
     state: Path
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | forks.Fork
     output: Path
 
     @property
@@ -69,18 +70,38 @@ class Up:
         return code
 
 
+FORKED = """
+import sys
+from functools import partial
+from local.stack import __main__ as up
+from tests import forks
+up.Options = partial(up.Options, start=forks.start)
+sys.exit(up.main())
+"""
+"""`local/up`, all of whose processes are forked."""
+
+
 @contextlib.contextmanager
-def up(state: Path, *options: str, name: str = "up", root: Path = ROOT, **environment: str) -> Iterator[Up]:
-    """Run it from the tree at `root`; make sure that it has ended at the end."""
+def up(state: Path, *options: str, name: str = "up", forked_from: Path | None = None, **more: str) -> Iterator[Up]:
+    """Run it; make sure that it has ended at the end. `forked_from`: run that of this tree, forked. `more`: environment
+    variables."""
     output = state.with_name(f"{name}.out")
-    with output.open("wb") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "local.stack", "--state", str(state), *(options or ("--port", "0"))],
-            cwd=root,
-            stdout=file,
-            stderr=file,
-            env={**{name: value for name, value in os.environ.items() if not hinders(name)}, **environment},
+    arguments = ["--state", str(state), *(options or ("--port", "0"))]
+    environment = {**{name: value for name, value in os.environ.items() if not hinders(name)}, **more}
+    process: subprocess.Popen[bytes] | forks.Fork
+    if forked_from is not None:
+        process = forks.popen(
+            [FORKED, *arguments], environment=environment, log=output, folder=forked_from, is_code=True
         )
+    else:
+        with output.open("wb") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "local.stack", *arguments],
+                cwd=ROOT,
+                stdout=file,
+                stderr=file,
+                env=environment,
+            )
     try:
         yield Up(state=state, process=process, output=output)
     finally:

@@ -174,7 +174,7 @@ def with_chat(tree: Path, webhook: str) -> None:
 def test_a_fourth_channel_is_delivered_like_the_others(folder: Path, room: Room) -> None:
     tree = copied(folder / "tree")
     with_chat(tree, room.url)
-    with up(folder / "state", root=tree, PYTHONPATH=str(layer(tree))) as stack:
+    with up(folder / "state", forked_from=tree) as stack:
         caller = stack.caller()
         id = caller.post({"channel": "chat", "recipient": "#orders", "content": {"text": TEXT}})
         sent = caller.ended(id)

@@ -212,12 +212,15 @@ def test_without_a_collector_everything_is_delivered_and_stops_in_time(folder: P
 
 def test_pending_spans_are_exported_when_the_process_ends(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("local.stack.stack.CHANNELS", ("email",))  # one is enough, and starts sooner
-    code = layer(copied(folder / "tree"))  # the same, but with time to export on a busy machine
-    replaced(code / "tidings" / "observability" / "tracing.py", "FLUSH_WITHIN = 2.0\n", "FLUSH_WITHIN = 20.0\n")
+    tree = copied(folder / "tree")  # the same, but with time to export on a busy machine
+    tracing = layer(tree) / "tidings" / "observability" / "tracing.py"
+    replaced(tracing, "FLUSH_WITHIN = 2.0\n", "FLUSH_WITHIN = 20.0\n")
+    monkeypatch.setattr("local.stack.stack.ROOT", tree)
     with collector() as collected:
-        later = {**collected.environment, "OTEL_BSP_SCHEDULE_DELAY": "600000", "PYTHONPATH": str(code)}
+        later = {**collected.environment, "OTEL_BSP_SCHEDULE_DELAY": "600000"}
         trace, traceparent = begun()
-        with running(Options(state=folder / "late", first_port=0, environment=later)) as stack:
+        options = Options(state=folder / "late", first_port=0, environment=later, start=forks.start)
+        with running(options) as stack:
             caller = Caller(url=stack.url, ops_url=stack.ops_url, key=stack.secrets.api_key)
             caller.ended(caller.post(mail(), traceparent=traceparent))
             assert collected.spans(trace) == []

@@ -457,7 +457,7 @@ def test_a_receipt_is_a_span_of_the_notifications_trace_if_that_is_sampled() -> 
     known = Consequence(result=Result.NOTHING)
     told = [(sampled, applied), (other, applied), (sampled, known)]
     items = [Applied(receipt=receipt(DELIVERED), consequence=said, notification=of) for of, said in told]
-    Told(service="tidings-receipts", database="sqlite", broker="tidings").observe(ReceiptsRecorded(receipts=items))
+    Told(resource=None, database="sqlite", broker="tidings").observe(ReceiptsRecorded(receipts=items))
     ((name, parent, attributes),) = Told.told
     assert (name, parent) == ("receipt twilio", traceparent)
     assert (attributes["tidings.receipt"], attributes["tidings.delay_seconds"]) == ("delivered", 7)

@@ -3,7 +3,7 @@
 The row keeps the trace context of its POST as `traceparent`, and every attempt is a child of it. The pipeline works in
 batches, so a span is made after the work, with the event's times, and only if the trace is sampled. Names follow the
 semantic conventions (https://opentelemetry.io/docs/specs/semconv/). No attribute holds a recipient, content or a
-vendor's text. The library is imported at the first span of the process, after any fork.
+vendor's text. The library's exporter is loaded at the first span of the process, after any fork.
 """
 
 import atexit
@@ -39,7 +39,7 @@ class Served:
 class Spans:
     """Observer. It also makes the spans of requests."""
 
-    service: str  # OTEL_SERVICE_NAME overrides it
+    resource: Any  # see `resource`
     database: str  # db.system.name
     broker: str  # messaging.system
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -188,23 +188,32 @@ class Spans:
 
     @cached_property
     def _loaded(self) -> "_OpenTelemetry":
-        return _OpenTelemetry(self.service)
+        return _OpenTelemetry(self.resource)
+
+
+def resource(service: str) -> Any:
+    """What OpenTelemetry says of this process in each export. `OTEL_SERVICE_NAME` overrides the service.
+
+    Call it while the process starts: the library asks its detectors in threads of a pool, which a process that is
+    ending has no more, and the first span may be that of the last batch.
+    """
+    from opentelemetry.sdk.resources import Resource
+
+    return Resource.create({} if os.environ.get("OTEL_SERVICE_NAME") else {"service.name": service})
 
 
 class _OpenTelemetry:
     """The library, loaded and started. Its thread exports spans as OTEL_EXPORTER_OTLP_... says, and drops what its
     buffer cannot hold."""
 
-    def __init__(self, service: str) -> None:
+    def __init__(self, resource: Any) -> None:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-        from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
         from opentelemetry.trace import SpanKind, Status, StatusCode
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-        named = {} if os.environ.get("OTEL_SERVICE_NAME") else {"service.name": service}
-        self.provider = TracerProvider(resource=Resource.create(named), shutdown_on_exit=False)
+        self.provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self.provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         atexit.register(
             _at_most, FLUSH_WITHIN, self.provider.shutdown

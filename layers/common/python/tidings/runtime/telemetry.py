@@ -23,7 +23,7 @@ from tidings.observability.log_observer import LogObserver
 from tidings.observability.metrics_observer import MetricsObserver
 from tidings.observability.observers import Observer, Observers
 from tidings.observability.prometheus import FOLDER, PrometheusMeter
-from tidings.observability.tracing import Served, Spans
+from tidings.observability.tracing import Served, Spans, resource
 
 
 class TelemetrySettings(Settings):
@@ -81,7 +81,7 @@ def build_telemetry(settings: TelemetrySettings, *, database: str, broker: str) 
     if settings.tracing == "otlp":
         _need("opentelemetry.sdk", "TIDINGS_TRACING", "tracing")
         _need("opentelemetry.exporter.otlp.proto.http", "TIDINGS_TRACING", "tracing")
-        return Telemetry(meter=meter, spans=Spans(service=service, database=database, broker=broker))
+        return Telemetry(meter=meter, spans=Spans(resource=resource(service), database=database, broker=broker))
     return Telemetry(meter=meter, spans=None)
 
 
