@@ -5,12 +5,13 @@ import sys
 from collections.abc import Sequence
 
 from tidings.cli.exit_codes import INTERRUPTED, USAGE, CommandFailed, UsageError
-from tidings.cli.parser import parser
 from tidings.domain.errors import ConfigurationError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    from tidings.cli.parser import parser  # here: `doctor` starts modules of this package that need none of it
+
     options = parser().parse_args(arguments)
     try:
         code = options.run(options)
