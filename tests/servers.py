@@ -17,7 +17,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
+from local.emulators.certificate import self_signed
 from local.services import docker, packages
+from local.services.access import free_port
 from local.services.mariadb import MariaDB
 from local.services.process import ServiceError
 from local.services.rabbitmq import RabbitMQ
@@ -39,6 +41,10 @@ class Servers(Protocol):
     def broker(self) -> list[str]:
         """[URL, URL of the management API], of an administrator; without the second where none was given."""
 
+    def broker_with_tls(self) -> list[str]:
+        """[URL without TLS, port for TLS, file of its certificate] of a RabbitMQ: the run's own, even if another was
+        given."""
+
 
 class OwnServers:
     """The servers of this run, started and stopped by this process. Thread-safe."""
@@ -56,6 +62,11 @@ class OwnServers:
     def broker(self) -> list[str]:
         with self._starting["broker"]:
             return self._broker
+
+    def broker_with_tls(self) -> list[str]:
+        with self._starting["broker"]:
+            server, port, certificate = self._rabbitmq
+            return [server.url, str(port), str(certificate)]
 
     def end(self) -> None:
         self._ends.close()
@@ -85,10 +96,20 @@ class OwnServers:
         if not self._installed("rabbitmq-server"):
             compose = self._composed("rabbitmq")
             return [compose.broker_url, compose.management_url]
-        server = RabbitMQ(self.folder / "rabbitmq")
+        server, _, _ = self._rabbitmq
+        return [server.url, server.management_url]
+
+    @cached_property
+    def _rabbitmq(self) -> tuple[RabbitMQ, int, Path]:
+        """Also its port for TLS, and the certificate, which is its own authority."""
+        certificate, key = self_signed(self.folder)
+        port = free_port()
+        tls = [f"listeners.ssl.1 = 127.0.0.1:{port}"]
+        tls += [f"ssl_options.certfile = {certificate}", f"ssl_options.keyfile = {key}"]
+        server = RabbitMQ(self.folder / "rabbitmq", configuration=tls)
         self._ends.callback(server.kill)
         server.start()
-        return [server.url, server.management_url]
+        return server, port, certificate
 
     def _installed(self, package: str) -> bool:
         with self._installing:
@@ -125,7 +146,11 @@ class ServersOverSocket:
 
     def __init__(self, servers: OwnServers) -> None:
         self.path = str(servers.folder / "servers.sock")
-        asked: dict[str, Callable[[], list[str]]] = {"database": servers.database, "broker": servers.broker}
+        asked: dict[str, Callable[[], list[str]]] = {
+            "database": servers.database,
+            "broker": servers.broker,
+            "broker_with_tls": servers.broker_with_tls,
+        }
 
         class Answer(socketserver.StreamRequestHandler):
             def handle(self) -> None:
@@ -155,6 +180,9 @@ class SharedServers:
 
     def broker(self) -> list[str]:
         return self._ask("broker")
+
+    def broker_with_tls(self) -> list[str]:
+        return self._ask("broker_with_tls")
 
     def _ask(self, name: str) -> list[str]:
         with socket.socket(socket.AF_UNIX) as asking:

@@ -17,11 +17,10 @@ from tidings.messaging import topology
 from tidings.ports import Outgoing
 
 from local.emulators.certificate import self_signed
-from local.services.access import free_port
 from local.services.mariadb import MariaDB
-from local.services.rabbitmq import RabbitMQ
 from tests.infra.manifests import settings_file
 from tests.infra.test_manifests import EXAMPLE
+from tests.servers import Servers
 
 AUTHORITY = "/etc/tidings/authority/ca.crt"
 STORES = settings_file(EXAMPLE / "secrets/stores.env")
@@ -47,26 +46,9 @@ def led_to(name: str, server: str, port: int, authority: Path) -> str:
     return example._replace(netloc=place).geturl().replace(AUTHORITY, str(authority))
 
 
-@pytest.fixture(scope="module")
-def rabbitmq_tls(tmp_path_factory: pytest.TempPathFactory, certificate: tuple[Path, Path]) -> Iterator[tuple[str, int]]:
-    port = free_port()
-    lines = [
-        f"listeners.ssl.1 = 127.0.0.1:{port}",
-        f"ssl_options.certfile = {certificate[0]}",
-        f"ssl_options.keyfile = {certificate[1]}",
-    ]
-    server = RabbitMQ(tmp_path_factory.mktemp("rabbitmq"), configuration=lines)
-    try:
-        server.start()
-        yield server.url, port
-    finally:
-        server.kill()
-
-
-def test_the_broker_is_verified_by_tls(
-    rabbitmq_tls: tuple[str, int], certificate: tuple[Path, Path], other: Path
-) -> None:
-    url = led_to("TIDINGS_BROKER_URL", *rabbitmq_tls, certificate[0])
+def test_the_broker_is_verified_by_tls(servers: Servers, other: Path) -> None:
+    server, port, certificate = servers.broker_with_tls()
+    url = led_to("TIDINGS_BROKER_URL", server, int(port), Path(certificate))
     with closing(RabbitBroker(BrokerSettings(broker_url=url))) as broker:
         broker.declare()
         broker.publish([Outgoing(to=topology.parking(), raw=b"by TLS", headers={})])
@@ -74,7 +56,7 @@ def test_the_broker_is_verified_by_tls(
             (message,) = consumer.receive(1, timedelta(seconds=10))
             assert message.body == b"by TLS"
             consumer.acknowledge([message])
-    distrusted = led_to("TIDINGS_BROKER_URL", *rabbitmq_tls, other)
+    distrusted = led_to("TIDINGS_BROKER_URL", server, int(port), other)
     with closing(RabbitBroker(BrokerSettings(broker_url=distrusted))) as broker, pytest.raises(BrokerUnavailable):
         broker.declare()
 
