@@ -200,6 +200,9 @@ def test_a_test_notification_is_sent_and_followed(world: World, console: Browser
     to = someone()
     world.emulator.fail("email", status=451, next=1, message="Busy, try again")
     console.follow_nav("Send a test")
+    console.choose("Channel", "Webhook")
+    assert console.control("Type").get_attribute("value") == "order.shipped", "what the channel accepts"
+    console.choose("Channel", "Email")
     console.refused.add(422)
     console.type("Recipient", "nobody")
     console.press("Send")

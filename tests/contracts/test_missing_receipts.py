@@ -65,6 +65,21 @@ def ask(store: SqlStore, vendor: Vendor | None) -> None:
     MissingReceipts(store=store, lookups={"twilio": vendor} if vendor is not None else {}).ask()
 
 
+def test_a_slow_provider_does_not_keep_the_sweep(
+    store: SqlStore, clock: TestClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a sweep has no time for is asked by a later one."""
+    sent(store, clock, 3)
+    clock.advance(seconds=RECEIPT_WINDOW.total_seconds() + 1)
+    vendor = Vendor(SM1=DELIVERED, SM2=DELIVERED, SM3=DELIVERED)
+    with monkeypatch.context() as patched:
+        patched.setattr("tidings.pipeline.missing_receipts.LOOKUPS_FOR", timedelta(0))
+        ask(store, vendor)
+    assert vendor.asked == []
+    ask(store, vendor)
+    assert sorted(vendor.asked) == ["SM1", "SM2", "SM3"]
+
+
 def test_after_72_hours_the_provider_is_asked_and_its_answer_is_a_receipt_by_lookup(
     store: SqlStore, clock: TestClock
 ) -> None:
@@ -93,6 +108,18 @@ def test_who_was_not_asked_to_report_or_has_reported_is_not_asked(store: SqlStor
     clock.now += RECEIPT_WINDOW * 2
     assert store.receipts_due(10) == []
     assert to_response(now_of(store, never)).receipt is None
+
+
+def test_any_number_of_reported_ones_is_forgotten_beside_those_to_ask_about(store: SqlStore, clock: TestClock) -> None:
+    """In one statement a page: a sweep asks about 20 messages, and more than that are sent in a second."""
+    rows = sent(store, clock, LOOKUPS + 5)
+    store.apply_receipts([receipt(clock, DELIVERED, f"SM{number}") for number in range(1, len(rows))])
+    assert store.forget_reported(100) == 0, "not before"
+    clock.now += RECEIPT_WINDOW * 2
+    assert store.forget_reported(LOOKUPS) == LOOKUPS
+    assert store.forget_reported(100) == 4
+    assert store.forget_reported(100) == 0
+    assert [row.id for row in store.receipts_due(10)] == [rows[-1].id]
 
 
 def test_what_a_receipt_made_sent_is_awaited_too(store: SqlStore, clock: TestClock) -> None:

@@ -267,6 +267,20 @@ def test_what_comes_while_it_is_disabled_is_held_and_released(
     assert len(claimed(store, told(store, endpoint)).acquired) == 2
 
 
+def test_the_number_of_held_ones_is_that_of_each_endpoint(
+    store: SqlStore, webhooks: SqlWebhooks, clock: TestClock
+) -> None:
+    """A full endpoint does not hide those of another one."""
+    endpoints = []
+    for count in (3, 1):
+        endpoints.append(created(webhooks, clock).id)
+        webhooks.set_state("acme", endpoints[-1], EndpointState.DISABLED, "operator")
+        sent(store, clock, count)
+    many, one = endpoints
+    assert webhooks.held("acme", endpoints, 2) == {many: 2, one: 1}
+    assert webhooks.held("acme", [], 2) == {}
+
+
 def test_what_is_held_after_it_was_enabled_is_released_as_well(
     store: SqlStore, webhooks: SqlWebhooks, clock: TestClock
 ) -> None:
@@ -463,6 +477,33 @@ def test_the_feed_waits_for_a_transaction_with_a_lower_number(
         reader.join(20)
     other.close()
     assert [event["data"]["id"] for event in pages[0].events] == [early[0].id, late[0].id]
+
+
+@pytest.mark.parametrize("database", ["mariadb"], indirect=True)
+def test_a_reader_further_on_proves_nothing_for_one_that_is_behind(
+    store: SqlStore, database: DatabaseSettings, clock: TestClock
+) -> None:
+    early, late, last = (inserted(store, clock) for _ in range(3))
+    other = Database(database, clock=clock)
+    entry = {"generation": 1, "attempt": 1, "status": Status.SENT, "at": clock(), "uncounted": 0}
+    with other.engine.connect() as under_way, other.engine.connect() as in_vain:
+        transaction = under_way.begin()
+        under_way.execute(insert(events).values(notification_id=early[0].id, **entry))
+        end(store, claimed(store, late), Status.SENT)
+        further = under_way.scalar(text("SELECT MAX(seq) FROM events"))
+        in_vain.execute(insert(events).values(notification_id=last[0].id, **entry))
+        in_vain.rollback()
+        end(store, claimed(store, last), Status.SENT)
+        pages: list[Any] = []
+        assert [event["data"]["id"] for event in store.feed("acme", further, 10).events] == [last[0].id]
+        reader = threading.Thread(target=lambda: pages.append(store.feed("acme", 0, 10)))
+        reader.start()
+        reader.join(1.5)
+        assert pages == []
+        transaction.commit()
+        reader.join(20)
+    other.close()
+    assert [event["data"]["id"] for event in pages[0].events] == [early[0].id, late[0].id, last[0].id]
 
 
 def test_a_number_that_was_rolled_back_stops_the_feed_no_longer_than_a_pause(

@@ -473,7 +473,9 @@ def test_many_at_once_are_each_answered(container: Container, mailroom: Mailroom
     assert {now_of(container, row).status for row in rows} == {Status.UNDELIVERED}
 
 
-def test_one_mail_that_cannot_be_recorded_holds_up_no_other(container: Container, mailroom: Mailroom) -> None:
+def test_one_mail_that_cannot_be_recorded_holds_up_no_other(
+    container: Container, mailroom: Mailroom, caplog: pytest.LogCaptureFixture
+) -> None:
     rows = [sent(container) for _ in range(5)]
     poison = rows[2].id
     real = mailroom.receipts
@@ -484,11 +486,13 @@ def test_one_mail_that_cannot_be_recorded_holds_up_no_other(container: Container
             return real.record(batch)
 
     def error(batch: Sequence[Receipt]) -> Exception | None:
-        return ValueError("a bug") if any(one.notification_id == poison for one in batch) else None
+        return ValueError("a bug, and ada@example.com") if any(one.notification_id == poison for one in batch) else None
 
     taken = with_receipts(mailroom, Picky(error)).take([returned(row) for row in rows])
     assert [isinstance(one, NotTaken) for one in taken] == [False, False, True, False, False]
     assert [now_of(container, row).status for row in rows].count(Status.UNDELIVERED) == 4
+    assert "returned_mail_failed" in caplog.text
+    assert "ada@" not in caplog.text, "neither its text nor a traceback, which may quote the mail"
 
 
 # --- the poller -------------------------------------------------------------------------------------------------------

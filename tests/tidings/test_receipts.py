@@ -11,6 +11,7 @@ import pytest
 from tidings.domain.errors import AmbiguousError
 from tidings.domain.notification import Notification, Status, TimelineEntry
 from tidings.domain.receipt import PROOF_OF_ACCEPTANCE, PROOF_OF_FAILURE, WISHES, By, Receipt, ReceiptKind
+from tidings.domain.timing import RECEIPTS_KEPT
 from tidings.messaging.envelope import IncomingMessage
 from tidings.observability.events import ReceiptsRecorded
 from tidings.observability.log_catalog import LIFECYCLE
@@ -386,6 +387,20 @@ def test_the_sweep_tries_kept_receipts_again(parts: Parts) -> None:
     parts.clock.advance(seconds=6)
     Sweep(store=parts.store, broker=parts.broker, settler=parts.settler).run()
     assert parts.row(row).status is Status.DELIVERED
+
+
+def test_a_sweep_deletes_any_number_of_old_receipts(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Page by page: in a second, more of them can come than a page has."""
+    rows = [make.notification(parts.clock()) for _ in range(5)]
+    parts.add(*rows)
+    messages = [IncomingMessage(queue="tidings.email", body=b"", message=make.message(row)) for row in rows]
+    parts.delivery.deliver(messages)
+    Receipts(store=parts.store).record([told_by(row, DELIVERED, message=row.id) for row in rows])
+    monkeypatch.setattr("tidings.pipeline.sweep.PAGE", 2)
+    monkeypatch.setattr("tidings.adapters.sql.receipt_retries.PAGE", 2)
+    parts.clock.advance(seconds=RECEIPTS_KEPT.total_seconds() + 1)
+    Sweep(store=parts.store, broker=parts.broker, settler=parts.settler).run()
+    assert parts.store.purge_receipts() == 0
 
 
 def test_the_lines_about_receipts_have_the_fields_of_the_catalog(

@@ -195,9 +195,9 @@ const notes = ({expired, lost}) => [
   ...(lost ? ["A request got no answer: what it did is not known. A dry run shows what is left."] : []),
 ];
 
-function ending({ids, statuses, lost, expired}) {
+function ending({ids, statuses, lost, expired, isUntouched}) {
   if (!ids.length && lost) return "It is not known what was changed.";
-  if (!ids.length && expired) return "Nothing was changed.";
+  if (!ids.length && (expired || isUntouched)) return "Nothing was changed.";
   if (!ids.length) return "Nothing was changed: they are no longer dead letters.";
   return `Settled: ${largestFirst(statuses)
     .map(([status, number]) => `${count(number)} ${status}`)

@@ -34,6 +34,7 @@ export class ReplayRun {
     try {
       await this.act(changed);
     } finally {
+      this.isUntouched = this.phase === "collect"; // it failed before the first request that changes anything
       this.total = this.open = this.ids.length;
       this.phase = "follow";
     }

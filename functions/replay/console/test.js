@@ -6,6 +6,7 @@ import {NAMES} from "./format.js";
 import {CHANNELS} from "./registry.js";
 
 const LONG = ["text", "body"];
+const SHORT = ["subject", "title"];
 const titled = name => name[0].toUpperCase() + name.slice(1);
 
 /** The form follows the channel's example: its recipient, and each field of its content that is a text. */
@@ -13,7 +14,7 @@ function shape(channel) {
   const {label, recipient, content} = CHANNELS[channel];
   const [kind, example] = typeof recipient === "string" ? ["recipient", recipient] : Object.entries(recipient)[0];
   const names = Object.keys(content).filter(name => typeof content[name] === "string");
-  return {label, kind, example, names};
+  return {label, kind, example, content, names};
 }
 
 export function test({root, me, title, signal}) {
@@ -72,8 +73,11 @@ export function test({root, me, title, signal}) {
 }
 
 function fields(channel) {
-  const {label, kind, example, names} = shape(channel);
-  const start = name => (name === names.at(-1) ? `If you can read this, ${label} works.` : "A test from Tidings");
+  const {label, kind, example, content, names} = shape(channel);
+  const start = name => {
+    if (LONG.includes(name)) return `If you can read this, ${label} works.`;
+    return SHORT.includes(name) ? "A test from Tidings" : content[name];
+  };
   return [
     field(
       titled(kind),

@@ -141,8 +141,11 @@ SWEEP_EVERY = timedelta(seconds=1)
 SWEEP_FOR = timedelta(seconds=20)
 """A sweep starts no page after this."""
 
+LOOKUPS_FOR = timedelta(seconds=5)
+"""A sweep asks a provider about no further missing receipt after this."""
+
 PURGE_FOR = timedelta(seconds=2)
-"""How long a sweep deletes: the next sweep is due."""
+"""How long a sweep deletes: receipts, awaited receipts, and notifications, each for as long. The next sweep is due."""
 
 SWEEP_TIMEOUT = timedelta(seconds=60)
 """How long the scheduler waits for a sweep."""
@@ -176,7 +179,10 @@ def check(*, lease: timedelta = LEASE) -> None:
         (SETTLE_WITHIN < NO_DEADLINE, "NO_DEADLINE must outlast SETTLE_WITHIN"),
         (ANSWER_WITHIN > BEGIN_WITHIN + SETTLE_RESERVE, "a trigger must wait until a function can answer"),
         (VISIBILITY > ANSWER_WITHIN, "VISIBILITY must outlast a trigger's wait, or each slow batch is delivered twice"),
-        (SWEEP_TIMEOUT > SWEEP_FOR + PURGE_FOR, "the scheduler must wait until a sweep ends by itself"),
+        (
+            SWEEP_TIMEOUT > SWEEP_FOR + LOOKUPS_FOR + 3 * PURGE_FOR,
+            "the scheduler must wait until a sweep ends by itself",
+        ),
         (OVERDUE_AFTER > SWEEP_GRACE + SWEEP_TIMEOUT, "OVERDUE_AFTER must leave the sweep the time to find a row"),
         (REQUEUE_AFTER >= SWEEP_GRACE, "REQUEUE_AFTER must leave a row the time to move by itself"),
     )

@@ -1,12 +1,13 @@
 """After RECEIPT_WINDOW without a receipt: ask the provider what became of the message. Nothing is guessed."""
 
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tidings.domain.notification import Notification
 from tidings.domain.receipt import Receipt
-from tidings.domain.timing import LOOKUPS
+from tidings.domain.timing import LOOKUPS, LOOKUPS_FOR
 from tidings.observability.observers import LOG_ONLY, Observers
 from tidings.pipeline.receipts import Receipts
 from tidings.ports import Store
@@ -24,15 +25,17 @@ class MissingReceipts:
     observers: Observers = LOG_ONLY
 
     def ask(self) -> None:
-        """A few questions, one after the other. A provider that does not answer is asked again by a later sweep, and no
-        more by this one. Whatever nobody can tell stays `sent`, with its receipt missing. Raise StoreUnavailable."""
-        rows = self.store.receipts_due(LOOKUPS)
-        if not rows:
-            return
-        now, down = self.store.now(), set[str]()
+        """A few questions, one after the other, for at most LOOKUPS_FOR; later sweeps ask the rest. This sweep asks a
+        provider that does not answer no more. If the provider cannot say what happened, the notification stays `sent`,
+        with its receipt missing. Raise StoreUnavailable."""
+        now, down, deadline = self.store.now(), set[str](), time.monotonic() + LOOKUPS_FOR.total_seconds()
         found: list[Receipt] = []
         missing: list[Notification] = []
-        for row in rows:
+        for _ in range(LOOKUPS):
+            # One by one: each that is taken counts as a try, and a slow provider leaves no time for most.
+            if time.monotonic() >= deadline or not (rows := self.store.receipts_due(1)):
+                break
+            (row,) = rows
             lookup = self.lookups.get(row.provider or "")
             if lookup is None or row.provider_message_id is None:
                 missing.append(row)

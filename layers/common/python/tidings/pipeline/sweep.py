@@ -13,7 +13,7 @@ from tidings.domain.errors import LEASE_EXPIRED, AmbiguousError, BrokerUnavailab
 from tidings.domain.notification import Notification
 from tidings.domain.receipt import By, Receipt
 from tidings.domain.stopwatch import Stopwatch
-from tidings.domain.timing import FIRST_LOOK, LONGEST_LOOK, SWEEP_EVERY, SWEEP_FOR
+from tidings.domain.timing import FIRST_LOOK, LONGEST_LOOK, PURGE_FOR, SWEEP_EVERY, SWEEP_FOR
 from tidings.observability import events
 from tidings.observability.observers import LOG_ONLY, Observers
 from tidings.pipeline.lost_messages import LostMessages, queued_since, was_scheduled
@@ -91,6 +91,7 @@ class Sweep:
             lost += missing
             more = more and (not swept.refused or swept.published + swept.dead_lettered > 0)
         self._retry_receipts(deadline)
+        _by_pages(lambda: self.store.forget_reported(PAGE))
         MissingReceipts(store=self.store, lookups=self.lookups, observers=self.observers).ask()
         if self.insight is not None:
             _summarize(self.insight, deadline)
@@ -151,7 +152,7 @@ class Sweep:
 
     def _retry_receipts(self, deadline: float) -> None:
         """Those that found no notification yet, or whose notification was being sent."""
-        self.store.purge_receipts()
+        _by_pages(self.store.purge_receipts)
         while done := self.store.retry_receipts(PAGE):
             self.observers.emit(events.ReceiptsRecorded(receipts=done))
             if len(done) < PAGE or time.monotonic() >= deadline:
@@ -208,6 +209,13 @@ class Sweep:
             newest = max(queued_since(row) or now for row in waiting)
             pause = min(max(now - newest, FIRST_LOOK), LONGEST_LOOK)
             self.store.mark_waiting(waiting, pause)
+
+
+def _by_pages(work: Callable[[], int]) -> None:
+    """Until a page is not full, for at most PURGE_FOR."""
+    deadline = time.monotonic() + PURGE_FOR.total_seconds()
+    while work() >= PAGE and time.monotonic() < deadline:
+        pass
 
 
 def _summarize(insight: Insight, deadline: float) -> None:

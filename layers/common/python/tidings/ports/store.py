@@ -73,6 +73,10 @@ class Store(Protocol):
     def kept_receipts(self, ids: Collection[str]) -> Mapping[str, Sequence[Receipt]]:
         """The receipts kept for these notifications, oldest first."""
 
+    def forget_reported(self, limit: int) -> int:
+        """RECEIPT_WINDOW has passed for these, and their provider has reported: stop waiting. Look at up to `limit`.
+        Return how many were forgotten."""
+
     def receipts_due(self, limit: int) -> Sequence[Notification]:
         """Up to `limit` sent rows whose provider has not reported in RECEIPT_WINDOW. Each is due again later, see
         LOOKUP_RETRIES, up to LOOKUPS_PER_MESSAGE times; then its receipt is missing, and it is not returned."""

@@ -34,8 +34,20 @@ def expect(connection: Connection, now: datetime, ids: Sequence[str]) -> None:
         connection.execute(statement.on_duplicate_key_update(anew), rows)
 
 
+def forget(connection: Connection, now: datetime, limit: int) -> int:
+    """Delete, of the first `limit` that are due, those whose notification is not `sent` any more: its receipt came.
+    Thus a receipt costs no write in this table. Return how many."""
+    waiting = select(w.notification_id).where(w.due_at <= now).order_by(w.due_at).limit(limit)
+    ids = connection.scalars(waiting.with_for_update(skip_locked=True)).all()
+    if not ids:
+        return 0
+    open_ = connection.scalars(select(n.id).where(n.id.in_(sorted(ids)), n.status == Status.SENT)).all()
+    over = sorted(set(ids) - set(open_))
+    return connection.execute(delete(awaited_receipts).where(w.notification_id.in_(over))).rowcount if over else 0
+
+
 def due(connection: Connection, now: datetime, limit: int) -> Sequence[Notification]:
-    """Most rows have been reported of in time, and are only taken off here: so a receipt costs no write for it."""
+    """A row that was reported of since `forget` is taken off here as well."""
     waiting = select(w.notification_id, w.tries).where(w.due_at <= now).order_by(w.due_at).limit(limit)
     tries = {row.notification_id: row.tries for row in connection.execute(waiting.with_for_update(skip_locked=True))}
     if not tries:

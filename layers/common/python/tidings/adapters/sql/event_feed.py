@@ -44,7 +44,7 @@ class EventFeed:
     def __init__(self, database: Database, *, sleep: Callable[[float], None] = time.sleep) -> None:
         self.database = database
         self._sleep = sleep
-        self._proven = 0  # what is missing up to here stays missing
+        self._proven = (0, 0)  # what is missing after the first and up to the second stays missing
 
     def page(self, tenant: str, after: int, limit: int) -> Feed:
         """Raise StoreUnavailable, also if a transaction does not end in time."""
@@ -63,11 +63,16 @@ class EventFeed:
     def _safe_end(self, after: int, numbers: Sequence[int]) -> int:
         end = numbers[-1]
         is_whole = end - after == len(numbers)
-        if is_whole or end <= self._proven or self.database.engine.dialect.name == "sqlite":  # one writer at a time
+        if is_whole or self.database.engine.dialect.name == "sqlite":  # one writer at a time
+            return end
+        first, last = self._proven
+        if first <= after and end <= last:
             return end
         self._sleep(PAUSE)
         self._wait_for_writers(after, end)
-        self._proven = max(self._proven, end)
+        # Readers are at different places, and nothing is known of the numbers between two of them.
+        is_connected = after <= last and first <= end
+        self._proven = (min(first, after), max(last, end)) if is_connected else (after, end)
         return end
 
     @reading

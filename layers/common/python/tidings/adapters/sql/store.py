@@ -162,6 +162,9 @@ class SqlStore:
     def kept_receipts(self, ids: Collection[str]) -> Mapping[str, Sequence[Receipt]]:
         return self._read(receipts.kept, ids) if ids else {}
 
+    def forget_reported(self, limit: int) -> int:
+        return self._write(awaited_receipts.forget, limit)
+
     def receipts_due(self, limit: int) -> Sequence[Notification]:
         return self._write(awaited_receipts.due, limit)
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, Select, func, insert, select, union_all, update
 
 from tidings.adapters.sql import webhook_release, webhook_replay
 from tidings.adapters.sql.database import Database, reading, transaction
@@ -88,15 +89,15 @@ class SqlWebhooks:
 
     @reading
     def held(self, connection: Connection, tenant: str, ids: Sequence[str], limit: int) -> dict[str, int]:
-        waiting = select(n.recipient).where(
-            n.tenant == tenant,
-            n.status.in_(CLAIMABLE),
-            n.next_attempt_at == HELD,
-            n.recipient.in_(ids),
-        )
-        some = webhook_release.by_status(waiting).limit(limit).subquery()
-        counted = select(some.c.recipient, func.count()).group_by(some.c.recipient)
-        return {row[0]: row[1] for row in connection.execute(counted)} if ids else {}
+        def counted(id: str) -> Select[Any]:
+            waiting = select(n.recipient).where(
+                n.tenant == tenant, n.status.in_(CLAIMABLE), n.next_attempt_at == HELD, n.recipient == id
+            )
+            some = webhook_release.by_status(waiting).limit(limit).subquery()
+            return select(some.c.recipient, func.count().label("held")).group_by(some.c.recipient)
+
+        rows = connection.execute(union_all(*map(counted, ids))).all() if ids else ()
+        return {row.recipient: row.held for row in rows}
 
     @reading
     def failures(self, connection: Connection, tenant: str, id: str, limit: int) -> Sequence[Notification]:

@@ -54,9 +54,8 @@ class Mailroom:
             raise
         except Exception as error:
             if len(read) == 1:
-                log.exception(
-                    "returned_mail_failed", extra={"error": type(error).__name__, "where": fault_location(error)}
-                )
+                # Without the error's text, which may quote the mail.
+                log.error("returned_mail_failed", extra={"error": type(error).__name__, "where": fault_location(error)})
                 self._tell(Counter({(FAILED, read[0][1].sort.value): 1}), None)
                 return [NotTaken()]
             middle = len(read) // 2
