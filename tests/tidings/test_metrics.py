@@ -13,7 +13,15 @@ from prometheus_client.parser import text_string_to_metric_families
 from tidings.adapters.sql.insight import SqlInsight
 from tidings.adapters.sql.webhooks import SqlWebhooks
 from tidings.domain.connection import CallEnd
-from tidings.domain.errors import AmbiguousError, BrokerUnavailable, PermanentError, StoreUnavailable, TransientError
+from tidings.domain.errors import (
+    AmbiguousError,
+    BrokerUnavailable,
+    NotCalled,
+    OnHold,
+    PermanentError,
+    StoreUnavailable,
+    TransientError,
+)
 from tidings.domain.notification import Notification, OnAmbiguous
 from tidings.domain.stopwatch import Elapsed
 from tidings.messaging import topology
@@ -121,6 +129,26 @@ def test_prometheus_reads_what_became_of_everything(parts: Parts, monkeypatch: p
     assert value(found, "tidings_resolved_total", channel="email", outcome="sent") == 1
     assert value(found, "tidings_sweeps_total") == 1
     assert value(found, "tidings_sweep_found_total", found="lost") == 0
+
+
+def test_a_call_that_was_not_made_is_no_attempt_and_has_no_duration(parts: Parts) -> None:
+    """An endpoint that is busy or disabled, or a recipient whose name cannot be looked up now."""
+    rows = [notification(parts.clock()) for _ in range(4)]
+    errors = [NotCalled("endpoint_busy", "busy"), OnHold("endpoint_disabled", "off"), OnHold("410", "gone")]
+    for row, error in zip(rows, errors, strict=False):
+        parts.provider.script[row.recipient] = [error]
+    parts.add(*rows)
+    meter = PrometheusMeter()
+    watched(parts, Observers(observers=[MetricsObserver(meter)])).deliver(incoming(*rows))
+    found = samples(meter.exposition())
+    attempts = {
+        dict(labels)["class"]: count for (name, labels), count in found.items() if name == "tidings_attempts_total"
+    }
+    called = {"accepted": 1, "transient": 1}  # the one that is sent, and the endpoint that answered 410
+    assert {kind: count for kind, count in attempts.items() if count} == called
+    assert sum(count for (name, _), count in found.items() if name == "tidings_provider_seconds_count") == 2
+    by = {row.id: parts.store.events(row.id)[-1].by for row in rows}
+    assert [by[row.id] for row in rows] == ["sweep", "sweep", "provider", "provider"], "who says so"
 
 
 def test_a_series_of_late_settlements_begins_with_the_claim_and_not_with_the_first_late_one(parts: Parts) -> None:

@@ -52,12 +52,17 @@ class TransientError(DeliveryError):
 
 
 class NotCalled(TransientError):
-    """The provider was not called, because of this recipient: it gets no more calls at once. The attempt does not
-    count."""
+    """The provider was not called: the recipient has its maximum of concurrent calls, or could not be looked up now.
+    The attempt does not count."""
 
 
 class OnHold(NotCalled):
-    """Its endpoint is disabled: the notification waits until it is enabled."""
+    """The webhook endpoint is disabled: the notification waits until it is enabled."""
+
+    @property
+    def is_gone(self) -> bool:
+        """True: the endpoint was called, and is disabled because it has just answered 410 (gone)."""
+        return self.code == "410"
 
 
 class PermanentError(DeliveryError):

@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tidings.domain.errors import AccountError, AmbiguousError, PermanentError, TransientError
+from tidings.domain.errors import AccountError, AmbiguousError, NotCalled, PermanentError, TransientError
 from tidings.domain.notification import Notification, Status
 from tidings.observability import metrics
 from tidings.observability.events import (
@@ -117,8 +117,9 @@ class MetricsObserver:
             channel, provider = settlement.notification.channel, settlement.provider or NO_PROVIDER
             if settlement.elapsed is not None:
                 calls[channel, provider].append(settlement.elapsed.seconds)
-            is_suppressed = settlement.status is Status.SUPPRESSED  # it was decided without an attempt
-            if not is_suppressed and (settlement.elapsed is not None or settlement.error is not None):
+            # Without a time and with an error: the lease expired, or this worker cannot send.
+            was_deferred = settlement.status is Status.SUPPRESSED or isinstance(settlement.error, NotCalled)
+            if settlement.elapsed is not None or (settlement.error is not None and not was_deferred):
                 attempts[channel, provider, settlement.error.kind if settlement.error is not None else "accepted"] += 1
             if settlement.notification.id in late:
                 continue

@@ -129,7 +129,7 @@ def _is_evidence(notification: Notification, outcome: object, known: Connection)
 def _call_end(settlement: Settlement, known: Connection) -> CallEnd | None:
     """None: the provider was not called, or its answer says nothing about the connection."""
     error, row = settlement.error, settlement.notification
-    if settlement.elapsed is None or isinstance(error, NotReady):
+    if settlement.elapsed is None:
         return None
     return CallEnd(
         notification_id=row.id,

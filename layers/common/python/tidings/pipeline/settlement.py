@@ -86,7 +86,7 @@ class Settler:
                 uncounted=uncounted,
                 held=held,
                 suppression=suppression_for(notification, outcome),
-                note=note if is_call and not isinstance(outcome, NotReady) else None,
+                note=note if is_call else None,
                 elapsed=elapsed if is_call else None,
                 by=by or _source(outcome),
                 reports=isinstance(outcome, Acceptance) and outcome.reports,
@@ -192,7 +192,11 @@ class Settler:
 
 def _is_call(outcome: Outcome) -> bool:
     """Whether the provider was called, or could not be reached."""
-    return isinstance(outcome, Acceptance | DeliveryError) and not isinstance(outcome, Suppressed)
+    if isinstance(outcome, OnHold):
+        return outcome.is_gone
+    return isinstance(outcome, Acceptance | DeliveryError) and not isinstance(
+        outcome, Suppressed | NotCalled | NotReady
+    )
 
 
 def _source(outcome: Outcome) -> By:

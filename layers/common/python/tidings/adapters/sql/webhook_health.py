@@ -22,9 +22,10 @@ WRITTEN_EVERY = timedelta(seconds=30)
 
 def note(connection: Connection, now: datetime, settled: Sequence[Settlement]) -> None:
     """In the transaction of the settlement. The number of statements does not depend on the batch."""
-    ours = [s for s in settled if s.notification.channel == CHANNEL]
-    calls = [s for s in ours if s.elapsed is not None and is_status_webhook(CHANNEL, s.notification.recipient)]
-    gone = _endpoints(s for s in calls if isinstance(s.error, OnHold) and s.error.code == "410")
+    of_channel = [s for s in settled if s.notification.channel == CHANNEL]
+    ours = [s for s in of_channel if is_status_webhook(CHANNEL, s.notification.recipient)]
+    calls = [s for s in ours if s.elapsed is not None]
+    gone = _endpoints(s for s in calls if isinstance(s.error, OnHold) and s.error.is_gone)
     failed = _endpoints(s for s in calls if s.error is not None and not isinstance(s.error, NotCalled))
     succeeded = _endpoints(s for s in calls if s.status is Status.SENT)
     is_enabled = w.state == EndpointState.ENABLED
@@ -46,7 +47,7 @@ def note(connection: Connection, now: datetime, settled: Sequence[Settlement]) -
         connection.execute(
             update(webhooks).where(w.id.in_(failed), is_enabled, too_long).values(**off, reason="failing")
         )
-    if held := _endpoints(s for s in calls if s.held):
+    if held := _endpoints(s for s in ours if s.held):
         # It was enabled or deleted meanwhile, perhaps long ago: a retry may come back after hours.
         is_off = w.state == EndpointState.DISABLED
         connection.execute(update(webhooks).where(w.id.in_(held), ~is_off).values(release_until=now + RELEASES_FOR))
