@@ -1,6 +1,6 @@
 """One function on an emulated Lambda: `python -m local.lambda_emulator NAME`.
 
-The real `awslambdaric` runs its handler. A channel's function is invoked from its queues; intake and replay get an HTTP
+The real `awslambdaric` runs its handler. A channel's function is invoked from its queues; an HTTP function gets an HTTP
 API on `--port`; `--every` is a schedule. The function's log is this process's output.
 """
 

@@ -56,7 +56,7 @@ def _options() -> Options:
     parser.add_argument(
         "--broker-url", default=os.environ.get("TIDINGS_BROKER_URL"), help="with --services: use this broker"
     )
-    parser.add_argument("--port", type=int, default=8080, help="first of nine consecutive ports; 0: any free ports")
+    parser.add_argument("--port", type=int, default=8080, help="first of ten consecutive ports; 0: any free ports")
     parser.add_argument("--state", type=Path, default=Path(".tidings"), help="folder for data, logs and secrets")
     parser.add_argument("--json", action="store_true", help="log JSON lines, as in production, instead of text")
     chosen = parser.parse_args()
