@@ -45,7 +45,7 @@ def test_a_number_and_a_token_are_taken_as_the_other_lists_take_them(replay: Cal
     assert replay("POST", PATH, {"channel": "sms", "recipient": "+1 500 555 0010"}).body["recipient"] == "+15005550010"
     wrong = replay("POST", PATH, {"channel": "push", "recipient": "aB"})
     assert wrong.status == 422
-    assert "not one of the channel push" in str(wrong.errors)
+    assert "not valid for the channel push" in str(wrong.errors)
 
 
 def test_a_bounce_lasts_90_days_and_an_expiry_that_is_given_wins(replay: Caller) -> None:

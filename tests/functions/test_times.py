@@ -14,7 +14,7 @@ from tests.clock import TestClock
 from tests.functions.served import Caller, Keys, later, mail, sms
 from tests.functions.test_intake import SEND, rows
 
-PASSED = "has passed: here it is 20"
+PASSED = "is in the past: the server's time is 20"
 
 
 def test_an_expires_at_in_the_past_is_refused(intake: Caller, database_file: Path) -> None:
@@ -70,6 +70,8 @@ def test_the_database_clock_decides_what_has_expired(container: Container, keys:
     soon, past = sms(expires_at=later(minutes=30)), sms(expires_at=later(minutes=-30))
     assert asked(container, keys, store=true, intake=fast)("POST", SEND, soon).status == 202
     refused = asked(container, keys, store=true, intake=fast)("POST", SEND, past)
-    assert refused.errors == {"#/expires_at": f"has passed: here it is {true().isoformat(timespec='seconds')}"}
+    assert refused.errors == {
+        "#/expires_at": f"is in the past: the server's time is {true().isoformat(timespec='seconds')}"
+    }
     assert asked(container, keys, store=true, intake=slow)("POST", SEND, past).status == 202
     assert len(rows(database_file)) == 2

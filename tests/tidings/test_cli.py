@@ -725,7 +725,7 @@ def test_an_exported_list_is_imported_and_bad_lines_are_named(operator: Operator
     file.write_text("channel,recipient\nemail,ada@example.com\nemail,nobody\nsms,+15005550010\n", encoding="utf-8")
     done = operator.run("suppressions", "import", str(file))
     assert (done.code, done.out.splitlines()[0]) == (1, "2 stored, 1 bad lines."), done.err
-    assert "line 3: recipient is not one of the channel email" in done.out
+    assert "line 3: recipient is not valid for the channel email" in done.out
     lines = operator.run("suppressions", "export").out.splitlines()
     assert [json.loads(line)["recipient"] for line in lines] == ["+15005550010", "ada@example.com"]
     file.write_text("\n".join(lines), encoding="utf-8")

@@ -6,7 +6,7 @@ import {STATUSES, count, name} from "./format.js";
 
 export function books(signal) {
   const table = h("div", {class: "scroll", tabindex: "0", role: "region", "aria-label": "The ledger"});
-  const details = h("details", {class: "card books"}, h("summary", {}, "The books: today and yesterday, by what became of each"), table);
+  const details = h("details", {class: "card books"}, h("summary", {}, "Ledger: notifications accepted today and yesterday, by status"), table);
   details.ontoggle = async () => {
     if (!details.open) return;
     render(table, h("p", {class: "hint"}, "Adding up …"));

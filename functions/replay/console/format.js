@@ -9,7 +9,7 @@ export const name = channel => NAMES[channel] || channel;
 export const STATUSES = {
   pending: "stored; waiting for a worker or for its send time",
   sending: "a worker is sending it",
-  retrying: "the last attempt did not succeed for certain; the next is scheduled",
+  retrying: "the last attempt failed, or its outcome is not known; the next is scheduled",
   sent: "the provider accepted it",
   delivered: "the provider reported that it arrived",
   undelivered: "the provider reported that it did not arrive",

@@ -141,7 +141,7 @@ function details(found) {
     ],
     ["Accepted", when(found.created_at, `${clock(found.created_at)}, ${relative(found.created_at)}`)],
     ["Updated", when(found.updated_at, `${clock(found.updated_at)}, ${relative(found.updated_at)}`)],
-    ["Category", found.category && `${found.category}${found.critical ? " (critical: passes opt-outs)" : ""}`],
+    ["Category", found.category && `${found.category}${found.critical ? " (critical: sent despite opt-outs)" : ""}`],
     ["Send at", found.send_at && when(found.send_at, clock(found.send_at))],
     [
       "Expires",

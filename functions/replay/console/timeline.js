@@ -8,7 +8,7 @@ const SOURCES = {
   receipt: "the provider reported it later (receipt)",
   lookup: "the provider, when it was asked (lookup)",
   operator: "an operator, or the caller",
-  sweep: "the sweep, by the database's clock",
+  sweep: "Tidings itself",
 };
 
 const WITHOUT_CALL = ["canceled", "expired", "suppressed"]; // happens without a provider call

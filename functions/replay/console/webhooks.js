@@ -28,7 +28,7 @@ function facts(one) {
   return h(
     "p",
     {class: "hint times"},
-    h("span", {}, one.events.length ? many(one.events.length, "type of event", "types of events") : "told no events"),
+    h("span", {}, one.events.length ? many(one.events.length, "type of event", "types of events") : "no event types"),
     one.held > 0 && [" ", h("span", {}, held(one))],
     one.last_success_at && [" ", h("span", {}, "last success ", when(one.last_success_at))],
     one.failing_since && [" ", h("span", {}, "failing since ", when(one.failing_since))],
@@ -87,7 +87,7 @@ function toggle(one, again) {
 async function disable(one, again) {
   const sure = await confirm(
     {title: "Disable this webhook?", action: "Disable webhook"},
-    h("p", {}, "What comes for it is held, and sent when it is enabled. Nothing is lost."),
+    h("p", {}, "New webhooks for it are held, and sent when you enable it. Nothing is lost."),
   );
   if (sure) await act(one, "disable", again);
 }

@@ -19,7 +19,8 @@ class FeedEventView(View):
 
 
 class FeedPage(View):
-    """Events in the order of `seq`. Numbers in between are those of other tenants, or of nothing that is told."""
+    """Events in the order of `seq`. Missing numbers belong to other tenants, or to events
+    that the feed does not report."""
 
     events: list[FeedEventView]
     next_after: int = Field(description="`after` of the next page, also if this one is empty")

@@ -116,7 +116,7 @@ class _Scan:
 
     def _look_at_gap(self, begun: int) -> None:
         if self._at - begun >= MAX_GAP:
-            self._is_absurd(f"Over {MAX_GAP} characters are between its values.")
+            self._is_absurd(f"Over {MAX_GAP} characters of white space are between its values.")
         elif len(self._body[begun : self._at].strip(b" \t\r\n:")) > MAX_NUMBER:
             self._is_absurd(f"A number has more than {MAX_NUMBER} characters.")
 
@@ -147,7 +147,7 @@ class _Scan:
         self._values += 1
         self._together += 1
         if self._depth > MAX_DEPTH:
-            self._is_absurd(f"More than {MAX_DEPTH} arrays and objects are in each other.")
+            self._is_absurd(f"Its arrays and objects are nested more than {MAX_DEPTH} levels deep.")
         if self._values > MAX_VALUES:
             self._is_absurd(f"It has more than {MAX_VALUES} values.")
         if self._together > MAX_VALUES_TOGETHER:

@@ -126,7 +126,7 @@ def unavailable(error: StoreUnavailable | BrokerUnavailable) -> Problem:
     return Problem(
         503,
         f"The {part} does not answer",
-        "The request may or may not have taken effect. Send it again with the same Idempotency-Key: it cannot double.",
+        "The request may or may not have taken effect. Send it again; a notification with the same Idempotency-Key.",
         code=f"{part}_unavailable",
         headers={"retry-after": RETRY_AFTER},
     )

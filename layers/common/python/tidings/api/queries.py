@@ -95,7 +95,7 @@ class DeadFilter(BaseModel):
 
     ids: Annotated[Sequence[Id], Field(min_length=1, max_length=1000)] | None = None
     status: DeadStatuses | None = Field(
-        None, description="failed, unknown or suppressed; failed and unknown if not given"
+        None, description="failed, unknown, undelivered or suppressed; failed and unknown if not given"
     )
     channel: Name | None = None
     error_class: Literal["transient", "permanent", "ambiguous", "account"] | None = None

@@ -25,7 +25,7 @@ RECEIPT = Endpoint(
     summary="A vendor's report, with the vendor's signature",
 )
 BYTES_PER_RECEIPT = 2048
-"""Of a body, as a batch counts them: a callback has a quarter of it."""
+"""A batch counts a body as one item for each of these. A usual callback has 500 bytes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,8 @@ class EventView(View):
     by: str | None = Field(
         default=None,
         description="who says so: provider (its answer), receipt (its later report), lookup (we asked it), operator"
-        " (or the caller), sweep (our clock); missing where an older release wrote it",
+        " (or the caller), sweep (Tidings itself: expired, suppressed, not called, or its worker was lost); missing"
+        " where an older release wrote it",
     )
     provider: str | None = None
     provider_message_id: str | None = None
@@ -121,7 +122,7 @@ def _at(next_attempt: datetime | None) -> datetime | None:
 
 
 class Page(View):
-    """Part of a list, newest first. `next_cursor` is missing on the last page."""
+    """One page of a list, in the order of the query. `next_cursor` is missing on the last page."""
 
     notifications: list[NotificationView]
     next_cursor: str | None = None
@@ -148,7 +149,7 @@ def accepted(notification: Notification, *, replayed: bool | None = None) -> Acc
 def to_response(
     notification: Notification, events: Sequence[TimelineEntry] | None = None, *, doubtful: Collection[str] = ()
 ) -> NotificationView:
-    """`doubtful`: ids with an ambiguous attempt, for where `events` is not given."""
+    """`doubtful`: ids that may have been sent, if `events` is not given. See `Store.may_have_been_sent`."""
     is_doubtful = notification.id in doubtful or bool(open_attempts(events or ()))
     return NotificationView(
         id=notification.id,

@@ -122,6 +122,6 @@ def _invalid_key(title: str, detail: str) -> Problem:
 
 
 def _let_go(body: Body) -> None:
-    """Of a large body, which has been read. Whoever else holds it waits for the answer."""
+    """Free a large body's memory once it is parsed: the server keeps the buffer until the response."""
     if isinstance(body, bytearray):
         body.clear()

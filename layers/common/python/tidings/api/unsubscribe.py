@@ -26,7 +26,8 @@ _PART = re.compile(
     rb"""(?i:content-disposition):[^\r\n]*\bname="?%b"?(;[^\r\n]*)?\r?\n([^\r\n]+\r?\n)*\r?\n%b\s*\r?\n--"""
     % tuple(re.escape(word.encode()) for word in page.ONE_CLICK)
 )
-"""The part of a form that says it. The library's parser of mails takes a hundred times as long for hostile bodies."""
+"""The part of a form that says one-click. The library's parser of mails takes a hundred times as long for a hostile
+body."""
 
 _PATH = f"{PATH}/{{token}}"
 ASK = Endpoint(method="GET", path=_PATH, scope=None, summary="A page that asks; it changes nothing")
@@ -98,7 +99,7 @@ class UnsubscribeEndpoints:
 
 
 def _masked(what: OptOut) -> str:
-    """Enough for the recipient to know that it is meant, and for others of a cc that it is not they."""
+    """The masked address: its owner recognizes it, and others who got a copy see that it is not theirs."""
     return CHANNELS.get(what.channel, Content).masked(what.recipient)
 
 

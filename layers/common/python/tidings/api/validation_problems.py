@@ -113,7 +113,7 @@ def entry(place: Sequence[int | str], detail: str, index: int | None = None) -> 
 
 def has_passed(now: datetime, index: int | None = None) -> dict[str, Any]:
     """An entry for `expires_at`. It has the server's time, so that a client with a wrong clock sees it."""
-    return entry(("expires_at",), f"has passed: here it is {now.isoformat(timespec='seconds')}", index)
+    return entry(("expires_at",), f"is in the past: the server's time is {now.isoformat(timespec='seconds')}", index)
 
 
 def _place(error: Any) -> tuple[int | str, ...]:

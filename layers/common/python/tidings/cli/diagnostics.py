@@ -151,7 +151,7 @@ def unsubscribing(folder: Path, names: Sequence[str]) -> Iterator[Finding]:
     elif enforcement is not Enforcement.ON:
         yield warning(
             "unsubscribe",
-            f"who unsubscribes is told so, and is sent to all the same: TIDINGS_SUPPRESSION is {enforcement}",
+            f"recipients who unsubscribe still get mail: TIDINGS_SUPPRESSION is {enforcement}",
             "set TIDINGS_SUPPRESSION=on where mails have a category",
         )
     elif not base.startswith("https://"):

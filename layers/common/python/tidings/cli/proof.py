@@ -46,7 +46,7 @@ def _read(path: Path) -> Any:
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from None
     except (ValueError, RecursionError):
-        raise InvalidProof("it is no JSON") from None
+        raise InvalidProof("not JSON") from None
 
 
 def _text(found: Verified) -> str:

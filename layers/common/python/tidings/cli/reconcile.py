@@ -1,8 +1,8 @@
 """The command `tidings reconcile`: a provider's own list of messages, compared with ours.
 
-A day in UTC at a time, so that memory is bounded by the messages of a day. Theirs are looked up here by their id,
-whenever the notification was created. Ours are looked for in their list, and asked for one by one where they are not in
-it, as those that were created before midnight and sent after it.
+A day in UTC at a time, so that memory is bounded by the messages of a day. Each of the
+provider's messages is looked up in Tidings by its id, whenever the notification was created. A notification that is not
+in the provider's list, such as one that was created before midnight and sent after it, is asked for by its id.
 """
 
 import argparse
@@ -185,8 +185,8 @@ def _shown(options: argparse.Namespace, until: datetime, compared: Comparison) -
     show(options, document, table(rows) if compared.findings else agreed)
     if compared.unreported:
         note(
-            f"{compared.unreported} messages that are sent here were delivered. Nobody reports that, without"
-            " TIDINGS_RECEIPTS_URL."
+            f"{compared.unreported} messages were delivered, and are `sent` here: without TIDINGS_RECEIPTS_URL the"
+            " provider does not report deliveries."
         )
     if compared.others:
         note(f"{compared.others} messages of {options.provider} are of no notification of this tenant.")

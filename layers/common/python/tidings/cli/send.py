@@ -173,7 +173,7 @@ def _add_send(one: argparse.ArgumentParser) -> None:
     one.add_argument("--max-attempts", type=positive, metavar="N", help="after these it becomes a dead letter")
     one.add_argument("--metadata", type=name_value, action="append", metavar="NAME=VALUE", help="metadata; repeatable")
     one.add_argument("--category", metavar="NAME", help="what it is about; a recipient may opt out of it")
-    one.add_argument("--critical", action="store_true", help="send it to who opted out of its category, too")
+    one.add_argument("--critical", action="store_true", help="send it also to recipients who opted out of its category")
     one.add_argument("--key", metavar="KEY", help="idempotency key: repeating it sends nothing twice")
     one.add_argument("--follow", action="store_true", help="print its timeline until it has settled")
     one.set_defaults(run=send)

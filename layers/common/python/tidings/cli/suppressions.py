@@ -49,7 +49,7 @@ def find(options: argparse.Namespace) -> None:
     query = {**filters(options, "channel"), "recipient": options.recipient}
     with operator(options) as server:
         found = [*_pages(server, query)]
-    show(options, {"suppressions": found}, _table(found) if found else "This recipient was never suppressed.")
+    show(options, {"suppressions": found}, _table(found) if found else "No suppression of this recipient is stored.")
 
 
 def add_one(options: argparse.Namespace) -> None:

@@ -68,4 +68,4 @@ class Unexpected(ClientError):
 
 
 class InvalidWebhook(ClientError):
-    """It is not signed with the secret, is too old, or is no event."""
+    """It is not signed with the secret, is too old, or is not an event."""

@@ -46,8 +46,8 @@ def verify(
     now: float | None = None,
 ) -> WebhookEvent:
     """`body`: exactly as it came, before any parsing. `headers`: their names in any case. `secrets`: one, or several
-    while one is replaced. `now`: Unix time; None: the clock's. Raise InvalidWebhook, or ValueError for a secret that is
-    none."""
+    while one is replaced. `now`: Unix time; None: the clock's. Raise InvalidWebhook, or ValueError for a malformed
+    secret."""
     if not secrets:
         raise ValueError("give the secret")
     raw = body.encode() if isinstance(body, str) else bytes(body)
@@ -56,14 +56,14 @@ def verify(
     if not id or not re.fullmatch(r"[0-9]{1,15}", timestamp):
         raise InvalidWebhook("webhook-id or webhook-timestamp is missing")
     if abs((time.time() if now is None else now) - int(timestamp)) > tolerance:
-        raise InvalidWebhook("it is too old, or of the future")
+        raise InvalidWebhook("its time is too old, or in the future")
     expected = signature([read_secret(secret) for secret in secrets], id, int(timestamp), raw).split(" ")
     presented = given.get("webhook-signature", "").split(" ")
     matches = [
         hmac.compare_digest(one.encode(), other.encode(errors="replace")) for one in expected for other in presented
     ]
     if not any(matches):
-        raise InvalidWebhook("no signature is by this secret")
+        raise InvalidWebhook("no signature matches the secret")
     return _event(id, raw)
 
 

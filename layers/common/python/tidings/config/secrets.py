@@ -26,7 +26,7 @@ def is_reference(text: str) -> bool:
 
 def resolved(name: str, text: str) -> str:
     """The variable's value. A reference in braces inside a longer value is part of a URL, so it is escaped. Empty: the
-    secret is still `{}`, as infra/aws/stores.yaml makes those that not everybody needs.
+    secret is still `{}`, as infra/aws/stores.yaml creates optional secrets.
 
     Raise ConfigurationError, which names the variable.
     """

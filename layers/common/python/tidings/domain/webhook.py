@@ -69,7 +69,7 @@ class EndpointState(StrEnum):
 
 @value
 class WebhookEndpoint:
-    """Where a tenant is told what became of its notifications, or where its customer is."""
+    """A URL that gets status webhooks of a tenant, or notifications that the tenant sends to its own customer."""
 
     id: str  # UUIDv7
     tenant: str
@@ -93,7 +93,7 @@ class WebhookEndpoint:
 
 
 def is_status_webhook(channel: str, recipient: str) -> bool:
-    """Whether it goes to an endpoint by its id: such a notification tells no webhook of its own."""
+    """Whether the recipient is an endpoint's id. Changes of such a notification are not reported by webhooks."""
     return channel == CHANNEL and not recipient.startswith("http")
 
 

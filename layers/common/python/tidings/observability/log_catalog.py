@@ -124,8 +124,8 @@ LIFECYCLE = (
     ),
     LogEvent(
         name="mails_returned",
-        meaning="so many mails came back; `verdict`: receipt, auto_reply, other_recipient (a cc), nothing, no_mark or"
-        " unreadable (these two are kept)",
+        meaning="bounces and replies came back, `mails` of them; `verdict`: receipt, auto_reply, other_recipient (a"
+        " cc), nothing, no_mark or unreadable (these two are kept)",
         fields=("verdict", "sort", "mails"),
     ),
 )
@@ -146,12 +146,12 @@ FAULTS = (
     ),
     LogEvent(
         name="copies_left_out",
-        meaning="a mail goes without so many of its cc and bcc, which are suppressed",
+        meaning="suppressed cc and bcc recipients were left out of a mail, `recipients` of them",
         fields=("notification_id", "tenant", "channel", "reasons", "recipients"),
     ),
     LogEvent(
         name="returned_mail_failed",
-        meaning="a mail that came back cannot be recorded: a bug. The relay keeps it, in a mailbox it is flagged",
+        meaning="a mail that came back cannot be recorded: a bug. The relay keeps it, or it is flagged in its mailbox",
         fields=("error", "where"),
         level="ERROR",
     ),
@@ -295,7 +295,8 @@ FAULTS = (
     ),
     LogEvent(
         name="drain_stopped",
-        meaning="stale dead letters of replayed notifications stay in the dead-letter queue, which is harmless",
+        meaning="the broker or the database failed while a replay removed stale dead letters; the rest stay,"
+        " which is harmless",
         fields=("channel", "error"),
         level="WARNING",
     ),

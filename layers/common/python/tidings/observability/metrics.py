@@ -192,7 +192,9 @@ RECEIPTS_EXPECTED = Metric(
 # --- read at each scrape by what takes bounces ------------------------------------------------------------------------
 
 BOUNCES_UP = Metric(
-    name="tidings_bounces_up", help="1 from a process that takes bounces, by how: listen, poll", labels=("how",)
+    name="tidings_bounces_up",
+    help="1 while a process takes bounces; how: listen (LMTP or SMTP), poll (IMAP)",
+    labels=("how",),
 )
 MAILBOX_READ = Metric(
     name="tidings_mailbox_read_timestamp_seconds",

@@ -110,7 +110,7 @@ def _status(audited: Audited, _now: datetime) -> str | None:
 
 def _generations(audited: Audited, _now: datetime) -> str | None:
     entries = [entry.generation for entry in audited.timeline if not entry.is_report]  # which may come late
-    # A receipt that is recorded meanwhile is under the row's status.
+    # A report that came while the row was pending has the status `pending` as well, and is no replay.
     pending = (entry for entry in audited.timeline if entry.status is Status.PENDING and not entry.is_report)
     replays = [entry.generation for entry in pending]
     if replays != list(range(2, audited.row.generation + 1)):

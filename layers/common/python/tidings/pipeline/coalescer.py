@@ -16,7 +16,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 PAUSE, LONGEST = 0.002, 0.010
-"""Seconds to wait for more callers: after the last caller, and at most after the last answers."""
+"""Seconds to wait for more callers: PAUSE after the last caller, but at most LONGEST after the last answers."""
 
 
 class Full(Exception):

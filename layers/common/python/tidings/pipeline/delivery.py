@@ -39,8 +39,9 @@ class Delivery:
     after everything is settled, deferred, or under a lease that the sweep watches. The claim makes a redelivered
     message harmless.
 
-    A slow call delays neither its neighbours nor the next batch: no more rows are claimed than senders are free, each
-    outcome is recorded within RECORD_WITHIN of its call's end, and the leases of longer calls are renewed.
+    A slow call delays neither its neighbours nor the next batch: no more rows are claimed than threads are free, now
+    or within CLAIM_AHEAD; each outcome is recorded within RECORD_WITHIN of its call's end; and the leases of longer
+    calls are renewed.
     """
 
     provider: Provider
@@ -131,7 +132,7 @@ class Delivery:
     def _claim_and_send(
         self, messages: Sequence[Message], progress: BatchProgress, *, urgent: bool, isolated: bool = False
     ) -> Sequence[Deferred]:
-        """Claim as many as senders are free, until none is left. Return those that must be claimed `isolated`."""
+        """Claim as many as the pool has places for, until none is left. Return those to be claimed `isolated`."""
         deferred: list[Deferred] = []
         isolate: list[Deferred] = []
         while messages:

@@ -39,7 +39,7 @@ class ProofSettings(Settings):
 
 
 class InvalidProof(Exception):
-    """The file is no proof, or not the one that was signed. The text says what is wrong."""
+    """The file is not a proof, or was changed after it was signed. The text says what is wrong."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ def verify(document: object) -> Verified:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     if not isinstance(document, dict) or not all(isinstance(document.get(part), str) for part in _PARTS):
-        raise InvalidProof("it is no proof: it has not the fields protected, payload and signature")
+        raise InvalidProof("not a proof: it needs the fields protected, payload and signature")
     public = _public_key(_object(document["protected"]))
     signed = f"{document['protected']}.{document['payload']}".encode()
     try:
@@ -91,9 +91,9 @@ def _public_key(header: Mapping[str, Any]) -> str:
     """No other algorithm is taken, whatever the file says."""
     key = header.get("jwk")
     if (header.get("alg"), header.get("typ")) != (ALGORITHM, TYPE) or not isinstance(key, dict):
-        raise InvalidProof("it is no proof of Tidings, or of a later release")
+        raise InvalidProof("not a proof by this release of Tidings")
     if (key.get("kty"), key.get("crv")) != ("OKP", "Ed25519") or not isinstance(key.get("x"), str):
-        raise InvalidProof("its key is none of Ed25519")
+        raise InvalidProof("its key is not an Ed25519 key")
     return str(key["x"])
 
 
@@ -103,7 +103,7 @@ def _object(text: str) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise InvalidProof("it is no proof: a part of it is no JSON object")
+        raise InvalidProof("not a proof: a part of it is not a JSON object")
     return found
 
 

@@ -49,7 +49,8 @@ def earlier_acceptance(
         return replace(unowned[0], by=By.LOOKUP)
     if unowned and ambiguous[-1].generation == notification.generation:
         raise AmbiguousError(
-            "reconcile", "a message was accepted that is this one's or another notification's with the same text"
+            "reconcile",
+            "the provider accepted this text, perhaps for another notification to the same recipient",
         )
     return None
 

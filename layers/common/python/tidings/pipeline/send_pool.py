@@ -18,8 +18,8 @@ server that answers within a millisecond, 16 of them cost twice the CPU and send
 call soon leaves the window and the next thread starts."""
 
 CLAIM_AHEAD = 0.050  # seconds
-"""Notifications that will start within this time may be claimed already: as many as ended in the last such period.
-Without it, a pool of 16 claims ten at a time and takes 1.6 times the CPU. If calls hang, it allows none."""
+"""Notifications that will start within this time may be claimed already: as many as calls ended in the last such
+period, so none if calls hang. Without it, a pool of 16 claims ten at a time and takes 1.6 times the CPU."""
 
 FEW_LEFT = 8
 WAIT_FOR_PLACES = 0.010  # seconds

@@ -49,7 +49,7 @@ class Broker(Protocol):
         """How many messages are ready in this queue. Raise BrokerUnavailable."""
 
     def depths(self, queues: Sequence[str]) -> Mapping[str, "Depth"]:
-        """The same for several, in one request. Raise BrokerUnavailable."""
+        """The same for several queues, over one connection. Raise BrokerUnavailable."""
 
     def declare(self) -> None:
         """Create what is missing of the topology. Idempotent. Raise BrokerUnavailable."""

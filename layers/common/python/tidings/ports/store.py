@@ -25,8 +25,9 @@ from tidings.ports.webhooks import Feed
 
 
 class Store(Protocol):
-    """The database, which is the truth. Thread-safe. Every method is one transaction, retried if that is safe, and
-    raises StoreUnavailable if the database does not answer. The number of statements does not depend on the batch."""
+    """The database, which is the truth. Thread-safe. A method is one transaction (`insert` makes a second one if a key
+    is taken, and `feed` up to three), retried if that is safe. It raises StoreUnavailable if the database does not
+    answer. The number of statements does not depend on the batch."""
 
     def insert(self, batch: Sequence[Notification]) -> Sequence[Inserted]:
         """Commit the rows. If an idempotency hash is taken, return the earlier row and write nothing for it.
@@ -116,7 +117,7 @@ class Store(Protocol):
         after: str = "",
         expires_at: datetime | None = None,
     ) -> Sequence[Notification]:
-        """Set failed and unknown rows back to pending, one generation later, oldest first. `after`: only rows created
+        """Set rows that can be replayed back to pending, one generation later, oldest first. `after`: only rows created
         after this id. Without a delay they are written as queued, see `insert`. A row that will have expired when it is
         due is skipped, unless `expires_at` is later: this then replaces the expiry that has passed."""
 
@@ -188,7 +189,7 @@ class Store(Protocol):
         transactions commit in another order. May wait for a transaction that is under way."""
 
     def may_have_been_sent(self, ids: Sequence[str]) -> Collection[str]:
-        """Those with an ambiguous attempt, in any generation."""
+        """Those with an ambiguous attempt, in any generation, that no later report has proven to have failed."""
 
     def count(self, selection: Selection) -> int: ...
 

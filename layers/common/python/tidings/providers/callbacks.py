@@ -50,7 +50,7 @@ class CallbackSettings(Settings):
         Field(
             min_length=MIN_SECRET,
             repr=False,
-            description="at least 32 random characters, the same for the receipts function, what takes bounces, and the"
+            description="at least 32 random characters, the same for the receipts function, the bounce listener and the"
             " channels' functions; required with TIDINGS_RECEIPTS_URL and with TIDINGS_SMTP_RETURN_PATH",
         ),
     ] = None

@@ -68,7 +68,7 @@ class SuppressionSettings(Settings):
     suppression: Enforcement = Field(
         default=Enforcement.ON,
         description="on: suppressed recipients are not sent to; warn: they are, and the log and the timeline say so;"
-        " off: nobody looks",
+        " off: the list is not read",
     )
 
 

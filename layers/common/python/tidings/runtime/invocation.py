@@ -21,7 +21,7 @@ class TriggerSettings(Settings):
     cloudevents: Literal["token", "open"] = Field(
         default="token",
         description="token: a channel's function takes CloudEvents with the trigger's token; open: without, which is"
-        " only for where the network lets nobody but their source reach it",
+        " only if the network lets nobody but the trigger reach it",
     )
 
     def admits(self, authorization: str, *, is_cloudevent: bool) -> bool:

@@ -36,7 +36,7 @@ class BrokerSettings(Settings):
     broker_url: str | None = Field(
         default=None, description="amqp://user:password@host:5672/vhost; not set: the embedded broker in the database"
     )
-    broker_timeout: float = Field(default=5.0, gt=0, le=60, description="seconds to connect, and for a wave's confirms")
+    broker_timeout: float = Field(default=5.0, gt=0, le=60, description="seconds to connect, and to wait for confirms")
     broker_prefetch: int = Field(default=500, ge=1, le=10_000, description="messages a consumer holds of each queue")
 
     @field_validator("broker_url")

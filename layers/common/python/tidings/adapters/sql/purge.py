@@ -30,7 +30,7 @@ def purge(connection: Connection, now: datetime, keep: timedelta, limit: int, af
         connection.execute(delete(awaited_receipts).where(awaited_receipts.c.notification_id.in_(ids)))
         old: ColumnElement[bool] = events.c.notification_id.in_(ids)
         if connection.dialect.name == "sqlite":
-            # It gives the highest number anew once it is deleted, and who follows the events would miss that one.
+            # SQLite reuses the highest `seq` once its row is deleted: a reader of the feed would miss the new event.
             old = and_(old, events.c.seq < (connection.scalar(select(func.max(events.c.seq))) or 0))
         connection.execute(delete(events).where(old))
         connection.execute(delete(notifications).where(n.id.in_(ids)))

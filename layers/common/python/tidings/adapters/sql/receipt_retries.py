@@ -17,7 +17,7 @@ from tidings.ports.receipts import Applied, Consequence, Result
 r = receipts.c
 
 _NOT_TOLD = r.result.is_(None)
-"""Else a settlement has just applied it, and the next sweep tells of it."""
+"""The receipt is not applied yet. If it has a result, a settlement has applied it, and the next sweep reports it."""
 
 
 def retry(connection: Connection, now: datetime, limit: int, token: str) -> Sequence[Applied]:

@@ -150,7 +150,7 @@ suppression_list = Table(
     Column("note", String(255)),
     Column("notification_id", ascii_string(36)),
     Column("at", UtcDateTime, nullable=False),
-    Column("expires_at", UtcDateTime),  # NULL: in force until it is removed; of a removed one, when that was
+    Column("expires_at", UtcDateTime),  # NULL: in force until it is removed. Removed: when
     Column("removed_at", UtcDateTime),
     Column("removed_by", ascii_string(80)),
     # The recipient first: a claim has many recipients, a few tenants and one channel.

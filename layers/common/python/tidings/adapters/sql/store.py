@@ -1,4 +1,4 @@
-"""The Store on SQLite, MySQL and MariaDB: each method runs one function in one transaction.
+"""The Store on SQLite, MySQL and MariaDB: a method runs one function in one transaction.
 
 A write asks the database for the time once and passes it on, so that one clock decides. Rows are locked in the order of
 their ids, so that two batches cannot wait for each other.

@@ -43,11 +43,11 @@ _LISTENING = select(*_COLUMNS).where(*_IS_TOLD_EVENTS)
 HAS_LISTENERS = select(w.id).where(*_IS_TOLD_EVENTS).exists()
 
 IS_ENTRY = e.status != CREATED
-"""Of a timeline. What it begins with is made from the row."""
+"""Entries of a timeline. Its first entry is made from the row, not from the event `created`."""
 
 IS_TOLD = and_(
     e.status.in_((CREATED, *TOLD)),
-    # Evidence without a token moved nothing.
+    # A receipt or a lookup whose entry has no token did not change the status.
     or_(e.by.is_(None), e.by.not_in((By.RECEIPT, By.LOOKUP)), e.token.is_not(None)),
     # No webhook tells of a webhook to an endpoint.
     not_(and_(n.channel == CHANNEL, n.recipient.not_like("http%"))),

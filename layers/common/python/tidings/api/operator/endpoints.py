@@ -75,7 +75,7 @@ SWEEP = Endpoint(
     scope=Scope.OPERATE,
     id="sweep",
     tag=Tag.OPERATION,
-    summary="Move what should have moved, now",
+    summary="Run a sweep now: publish what is overdue, and settle what a lost worker left",
     answers={200: json_answer("What the sweep did", SweptView, {"example": _SWEPT})},
 )
 

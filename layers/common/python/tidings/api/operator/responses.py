@@ -34,8 +34,8 @@ class ReplayRequest(DeadFilter):
     expires_at: Annotated[
         Instant | None,
         Field(
-            description="of those that have expired; without it they are left out. One that has passed, or is over"
-            " 366 days ahead, is refused"
+            description="the new expiry of notifications that have expired; without it they are left out. In the"
+            " future, at most 366 days ahead"
         ),
     ] = None
 
@@ -54,9 +54,7 @@ class ResolveRequest(BaseModel):
     ]
     expires_at: Annotated[
         Instant | None,
-        Field(
-            description="of a replay, where it has expired. One that has passed, or is over 366 days ahead, is refused"
-        ),
+        Field(description="of a replay: the new expiry, if it has expired. In the future, at most 366 days ahead"),
     ] = None
 
 
@@ -200,11 +198,11 @@ class DryRunView(View):
 
     dry_run: Literal[True] = True
     count: int
-    may_double: int = Field(description="of those that go, at most `limit`: how many may have been sent before")
+    may_double: int = Field(description="how many of those that would be replayed may have been sent before")
     expired: int = Field(description="left out, because they have expired and no new expires_at was given")
     unknown: int = Field(description="left out, because the status unknown was not asked for")
-    sample: list[NotificationView] = Field(description="those that go first")
-    newest: str | None = Field(None, description="the id of the one that goes last")
+    sample: list[NotificationView] = Field(description="the first that would be replayed")
+    newest: str | None = Field(None, description="the id of the last that would be replayed")
 
 
 class ReplayedView(View):
@@ -221,11 +219,11 @@ class ReplayedView(View):
 class SweptView(View):
     """What a sweep found and did."""
 
-    published: int
-    waiting: int
-    abandoned: int
-    lettered: int
-    expired: int
-    given_up: int
-    refused: int
-    purged: int
+    published: int = Field(description="lost or due messages that were published")
+    waiting: int = Field(description="whose message is still in its queue")
+    abandoned: int = Field(description="whose worker was lost")
+    lettered: int = Field(description="owed dead letters that were published")
+    expired: int = Field(description="past their expires_at")
+    given_up: int = Field(description="failed, because the provider has refused our account for too long")
+    refused: int = Field(description="messages that the broker did not confirm; the next sweep tries again")
+    purged: int = Field(description="deleted by the retention")

@@ -43,7 +43,7 @@ class RecipientRequest(BaseModel):
     @model_validator(mode="after")
     def _is_one_of_the_channel(self) -> Self:
         if CHANNELS[self.channel].sought(self.recipient) is None:
-            raise ValueError(f"recipient is not one of the channel {self.channel}: give {RECIPIENT}")
+            raise ValueError(f"recipient is not valid for the channel {self.channel}: give {RECIPIENT}")
         return self
 
     @property
@@ -61,9 +61,7 @@ class SuppressionRequest(RecipientRequest):
     """A recipient that is not to be sent to."""
 
     reason: Reason = Reason.MANUAL
-    expires_at: Annotated[
-        Instant | None, Field(description="until then; as long as its reason suppresses if not given")
-    ] = None
+    expires_at: Annotated[Instant | None, Field(description="when it ends; if not given, its reason decides")] = None
     note: Annotated[str, StringConstraints(max_length=255), AfterValidator(one_line)] | None = None
 
 
@@ -147,8 +145,8 @@ class SuppressionPage(View):
     suppressions: list[SuppressionView]
     next_cursor: int | None = None
     enforcement: Enforcement = Field(
-        description="TIDINGS_SUPPRESSION, as this function has it: on, warn (sent all the same) or off; what the"
-        " channel's function has decides"
+        description="this function's TIDINGS_SUPPRESSION: on, warn (sent all the same) or off. The setting of the"
+        " channel's function decides"
     )
 
 

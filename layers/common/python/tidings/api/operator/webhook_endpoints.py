@@ -49,7 +49,7 @@ _FAILURE = {
 
 
 def too_many() -> Problem:
-    return Problem(409, "Too many webhooks", f"At most {MAX_TOLD} endpoints of a tenant are told events.")
+    return Problem(409, "Too many webhooks", f"At most {MAX_TOLD} endpoints of a tenant can get events.")
 
 
 def not_set_up(detail: str) -> Problem:
@@ -146,7 +146,7 @@ REPLAY = _endpoint(
     "POST",
     "/{webhook}/replay",
     "replay_webhook",
-    "Tell it events again; `webhook-id` is the event's, so that a receiver drops those that it has",
+    "Send it events again, each with its `webhook-id`, so that a receiver can drop duplicates",
     body=Content(
         schema=WebhookReplayRequest,
         examples={

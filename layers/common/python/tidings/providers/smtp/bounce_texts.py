@@ -1,7 +1,9 @@
 """What a server says in its own words about a mail that it could not deliver: whether another try may help.
 
 The codes are judged by the table for replies (replies.py). Words count where there is no code, or only a general one:
-servers write `5.0.0` above "mailbox is full". In doubt nothing is guessed: the mail is kept, and a person looks.
+servers write `5.0.0` above "mailbox is full". If there is neither a code nor a
+known word, the mail counts as a soft failure if flufl.bounce finds a failed recipient in it. If not, it is kept for a
+person.
 """
 
 import re

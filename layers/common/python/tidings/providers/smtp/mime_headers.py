@@ -55,8 +55,8 @@ def _encoded_words(value: str, taken: int) -> str:
 
 
 def unsubscribe_headers(url: str | None, given: Iterable[str]) -> Sequence[str]:
-    """None if the caller has given one of them: a program that reads mails takes a header twice for none, and the
-    second header says how the link in the first may be called. A URL cannot be folded."""
+    """Empty if the caller has given one of them: mail programs ignore a header that occurs twice, and the second header
+    says how the link in the first may be called. A URL cannot be folded."""
     if url is None or any(name.lower() in ("list-unsubscribe", "list-unsubscribe-post") for name in given):
         return ()
     return f"List-Unsubscribe: <{url}>", "List-Unsubscribe-Post: List-Unsubscribe=One-Click"

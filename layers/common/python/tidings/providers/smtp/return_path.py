@@ -135,7 +135,7 @@ class ReturnPath:
         return next(filter(None, map(self.read, _MARK.findall(text)[:10])), None)
 
     def read(self, mark: str) -> MailMark | None:
-        """None: it is none, or its secret is none of ours."""
+        """None: it is malformed, or sealed with another secret."""
         try:
             raw = base64.b32decode(mark.upper() + "=" * (-len(mark) % 8))
         except (binascii.Error, ValueError):
