@@ -28,8 +28,8 @@ class WebhookSettings(Settings):
         Field(
             min_length=32,
             repr=False,
-            description="the previous TIDINGS_WEBHOOKS_SECRET: webhooks are signed with both, until each endpoint has its"
-            " new secret",
+            description="the previous TIDINGS_WEBHOOKS_SECRET: webhooks are signed with both, until each endpoint has"
+            " its new secret",
         ),
     ] = None
     allow_private: Annotated[
