@@ -35,7 +35,8 @@ def supervise(run: Callable[[], object], grace: float) -> int:
     """Run this in a child process. Return its exit code when it and its descendants have ended."""
     wakeup = _listen()
     _prctl(PR_SET_CHILD_SUBREAPER, 1)  # a daemon then becomes a child of this process, which can find and end it
-    signal.pthread_sigmask(signal.SIG_BLOCK, END)  # before its exec, the child would handle a signal with our handler, and lose it
+    # Before its exec, the child would handle a signal with our handler, and lose it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, END)
     child = os.fork()  # safe, because this process has only one thread
     if child == 0:
         _be_child(run)

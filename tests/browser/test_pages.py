@@ -109,7 +109,7 @@ def test_canceled_and_expired_notifications_are_counted_and_found(world: World, 
 def test_the_books_are_added_up_when_they_are_opened(world: World, console: Browser) -> None:
     """Every notification in one status: the columns of a line add up to what was accepted."""
     world.caller.ended(world.caller.post(mail(someone())))
-    console.tried(lambda: console.one("//summary[starts-with(., 'The books')]").click())
+    console.tried(lambda: console.one("//summary[starts-with(., 'Ledger')]").click())
     cells = "[...document.querySelectorAll('.books tbody tr')].map(row => [...row.cells].map(cell => cell.innerText))"
     rows = wait_for(lambda: console.js(f"return {cells}"), within=WITHIN)
     assert "Email" in {row[1] for row in rows}
