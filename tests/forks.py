@@ -42,7 +42,7 @@ _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(_imported())
 
 _server: Any = multiprocessing.forkserver._forkserver
-"""Which this process's forks come from; it has no public way to share it with them."""
+"""The fork server of this process. multiprocessing has no public way to share it with the forks."""
 
 _lock = threading.Lock()
 """multiprocessing's list of child processes is not made for threads."""

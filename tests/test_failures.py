@@ -247,7 +247,7 @@ def test_every_answer_of_fcm_has_the_page_that_says_it() -> None:
 
 
 def test_every_row_of_words_decides_for_a_reply_of_the_table() -> None:
-    """A row that a row above it takes everything from says nothing."""
+    """A pattern that never decides, because an earlier one always matches, is useless."""
     said = [f"{row.reply.enhanced or row.reply.code} {row.reply.words.lower()}" for row in replies()]
     patterns = [pattern for _, pattern in smtp_reasons.TABLE]
     deciding = {next((pattern for pattern in patterns if pattern.search(words)), None) for words in said}

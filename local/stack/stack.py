@@ -85,8 +85,7 @@ def _write(file: Path, values: Mapping[str, str]) -> None:
 
 
 def _await_remains(lock: Path) -> None:
-    """Wait for processes that a stop interrupted while they were being started: they are not recorded, and end by
-    themselves."""
+    """Wait for processes whose start a stop has interrupted: they are not recorded, and end by themselves."""
     with contextlib.suppress(ServiceError), locked(lock, REMAINS_WITHIN):
         pass
 

@@ -1,4 +1,5 @@
-"""A later version is at work beside this one, on the same rows: its words break nothing here, and are left to it.
+"""A later version is at work beside this one, on the same rows: values that only it knows break
+nothing here, and are not changed.
 
 Today's code is the old one of tomorrow: a release that adds a word can rely on what these promise.
 """

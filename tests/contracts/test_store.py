@@ -214,7 +214,7 @@ def test_past_its_expiry_a_row_is_not_claimed(store: SqlStore, clock: TestClock)
     assert not claimed(store, [row]).acquired
 
 
-def test_a_lease_that_ran_out_is_not_for_the_claim_to_take(store: SqlStore, clock: TestClock) -> None:
+def test_a_claim_does_not_take_an_expired_lease(store: SqlStore, clock: TestClock) -> None:
     """Whether the provider was asked is not known: the sweep decides, by on_ambiguous."""
     rows = inserted(store, clock)
     claimed(store, rows)
@@ -240,7 +240,9 @@ def test_a_settlement_ends_the_row_and_is_its_event(store: SqlStore, clock: Test
     assert (only.status, only.attempt, only.started_at, only.at) == (Status.SENT, 1, begun, clock())
 
 
-def test_a_story_is_told_as_of_one_moment(store: SqlStore, database: DatabaseSettings, clock: TestClock) -> None:
+def test_a_row_and_its_timeline_are_read_as_of_one_moment(
+    store: SqlStore, database: DatabaseSettings, clock: TestClock
+) -> None:
     """The worker settles between the look at the row and the look at its events."""
     claims = claimed(store, inserted(store, clock))
     (row,) = claims.acquired
@@ -388,9 +390,7 @@ def test_what_lost_its_worker_is_claimed_alone(store: SqlStore, clock: TestClock
 # --- how far a queue has got ------------------------------------------------------------------------------------------
 
 
-def test_the_queue_progress_is_when_the_newest_was_queued_that_has_had_its_turn(
-    store: SqlStore, clock: TestClock
-) -> None:
+def test_queue_progress_is_when_the_newest_delivered_row_was_queued(store: SqlStore, clock: TestClock) -> None:
     begun = clock()
     rows = []
     for channel in ("email", "email", "sms", "email"):
@@ -641,7 +641,7 @@ def failed(
     return list(claims.acquired)
 
 
-def test_a_revived_row_is_pending_one_generation_later(store: SqlStore, clock: TestClock) -> None:
+def test_a_replayed_row_is_pending_one_generation_later(store: SqlStore, clock: TestClock) -> None:
     (row,) = failed(store, clock)
     (revived,) = store.reset_for_replay(EVERYTHING, 10, timedelta(0))
     after = store.get("acme", row.id)

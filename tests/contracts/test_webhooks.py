@@ -140,7 +140,7 @@ def _replay(store: SqlStore, clock: TestClock) -> None:
         (_replay, ["failed", "pending"]),
     ],
 )
-def test_whoever_writes_an_event_writes_what_tells_it(
+def test_an_event_and_its_webhook_are_written_together(
     store: SqlStore,
     webhooks: SqlWebhooks,
     clock: TestClock,

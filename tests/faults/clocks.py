@@ -58,7 +58,7 @@ def _clock(scene: Scene, seconds: int) -> Mapping[str, str]:
     return environment
 
 
-# --- what is handed in ------------------------------------------------------------------------------------------------
+# --- what is submitted ------------------------------------------------------------------------------------------------
 
 
 def _expires_in_its_queue(scene: Scene) -> Sequence[Wanted]:

@@ -9,7 +9,7 @@ from tests.faults.fault import Scene
 
 
 def lags(scene: Scene, addresses: Container[str]) -> str:
-    """Of these."""
+    """How long the notifications of these addresses waited."""
     seen = look(scene.world, scene.load)
     first = min(row.id for row in seen.rows)
     created = dict(scene.world.query("SELECT id, created_at FROM notifications WHERE id >= %s", (first,)))
@@ -19,4 +19,4 @@ def lags(scene: Scene, addresses: Container[str]) -> str:
         if row.address in addresses and (calls := seen.calls.get(row.address))
     ]
     parts = quantiles(waited, n=100)
-    return f"from its row to its first call one waited {parts[49]:.1f} s (median), {parts[98]:.1f} s (99 %)"
+    return f"from creation to the first call: {parts[49]:.1f} s (median), {parts[98]:.1f} s (99 %)"

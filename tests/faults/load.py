@@ -61,19 +61,19 @@ class Load:
                 once: Failure = {**NOT_NOW[channel], "recipient": one.address, "next": 1}
                 self.world.emulator.fail(channel, **once)
         for start in range(0, count, 50):
-            self._hand_in(made[start : start + 50])
+            self._submit(made[start : start + 50])
 
     def mails(self, count: int, *, array: int = 50, **more: object) -> list[Wanted]:
         """Of one channel, and none is refused."""
         made = self._made(count, "email", **more)
         for start in range(0, count, array):
-            self._hand_in(made[start : start + array])
+            self._submit(made[start : start + array])
         return made
 
     def texts(self, count: int) -> list[Wanted]:
         """SMS, and none is refused."""
         made = self._made(count, "sms")
-        self._hand_in(made)
+        self._submit(made)
         return made
 
     def without(self, addresses: Container[str]) -> "Load":
@@ -88,7 +88,7 @@ class Load:
         def run_for(seed: int) -> None:
             choice = random.Random(seed)
             while not stopping.is_set():
-                self._hand_in(self._made(choice.choice((1, 1, 1, 5))), give_up=choice.random() < 0.2)
+                self._submit(self._made(choice.choice((1, 1, 1, 5))), give_up=choice.random() < 0.2)
                 stopping.wait(pause)
 
         threads = [threading.Thread(target=run_for, args=[self.random.random()]) for _ in range(callers)]
@@ -129,11 +129,11 @@ class Load:
         }
         return Wanted(channel=channel, address=address, body=body)
 
-    def _hand_in(self, batch: Sequence[Wanted], *, give_up: bool = False) -> None:
+    def _submit(self, batch: Sequence[Wanted], *, give_up: bool = False) -> None:
         """Repeat until it is answered, as a caller with a key may; or once, for a caller that gives up."""
         deadline = time.monotonic() + GIVE_UP
         while True:
-            problem = self._handed_in(batch)
+            problem = self._submitted(batch)
             if problem is None or give_up:
                 return
             if time.monotonic() > deadline:
@@ -141,7 +141,7 @@ class Load:
                 return
             time.sleep(0.2)
 
-    def _handed_in(self, batch: Sequence[Wanted]) -> str | None:
+    def _submitted(self, batch: Sequence[Wanted]) -> str | None:
         """What went wrong, or None."""
         begun = time.monotonic()
         try:

@@ -67,7 +67,9 @@ def killer(scene: Scene) -> None:
     row = wait("the killer's end", ended, within=90)
     assert (row.status if row else None, killed) == ("failed", ATTEMPTS), f"after {killed} dead workers: {row}"
     twice = sum(row.ambiguous > 1 for row in rows(world, load) if row.address != one.address)
-    scene.notes.append(f"{killed} workers died of it; {twice} others were under way in two of them")
+    scene.notes.append(
+        f"the message killed {killed} workers; {twice} other notifications were being sent in two of these crashes"
+    )
     # A function has two batches at once, so a notification may be hit twice by chance, but not the whole batch.
     assert twice < 20, f"{twice} neighbours were taken along again"
 

@@ -86,7 +86,7 @@ def now_and_then(calls: int, *failures: Failure) -> Callable[[Scene], None]:
 
         wait("the failures", lambda: min(used()) >= calls, within=120)
         wait("their ends", lambda: all(row.has_ended for row in rows(scene.world, scene.load) if row.address in theirs))
-        scene.notes.append(f"{sum(used())} calls failed so; {lags(scene, theirs)}")
+        scene.notes.append(f"{sum(used())} calls failed this way; {lags(scene, theirs)}")
 
     return inject
 

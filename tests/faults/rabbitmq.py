@@ -49,11 +49,11 @@ def alarm(change: Change) -> Callable[[Scene], None]:
 
     def inject(scene: Scene) -> None:
         rabbitmq = scene.world.rabbitmq
-        wait("the load, in its queues", lambda: _left_to_the_sweep(scene) == 0)  # the last fault is over for all
+        wait("the load, in its queues", lambda: _not_queued(scene) == 0)  # the last fault is over for all
         rabbitmq.control(*change)
         try:
             let_go(scene)
-            wait("publishers that are blocked", lambda: _left_to_the_sweep(scene) > 3)
+            wait("publishers that are blocked", lambda: _not_queued(scene) > 3)
         finally:
             for back in AS_CONFIGURED:
                 rabbitmq.control(*back)
@@ -80,7 +80,7 @@ def work_queue_refuses(scene: Scene) -> None:
     processes = scene.world.stack.processes
     processes.running["trigger"].kill()
     try:
-        wait("refused messages", lambda: _left_to_the_sweep(scene) > 20)
+        wait("refused messages", lambda: _not_queued(scene) > 20)
     finally:
         processes.restart("trigger")
         let_go(scene)
@@ -163,7 +163,7 @@ def _acknowledge_within(scene: Scene, milliseconds: int, *, looked_at: int) -> N
     scene.world.rabbitmq.control("close_all_connections", "a channel reads them once, when it is opened")
 
 
-def _left_to_the_sweep(scene: Scene) -> int:
+def _not_queued(scene: Scene) -> int:
     ids = {one.id for one in scene.load.wanted}
     found = scene.world.query("SELECT id FROM notifications WHERE queued_at IS NULL AND status = 'pending'")
     return len(ids & {id for (id,) in found})

@@ -321,7 +321,7 @@ def section(ran: Sequence[Ran], world: World, seed: int) -> str:
 `python -m tests.faults --webhooks --seed {seed} --write docs/faults.md` wrote this section:
 {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, on {machine(world)}.
 
-Notifications of every channel are sent while the [endpoints](webhooks.md) that are told all their events fail so. At
+Notifications of every channel are sent while the [endpoints](webhooks.md) that get all events fail as the row says. At
 the end, what each endpoint has taken is compared with the feed, `GET /v1/events`: every event must have come, signed,
 with the feed's data, and with the same `webhook-id` and body each time. The audit runs after every row.
 

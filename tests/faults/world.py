@@ -64,9 +64,9 @@ class Servers:
 
     rabbitmq: RabbitMQ
     mariadb: MariaDB
-    replica: MariaDB | None = None  # of that MariaDB
-    cluster: Cluster | None = None  # which that RabbitMQ is a node of
-    clock: SettableClock | None = None  # which that MariaDB goes by
+    replica: MariaDB | None = None  # of `mariadb`
+    cluster: Cluster | None = None  # of which `rabbitmq` is a node
+    clock: SettableClock | None = None  # that `mariadb` uses
 
 
 @dataclass(frozen=True, kw_only=True)

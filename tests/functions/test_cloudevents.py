@@ -165,7 +165,7 @@ def test_one_that_is_none_of_ours_is_parked_and_takes_no_neighbour_along(
     assert len(lines.named("stale_message_dropped")) == 1
 
 
-def test_what_comes_while_its_channel_is_paused_is_put_off(main: Any, container: Container) -> None:
+def test_an_event_of_a_paused_channel_is_deferred(main: Any, container: Container) -> None:
     """Whoever sends CloudEvents does not ask whether the channel is paused, as the trigger does."""
     row, message = stored(container)
     container.store.pause("email")

@@ -280,7 +280,7 @@ def test_what_is_ambiguous_passes_the_vendors_wish_on(serve: Serve, make: Make) 
     assert told == timedelta(seconds=12)
 
 
-def test_what_is_no_quota_comes_again_as_soon_as_the_schedule_allows(serve: Serve, make: Make) -> None:
+def test_an_error_other_than_quota_is_retried_on_the_schedule(serve: Serve, make: Make) -> None:
     assert failed(serve(refused(409, None, "ABORTED")), make).retry_after is None
     assert failed(serve(Answer(408, HTML)), make).retry_after is None
 

@@ -1,4 +1,4 @@
-"""What callers do to a real function process who mean it no good, or know no better: nobody else notices.
+"""Hostile or careless callers of a real function process do not affect other callers.
 
 docs/security.md has the limits. Each is tried on a process as it runs in a container.
 """
@@ -223,7 +223,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_no_request_without_a_key_is_a_fault_of_ours(one_process: Process, name: str) -> None:
+def test_a_request_without_a_key_never_gets_a_server_error(one_process: Process, name: str) -> None:
     before = len(one_process.log.read_text())
     answer = told(one_process, ODD[name])
     assert status(answer) < 500, answer
@@ -333,7 +333,7 @@ ODD_VALUES = {
 
 
 @pytest.mark.parametrize("name", ODD_VALUES)
-def test_an_odd_value_is_a_mistake_of_its_field(one_process: Process, bearer: dict[str, str], name: str) -> None:
+def test_an_odd_value_is_reported_for_its_field(one_process: Process, bearer: dict[str, str], name: str) -> None:
     more, pointer, words = ODD_VALUES[name]
     answer = posted(one_process, bearer, SMS % (b"a", more))
     assert (answer.status, answer.errors) == (422, {pointer: words})
@@ -357,14 +357,12 @@ def test_of_a_name_that_is_given_twice_the_last_counts(one_process: Process, bea
     ],
     ids=["two keys", "the right one last", "two encodings", "a length and chunks", "a blank before the colon"],
 )
-def test_nothing_that_is_said_in_two_ways_is_read_in_one(
-    one_process: Process, keys: Keys, twice: bytes, expected: int
-) -> None:
+def test_contradicting_headers_are_refused(one_process: Process, keys: Keys, twice: bytes, expected: int) -> None:
     head = b"POST /v1/notifications HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n" + twice % {b"key": keys.send.encode()}
     assert status(told(one_process, head + b"\r\n{}")) == expected
 
 
-def test_two_idempotency_keys_are_one_of_both(one_process: Process, bearer: dict[str, str]) -> None:
+def test_two_idempotency_keys_are_read_as_one_joined_key(one_process: Process, bearer: dict[str, str]) -> None:
     def sent(*values: str) -> bytes:
         lines = "".join(f"idempotency-key: {value}\r\n" for value in values)
         body = SMS % (b"a", b"")

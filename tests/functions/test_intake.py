@@ -47,7 +47,7 @@ def claimed(container: Container, id: str, channel: str = "email") -> None:
     assert len(claims.acquired) == 1
 
 
-# --- hand in ----------------------------------------------------------------------------------------------------------
+# --- submit -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("make", [mail, sms, push])

@@ -139,7 +139,7 @@ class TestDelivery:
 
 @on_lambda_by_night
 class TestRetries:
-    def test_a_transient_failure_climbs_the_ladder_and_ends_in_sent(self, world: World) -> None:
+    def test_a_transient_failure_follows_the_retry_schedule_and_is_sent(self, world: World) -> None:
         wanted = {channel: notification(channel) for channel in CHANNELS}
         for channel, one in wanted.items():
             world.emulator.fail(channel, next=2, recipient=address(one), **NOT_NOW[channel][0])

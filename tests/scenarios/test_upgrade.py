@@ -71,7 +71,7 @@ class Callers:
 
         def run_for() -> None:
             while not stopping.is_set():
-                self.hand_in(notification(), notification(on_ambiguous="hold"), notification(priority="high"))
+                self.submit(notification(), notification(on_ambiguous="hold"), notification(priority="high"))
                 stopping.wait(0.3)
 
         with ThreadPoolExecutor(2) as threads:
@@ -83,7 +83,7 @@ class Callers:
         for one in work:
             one.result()
 
-    def hand_in(self, *batch: Json) -> None:
+    def submit(self, *batch: Json) -> None:
         """Repeat until it is answered with 202, as a caller with an idempotency key may."""
         deadline = time.monotonic() + 60
         while True:
@@ -242,7 +242,7 @@ def test_an_update_and_a_rollback_under_load_lose_nothing_and_send_nothing_twice
         # And back: the old release's functions beside the new one's intake, then alone.
         old.start()
         new.stop(*THE_OTHER_WAY[:-1])
-        callers.hand_in(*[notification(on_ambiguous=NEW_WORD) for _ in range(SOME)])
+        callers.submit(*[notification(on_ambiguous=NEW_WORD) for _ in range(SOME)])
         callers.urls = [old.url]
         new.stop("intake")
         so_far = world.put_back()

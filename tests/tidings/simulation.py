@@ -1,7 +1,7 @@
 """What test_state_machine.py runs: the real parts on a real database, and the faults that happen to them.
 
 The machine's rules say what happens next, its invariants judge it. How it is done is here: a worker that crashes or
-stalls at a step, the others who come by meanwhile, the parts at work, and the books that are kept of it all.
+stalls at a step, other workers that run meanwhile, the parts at work, and the record of all calls.
 """
 
 from collections import Counter

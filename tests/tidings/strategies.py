@@ -18,7 +18,7 @@ STEPS = ("delivery.after_claim", *UNSETTLED, *SETTLED, "delivery.before_return")
 
 @dataclass(frozen=True, kw_only=True)
 class Draft:
-    """What a caller hands in. Who shares the recipient and the text with others is their rival."""
+    """A submitted notification. Two with the same recipient and text are rivals."""
 
     send_in: int | None
     expires_in: int | None

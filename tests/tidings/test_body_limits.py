@@ -21,7 +21,7 @@ def test_a_body_comes_whole() -> None:
     assert asyncio.run(read()) == b"one two"
 
 
-def test_bodies_that_fill_the_room_together_are_told_to_come_again_and_leave_room_when_they_go() -> None:
+def test_returns_503_when_buffered_bodies_exceed_the_limit_together() -> None:
     async def crowded() -> None:
         bodies = BodyBudget(together=10)
         async with bodies.read(chunks(b"123456"), {}):

@@ -1,4 +1,4 @@
-"""Gather: what waits together goes together, and each gets its own."""
+"""Coalescer: items that wait together are flushed together, and each caller gets its own result."""
 
 import asyncio
 import threading
@@ -249,7 +249,7 @@ def test_a_caller_that_disconnects_does_not_affect_the_batch(threads: Executor) 
         await asyncio.sleep(0)
         gate.open()
         assert await stays == ["2"]
-        assert gate.batches == [[0], [1, 2]]  # who has handed in has handed in
+        assert gate.batches == [[0], [1, 2]]  # what is in a batch stays in it
         assert await gather.submit([3]) == ["3"]
 
     finish(run())

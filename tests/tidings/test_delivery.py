@@ -1,4 +1,4 @@
-"""What the heart promises: claim, send, settle."""
+"""What the delivery pipeline promises: claim, send, settle."""
 
 import logging
 from collections.abc import Sequence
