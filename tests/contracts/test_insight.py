@@ -7,11 +7,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, insert
 from tidings.adapters.sql import backlog as backlog_sql
 from tidings.adapters.sql import insight as insight_sql
 from tidings.adapters.sql.database import Database, DatabaseSettings
 from tidings.adapters.sql.insight import SqlInsight
+from tidings.adapters.sql.schema import events
 from tidings.adapters.sql.store import SqlStore
 from tidings.domain.errors import AmbiguousError, DeliveryError, PermanentError
 from tidings.domain.notification import REPLAYABLE, Notification, Status
@@ -73,6 +74,33 @@ def test_what_happens_is_counted_at_once_and_once(store: SqlStore, insight: SqlI
     assert totals(insight.activity("acme", since)) == expected
     settled(store, inserted(store, clock, 1))
     assert totals(insight.activity("acme", since)) == {ACCEPTED: 6, "sent": 4, "failed": 2}
+
+
+@pytest.mark.parametrize("database", ["mariadb"], indirect=True)
+def test_a_change_with_an_old_time_does_not_hide_one_that_is_not_committed_yet(
+    database: DatabaseSettings, store: SqlStore, insight: SqlInsight, clock: TestClock
+) -> None:
+    """As a receipt that was kept for a minute, and is applied beside a settlement that is under way."""
+    since = clock()
+    (row,) = inserted(store, clock)
+    settled(store, [row])
+    insight.summarize(100)
+    clock.advance(seconds=30)
+    insight.summarize(100)
+    entry = {"notification_id": row.id, "generation": 1, "attempt": 1, "uncounted": 0}
+    other = Database(database, clock=clock)
+    with other.engine.connect() as under_way, other.engine.connect() as applied:
+        transaction = under_way.begin()
+        under_way.execute(insert(events).values(status=Status.UNKNOWN, at=clock(), **entry))
+        applied.execute(insert(events).values(status=Status.DELIVERED, at=since, **entry))
+        applied.commit()
+        insight.summarize(100)
+        transaction.commit()
+    other.close()
+    for _ in range(3):
+        clock.advance(seconds=6)
+        insight.summarize(100)
+    assert totals(insight.activity("acme", since)) == {ACCEPTED: 1, "sent": 1, "delivered": 1, "unknown": 1}
 
 
 def test_it_is_counted_page_by_page(store: SqlStore, insight: SqlInsight, clock: TestClock) -> None:

@@ -126,7 +126,7 @@ class Insight(Protocol):
     def summarize(self, limit: int) -> int:
         """Count by the minute what has happened since the last time: at most `limit` rows and `limit` changes. Return
         how many were counted; fewer than `limit`: up to date. Each is counted once, even by several processes; only
-        a change whose COMMIT took longer than some seconds may be missed."""
+        a change whose COMMIT took longer than some seconds may be missed, or one just after this process began."""
 
     def activity(self, tenant: str, since: datetime) -> Activity:
         """By the minute, from the start of the minute of `since` on, with what is not summarized yet."""

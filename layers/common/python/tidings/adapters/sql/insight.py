@@ -38,10 +38,20 @@ class SqlInsight:
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self._newest: Sequence[tuple[datetime, int]] = ()  # when which `seq` was the newest, oldest first
 
     @transaction
     def summarize(self, connection: Connection, limit: int) -> int:
-        return rollups.summarize(connection, self.database.now(connection), limit)
+        now = self.database.now(connection)
+        return rollups.summarize(connection, now, limit, self._settled_seq(connection, now))
+
+    def _settled_seq(self, connection: Connection, now: datetime) -> int | None:
+        """The newest `seq` as it was SETTLED_DOWN ago: a transaction that took a number up to it has ended. None: this
+        process has not looked for that long."""
+        looks, before = [*self._newest, (now, rollups.newest_change(connection))], now - rollups.SETTLED_DOWN
+        old = [look for look in looks if look[0] <= before]
+        self._newest = [*old[-1:], *(look for look in looks if look[0] > before)]
+        return old[-1][1] if old else None
 
     @reading
     def activity(self, connection: Connection, tenant: str, since: datetime) -> Activity:

@@ -108,19 +108,26 @@ def last_row(connection: Connection, after: str, limit: int, before: str) -> str
     return connection.scalar(select(func.max(some.id))) or after
 
 
-def last_change(connection: Connection, after: int, limit: int, before: datetime) -> int:
-    """The `seq` of the last of at most `limit` changes after this one."""
-    some = select(e.seq, e.at).where(e.seq > after).order_by(e.seq).limit(limit).subquery().c
+def last_change(connection: Connection, after: int, limit: int, before: datetime, up_to: int | None = None) -> int:
+    """The `seq` of the last of at most `limit` changes after this one, and up to another."""
+    chosen = select(e.seq, e.at).where(e.seq > after).order_by(e.seq).limit(limit)
+    some = (chosen.where(e.seq <= up_to) if up_to is not None else chosen).subquery().c
     return connection.scalar(select(func.max(some.seq)).where(some.at < before)) or after
 
 
-def summarize(connection: Connection, now: datetime, limit: int) -> int:
+def newest_change(connection: Connection) -> int:
+    return connection.scalar(select(func.max(e.seq))) or 0
+
+
+def summarize(connection: Connection, now: datetime, limit: int, settled_seq: int | None) -> int:
+    """`settled_seq`: a `seq` up to which no transaction is under way any more; None: not known, so only the changes'
+    times count. They do not suffice: a receipt that was kept for a while is a new change with an old time."""
     mark = connection.execute(select(watermark).with_for_update(skip_locked=True)).one_or_none()
     if mark is None:  # another process summarizes
         return 0
     before = now - SETTLED_DOWN
     row = last_row(connection, mark.notification_id, limit, first_id(before))
-    seq = last_change(connection, mark.seq, limit, before)
+    seq = last_change(connection, mark.seq, limit, before, settled_seq)
     if (row, seq) == (mark.notification_id, mark.seq):
         return 0
     found = counted(connection, new_rows(mark.notification_id, row), changes(mark.seq, seq))
