@@ -18,7 +18,7 @@ from tidings.adapters.sql.schema import events, notifications
 from tidings.adapters.sql.webhooks import SqlWebhooks
 from tidings.domain.errors import AmbiguousError, TransientError
 from tidings.domain.notification import Notification, Status, new_id
-from tidings.domain.webhook import CHANNEL, CREATED, PREFIX, TOLD, EndpointState, WebhookEndpoint
+from tidings.domain.webhook import CHANNEL, CREATED, PREFIX, REPORTED, EndpointState, WebhookEndpoint
 from tidings.ports import Selection
 from tidings.ports.webhooks import Only, WebhookReplay
 from tidings.providers.webhooks.http_post import Answer
@@ -169,7 +169,9 @@ class Told:
     def _feed_misses_nothing(self) -> None:
         """What a report says without a change may be told or not; all else must be."""
         e = events.c
-        chosen = select(e.seq, e.notification_id, e.status, e.by).where(e.status.in_((CREATED, *TOLD))).order_by(e.seq)
+        chosen = (
+            select(e.seq, e.notification_id, e.status, e.by).where(e.status.in_((CREATED, *REPORTED))).order_by(e.seq)
+        )
         with self._store.database.engine.begin() as connection:
             mail = select(notifications.c.id).where(notifications.c.channel != CHANNEL)
             found = connection.execute(chosen.where(e.notification_id.in_(mail))).all()

@@ -19,7 +19,7 @@ from tidings.domain.notification import Notification
 from tidings.observability.request_ids import request_id, serving
 from tidings.pipeline.coalescer import Coalescer, Full
 from tidings.pipeline.intake import Intake
-from tidings.ports import Broker, Clock, Store, Taken
+from tidings.ports import Broker, Clock, InsertResult, Store
 
 Draft = tuple[Notification, str | None]
 """A notification to be stored, and the Request-Id of its request."""
@@ -39,19 +39,19 @@ class IntakeEndpoints:
             health=HealthChecks(store=store, broker=broker),
         )
         self._intake = intake
-        self._coalescer: Coalescer[Draft, Taken] = Coalescer(self._accept_together, threads, weigh=_weight)
+        self._coalescer: Coalescer[Draft, InsertResult] = Coalescer(self._accept_together, threads, weigh=_weight)
 
     def all(self) -> Sequence[BoundEndpoint]:
         return [route.bind(self.shared) for route in ROUTES]
 
-    async def _accept(self, drafts: Sequence[Notification]) -> Sequence[Taken]:
+    async def _accept(self, drafts: Sequence[Notification]) -> Sequence[InsertResult]:
         id = request_id()
         try:
             return await self._coalescer.submit([(draft, id) for draft in drafts])
         except Full:
             raise overloaded() from None
 
-    def _accept_together(self, batch: Sequence[Draft]) -> Sequence[Taken]:
+    def _accept_together(self, batch: Sequence[Draft]) -> Sequence[InsertResult]:
         """Runs in a thread. Each notification is logged with its own request's id."""
         with serving({draft.id: id for draft, id in batch if id is not None}):
             return self._intake.accept([draft for draft, _ in batch])

@@ -17,7 +17,7 @@ from tidings.api.validation_problems import NOT_VALID, entry
 from tidings.domain.fairness import give_way
 from tidings.domain.notification import Notification
 from tidings.observability.request_ids import in_thread
-from tidings.ports import Clock, Taken
+from tidings.ports import Clock, InsertResult
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -36,7 +36,7 @@ def _one_thread() -> Executor:
 class Submit:
     """`accept` stores and queues, as `Intake.accept`."""
 
-    accept: Callable[[Sequence[Notification]], Awaitable[Sequence[Taken]]]
+    accept: Callable[[Sequence[Notification]], Awaitable[Sequence[InsertResult]]]
     now: Clock
     reader: Reader = field(default_factory=Reader)
     large: Executor = field(default_factory=_one_thread)  # large bodies are read there, and no two at once

@@ -11,7 +11,7 @@ from tidings.api.submit_endpoint import key_reused
 from tidings.api.validation_problems import NOT_VALID, has_passed
 from tidings.domain.errors import AlreadyExpired, BrokerUnavailable, RowTooLarge, StoreUnavailable, fault_location
 from tidings.domain.notification import Notification
-from tidings.ports import Taken
+from tidings.ports import InsertResult
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ class Result(NamedTuple):
     is_replayed: bool = False  # the request was answered before
 
 
-def result_of(taken: Taken, index: int | None = None) -> Result:
+def result_of(taken: InsertResult, index: int | None = None) -> Result:
     """`index`: in the request's array."""
     if isinstance(taken, Exception):
         return Result(_failure(taken, index))

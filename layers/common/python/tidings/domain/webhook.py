@@ -17,7 +17,7 @@ from tidings.domain.value import value
 
 CHANNEL = "webhook"
 
-TOLD = (
+REPORTED = (
     Status.RETRYING,
     Status.SENT,
     Status.DELIVERED,
@@ -37,7 +37,7 @@ tenant names its type. It is in no timeline: what a timeline begins with is made
 
 PREFIX = "notification."
 CREATED_TYPE = f"{PREFIX}{CREATED}"
-TYPES = (CREATED_TYPE, *(f"{PREFIX}{status}" for status in TOLD))
+TYPES = (CREATED_TYPE, *(f"{PREFIX}{status}" for status in REPORTED))
 ON_REQUEST = (CREATED_TYPE, f"{PREFIX}{Status.RETRYING}", f"{PREFIX}{Status.PENDING}")
 DEFAULT_TYPES = tuple(name for name in TYPES if name not in ON_REQUEST)
 """Of an endpoint that names none: what an attempt or a receipt decided, not the steps on the way."""

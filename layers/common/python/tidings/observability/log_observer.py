@@ -30,7 +30,7 @@ from tidings.observability.events import (
 )
 from tidings.observability.request_ids import request_id_of
 from tidings.ports import Settlement
-from tidings.ports.receipts import TOLD, Applied, Result
+from tidings.ports.receipts import WITH_ENTRY, Applied, Result
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class LogObserver:
             case Resolved(notification=row, outcome=outcome):
                 _log("resolved", [{**_notification(row), "outcome": outcome}])
             case ReceiptsRecorded(receipts=applied):
-                _log("receipt_recorded", (_receipt(item) for item in applied if item.consequence.result in TOLD))
+                _log("receipt_recorded", (_receipt(item) for item in applied if item.consequence.result in WITH_ENTRY))
                 _log("doubled", (_receipt(item) for item in applied if item.consequence.doubled), logging.WARNING)
                 dropped = (_receipt(item) for item in applied if item.consequence.result is Result.DROPPED)
                 _log("receipt_dropped", dropped, logging.WARNING)

@@ -21,7 +21,7 @@ from tidings.domain.stopwatch import Elapsed
 from tidings.messaging import topology
 from tidings.observability.events import Accepted, Event, Queued, ReceiptsRecorded, Settled
 from tidings.ports import Settlement
-from tidings.ports.receipts import TOLD, Applied
+from tidings.ports.receipts import WITH_ENTRY, Applied
 
 FLUSH_WITHIN = 2.0
 """Seconds that the end of an invocation or process waits for the collector."""
@@ -77,7 +77,7 @@ class Spans:
                 for item in applied:
                     if (
                         item.notification is not None
-                        and item.consequence.result in TOLD
+                        and item.consequence.result in WITH_ENTRY
                         and _sampled(item.notification)
                     ):
                         self._receipt(item, item.notification, ahead)

@@ -11,7 +11,7 @@ from tidings.domain.stopwatch import Stopwatch
 from tidings.observability.events import Accepted, Canceled
 from tidings.observability.observers import LOG_ONLY, Observers
 from tidings.pipeline.queueing import queue
-from tidings.ports import Broker, Inserted, Store, Taken
+from tidings.ports import Broker, Inserted, InsertResult, Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,7 @@ class Intake:
     broker: Broker
     observers: Observers = LOG_ONLY
 
-    def accept(self, batch: Sequence[Notification]) -> Sequence[Taken]:
+    def accept(self, batch: Sequence[Notification]) -> Sequence[InsertResult]:
         """The results, in the order of the batch. A notification that cannot be stored fails alone: its place has the
         error. Raise StoreUnavailable: nothing is then promised, and the same batch may be submitted again."""
         if not batch:
@@ -41,19 +41,19 @@ class Intake:
         failpoints.step("intake.before_answer")
         return taken
 
-    def _insert_unexpired(self, batch: Sequence[Notification]) -> Sequence[Taken]:
+    def _insert_unexpired(self, batch: Sequence[Notification]) -> Sequence[InsertResult]:
         """Refuse what has expired already, unless its idempotency key is known: a request that is repeated after its
         expiry, because its answer was lost, gets the first answer."""
         now = self.store.now()
         late = [row for row in batch if row.expires_at is not None and row.expires_at <= now]
         hashes = {row.idempotency_hash for row in late if row.idempotency_hash is not None}
         holders = self.store.holders(hashes) if hashes else {}
-        refused: dict[str, Taken] = {row.id: _known(row, holders, now) for row in late}
+        refused: dict[str, InsertResult] = {row.id: _known(row, holders, now) for row in late}
         unexpired = [row for row in batch if row.id not in refused]
         stored = iter(self._insert(unexpired) if unexpired else ())
         return [refused[row.id] if row.id in refused else next(stored) for row in batch]
 
-    def _insert(self, batch: Sequence[Notification]) -> Sequence[Taken]:
+    def _insert(self, batch: Sequence[Notification]) -> Sequence[InsertResult]:
         """Halve the batch until what breaks it is found. Raise StoreUnavailable."""
         try:
             return self.store.insert(batch)
@@ -65,7 +65,7 @@ class Intake:
         middle = len(batch) // 2
         return [result for half in (batch[:middle], batch[middle:]) for result in self._insert_half(half)]
 
-    def _insert_half(self, half: Sequence[Notification]) -> Sequence[Taken]:
+    def _insert_half(self, half: Sequence[Notification]) -> Sequence[InsertResult]:
         """The other half may be committed: if the database fails now, only this half gets the error."""
         try:
             return self._insert(half)
@@ -82,6 +82,6 @@ class Intake:
         return found.notification
 
 
-def _known(row: Notification, holders: Mapping[str, Notification], now: datetime) -> Taken:
+def _known(row: Notification, holders: Mapping[str, Notification], now: datetime) -> InsertResult:
     holder = holders.get(row.idempotency_hash or "")
     return Inserted(row, holder) if holder is not None else AlreadyExpired(now)

@@ -11,7 +11,7 @@ from tidings.domain.receipt import PROOF_OF_ACCEPTANCE, PROOF_OF_FAILURE, WISHES
 from tidings.observability import events
 from tidings.observability.observers import LOG_ONLY, Observers
 from tidings.ports import Store
-from tidings.ports.receipts import TOLD, Applied, Consequence, Result
+from tidings.ports.receipts import WITH_ENTRY, Applied, Consequence, Result
 
 NOTHING = Consequence(result=Result.NOTHING)
 KEPT = Consequence(result=Result.KEPT)
@@ -71,7 +71,7 @@ def consequence(row: Notification, timeline: Sequence[TimelineEntry], receipt: R
         return _noted(row, receipt, about)
     decide = _failed if receipt.kind in PROOF_OF_FAILURE else _accepted
     follows = decide(row, timeline, about, receipt)
-    return replace(follows, delay=_delay(about, receipt)) if follows.result in TOLD else follows
+    return replace(follows, delay=_delay(about, receipt)) if follows.result in WITH_ENTRY else follows
 
 
 def _accepted(

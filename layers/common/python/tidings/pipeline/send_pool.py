@@ -54,7 +54,7 @@ class SendPool:
         self._freed = threading.Condition(self._lock)
         self._threads: list[threading.Thread] = []
         self._begun: dict[int, float] = {}  # when, on the monotonic clock; by thread
-        self._has_scout = False
+        self._is_looking_again = False
         self._closed = False
         self._ended = self._ended_before = 0  # calls: in the present period of CLAIM_AHEAD, and in the one before
         self._period_at = 0.0  # when the present one began, on the monotonic clock
@@ -155,15 +155,15 @@ class SendPool:
     def _take(self) -> _Waiting | None:
         """None: closed, and nothing is left."""
         while not (self._waiting and self._may_begin()):
-            if self._waiting and not self._has_scout:  # one thread looks again when the started calls are older
-                self._has_scout = True
+            if self._waiting and not self._is_looking_again:  # one thread looks again when the started calls are older
+                self._is_looking_again = True
                 self._ordinary.wait(STARTUP_WINDOW)
-                self._has_scout = False
+                self._is_looking_again = False
             elif self._closed and not self._waiting:
                 return None
             else:
                 self._ordinary.wait()
-        if len(self._waiting) > 1 and not self._has_scout:
+        if len(self._waiting) > 1 and not self._is_looking_again:
             self._ordinary.notify()
         if len(self._waiting) == FEW_LEFT + 1 and self._reserving:
             self._freed.notify_all()

@@ -12,6 +12,7 @@ from tidings.ports.records import (
     Claims,
     Deferred,
     Inserted,
+    InsertResult,
     Overdue,
     Purged,
     Selection,
@@ -20,7 +21,6 @@ from tidings.ports.records import (
     Suppression,
     SuppressionEntry,
     SuppressionSelection,
-    Taken,
 )
 from tidings.ports.store import Store
 
@@ -37,6 +37,7 @@ __all__ = [
     "Consumer",
     "Deferred",
     "Depth",
+    "InsertResult",
     "Inserted",
     "Outgoing",
     "Overdue",
@@ -51,7 +52,6 @@ __all__ = [
     "Suppression",
     "SuppressionEntry",
     "SuppressionSelection",
-    "Taken",
 ]
 
 

@@ -63,7 +63,7 @@ class Result(enum.StrEnum):
     DROPPED = "dropped"  # unmatched for too long
 
 
-TOLD = frozenset({Result.APPLIED, Result.RECORDED})
+WITH_ENTRY = frozenset({Result.APPLIED, Result.RECORDED})
 """The timeline has an entry of it."""
 
 

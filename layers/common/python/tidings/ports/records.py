@@ -25,7 +25,7 @@ class Inserted:
     existing: Notification | None = None
 
 
-Taken = Inserted | Exception
+InsertResult = Inserted | Exception
 """The result for one notification of a batch: its row, or why it has none."""
 
 

@@ -21,28 +21,30 @@ from tidings.domain.webhook import CREATED, CREATED_TYPE, EndpointState, is_stat
 e = events.c
 
 
-def now_and_is_told(database: Database, connection: Connection, batch: Sequence[Notification]) -> tuple[datetime, bool]:
+def now_and_has_listener(
+    database: Database, connection: Connection, batch: Sequence[Notification]
+) -> tuple[datetime, bool]:
     """The database's time, and whether one of these tenants has an endpoint that names `notification.created`."""
     tenants = sorted({notification.tenant for notification in batch})
-    now, is_told = database.now_and(connection, _question(connection.dialect.name, len(tenants)), tenants)
-    return now, bool(is_told)
+    now, has_listener = database.now_and(connection, _question(connection.dialect.name, len(tenants)), tenants)
+    return now, bool(has_listener)
 
 
-def tell(connection: Connection, now: datetime, rows: Sequence[Notification]) -> None:
+def emit_created(connection: Connection, now: datetime, rows: Sequence[Notification]) -> None:
     """`rows`: inserted by this transaction, or by its first run, whose answer to COMMIT was lost."""
     listening = timeline.listeners(connection, {row.tenant for row in rows})
     listening = [endpoint for endpoint in listening if CREATED_TYPE in endpoint.events]
     tenants = {endpoint.tenant for endpoint in listening}
-    told = [row for row in rows if row.tenant in tenants and not is_status_webhook(row.channel, row.recipient)]
-    known = select(e.notification_id).where(e.notification_id.in_([row.id for row in told]), e.status == CREATED)
-    first_run = set(connection.scalars(known)) if told else set()
-    ids = [row.id for row in told if row.id not in first_run]
+    reported = [row for row in rows if row.tenant in tenants and not is_status_webhook(row.channel, row.recipient)]
+    known = select(e.notification_id).where(e.notification_id.in_([row.id for row in reported]), e.status == CREATED)
+    first_run = set(connection.scalars(known)) if reported else set()
+    ids = [row.id for row in reported if row.id not in first_run]
     if not ids:
         return
     same = {"generation": 1, "attempt": 0, "status": CREATED, "at": now, "uncounted": 0, "by": By.INTAKE}
     columns = {name: [value] * len(ids) for name, value in same.items()}
     insert_many(connection, timeline.INSERT_EVENTS, {"notification_id": ids, **columns})
-    timeline.tell(connection, now, listening, ids)
+    timeline.write_webhooks(connection, now, listening, ids)
 
 
 @lru_cache

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, select, text
 
 from tidings.adapters.sql.database import Database, reading, transaction
 from tidings.adapters.sql.schema import events, notifications
-from tidings.adapters.sql.timeline import payload, told
+from tidings.adapters.sql.timeline import payload, reported_events
 from tidings.ports.webhooks import Feed
 
 n, e = notifications.c, events.c
@@ -86,5 +86,5 @@ class EventFeed:
 
     @reading
     def _events(self, connection: Connection, tenant: str, after: int, end: int, limit: int) -> list[dict[str, Any]]:
-        chosen = told().where(e.seq > after, e.seq <= end, n.tenant == tenant).order_by(e.seq).limit(limit)
+        chosen = reported_events().where(e.seq > after, e.seq <= end, n.tenant == tenant).order_by(e.seq).limit(limit)
         return [payload(entry, with_recipient=True) for entry in connection.execute(chosen)]

@@ -265,10 +265,10 @@ class SqlStore:
         work: Callable[[Connection, datetime, Sequence[Notification]], Sequence[Inserted]],
         batch: Sequence[Notification],
     ) -> Sequence[Inserted]:
-        now, is_told = creation.now_and_is_told(self.database, connection, batch)
+        now, has_listener = creation.now_and_has_listener(self.database, connection, batch)
         stored = work(connection, now, batch)
-        if is_told:
-            creation.tell(connection, now, [item.notification for item in stored if item.existing is None])
+        if has_listener:
+            creation.emit_created(connection, now, [item.notification for item in stored if item.existing is None])
         return stored
 
     @transaction

@@ -26,7 +26,7 @@ from tidings.domain.webhook import (
     CREATED,
     HELD,
     PREFIX,
-    TOLD,
+    REPORTED,
     EndpointState,
     WebhookEndpoint,
     is_status_webhook,
@@ -38,21 +38,21 @@ INSERT_EVENTS = insert(events)
 _INSERT_WEBHOOKS = insert(notifications)
 
 _COLUMNS: list[Any] = [w[name] for name in WebhookEndpoint.__dataclass_fields__]
-_IS_TOLD_EVENTS = w.tenant.in_(bindparam("tenants", expanding=True)), w.state != EndpointState.DELETED, w.events != ""
-_LISTENING = select(*_COLUMNS).where(*_IS_TOLD_EVENTS)
-HAS_LISTENERS = select(w.id).where(*_IS_TOLD_EVENTS).exists()
+_NAMES_EVENTS = w.tenant.in_(bindparam("tenants", expanding=True)), w.state != EndpointState.DELETED, w.events != ""
+_LISTENING = select(*_COLUMNS).where(*_NAMES_EVENTS)
+HAS_LISTENERS = select(w.id).where(*_NAMES_EVENTS).exists()
 
 IS_ENTRY = e.status != CREATED
 """Entries of a timeline. Its first entry is made from the row, not from the event `created`."""
 
-IS_TOLD = and_(
-    e.status.in_((CREATED, *TOLD)),
+IS_REPORTED = and_(
+    e.status.in_((CREATED, *REPORTED)),
     # A receipt or a lookup whose entry has no token did not change the status.
     or_(e.by.is_(None), e.by.not_in((By.RECEIPT, By.LOOKUP)), e.token.is_not(None)),
     # No webhook tells of a webhook to an endpoint.
     not_(and_(n.channel == CHANNEL, n.recipient.not_like("http%"))),
 )
-_TOLD = (
+_REPORT_COLUMNS = (
     e.seq,
     e.status,
     e.at,
@@ -84,7 +84,7 @@ def write(
         return
     tenants = {row.tenant for row in rows if not is_status_webhook(row.channel, row.recipient)}
     if tenants and (listening := listeners(connection, tenants)):
-        tell(connection, now, listening, columns["notification_id"])
+        write_webhooks(connection, now, listening, columns["notification_id"])
 
 
 def write_rows(
@@ -103,13 +103,15 @@ def endpoint_of(row: Any) -> WebhookEndpoint:
     return WebhookEndpoint(**{**values, "events": tuple(row.events.split()), "state": EndpointState(row.state)})
 
 
-def told() -> Select[Any]:
-    """Entries that are told, with what their payloads need."""
-    return _entries().where(IS_TOLD)
+def reported_events() -> Select[Any]:
+    """The events that webhooks and the feed report, with the columns of their payloads."""
+    return _entries().where(IS_REPORTED)
 
 
 def _entries() -> Select[Any]:
-    return select(*_TOLD, IS_TOLD.label("is_told")).join_from(events, notifications, n.id == e.notification_id)
+    return select(*_REPORT_COLUMNS, IS_REPORTED.label("is_reported")).join_from(
+        events, notifications, n.id == e.notification_id
+    )
 
 
 def payload(entry: Any, *, with_recipient: bool) -> dict[str, Any]:
@@ -150,7 +152,9 @@ def insert_webhooks(connection: Connection, now: datetime, made: Sequence[tuple[
     insert_many(connection, _INSERT_WEBHOOKS, {**columns, "wake_at": wake_at})
 
 
-def tell(connection: Connection, now: datetime, listening: Sequence[WebhookEndpoint], ids: Iterable[str]) -> None:
+def write_webhooks(
+    connection: Connection, now: datetime, listening: Sequence[WebhookEndpoint], ids: Iterable[str]
+) -> None:
     """`ids`: the notification of each entry that was just inserted. Its row is locked, so these are its last."""
     written = Counter(ids)
     tenants = sorted({endpoint.tenant for endpoint in listening})
@@ -160,7 +164,7 @@ def tell(connection: Connection, now: datetime, listening: Sequence[WebhookEndpo
     for entry in connection.execute(chosen).all():
         if written[entry.id] > 0:
             written[entry.id] -= 1
-            made += [(endpoint, entry) for endpoint in listening if entry.is_told and wants(endpoint, entry)]
+            made += [(endpoint, entry) for endpoint in listening if entry.is_reported and wants(endpoint, entry)]
     insert_webhooks(connection, now, made[::-1])
 
 

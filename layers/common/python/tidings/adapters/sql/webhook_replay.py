@@ -14,7 +14,7 @@ from sqlalchemy import Connection, func, select
 from tidings.adapters.sql import timeline
 from tidings.adapters.sql.rows import WITHOUT_CONTENT, notification_of, set_columns, timeline_entry
 from tidings.adapters.sql.schema import events, notifications, webhooks
-from tidings.adapters.sql.timeline import endpoint_of, hash_of, told, wants
+from tidings.adapters.sql.timeline import endpoint_of, hash_of, reported_events, wants
 from tidings.domain.notification import TERMINAL, Notification, Status
 from tidings.domain.receipt import By
 from tidings.domain.timing import SWEEP_GRACE
@@ -43,7 +43,7 @@ def replay(connection: Connection, now: datetime, wanted: WebhookReplay, limit: 
     page = connection.execute(select(e.seq, e.at).where(e.seq > after).order_by(e.seq).limit(limit)).all()
     if not page:
         return WebhookReplayed()
-    chosen = told().where(e.seq > after, e.seq <= page[-1].seq, n.tenant == wanted.tenant).order_by(e.seq)
+    chosen = reported_events().where(e.seq > after, e.seq <= page[-1].seq, n.tenant == wanted.tenant).order_by(e.seq)
     in_time = e.at >= wanted.since, e.at < wanted.until
     found = [entry for entry in connection.execute(chosen.where(*in_time)) if wants(endpoint, entry)]
     done = _send_again(connection, now, wanted, endpoint, found)

@@ -37,7 +37,7 @@ from tidings.pipeline.proof import Signer
 from tidings.pipeline.replay import Replay
 from tidings.pipeline.suppression import Enforcement
 from tidings.pipeline.sweep import Sweep
-from tidings.ports import Broker, Clock, Store, Taken
+from tidings.ports import Broker, Clock, InsertResult, Store
 from tidings.ports.insight import Insight
 from tidings.ports.webhooks import Webhooks
 from tidings.providers.webhooks.settings import WebhookSettings
@@ -148,7 +148,7 @@ class OperatorEndpoints:
         counts = dict(swept.counts)
         return encoded(SweptView(lettered=counts.pop("dead_lettered"), **counts))
 
-    async def _accept(self, drafts: Sequence[Notification]) -> Sequence[Taken]:
+    async def _accept(self, drafts: Sequence[Notification]) -> Sequence[InsertResult]:
         """For an operator's test notification. Applications use the intake, which stores many requests together."""
         return await in_thread(self._threads, self._intake.accept, drafts)
 

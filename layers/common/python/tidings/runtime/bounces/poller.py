@@ -38,7 +38,7 @@ class Poller:
                 self.read_once(stopping)
                 pause = self.every
             except (MailboxUnavailable, StoreUnavailable) as error:
-                told(error)
+                log_failure(error)
                 pause = min(max(1.0, pause * 2), LONGEST_PAUSE)
             if stopping.wait(pause):
                 return 0
@@ -48,7 +48,7 @@ class Poller:
         try:
             self.read_once(stopping)
         except (MailboxUnavailable, StoreUnavailable) as error:
-            told(error)
+            log_failure(error)
             return 1
         return 0
 
@@ -89,5 +89,5 @@ class Poller:
         return len(uids) == PAGE
 
 
-def told(error: Exception) -> None:
+def log_failure(error: Exception) -> None:
     log.warning("mailbox_not_read", extra={"error": f"{type(error).__name__}: {error}"})
