@@ -91,7 +91,7 @@ class Sweep:
             lost += missing
             more = more and (not swept.refused or swept.published + swept.dead_lettered > 0)
         self._retry_receipts(deadline)
-        _by_pages(lambda: self.store.forget_reported(PAGE))
+        self._delete(lambda: self.store.forget_reported(PAGE))
         MissingReceipts(store=self.store, lookups=self.lookups, observers=self.observers).ask()
         if self.insight is not None:
             _summarize(self.insight, deadline)
@@ -152,11 +152,19 @@ class Sweep:
 
     def _retry_receipts(self, deadline: float) -> None:
         """Those that found no notification yet, or whose notification was being sent."""
-        _by_pages(self.store.purge_receipts)
+        self._delete(self.store.purge_receipts)
         while done := self.store.retry_receipts(PAGE):
             self.observers.emit(events.ReceiptsRecorded(receipts=done))
             if len(done) < PAGE or time.monotonic() >= deadline:
                 return
+
+    def _delete(self, page: Callable[[], int]) -> None:
+        """Page by page until one is not full, for at most PURGE_FOR. In between it pauses for as long as the page took,
+        so that deliveries find the database free."""
+        deadline = (started := time.monotonic()) + PURGE_FOR.total_seconds()
+        while page() >= PAGE and time.monotonic() < deadline:
+            self.sleep(time.monotonic() - started)
+            started = time.monotonic()
 
     def _give_up(
         self, wake: Sequence[Notification], refused: Mapping[str, Connection], now: datetime
@@ -209,13 +217,6 @@ class Sweep:
             newest = max(queued_since(row) or now for row in waiting)
             pause = min(max(now - newest, FIRST_LOOK), LONGEST_LOOK)
             self.store.mark_waiting(waiting, pause)
-
-
-def _by_pages(work: Callable[[], int]) -> None:
-    """Until a page is not full, for at most PURGE_FOR."""
-    deadline = time.monotonic() + PURGE_FOR.total_seconds()
-    while work() >= PAGE and time.monotonic() < deadline:
-        pass
 
 
 def _summarize(insight: Insight, deadline: float) -> None:
