@@ -9,7 +9,6 @@ import itertools
 import json
 import random
 import secrets
-import subprocess
 import sys
 import threading
 import time
@@ -26,6 +25,7 @@ from local.emulators.client import Emulator
 from local.stack.ports import Ports
 from local.stack.processes import Processes, ProcessSpec
 from local.stack.stack import Stack, running
+from tests import forks
 from tests.foundations import founded
 from tests.scenarios.caller import Answer, Caller, Json, wait_for, whole_lines
 from tests.scenarios.next_release import NEW_WORD, next_release
@@ -147,7 +147,7 @@ class World:
     def migrate(self) -> None:
         environment = dict(self.new.processes.environment)
         command = [sys.executable, "-m", "tidings.migrate"]
-        done = subprocess.run(command, cwd=self.new_tree, env=environment, capture_output=True, text=True, check=False)
+        done = forks.ended(command, environment=environment, folder=self.new_tree)
         assert done.returncode == 0, done.stderr
 
     def rows(self) -> list[Json]:

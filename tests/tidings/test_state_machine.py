@@ -262,7 +262,7 @@ def ground(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     store.close()
 
 
-EXAMPLES, NIGHTLY = {"sqlite": 12, "mariadb": 4}, {"sqlite": 50, "mariadb": 12}
+EXAMPLES, NIGHTLY = {"sqlite": 8, "mariadb": 3}, {"sqlite": 50, "mariadb": 12}
 
 
 @pytest.mark.slow
