@@ -177,6 +177,24 @@ def test_replaying_all_dead_letters_leaves_out_the_unknown_ones(world: World, co
     world.caller.ended(id)
 
 
+def test_a_replay_that_cannot_begin_says_that_nothing_was_changed(world: World, console: Browser) -> None:
+    world.emulator.fail("email", status=554, enhanced="5.6.8", next=1, message="Only for a replay that cannot begin")
+    id = world.caller.post(mail(someone()))
+    code = world.caller.ended(id)["last_error"]["code"]
+    console.go(f"#/dead/group?code={code}")
+    console.press("Dry run")
+    console.see("1 notification would be replayed.")
+    console.cdp("Network.setBlockedURLs", urls=["*order=oldest*"])  # the list of what is to be replayed
+    try:
+        console.press("Replay 1 now")
+        console.see("Nothing was changed.")
+        assert "no longer dead letters" not in console.text
+    finally:
+        console.cdp("Network.setBlockedURLs", urls=[])
+    assert all("order=oldest" in one for one in console.complaints())
+    assert world.caller.get(id)["status"] == "failed"
+
+
 def test_a_paused_channel_waits_until_it_is_resumed(world: World, console: Browser) -> None:
     console.press("Pause SMS")
     console.see("This stops the channel for all tenants")
