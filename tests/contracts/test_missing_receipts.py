@@ -68,7 +68,7 @@ def ask(store: SqlStore, vendor: Vendor | None) -> None:
 def test_a_slow_provider_does_not_keep_the_sweep(
     store: SqlStore, clock: TestClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a sweep has no time for is asked by a later one."""
+    """A sweep that runs out of time leaves the remaining questions to the next sweep."""
     sent(store, clock, 3)
     clock.advance(seconds=RECEIPT_WINDOW.total_seconds() + 1)
     vendor = Vendor(SM1=DELIVERED, SM2=DELIVERED, SM3=DELIVERED)
@@ -111,7 +111,7 @@ def test_who_was_not_asked_to_report_or_has_reported_is_not_asked(store: SqlStor
 
 
 def test_any_number_of_reported_ones_is_forgotten_beside_those_to_ask_about(store: SqlStore, clock: TestClock) -> None:
-    """In one statement a page: a sweep asks about 20 messages, and more than that are sent in a second."""
+    """A sweep asks about 20 messages at most, and far more are sent between two sweeps."""
     rows = sent(store, clock, LOOKUPS + 5)
     store.apply_receipts([receipt(clock, DELIVERED, f"SM{number}") for number in range(1, len(rows))])
     assert store.forget_reported(100) == 0, "not before"

@@ -1,4 +1,4 @@
-"""What the delivery pipeline promises: claim, send, settle."""
+"""The delivery pipeline: claim, send, settle."""
 
 import logging
 from collections.abc import Sequence

@@ -126,7 +126,7 @@ def unavailable(error: StoreUnavailable | BrokerUnavailable) -> Problem:
     return Problem(
         503,
         f"The {part} does not answer",
-        "The request may or may not have taken effect. Send it again; a notification with the same Idempotency-Key.",
+        "It may or may not have taken effect. Repeat it; with the same Idempotency-Key, no notification is sent twice.",
         code=f"{part}_unavailable",
         headers={"retry-after": RETRY_AFTER},
     )

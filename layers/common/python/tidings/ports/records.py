@@ -187,7 +187,7 @@ class Selection:
     provider_message_ids: Sequence[str] | None = None
     error_class: str | None = None  # of the last attempt
     lasts: timedelta | None = None  # only those that will not have expired after this time, on the database's clock
-    expires_within: timedelta | None = None  # only those that will have
+    expires_within: timedelta | None = None  # only those that will have expired by then
     error_code: str | None = None
     since: datetime | None = None  # created at or after
     until: datetime | None = None  # created before

@@ -20,8 +20,8 @@ class TriggerSettings(Settings):
     trigger_token: str = Field(min_length=16, description="the secret that trigger and function share")
     cloudevents: Literal["token", "open"] = Field(
         default="token",
-        description="token: a channel's function takes CloudEvents with the trigger's token; open: without, which is"
-        " only if the network lets nobody but the trigger reach it",
+        description="token: a channel's function takes CloudEvents with the trigger's token; open: without a"
+        " token; only if the network lets nobody but the event source reach it",
     )
 
     def admits(self, authorization: str, *, is_cloudevent: bool) -> bool:

@@ -47,7 +47,7 @@ def forget(connection: Connection, now: datetime, limit: int) -> int:
 
 
 def due(connection: Connection, now: datetime, limit: int) -> Sequence[Notification]:
-    """A row that was reported of since `forget` is taken off here as well."""
+    """Also deletes those whose receipt came after `forget`."""
     waiting = select(w.notification_id, w.tries).where(w.due_at <= now).order_by(w.due_at).limit(limit)
     tries = {row.notification_id: row.tries for row in connection.execute(waiting.with_for_update(skip_locked=True))}
     if not tries:

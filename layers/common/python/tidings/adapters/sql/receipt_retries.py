@@ -16,7 +16,7 @@ from tidings.ports.receipts import Applied, Consequence, Result
 
 r = receipts.c
 
-_NOT_TOLD = r.result.is_(None)
+_NOT_APPLIED = r.result.is_(None)
 """The receipt is not applied yet. If it has a result, a settlement has applied it, and the next sweep reports it."""
 
 
@@ -43,15 +43,15 @@ def retry(connection: Connection, now: datetime, limit: int, token: str) -> Sequ
         else:
             later[_pause(age)].append(item.receipt)
     if dropped:
-        connection.execute(delete(receipts).where(these(item.receipt for item in dropped), _NOT_TOLD))
+        connection.execute(delete(receipts).where(these(item.receipt for item in dropped), _NOT_APPLIED))
     if told:
         connection.execute(update(receipts).where(these(item.receipt for item in told)).values(retry_at=None))
     if done:
         connection.execute(
-            update(receipts).where(these(item.receipt for item in done), _NOT_TOLD).values(retry_at=None)
+            update(receipts).where(these(item.receipt for item in done), _NOT_APPLIED).values(retry_at=None)
         )
     for pause, batch in later.items():
-        connection.execute(update(receipts).where(these(batch), _NOT_TOLD).values(retry_at=now + pause))
+        connection.execute(update(receipts).where(these(batch), _NOT_APPLIED).values(retry_at=now + pause))
     return [*told, *done, *dropped]
 
 

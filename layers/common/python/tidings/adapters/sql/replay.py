@@ -1,4 +1,4 @@
-"""Replay: set rows that have ended unsent back to pending, one generation later."""
+"""Replay: set rows that can be replayed back to pending, one generation later."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -52,7 +52,7 @@ class SmtpSettings(Settings):
     url: Annotated[
         str,
         AfterValidator(_is_server),
-        Field(repr=False, description="smtp:// in the clear, smtps:// TLS, smtp+starttls:// STARTTLS, required"),
+        Field(repr=False, description="smtp:// in the clear, smtps:// TLS, smtp+starttls:// STARTTLS (required)"),
     ]
     sender: Annotated[
         str, AfterValidator(mailbox), Field(description="the default From: an address, or Name <address>")

@@ -47,7 +47,7 @@ class ImapSettings(Settings):
         Field(
             repr=False,
             description="the mailbox to which bounces come, and nothing else: it is emptied. imaps:// TLS,"
-            " imap+starttls:// STARTTLS, required, imap:// in the clear; user:password@host[:port][/folder]",
+            " imap+starttls:// STARTTLS (required), imap:// in the clear; user:password@host[:port][/folder]",
         ),
     ]
     ca_file: CaFile = None
