@@ -62,6 +62,8 @@ class Vendor:
 
 
 def ask(store: SqlStore, vendor: Vendor | None) -> None:
+    """As a sweep does."""
+    store.stop_waiting(100)
     MissingReceipts(store=store, lookups={"twilio": vendor} if vendor is not None else {}).ask()
 
 
@@ -114,11 +116,11 @@ def test_any_number_of_reported_ones_is_forgotten_beside_those_to_ask_about(stor
     """A sweep asks about 20 messages at most, and far more are sent between two sweeps."""
     rows = sent(store, clock, LOOKUPS + 5)
     store.apply_receipts([receipt(clock, DELIVERED, f"SM{number}") for number in range(1, len(rows))])
-    assert store.forget_reported(100) == 0, "not before"
+    assert store.stop_waiting(100) == 0, "not before"
     clock.now += RECEIPT_WINDOW * 2
-    assert store.forget_reported(LOOKUPS) == LOOKUPS
-    assert store.forget_reported(100) == 4
-    assert store.forget_reported(100) == 0
+    assert store.stop_waiting(LOOKUPS) == LOOKUPS
+    assert store.stop_waiting(100) == 4
+    assert store.stop_waiting(100) == 0
     assert [row.id for row in store.receipts_due(10)] == [rows[-1].id]
 
 
@@ -168,6 +170,22 @@ def test_a_provider_that_stays_down_is_given_up_without_a_guess(store: SqlStore,
         ask(store, vendor)
     assert len(vendor.asked) == LOOKUPS_PER_MESSAGE
     assert (now_of(store, row).status, now_of(store, row).receipt) == (Status.SENT, "missing")
+
+
+def test_those_that_are_given_up_do_not_keep_others_from_being_asked_about(store: SqlStore, clock: TestClock) -> None:
+    early = sent(store, clock, 3)
+    vendor = Vendor()
+    vendor.down = True
+    clock.now += RECEIPT_WINDOW
+    for _ in range(LOOKUPS_PER_MESSAGE):
+        clock.now += LOOKUP_RETRIES[-1] + timedelta(seconds=1)
+        ask(store, vendor)
+    (late,) = sent(store, clock)
+    clock.now += RECEIPT_WINDOW + timedelta(seconds=1)
+    vendor.down, vendor.asked = False, []
+    ask(store, vendor)
+    assert len(vendor.asked) == 1
+    assert {now_of(store, row).receipt for row in (*early, late)} == {"missing"}
 
 
 def test_a_sweep_asks_a_few_and_two_sweeps_ask_for_different_ones(store: SqlStore, clock: TestClock) -> None:

@@ -118,8 +118,8 @@ class MetricsObserver:
             if settlement.elapsed is not None:
                 calls[channel, provider].append(settlement.elapsed.seconds)
             # Without a time and with an error: the lease expired, or this worker cannot send.
-            was_deferred = settlement.status is Status.SUPPRESSED or isinstance(settlement.error, NotCalled)
-            if settlement.elapsed is not None or (settlement.error is not None and not was_deferred):
+            was_not_tried = settlement.status is Status.SUPPRESSED or isinstance(settlement.error, NotCalled)
+            if settlement.elapsed is not None or (settlement.error is not None and not was_not_tried):
                 attempts[channel, provider, settlement.error.kind if settlement.error is not None else "accepted"] += 1
             if settlement.notification.id in late:
                 continue

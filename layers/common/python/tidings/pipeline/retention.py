@@ -9,6 +9,14 @@ from tidings.domain.timing import PURGE_FOR
 from tidings.ports import PAGE, Store
 
 
+def by_pages(page: Callable[[], bool], sleep: Callable[[float], None]) -> None:
+    """Call `page` until it returns False, because there are no more, or PURGE_FOR has passed. After each page pause for
+    as long as it took, so that deliveries find the database free."""
+    deadline = time.monotonic() + PURGE_FOR.total_seconds()
+    while (started := time.monotonic()) < deadline and page():
+        sleep(time.monotonic() - started)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Retention:
     store: Store
@@ -16,16 +24,16 @@ class Retention:
     sleep: Callable[[float], None] = time.sleep
 
     def purge(self) -> int:
-        """Delete page by page, for PURGE_FOR at most. Return the number of notifications. After each page it pauses for
-        as long as the page took, so that deliveries find the database free. Raise StoreUnavailable."""
-        deadline = time.monotonic() + PURGE_FOR.total_seconds()
+        """Delete page by page. Return the number of notifications. Raise StoreUnavailable."""
         rows, after = 0, ""
-        while (started := time.monotonic()) < deadline:
+
+        def page() -> bool:
+            nonlocal rows, after
             suppressions = self.store.purge_suppressions(self.keep, PAGE)
             purged = self.store.purge(self.keep, PAGE, after=after)
             rows += purged.rows
-            if purged.last is None and suppressions < PAGE:
-                break
             after = purged.last or after
-            self.sleep(time.monotonic() - started)
+            return purged.last is not None or suppressions >= PAGE
+
+        by_pages(page, self.sleep)
         return rows

@@ -13,14 +13,14 @@ from tidings.domain.errors import LEASE_EXPIRED, AmbiguousError, BrokerUnavailab
 from tidings.domain.notification import Notification
 from tidings.domain.receipt import By, Receipt
 from tidings.domain.stopwatch import Stopwatch
-from tidings.domain.timing import FIRST_LOOK, LONGEST_LOOK, PURGE_FOR, SWEEP_EVERY, SWEEP_FOR
+from tidings.domain.timing import FIRST_LOOK, LONGEST_LOOK, SWEEP_EVERY, SWEEP_FOR
 from tidings.observability import events
 from tidings.observability.observers import LOG_ONLY, Observers
 from tidings.pipeline.lost_messages import LostMessages, queued_since, was_scheduled
 from tidings.pipeline.missing_receipts import MissingReceipts
 from tidings.pipeline.outgoing import dead_letter, to_work
 from tidings.pipeline.receipts import evidence, name_of
-from tidings.pipeline.retention import Retention
+from tidings.pipeline.retention import Retention, by_pages
 from tidings.pipeline.settlement import Settler
 from tidings.pipeline.suppression import LASTS
 from tidings.ports import PAGE, Acceptance, Broker, Claims, Outgoing, Settlement, Store
@@ -91,7 +91,7 @@ class Sweep:
             lost += missing
             more = more and (not swept.refused or swept.published + swept.dead_lettered > 0)
         self._retry_receipts(deadline)
-        self._delete(lambda: self.store.forget_reported(PAGE))
+        by_pages(lambda: self.store.stop_waiting(PAGE) >= PAGE, self.sleep)
         MissingReceipts(store=self.store, lookups=self.lookups, observers=self.observers).ask()
         if self.insight is not None:
             _summarize(self.insight, deadline)
@@ -152,19 +152,11 @@ class Sweep:
 
     def _retry_receipts(self, deadline: float) -> None:
         """Those that found no notification yet, or whose notification was being sent."""
-        self._delete(self.store.purge_receipts)
+        by_pages(lambda: self.store.purge_receipts() >= PAGE, self.sleep)
         while done := self.store.retry_receipts(PAGE):
             self.observers.emit(events.ReceiptsRecorded(receipts=done))
             if len(done) < PAGE or time.monotonic() >= deadline:
                 return
-
-    def _delete(self, page: Callable[[], int]) -> None:
-        """Page by page until one is not full, for at most PURGE_FOR. In between it pauses for as long as the page took,
-        so that deliveries find the database free."""
-        deadline = (started := time.monotonic()) + PURGE_FOR.total_seconds()
-        while page() >= PAGE and time.monotonic() < deadline:
-            self.sleep(time.monotonic() - started)
-            started = time.monotonic()
 
     def _give_up(
         self, wake: Sequence[Notification], refused: Mapping[str, Connection], now: datetime

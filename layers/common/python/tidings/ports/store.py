@@ -74,13 +74,13 @@ class Store(Protocol):
     def kept_receipts(self, ids: Collection[str]) -> Mapping[str, Sequence[Receipt]]:
         """The receipts kept for these notifications, oldest first."""
 
-    def forget_reported(self, limit: int) -> int:
-        """RECEIPT_WINDOW has passed for these, and their provider has reported: stop waiting. Look at up to `limit`.
-        Return how many were forgotten."""
+    def stop_waiting(self, limit: int) -> int:
+        """Look at up to `limit` rows whose receipt is due, and wait no longer for those whose provider has reported or
+        was asked LOOKUPS_PER_MESSAGE times; the receipt of the latter is missing. Return how many these were."""
 
     def receipts_due(self, limit: int) -> Sequence[Notification]:
-        """Up to `limit` sent rows whose provider has not reported in RECEIPT_WINDOW. Each is due again later, see
-        LOOKUP_RETRIES, up to LOOKUPS_PER_MESSAGE times; then its receipt is missing, and it is not returned."""
+        """Up to `limit` sent rows whose provider has not reported in RECEIPT_WINDOW, after `stop_waiting`. Each counts
+        as asked, and is due again later, see LOOKUP_RETRIES."""
 
     def mark_receipts_missing(self, rows: Sequence[Notification]) -> None:
         """Nobody knows what became of these. Those that have moved since are left alone."""

@@ -34,48 +34,47 @@ def expect(connection: Connection, now: datetime, ids: Sequence[str]) -> None:
         connection.execute(statement.on_duplicate_key_update(anew), rows)
 
 
-def forget(connection: Connection, now: datetime, limit: int) -> int:
-    """Delete, of the first `limit` that are due, those whose notification is not `sent` any more: its receipt came.
-    Thus a receipt costs no write in this table. Return how many."""
-    waiting = select(w.notification_id).where(w.due_at <= now).order_by(w.due_at).limit(limit)
-    ids = connection.scalars(waiting.with_for_update(skip_locked=True)).all()
-    if not ids:
+def stop_waiting(connection: Connection, now: datetime, limit: int) -> int:
+    """Of the first `limit` that are due, delete those whose notification is not `sent` any more: its receipt came, and
+    cost no write in this table. Delete those whose provider was asked often enough as well: their receipt is missing.
+    Return how many."""
+    tries = _due(connection, now, limit)
+    if not tries:
         return 0
-    open_ = connection.scalars(select(n.id).where(n.id.in_(sorted(ids)), n.status == Status.SENT)).all()
-    over = sorted(set(ids) - set(open_))
+    chosen = select(n.id).where(n.id.in_(sorted(tries)), n.status == Status.SENT)
+    is_open = {id: tries[id] < LOOKUPS_PER_MESSAGE for id in connection.scalars(chosen)}
+    if given_up := sorted(id for id, may_be_asked in is_open.items() if not may_be_asked):
+        _set_missing(connection, given_up)
+    over = sorted(id for id in tries if not is_open.get(id, False))
     return connection.execute(delete(awaited_receipts).where(w.notification_id.in_(over))).rowcount if over else 0
 
 
 def due(connection: Connection, now: datetime, limit: int) -> Sequence[Notification]:
-    """Also deletes those whose receipt came after `forget`."""
-    waiting = select(w.notification_id, w.tries).where(w.due_at <= now).order_by(w.due_at).limit(limit)
-    tries = {row.notification_id: row.tries for row in connection.execute(waiting.with_for_update(skip_locked=True))}
+    tries = _due(connection, now, limit)
     if not tries:
         return []
     sent = select(*WITHOUT_CONTENT).where(n.id.in_(sorted(tries)), n.status == Status.SENT)
     rows = [notification_of(row) for row in connection.execute(sent)]
-    given_up = [row for row in rows if tries[row.id] >= LOOKUPS_PER_MESSAGE]
-    again = sorted({row.id for row in rows} - {row.id for row in given_up})
-    over = sorted(set(tries) - set(again))
-    if given_up:
-        _set_missing(connection, given_up)
-    if over:
-        connection.execute(delete(awaited_receipts).where(w.notification_id.in_(over)))
-    if again:
+    if rows:
         pauses = case(*((w.tries == place, now + pause) for place, pause in enumerate(LOOKUP_RETRIES)), else_=None)
         later = case((w.tries < len(LOOKUP_RETRIES), pauses), else_=bindparam("last", now + LOOKUP_RETRIES[-1]))
-        connection.execute(
-            update(awaited_receipts).where(w.notification_id.in_(again)).values(due_at=later, tries=w.tries + 1)
-        )
-    return [row for row in rows if row.id in set(again)]
+        again = update(awaited_receipts).where(w.notification_id.in_(sorted(row.id for row in rows)))
+        connection.execute(again.values(due_at=later, tries=w.tries + 1))
+    return rows
+
+
+def _due(connection: Connection, now: datetime, limit: int) -> dict[str, int]:
+    """The tries of the first `limit` that are due, by notification. Other transactions skip these rows."""
+    waiting = select(w.notification_id, w.tries).where(w.due_at <= now).order_by(w.due_at).limit(limit)
+    return {row.notification_id: row.tries for row in connection.execute(waiting.with_for_update(skip_locked=True))}
 
 
 def mark_missing(connection: Connection, _now: datetime, rows: Sequence[Notification]) -> None:
-    _set_missing(connection, rows)
-    connection.execute(delete(awaited_receipts).where(w.notification_id.in_(sorted(row.id for row in rows))))
-
-
-def _set_missing(connection: Connection, rows: Sequence[Notification]) -> None:
-    """Its `updated_at` stays: its state has not changed."""
     ids = sorted(row.id for row in rows)
+    _set_missing(connection, ids)
+    connection.execute(delete(awaited_receipts).where(w.notification_id.in_(ids)))
+
+
+def _set_missing(connection: Connection, ids: Sequence[str]) -> None:
+    """Its `updated_at` stays: its state has not changed."""
     connection.execute(update(notifications).where(n.id.in_(ids), n.status == Status.SENT).values(receipt=MISSING))

@@ -30,7 +30,7 @@ def now_and_has_listener(
     return now, bool(has_listener)
 
 
-def emit_created(connection: Connection, now: datetime, rows: Sequence[Notification]) -> None:
+def write_created(connection: Connection, now: datetime, rows: Sequence[Notification]) -> None:
     """`rows`: inserted by this transaction, or by its first run, whose answer to COMMIT was lost."""
     listening = timeline.listeners(connection, {row.tenant for row in rows})
     listening = [endpoint for endpoint in listening if CREATED_TYPE in endpoint.events]

@@ -162,8 +162,8 @@ class SqlStore:
     def kept_receipts(self, ids: Collection[str]) -> Mapping[str, Sequence[Receipt]]:
         return self._read(receipts.kept, ids) if ids else {}
 
-    def forget_reported(self, limit: int) -> int:
-        return self._write(awaited_receipts.forget, limit)
+    def stop_waiting(self, limit: int) -> int:
+        return self._write(awaited_receipts.stop_waiting, limit)
 
     def receipts_due(self, limit: int) -> Sequence[Notification]:
         return self._write(awaited_receipts.due, limit)
@@ -268,7 +268,7 @@ class SqlStore:
         now, has_listener = creation.now_and_has_listener(self.database, connection, batch)
         stored = work(connection, now, batch)
         if has_listener:
-            creation.emit_created(connection, now, [item.notification for item in stored if item.existing is None])
+            creation.write_created(connection, now, [item.notification for item in stored if item.existing is None])
         return stored
 
     @transaction
